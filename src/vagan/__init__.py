@@ -1,0 +1,1 @@
+"""What does this class look like in this image? Visual feature attribution with Wasserstein GANs."""

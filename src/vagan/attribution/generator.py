@@ -1,0 +1,59 @@
+"""The trained map generator as an attribution method: one forward pass for each image."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vagan.attribution.method import preserving
+from vagan.effect import Output, baseline_image, effect_map
+from vagan.errors import ModelError
+from vagan.model_folder import ModelFacts, load_model
+from vagan.types import Images, Maps
+
+
+class VAGAN:
+    """Visual attribution by a map generator (Baumgartner et al. 2018).
+
+    Parameters
+    ----------
+    generator
+        Network from images to raw maps ``M(x)``.
+    output
+        How the raw map is applied to the image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vagan.nn.unet import MapGenerator
+    >>> method = VAGAN(MapGenerator(2))
+    >>> method.attribute(torch.zeros(1, 1, 20, 30)).shape
+    torch.Size([1, 1, 20, 30])
+    """
+
+    name = "VA-GAN"
+    convention = "signed"
+
+    def __init__(self, generator: nn.Module, *, output: Output = "add") -> None:
+        self._generator, self._output = generator, output
+
+    @classmethod
+    def load(cls, path: Path | str) -> tuple["VAGAN", ModelFacts]:
+        """Read a run folder or a model folder."""
+        network, facts = load_model(Path(path))
+        if facts.kind != "map-generator":
+            raise ModelError(f"{path} holds a {facts.kind}, not a map generator; choose one of the methods for it")
+        return cls(network, output=facts.output), facts
+
+    def attribute(self, images: Images) -> Maps:
+        """Effect of the class of interest in each image, ``x - y``."""
+        return effect_map(images, self.counterfactual(images))
+
+    def counterfactual(self, images: Images) -> Images:
+        """Each image as it would look in the baseline class, ``y``."""
+        return baseline_image(images, self.raw_map(images), self._output)
+
+    def raw_map(self, images: Images) -> Images:
+        """``M(x)``, what the generator adds."""
+        with preserving(self._generator), torch.no_grad():
+            return self._generator(images)

@@ -1,0 +1,74 @@
+"""Fast access to a cohort's images during training: kept in memory where they fit, read ahead where not."""
+
+from collections.abc import Callable, Iterator
+from queue import Queue
+from threading import Event, Thread
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vagan.data.cohort import Cohort
+from vagan.types import Images
+
+Batch = TypeVar("Batch")
+
+
+class ImageBank:
+    """Images of some rows of a cohort, by row number.
+
+    Parameters
+    ----------
+    cohort
+        Where they come from.
+    rows
+        The rows that will be asked for.
+    memory_bytes
+        Images are held in memory if all of them fit in this; otherwise each request reads the store.
+    """
+
+    def __init__(self, cohort: Cohort, rows: NDArray[np.int64], *, memory_bytes: int) -> None:
+        self._cohort = cohort
+        image_bytes = 4 * cohort.channels * int(np.prod(cohort.shape))
+        self._place = np.full(len(cohort.manifest), -1)
+        self._place[rows] = np.arange(len(rows))
+        self._held = cohort.images(rows) if image_bytes * len(rows) <= memory_bytes else None
+
+    def images(self, rows: NDArray[np.int64]) -> Images:
+        """Images of these rows, in this order."""
+        if self._held is None:
+            return self._cohort.images(rows)
+        return self._held[self._place[rows]]
+
+
+def read_ahead(load: Callable[[int], Batch], start: int, stop: int, *, depth: int = 2) -> Iterator[Batch]:
+    """Yield ``load(start)`` to ``load(stop - 1)``, computed by a background thread before they are needed.
+
+    An exception in ``load`` is raised where its result would have come.
+    """
+    ready: Queue[Batch | BaseException] = Queue(maxsize=depth)
+    stopped = Event()
+
+    def work() -> None:
+        for step in range(start, stop):
+            if stopped.is_set():
+                return
+            try:
+                ready.put(load(step))
+            except BaseException as error:
+                ready.put(error)
+                return
+
+    worker = Thread(target=work, daemon=True, name="read-ahead")
+    worker.start()
+    try:
+        for _ in range(start, stop):
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        while not ready.empty():  # a worker waiting for room must see that it is to stop
+            ready.get_nowait()
+        worker.join()

@@ -1,0 +1,192 @@
+"""Prepared images of a study in one folder: ``manifest.csv`` and ``cohort.zarr``. All later work reads only this."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from zarr.codecs import BloscCodec
+
+from vagan.data.manifest import Manifest
+from vagan.data.preparation import Preparation
+from vagan.errors import CohortError
+from vagan.files import new_folder
+from vagan.progress import track
+from vagan.types import Images
+
+MANIFEST = "manifest.csv"
+STORE = "cohort.zarr"
+SHARD_BYTES = 2**24
+READ_BLOCK = 256
+FIELDS = {"images": "image", "effects": "effect", "counterfactuals": "counterfactual"}
+
+
+class CohortFacts(BaseModel):
+    """What is true of all images; the store's attributes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    """How the cohort was made, in words."""
+    preparation: Preparation
+    spacing_mm: tuple[float, ...] | None = None
+    affine: tuple[tuple[float, ...], ...] | None = None
+    content_hash: str = ""
+    """Digest of the table and of every pixel; the same data give the same digest."""
+
+
+@dataclass(frozen=True)
+class CohortCase:
+    """Prepared arrays of one image, each ``(channel, *space)``."""
+
+    image: NDArray[np.float32]
+    effect: NDArray[np.float32] | None = None
+    """True or observed effect of the class."""
+    counterfactual: NDArray[np.float32] | None = None
+    """The same image without the effect, prepared by the same rule; gives the ceiling of scores."""
+
+
+class Cohort:
+    """A cohort folder, opened for reading.
+
+    Attributes
+    ----------
+    manifest
+        Row i describes index i of the arrays.
+    facts
+        What is true of all images.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not (path / STORE).is_dir() or not (path / MANIFEST).is_file():
+            raise CohortError(
+                f"a cohort folder must hold {MANIFEST} and {STORE}: {path} does not; "
+                "make one with `vagan synth` or `vagan import`"
+            )
+        self.path = path
+        self.manifest = Manifest.read(path / MANIFEST)
+        try:
+            self._store = zarr.open_group(path / STORE, mode="r")
+            self.facts = CohortFacts.model_validate(dict(self._store.attrs))
+            self._arrays: dict[str, Any] = dict(self._store.arrays())
+            shape = self._arrays["images"].shape
+        except (OSError, ValueError, KeyError, ValidationError) as error:
+            first_line = str(error).splitlines()[0]
+            raise CohortError(f"{path / STORE} is damaged ({first_line}); make the cohort again") from error
+        if len(self.manifest) != shape[0]:
+            raise CohortError(
+                f"{MANIFEST} and {STORE} must describe the same images: "
+                f"{len(self.manifest)} rows, {shape[0]} images in {path}"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Channels of every image."""
+        return int(self._arrays["images"].shape[1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape of every image."""
+        return tuple(self._arrays["images"].shape[2:])
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether true effects are known."""
+        return "effects" in self._arrays
+
+    @property
+    def has_counterfactuals(self) -> bool:
+        """Whether exact counterfactuals are known."""
+        return "counterfactuals" in self._arrays
+
+    def images(self, indices: ArrayLike) -> Images:
+        """Prepared images, in [-1, 1]."""
+        return self._read("images", indices)
+
+    def effects(self, indices: ArrayLike) -> Images:
+        """True effects of these images."""
+        return self._read("effects", indices)
+
+    def counterfactuals(self, indices: ArrayLike) -> Images:
+        """The same images as they would be without the class of interest."""
+        return self._read("counterfactuals", indices)
+
+    def _read(self, name: str, indices: ArrayLike) -> Images:
+        if name not in self._arrays:
+            raise CohortError(f"{self.path} holds no {name}; this needs a cohort with known truth")
+        array = self._arrays[name]
+        # storage order, each image once: neighbours share a shard, which is then opened once
+        wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        read = np.empty((len(wanted), *array.shape[1:]), np.float32)
+        for start in range(0, len(wanted), READ_BLOCK):
+            read[start : start + READ_BLOCK] = array.oindex[wanted[start : start + READ_BLOCK]]
+        return torch.from_numpy(read[places])
+
+
+def write_cohort(
+    path: Path,
+    manifest: Manifest,
+    facts: CohortFacts,
+    case_at: Callable[[int], CohortCase],
+    *,
+    threads: int | None = None,
+) -> Cohort:
+    """Write a cohort folder; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path
+        New or empty folder, or an older cohort, which is replaced.
+    case_at
+        Gives the arrays of a row of the manifest. Called from several threads, in no particular order, with
+        one shard of cases per thread in memory. All cases must have the shapes and the fields of row 0.
+    threads
+        Default: one for each core.
+    """
+    first = case_at(0)
+    shard = max(1, SHARD_BYTES // first.image.nbytes)
+    blocks = [range(start, min(start + shard, len(manifest))) for start in range(0, len(manifest), shard)]
+    with new_folder(path, marker=MANIFEST) as folder:
+        manifest.write(folder / MANIFEST)
+        store = zarr.open_group(folder / STORE, mode="w")
+        arrays = {
+            name: _create_array(store, name, len(manifest), getattr(first, field).shape, shard)
+            for name, field in FIELDS.items()
+            if getattr(first, field) is not None
+        }
+
+        def write_block(rows: range) -> bytes:
+            cases = [case_at(row) for row in rows]
+            digest = hashlib.blake2b()
+            for name, array in arrays.items():
+                values = np.stack([getattr(case, FIELDS[name]) for case in cases])
+                array[rows.start : rows.stop] = values
+                digest.update(values.tobytes())
+            return digest.digest()
+
+        whole = hashlib.blake2b((folder / MANIFEST).read_bytes(), digest_size=16)
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            for part in track(pool.map(write_block, blocks), len(blocks), f"writing {path.name}"):
+                whole.update(part)
+        store.attrs.update(facts.model_copy(update={"content_hash": whole.hexdigest()}).model_dump(mode="json"))
+    return Cohort(path)
+
+
+def _create_array(store: zarr.Group, name: str, count: int, shape: tuple[int, ...], shard: int) -> "zarr.Array[Any]":
+    """One chunk for each image; small images share a file, so that a cohort is not ten thousand of them."""
+    return store.create_array(
+        name,
+        shape=(count, *shape),
+        dtype="float32",
+        chunks=(1, *shape),
+        shards=(shard, *shape) if shard > 1 else None,
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+    )

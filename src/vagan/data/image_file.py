@@ -1,0 +1,134 @@
+"""Image files of every accepted kind, read as ``(channel, *space)`` arrays in the file's own intensity."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
+from vagan.data.volume import Volume, read_volume, write_like
+from vagan.errors import ImageFileError
+from vagan.files import replacing
+
+Colour = Literal["grey", "rgb"]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SUFFIXES = (*PICTURE_SUFFIXES, ".npy", *VOLUME_SUFFIXES)
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
+"""Weights of red, green and blue in ITU-R BT.709."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """What a file holds, and for NIfTI where it lies in space."""
+
+    path: Path
+    array: NDArray[np.float32]
+    volume: Volume | None = None
+
+    @property
+    def stem(self) -> str:
+        """File name without its suffix."""
+        return self.path.name[: -len(suffix_of(self.path))]
+
+    def write_map(self, folder: Path, name: str, values: NDArray[np.float32]) -> Path:
+        """Write a map of the same ``(channel, *space)``: NIfTI for NIfTI, else ``.npy``; one channel is dropped."""
+        if self.volume is not None:
+            path = folder / f"{name}.nii.gz"
+            write_like(path, values[0], self.volume)
+            return path
+        path = folder / f"{name}.npy"
+        with replacing(path) as temporary:
+            np.save(temporary, values[0] if len(values) == 1 else values)
+        return path
+
+
+def suffix_of(path: Path) -> str:
+    """The accepted suffix of a file name, or an empty string."""
+    return next((path.name[-len(s) :] for s in SUFFIXES if path.name.lower().endswith(s)), "")
+
+
+def read_image(path: Path, colour: Colour | None = None) -> ImageFile:
+    """Read a picture, an array or a NIfTI file.
+
+    Parameters
+    ----------
+    path
+        ``.png``, ``.jpg``, ``.tif``, ``.npy``, ``.nii`` or ``.nii.gz``.
+    colour
+        ``grey`` turns colour into luminance, ``rgb`` keeps three channels. Without it, a picture must be grey,
+        or coloured with three equal channels.
+
+    Raises
+    ------
+    ImageFileError
+        If the file is missing, truncated, of another kind, or holds NaN, infinities or one value only.
+    """
+    suffix = suffix_of(path).lower()
+    if not suffix:
+        raise ImageFileError(f"{path} is no image: its name must end in one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise ImageFileError(f"{path} does not exist; check the path")
+    if suffix in VOLUME_SUFFIXES:
+        volume = read_volume(path)
+        return ImageFile(path, _checked(path, volume.array[None]), volume)
+    array = _read_npy(path) if suffix == ".npy" else _read_picture(path)
+    return ImageFile(path, _checked(path, _with_channels(path, array, colour, is_picture=suffix != ".npy")))
+
+
+def _read_npy(path: Path) -> NDArray[np.generic]:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageFileError(f"{path} cannot be read as a NumPy array: {error}; save it with numpy.save") from error
+
+
+def _read_picture(path: Path) -> NDArray[np.generic]:
+    import imageio.v3 as imageio
+
+    try:
+        return np.asarray(imageio.imread(path))
+    except Exception as error:  # the plug-ins raise errors of their own, which have no common base
+        raise ImageFileError(
+            f"{path} cannot be read as an image: {str(error).splitlines()[0]}; is it complete?"
+        ) from error
+
+
+def _with_channels(
+    path: Path, array: NDArray[np.generic], colour: Colour | None, *, is_picture: bool
+) -> NDArray[np.float32]:
+    if array.dtype.kind not in "uifb":
+        raise ImageFileError(f"{path} must hold real numbers, found {array.dtype}; convert it first")
+    values = array.astype(np.float32)
+    coloured = is_picture and values.ndim == 3 and values.shape[-1] in (2, 3, 4)
+    if not coloured:
+        if values.ndim not in (2, 3) or (is_picture and values.ndim != 2):
+            raise ImageFileError(f"{path} must hold one 2-D or 3-D image, found shape {values.shape}; split it first")
+        return np.repeat(values[None], 3, axis=0) if colour == "rgb" and is_picture else values[None]
+    if values.shape[-1] in (2, 4):
+        values, alpha = values[..., :-1], values[..., -1]
+        if alpha.min() < alpha.max():
+            raise ImageFileError(f"{path} is partly transparent; flatten it onto a background first")
+    channels = np.moveaxis(values, -1, 0)
+    if colour == "rgb":
+        return np.repeat(channels, 3 // len(channels), axis=0)
+    if (channels == channels[0]).all():
+        return channels[:1]
+    if colour is None:
+        raise ImageFileError(
+            f"{path} is in colour; choose --colour grey (luminance) or --colour rgb (three channels)"
+        )
+    return np.tensordot(LUMINANCE, channels, axes=1)[None]
+
+
+def _checked(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    if array.ndim < 3:
+        raise ImageFileError(f"{path} must hold a 2-D or 3-D image, found shape {array.shape[1:]}")
+    if not np.isfinite(array).all():
+        raise ImageFileError(f"{path} holds NaN or infinite values; every pixel must be a number")
+    if array.min() == array.max():
+        raise ImageFileError(f"{path} is constant: every pixel is {array.min():g}; an image must show something")
+    return array

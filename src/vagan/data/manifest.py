@@ -1,0 +1,147 @@
+"""One row per image: who, which class, which part of the study, and where the file is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vagan.errors import LeakageError, ManifestError, nearest
+from vagan.files import replacing
+
+REQUIRED = ("id", "subject", "session", "label", "class", "split")
+SPLITS = ("train", "validation", "test")
+BASELINE_NAMES = ("baseline", "healthy", "control", "controls", "normal", "cn", "0")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked table of images.
+
+    Columns: ``id`` (unique), ``subject``, ``session``, ``label`` (0 for the baseline class, 1.. for classes of
+    interest), ``class`` (its name), ``split`` (train, validation or test), then ``image`` and ``effect`` (paths,
+    where there are files) and any covariates. Row i belongs to index i of a cohort's arrays.
+    """
+
+    table: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        defects = find_defects(self.table)
+        if defects:
+            raise ManifestError(_summary(defects))
+        require_disjoint_subjects(self.table)
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Read ``manifest.csv``; one error lists every defect."""
+        try:
+            table = read_table(path)
+            table["label"] = pd.to_numeric(table["label"]) if "label" in table else pd.NA
+            return cls(table)
+        except ManifestError as error:
+            raise type(error)(f"{path}: {error}") from error
+        except ValueError as error:
+            raise ManifestError(f"{path}: labels must be whole numbers from 0; {error}") from error
+
+    def write(self, path: Path) -> None:
+        """Write as CSV."""
+        with replacing(path) as temporary:
+            self.table.to_csv(temporary, index=False)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of their labels; the first is the baseline class."""
+        pairs = self.table[["label", "class"]].drop_duplicates().sort_values("label")
+        return tuple(pairs["class"])
+
+    def indices(self, split: str, label: int | None = None) -> NDArray[np.int64]:
+        """Row numbers of a split, of one class if asked."""
+        chosen = self.table["split"] == split
+        if label is not None:
+            chosen &= self.table["label"] == label
+        return np.flatnonzero(chosen)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV as text, so that identifiers such as ``007`` stay as they are."""
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ManifestError(f"the table must exist: {path} does not; check the path") from error
+    except (OSError, ValueError) as error:  # pandas' parser errors and undecodable text are ValueErrors
+        raise ManifestError(f"{path} must be a CSV table with a header line: {error}") from error
+
+
+def find_defects(table: pd.DataFrame) -> list[str]:
+    """Everything that is wrong with a table, one line each."""
+    missing = [name for name in REQUIRED if name not in table]
+    if missing:
+        return [f"columns missing: {', '.join(missing)} (found: {', '.join(table.columns)})"]
+    if table.empty:
+        return ["no rows"]
+    defects = []
+    repeated = table["id"][table["id"].duplicated()].unique()
+    defects += [f"the id {name!r} occurs more than once" for name in repeated]
+    defects += [
+        f"row {row + 2}: the split {split!r} must be one of {', '.join(SPLITS)}"
+        for row, split in enumerate(table["split"])
+        if split not in SPLITS
+    ]
+    labels = sorted(table["label"].dropna().unique())
+    if table["label"].isna().any() or labels != list(range(len(labels))):
+        defects.append(f"labels must be 0 for the baseline class, then 1, 2 ...; found {labels}")
+    elif len(labels) < 2:
+        defects.append(f"two classes are needed, found one: {table['class'].iloc[0]!r}")
+    if (table.groupby("class")["label"].nunique() > 1).any() or (table.groupby("label")["class"].nunique() > 1).any():
+        defects.append("each class name must belong to one label")
+    return defects
+
+
+def require_disjoint_subjects(table: pd.DataFrame) -> None:
+    """Refuse a table in which a subject occurs in two splits: test scores would be flattered."""
+    splits = table.groupby("subject")["split"].unique()
+    leaking = splits[splits.map(len) > 1]
+    if len(leaking):
+        name, parts = leaking.index[0], " and ".join(leaking.iloc[0])
+        raise LeakageError(
+            f"each subject must be in one split only: {name!r} is in {parts}"
+            f"{_more(len(leaking))}; give all images of a subject the same split"
+        )
+
+
+def label_classes(names: Sequence[str], baseline: str | None) -> dict[str, int]:
+    """Number the classes: 0 for the baseline class, the others in alphabetical order.
+
+    Parameters
+    ----------
+    names
+        Class names, in any order, repeated or not.
+    baseline
+        Name of the baseline class; without it, the class with one of the usual names for it.
+    """
+    classes = sorted(set(names))
+    if len(classes) < 2:
+        raise ManifestError(f"two classes are needed, found {len(classes)}: {', '.join(classes) or 'none'}")
+    if baseline is None:
+        usual = [name for name in classes if name.lower() in BASELINE_NAMES]
+        if len(usual) != 1:
+            raise ManifestError(
+                f"which class is the baseline? found {', '.join(classes)}; say it with --baseline NAME"
+            )
+        baseline = usual[0]
+    if baseline not in classes:
+        raise ManifestError(f"no class is called {baseline!r}; {nearest(baseline, classes)}")
+    return {name: label for label, name in enumerate([baseline, *(c for c in classes if c != baseline)])}
+
+
+def _summary(defects: list[str]) -> str:
+    return "; ".join(defects[:5]) + _more(len(defects), shown=5)
+
+
+def _more(count: int, shown: int = 1) -> str:
+    return f" (and {count - shown} more)" if count > shown else ""

@@ -1,0 +1,58 @@
+"""From an image file's own size and intensity to what the networks see, and a map's way back."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from vagan.data.image_file import Colour
+from vagan.errors import ImageFileError
+
+IntensityRule = Literal["per-image", "fixed"]
+
+
+class Preparation(BaseModel):
+    """How images were prepared. Stored with the cohort and with every model, and applied again to new images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    colour: Colour | None = None
+    size: tuple[int, ...] | None = None
+    """Spatial shape that images are resized to (anti-aliased, linear); None keeps each image's own."""
+    intensity: IntensityRule = "fixed"
+    """``per-image``: an image's own minimum and maximum go to -1 and 1. ``fixed``: ``low`` and ``high`` do."""
+    low: float = -1.0
+    high: float = 1.0
+
+    def apply(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Prepare ``(channel, *space)`` in a file's own intensity; the result lies in [-1, 1]."""
+        if self.size is not None:
+            array = _resize(array, self.size)
+        low, high = self.range_of(array)
+        return ((array - low) * (2 / (high - low)) - 1).clip(-1, 1).astype(np.float32)
+
+    def range_of(self, array: NDArray[np.float32]) -> tuple[float, float]:
+        """Intensities that become -1 and 1."""
+        if self.intensity == "fixed":
+            return self.low, self.high
+        low, high = float(array.min()), float(array.max())
+        if low == high:
+            raise ImageFileError(f"an image must show something: every pixel is {low:g}")
+        return low, high
+
+    def map_to_source(self, values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Bring a map of a prepared image to the spatial shape of its file."""
+        return values if values.shape[1:] == shape else _resize(values, shape)
+
+
+def _resize(array: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+    from skimage.transform import resize
+
+    if len(size) != array.ndim - 1:
+        raise ImageFileError(
+            f"the size {size} does not fit an image of shape {array.shape[1:]}; give one number per axis"
+        )
+    if array.shape[1:] == size:
+        return array
+    return np.stack([resize(channel, size, order=1, anti_aliasing=True) for channel in array]).astype(np.float32)

@@ -1,0 +1,160 @@
+"""The paper's synthetic images (Section 4.2), in 2-D and 3-D, with the exact effect and counterfactual.
+
+Every image is smooth noise. Images of the class of interest also hold two bright squares: one in the
+centre, and a second one towards the far corner (subtype A) or the near corner (subtype B). A classifier
+needs only the central square, an effect map should show both.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.manifest import Manifest
+from vagan.data.preparation import IntensityRule, Preparation
+from vagan.data.splits import assign_splits
+from vagan.errors import CohortError
+from vagan.seeding import numpy_generator
+
+Subtype = Literal["", "A", "B"]
+
+NOISE_STD = 50.0
+NOISE_SIGMA_VOX = 2.5
+OFFSET = 100.0
+SQUARE_VOX = 20
+JITTER_VOX = (-5, 4)
+PAPER_EXTENT = 112
+
+FIXED_RANGE = (-250.0, 350.0)
+"""Five standard deviations of the noise below and above what an image can hold: nothing is clipped in practice."""
+
+
+@dataclass(frozen=True)
+class SyntheticCase:
+    """One image of the cohort, with what is true about it. Arrays have the shape ``space``."""
+
+    image: NDArray[np.float32]
+    effect: NDArray[np.float32]
+    counterfactual: NDArray[np.float32]
+    subtype: Subtype
+
+
+def make_case(
+    index: int,
+    *,
+    subtype: Subtype,
+    size: tuple[int, ...] = (112, 112),
+    seed: int = 0,
+    intensity: IntensityRule = "per-image",
+) -> SyntheticCase:
+    """Draw one image; the same arguments give the same image, whatever was drawn before.
+
+    Parameters
+    ----------
+    index
+        Position in the cohort; each index has its own noise.
+    subtype
+        ``""`` for the baseline class, ``"A"`` or ``"B"`` for the class of interest.
+    size
+        Spatial shape. The squares keep the paper's proportion to the image.
+    seed
+        Seed of the cohort.
+    intensity
+        ``per-image``: each image is scaled to [-1, 1] by its own minimum and maximum (the paper), so that even
+        the exact counterfactual does not correlate perfectly with the squares. ``fixed``: one range for all.
+
+    Returns
+    -------
+    SyntheticCase
+        ``effect`` is the paper's ground truth, the 0/1 mask of the squares; ``counterfactual`` is the same
+        image without the squares, scaled by the same rule as ``image``.
+    """
+    rng = numpy_generator(seed, "synthetic image", index)
+    noise = gaussian_filter(rng.standard_normal(size, dtype=np.float32), NOISE_SIGMA_VOX * min(size) / PAPER_EXTENT)
+    noise *= np.float32(NOISE_STD / noise.std())
+    effect = squares(size, subtype, rng)
+    raw = noise + np.float32(OFFSET) * effect
+    return SyntheticCase(_scale(raw, intensity), effect, _scale(noise, intensity), subtype)
+
+
+def squares(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> NDArray[np.float32]:
+    """0/1 mask of the central square and of the subtype's second one, whose place varies along each axis."""
+    mask = np.zeros(size, np.float32)
+    if not subtype:
+        return mask
+    direction = 1 if subtype == "A" else -1
+    jitter = rng.integers(*JITTER_VOX, size=len(size), endpoint=True)
+    central, second = [], []
+    for extent, wobble in zip(size, jitter, strict=True):
+        scale = extent / PAPER_EXTENT
+        side, middle = round(SQUARE_VOX * scale), extent // 2
+        shift = direction * int(extent / 3.5 + 0.5) + round(wobble * scale)
+        central.append(_window(middle, side))
+        second.append(_window(middle + shift, side))
+    mask[tuple(central)] = 1
+    mask[tuple(second)] = 1
+    return mask
+
+
+def _window(centre: int, side: int) -> slice:
+    start = max(centre - side // 2, 0)
+    return slice(start, start + side)
+
+
+def _scale(raw: NDArray[np.float32], intensity: IntensityRule) -> NDArray[np.float32]:
+    low, high = (raw.min(), raw.max()) if intensity == "per-image" else FIXED_RANGE
+    scaled = (raw - np.float32(low)) * np.float32(2 / (high - low)) - 1
+    return scaled.clip(-1, 1).astype(np.float32)
+
+
+def make_cohort(
+    path: Path,
+    *,
+    images: int = 10_000,
+    size: tuple[int, ...] = (112, 112),
+    seed: int = 0,
+    intensity: IntensityRule = "per-image",
+) -> Cohort:
+    """Write the synthetic cohort: half baseline, a quarter of each subtype, 64/16/20 % train/validation/test.
+
+    Splits are stratified by subtype, so that both occur in every part.
+
+    Parameters
+    ----------
+    path
+        Cohort folder to write.
+    images
+        Number of images in all; the paper has 10,000.
+    size
+        Spatial shape, two or three numbers.
+    seed
+        Same arguments, same bits.
+    intensity
+        See `make_case`.
+    """
+    if images < 20 or min(size) < 16 or len(size) not in (2, 3):
+        raise CohortError(f"at least 20 images of 16 pixels along 2 or 3 axes are needed, found {images} of {size}")
+    subtypes: list[Subtype] = [("", "A", "", "B")[row % 4] for row in range(images)]
+    table = pd.DataFrame({"id": [f"{row:05d}" for row in range(images)]})
+    table["subject"] = table["id"]
+    table["session"] = ""
+    table["label"] = [int(bool(subtype)) for subtype in subtypes]
+    table["class"] = ["two squares" if subtype else "baseline" for subtype in subtypes]
+    table["split"] = assign_splits(table.assign(subtype=subtypes), strata=("label", "subtype"), seed=seed)
+    table["subtype"] = subtypes
+
+    def case_at(row: int) -> CohortCase:
+        case = make_case(row, subtype=subtypes[row], size=size, seed=seed, intensity=intensity)
+        return CohortCase(case.image[None], case.effect[None], case.counterfactual[None])
+
+    facts = CohortFacts(
+        source=f"synthetic squares: {images} images of {'x'.join(map(str, size))}, "
+        f"seed {seed}, intensity {intensity}",
+        preparation=Preparation(intensity=intensity, low=FIXED_RANGE[0], high=FIXED_RANGE[1]),
+    )
+    return write_cohort(path, Manifest(table), facts, case_at)

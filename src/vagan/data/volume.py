@@ -1,0 +1,82 @@
+"""NIfTI files: the only place that imports nibabel, and the only place where image axes are reordered."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import error as ZlibError  # noqa: N812
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.filebasedimages import ImageFileError as NibabelImageFileError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from vagan.errors import ImageFileError
+from vagan.files import replacing
+
+SUFFIXES = (".nii", ".nii.gz")
+LARGEST_VOXELS = 2**30
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image in RAS+ order: axes point to the subject's right, front and top.
+
+    ``array`` has the shape ``space``; axes of extent 1 are dropped, so that a single slice is 2-D.
+    ``affine`` takes its voxel indices to mm; ``orientation``, ``grid_shape`` and ``grid_affine`` are the file's own.
+    """
+
+    array: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    orientation: NDArray[np.float64]
+    grid_shape: tuple[int, ...]
+    grid_affine: NDArray[np.float64]
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Distance of neighbouring voxels along each RAS+ axis of the file."""
+        return tuple(float(step) for step in voxel_sizes(self.affine))
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a NIfTI file of one 2-D or 3-D image.
+
+    Raises
+    ------
+    ImageFileError
+        If it is not NIfTI, is truncated, holds a series, or claims an absurd size.
+    """
+    try:
+        file = nib.load(path)
+        if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VOXELS:
+            raise ImageFileError(f"{path} claims {file.shape} voxels; at most 2^30 are read; check its header")
+        shape = tuple(file.shape)
+        while len(shape) > 3 and shape[-1] == 1:
+            shape = shape[:-1]
+        if len(shape) > 3:
+            raise ImageFileError(f"{path} must hold one image, not a series: its shape is {shape}; extract a frame")
+        stored = np.asarray(file.dataobj, dtype=np.float32).reshape((*shape, 1, 1)[:3])
+    except ImageFileError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageFileError(f"{path} does not exist; check the path") from error
+    except (OSError, ValueError, EOFError, ZlibError, NibabelImageFileError, HeaderDataError) as error:
+        raise ImageFileError(f"{path} cannot be read as NIfTI: {error}; is the file complete?") from error
+    orientation = io_orientation(file.affine)
+    array = apply_orientation(stored, orientation)
+    affine = file.affine @ inv_ornt_aff(orientation, stored.shape)
+    return Volume(np.ascontiguousarray(_drop_single(array)), affine, orientation, stored.shape, file.affine)
+
+
+def write_like(path: Path, array: NDArray[np.float32], volume: Volume) -> None:
+    """Write an array on the grid of the file that ``volume`` was read from: same axes, shape and affine."""
+    oriented = apply_orientation(np.empty(volume.grid_shape, bool), volume.orientation).shape
+    to_grid = ornt_transform(io_orientation(np.eye(4)), volume.orientation)
+    stored = apply_orientation(array.reshape(oriented), to_grid)
+    with replacing(path) as temporary:
+        nib.save(nib.Nifti1Image(stored.astype(np.float32), volume.grid_affine), temporary)
+
+
+def _drop_single(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    return array.reshape([extent for extent in array.shape if extent > 1] or (1,))

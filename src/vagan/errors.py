@@ -1,0 +1,59 @@
+"""One family of errors: each message says what must hold, what was found, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class VaganError(Exception):
+    """A user's mistake. The command line prints it as one line and exits with ``exit_code``."""
+
+    exit_code = 2
+
+
+class ImageFileError(VaganError):
+    """An image file cannot be read, or does not hold what it should."""
+
+
+class ManifestError(VaganError):
+    """A table of images is incomplete or contradicts itself."""
+
+
+class LeakageError(ManifestError):
+    """The same subject occurs in more than one split."""
+
+
+class CohortError(VaganError):
+    """A cohort folder is missing, damaged, or does not fit its use."""
+
+
+class ConfigError(VaganError):
+    """A configuration key or value is not one that exists."""
+
+
+class RunError(VaganError):
+    """A run folder is missing, damaged, or belongs to another configuration."""
+
+
+class ModelError(VaganError):
+    """A model folder is missing, damaged, or does not fit the images."""
+
+
+class OutputError(VaganError):
+    """An output would overwrite something, or cannot be written."""
+
+
+class DivergenceError(VaganError):
+    """A loss term stopped being a finite number."""
+
+
+class Interrupted(VaganError):  # noqa: N818
+    """The user, or the system, asked a long work to stop; it was saved first."""
+
+    exit_code = 130
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint naming the most similar of the known names, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

@@ -1,0 +1,87 @@
+"""A trained network as a folder: ``config.json`` and ``model.safetensors``. Nothing in it is ever unpickled."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from vagan.data.preparation import Preparation
+from vagan.effect import Output
+from vagan.errors import ModelError
+from vagan.files import replacing
+from vagan.nn.layers import Normalisation
+from vagan.nn.unet import MapGenerator
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class ModelFacts(BaseModel):
+    """Everything needed to build the network again and to apply it to new images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["map-generator"] = "map-generator"
+    num_spatial_dims: Literal[2, 3]
+    channels: Count
+    shape: tuple[int, ...]
+    """Spatial shape of the training images."""
+    width: Count
+    normalisation: Normalisation
+    output: Output
+    classes: tuple[str, ...]
+    """Class names; the first is the baseline class."""
+    preparation: Preparation
+    rule: str
+    """How this network was chosen among those of its training."""
+    cohort_hash: str = ""
+
+
+def build_network(facts: ModelFacts) -> nn.Module:
+    """Fresh network of the described architecture."""
+    return MapGenerator(
+        facts.num_spatial_dims, channels=facts.channels, width=facts.width, normalisation=facts.normalisation
+    )
+
+
+def save_model(folder: Path, network: nn.Module, facts: ModelFacts) -> None:
+    """Write a model folder; an older model in it is replaced file by file, each one whole."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary)
+    with replacing(folder / CONFIG) as temporary:
+        temporary.write_text(facts.model_dump_json(indent=2) + "\n")
+
+
+def load_model(path: Path) -> tuple[nn.Module, ModelFacts]:
+    """Read a model folder, or the ``model`` folder inside a run folder.
+
+    Returns
+    -------
+    network, facts
+        The network in evaluation mode on the CPU.
+
+    Raises
+    ------
+    ModelError
+        If it is not a model folder, or its files are damaged or do not fit each other.
+    """
+    folder = path / "model" if (path / "model" / CONFIG).is_file() else path
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        raise ModelError(
+            f"a model folder must hold {CONFIG} and {WEIGHTS}: {path} does not; "
+            "give a run folder made by `vagan train`"
+        )
+    try:
+        facts = ModelFacts.model_validate_json((folder / CONFIG).read_bytes())
+        network = build_network(facts)
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (ValidationError, SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"the model in {folder} is damaged or of another version: {reason}") from error
+    return network.eval(), facts

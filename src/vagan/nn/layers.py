@@ -1,0 +1,58 @@
+"""Convolution, pooling, normalisation for any number of spatial axes, and the paper's initialisation."""
+
+from typing import Literal
+
+from torch import nn
+
+Normalisation = Literal["batch", "none"]
+
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+def conv(
+    num_spatial_dims: int, inputs: int, outputs: int, *, kernel: int = 3, bias: bool = True
+) -> nn.modules.conv._ConvNd:
+    """Convolution of stride 1 that keeps the spatial shape; He-normal weights, zero bias."""
+    layer = _CONV[num_spatial_dims](inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+    return _he_normal(layer, inputs * kernel**num_spatial_dims)
+
+
+def conv_transpose(num_spatial_dims: int, inputs: int, outputs: int, *, bias: bool = True) -> nn.modules.conv._ConvNd:
+    """Transposed convolution, kernel 4, stride 2: doubles every spatial extent."""
+    layer = _CONV_TRANSPOSE[num_spatial_dims](inputs, outputs, 4, stride=2, padding=1, bias=bias)
+    # stride 2 spreads each input over 4 ** n outputs but an output sees only 2 ** n of the kernel's taps
+    return _he_normal(layer, inputs * 2**num_spatial_dims)
+
+
+def max_pool(num_spatial_dims: int) -> nn.Module:
+    """Maximum over non-overlapping windows of two pixels along each axis."""
+    return _MAX_POOL[num_spatial_dims](2)
+
+
+def batch_norm(num_spatial_dims: int, features: int) -> nn.Module:
+    """Batch normalisation with the paper's constants (0.99 in TensorFlow's terms is 0.01 in PyTorch's)."""
+    return _BATCH_NORM[num_spatial_dims](features, eps=1e-3, momentum=0.01)
+
+
+def conv_block(
+    num_spatial_dims: int, inputs: int, outputs: int, *, normalisation: Normalisation, up: bool = False
+) -> nn.Sequential:
+    """Convolution (transposed if ``up``), optional batch norm, ReLU.
+
+    ReLU is a module of its own, not a function, so that attribution methods can hook it.
+    """
+    layer = conv_transpose if up else conv
+    layers: list[nn.Module] = [layer(num_spatial_dims, inputs, outputs, bias=normalisation == "none")]
+    if normalisation == "batch":
+        layers.append(batch_norm(num_spatial_dims, outputs))
+    return nn.Sequential(*layers, nn.ReLU())
+
+
+def _he_normal(layer: nn.modules.conv._ConvNd, fan_in: int) -> nn.modules.conv._ConvNd:
+    nn.init.normal_(layer.weight, std=(2 / fan_in) ** 0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

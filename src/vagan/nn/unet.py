@@ -1,0 +1,87 @@
+"""The map generator: a U-Net from an image to a map of the same size (Section 2 of the paper's supplement)."""
+
+from itertools import pairwise
+
+from torch import nn
+
+from vagan.axes import concatenate_channels, crop_to, pad_to_multiple, spatial_shape
+from vagan.nn.layers import Normalisation, conv, conv_block, max_pool
+from vagan.types import Images
+
+
+class MapGenerator(nn.Module):
+    """U-Net whose output is the raw map ``M(x)``, what must be added to look like the baseline class.
+
+    Encoder of 16, 32 and 64 maps, bottom of 128, two convolutions each. Every transposed convolution leads
+    to 16 maps only (the paper's fourfold reduction), joined to the skip; the last convolution is linear.
+    Images of any size are padded to a multiple of 8 by repeating the border, and the map is cropped back.
+
+    Parameters
+    ----------
+    num_spatial_dims
+        2 or 3.
+    channels
+        Channels of the images, and of the map.
+    width
+        Feature maps of the first level. The paper has 16.
+    normalisation
+        ``batch`` as in the paper, or ``none``.
+    zero_init
+        Start from ``M = 0`` exactly: the last convolution's weights are zero.
+    """
+
+    multiple = 8
+
+    def __init__(
+        self,
+        num_spatial_dims: int,
+        *,
+        channels: int = 1,
+        width: int = 16,
+        normalisation: Normalisation = "batch",
+        zero_init: bool = True,
+    ) -> None:
+        super().__init__()
+
+        def block(inputs: int, *outputs: int) -> nn.Sequential:
+            widths = (inputs, *outputs)
+            return nn.Sequential(
+                *(conv_block(num_spatial_dims, a, b, normalisation=normalisation) for a, b in pairwise(widths))
+            )
+
+        def up(inputs: int) -> nn.Sequential:
+            return conv_block(num_spatial_dims, inputs, width, normalisation=normalisation, up=True)
+
+        self.encoders = nn.ModuleList(
+            [
+                block(channels, width, width),
+                block(width, 2 * width, 2 * width),
+                block(2 * width, 4 * width, 4 * width),
+            ]
+        )
+        self.pool = max_pool(num_spatial_dims)
+        self.bottom = block(4 * width, 8 * width, 8 * width)
+        self.upsamplers = nn.ModuleList([up(8 * width), up(4 * width), up(2 * width)])
+        self.decoders = nn.ModuleList(
+            [
+                block(5 * width, 4 * width, 4 * width),
+                block(3 * width, 2 * width, 2 * width),
+                block(2 * width, width),
+            ]
+        )
+        self.last = conv(num_spatial_dims, width, channels)
+        if zero_init:
+            nn.init.zeros_(self.last.weight)
+
+    def forward(self, images: Images) -> Images:
+        """Raw map ``M(x)``, the shape of the images."""
+        features = pad_to_multiple(images, self.multiple)
+        skips = []
+        for encoder in self.encoders:
+            features = encoder(features)
+            skips.append(features)
+            features = self.pool(features)
+        features = self.bottom(features)
+        for upsampler, decoder, skip in zip(self.upsamplers, self.decoders, reversed(skips), strict=True):
+            features = decoder(concatenate_channels(upsampler(features), skip))
+        return crop_to(self.last(features), spatial_shape(images)).float()

@@ -1,0 +1,82 @@
+"""Progress of long work: a bar with the time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+
+LINE_EVERY_S = 15.0
+
+
+class Bar:
+    """One running task, shown on stderr.
+
+    Parameters
+    ----------
+    total
+        Units of work.
+    description
+        What is being done.
+    done
+        Units done before, in a resumed run.
+    """
+
+    def __init__(self, total: int, description: str, *, done: int = 0) -> None:
+        self.total, self.description, self.done = total, description, done
+        self._begin, self._first, self._last_line = time.monotonic(), done, time.monotonic()
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        console = Console(stderr=True)
+        if console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+            )  # fmt: skip
+            self._progress = Progress(*columns, console=console)
+            self._task = self._progress.add_task(description, total=total, completed=done, figures="")
+
+    def __enter__(self) -> "Bar":
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def advance(self, figures: str | None = None) -> None:
+        """One more unit is done; ``figures`` replaces the text shown beside the bar."""
+        self.done += 1
+        if self._progress:
+            self._progress.update(self._task, completed=self.done)
+            if figures is not None:
+                self._progress.update(self._task, figures=figures)
+        elif time.monotonic() - self._last_line > LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            left_s = (self._last_line - self._begin) / (self.done - self._first) * (self.total - self.done)
+            print(
+                f"{self.description}: {self.done}/{self.total}, {left_s:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    """Pass items on and show how many came by."""
+    with Bar(total, description) as bar:
+        for item in items:
+            yield item
+            bar.advance()

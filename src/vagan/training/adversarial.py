@@ -1,0 +1,199 @@
+"""VA-GAN as a task for the training loop: which images meet which network at which update."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from vagan.data.bank import ImageBank
+from vagan.data.cohort import Cohort
+from vagan.data.sampling import ShuffledStream
+from vagan.effect import baseline_image, effect_map
+from vagan.errors import CohortError
+from vagan.model_folder import ModelFacts
+from vagan.nn.critic import Critic
+from vagan.nn.unet import MapGenerator
+from vagan.seeding import numpy_generator, seeded
+from vagan.training.config import Config
+from vagan.training.losses import map_size
+from vagan.training.schedule import UpdateOrder, averaging_decay
+from vagan.training.state import TrainState
+from vagan.training.steps import Backward, Terms, TwoClassBatch, update_critic, update_generator
+from vagan.training.task import Monitor
+from vagan.types import Images
+
+BATCH = 50
+RULE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
+
+
+class AdversarialTask:
+    """Critic against map generator, on the baseline class and one class of interest.
+
+    Parameters
+    ----------
+    config, cohort
+        Settings and data.
+    interest
+        Label of the class of interest.
+    monitor
+        Compares validation maps with true effects where they are known. For the curves only.
+    """
+
+    def __init__(self, config: Config, cohort: Cohort, *, interest: int = 1, monitor: Monitor | None = None) -> None:
+        self._config, self._cohort, self._interest = config, cohort, interest
+        self._monitor = monitor if cohort.has_effects else None
+        self._order = UpdateOrder(config.training.generator_updates, config.schedule)
+        self.total = self._order.total
+        seed = config.training.seed
+        rows = {label: cohort.manifest.indices("train", label) for label in (0, interest)}
+        for label, found in rows.items():
+            if len(found) < config.training.batch_size:
+                raise CohortError(
+                    f"a batch needs {config.training.batch_size} training images of class "
+                    f"{cohort.manifest.classes[label]!r}, found {len(found)}; lower training.batch_size"
+                )
+        self._bank = ImageBank(
+            cohort, np.concatenate(list(rows.values())), memory_bytes=config.training.memory_mb * 2**20
+        )
+        self._streams = {
+            label: ShuffledStream(found, seed=seed, purpose=f"images of class {label}")
+            for label, found in rows.items()
+        }
+        self._validation = {label: self._validation_rows(label) for label in rows}
+
+    def build(self) -> TrainState:
+        """Critic, generator and its average, with Adam for each."""
+        config, dims = self._config, len(self._cohort.shape)
+        _require_extent(self._cohort.shape)
+        with seeded(config.training.seed, "weights"):
+            generator = MapGenerator(
+                dims,
+                channels=self._cohort.channels,
+                width=config.generator.width,
+                normalisation=config.generator.normalisation,
+                zero_init=config.generator.zero_init,
+            )
+            critic = Critic(dims, channels=self._cohort.channels, width=config.critic.width)
+        optimizers: dict[str, Optimizer] = {
+            "generator": _adam(generator, config.optimizer.generator_learning_rate, config),
+            "critic": _adam(critic, config.optimizer.critic_learning_rate, config),
+        }
+        longest = config.generator.average
+
+        def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+            if not old.is_floating_point():
+                return new  # batch norm's counter of batches
+            return torch.lerp(old, new, 1 - averaging_decay(int(count), longest=longest))
+
+        average = AveragedModel(generator, avg_fn=mean, use_buffers=True)
+        return TrainState({"generator": generator, "critic": critic, "average": average}, optimizers)
+
+    def load(self, update: int) -> list[TwoClassBatch]:
+        """Unpaired batches of both classes, ``accumulate`` of them."""
+        count = self._config.training.batch_size
+        fractions = numpy_generator(self._config.training.seed, "fractions", update)
+        batches = []
+        for part in range(self._config.training.accumulate):
+            start = (update * self._config.training.accumulate + part) * count
+            images = {label: self._bank.images(stream.draw(start, count)) for label, stream in self._streams.items()}
+            mixing = torch.from_numpy(fractions.random(count, dtype=np.float32))
+            batches.append(TwoClassBatch(images[0], images[self._interest], mixing))
+        return batches
+
+    def update(self, state: TrainState, batches: Sequence[TwoClassBatch], backward: Backward) -> Terms:
+        """Update the network whose turn it is."""
+        networks = state.networks
+        is_generator = self._order.is_generator_update(state.updates)
+        step, name = (update_generator, "generator") if is_generator else (update_critic, "critic")
+        terms = step(
+            networks["critic"],
+            networks["generator"],
+            state.optimizers[name],
+            batches,
+            loss=self._config.loss,
+            output=self._config.generator.output,
+            backward=backward,
+        )
+        if is_generator:
+            average = networks["average"]
+            assert isinstance(average, AveragedModel)
+            average.update_parameters(networks["generator"])
+        return terms
+
+    def row_is_due(self, updates: int) -> bool:
+        """After each generator update."""
+        return self._order.is_generator_update(updates - 1)
+
+    def validation_is_due(self, updates: int) -> bool:
+        """After every ``validate_every``-th generator update, and at the end."""
+        done = self._order.generator_updates_before(updates)
+        return self.row_is_due(updates) and (
+            done % self._config.training.validate_every == 0 or updates == self.total
+        )
+
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Sizes of the averaged generator's maps, and the critic's view of them, on validation images."""
+        generator, critic = state.networks["average"].eval(), state.networks["critic"]
+        sizes: dict[int, float] = {}
+        scores: dict[int, float] = {}
+        figures: dict[str, float] = {}
+        with torch.no_grad():
+            for label, rows in self._validation.items():
+                images = self._cohort.images(rows)
+                generated = torch.cat([self._baseline_images(generator, part) for part in images.split(BATCH)])
+                sizes[label] = float(map_size(generated - images))
+                judged = generated if label else images
+                scores[label] = float(torch.cat([critic(part) for part in judged.split(BATCH)]).mean())
+                if label and self._monitor:
+                    maps = effect_map(images, generated)
+                    figures["monitor/ncc"] = self._monitor(maps, self._cohort.effects(rows))
+        return {
+            "validation/map": sizes[self._interest],
+            "validation/baseline_map": sizes[0],
+            "validation/energy_ratio": sizes[0] / max(sizes[self._interest], 1e-12),
+            "validation/wasserstein": scores[0] - scores[self._interest],
+            **figures,
+        }
+
+    def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
+        """The averaged generator."""
+        average = state.networks["average"]
+        config, cohort = self._config, self._cohort
+        assert isinstance(average, AveragedModel)
+        return average.module, ModelFacts(
+            num_spatial_dims=len(cohort.shape),
+            channels=cohort.channels,
+            shape=cohort.shape,
+            width=config.generator.width,
+            normalisation=config.generator.normalisation,
+            output=config.generator.output,
+            classes=(cohort.manifest.classes[0], cohort.manifest.classes[self._interest]),
+            preparation=cohort.facts.preparation,
+            rule=RULE,
+            cohort_hash=cohort.facts.content_hash,
+        )
+
+    def _baseline_images(self, generator: nn.Module, images: Images) -> Images:
+        return baseline_image(images, generator(images), self._config.generator.output)
+
+    def _validation_rows(self, label: int) -> np.ndarray:
+        rows = self._cohort.manifest.indices("validation", label)
+        if not len(rows):
+            raise CohortError(f"no validation images of class {self._cohort.manifest.classes[label]!r}; split again")
+        shuffled = numpy_generator(self._config.training.seed, "validation", label).permutation(rows)
+        return np.sort(shuffled[: self._config.training.validation_images])
+
+
+def _adam(network: nn.Module, learning_rate: float, config: Config) -> Adam:
+    return Adam(network.parameters(), lr=learning_rate, betas=(config.optimizer.beta1, config.optimizer.beta2))
+
+
+def _require_extent(shape: tuple[int, ...]) -> None:
+    if min(shape) < Critic.smallest_extent:
+        raise CohortError(
+            f"images must have at least {Critic.smallest_extent} pixels along each axis, found {shape}; "
+            "import them again with a larger --size"
+        )

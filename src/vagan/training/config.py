@@ -1,0 +1,222 @@
+"""Every setting of a training, with its default, in one place. Presets are differences from it."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vagan.effect import Output
+from vagan.errors import ConfigError, nearest
+from vagan.files import replacing
+from vagan.nn.layers import Normalisation
+from vagan.training.losses import Constraint
+
+Method = Literal["vagan"]
+Precision = Literal["32-true", "bf16-mixed"]
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Generator(_Section):
+    """The map generator M."""
+
+    width: Count = 16
+    """Feature maps of the first level."""
+    normalisation: Normalisation = "batch"
+    """Batch norm everywhere but the last layer, or none."""
+    zero_init: bool = True
+    """Start from M = 0: the last convolution's weights are zero."""
+    output: Output = "add"
+    """How the map is applied: y = x + M, or y = tanh(x + M)."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    """Longest decay of the running average of weights, which is the model that is used; 0 switches it off."""
+
+
+class Critic(_Section):
+    """The critic D."""
+
+    width: Count = 16
+    """Feature maps of the first level."""
+
+
+class Loss(_Section):
+    """Weights and variants of Eq. 2-4."""
+
+    map_weight: NonNegative = 10.0
+    """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
+    baseline_weight: NonNegative = 20.0
+    """Weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
+    constraint: Constraint = "two-sided"
+    """How the critic is kept 1-Lipschitz."""
+    gradient_penalty: NonNegative = 10.0
+    """Weight of the gradient penalty."""
+    clip: Positive = 0.01
+    """Bound of the critic's weights where constraint is clip."""
+
+
+class Schedule(_Section):
+    """Critic updates per generator update."""
+
+    critic_updates: Count = 5
+    """Critic updates before a generator update."""
+    boosted_critic_updates: Count = 5
+    """Critic updates before a generator update of the warm-up, and before every boost_every-th."""
+    warmup_generator_updates: Annotated[int, Field(ge=0)] = 0
+    """Generator updates with boosted critic updates at the start."""
+    boost_every: Annotated[int, Field(ge=0)] = 0
+    """Boost the critic before every n-th generator update; 0 for never."""
+
+
+class Optimizer(_Section):
+    """Adam's settings."""
+
+    generator_learning_rate: Positive = 5e-4
+    critic_learning_rate: Positive = 5e-4
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    decay_from: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Fraction of the run after which the learning rates fall to zero along half a cosine; 1 for constant."""
+
+
+class Training(_Section):
+    """Length, batches, numbers and devices."""
+
+    generator_updates: Count = 240
+    """Length of the run."""
+    batch_size: Count = 16
+    """Images of each class in one gradient computation."""
+    accumulate: Count = 1
+    """Gradient computations added up before an update."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    precision: Precision = "bf16-mixed"
+    """Number format of the networks' arithmetic; weights, losses and penalties stay in float32."""
+    channels_last: bool = True
+    """Memory layout with a pixel's channels side by side: the same numbers, faster."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``mps``."""
+    memory_mb: Annotated[int, Field(ge=0)] = 4096
+    """Training images are held in memory if they fit in this; otherwise they are read ahead from the store."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads; 0 for one on each core. Runs are bit-equal for the same number."""
+    validate_every: Count = 10
+    """Generator updates between two validations."""
+    validation_images: Count = 64
+    """Images of each class, drawn once from the validation part, on which the validation figures are taken."""
+    checkpoint_seconds: NonNegative = 60.0
+    """Time between two checkpoints. Changes nothing in the result."""
+
+
+class Config(_Section):
+    """All settings of one training."""
+
+    method: Method = "vagan"
+    generator: Generator = Generator()
+    critic: Critic = Critic()
+    loss: Loss = Loss()
+    schedule: Schedule = Schedule()
+    optimizer: Optimizer = Optimizer()
+    training: Training = Training()
+
+
+PRESETS = ("fast", "paper")
+
+
+def load_config(preset: str = "fast", settings: dict[str, str] | None = None) -> Config:
+    """Resolve a preset and single settings to a full configuration.
+
+    Parameters
+    ----------
+    preset
+        ``fast`` or ``paper``, or the path of a YAML file such as a run's ``config.yaml``.
+    settings
+        Dotted keys and values as text, e.g. ``{"training.seed": "3"}``.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown preset, key or value; names the nearest key.
+    """
+    values = _read_preset(preset)
+    for key, text in (settings or {}).items():
+        section = values
+        *parents, name = key.split(".")
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"unknown key {key!r}; {nearest(key, known_keys())}")
+        section[name] = yaml.safe_load(text)
+    return parse_config(values, where="settings" if settings else preset)
+
+
+def parse_config(values: Any, *, where: str) -> Config:
+    """Check nested values against the model; the first defect is the message."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        defect = error.errors()[0]
+        key = ".".join(map(str, defect["loc"]))
+        if defect["type"] == "extra_forbidden":
+            raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, known_keys())}") from error
+        raise ConfigError(
+            f"{where}: {key or 'the configuration'}: {defect['msg']}; found {defect['input']!r}"
+        ) from error
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Write the resolved configuration as YAML, which is accepted back as a preset."""
+    with replacing(path) as temporary:
+        temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """All dotted keys."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += known_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def differences(one: Config, other: Config) -> list[str]:
+    """Dotted keys in which two configurations differ, with both values."""
+    return [
+        f"{key} ({_value(one, key)!r}, {_value(other, key)!r})"
+        for key in known_keys()
+        if _value(one, key) != _value(other, key)
+    ]
+
+
+def _value(config: BaseModel, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _read_preset(preset: str) -> dict[str, Any]:
+    if preset in PRESETS:
+        text = resources.files("vagan.training.presets").joinpath(f"{preset}.yaml").read_text()
+    elif preset.endswith((".yaml", ".yml")):
+        try:
+            text = Path(preset).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the preset {preset}: {error}") from error
+    else:
+        raise ConfigError(f"no preset is called {preset!r}; {nearest(preset, PRESETS)} A YAML file is accepted too")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{preset} must be YAML: {' '.join(str(error).split())}") from error
+    if values is not None and not isinstance(values, dict):
+        raise ConfigError(f"{preset} must hold keys and values, found {type(values).__name__}")
+    return values or {}

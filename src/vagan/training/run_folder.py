@@ -1,0 +1,175 @@
+"""The folder of one training: what was asked, what was measured, and what came out."""
+
+import csv
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from vagan.data.cohort import Cohort
+from vagan.errors import OutputError, RunError
+from vagan.files import replacing
+from vagan.training.config import Config, differences, parse_config, write_config
+
+
+class RunFolder:
+    """Names and files of a run folder.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.cohort = path / "cohort.json"
+        self.metrics = path / "metrics.csv"
+        self.log = path / "log.txt"
+        self.environment = path / "environment.txt"
+        self.tensorboard = path / "tensorboard"
+        self.model = path / "model"
+        self.checkpoint = path / "checkpoints" / "latest.pt"
+
+    def read_config(self) -> Config:
+        """Resolved configuration of the run."""
+        try:
+            values = yaml.safe_load(self.config.read_text())
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RunError(
+                f"{self.path} is no run folder ({self.config.name} cannot be read); give one made by `vagan train`"
+            ) from error
+        return parse_config(values, where=str(self.config))
+
+    def begin(self, config: Config, cohort: Cohort) -> bool:
+        """Prepare the folder for a training, or check that it belongs to this one.
+
+        Returns
+        -------
+        bool
+            Whether an earlier session of the same training left something to go on from.
+        """
+        if self.config.is_file():
+            self._require_same(config, cohort)
+            return self.checkpoint.is_file()
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise OutputError(f"the run folder must be new or empty: {self.path} holds other files; choose another")
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"the run folder must be a folder: {self.path} is a file; choose another name")
+        with replacing(self.cohort) as temporary:
+            temporary.write_text(json.dumps(_cohort_record(cohort), indent=1) + "\n")
+        with replacing(self.environment) as temporary:
+            temporary.write_text(_environment())
+        write_config(config, self.config)  # last: its presence makes this a run folder
+        return False
+
+    def _require_same(self, config: Config, cohort: Cohort) -> None:
+        differing = differences(self.read_config(), config)
+        if differing:
+            raise RunError(
+                f"{self.path} belongs to another configuration: {', '.join(differing[:4])} (there, here); "
+                "give the same settings to resume, or another run folder"
+            )
+        recorded = json.loads(self.cohort.read_text())["hash"]
+        if recorded != cohort.facts.content_hash:
+            raise RunError(f"{self.path} was begun on another cohort; give that one to resume, or another run folder")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process alone; a lock left by a process that is gone is taken over."""
+        lock = self.path / "lock"
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT)
+        try:
+            _lock(handle)
+        except OSError as error:
+            os.close(handle)
+            raise RunError(
+                f"another training is running in {self.path}; wait for it or choose another folder"
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(handle)  # the system releases the lock, as it does when the process is killed
+
+    def note(self, text: str) -> None:
+        """Append a dated line to the log."""
+        with self.log.open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+class MetricsLog:
+    """``metrics.csv`` and TensorBoard, cut back to where a resumed run goes on."""
+
+    def __init__(self, run: RunFolder, *, updates_done: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = run.metrics
+        self._rows: list[dict[str, Any]] = []
+        if run.metrics.is_file() and updates_done:
+            table = pd.read_csv(run.metrics)
+            self._rows = _records(table[table["update"] <= updates_done])
+        self._writer = SummaryWriter(str(run.tensorboard), purge_step=updates_done + 1)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Record one row; ``update`` is its position in the run."""
+        self._rows.append(row)
+        for name, value in row.items():
+            if name != "update":
+                self._writer.add_scalar(name, value, row["update"])
+
+    def flush(self) -> None:
+        """Write all rows; columns in order of first appearance, empty where a row has no value."""
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with replacing(self._path) as temporary:
+            temporary.write_text(text.getvalue())
+        self._writer.flush()
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()
+        self._writer.close()
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]
+
+
+def _lock(handle: int) -> None:
+    import fcntl
+
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _cohort_record(cohort: Cohort) -> dict[str, Any]:
+    table = cohort.manifest.table
+    return {
+        "hash": cohort.facts.content_hash,
+        "source": cohort.facts.source,
+        "classes": list(cohort.manifest.classes),
+        "splits": {split: list(rows["id"]) for split, rows in table.groupby("split")},
+    }
+
+
+def _environment() -> str:
+    installed = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()}
+    return f"# Python {platform.python_version()}, {platform.platform()}\n" + "\n".join(sorted(installed)) + "\n"

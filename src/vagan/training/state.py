@@ -1,0 +1,54 @@
+"""Everything that changes during a training, listed once: what a checkpoint holds."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from vagan.errors import RunError
+from vagan.files import replacing
+
+
+@dataclass
+class TrainState:
+    """Networks, optimisers and counters of a training.
+
+    ``networks`` includes the running average of weights, where there is one.
+    """
+
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, Optimizer]
+    updates: int = 0
+    """Updates done, of all networks together."""
+    seconds: float = 0.0
+    """Time spent, over all sessions of the run."""
+    terms: dict[str, list[float]] = field(default_factory=dict)
+    """Values of each loss term since the last row of metrics.csv."""
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; the file is whole or not there."""
+        checkpoint = {
+            "networks": {name: network.state_dict() for name, network in self.networks.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "updates": self.updates,
+            "seconds": self.seconds,
+            "terms": self.terms,
+        }
+        with replacing(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint."""
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            for name, network in self.networks.items():
+                network.load_state_dict(checkpoint["networks"][name])
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(checkpoint["optimizers"][name])
+            self.updates, self.seconds = checkpoint["updates"], checkpoint["seconds"]
+            self.terms = checkpoint["terms"]
+        except Exception as error:  # a damaged archive raises whatever its first broken byte leads to
+            reason = " ".join(str(error).split())[:200]
+            raise RunError(f"the checkpoint {path} cannot be used: {reason}; delete it to begin again") from error

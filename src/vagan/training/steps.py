@@ -1,0 +1,116 @@
+"""One update of the critic, and one of the map generator: the paper's algorithm, and nothing else."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from vagan.axes import concatenate_batches
+from vagan.effect import Output, baseline_image
+from vagan.errors import DivergenceError
+from vagan.training.config import Loss
+from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
+from vagan.types import Images, Scores
+
+Terms = dict[str, Tensor]
+Backward = Callable[[Tensor], None]
+
+
+class TwoClassBatch(NamedTuple):
+    """Unpaired images of both classes, and where between them the critic's slope is measured."""
+
+    baseline: Images
+    interest: Images
+    fractions: Scores
+    """One number in [0, 1] per sample."""
+
+
+def update_critic(
+    critic: nn.Module,
+    generator: nn.Module,
+    optimizer: Optimizer,
+    batches: Sequence[TwoClassBatch],
+    *,
+    loss: Loss,
+    output: Output,
+    backward: Backward,
+) -> Terms:
+    """Move the critic one step towards the maximum of Eq. 2.
+
+    The gradients of several batches add up to that of their union. Returns the means of the loss's terms.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    means: Terms = {}
+    for batch in batches:
+        with torch.no_grad():
+            generated = baseline_image(batch.interest, generator(batch.interest), output)
+        # one pass for both kinds of image: the critic treats samples independently
+        scores = critic(concatenate_batches(batch.baseline, generated))
+        baseline_scores, generated_scores = scores.split([len(batch.baseline), len(generated)])
+        terms = {"critic/wasserstein": -critic_loss(baseline_scores, generated_scores)}
+        total = -terms["critic/wasserstein"]
+        if loss.constraint != "clip":
+            points = mix(batch.baseline, generated, batch.fractions)
+            penalty, slope = gradient_penalty(critic, points, loss.constraint)
+            terms |= {"critic/penalty": penalty, "critic/slope": slope}
+            total = total + loss.gradient_penalty * penalty
+        require_finite(terms)
+        backward(total / len(batches))
+        _add_to_means(means, terms, len(batches))
+    optimizer.step()
+    if loss.constraint == "clip":
+        with torch.no_grad():
+            for weight in critic.parameters():
+                weight.clamp_(-loss.clip, loss.clip)
+    return means
+
+
+def update_generator(
+    critic: nn.Module,
+    generator: nn.Module,
+    optimizer: Optimizer,
+    batches: Sequence[TwoClassBatch],
+    *,
+    loss: Loss,
+    output: Output,
+    backward: Backward,
+) -> Terms:
+    """Move the map generator one step towards the minimum of Eq. 4."""
+    optimizer.zero_grad(set_to_none=True)
+    critic.requires_grad_(False)
+    means: Terms = {}
+    for batch in batches:
+        generated = baseline_image(batch.interest, generator(batch.interest), output)
+        terms = {
+            "generator/adversarial": generator_loss(critic(generated)),
+            # without a bound this is |M(x)|; with tanh it is what the bound leaves of it, as in the authors' code
+            "generator/map": map_size(generated - batch.interest),
+        }
+        total = terms["generator/adversarial"] + loss.map_weight * terms["generator/map"]
+        if loss.baseline_weight > 0:
+            unchanged = baseline_image(batch.baseline, generator(batch.baseline), output)
+            terms["generator/baseline_map"] = map_size(unchanged - batch.baseline)
+            total = total + loss.baseline_weight * terms["generator/baseline_map"]
+        require_finite(terms)
+        backward(total / len(batches))
+        _add_to_means(means, terms, len(batches))
+    critic.requires_grad_(True)
+    optimizer.step()
+    return means
+
+
+def require_finite(terms: Terms) -> None:
+    """Raise `DivergenceError` naming the first term that is not a finite number."""
+    for name, value in terms.items():
+        if not torch.isfinite(value).all():
+            raise DivergenceError(
+                f"the loss term {name} must be a finite number, but is {value.item()}; "
+                "lower the learning rate or raise loss.gradient_penalty"
+            )
+
+
+def _add_to_means(means: Terms, terms: Terms, count: int) -> None:
+    for name, value in terms.items():
+        means[name] = means.get(name, torch.zeros(())) + value.detach() / count
