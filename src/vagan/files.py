@@ -26,7 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        # the whole name as suffix: writers choose the format by it
+        handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name}", dir=path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
     os.close(handle)

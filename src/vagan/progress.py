@@ -37,6 +37,7 @@ class Bar:
     def __init__(self, total: int, description: str, *, done: int = 0) -> None:
         self.total, self.description, self.done = total, description, done
         self._begin, self._first, self._last_line = time.monotonic(), done, time.monotonic()
+        self._figures = ""
         self._progress: Progress | None = None
         self._task = TaskID(0)
         console = Console(stderr=True)
@@ -57,13 +58,12 @@ class Bar:
         if self._progress:
             self._progress.stop()
 
-    def advance(self, figures: str | None = None) -> None:
-        """One more unit is done; ``figures`` replaces the text shown beside the bar."""
-        self.done += 1
+    def advance(self, figures: str | None = None, *, by: int = 1) -> None:
+        """Another unit, or ``by`` of them, is done; ``figures`` replaces the text shown beside the bar."""
+        self.done += by
+        self._figures = figures or self._figures
         if self._progress:
-            self._progress.update(self._task, completed=self.done)
-            if figures is not None:
-                self._progress.update(self._task, figures=figures)
+            self._progress.update(self._task, completed=self.done, figures=self._figures)
         elif time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
             left_s = (self._last_line - self._begin) / (self.done - self._first) * (self.total - self.done)

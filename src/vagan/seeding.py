@@ -20,8 +20,9 @@ def numpy_generator(seed: int, purpose: str, *steps: int) -> np.random.Generator
     steps
         Position in the run, e.g. the number of critic updates done.
     """
-    key = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:4], "little")
-    return np.random.default_rng(np.random.SeedSequence([seed, key, *steps]))
+    # hashed as text: numpy's own seed sequences take (0, 1) and (0, 1, 0) for the same
+    digest = hashlib.sha256(repr((int(seed), purpose, *map(int, steps))).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vagan.attribution.method import preserving
+from vagan.attribution.method import Convention, preserving
 from vagan.effect import Output, baseline_image, effect_map
 from vagan.errors import ModelError
 from vagan.model_folder import ModelFacts, load_model
@@ -32,7 +32,7 @@ class VAGAN:
     """
 
     name = "VA-GAN"
-    convention = "signed"
+    convention: Convention = "signed"
 
     def __init__(self, generator: nn.Module, *, output: Output = "add") -> None:
         self._generator, self._output = generator, output

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from vagan.axes import concatenate_batches
-from vagan.types import Images, Maps
+from vagan.axes import class_column, concatenate_batches
+from vagan.errors import ModelError
+from vagan.types import Images, Maps, Scores
 
 Convention = Literal["signed", "absolute", "positive"]
 """How scores read a map: as it is, without its sign, or its positive part. Maps themselves stay raw."""
@@ -30,33 +31,97 @@ class AttributionMethod(Protocol):
 
 @contextmanager
 def preserving(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards modes, gradients and hooks are as before, even on an error."""
-    modes = [(module, module.training) for module in model.modules()]
-    gradients = [(weights, weights.requires_grad, weights.grad) for weights in model.parameters()]
-    hooks = [(registry, dict(registry)) for module in model.modules() for registry in _hook_registries(module)]
+    """Evaluation mode inside the block; afterwards modes, gradients and hooks are as before, even on an error.
+
+    Hooks means those of all modules, and those of the tensors that outlive a forward pass: weights and buffers.
+    Inside the block the weights have no gradients, so that nothing is added to those that the caller collected.
+    """
+    modules, weights = list(model.modules()), list(model.parameters())
+    modes = [(module, module.training, module._is_full_backward_hook) for module in modules]
+    gradients = [(weight, weight.requires_grad, weight.grad) for weight in weights]
+    hooks = [(registry, dict(registry)) for module in modules for registry in _module_hooks(module)]
+    tensor_hooks = [
+        (tensor, kind, dict(getattr(tensor, kind) or {}))
+        for tensor in (*weights, *model.buffers())
+        for kind in ("_backward_hooks", "_post_accumulate_grad_hooks")
+    ]
     try:
         model.eval()
+        for weight in weights:
+            weight.grad = None
         yield
     finally:
-        for module, was_training in modes:
+        for module, was_training, kind_of_backward_hooks in modes:
             module.training = was_training
-        for weights, required, gradient in gradients:
-            weights.requires_grad_(required)
-            weights.grad = gradient
+            module._is_full_backward_hook = kind_of_backward_hooks
+        for weight, required, gradient in gradients:
+            weight.requires_grad_(required)
+            weight.grad = gradient
+        hooks += [(getattr(tensor, kind), entries) for tensor, kind, entries in tensor_hooks if getattr(tensor, kind)]
         for registry, entries in hooks:
+            # the same dict, refilled: the handles that callers hold refer to it
             registry.clear()
             registry.update(entries)
 
 
-def _hook_registries(module: nn.Module) -> list[dict[int, Any]]:
-    return [
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    ]
+@contextmanager
+def differentiating(model: nn.Module, images: Images) -> Iterator[Images]:
+    """`preserving`, and a copy of the images with respect to which gradients can be taken.
+
+    Works inside ``no_grad`` and ``inference_mode`` too. The weights need no gradients inside the block, which saves
+    the memory of what only those would need.
+    """
+    with preserving(model), torch.inference_mode(False), torch.enable_grad():
+        model.requires_grad_(False)
+        yield images.clone().detach().requires_grad_()
+
+
+def class_scores(model: nn.Module, images: Images, target: int) -> Scores:
+    """Logit of the target class for each image.
+
+    Parameters
+    ----------
+    model
+        From images to logits ``(batch, class)``.
+    images
+        They stay as they are, even if the model works in place.
+    target
+        Class index.
+
+    Raises
+    ------
+    ModelError
+        If the model returns anything but logits, or has no such class.
+    """
+    return class_column(require_logits(model(images.clone()), len(images), target), target)
+
+
+def require_logits(logits: Any, num_images: int, target: int) -> Tensor:
+    """Check what a classifier returned: one row an image, one column a class."""
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != num_images:
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise ModelError(
+            f"a classifier must return logits of shape (batch, class): found {found} for {num_images} images; "
+            "wrap the model so that it returns nothing else"
+        )
+    _, num_classes = logits.shape
+    if not 0 <= target < num_classes:
+        raise ModelError(f"the target must be a class from 0 to {num_classes - 1}: found {target}")
+    return logits
 
 
 def in_batches(method: AttributionMethod, images: Images, size: int) -> Maps:
     """Maps of many images, ``size`` at a time."""
     return concatenate_batches(*(method.attribute(part) for part in torch.split(images, size)))
+
+
+def _module_hooks(module: nn.Module) -> list[dict[int, Any]]:
+    return [
+        module._forward_hooks,
+        module._forward_hooks_with_kwargs,
+        module._forward_hooks_always_called,
+        module._forward_pre_hooks,
+        module._forward_pre_hooks_with_kwargs,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    ]

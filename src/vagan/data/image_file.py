@@ -90,7 +90,8 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
     import imageio.v3 as imageio
 
     try:
-        return np.asarray(imageio.imread(path))
+        # from bytes: given a path, a plug-in that fails leaves the file open
+        return np.asarray(imageio.imread(path.read_bytes(), extension=path.suffix.lower()))
     except Exception as error:  # the plug-ins raise errors of their own, which have no common base
         raise ImageFileError(
             f"{path} cannot be read as an image: {str(error).splitlines()[0]}; is it complete?"

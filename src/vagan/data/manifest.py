@@ -94,7 +94,9 @@ def find_defects(table: pd.DataFrame) -> list[str]:
     ]
     labels = sorted(table["label"].dropna().unique())
     if table["label"].isna().any() or labels != list(range(len(labels))):
-        defects.append(f"labels must be 0 for the baseline class, then 1, 2 ...; found {labels}")
+        defects.append(
+            f"labels must be 0 for the baseline class, then 1, 2 ...; found {[float(label) for label in labels]}"
+        )
     elif len(labels) < 2:
         defects.append(f"two classes are needed, found one: {table['class'].iloc[0]!r}")
     if (table.groupby("class")["label"].nunique() > 1).any() or (table.groupby("label")["class"].nunique() > 1).any():

@@ -48,6 +48,7 @@ class AdversarialTask:
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
         self.total = self._order.total
         seed = config.training.seed
+        _require_extent(cohort.shape)
         rows = {label: cohort.manifest.indices("train", label) for label in (0, interest)}
         for label, found in rows.items():
             if len(found) < config.training.batch_size:
@@ -67,7 +68,6 @@ class AdversarialTask:
     def build(self) -> TrainState:
         """Critic, generator and its average, with Adam for each."""
         config, dims = self._config, len(self._cohort.shape)
-        _require_extent(self._cohort.shape)
         with seeded(config.training.seed, "weights"):
             generator = MapGenerator(
                 dims,

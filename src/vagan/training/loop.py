@@ -64,9 +64,9 @@ def train(
     """
     config = config or load_config()
     run = RunFolder(Path(path))
-    resumes = run.begin(config, cohort)
+    task = AdversarialTask(config, cohort, monitor=monitor)
     with run.locked(), _threads(config.training.threads):
-        task = AdversarialTask(config, cohort, monitor=monitor)
+        resumes = run.begin(config, cohort)
         _fit(task, run, config, resumes=resumes, after_validation=after_validation or (lambda _: None))
     return run
 

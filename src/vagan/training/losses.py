@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from vagan.axes import expand_like, norm_along_first_spatial_axis, per_sample_mean, per_sample_norm
 from vagan.types import Images, Scalar, Scores
@@ -11,7 +13,7 @@ from vagan.types import Images, Scalar, Scores
 Constraint = Literal["two-sided", "one-sided", "one-axis", "clip"]
 
 
-def critic_loss(baseline_scores: Scores, generated_scores: Scores) -> Scalar:
+def critic_loss(baseline_scores: Scores, generated_scores: Float[Tensor, " generated"]) -> Scalar:
     """Minus Eq. 2, which the critic maximises: ``E[D(x + M(x))] - E[D(x0)]``."""
     return generated_scores.mean() - baseline_scores.mean()
 

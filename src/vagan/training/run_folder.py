@@ -21,6 +21,8 @@ from vagan.errors import OutputError, RunError
 from vagan.files import replacing
 from vagan.training.config import Config, differences, parse_config, write_config
 
+LOCK = "lock"
+
 
 class RunFolder:
     """Names and files of a run folder.
@@ -63,10 +65,6 @@ class RunFolder:
         if self.config.is_file():
             self._require_same(config, cohort)
             return self.checkpoint.is_file()
-        if self.path.is_dir() and any(self.path.iterdir()):
-            raise OutputError(f"the run folder must be new or empty: {self.path} holds other files; choose another")
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"the run folder must be a folder: {self.path} is a file; choose another name")
         with replacing(self.cohort) as temporary:
             temporary.write_text(json.dumps(_cohort_record(cohort), indent=1) + "\n")
         with replacing(self.environment) as temporary:
@@ -88,9 +86,17 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process alone; a lock left by a process that is gone is taken over."""
-        lock = self.path / "lock"
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT)
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"the run folder must be a folder: {self.path} is a file; choose another name")
+        if self.path.is_dir() and not self.config.is_file() and {file.name for file in self.path.iterdir()} - {LOCK}:
+            raise OutputError(f"the run folder must be new or empty: {self.path} holds other files; choose another")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.path}: {error.strerror}; choose a folder you may write to"
+            ) from error
         try:
             _lock(handle)
         except OSError as error:
@@ -102,6 +108,10 @@ class RunFolder:
             yield
         finally:
             os.close(handle)  # the system releases the lock, as it does when the process is killed
+
+    def seconds(self) -> float:
+        """Time spent training so far, over all sessions."""
+        return float(pd.read_csv(self.metrics)["seconds"].iloc[-1]) if self.metrics.is_file() else 0.0
 
     def note(self, text: str) -> None:
         """Append a dated line to the log."""

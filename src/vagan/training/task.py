@@ -1,7 +1,7 @@
 """What the training loop needs to know of the thing that it trains."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import nn
 
@@ -16,6 +16,7 @@ Monitor = Callable[[Maps, Maps], float]
 """Compares maps with true effects, for the curves only: nothing is chosen by it."""
 
 
+@runtime_checkable
 class Task(Protocol[Batch]):
     """Networks, their optimisers, their batches and their updates. No files, no devices."""
 

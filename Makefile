@@ -1,0 +1,47 @@
+# Everything runs in .venv, which is made when it is first needed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test test-long check format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/installed  ## Make the environment in .venv
+
+# PyTorch first: on a machine without an NVIDIA GPU its CPU build, which the plain name does not give on Linux.
+# uv knows where the builds for each kind of machine are; it is asked if pip's own indexes have no CPU build.
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -c "import torch" 2>/dev/null \
+	|| { ! command -v nvidia-smi >/dev/null && $(BIN)/python -m pip install --quiet "torch==2.13.0+cpu" 2>/dev/null; } \
+	|| { $(BIN)/python -m pip install --quiet "uv>=0.8" && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=auto "torch>=2.6"; }
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: .venv/installed  ## The paper's synthetic experiment with a report, about ten minutes on two cores
+	$(BIN)/vagan demo demo
+
+test: .venv/installed  ## Tests that take minutes
+	$(BIN)/python -m pytest
+
+test-long: .venv/installed  ## Tests that take longer
+	$(BIN)/python -m pytest -m long
+
+check: .venv/installed  ## Formatting, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/installed  ## Measure speed; results go to benchmarks/results
+	$(BIN)/python benchmarks/update_time.py
+
+clean:  ## Remove the environment and what the demo made
+	rm -rf .venv demo

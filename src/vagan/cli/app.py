@@ -1,0 +1,49 @@
+"""The command `vagan`: one verb per file, imported only when it is used."""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from vagan.errors import VaganError
+
+HELP = """What does this class look like in this image?
+
+Train a map generator on two classes of images, and see for each new image what its class put there.
+
+The paper's experiment, with a report:
+    vagan demo
+
+Your own images, a folder for each class:
+    vagan import folder SRC COHORT
+    vagan train COHORT RUN                   the same command again resumes
+    vagan attribute RUN IMAGE... --out DIR
+"""
+
+VERBS = ("demo", "synth", "check", "train", "attribute", "evaluate", "report")
+
+app = App(name="vagan", help=HELP, help_format="plaintext", version_flags=["--version"], result_action="return_value")
+for verb in VERBS:
+    app.command(f"vagan.cli.{verb}:{verb}", name=verb)
+imports = App(name="import", help="Make a cohort from your own images: from folders, or from a table.")
+imports.command("vagan.cli.imports:folder", name="folder")
+imports.command("vagan.cli.imports:csv", name="csv")
+app.command(imports)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 on success, 2 on a user's mistake, told in one line, 1 on our own fault."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _fail(f"{error} (see `vagan --help`)", 2)
+    except VaganError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped; nothing half-written was left behind", 130)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"vagan: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,108 @@
+"""`vagan import folder` and `vagan import csv`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from vagan.cli.options import parse_size
+
+if TYPE_CHECKING:
+    from vagan.data.cohort import Cohort
+    from vagan.data.sources.files import ImportOptions
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Preparing:
+    """How files become prepared images."""
+
+    baseline: str | None = None
+    """Name of the baseline class [default: the one called baseline, healthy, control, normal, CN or 0]."""
+    size: str | None = None
+    """Resize every image to HEIGHTxWIDTH; needed if they differ in size."""
+    colour: Literal["grey", "rgb"] | None = None
+    """Turn colour into grey (luminance), or keep three channels."""
+    intensity: Literal["fixed", "per-image"] = "fixed"
+    """Scale all images by one range, or each by its own, to [-1, 1]."""
+    range: tuple[float, float] | None = None
+    """The one range [default: the extremes of the training images]."""
+    seed: int = 0
+    """Decides who goes to train, validation and test."""
+    drop_bad: Annotated[bool, Parameter(negative=())] = False
+    """Leave unreadable, NaN and constant images out instead of refusing."""
+
+
+def folder(
+    source: Path, out: Path, *, subject_pattern: str | None = None, preparing: Preparing | None = None
+) -> None:
+    """Make a cohort from a folder for each class: SOURCE/<class name>/<image>.
+
+    Images are PNG, JPEG, TIFF, NumPy or NIfTI files. Split 64/16/20 % into train, validation and test.
+
+    Parameters
+    ----------
+    source
+        Folder that holds a folder for each class.
+    out
+        Cohort folder to write: manifest.csv, dropped.csv, cohort.zarr.
+    subject_pattern
+        Regular expression with one group that finds the subject in a file name, e.g. '(sub-[0-9]+)', so that
+        all images of a subject stay in one part [default: every image is a subject].
+    """
+    from vagan.data.sources.folder import import_folder
+
+    cohort = import_folder(source, out, _options(preparing), subject_pattern=subject_pattern)
+    _tell(cohort)
+
+
+def csv(
+    source: Path,
+    out: Path,
+    *,
+    class_column: str = "class",
+    classes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    preparing: Preparing | None = None,
+) -> None:
+    """Make a cohort from a CSV table with a row for each image.
+
+    Columns: image (path, relative to the table) and a class; optionally id, subject, session, split, effect
+    (path of the true effect) and covariates.
+
+    Parameters
+    ----------
+    source
+        The table.
+    out
+        Cohort folder to write: manifest.csv, dropped.csv, cohort.zarr.
+    class_column
+        Column with the class names.
+    classes
+        Names that may occur; any other is an error [default: all that occur].
+    """
+    from vagan.data.sources.csv import import_csv
+
+    cohort = import_csv(source, out, _options(preparing), class_column=class_column, classes=classes)
+    _tell(cohort)
+
+
+def _options(preparing: Preparing | None) -> "ImportOptions":
+    from vagan.data.sources.files import ImportOptions
+
+    given = preparing or Preparing()
+    return ImportOptions(
+        baseline=given.baseline,
+        size=parse_size(given.size) if given.size else None,
+        colour=given.colour,
+        intensity=given.intensity,
+        intensity_range=given.range,
+        seed=given.seed,
+        drop_bad=given.drop_bad,
+    )
+
+
+def _tell(cohort: "Cohort") -> None:
+    table = cohort.manifest.table
+    print(f"{len(table)} images of {'x'.join(map(str, cohort.shape))} in {cohort.path}")
+    print(table.groupby(["split", "class"], sort=False).size().unstack(fill_value=0).to_string())

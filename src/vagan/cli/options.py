@@ -1,0 +1,22 @@
+"""Options that several verbs share."""
+
+from vagan.errors import ConfigError
+
+
+def parse_size(text: str) -> tuple[int, ...]:
+    """``112x96`` -> (112, 96)."""
+    parts = text.lower().split("x")
+    if len(parts) not in (2, 3) or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ConfigError(f"a size must read like 112x112 or 64x80x56, found {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def parse_settings(settings: list[str]) -> dict[str, str]:
+    """``["training.seed=3"]`` -> {"training.seed": "3"}."""
+    parsed = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"a setting must read like training.seed=3, found {setting!r}")
+        parsed[key.strip()] = value.strip()
+    return parsed

@@ -1,0 +1,43 @@
+"""`vagan train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from vagan.cli.options import parse_settings
+
+
+def train(
+    cohort: Path,
+    run: Path,
+    *,
+    preset: str | None = None,
+    settings: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
+) -> None:
+    """Train on a cohort. The same command again resumes after a kill, a crash or Ctrl-C.
+
+    Parameters
+    ----------
+    cohort
+        Cohort folder.
+    run
+        Run folder: new, or that of an unfinished training.
+    preset
+        fast, paper, or a YAML file such as another run's config.yaml [default: fast; in an existing run
+        folder, its own].
+    settings
+        Single settings, e.g. --set training.seed=3 loss.map_weight=20. An unknown key names the nearest.
+    """
+    from vagan.data.cohort import Cohort
+    from vagan.evaluation.scores import mean_ncc
+    from vagan.reporting.progress import draw_progress
+    from vagan.training.config import load_config
+    from vagan.training.loop import train as fit
+    from vagan.training.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    resumed = str(folder.config) if preset is None and folder.config.is_file() else None
+    config = load_config(resumed or preset or "fast", parse_settings(settings or []))
+    fit(Cohort(cohort), run, config, monitor=mean_ncc, after_validation=draw_progress)
+    print(f"trained for {folder.seconds():.0f} s; next: vagan attribute {run} IMAGE... --out DIR")

@@ -1,0 +1,88 @@
+"""Every defect of a manifest or a cohort at once, before hours are spent on it."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vagan.data.cohort import MANIFEST, STORE, Cohort
+from vagan.data.image_file import read_image
+from vagan.data.manifest import find_defects, read_table, require_disjoint_subjects
+from vagan.errors import ImageFileError, LeakageError, ManifestError, VaganError
+from vagan.progress import track
+
+BLOCK = 200
+
+
+def find_problems(path: Path) -> list[str]:
+    """Problems of a cohort folder or of a ``manifest.csv``, one line each; an empty list means none.
+
+    A cohort's images are all read: NaN, constant images, intensities outside [-1, 1], identical images under
+    different names. A manifest's files are opened: missing, unreadable, of different shapes.
+    """
+    if path.is_dir():
+        if not (path / STORE).exists() and (path / MANIFEST).is_file():
+            return find_problems(path / MANIFEST)
+        problems = _table_problems(path / MANIFEST)
+        return problems or _cohort_problems(path)
+    return _table_problems(path) or _file_problems(path)
+
+
+def _table_problems(path: Path) -> list[str]:
+    try:
+        table = read_table(path)
+    except ManifestError as error:
+        return [str(error)]
+    if "label" in table:
+        table["label"] = pd.to_numeric(table["label"], errors="coerce")
+    problems = find_defects(table)
+    if {"subject", "split"} <= set(table.columns):
+        try:
+            require_disjoint_subjects(table)
+        except LeakageError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _cohort_problems(path: Path) -> list[str]:
+    try:
+        cohort = Cohort(path)
+    except VaganError as error:
+        return [str(error)]
+    names, splits = list(cohort.manifest.table["id"]), list(cohort.manifest.table["split"])
+    problems: list[str] = []
+    seen: dict[bytes, int] = {}
+    for start in track(range(0, len(names), BLOCK), -(-len(names) // BLOCK), "checking images"):
+        rows = range(start, min(start + BLOCK, len(names)))
+        for row, image in zip(rows, cohort.images(rows).numpy(), strict=True):
+            if not np.isfinite(image).all():
+                problems.append(f"{names[row]} holds NaN or infinite values")
+            elif image.min() == image.max():
+                problems.append(f"{names[row]} is constant")
+            elif image.min() < -1 - 1e-5 or image.max() > 1 + 1e-5:
+                problems.append(f"{names[row]} leaves [-1, 1]: {image.min():g} to {image.max():g}")
+            twin = seen.setdefault(hashlib.blake2b(image.tobytes()).digest(), row)
+            if twin != row:
+                where = (
+                    "" if splits[twin] == splits[row] else f" although one is in {splits[twin]}, one in {splits[row]}"
+                )
+                problems.append(f"{names[twin]} and {names[row]} are the same image{where}")
+    return problems
+
+
+def _file_problems(path: Path) -> list[str]:
+    table = read_table(path)
+    if "image" not in table:
+        return []
+    problems = []
+    shapes: dict[tuple[int, ...], str] = {}
+    for name in track(table["image"], len(table), "reading images"):
+        try:
+            shapes.setdefault(read_image(path.parent / name).array.shape, name)
+        except ImageFileError as error:
+            problems.append(str(error))
+    if len(shapes) > 1:
+        found = ", ".join(f"{shape[1:]} ({name})" for shape, name in shapes.items())
+        problems.append(f"images differ in shape: {found}; import with --size")
+    return problems

@@ -1,0 +1,57 @@
+"""A table with one row for each image file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vagan.data.cohort import Cohort
+from vagan.data.manifest import read_table
+from vagan.data.sources.files import ImportOptions, import_files
+from vagan.errors import ManifestError, nearest
+
+
+def import_csv(
+    source: Path,
+    out: Path,
+    options: ImportOptions | None = None,
+    *,
+    class_column: str = "class",
+    classes: Sequence[str] | None = None,
+) -> Cohort:
+    """Make a cohort from a CSV table.
+
+    Parameters
+    ----------
+    source
+        Columns ``image`` (path, relative to the table) and ``class_column``; optionally ``id``, ``subject``,
+        ``session``, ``split``, ``effect`` (path of the true effect) and covariates, which are kept.
+    out
+        Cohort folder to write.
+    options
+        See `ImportOptions`.
+    class_column
+        Column with the class names.
+    classes
+        The names that may occur; others are an error. Default: whatever occurs.
+    """
+    table = read_table(source)
+    for name in ("image", class_column):
+        if name not in table:
+            raise ManifestError(f"{source} needs a column {name!r}; {nearest(name, table.columns)}")
+    if table.empty:
+        raise ManifestError(f"{source} has no rows; one for each image is needed")
+    table = table.rename(columns={class_column: "class"}).drop(columns="label", errors="ignore")
+    unknown = [(row, name) for row, name in enumerate(table["class"]) if classes and name not in classes]
+    if unknown:
+        row, name = unknown[0]
+        raise ManifestError(
+            f"{source}, row {row + 2}: the class {name!r} is none of {', '.join(classes or ())}"
+            f"{f' ({len(unknown) - 1} more such rows)' if len(unknown) > 1 else ''}; correct the row or --classes"
+        )
+    for column in ("image", "effect"):
+        if column in table:
+            table[column] = [str((source.parent / path).resolve()) if path else "" for path in table[column]]
+    if "id" not in table:
+        table["id"] = [f"{row:05d}" for row in range(len(table))]
+    if "subject" not in table:
+        table["subject"] = table["id"]
+    return import_files(table, out, options or ImportOptions(), source=f"table {source.name}", dropped=[])

@@ -1,0 +1,194 @@
+"""Score any number of methods on the same test images: one row for each case, method and metric."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vagan.attribution.method import AttributionMethod
+from vagan.data.cohort import Cohort
+from vagan.effect import effect_map
+from vagan.errors import CohortError
+from vagan.evaluation.scores import METRICS, amplitude_slope, apply_convention, dice, energy, otsu_threshold
+from vagan.evaluation.statistics import ratio_interval, summarise
+from vagan.progress import Bar
+from vagan.seeding import numpy_generator
+
+CEILING = "ceiling"
+BATCH = 25
+THRESHOLD_IMAGES = 100
+EXAMPLES = 6
+
+Array = NDArray[np.float32]
+Summary = dict[str, dict[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A few test images of the class of interest with every method's map; arrays are (case, channel, *space)."""
+
+    ids: list[str]
+    images: Array
+    effects: Array | None
+    maps: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Tidy score rows, what follows from them, and examples to look at.
+
+    Attributes
+    ----------
+    rows
+        Columns case, subject, label, method, metric, value.
+    summary
+        See `vagan.evaluation.statistics.summarise`; method ``ceiling`` is the exact counterfactual.
+    thresholds
+        For each method the |map| above which a pixel counts as marked.
+    map_seconds
+        For each method the mean time of one map.
+    """
+
+    rows: pd.DataFrame
+    summary: Summary
+    thresholds: dict[str, float]
+    map_seconds: dict[str, float]
+    examples: Examples
+
+
+def evaluate(
+    methods: Mapping[str, AttributionMethod],
+    cohort: Cohort,
+    *,
+    interest: int = 1,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Score methods on the test images of a cohort.
+
+    Without known effects only the energy of the maps is scored.
+
+    Parameters
+    ----------
+    methods
+        Name in the tables -> method.
+    cohort
+        Only its test images are scored; thresholds come from validation images, without truth.
+    interest
+        Label of the class of interest.
+    limit
+        Score a random subset of this many images of each class, the same for all methods.
+    seed
+        Decides the subset, the validation images and the examples.
+
+    Raises
+    ------
+    CohortError
+        If there are no test or validation images of the class of interest.
+    """
+    tests = {label: _some(cohort, "test", label, limit, seed) for label in (0, interest)}
+    validation = _some(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
+    effects = cohort.effects(tests[interest]).numpy() if cohort.has_effects else None
+    exact = _exact_effects(cohort, tests[interest]) if cohort.has_counterfactuals else None
+    rows: list[pd.DataFrame] = []
+    thresholds: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    kept: dict[str, Array] = {}
+    total = len(methods) * (len(validation) + sum(map(len, tests.values())))
+    with Bar(total, "scoring") as bar:
+        for name, method in methods.items():
+            marked = apply_convention(_maps(method, cohort, validation, bar), method.convention)
+            thresholds[name] = otsu_threshold(marked)
+            begin = time.perf_counter()
+            maps = _maps(method, cohort, tests[interest], bar)
+            seconds[name] = (time.perf_counter() - begin) / len(maps)
+            kept[name] = maps[:EXAMPLES]
+            rows += _rows(cohort, tests[interest], name, {"energy": energy(maps)})
+            rows += _rows(cohort, tests[0], name, {"energy": energy(_maps(method, cohort, tests[0], bar))})
+            if effects is not None:
+                scored = apply_convention(maps, method.convention)
+                rows += _rows(cohort, tests[interest], name, _scores(scored, effects, exact))
+                rows += _rows(cohort, tests[interest], name, {"dice": dice(scored, effects, thresholds[name])})
+    if effects is not None and exact is not None:
+        ceiling = {"energy": energy(exact), **_scores(exact, effects, exact)}
+        rows += _rows(cohort, tests[interest], CEILING, ceiling)
+    table = pd.concat(rows, ignore_index=True)
+    first = tests[interest][:EXAMPLES]
+    examples = Examples(
+        ids=[str(name) for name in cohort.manifest.table["id"].iloc[first]],
+        images=cohort.images(first).numpy(),
+        effects=None if effects is None else effects[:EXAMPLES],
+        maps=kept,
+    )
+    return Evaluation(table, _summary(table, interest), thresholds, seconds, examples)
+
+
+def _some(cohort: Cohort, split: str, label: int, limit: int | None, seed: int) -> NDArray[np.int64]:
+    """Random subset of a class's images in a split, in random order; the same for every method."""
+    found = cohort.manifest.indices(split, label)
+    if not len(found):
+        raise CohortError(f"scores need {split} images of class {cohort.manifest.classes[label]!r}, found none")
+    return numpy_generator(seed, f"{split} images to score", label).permutation(found)[:limit]
+
+
+def _maps(method: AttributionMethod, cohort: Cohort, indices: NDArray[np.int64], bar: Bar) -> Array:
+    parts = []
+    for start in range(0, len(indices), BATCH):
+        part = indices[start : start + BATCH]
+        parts.append(method.attribute(cohort.images(part)).numpy())
+        bar.advance(by=len(part))
+    return np.concatenate(parts)
+
+
+def _exact_effects(cohort: Cohort, indices: NDArray[np.int64]) -> Array:
+    return effect_map(cohort.images(indices), cohort.counterfactuals(indices)).numpy()
+
+
+def _scores(maps: Array, effects: Array, exact: Array | None) -> dict[str, NDArray[np.float64]]:
+    scores = {metric.name: metric.function(maps, effects) for metric in METRICS}
+    if exact is not None:
+        # the stored effect may be a mask; how bright the class made a pixel is what the counterfactual tells
+        scores["amplitude_slope"] = amplitude_slope(maps, np.where(effects != 0, exact, 0))
+    return scores
+
+
+def _rows(
+    cohort: Cohort, indices: NDArray[np.int64], method: str, scores: dict[str, NDArray[np.float64]]
+) -> list[pd.DataFrame]:
+    about = cohort.manifest.table.iloc[indices]
+    return [
+        pd.DataFrame(
+            {
+                "case": about["id"].to_numpy(),
+                "subject": about["subject"].to_numpy(),
+                "label": about["label"].to_numpy(),
+                "method": method,
+                "metric": metric,
+                "value": values,
+            }
+        )
+        for metric, values in scores.items()
+    ]
+
+
+def _summary(rows: pd.DataFrame, interest: int) -> Summary:
+    """Means over images of the class of interest, and the energy on baseline images relative to it."""
+    summary = summarise(rows[rows["label"] == interest])
+    energies = rows[rows["metric"] == "energy"]
+    for method, of_method in energies.groupby("method"):
+        baseline = of_method[of_method["label"] == 0]["value"].to_numpy()
+        diseased = of_method[of_method["label"] == interest]["value"].to_numpy()
+        if len(baseline) and diseased.mean() > 0:
+            low, high = ratio_interval(baseline, diseased)
+            ratio = float(baseline.mean() / diseased.mean())
+            summary[str(method)]["energy_ratio"] = {
+                "mean": ratio,
+                "std": None,
+                "ci95": [low, high],
+                "n": len(baseline),
+            }
+    return summary

@@ -1,0 +1,92 @@
+"""The results folder: what `vagan evaluate` leaves behind and `vagan report` reads."""
+
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vagan.data.cohort import Cohort
+from vagan.errors import OutputError
+from vagan.evaluation.evaluate import CEILING, Evaluation
+from vagan.evaluation.tables import markdown_table
+from vagan.files import replacing
+from vagan.training.run_folder import RunFolder
+
+SCORES, SUMMARY, TABLE, EXAMPLES = "scores.csv", "summary.json", "table.md", "examples.npz"
+EXAMPLE_RULE = "the first test images of the class of interest in a random order that does not depend on any score"
+LIBRARIES = ("vagan", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
+
+
+def write_results(
+    folder: Path, evaluation: Evaluation, cohort: Cohort, runs: Sequence[RunFolder], *, rules: Mapping[str, Any]
+) -> None:
+    """Write scores, summary, table and examples, with copies of the runs' settings and curves.
+
+    Parameters
+    ----------
+    folder
+        New, empty, or an older results folder, whose files are replaced one by one.
+    evaluation
+        What was measured.
+    cohort, runs
+        What it was measured on, and the trainings behind it.
+    rules
+        What a reader must know: how models were selected, how maps were scored.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"the results folder must be a folder: {folder} is a file; choose another name")
+    with replacing(folder / SCORES) as temporary:
+        evaluation.rows.to_csv(temporary, index=False, float_format="%.6g")
+    methods = {name: scores for name, scores in evaluation.summary.items() if name != CEILING}
+    summary = {
+        "methods": methods,
+        "ceiling": evaluation.summary.get(CEILING, {}),
+        "thresholds": evaluation.thresholds,
+        "rules": {"examples": EXAMPLE_RULE, **rules},
+        "train_seconds": {run.path.name: run.seconds() for run in runs},
+        "map_seconds": evaluation.map_seconds,
+        "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "cohort": {
+            "source": cohort.facts.source,
+            "hash": cohort.facts.content_hash,
+            "classes": list(cohort.manifest.classes),
+            "counts": {str(k): int(v) for k, v in cohort.manifest.table["split"].value_counts().items()},
+        },
+    }
+    with replacing(folder / SUMMARY) as temporary:
+        temporary.write_text(json.dumps(_known(summary), indent=1, allow_nan=False) + "\n")
+    with replacing(folder / TABLE) as temporary:
+        temporary.write_text(markdown_table(methods, ceiling=evaluation.summary.get(CEILING)))
+    _write_examples(folder / EXAMPLES, evaluation)
+    for run in runs:
+        for source in (run.config, run.metrics, run.environment):
+            if source.is_file():
+                with replacing(folder / "runs" / run.path.name / source.name) as temporary:
+                    shutil.copyfile(source, temporary)
+
+
+def _write_examples(path: Path, evaluation: Evaluation) -> None:
+    examples = evaluation.examples
+    arrays: dict[str, Any] = {"ids": np.array(examples.ids), "images": examples.images}
+    if examples.effects is not None:
+        arrays["effects"] = examples.effects
+    arrays |= {f"maps/{name}": maps for name, maps in examples.maps.items()}
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def _known(value: Any) -> Any:
+    """The same nested values with None for numbers that are undefined, which JSON cannot say."""
+    if isinstance(value, Mapping):
+        return {key: _known(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

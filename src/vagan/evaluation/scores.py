@@ -1,0 +1,347 @@
+"""How well maps agree with known effects: one value per case, any number of spatial dimensions.
+
+Maps and effects are arrays ``(case, channel, *space)``. A case's channels and pixels count alike, and one case
+is read at a time, so that volumes need no second copy in memory. The *truth* of a case is where its effect is
+not zero; its *strength* is ``|map|``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from vagan.attribution.method import Convention
+from vagan.errors import CohortError, ConfigError, ModelError, nearest
+from vagan.types import Maps
+
+CaseMaps = Shaped[np.ndarray, "case channel *space"]
+CaseScores = Float[np.ndarray, " case"]
+Pixels = Float[np.ndarray, " pixel"]
+Region = Bool[np.ndarray, " pixel"]
+
+
+def apply_convention(maps: CaseMaps, convention: Convention) -> CaseMaps:
+    """The map as a score reads it.
+
+    Parameters
+    ----------
+    maps
+        As a method returns them.
+    convention
+        ``signed``: as it is. ``absolute``: its size, for methods that know no direction.
+        ``positive``: negative values count as zero, for evidence *for* a class.
+
+    Raises
+    ------
+    ConfigError
+        If the convention is none of these.
+    """
+    match convention:
+        case "signed":
+            return maps
+        case "absolute":
+            return np.abs(maps)
+        case "positive":
+            return np.maximum(maps, 0)
+    raise ConfigError(
+        f"a map is scored by a known convention: {convention!r} is none; "
+        f"{nearest(convention, ('signed', 'absolute', 'positive'))}"
+    )
+
+
+def ncc(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+    """Normalised cross-correlation over all pixels, the score of the paper's Tables 1 and 2.
+
+    Both arrays of a case are shifted to zero mean and scaled to unit (population) standard deviation over all
+    its pixels; the score is the mean of their product. This is Pearson's correlation: blind to offset and
+    amplitude, but not to sign.
+
+    Returns
+    -------
+    CaseScores
+        In [-1, 1]; 1 is best. 0 where the map or the effect is constant: such a map says nothing about place.
+
+    References
+    ----------
+    Baumgartner et al., Visual Feature Attribution using Wasserstein GANs, CVPR 2018, section 4.2.
+    """
+    return _for_each_case(_ncc, maps, effects)
+
+
+def mean_ncc(maps: Maps, effects: Maps) -> float:
+    """Mean of `ncc` over cases, for tensors on any device."""
+    return float(ncc(maps.numpy(force=True), effects.numpy(force=True)).mean())
+
+
+def average_precision(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+    """Area under the precision-recall curve of the strength, as a detector of the truth's pixels.
+
+    Returns
+    -------
+    CaseScores
+        In [0, 1]; 1 is best. A constant map scores the fraction of pixels in the truth.
+
+    Raises
+    ------
+    CohortError
+        If the truth of a case is empty.
+    """
+    return _for_each_case(_average_precision, maps, effects, with_truth=True)
+
+
+def relevance_mass(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+    """Fraction of the total strength that lies inside the truth.
+
+    Returns
+    -------
+    CaseScores
+        In [0, 1]; 1 is best. 0 where the map is zero everywhere.
+
+    Raises
+    ------
+    CohortError
+        If the truth of a case is empty.
+
+    References
+    ----------
+    Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81 (2022): "relevance mass accuracy".
+    """
+    return _for_each_case(_relevance_mass, maps, effects, with_truth=True)
+
+
+def relevance_rank(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+    """Fraction of the K strongest pixels that lie inside the truth of K pixels.
+
+    Where the K-th place is shared by pixels of equal strength, the score is its expectation over all ways to
+    choose among them; pixel order has no say, and a constant map scores as chance does.
+
+    Returns
+    -------
+    CaseScores
+        In [0, 1]; 1 is best.
+
+    Raises
+    ------
+    CohortError
+        If the truth of a case is empty.
+
+    References
+    ----------
+    Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81 (2022): "relevance rank accuracy".
+    """
+    return _for_each_case(_relevance_rank, maps, effects, with_truth=True)
+
+
+def amplitude_slope(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+    """Least-squares slope through the origin of the map on the exact effect, inside the truth.
+
+    `ncc` does not see a map that is right but too faint; this does. Both must be in image units.
+
+    Returns
+    -------
+    CaseScores
+        Unbounded; 1 is best, 0.8 means that the map shows 80 % of the effect.
+
+    Raises
+    ------
+    CohortError
+        If the truth of a case is empty.
+    """
+    return _for_each_case(_amplitude_slope, maps, effects, with_truth=True)
+
+
+def dice(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:
+    """Dice overlap of the pixels stronger than a threshold with the truth.
+
+    Parameters
+    ----------
+    maps, effects
+        Of the same cases.
+    threshold
+        In units of the maps, at least 0. Must not come from the truth of these cases; see `otsu_threshold`.
+
+    Returns
+    -------
+    CaseScores
+        In [0, 1]; 1 is best. 1 where both are empty.
+    """
+    if not (np.isfinite(threshold) and threshold >= 0):
+        raise ValueError(f"a threshold on |map| must be a number from 0, got {threshold}")
+
+    def overlap(map_: Pixels, effect: Pixels) -> float:
+        marked, truth = np.abs(map_) > threshold, effect != 0
+        total = marked.sum() + truth.sum()
+        return float(2 * (marked & truth).sum() / total) if total else 1.0
+
+    return _for_each_case(overlap, maps, effects)
+
+
+def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
+    """Fraction of a region covered by the strongest pixels, the same number of them for every method.
+
+    Ties for the last places count by their expectation, as in `relevance_rank`.
+
+    Parameters
+    ----------
+    maps
+        Of the cases.
+    regions
+        The same shape; the region is where they are not zero.
+    area
+        Number of strongest pixels that count as covered, from 1 to all pixels of a case.
+
+    Returns
+    -------
+    CaseScores
+        In [0, 1]; 1 is best.
+
+    Raises
+    ------
+    CohortError
+        If the region of a case is empty.
+    """
+    _require_pixels(maps)
+    if not 1 <= area <= maps[0].size:
+        raise ValueError(f"the area must be 1 to {maps[0].size} pixels, all there are; got {area}")
+
+    def recall(map_: Pixels, region: Pixels) -> float:
+        return _expected_hits(np.abs(map_), region != 0, area) / np.count_nonzero(region)
+
+    return _for_each_case(recall, maps, regions, with_truth=True)
+
+
+def energy(maps: CaseMaps) -> CaseScores:
+    """Mean strength over all pixels, in units of the map. Needs no truth; small on baseline images is good."""
+    _require_pixels(maps)
+    return np.array([np.abs(_map_pixels(maps, case)).mean() for case in range(len(maps))])
+
+
+def otsu_threshold(maps: CaseMaps) -> float:
+    """Threshold that best divides the pooled strengths into two groups; needs no truth.
+
+    Parameters
+    ----------
+    maps
+        Of *validation* cases: a threshold chosen on the cases it is then scored on would flatter.
+
+    Returns
+    -------
+    float
+        In units of the maps, from a histogram of 256 bins. Where all strengths are equal it is that strength,
+        so that no pixel lies above it.
+
+    References
+    ----------
+    Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 9 (1979).
+    """
+    from skimage.filters import threshold_otsu
+
+    _require_pixels(maps)
+    strengths = np.abs(np.concatenate([_map_pixels(maps, case) for case in range(len(maps))]))
+    return float(threshold_otsu(strengths, nbins=256))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score and what a reader of its table must know."""
+
+    name: str
+    function: Callable[[CaseMaps, CaseMaps], CaseScores]
+    """``(maps, effects)`` -> one value per case."""
+    higher_is_better: bool | None
+    """``None`` where 1 is best and more is as wrong as less."""
+    needs_truth: bool
+    reference: str
+    """Where it was published."""
+
+
+METRICS = (
+    Metric("ncc", ncc, True, True, "Baumgartner et al., CVPR 2018"),
+    Metric("average_precision", average_precision, True, True, "Davis and Goadrich, ICML 2006"),
+    Metric("relevance_mass", relevance_mass, True, True, "Arras et al., Information Fusion 2022"),
+    Metric("relevance_rank", relevance_rank, True, True, "Arras et al., Information Fusion 2022"),
+    Metric("amplitude_slope", amplitude_slope, None, True, "this package"),
+)
+
+
+def _for_each_case(
+    score: Callable[[Pixels, Pixels], float], maps: CaseMaps, effects: CaseMaps, *, with_truth: bool = False
+) -> CaseScores:
+    _require_pixels(maps)
+    if maps.shape != effects.shape:
+        raise ValueError(
+            f"maps and effects must have the same shape: {maps.shape} and {effects.shape}; "
+            "bring both to one grid first"
+        )
+    values = [score(_map_pixels(maps, case), _effect_pixels(effects, case, with_truth)) for case in range(len(maps))]
+    return np.array(values, dtype=np.float64)
+
+
+def _require_pixels(maps: CaseMaps) -> None:
+    if maps.ndim < 3 or not maps.size:
+        raise ValueError(f"maps must be (case, channel, *space) and hold at least one pixel, got shape {maps.shape}")
+
+
+def _map_pixels(maps: CaseMaps, case: int) -> Pixels:
+    pixels = maps[case].reshape(-1).astype(np.float64)
+    if not np.isfinite(pixels).all():
+        raise ModelError(
+            f"maps must be finite: the map of case {case} holds NaN or infinity; "
+            "check the image, then whether the model's training diverged"
+        )
+    return pixels
+
+
+def _effect_pixels(effects: CaseMaps, case: int, with_truth: bool) -> Pixels:
+    pixels = effects[case].reshape(-1).astype(np.float64)
+    if not np.isfinite(pixels).all():
+        raise CohortError(f"effects must be finite: that of case {case} holds NaN or infinity; make the cohort again")
+    if with_truth and not pixels.any():
+        raise CohortError(
+            f"this score needs an effect that is not zero everywhere: that of case {case} is; "
+            "score only images of a class of interest"
+        )
+    return pixels
+
+
+def _ncc(map_: Pixels, effect: Pixels) -> float:
+    # the standard deviation of a constant is often not exactly 0 in floating point, its range is
+    if np.ptp(map_) == 0 or np.ptp(effect) == 0:
+        return 0.0
+    return float((_standardised(map_) * _standardised(effect)).mean())
+
+
+def _standardised(pixels: Pixels) -> Pixels:
+    centred = pixels - pixels.mean()
+    return centred / centred.std()
+
+
+def _average_precision(map_: Pixels, effect: Pixels) -> float:
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(effect != 0, np.abs(map_)))
+
+
+def _relevance_mass(map_: Pixels, effect: Pixels) -> float:
+    strength = np.abs(map_)
+    total = strength.sum()
+    return float(strength[effect != 0].sum() / total) if total else 0.0
+
+
+def _relevance_rank(map_: Pixels, effect: Pixels) -> float:
+    truth = effect != 0
+    size = int(truth.sum())
+    return _expected_hits(np.abs(map_), truth, size) / size
+
+
+def _amplitude_slope(map_: Pixels, effect: Pixels) -> float:
+    return float((map_ * effect).sum() / (effect**2).sum())  # zero effect adds nothing to either sum
+
+
+def _expected_hits(strength: Pixels, region: Region, count: int) -> float:
+    """How many of the ``count`` strongest pixels lie in a region, on average over the ways to break ties."""
+    last = np.partition(strength, -count)[-count]
+    above, tied = strength > last, strength == last
+    places = count - int(above.sum())
+    return float(region[above].sum() + places * region[tied].mean())

@@ -1,0 +1,322 @@
+"""How sure the scores are: intervals that respect subjects, paired comparisons, corrected p-values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from vagan.seeding import numpy_generator
+
+COLUMNS = ("case", "subject", "label", "method", "metric", "value")
+
+Values = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """Limits of a confidence interval; both NaN where the data cannot tell, as with a single subject."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much better one method is than another on the same cases."""
+
+    mean: float
+    """Mean over cases of the first method's score minus the second's."""
+    interval: Interval
+    p_value: float
+    """Wilcoxon's signed-rank test, two-sided, on the subjects' mean differences."""
+    cases: int
+    subjects: int
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of the mean.
+
+    Parameters
+    ----------
+    values
+        One for each case, ``(case,)``.
+    groups
+        Subject of each case. Subjects are then drawn whole, since images of one subject are not independent;
+        each drawn subject brings all its cases, and the mean is over cases.
+    level
+        Coverage, between 0 and 1.
+    resamples
+        Number of draws.
+    seed
+        The same seed and data give the same interval.
+
+    Raises
+    ------
+    ValueError
+        If there are no values, or one is not finite.
+
+    References
+    ----------
+    Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; groups: Field and Welsh,
+    Bootstrapping clustered data, J. R. Stat. Soc. B 69 (2007).
+    """
+    means = _bootstrap_means(values, groups, resamples, seed, "bootstrap")
+    return _percentiles(means, level)
+
+
+def ratio_interval(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    *,
+    numerator_groups: ArrayLike | None = None,
+    denominator_groups: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of ``mean(numerators) / mean(denominators)`` of independent samples.
+
+    The two samples are drawn separately and may differ in size.
+
+    Parameters
+    ----------
+    numerators, denominators
+        One value for each case.
+    numerator_groups, denominator_groups
+        Subjects of the cases; no subject should be in both samples. See `bootstrap_interval`.
+
+    Returns
+    -------
+    Interval
+        NaN where the sign of the denominators' mean is not certain: the ratio then has no bounds.
+    """
+    above = _bootstrap_means(numerators, numerator_groups, resamples, seed, "bootstrap of numerators")
+    below = _bootstrap_means(denominators, denominator_groups, resamples, seed, "bootstrap of denominators")
+    if not ((below > 0).all() or (below < 0).all()):
+        return Interval(np.nan, np.nan)
+    return _percentiles(above / below, level)
+
+
+def paired_difference(
+    values: ArrayLike,
+    reference: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> PairedDifference:
+    """Compare two methods' scores on the same cases.
+
+    Parameters
+    ----------
+    values, reference
+        Scores of the two methods, ``(case,)``, in the same order of cases.
+    groups
+        Subject of each case. The interval draws whole subjects; the test sees one mean difference for each,
+        since it takes its pairs to be independent.
+
+    Returns
+    -------
+    PairedDifference
+        With a p-value of 1 where the methods never differ.
+    """
+    from scipy.stats import wilcoxon
+
+    values, reference = _checked(values), _checked(reference)
+    if len(values) != len(reference):
+        raise ValueError(
+            f"paired scores must be of the same cases: {len(values)} and {len(reference)} values; "
+            "keep only the cases that both methods have"
+        )
+    differences = values - reference
+    of_case, subjects = _numbered(groups, len(differences))
+    per_subject = _sums(differences, of_case, subjects) / np.bincount(of_case)
+    return PairedDifference(
+        mean=float(differences.mean()),
+        interval=bootstrap_interval(differences, groups=of_case, level=level, resamples=resamples, seed=seed),
+        p_value=float(wilcoxon(per_subject).pvalue) if per_subject.any() else 1.0,
+        cases=len(differences),
+        subjects=subjects,
+    )
+
+
+def paired_differences(
+    rows: pd.DataFrame, metric: str, reference: str, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> dict[str, PairedDifference]:
+    """Compare every method with one, with p-values corrected by `holm` for their number.
+
+    Parameters
+    ----------
+    rows
+        Score rows; see `summarise`.
+    metric
+        The score to compare.
+    reference
+        Method that is subtracted from each of the others.
+
+    Raises
+    ------
+    ValueError
+        If the reference has no such scores, or another method was scored on other cases.
+    """
+    _require_rows(rows)
+    rows = rows[rows["metric"] == metric]
+    of_method = {str(name): table.set_index("case") for name, table in rows.groupby("method", sort=False)}
+    if reference not in of_method:
+        found = ", ".join(of_method) or "none"
+        raise ValueError(
+            f"the reference must have scores of {metric!r}: {reference!r} has none; methods found: {found}"
+        )
+    base = of_method.pop(reference)
+    differences: dict[str, PairedDifference] = {}
+    for name, table in of_method.items():
+        if set(table.index) != set(base.index):
+            count = len(set(table.index) ^ set(base.index))
+            raise ValueError(
+                f"methods are compared on the same cases: {count} are scored for only one of {name!r} and "
+                f"{reference!r}; score both on the same images"
+            )
+        differences[name] = paired_difference(
+            table["value"].loc[base.index],
+            base["value"],
+            groups=base["subject"],
+            level=level,
+            resamples=resamples,
+            seed=seed,
+        )
+    corrected = holm([difference.p_value for difference in differences.values()])
+    return {
+        name: PairedDifference(d.mean, d.interval, float(p_value), d.cases, d.subjects)
+        for (name, d), p_value in zip(differences.items(), corrected, strict=True)
+    }
+
+
+def holm(p_values: Sequence[float] | Values) -> Values:
+    """Step-down corrected p-values: with those up to 0.05 taken as real, any false one is at most 5 % likely.
+
+    Parameters
+    ----------
+    p_values
+        Of a family of tests, in any order, in [0, 1].
+
+    Returns
+    -------
+    Values
+        In the same order, in [0, 1].
+
+    References
+    ----------
+    Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
+    """
+    raw = np.asarray(p_values, dtype=np.float64)
+    if not ((raw >= 0) & (raw <= 1)).all():
+        raise ValueError(f"p-values must lie between 0 and 1, got {raw.tolist()}")
+    order = np.argsort(raw, kind="stable")
+    remaining = len(raw) - np.arange(len(raw))
+    corrected = np.empty_like(raw)
+    corrected[order] = np.minimum(np.maximum.accumulate(remaining * raw[order]), 1)
+    return corrected
+
+
+def summarise(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """Mean of every method's every score over cases.
+
+    Parameters
+    ----------
+    rows
+        Columns case, subject, label, method, metric and value; one row for each case, method and metric.
+
+    Returns
+    -------
+    dict
+        ``{method: {metric: {"mean", "std", "ci95": [low, high], "n"}}}``, methods and metrics in order of
+        appearance. ``std`` is the population's, over cases, as the paper prints it; ``ci95`` of the mean, from
+        2000 draws of whole subjects; ``n`` counts cases.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a cell is empty, or a case was scored twice.
+    """
+    _require_rows(rows)
+    summary: dict[str, dict[str, dict[str, Any]]] = {}
+    for (method, metric), scores in rows.groupby(["method", "metric"], sort=False):
+        values = scores["value"].to_numpy(dtype=np.float64)
+        summary.setdefault(str(method), {})[str(metric)] = {
+            "mean": float(values.mean()),
+            "std": float(values.std()),
+            "ci95": list(bootstrap_interval(values, groups=scores["subject"])),
+            "n": len(values),
+        }
+    return summary
+
+
+def _require_rows(rows: pd.DataFrame) -> None:
+    missing = [name for name in COLUMNS if name not in rows]
+    if missing:
+        raise ValueError(
+            f"score rows must have the columns {', '.join(COLUMNS)}: {', '.join(missing)} missing; "
+            "read scores.csv as `vagan evaluate` wrote it"
+        )
+    empty = [name for name in COLUMNS if rows[name].isna().any()]
+    if empty:
+        raise ValueError(f"score rows must be complete: empty cells or NaN in {', '.join(empty)}; evaluate again")
+    repeated = rows[rows.duplicated(["case", "method", "metric"])]
+    if len(repeated):
+        case, method, metric = repeated.iloc[0][["case", "method", "metric"]]
+        raise ValueError(
+            f"each case must be scored once: {case!r} has more than one {metric!r} of {method!r}; "
+            "give runs that are scored together different method names"
+        )
+
+
+def _bootstrap_means(values: ArrayLike, groups: ArrayLike | None, resamples: int, seed: int, purpose: str) -> Values:
+    """Means of resampled cases or whole groups, ``(resample,)``; all NaN for one group, which has no spread."""
+    values = _checked(values)
+    of_case, count = _numbered(groups, len(values))
+    if count == 1:
+        return np.full(resamples, np.nan)
+    drawn = numpy_generator(seed, purpose).integers(0, count, (resamples, count))
+    totals, sizes = _sums(values, of_case, count), np.bincount(of_case)
+    return totals[drawn].sum(axis=-1) / sizes[drawn].sum(axis=-1)
+
+
+def _percentiles(means: Values, level: float) -> Interval:
+    if not 0 < level < 1:
+        raise ValueError(f"the level of an interval must lie between 0 and 1, got {level}")
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def _checked(values: ArrayLike) -> Values:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"scores must be one finite number for each of at least one case, got {values}")
+    return values
+
+
+def _numbered(groups: ArrayLike | None, count: int) -> tuple[NDArray[np.int64], int]:
+    """Number of each case's group from 0, and how many groups there are."""
+    if groups is None:
+        return np.arange(count), count
+    names = np.asarray(groups)
+    if names.shape != (count,):
+        raise ValueError(f"each of the {count} cases must have a group, got groups of shape {names.shape}")
+    known, of_case = np.unique(names.astype(str), return_inverse=True)
+    return of_case, len(known)
+
+
+def _sums(values: Values, of_case: NDArray[np.int64], count: int) -> Values:
+    sums = np.zeros(count)
+    np.add.at(sums, of_case, values)
+    return sums

@@ -1,0 +1,453 @@
+"""Figures for papers and reports, and the one owner of the colour range of effect maps.
+
+Everything is drawn on `Figure` objects of its own: no global plotting state, no display needed.
+"""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.text import Text
+from numpy.typing import NDArray
+from PIL import Image
+
+from vagan.files import replacing
+
+Array = NDArray[np.floating[Any]]
+Format = Literal["png", "svg", "pdf"]
+
+EFFECT_COLOURS = "RdBu_r"
+"""Diverging and safe for colour-blind readers: red where the class made the image brighter, blue where darker."""
+
+RANGE_PERCENTILE = 99.5
+"""Of the absolute values other than zero: a few extreme pixels must not make the rest of a map pale."""
+
+OVERLAY_OPACITY = 0.85
+"""Opacity of the strongest effect in an overlay; the image stays visible below it."""
+
+INK = "#1f2328"
+DARK_INK = "#d5dae0"
+BLUE, ORANGE, GREY = "#3579b8", "#c8701a", "#7d8590"
+
+METRIC_LABELS: Mapping[str, str] = {
+    "ncc": "NCC",
+    "average_precision": "Average precision",
+    "relevance_mass": "Relevance mass",
+    "relevance_rank": "Relevance rank",
+    "dice": "Dice",
+    "amplitude_slope": "Amplitude slope",
+    "energy": "Map size",
+    "energy_ratio": "Map size ratio",
+}
+"""Names of the metrics for readers; other metrics are shown by their key."""
+
+AXIS_NAMES = ("x", "y", "z")
+PANELS_ACROSS = 3
+SMOOTHING_WINDOWS = 25
+"""A curve is smoothed over this fraction of its rows (one over it)."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Test images with their maps.
+
+    Attributes
+    ----------
+    ids
+        One for each image.
+    images
+        ``(n, channel, *space)``, intensities in [-1, 1].
+    effects
+        Observed effects of the same shape, if known: positive where the class made the image brighter.
+    maps
+        Effect maps of the same shape and sign, for each method.
+    """
+
+    ids: tuple[str, ...]
+    images: Array
+    effects: Array | None
+    maps: Mapping[str, Array]
+
+
+def symmetric_range(maps: Array) -> tuple[float, float]:
+    """Colour range of effect maps: zero in the middle, so that white means no effect.
+
+    Methods differ in amplitude by orders of magnitude; each gets its own range, printed beside its maps.
+
+    Parameters
+    ----------
+    maps
+        Any shape, finite. All maps that are to be compared by colour go in together.
+
+    Returns
+    -------
+    tuple of float
+        ``(-limit, limit)``; the limit is a high percentile of the non-zero absolute values (a lesion of a
+        few voxels would vanish among the zeros of a volume), or 1 where all are zero.
+    """
+    sizes = np.abs(maps[maps != 0])
+    limit = float(np.percentile(sizes, RANGE_PERCENTILE)) if sizes.size else 1.0
+    return -limit, limit
+
+
+def overlay(image: Array, effect: Array, *, limit: float | None = None) -> NDArray[np.uint8]:
+    """Colour an effect over its grey image: the stronger the effect, the more opaque.
+
+    Parameters
+    ----------
+    image
+        ``(channel, height, width)``, intensities in [-1, 1]; channels are averaged to grey.
+    effect
+        Of the same shape: positive (red) where the class made the image brighter, negative blue.
+    limit
+        Effect of full colour; by default the end of `symmetric_range`.
+
+    Returns
+    -------
+    ndarray
+        ``(height, width, 3)``: red, green and blue. Exactly grey where the effect is zero.
+    """
+    _require_same_shape(image, effect)
+    limit = symmetric_range(effect)[1] if limit is None else limit
+    strength = effect.mean(axis=0) / limit
+    opacity = OVERLAY_OPACITY * np.abs(strength).clip(0, 1)[..., None]
+    colours = mpl.colormaps[EFFECT_COLOURS]
+    # one hue for each sign, short of the map's ends, which are too dark to tell from a dark image
+    hue = np.where(strength[..., None] > 0, colours(0.88)[:3], colours(0.15)[:3])
+    grey = ((image.mean(axis=0) + 1) / 2).clip(0, 1)[..., None]
+    return (255 * (grey * (1 - opacity) + hue * opacity)).round().astype(np.uint8)
+
+
+def save_overlay(path: Path, image: Array, effect: Array) -> None:
+    """Write an overlay as PNG, one pixel for each pixel of the image.
+
+    Parameters
+    ----------
+    path
+        File to write or replace.
+    image
+        ``(channel, height, width)`` or ``(channel, x, y, z)``, intensities in [-1, 1]. A volume, in RAS+ order,
+        becomes a row of three slices through the largest effect, normal to x, y and z: sagittal, coronal, axial.
+    effect
+        Of the same shape.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    _require_same_shape(image, effect)
+    limit = symmetric_range(effect)[1]
+    if image.ndim == 3:
+        picture = overlay(image, effect, limit=limit)
+    else:
+        peak = np.unravel_index(np.abs(effect).max(axis=0).argmax(), effect.shape[1:])
+        picture = _side_by_side(
+            [
+                overlay(plane(image, axis, int(at)), plane(effect, axis, int(at)), limit=limit)
+                for axis, at in enumerate(peak)
+            ]
+        )
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def plane(volume: Array, axis: int, index: int) -> Array:
+    """Slice of a RAS+ volume as it is looked at: ``(channel, x, y, z)`` to ``(channel, height, width)``.
+
+    Anterior or superior is up; the patient's right is at the right.
+    """
+    return np.swapaxes(np.take(volume, index, axis=axis + 1), 1, 2)[:, ::-1]
+
+
+def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
+    """Draw Figure 4 of the paper: one row for each image, one column for each method.
+
+    Parameters
+    ----------
+    examples
+        Images in 2-D or 3-D. A volume is shown by its axial slice (normal to the last axis) with the most
+        observed effect, or with the largest maps where no effect is known.
+    methods
+        Names of the maps to show, from left to right.
+
+    Returns
+    -------
+    Figure
+        Each column of maps has one colour range, which stands below it.
+    """
+    columns: list[tuple[str, Array]] = [("image", examples.images)]
+    if examples.effects is not None:
+        columns.append(("observed effect", examples.effects))
+    columns += [(method, examples.maps[method]) for method in methods]
+    places = _places(examples, methods)
+    count, width = len(examples.ids), 1.35
+    height = (
+        width
+        * _displayed(examples.images[0], places[0]).shape[0]
+        / _displayed(examples.images[0], places[0]).shape[1]
+    )
+    figure = Figure(figsize=(width * len(columns) + 0.4, height * count + 0.85), layout="compressed")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
+    grid = figure.add_gridspec(count + 1, len(columns), height_ratios=[height] * count + [0.07])
+    for column, (title, arrays) in enumerate(columns):
+        is_map = column > 0
+        low, high = symmetric_range(arrays) if is_map else (-1.0, 1.0)
+        for row, array in enumerate(arrays):
+            axes = figure.add_subplot(grid[row, column])
+            drawn = axes.imshow(
+                _displayed(array, places[row]).clip(low, high),
+                cmap=EFFECT_COLOURS if is_map else "gray",
+                vmin=low,
+                vmax=high,
+                interpolation="none",
+            )
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(edgecolor=GREY, linewidth=0.4)
+            if row == 0:
+                axes.set_title("\n".join(textwrap.wrap(title, 15)), fontsize=9, parse_math=False)
+            if column == 0:
+                place = places[row]
+                label = _shortened(examples.ids[row]) + ("" if place is None else f"\n{AXIS_NAMES[-1]} = {place}")
+                axes.set_ylabel(label, fontsize=8, parse_math=False)
+        if is_map:
+            _range_bar(figure.add_subplot(grid[count, column]), drawn, high)
+    return _laid_out(figure)
+
+
+def training_curves(metrics: pd.DataFrame) -> Figure:
+    """Draw what a run logged, against its updates, in small panels.
+
+    Parameters
+    ----------
+    metrics
+        Content of ``metrics.csv``: ``update`` and any other numeric columns, empty where a row has no value.
+        A run without the columns of VA-GAN gets one panel for each of its columns.
+
+    Returns
+    -------
+    Figure
+        Light lines are the values of single updates, strong ones their running mean, dots validation values.
+    """
+    logged = {column for column in metrics.columns.astype(str) if metrics[column].notna().any()}
+    panels = [
+        (title, lines, reference) for title, lines, reference in _PANELS if logged & {name for name, *_ in lines}
+    ]
+    if not panels:
+        others = metrics.select_dtypes("number").columns.astype(str).drop(["update", "seconds"], errors="ignore")
+        panels = [(column, ((column, "", BLUE),), None) for column in others if column in logged]
+    down = max(-(-len(panels) // PANELS_ACROSS), 1)
+    figure = Figure(figsize=(3.2 * PANELS_ACROSS, 2.3 * down), layout="constrained")
+    grid = figure.add_gridspec(down, PANELS_ACROSS)  # also where panels are few: all runs at one scale
+    for place, (title, lines, reference) in enumerate(panels):
+        axes = figure.add_subplot(grid[divmod(place, PANELS_ACROSS)])
+        _plain(axes)
+        axes.set_title(title, fontsize=9, loc="left", parse_math=False)
+        axes.set_xlabel("update", fontsize=8)
+        if reference is not None:
+            axes.axhline(reference, color=GREY, linewidth=0.8, linestyle="--")
+        shown = [line for line in lines if line[0] in logged]
+        for column, label, colour in shown:
+            _curve(axes, metrics, column, label, colour)
+        if any(label for _, label, _ in shown):
+            axes.legend(fontsize=7, frameon=False, handlelength=1.4, borderpad=0)
+    return _laid_out(figure)
+
+
+_PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None], ...] = (
+    (
+        "Wasserstein estimate",
+        (("critic/wasserstein", "training", BLUE), ("validation/wasserstein", "validation", ORANGE)),
+        None,
+    ),
+    ("Critic's slope (1 is ideal)", (("critic/slope", "", BLUE),), 1.0),
+    (
+        "Mean |map|",
+        (
+            ("generator/map", "class of interest", BLUE),
+            ("validation/map", "", BLUE),
+            ("generator/baseline_map", "baseline class", ORANGE),
+            ("validation/baseline_map", "", ORANGE),
+        ),
+        None,
+    ),
+    ("Map size, baseline / class of interest", (("validation/energy_ratio", "", BLUE),), None),
+    ("NCC monitor, never used for selection", (("monitor/ncc", "", BLUE),), None),
+)
+
+
+def score_bars(summary: Mapping[str, Any], metric: str = "ncc") -> Figure:
+    """Draw each method's mean score with its interval, best on top.
+
+    Parameters
+    ----------
+    summary
+        Content of ``summary.json``. Methods for which the metric is missing or undefined are left out.
+    metric
+        Key of the metric.
+
+    Returns
+    -------
+    Figure
+        Dot: mean; bar: 95 % interval of the mean; line: one standard deviation between cases; dashed line: the
+        ceiling.
+    """
+    scores = {
+        name: np.array([values[metric]["mean"], values[metric]["std"], *values[metric]["ci95"]], float)
+        for name, values in summary["methods"].items()
+        if metric in values
+    }
+    scores = {name: numbers for name, numbers in scores.items() if np.isfinite(numbers[0])}
+    names = sorted(scores, key=lambda name: scores[name][0])
+    figure = Figure(figsize=(5.2, 0.75 + 0.3 * max(len(names), 1)), layout="constrained")
+    axes = figure.add_subplot()
+    _plain(axes)
+    for row, name in enumerate(names):
+        mean, std, low, high = scores[name]
+        axes.plot([mean - std, mean + std], [row, row], color=BLUE, alpha=0.45, linewidth=1.2)
+        axes.plot([low, high], [row, row], color=BLUE, alpha=0.45, linewidth=10, solid_capstyle="butt")
+        axes.plot(mean, row, "o", color=BLUE, markersize=4.5)
+    axes.set_yticks(range(len(names)), [_shortened(name) for name in names], fontsize=9, parse_math=False)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(METRIC_LABELS.get(metric, metric), fontsize=9, parse_math=False)
+    ceiling = summary.get("ceiling", {}).get(metric)
+    if ceiling:
+        at = float(ceiling["mean"])
+        axes.axvline(at, color=ORANGE, linewidth=1.2, linestyle="--")
+        axes.text(at, len(names) - 0.35, f"ceiling {at:.3f}", fontsize=8, ha="center", va="bottom")
+    axes.set_xlim(min(axes.get_xlim()[0], 0), None)
+    return _laid_out(figure)
+
+
+def rendered(figure: Figure, kind: Format, *, ink: str = INK, transparent: bool = False) -> bytes:
+    """Draw a figure as the content of a file; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure
+        Left as it was.
+    kind
+        ``png`` (200 dots per inch), or vectors: ``svg``, ``pdf``.
+    ink
+        Colour of text and ticks.
+    transparent
+        Leave out the white background.
+    """
+    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    drawn = io.BytesIO()
+    _in_ink(figure, ink)
+    try:
+        with _steady():
+            figure.savefig(drawn, format=kind, dpi=200, metadata=undated, transparent=transparent)
+    finally:
+        _in_ink(figure, INK)
+    return drawn.getvalue()
+
+
+def as_data_uri(figure: Figure, *, ink: str = INK) -> str:
+    """Draw a figure as vectors in a ``data:`` address, so that a page can hold it in itself."""
+    return "data:image/svg+xml," + quote(rendered(figure, "svg", ink=ink, transparent=True))
+
+
+@contextmanager
+def _steady() -> Iterator[None]:
+    """Fixed names inside SVG files; no warning where an id holds a letter that the font lacks."""
+    with mpl.rc_context({"svg.hashsalt": "vagan"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def _laid_out(figure: Figure) -> Figure:
+    """Settle the places of all parts, once for all formats in which the figure will be drawn."""
+    with _steady():
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return _in_ink(figure, INK)
+
+
+def _in_ink(figure: Figure, ink: str) -> Figure:
+    for text in figure.findobj(Text):
+        text.set_color(ink)
+    for axes in figure.axes:
+        axes.tick_params(colors=ink)
+    return figure
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(edgecolor=GREY)
+    axes.tick_params(labelsize=7.5)
+    axes.patch.set_alpha(0)
+    axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _curve(axes: Axes, metrics: pd.DataFrame, column: str, label: str, colour: str) -> None:
+    rows = metrics[["update", column]].dropna()
+    if column.startswith(("validation/", "monitor/")):
+        axes.plot(rows["update"], rows[column], "o-", color=colour, linewidth=0.8, markersize=2.5, label=label)
+        return
+    smooth = rows[column].rolling(max(len(rows) // SMOOTHING_WINDOWS, 1), center=True, min_periods=1).mean()
+    axes.plot(rows["update"], rows[column], color=colour, linewidth=0.6, alpha=0.3)
+    axes.plot(rows["update"], smooth, color=colour, linewidth=1.6, label=label)
+
+
+def _range_bar(axes: Axes, drawn: AxesImage, limit: float) -> None:
+    Colorbar(axes, drawn, orientation="horizontal", ticks=[-limit, 0, limit]).outline.set_linewidth(0.4)
+    axes.set_xticklabels([f"−{limit:.2g}", "0", f"+{limit:.2g}"], fontsize=7)
+    axes.tick_params(length=2, pad=1.5)
+    lowest, _, highest = axes.get_xticklabels()
+    lowest.set_horizontalalignment("left")  # numbers of neighbouring columns must not touch
+    highest.set_horizontalalignment("right")
+
+
+def _places(examples: Examples, methods: Sequence[str]) -> list[int | None]:
+    """Index along the last axis at which each volume is shown; None for 2-D images."""
+    if examples.images.ndim == 4:
+        return [None] * len(examples.ids)
+    shown = [examples.maps[method] / symmetric_range(examples.maps[method])[1] for method in methods]
+    evidence = (
+        examples.effects if examples.effects is not None else sum(map(np.abs, shown), np.zeros_like(examples.images))
+    )
+    along = np.abs(evidence).sum(axis=tuple(range(1, evidence.ndim - 1)))
+    return [int(sizes.argmax()) if sizes.any() else len(sizes) // 2 for sizes in along]
+
+
+def _displayed(array: Array, place: int | None) -> Array:
+    """One image or map, channels averaged, as ``(height, width)``."""
+    return (array if place is None else plane(array, array.ndim - 2, place)).mean(axis=0)
+
+
+def _side_by_side(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Join along the width; lower ones are centred on black."""
+    tallest = max(len(picture) for picture in pictures)
+    missing = [tallest - len(picture) for picture in pictures]
+    return np.concatenate(
+        [np.pad(p, ((m // 2, m - m // 2), (0, 0), (0, 0))) for p, m in zip(pictures, missing, strict=True)], axis=1
+    )
+
+
+def _shortened(name: str) -> str:
+    """Both ends of a long id: subject and session differ there."""
+    return name if len(name) <= 26 else f"{name[:12]}…{name[-12:]}"
+
+
+def _require_same_shape(image: Array, effect: Array) -> None:
+    if image.shape != effect.shape or image.ndim not in (3, 4):
+        raise ValueError(
+            f"image and effect must both be (channel, *space) in 2-D or 3-D, found {image.shape} and {effect.shape}"
+        )

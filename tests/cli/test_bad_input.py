@@ -1,0 +1,240 @@
+import imageio.v3 as imageio
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+
+from conftest import TINY
+from vagan.data.cohort import Cohort
+from vagan.data.sources.synthetic import make_cohort
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    return make_cohort(tmp_path / "cohort", images=60, size=(18, 17)).path
+
+
+@pytest.fixture
+def run(vagan, cohort, tmp_path):
+    assert vagan("train", cohort, tmp_path / "run", *TINY)[0] == 0
+    return tmp_path / "run"
+
+
+def test_a_missing_folder(refused, tmp_path):
+    assert "must be a folder" in refused("import", "folder", tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_an_empty_folder(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "one folder for each class, found none" in refused(
+        "import", "folder", tmp_path / "empty", tmp_path / "out"
+    )
+
+
+def test_class_folders_without_images(refused, tmp_path):
+    (tmp_path / "src" / "a").mkdir(parents=True)
+    assert "holds no image" in refused("import", "folder", tmp_path / "src", tmp_path / "out")
+
+
+def test_one_class_only(refused, pictures, tmp_path):
+    (pictures / "ill").rename(tmp_path / "elsewhere")
+    assert "two classes are needed, found 1: healthy" in refused("import", "folder", pictures, tmp_path / "out")
+
+
+def test_no_class_known_as_baseline(refused, pictures, tmp_path):
+    (pictures / "healthy").rename(pictures / "fine")
+    message = refused("import", "folder", pictures, tmp_path / "out")
+    assert "which class is the baseline? found fine, ill; say it with --baseline NAME" in message
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_an_unreadable_or_truncated_image(refused, pictures, tmp_path, damage):
+    path = pictures / "ill" / "04.png"
+    path.write_bytes(path.read_bytes()[:120] if damage is None else damage)
+    message = refused("import", "folder", pictures, tmp_path / "out")
+    assert "04.png cannot be read as an image" in message
+    assert "--drop-bad" in message
+
+
+def test_a_bad_image_is_left_out_with_its_reason_when_asked(vagan, pictures, tmp_path):
+    (pictures / "ill" / "04.png").write_bytes(b"")
+    assert vagan("import", "folder", pictures, tmp_path / "out", "--drop-bad")[0] == 0
+    assert len(Cohort(tmp_path / "out").manifest) == 59
+    assert "04.png cannot be read" in pd.read_csv(tmp_path / "out" / "dropped.csv")["reason"][0]
+
+
+def test_images_of_different_size(refused, pictures, tmp_path):
+    imageio.imwrite(pictures / "ill" / "04.png", np.eye(30, 20, dtype=np.uint8))
+    message = refused("import", "folder", pictures, tmp_path / "out")
+    assert "(1, 21, 18)" in message
+    assert "04.png has (1, 30, 20)" in message
+    assert "give --size" in message
+
+
+@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (0.0, "constant")])
+def test_nan_and_constant_images(refused, tmp_path, value, word):
+    for name in ("healthy", "ill"):
+        (tmp_path / "src" / name).mkdir(parents=True)
+        for number in range(5):
+            np.save(tmp_path / "src" / name / f"{number}.npy", np.random.default_rng(number).random((8, 9)))
+    bad = np.zeros((8, 9))
+    bad[0, 0] = value
+    np.save(tmp_path / "src" / "ill" / "bad.npy", bad)
+    message = refused("import", "folder", tmp_path / "src", tmp_path / "out")
+    assert "bad.npy" in message
+    assert word in message
+
+
+def test_colour_without_a_choice(refused, pictures, tmp_path):
+    colour = np.random.default_rng(0).integers(0, 255, (21, 18, 3), dtype=np.uint8)
+    imageio.imwrite(pictures / "ill" / "04.png", colour)
+    assert "choose --colour" in refused("import", "folder", pictures, tmp_path / "out")
+
+
+def table(pictures, **columns):
+    rows = pd.DataFrame(
+        {"image": [f"{name}/{n:02d}.png" for name in ("healthy", "ill") for n in range(10)]}
+        | {"class": ["healthy"] * 10 + ["ill"] * 10}
+        | columns
+    )
+    rows.to_csv(pictures / "table.csv", index=False)
+    return pictures / "table.csv"
+
+
+def test_a_class_outside_the_ones_named(refused, pictures, tmp_path):
+    source = table(pictures, **{"class": ["healthy"] * 10 + ["ill"] * 9 + ["il"]})
+    message = refused("import", "csv", source, tmp_path / "out", "--classes", "healthy", "ill")
+    assert "row 21: the class 'il' is none of healthy, ill" in message
+
+
+def test_a_column_that_is_missing(refused, pictures, tmp_path):
+    message = refused("import", "csv", table(pictures), tmp_path / "out", "--class-column", "clas")
+    assert "needs a column 'clas'; did you mean 'class'?" in message
+
+
+def test_a_file_of_the_table_that_is_missing(refused, pictures, tmp_path):
+    source = table(pictures)
+    (pictures / "ill" / "03.png").unlink()
+    assert "03.png does not exist" in refused("import", "csv", source, tmp_path / "out")
+
+
+def test_the_same_subject_in_two_parts(refused, pictures, tmp_path):
+    splits = ["train"] * 5 + ["test"] * 3 + ["validation"] * 2
+    source = table(pictures, subject=["s0", *range(4), "s0", *range(5, 19)], split=splits * 2)
+    assert "'s0' is in train and test" in refused("import", "csv", source, tmp_path / "out")
+
+
+def test_a_label_outside_the_manifests_classes(refused, cohort, tmp_path):
+    manifest = pd.read_csv(cohort / "manifest.csv", dtype=str)
+    manifest.loc[3, "label"] = "7"
+    manifest.to_csv(cohort / "manifest.csv", index=False)
+    assert "labels must be 0 for the baseline class, then 1, 2" in refused("train", cohort, tmp_path / "r")
+
+
+def test_check_names_every_problem_at_once(vagan, cohort):
+    store = zarr.open_group(cohort / "cohort.zarr", mode="r+")
+    store["images"][2] = np.nan
+    store["images"][5] = 0.25
+    store["images"][7] = store["images"][9]
+    store["images"][11] = store["images"][11] * 3
+    code, out, error = vagan("check", cohort)
+    assert code == 2
+    assert "00002 holds NaN" in out
+    assert "00005 is constant" in out
+    assert "00007 and 00009 are the same image" in out
+    assert "00011 leaves [-1, 1]" in out
+    assert "4 problems found" in error
+
+
+def test_check_opens_the_files_of_a_manifest(vagan, pictures, tmp_path):
+    assert vagan("import", "folder", pictures, tmp_path / "c")[0] == 0
+    assert vagan("check", tmp_path / "c" / "manifest.csv")[0] == 0
+    (pictures / "ill" / "03.png").unlink()
+    (pictures / "ill" / "04.png").write_bytes(b"")
+    code, out, _ = vagan("check", tmp_path / "c" / "manifest.csv")
+    assert code == 2
+    assert "03.png does not exist" in out
+    assert "04.png cannot be read" in out
+
+
+def test_an_unknown_verb_option_preset_and_key(refused, cohort, tmp_path):
+    assert 'Did you mean "train"' in refused("trian", cohort, tmp_path / "r")
+    assert "Did you mean --seed" in refused("synth", tmp_path / "s", "--sede", 3)
+    assert "did you mean 'paper'" in refused("train", cohort, tmp_path / "r", "--preset", "papr")
+    message = refused("train", cohort, tmp_path / "r", "--set", "loss.map_wieght=3")
+    assert "unknown key 'loss.map_wieght'; did you mean 'loss.map_weight'?" in message
+    assert "must read like training.seed=3" in refused("train", cohort, tmp_path / "r", "--set", "training.seed")
+    assert "must read like 112x112" in refused("synth", tmp_path / "s", "--size", "112")
+
+
+def test_a_run_folder_of_another_configuration(refused, cohort, run):
+    message = refused("train", cohort, run, "--set", "training.seed=4")
+    assert "another configuration: training.seed (0, 4)" in message
+
+
+def test_a_run_folder_that_holds_something_else(refused, cohort, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
+    assert "holds other files" in refused("train", cohort, tmp_path / "thesis")
+    assert "holds other files" in refused("synth", tmp_path / "thesis")
+    assert "is a file" in refused("train", cohort, tmp_path / "thesis" / "chapter1.tex")
+
+
+def test_a_folder_that_is_no_model(refused, cohort, tmp_path):
+    np.save(tmp_path / "a.npy", np.eye(20))
+    message = refused("attribute", cohort, tmp_path / "a.npy", "--out", tmp_path / "maps")
+    assert "a model folder must hold config.json and model.safetensors" in message
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_damaged_model(refused, run, tmp_path, name):
+    path = run / "model" / name
+    path.write_bytes(path.read_bytes()[:100])
+    np.save(tmp_path / "a.npy", np.eye(20))
+    message = refused("attribute", run, tmp_path / "a.npy", "--out", tmp_path / "maps")
+    assert "is damaged or of another version" in message
+
+
+def test_a_damaged_checkpoint(refused, cohort, run):
+    (run / "checkpoints" / "latest.pt").write_bytes(b"half")
+    message = refused("train", cohort, run)
+    assert "the checkpoint" in message
+    assert "delete it to begin again" in message
+
+
+def test_a_folder_that_is_no_cohort(refused, tmp_path):
+    (tmp_path / "x").mkdir()
+    assert "a cohort folder must hold manifest.csv and cohort.zarr" in refused(
+        "train", tmp_path / "x", tmp_path / "r"
+    )
+
+
+def test_a_damaged_cohort(refused, cohort, tmp_path):
+    (cohort / "cohort.zarr" / "zarr.json").write_text("{")
+    assert "is damaged" in refused("train", cohort, tmp_path / "r")
+
+
+def test_too_few_images_for_the_batch(refused, cohort, tmp_path):
+    message = refused("train", cohort, tmp_path / "r", "--set", "training.batch_size=500")
+    assert "a batch needs 500 training images" in message
+
+
+def test_images_that_are_too_small_for_the_critic(refused, tmp_path, pictures, vagan):
+    assert vagan("import", "folder", pictures, tmp_path / "c", "--size", "12x20")[0] == 0
+    assert "at least 16 pixels" in refused("train", tmp_path / "c", tmp_path / "r", *TINY)
+
+
+def test_an_image_the_model_was_not_made_for(refused, run, tmp_path):
+    np.save(tmp_path / "volume.npy", np.random.default_rng(0).random((9, 10, 11)))
+    message = refused("attribute", run, tmp_path / "volume.npy", "--out", tmp_path / "maps")
+    assert "is a 3-D image" in message
+
+
+def test_nothing_is_written_when_one_of_the_images_is_bad(refused, run, tmp_path):
+    np.save(tmp_path / "good.npy", np.eye(20))
+    message = refused("attribute", run, tmp_path / "good.npy", tmp_path / "missing.npy", "--out", tmp_path / "maps")
+    assert "missing.npy does not exist" in message
+
+
+def test_results_that_are_not_there(refused, tmp_path):
+    assert "vagan evaluate" in refused("report", tmp_path / "nowhere")

@@ -1,0 +1,129 @@
+import json
+
+import imageio.v3 as imageio
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import TINY
+from vagan.attribution import VAGAN
+from vagan.data.cohort import Cohort
+
+
+@pytest.fixture
+def trained(vagan, pictures, tmp_path):
+    assert vagan("import", "folder", pictures, tmp_path / "cohort", "--range", 0, 255)[0] == 0
+    code, out, _ = vagan("train", tmp_path / "cohort", tmp_path / "run", *TINY)
+    assert code == 0
+    assert "vagan attribute" in out
+    return tmp_path / "run"
+
+
+def test_from_folders_to_a_report(vagan, trained, tmp_path):
+    run = {path.name for path in trained.iterdir()}
+    assert {"config.yaml", "environment.txt", "cohort.json", "metrics.csv", "progress.png", "log.txt"} <= run
+    assert {"tensorboard", "model", "checkpoints"} <= run
+    assert vagan("check", tmp_path / "cohort")[0] == 0
+    assert vagan("evaluate", tmp_path / "cohort", trained, "--out", tmp_path / "results")[0] == 0
+    scores = pd.read_csv(tmp_path / "results" / "scores.csv")
+    assert set(scores.columns) == {"case", "subject", "label", "method", "metric", "value"}
+    assert set(scores["metric"]) == {"energy"}  # nothing else can be said without known effects
+    code, out, _ = vagan("report", tmp_path / "results")
+    assert code == 0
+    assert (tmp_path / "results" / "report.html").is_file()
+    assert str(tmp_path / "results" / "report.html") in out
+
+
+def test_import_keeps_the_images_and_their_classes(vagan, pictures, tmp_path):
+    (pictures / "ill" / "notes.txt").write_text("not an image")
+    assert vagan("import", "folder", pictures, tmp_path / "cohort", "--range", 0, 255)[0] == 0
+    cohort = Cohort(tmp_path / "cohort")
+    assert cohort.manifest.classes == ("healthy", "ill")
+    assert cohort.manifest.table["split"].value_counts().to_dict() == {"train": 38, "test": 12, "validation": 10}
+    row = cohort.manifest.table.index[cohort.manifest.table["id"] == "ill/07"][0]
+    original = imageio.imread(pictures / "ill" / "07.png").astype(float)
+    np.testing.assert_allclose(cohort.images([row])[0, 0], original / 255 * 2 - 1, atol=1e-6)
+    dropped = pd.read_csv(tmp_path / "cohort" / "dropped.csv")
+    assert dropped["image"].str.endswith("notes.txt").tolist() == [True]
+    assert dropped["reason"].str.contains("not an image").all()
+
+
+def test_subjects_stay_together(vagan, tmp_path, pictures):
+    for folder in ("healthy", "ill"):
+        for path in sorted((pictures / folder).iterdir()):
+            path.rename(path.with_name(f"sub-{int(path.stem) // 3:02d}{folder}_{path.name}"))
+    assert vagan("import", "folder", pictures, tmp_path / "c", "--subject-pattern", "(sub-[0-9a-z]+)")[0] == 0
+    table = Cohort(tmp_path / "c").manifest.table
+    assert table["subject"].nunique() == 20
+    assert table.groupby("subject")["split"].nunique().max() == 1
+
+
+def test_import_csv_takes_splits_truth_and_covariates(vagan, pictures, tmp_path):
+    np.save(tmp_path / "truth.npy", np.eye(21, 18, dtype=np.float32))
+    rows = [
+        {
+            "image": f"pictures/{name}/{number:02d}.png",
+            "diagnosis": name,
+            "split": ["train", "train", "test", "validation"][number % 4],
+            "effect": "truth.npy" if name == "ill" else "",
+            "age": 60 + number,
+        }
+        for name in ("healthy", "ill")
+        for number in range(12)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    assert vagan("import", "csv", tmp_path / "table.csv", tmp_path / "c", "--class-column", "diagnosis")[0] == 0
+    cohort = Cohort(tmp_path / "c")
+    assert cohort.manifest.table["age"].tolist() == [str(60 + n) for n in [*range(12), *range(12)]]
+    assert np.array_equal(cohort.effects([12])[0, 0], np.eye(21, 18))
+    assert not cohort.effects([0]).any()
+    assert len(cohort.manifest.indices("test", 1)) == 3
+
+
+def test_images_of_different_size_are_resized_when_asked_and_maps_go_back(vagan, pictures, trained, tmp_path):
+    imageio.imwrite(pictures / "ill" / "00.png", np.arange(40 * 33).reshape(40, 33).astype(np.uint8))
+    assert vagan("import", "folder", pictures, tmp_path / "c", "--size", "18x24", "--intensity", "per-image")[0] == 0
+    assert Cohort(tmp_path / "c").shape == (18, 24)
+    assert vagan("train", tmp_path / "c", tmp_path / "r", *TINY)[0] == 0
+    assert vagan("attribute", tmp_path / "r", pictures / "ill" / "00.png", "--out", tmp_path / "m")[0] == 0
+    assert np.load(tmp_path / "m" / "00_effect.npy").shape == (40, 33)
+
+
+def test_attribute_writes_map_overlay_and_description_of_the_images_size(vagan, trained, pictures, tmp_path):
+    image = pictures / "ill" / "03.png"
+    assert vagan("attribute", trained, image, "--out", tmp_path / "maps")[0] == 0
+    effect = np.load(tmp_path / "maps" / "03_effect.npy")
+    assert effect.shape == (21, 18)
+    prepared = imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1
+    import torch
+
+    method, _ = VAGAN.load(trained)
+    np.testing.assert_allclose(effect, method.attribute(torch.from_numpy(prepared))[0, 0], atol=1e-5)
+    assert imageio.imread(tmp_path / "maps" / "03_overlay.png").shape == (21, 18, 3)
+    about = json.loads((tmp_path / "maps" / "03_effect.json").read_text())
+    assert about["class_of_interest"] == "ill"
+    assert about["times_this_in_the_units_of_the_file"] == 127.5
+
+
+def test_nifti_in_nifti_out_on_the_same_grid(vagan, trained, tmp_path):
+    affine = np.array([[0, 0, 2.0, 5], [-1.5, 0, 0, 7], [0, 1.0, 0, -3], [0, 0, 0, 1]])
+    values = np.random.default_rng(0).integers(0, 255, (18, 21, 1)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, affine), tmp_path / "slice.nii.gz")
+    assert vagan("attribute", trained, tmp_path / "slice.nii.gz", "--out", tmp_path / "maps")[0] == 0
+    effect = nib.load(tmp_path / "maps" / "slice_effect.nii.gz")
+    assert effect.shape == (18, 21, 1)
+    np.testing.assert_allclose(effect.affine, affine)
+
+
+def test_the_same_train_command_resumes_and_a_finished_run_stays(vagan, trained, tmp_path):
+    before = (trained / "model" / "model.safetensors").read_bytes()
+    assert vagan("train", tmp_path / "cohort", trained)[0] == 0
+    assert (trained / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_help_teaches_every_verb(vagan):
+    out = vagan("--help")[1]
+    for verb in ("demo", "synth", "import", "check", "train", "attribute", "evaluate", "report"):
+        assert verb in out
+        assert len(vagan(verb, "--help")[1]) > 200

@@ -1,0 +1,26 @@
+"""Shared fixtures. Shapes are asymmetric, so that a mistaken axis shows."""
+
+import os
+
+# before torch is imported: on a shared machine one thread per process is faster than two that fight
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from vagan.data.cohort import Cohort
+from vagan.data.sources.synthetic import make_cohort
+
+SPACES = [(7, 8), (7, 8, 9)]
+NETWORK_SPACES = [(17, 20), (16, 18, 17)]
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0x5EED)
+
+
+@pytest.fixture(scope="session")
+def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """Forty 2-D images of 24x20 with both subtypes in every part."""
+    return make_cohort(tmp_path_factory.mktemp("cohort") / "small", images=80, size=(24, 20), seed=3)

@@ -1,0 +1,97 @@
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from vagan.data.image_file import read_image
+from vagan.errors import ImageFileError
+
+
+@pytest.fixture
+def grey():
+    return np.arange(7 * 5, dtype=np.uint8).reshape(7, 5)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "npy"])
+def test_a_grey_image_is_one_channel_of_rows_and_columns(suffix, grey, tmp_path):
+    path = tmp_path / f"image.{suffix}"
+    np.save(path, grey) if suffix == "npy" else imageio.imwrite(path, grey)
+    file = read_image(path)
+    assert np.array_equal(file.array, grey[None].astype(np.float32))
+    assert file.stem == "image"
+
+
+def test_sixteen_bits_keep_all_their_values(tmp_path):
+    image = np.array([[0, 300], [65535, 1000]], np.uint16)
+    imageio.imwrite(tmp_path / "a.png", image)
+    assert np.array_equal(read_image(tmp_path / "a.png").array[0], image)
+
+
+def test_colour_is_converted_only_when_asked(tmp_path):
+    colour = np.zeros((4, 6, 3), np.uint8)
+    colour[..., 1] = np.arange(24).reshape(4, 6) * 10
+    imageio.imwrite(tmp_path / "a.png", colour)
+    with pytest.raises(ImageFileError, match="in colour; choose --colour grey"):
+        read_image(tmp_path / "a.png")
+    np.testing.assert_allclose(read_image(tmp_path / "a.png", "grey").array[0], 0.7152 * colour[..., 1], rtol=1e-6)
+    assert np.array_equal(read_image(tmp_path / "a.png", "rgb").array, np.moveaxis(colour, -1, 0))
+
+
+def test_a_picture_of_three_equal_channels_is_grey(grey, tmp_path):
+    imageio.imwrite(tmp_path / "a.png", np.stack([grey] * 3, axis=-1))
+    assert np.array_equal(read_image(tmp_path / "a.png").array, grey[None])
+
+
+def test_an_opaque_alpha_channel_is_dropped_and_another_refused(grey, tmp_path):
+    opaque = np.stack([grey, grey, grey, np.full_like(grey, 255)], axis=-1)
+    imageio.imwrite(tmp_path / "a.png", opaque)
+    assert read_image(tmp_path / "a.png").array.shape == (1, 7, 5)
+    imageio.imwrite(tmp_path / "b.png", np.stack([grey, grey, grey, grey], axis=-1))
+    with pytest.raises(ImageFileError, match="partly transparent"):
+        read_image(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([[1.0, np.nan], [0, 1]]), "holds NaN"),
+        (np.array([[1.0, np.inf], [0, 1]]), "holds NaN or infinite"),
+        (np.full((4, 5), 3.0), "constant: every pixel is 3"),
+        (np.arange(5.0), "2-D or 3-D image"),
+        (np.zeros((2, 2, 2, 2)), r"found shape \(2, 2, 2, 2\)"),
+        (np.array([["a", "b"]]), "real numbers"),
+        (np.array([[1j, 2]]), "real numbers"),
+    ],
+)
+def test_an_array_that_is_no_image_is_refused(array, message, tmp_path):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ImageFileError, match=message):
+        read_image(tmp_path / "a.npy")
+
+
+def test_pickled_arrays_are_never_loaded(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ImageFileError, match="cannot be read as a NumPy array"):
+        read_image(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.npy", "a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("content", [b"", b"not an image at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 20])
+def test_a_file_that_is_not_what_its_name_says_is_refused(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImageFileError, match=name):
+        read_image(tmp_path / name)
+
+
+def test_a_truncated_picture_is_refused(tmp_path):
+    imageio.imwrite(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (60, 70), dtype=np.uint8))
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageFileError, match=r"a\.png cannot be read"):
+        read_image(tmp_path / "a.png")
+
+
+def test_missing_and_unknown_files_are_named(tmp_path):
+    with pytest.raises(ImageFileError, match="does not exist"):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(ImageFileError, match=r"a\.docx is no image"):
+        read_image(tmp_path / "a.docx")

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from vagan.data.bank import ImageBank, read_ahead
+from vagan.data.sampling import ShuffledStream
+
+
+def test_every_round_is_a_new_order_of_all_indices():
+    stream = ShuffledStream(np.array([3, 5, 8, 9]), seed=0, purpose="x")
+    rounds = stream.draw(0, 40).reshape(10, 4)
+    assert all(sorted(order) == [3, 5, 8, 9] for order in rounds)
+    assert len({tuple(order) for order in rounds}) > 4
+
+
+def test_a_stream_can_be_entered_anywhere():
+    stream = ShuffledStream(np.arange(7), seed=2, purpose="x")
+    whole = stream.draw(0, 50)
+    for start in (0, 3, 7, 20):
+        assert np.array_equal(stream.draw(start, 11), whole[start : start + 11])
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 2**30])
+def test_the_bank_gives_the_cohorts_images_from_memory_or_store(small_cohort, memory_bytes):
+    rows = small_cohort.manifest.indices("train")
+    bank = ImageBank(small_cohort, rows, memory_bytes=memory_bytes)
+    asked = rows[[4, 0, 4, 9]]
+    assert np.array_equal(bank.images(asked), small_cohort.images(asked))
+
+
+def test_reading_ahead_keeps_the_order_and_stops_when_the_reader_does():
+    loaded = []
+
+    def load(step):
+        loaded.append(step)
+        return step * 10
+
+    assert list(read_ahead(load, 2, 6)) == [20, 30, 40, 50]
+    loaded.clear()
+    for value in read_ahead(load, 0, 1000):
+        if value == 30:
+            break
+    assert len(loaded) < 12
+
+
+def test_an_error_while_reading_ahead_is_raised_where_its_batch_was_due():
+    def load(step):
+        if step == 2:
+            raise OSError("disk gone")
+        return step
+
+    seen = []
+    with pytest.raises(OSError, match="disk gone"):
+        for value in read_ahead(load, 0, 5):
+            seen.append(value)
+    assert seen == [0, 1]

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from vagan.data.cohort import Cohort
+from vagan.data.sources.synthetic import make_case, make_cohort
+
+
+def test_an_image_is_the_noise_plus_100_in_the_squares():
+    case = make_case(4, subtype="A", intensity="fixed", seed=1)
+    difference = (case.image - case.counterfactual) * 300  # the fixed range spans 600 over [-1, 1]
+    np.testing.assert_allclose(difference, 100 * case.effect, atol=1e-2)
+
+
+def test_noise_has_the_papers_spread_and_smoothness():
+    noise = np.stack([make_case(i, subtype="", intensity="fixed").image for i in range(20)]) * 300
+    assert noise.std() == pytest.approx(50, rel=0.02)
+    row = noise - noise.mean()
+    lag = 4
+    correlation = (row[:, lag:] * row[:, :-lag]).mean() / row.var()
+    assert correlation == pytest.approx(np.exp(-(lag**2) / (4 * 2.5**2)), abs=0.05)  # Gaussian blur of white noise
+
+
+@pytest.mark.parametrize(("subtype", "towards"), [("A", 1), ("B", -1)])
+def test_the_second_square_lies_32_pixels_off_within_the_jitter(subtype, towards):
+    offsets = []
+    for index in range(60):
+        labels, count = ndimage.label(make_case(index, subtype=subtype).effect)
+        assert count == 2
+        assert sorted(np.bincount(labels.ravel())[1:]) == [400, 400]
+        centres = ndimage.center_of_mass(np.ones_like(labels), labels, [1, 2])
+        distances = [np.abs(np.subtract(centre, 55.5)).max() for centre in centres]
+        assert min(distances) == 0
+        offsets.append(np.subtract(centres[int(np.argmax(distances))], 55.5))
+    offsets = np.array(offsets) - towards * 32
+    assert offsets.min() == -5
+    assert offsets.max() == 4
+    assert abs(np.corrcoef(offsets.T)[0, 1]) < 0.4  # each axis has its own jitter
+
+
+def test_per_image_scaling_reaches_both_ends_and_costs_the_ceiling_of_the_paper_data():
+    cases = [make_case(index, subtype="AB"[index % 2]) for index in range(60)]
+    assert all(case.image.min() == -1 and case.image.max() == pytest.approx(1) for case in cases)
+    exact = [np.corrcoef((c.image - c.counterfactual).ravel(), c.effect.ravel())[0, 1] for c in cases]
+    assert np.mean(exact) == pytest.approx(0.972, abs=0.012)
+
+
+def test_a_case_depends_on_its_index_and_seed_alone():
+    assert np.array_equal(make_case(7, subtype="A").image, make_case(7, subtype="A").image)
+    assert not np.array_equal(make_case(7, subtype="A").image, make_case(8, subtype="A").image)
+    assert not np.array_equal(make_case(7, subtype="A").image, make_case(7, subtype="A", seed=1).image)
+
+
+def test_other_shapes_keep_the_proportions():
+    case = make_case(0, subtype="A", size=(56, 28, 56))
+    labels, count = ndimage.label(case.effect)
+    assert count == 2
+    extents = [np.ptp(np.argwhere(labels == part), axis=0) + 1 for part in (1, 2)]
+    assert [list(e) for e in extents] == [[10, 5, 10], [10, 5, 10]]
+
+
+def test_both_subtypes_occur_in_every_part_in_equal_number(small_cohort):
+    table = small_cohort.manifest.table
+    counts = table[table["label"] == 1].groupby(["split", "subtype"]).size().unstack()
+    assert set(counts.index) == {"train", "validation", "test"}
+    assert (counts["A"] == counts["B"]).all()
+    assert (table["split"] == "test").mean() == pytest.approx(0.2)
+    assert (table["split"] == "validation").mean() == pytest.approx(0.16, abs=0.03)
+    assert table.groupby("split")["label"].mean().eq(0.5).all()
+
+
+def test_same_arguments_same_bits_whatever_the_number_of_threads(small_cohort, tmp_path):
+    again = make_cohort(tmp_path / "again", images=80, size=(24, 20), seed=3)
+    other = make_cohort(tmp_path / "other", images=80, size=(24, 20), seed=4)
+    assert again.facts.content_hash == small_cohort.facts.content_hash
+    assert other.facts.content_hash != small_cohort.facts.content_hash
+
+
+def test_the_cohort_holds_the_cases(small_cohort):
+    case = make_case(5, subtype="A", size=(24, 20), seed=3)
+    assert np.array_equal(Cohort(small_cohort.path).images([5])[0, 0], case.image)
+    assert np.array_equal(small_cohort.effects([5])[0, 0], case.effect)
+    assert np.array_equal(small_cohort.counterfactuals([5])[0, 0], case.counterfactual)

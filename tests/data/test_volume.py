@@ -1,0 +1,95 @@
+import itertools
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from vagan.data.image_file import read_image
+from vagan.data.volume import read_volume, write_like
+from vagan.errors import ImageFileError
+
+SPACING_MM = (1.0, 1.5, 3.0)
+
+
+def head(path, codes, shape=(5, 6, 7), spacing=SPACING_MM):
+    """NIfTI in the given orientation; in RAS+ the voxel (4, 1, 2) from left, back, bottom is marked."""
+    ras = np.zeros(shape, np.float32)
+    ras[4, 1, 2] = 9.0
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = (-10, 20, 5)
+    image = nib.Nifti1Image(ras, affine)
+    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(codes))
+    nib.save(image.as_reoriented(turn), path)
+    return ras, affine
+
+
+ALL_CODES = [
+    "".join(axes[i] if flips[i] else "LPI"["RAS".index(axes[i])] for i in range(3))
+    for axes in itertools.permutations("RAS")
+    for flips in itertools.product([True, False], repeat=3)
+]
+
+
+@pytest.mark.parametrize("codes", ALL_CODES)
+def test_every_orientation_is_read_as_ras_and_written_back_on_its_own_grid(codes, tmp_path):
+    ras, affine = head(tmp_path / "in.nii.gz", codes)
+    volume = read_volume(tmp_path / "in.nii.gz")
+    assert np.array_equal(volume.array, ras)
+    np.testing.assert_allclose(volume.affine, affine)
+    assert volume.spacing_mm == pytest.approx(SPACING_MM)
+    write_like(tmp_path / "out.nii.gz", volume.array * 2, volume)
+    before, after = nib.load(tmp_path / "in.nii.gz"), nib.load(tmp_path / "out.nii.gz")
+    assert after.shape == before.shape
+    np.testing.assert_allclose(after.affine, before.affine)
+    assert np.array_equal(after.get_fdata(), 2 * before.get_fdata())
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "ASR", "PIL"])
+@pytest.mark.parametrize("flat", [0, 1, 2])
+def test_a_single_slice_is_two_dimensional_and_goes_back_to_its_grid(codes, flat, tmp_path):
+    shape = [5, 6, 7]
+    shape[flat] = 1
+    affine = np.diag([*SPACING_MM, 1.0])
+    ras = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(codes))
+    nib.save(nib.Nifti1Image(ras, affine).as_reoriented(turn), tmp_path / "in.nii")
+    file = read_image(tmp_path / "in.nii")
+    assert np.array_equal(file.array[0], ras.squeeze())
+    path = file.write_map(tmp_path, "map", file.array)
+    assert path.name == "map.nii.gz"
+    assert np.array_equal(nib.load(path).get_fdata(), nib.load(tmp_path / "in.nii").get_fdata())
+
+
+def test_scaled_integers_are_read_in_their_own_unit(tmp_path):
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image.header.set_slope_inter(0.5, 10)
+    nib.save(image, tmp_path / "a.nii")
+    stored = nib.load(tmp_path / "a.nii").get_fdata()
+    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").array, stored)
+
+
+def test_a_series_is_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5, 2), np.float32), np.eye(4)), tmp_path / "bold.nii.gz")
+    with pytest.raises(ImageFileError, match=r"not a series: its shape is \(3, 4, 5, 2\)"):
+        read_volume(tmp_path / "bold.nii.gz")
+
+
+def test_a_header_that_claims_too_much_is_refused_before_anything_is_allocated(tmp_path):
+    header = nib.Nifti1Header()
+    header.set_data_shape((30000, 30000, 30000))
+    header.set_data_dtype(np.float32)
+    (tmp_path / "huge.nii").write_bytes(header.binaryblock + b"\0" * 100)
+    with pytest.raises(ImageFileError, match="claims"):
+        read_volume(tmp_path / "huge.nii")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_truncated_file_is_named(
+    name,
+    tmp_path,
+):
+    head(tmp_path / name, "RAS")
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageFileError, match=r"a\.nii.* cannot be read as NIfTI"):
+        read_volume(tmp_path / name)

@@ -1,0 +1,339 @@
+"""Scores against hand-worked values, identities, other libraries and slow loops."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr
+
+from vagan.errors import CohortError, ConfigError, ModelError
+from vagan.evaluation.scores import (
+    METRICS,
+    amplitude_slope,
+    apply_convention,
+    average_precision,
+    dice,
+    energy,
+    mean_ncc,
+    ncc,
+    otsu_threshold,
+    region_recall,
+    relevance_mass,
+    relevance_rank,
+)
+
+SHAPES = [(3, 1, 7, 8), (2, 1, 7, 8, 9), (2, 3, 5, 4)]
+PAIRED = [*(metric.function for metric in METRICS), lambda m, e: dice(m, e, 0.5), lambda m, e: region_recall(m, e, 5)]
+
+# with the shapes in signatures executed, a wrong one is already caught there, as a TypeError
+SHAPE_ERRORS = (ValueError, TypeError)
+
+
+def one_case(*values):
+    """A single case whose pixels are these."""
+    return np.array(values, dtype=np.float32).reshape(1, 1, 1, -1)
+
+
+def random_pair(shape, seed=0):
+    """Noisy maps and sparse effects of either sign; every case has both truth and background."""
+    generator = np.random.default_rng(seed)
+    effects = generator.normal(size=shape) * (generator.random(shape) < 0.3)
+    return effects + generator.normal(size=shape), effects
+
+
+class TestNCC:
+    def test_hand_worked(self):
+        # means 1 and 2; centred (-1, 0, 1) and (-1, -1, 2): (1 + 0 + 2) / sqrt(2 * 6)
+        assert ncc(one_case(0, 1, 2), one_case(1, 1, 4)) == pytest.approx([3 / np.sqrt(12)])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_is_pearsons_correlation_over_all_pixels_of_each_case(self, shape):
+        maps, effects = random_pair(shape)
+        pairs = [(m.ravel(), e.ravel()) for m, e in zip(maps, effects, strict=True)]
+        np.testing.assert_allclose(ncc(maps, effects), [np.corrcoef(m, e)[0, 1] for m, e in pairs], rtol=1e-12)
+        np.testing.assert_allclose(ncc(maps, effects), [pearsonr(m, e).statistic for m, e in pairs], rtol=1e-12)
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_one_with_itself_minus_one_with_its_negative(self, shape):
+        maps, _ = random_pair(shape)
+        np.testing.assert_allclose(ncc(maps, maps), 1, rtol=1e-12)
+        np.testing.assert_allclose(ncc(-maps, maps), -1, rtol=1e-12)
+
+    def test_blind_to_offset_and_amplitude_but_not_to_sign(self):
+        maps, effects = random_pair((3, 1, 7, 8))
+        np.testing.assert_allclose(ncc(0.01 * maps + 50, 3 * effects - 2), ncc(maps, effects), rtol=1e-9)
+        np.testing.assert_allclose(ncc(-2 * maps, effects), -ncc(maps, effects), rtol=1e-12)
+
+    @pytest.mark.parametrize("value", [0.0, 0.1, -1e6])
+    def test_zero_for_constants_even_where_their_mean_is_rounded(self, value):
+        maps, effects = random_pair((3, 1, 7, 8))
+        constant = np.full_like(maps, value)
+        assert ncc(constant, effects).tolist() == ncc(maps, constant).tolist() == [0, 0, 0]
+
+    def test_float32_maps_with_a_large_offset_are_not_rounded_further(self):
+        maps, effects = (x.astype(np.float32) for x in random_pair((3, 1, 7, 8)))
+        far = maps + np.float32(1000)
+        exact = [np.corrcoef(f.ravel().astype(float), e.ravel())[0, 1] for f, e in zip(far, effects, strict=True)]
+        np.testing.assert_allclose(ncc(far, effects), exact, rtol=1e-6)
+
+    def test_mean_over_cases_of_tensors_that_carry_gradients(self):
+        maps, effects = random_pair((3, 1, 7, 8))
+        mean = mean_ncc(torch.tensor(maps, requires_grad=True), torch.tensor(effects))
+        assert mean == pytest.approx(sum(ncc(maps, effects)) / 3)
+
+
+class TestAveragePrecision:
+    def test_hand_worked(self):
+        # ranking by size: -4 (hit, precision 1/1), 3 (miss), 2 (hit, 2/3), 1 (miss); each hit is half the recall
+        assert average_precision(one_case(-4, 3, 2, 1), one_case(5, 0, -1, 0)) == pytest.approx([(1 + 2 / 3) / 2])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_slow_loop(self, shape):
+        maps, effects = random_pair(shape)
+        expected = []
+        for m, e in zip(np.abs(maps), effects != 0, strict=True):
+            ranked = [hit for _, hit in sorted(zip(m.ravel(), e.ravel(), strict=True), reverse=True)]
+            precisions = [sum(ranked[: i + 1]) / (i + 1) for i, hit in enumerate(ranked) if hit]
+            expected.append(sum(precisions) / len(precisions))
+        np.testing.assert_allclose(average_precision(maps, effects), expected, rtol=1e-12)
+
+    def test_limits(self):
+        truth = one_case(1, 0, 0, 1, 0)
+        assert average_precision(truth, truth) == pytest.approx([1])
+        assert average_precision(np.ones_like(truth), truth) == pytest.approx([2 / 5])
+
+
+class TestRelevance:
+    def test_mass_hand_worked(self):
+        assert relevance_mass(one_case(-3, 1, 4, 2), one_case(1, 0, -1, 0)) == pytest.approx([7 / 10])
+
+    def test_mass_of_a_zero_map_is_zero(self):
+        assert relevance_mass(one_case(0, 0, 0), one_case(1, 0, 0)).tolist() == [0]
+
+    def test_rank_hand_worked(self):
+        # the three strongest are -9, 8 and -7; the first and the last of them lie in the truth
+        assert relevance_rank(one_case(-9, 8, -7, 1, 2), one_case(1, 0, 1, 0, 1)) == pytest.approx([2 / 3])
+
+    def test_rank_of_ties_is_the_mean_over_all_ways_to_break_them(self):
+        strength, truth = [5, 2, 2, 2, 2, 1], [0, 1, 0, 1, 0, 1]
+        outcomes = []
+        for places in itertools.permutations(range(6)):
+            ranked = sorted(range(6), key=lambda i, places=places: (-strength[i], places[i]))
+            outcomes.append(sum(truth[i] for i in ranked[:3]) / 3)
+        assert relevance_rank(one_case(*strength), one_case(*truth)) == pytest.approx([np.mean(outcomes)])
+
+    def test_rank_ignores_pixel_order(self):
+        maps, effects = random_pair((1, 1, 7, 8))
+        maps = maps.round()  # many ties
+        shuffled = np.random.default_rng(1).permutation(maps.size)
+        again = relevance_rank(*(x.ravel()[shuffled].reshape(x.shape) for x in (maps, effects)))
+        assert again == pytest.approx(relevance_rank(maps, effects))
+        assert relevance_rank(np.ones_like(maps), effects) == pytest.approx([(effects != 0).mean()])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_slow_loops(self, shape):
+        maps, effects = random_pair(shape)
+        masses, ranks = [], []
+        for m, e in zip(maps, effects, strict=True):
+            strengths = {index: abs(m[index]) for index in np.ndindex(m.shape)}
+            truth = {index for index in strengths if e[index] != 0}
+            masses.append(sum(strengths[index] for index in truth) / sum(strengths.values()))
+            top = sorted(strengths, key=strengths.__getitem__, reverse=True)[: len(truth)]
+            ranks.append(len(truth & set(top)) / len(truth))
+        np.testing.assert_allclose(relevance_mass(maps, effects), masses, rtol=1e-12)
+        np.testing.assert_allclose(relevance_rank(maps, effects), ranks, rtol=1e-12)
+
+
+class TestDice:
+    def test_hand_worked(self):
+        # marked: -3 and 2; truth: first and last; one in common: 2 * 1 / (2 + 2)
+        assert dice(one_case(-3, 2, 0.5, 0), one_case(-1, 0, 0, 1), 1.0) == pytest.approx([0.5])
+
+    def test_a_pixel_at_the_threshold_is_not_marked(self):
+        assert dice(one_case(1, 2), one_case(0, 1), 1.0).tolist() == [1]
+
+    def test_limits(self):
+        effects = one_case(0, -2, 1)
+        assert dice(effects, effects, 0.0).tolist() == [1]
+        assert dice(effects, effects, 9.0).tolist() == [0]
+        assert dice(one_case(1, 0, 0), effects, 0.0).tolist() == [0]
+        assert dice(0 * effects, 0 * effects, 0.0).tolist() == [1]
+
+    def test_cases_are_scored_apart(self):
+        maps = np.array([[1, 1, 0, 0], [1, 1, 1, 1]]).reshape(2, 1, 2, 2)
+        effects = np.array([[1, 1, 0, 0], [1, 0, 0, 0]]).reshape(2, 1, 2, 2)
+        assert dice(maps, effects, 0.0) == pytest.approx([1, 2 / 5])
+
+    @pytest.mark.parametrize("threshold", [-0.1, np.nan, np.inf])
+    def test_refuses_impossible_thresholds(self, threshold):
+        with pytest.raises(ValueError, match="must be a number from 0"):
+            dice(one_case(1, 0), one_case(1, 0), threshold)
+
+
+class TestOtsu:
+    def test_divides_two_groups_as_an_exhaustive_search_does(self):
+        generator = np.random.default_rng(0)
+        strengths = np.concatenate([generator.normal(1, 0.1, 300), generator.normal(4, 0.4, 100)])
+        signs = generator.choice([-1, 1], 400)
+        found = otsu_threshold((strengths * signs).reshape(2, 1, 10, 20))
+
+        def variance_within(threshold):
+            low, high = strengths[strengths <= threshold], strengths[strengths > threshold]
+            return len(low) * low.var() + len(high) * high.var()
+
+        best = min(variance_within(t) for t in np.sort(strengths)[:-1])
+        assert variance_within(found) == pytest.approx(best, rel=0.02)
+        assert ((strengths > found) == (np.arange(400) >= 300)).all()
+
+    def test_pools_the_cases(self):
+        faint, strong = np.full((1, 1, 4, 5), 0.1), np.full((1, 1, 4, 5), -0.9)
+        assert 0.1 <= otsu_threshold(np.concatenate([faint, strong])) < 0.9
+
+    @pytest.mark.parametrize("value", [0.0, 0.3, -2.0])
+    def test_marks_nothing_in_constant_maps(self, value):
+        maps = np.full((2, 1, 3, 4), value, dtype=np.float32)
+        threshold = otsu_threshold(maps)
+        assert threshold == abs(np.float32(value))
+        assert not (np.abs(maps.astype(np.float64)) > threshold).any()
+
+
+class TestEnergy:
+    def test_hand_worked(self):
+        assert energy(np.array([[-1, 2], [0, 0.5]]).reshape(2, 1, 1, 2)) == pytest.approx([1.5, 0.25])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_scales_with_the_map_and_adds_over_equal_halves(self, shape):
+        maps, _ = random_pair(shape)
+        np.testing.assert_allclose(energy(-3 * maps), 3 * energy(maps))
+        np.testing.assert_allclose(energy(np.concatenate([maps, 0 * maps], axis=1)), energy(maps) / 2)
+
+
+class TestAmplitudeSlope:
+    def test_hand_worked(self):
+        # (1 * 2 + -3 * -1) / (4 + 1); the 100 outside the truth does not count
+        assert amplitude_slope(one_case(1, 100, -3), one_case(2, 0, -1)) == pytest.approx([1])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_is_the_least_squares_solution_inside_the_truth(self, shape):
+        maps, effects = random_pair(shape)
+        expected = [
+            np.linalg.lstsq(e[e != 0][:, None], m[e != 0], rcond=None)[0][0]
+            for m, e in zip(maps, effects, strict=True)
+        ]
+        np.testing.assert_allclose(amplitude_slope(maps, effects), expected, rtol=1e-10)
+
+    def test_finds_the_factor_where_correlation_is_blind(self):
+        _, effects = random_pair((3, 1, 7, 8))
+        np.testing.assert_allclose(amplitude_slope(0.7 * effects, effects), 0.7)
+        np.testing.assert_allclose(amplitude_slope(-effects, effects), -1)
+
+
+class TestRegionRecall:
+    def test_hand_worked(self):
+        maps, region = one_case(-9, 8, 7, 1, 0), one_case(1, 0, 1, 1, 0)
+        recalls = [region_recall(maps, region, area)[0] for area in range(1, 6)]
+        assert recalls == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1, 1])
+
+    def test_ties_count_by_chance(self):
+        assert region_recall(one_case(3, 1, 1, 1, 1), one_case(0, 1, 0, 0, 1), 3) == pytest.approx([0.5])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_is_relevance_rank_when_the_area_is_that_of_the_region(self, shape):
+        maps, regions = random_pair(shape)
+        for case in range(len(maps)):
+            one = slice(case, case + 1)
+            area = int(np.count_nonzero(regions[one]))
+            assert region_recall(maps[one], regions[one], area) == pytest.approx(
+                relevance_rank(maps[one], regions[one])
+            )
+
+    @pytest.mark.parametrize("area", [0, 6])
+    def test_refuses_impossible_areas(self, area):
+        with pytest.raises(ValueError, match="1 to 5 pixels"):
+            region_recall(one_case(1, 2, 3, 4, 5), one_case(1, 0, 0, 0, 0), area)
+
+
+class TestConventions:
+    def test_hand_worked(self):
+        maps = one_case(-2, 0, 3)
+        assert apply_convention(maps, "signed").tolist() == maps.tolist()
+        assert apply_convention(maps, "absolute").tolist() == one_case(2, 0, 3).tolist()
+        assert apply_convention(maps, "positive").tolist() == one_case(0, 0, 3).tolist()
+        assert maps.tolist() == one_case(-2, 0, 3).tolist()
+
+    def test_names_the_nearest_of_an_unknown_one(self):
+        # TypeError: as for shapes
+        with pytest.raises((ConfigError, TypeError), match="absolute"):
+            apply_convention(one_case(1), "absolut")
+
+
+class TestContract:
+    """What every score of maps against truth must do."""
+
+    @pytest.mark.parametrize("function", PAIRED)
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_a_batch_scores_as_its_cases_do_and_nothing_is_modified(self, function, shape):
+        maps, effects = random_pair(shape)
+        before = maps.copy(), effects.copy()
+        scores = function(maps, effects)
+        alone = [function(maps[i : i + 1], effects[i : i + 1]) for i in range(len(maps))]
+        assert scores.shape == shape[:1]
+        assert scores.dtype == np.float64
+        np.testing.assert_array_equal(scores, np.concatenate(alone))
+        np.testing.assert_array_equal((maps, effects), before)
+
+    @pytest.mark.parametrize("function", PAIRED)
+    def test_the_order_of_pixels_does_not_matter(self, function):
+        maps, effects = random_pair((2, 1, 7, 8, 9))
+        turned = [np.moveaxis(x, 2, -1)[..., ::-1] for x in (maps, effects)]
+        np.testing.assert_allclose(function(*turned), function(maps, effects), rtol=1e-10)
+
+    @pytest.mark.parametrize("function", PAIRED)
+    def test_the_exact_effect_scores_one(self, function):
+        _, effects = random_pair((3, 1, 7, 8))
+        effects[effects != 0] = 2.0
+        if function is PAIRED[-1]:
+            effects = np.where(np.arange(56).reshape(7, 8) < 5, effects * 0 + 2, 0)  # the area asked for
+        np.testing.assert_allclose(function(effects, effects), 1)
+
+    @pytest.mark.parametrize("function", PAIRED)
+    def test_refuses_two_shapes(self, function):
+        maps, effects = random_pair((3, 1, 7, 8))
+        for other in (effects[:2], effects[:1], effects.reshape(3, 1, 8, 7)):  # a broadcast would hide the second
+            with pytest.raises(SHAPE_ERRORS):
+                function(maps, other)
+
+    @pytest.mark.parametrize("function", [*PAIRED, lambda m, _: energy(m), lambda m, _: otsu_threshold(m)])
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_refuses_maps_that_are_not_finite(self, function, value):
+        maps, effects = random_pair((3, 1, 7, 8))
+        maps[1, 0, 2, 3] = value
+        with pytest.raises(ModelError, match="case 1 holds NaN"):
+            function(maps, effects)
+
+    @pytest.mark.parametrize("function", PAIRED)
+    def test_refuses_effects_that_are_not_finite(self, function):
+        maps, effects = random_pair((3, 1, 7, 8))
+        effects[2, 0, 0, 0] = np.nan
+        with pytest.raises(CohortError, match="case 2 holds NaN"):
+            function(maps, effects)
+
+    @pytest.mark.parametrize(
+        "function", [average_precision, relevance_mass, relevance_rank, amplitude_slope, PAIRED[-1]]
+    )
+    def test_scores_of_a_place_refuse_an_empty_truth(self, function):
+        maps, effects = random_pair((3, 1, 7, 8))
+        effects[1] = 0
+        with pytest.raises(CohortError, match=r"that of case 1 is; .*class of interest"):
+            function(maps, effects)
+
+    @pytest.mark.parametrize("shape", [(7, 8), (0, 1, 7, 8), (2, 1, 0, 8)])
+    def test_refuses_arrays_without_pixels(self, shape):
+        for function in (*PAIRED, lambda m, _: energy(m), lambda m, _: otsu_threshold(m)):
+            with pytest.raises(SHAPE_ERRORS):
+                function(np.ones(shape), np.ones(shape))
+
+
+def test_names_of_metrics_are_those_of_their_functions():
+    assert [metric.name for metric in METRICS] == [metric.function.__name__ for metric in METRICS]

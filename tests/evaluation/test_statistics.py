@@ -1,0 +1,275 @@
+"""Intervals and tests against scipy, loops, theory and hand-worked tables."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import bootstrap, wilcoxon
+
+from vagan.evaluation.statistics import (
+    bootstrap_interval,
+    holm,
+    paired_difference,
+    paired_differences,
+    ratio_interval,
+    summarise,
+)
+from vagan.seeding import numpy_generator
+
+
+def score_rows(values, metric="ncc"):
+    """Tidy rows from ``{method: [value of each case]}``; two cases for each subject."""
+    return pd.DataFrame(
+        {"case": f"c{i}", "subject": f"s{i // 2}", "label": 1, "method": method, "metric": metric, "value": value}
+        for method, of_method in values.items()
+        for i, value in enumerate(of_method)
+    )
+
+
+def loop_bootstrap(values, groups, generator, resamples=2000):
+    """Draw whole groups, list all their values, take the mean: slow and obvious."""
+    names = sorted(set(groups))
+    means = []
+    for _ in range(resamples):
+        drawn = generator.choice(names, len(names))
+        means.append(np.mean([v for name in drawn for v, g in zip(values, groups, strict=True) if g == name]))
+    return np.quantile(means, [0.025, 0.975])
+
+
+class TestBootstrap:
+    @pytest.mark.parametrize("level", [0.95, 0.5])
+    def test_equals_scipy_draw_for_draw(self, level):
+        values = np.random.default_rng(0).gamma(2, size=37)
+        expected = bootstrap(
+            (values,), np.mean, n_resamples=2000, confidence_level=level, method="percentile",
+            rng=numpy_generator(7, "bootstrap"),
+        ).confidence_interval  # fmt: skip
+        found = bootstrap_interval(values, level=level, seed=7)
+        assert found == pytest.approx((expected.low, expected.high), rel=1e-12)
+
+    def test_groups_of_one_are_no_groups(self):
+        values = np.random.default_rng(0).normal(size=9)
+        assert bootstrap_interval(values, groups=list("abcdefghi")) == bootstrap_interval(values)
+
+    def test_groups_of_unequal_size_as_a_loop_draws_them(self):
+        generator = np.random.default_rng(0)
+        groups = np.repeat(list("abcdefghij"), [1, 5, 2, 2, 7, 1, 3, 1, 4, 2])
+        values = generator.normal(size=len(groups)) + np.array([ord(g) for g in groups]) / 3
+        found = bootstrap_interval(values, groups=groups, resamples=20000)
+        assert found == pytest.approx(loop_bootstrap(values, groups, generator, 5000), abs=0.06)
+        independent = bootstrap_interval(values)
+        assert found.high - found.low > 1.5 * (independent.high - independent.low)
+
+    def test_repeating_every_case_of_a_subject_adds_no_certainty(self):
+        values = np.random.default_rng(0).normal(size=12)
+        repeated = bootstrap_interval(np.repeat(values, 10), groups=np.repeat(list("abcdefghijkl"), 10))
+        assert repeated == pytest.approx(bootstrap_interval(values))
+
+    def test_covers_the_true_mean_as_often_as_it_says(self):
+        draws = np.random.default_rng(0).exponential(size=(400, 40)) - 1
+        intervals = [bootstrap_interval(row, level=0.8, resamples=400, seed=i) for i, row in enumerate(draws)]
+        covered = np.mean([low <= 0 <= high for low, high in intervals])
+        # 0.8, less the percentile bootstrap's known shortfall on 40 skewed values; 0.02 is one standard error
+        assert 0.72 < covered < 0.84
+
+    def test_moves_and_scales_with_the_values(self):
+        values = np.random.default_rng(0).normal(size=20)
+        low, high = bootstrap_interval(values)
+        assert bootstrap_interval(3 * values + 1) == pytest.approx((3 * low + 1, 3 * high + 1))
+        assert bootstrap_interval(np.full(5, 0.25)) == (0.25, 0.25)
+
+    def test_seed_decides(self):
+        values = np.random.default_rng(0).normal(size=20)
+        assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
+        assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
+
+    @pytest.mark.parametrize(("values", "groups"), [([0.4], None), ([0.4, 0.9], ["one", "one"])])
+    def test_one_subject_has_no_interval(self, values, groups):
+        assert all(math.isnan(limit) for limit in bootstrap_interval(values, groups=groups))
+
+    @pytest.mark.parametrize("values", [[], [0.1, np.nan], [[0.1, 0.2]]])
+    def test_refuses_what_is_not_scores(self, values):
+        with pytest.raises(ValueError, match="one finite number for each"):
+            bootstrap_interval(values)
+
+    def test_refuses_groups_that_do_not_fit_and_impossible_levels(self):
+        with pytest.raises(ValueError, match="each of the 2 cases must have a group"):
+            bootstrap_interval([1, 2], groups=["a"])
+        with pytest.raises(ValueError, match="between 0 and 1, got 95"):
+            bootstrap_interval([1, 2], level=95.0)
+
+
+class TestRatio:
+    def test_equals_a_loop(self):
+        generator = np.random.default_rng(0)
+        above, below = generator.gamma(3, size=25), generator.gamma(9, size=40)
+        ratios = [generator.choice(above, 25).mean() / generator.choice(below, 40).mean() for _ in range(20000)]
+        found = ratio_interval(above, below, resamples=20000)
+        assert found == pytest.approx(np.quantile(ratios, [0.025, 0.975]), abs=0.01)
+
+    def test_of_a_constant_denominator_is_the_interval_of_the_mean_scaled(self):
+        above = np.random.default_rng(0).normal(size=30)
+        low, high = ratio_interval(above, [4.0] * 7, resamples=20000)
+        expected = np.array(bootstrap_interval(above, resamples=20000)) / 4
+        assert (low, high) == pytest.approx(expected, abs=0.01)
+
+    def test_draws_the_samples_apart(self):
+        # drawn together, x / x would always be 1
+        values = np.random.default_rng(0).gamma(2, size=30)
+        low, high = ratio_interval(values, values)
+        assert low < 0.8
+        assert high > 1.2
+
+    def test_groups_are_drawn_whole(self):
+        generator = np.random.default_rng(0)
+        above, below = generator.gamma(3, size=8), generator.gamma(9, size=11)
+        repeated = ratio_interval(
+            np.repeat(above, 5), np.repeat(below, 3),
+            numerator_groups=np.repeat(np.arange(8), 5), denominator_groups=np.repeat(list("abcdefghijk"), 3),
+        )  # fmt: skip
+        assert repeated == pytest.approx(ratio_interval(above, below))
+
+    @pytest.mark.parametrize("below", [[-1, 1, 2, -2], [0, 0, 0, 1], [3]])
+    def test_unbounded_ratios_have_no_interval(self, below):
+        assert all(math.isnan(limit) for limit in ratio_interval([1, 2, 3], below))
+
+
+class TestPairedDifference:
+    def test_hand_worked(self):
+        # all five differ in one direction: the exact two-sided p-value is 2 / 2^5
+        found = paired_difference([2, 4, 6, 8, 10], [1, 2, 3, 4, 5])
+        assert found.mean == 3
+        assert found.p_value == pytest.approx(2 / 32)
+        assert found.interval == bootstrap_interval([1, 2, 3, 4, 5])
+        assert (found.cases, found.subjects) == (5, 5)
+
+    def test_swapping_the_methods_changes_the_sign_only(self):
+        first, second = np.random.default_rng(0).normal(size=(2, 15))
+        one, other = paired_difference(first, second), paired_difference(second, first)
+        assert one.mean == -other.mean
+        assert one.p_value == pytest.approx(other.p_value)
+        assert one.interval == pytest.approx((-other.interval.high, -other.interval.low))
+
+    def test_what_both_methods_share_cancels(self):
+        generator = np.random.default_rng(0)
+        difficulty, gain = generator.normal(0, 10, 40), generator.normal(0.5, 0.1, 40)
+        found = paired_difference(difficulty + gain, difficulty)
+        assert found.mean == pytest.approx(gain.mean())
+        assert found.interval.low > 0.4
+        assert found.p_value < 1e-6
+
+    def test_the_test_sees_one_difference_for_each_subject(self):
+        generator = np.random.default_rng(0)
+        first, second = generator.normal(0.3, size=24), generator.normal(size=24)
+        subjects = np.repeat(list("abcdefgh"), [1, 5, 3, 3, 2, 4, 3, 3])
+        means = [(first - second)[subjects == name].mean() for name in "abcdefgh"]
+        found = paired_difference(first, second, groups=subjects)
+        assert found.p_value == pytest.approx(wilcoxon(means).pvalue)
+        assert found.mean == pytest.approx((first - second).mean())
+        assert found.interval == bootstrap_interval(first - second, groups=subjects)
+        assert (found.cases, found.subjects) == (24, 8)
+
+    def test_equal_methods_do_not_differ(self):
+        found = paired_difference([0.1, 0.7, 0.4], [0.1, 0.7, 0.4])
+        assert (found.mean, found.interval, found.p_value) == (0, (0, 0), 1)
+
+    def test_refuses_other_cases(self):
+        with pytest.raises(ValueError, match="2 and 3 values"):
+            paired_difference([1, 2], [1, 2, 3])
+
+
+class TestPairedDifferences:
+    def test_pairs_by_case_whatever_the_order_of_rows(self):
+        generator = np.random.default_rng(0)
+        values = {name: generator.normal(shift, size=20) for name, shift in [("a", 2), ("b", 0), ("c", 0.2)]}
+        rows = pd.concat([score_rows(values), score_rows(values, metric="dice")])
+        found = paired_differences(rows.sample(frac=1, random_state=0), "ncc", "b")
+        assert set(found) == {"a", "c"}
+        subjects = np.repeat(np.arange(10), 2)
+        raw = {name: paired_difference(values[name], values["b"], groups=subjects) for name in ("a", "c")}
+        for name in ("a", "c"):
+            assert found[name].mean == pytest.approx(raw[name].mean)
+            assert (found[name].cases, found[name].subjects) == (20, 10)
+        assert found["a"].p_value == pytest.approx(2 * raw["a"].p_value)  # the smaller of two
+        assert found["c"].p_value == pytest.approx(max(raw["c"].p_value, 2 * raw["a"].p_value))
+
+    def test_refuses_methods_scored_on_other_cases(self):
+        rows = score_rows({"a": [0.1, 0.2, 0.3, 0.4], "b": [0.1, 0.2, 0.3]})
+        with pytest.raises(ValueError, match="1 are scored for only one of 'a' and 'b'"):
+            paired_differences(rows, "ncc", "b")
+
+    def test_refuses_a_reference_without_scores(self):
+        with pytest.raises(ValueError, match="'z' has none; methods found: a"):
+            paired_differences(score_rows({"a": [0.1, 0.2]}), "ncc", "z")
+
+
+class TestHolm:
+    def test_hand_worked(self):
+        # sorted 0.005 0.01 0.03 0.04, times 4 3 2 1: 0.02 0.03 0.06 0.04; the last may not be below the third
+        assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+    def test_limits(self):
+        assert holm([0.3]) == pytest.approx([0.3])
+        assert holm([0.6, 0.9]) == pytest.approx([1, 1])
+        assert holm([0.02, 0.02]) == pytest.approx([0.04, 0.04])
+        assert len(holm([])) == 0
+
+    def test_rejects_what_the_step_down_procedure_rejects(self):
+        generator = np.random.default_rng(0)
+        for _ in range(50):
+            raw = generator.random(7) ** 4
+            rejected = set()
+            for step, index in enumerate(np.argsort(raw)):
+                if raw[index] > 0.05 / (7 - step):
+                    break
+                rejected.add(index)
+            assert set(np.flatnonzero(holm(raw) <= 0.05)) == rejected
+
+    @pytest.mark.parametrize("wrong", [-0.1, 1.1, np.nan])
+    def test_refuses_what_is_not_a_probability(self, wrong):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            holm([0.5, wrong])
+
+
+class TestSummarise:
+    def test_hand_worked(self):
+        rows = pd.concat(
+            [
+                score_rows({"vagan": [0.9, 0.7, 0.8, 0.6], "cam": [0.4, 0.4, 0.4, 0.4]}),
+                score_rows({"cam": [1, 3]}, "mass"),
+            ]
+        )
+        summary = summarise(rows)
+        assert list(summary) == ["vagan", "cam"]
+        assert list(summary["cam"]) == ["ncc", "mass"]
+        vagan = summary["vagan"]["ncc"]
+        assert vagan["mean"] == pytest.approx(0.75)
+        assert vagan["std"] == pytest.approx(np.sqrt((0.15**2 + 0.05**2) / 2))
+        assert vagan["n"] == 4
+        # two subjects, of means 0.8 and 0.7: a draw has both, or one of them twice in more than 2.5 % of cases
+        assert vagan["ci95"] == pytest.approx([0.7, 0.8])
+        assert summary["cam"]["ncc"]["std"] == pytest.approx(0)
+        assert summary["cam"]["ncc"]["ci95"] == pytest.approx([0.4, 0.4])
+        assert summary["cam"]["mass"]["mean"] == 2
+
+    def test_draws_whole_subjects(self):
+        values = np.random.default_rng(0).normal(size=30)
+        interval = summarise(score_rows({"a": values}))["a"]["ncc"]["ci95"]
+        assert interval == list(bootstrap_interval(values, groups=np.repeat(np.arange(15), 2)))
+
+    def test_holds_plain_numbers_that_json_can_carry(self):
+        score = summarise(score_rows({"a": np.float32([0.5, 0.25, 0.5])}))["a"]["ncc"]
+        assert [type(score[key]) for key in ("mean", "std", "n")] == [float, float, int]
+        assert [type(limit) for limit in score["ci95"]] == [float, float]
+
+    def test_refuses_incomplete_rows(self):
+        rows = score_rows({"a": [0.1, 0.2]})
+        with pytest.raises(ValueError, match="subject missing"):
+            summarise(rows.drop(columns="subject"))
+        with pytest.raises(ValueError, match="NaN in value"):
+            summarise(rows.assign(value=[0.1, np.nan]))
+
+    def test_refuses_a_case_scored_twice(self):
+        with pytest.raises(ValueError, match="'c0' has more than one 'ncc' of 'a'"):
+            summarise(pd.concat([score_rows({"a": [0.1, 0.2]}), score_rows({"a": [0.3]})]))

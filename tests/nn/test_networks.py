@@ -1,0 +1,78 @@
+import pytest
+import torch
+from torch import nn
+
+from conftest import NETWORK_SPACES
+from vagan.nn.critic import Critic
+from vagan.nn.unet import MapGenerator
+
+
+def convolutions(network):
+    kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    return [module for module in network.modules() if isinstance(module, kinds)]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_critic_is_the_papers(dims):
+    layers = convolutions(Critic(dims))
+    assert [layer.out_channels for layer in layers] == [16, 32, 64, 64, 128, 128, 256, 256, 256, 1]
+    assert {layer.kernel_size[0] for layer in layers[:-1]} == {3}
+    assert layers[-1].kernel_size == (1,) * dims
+    assert not any("Norm" in type(module).__name__ for module in Critic(dims).modules())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_generator_is_the_papers(dims):
+    generator = MapGenerator(dims)
+    layers = convolutions(generator)
+    down = [(layer.in_channels, layer.out_channels) for layer in layers if "Transpose" not in type(layer).__name__]
+    assert down == [
+        (1, 16), (16, 16), (16, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128),
+        (80, 64), (64, 64), (48, 32), (32, 32), (32, 16), (16, 1),
+    ]  # fmt: skip
+    up = [layer for layer in layers if "Transpose" in type(layer).__name__]
+    assert [(layer.in_channels, layer.out_channels) for layer in up] == [(128, 16), (64, 16), (32, 16)]
+    assert {layer.kernel_size[0] for layer in up} == {4}
+    norms = [module for module in generator.modules() if "BatchNorm" in type(module).__name__]
+    assert len(norms) == len(layers) - 1
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_maps_have_the_shape_of_the_images_whatever_it_is(space, channels, rng):
+    generator = MapGenerator(len(space), channels=channels, width=2, zero_init=False)
+    images = torch.randn(2, channels, *space, generator=rng)
+    assert generator(images).shape == images.shape
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+def test_zero_initialisation_gives_a_zero_map(space, rng):
+    images = torch.randn(2, 1, *space, generator=rng)
+    assert not MapGenerator(len(space), width=2)(images).any()
+    assert MapGenerator(len(space), width=2, zero_init=False)(images).any()
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+def test_an_odd_size_gives_the_map_of_the_image_padded_by_its_border(space, rng):
+    generator = MapGenerator(len(space), width=2, zero_init=False).eval()
+    images = torch.randn(1, 1, *space, generator=rng)
+    padding = [amount for extent in reversed(space) for amount in (0, -extent % 8)]
+    whole = generator(nn.functional.pad(images, padding, mode="replicate"))
+    torch.testing.assert_close(generator(images), whole[(..., *(slice(extent) for extent in space))])
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+def test_critic_scores_each_image_by_itself(space, rng):
+    critic = Critic(len(space), width=2)
+    images = torch.randn(3, 1, *space, generator=rng)
+    together = critic(images)
+    alone = torch.cat([critic(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_initial_weights_are_he_normal():
+    torch.manual_seed(0)
+    layer = convolutions(Critic(2))[5]
+    assert layer.weight.std().item() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
+    assert not layer.bias.any()

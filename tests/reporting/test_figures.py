@@ -1,0 +1,272 @@
+"""Colours, ranges and pixel sizes of what readers look at."""
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vagan.data.sources.synthetic import make_case
+from vagan.reporting.figures import (
+    DARK_INK,
+    Examples,
+    as_data_uri,
+    example_grid,
+    overlay,
+    plane,
+    rendered,
+    save_overlay,
+    score_bars,
+    symmetric_range,
+    training_curves,
+)
+
+
+def examples(size: tuple[int, ...], count: int = 2) -> Examples:
+    cases = [make_case(row, subtype="AB"[row % 2], size=size) for row in range(count)]
+    images = np.stack([case.image[None] for case in cases])
+    effects = np.stack([case.effect[None] for case in cases])
+    return Examples(tuple("ab"[:count]), images, effects, {"strong": 5 * effects, "weak $x": -0.01 * effects})
+
+
+def drawn_images(figure: Figure) -> list[list]:
+    """Images of each column, from left to right."""
+    columns: dict[int, list] = {}
+    for axes in figure.axes:
+        for drawn in axes.images:
+            columns.setdefault(axes.get_subplotspec().colspan.start, []).append(drawn)
+    return [columns[place] for place in sorted(columns)]
+
+
+def test_range_is_symmetric_whatever_the_balance_of_signs():
+    rng = np.random.default_rng(0)
+    maps = rng.standard_normal((3, 1, 7, 8)) + 5
+    low, high = symmetric_range(maps)
+    assert low == -high
+    assert symmetric_range(-maps) == (low, high)
+    assert np.quantile(np.abs(maps), 0.99) < high <= np.abs(maps).max()
+
+
+def test_range_of_a_small_lesion_is_its_own_size():
+    maps = np.zeros((1, 1, 20, 30, 25))
+    maps[0, 0, 3, 4, 5] = -0.25
+    assert symmetric_range(maps) == (-0.25, 0.25)
+
+
+def test_range_of_nothing_is_still_a_range():
+    assert symmetric_range(np.zeros((1, 1, 7, 8))) == (-1, 1)
+
+
+def test_one_extreme_pixel_does_not_set_the_range():
+    maps = np.ones((1, 1, 70, 80))
+    maps[0, 0, 0, 0] = 1000
+    assert symmetric_range(maps) == (-1, 1)
+
+
+def test_overlay_colours_effects_and_leaves_the_rest_grey():
+    image = np.linspace(-1, 1, 56, dtype=np.float32).reshape(1, 7, 8)
+    effect = np.zeros_like(image)
+    effect[0, 2, 3], effect[0, 5, 1] = 0.5, -0.5
+    colours = overlay(image, effect).astype(int)
+    assert colours.shape == (7, 8, 3)
+    assert overlay(image, effect).dtype == np.uint8
+    untouched = effect[0] == 0
+    expected = np.round((image[0] + 1) / 2 * 255).astype(int)
+    np.testing.assert_array_equal(colours[untouched], np.repeat(expected[untouched][:, None], 3, axis=1))
+    red, _, blue = colours[2, 3]
+    assert red > blue + 80
+    red, _, blue = colours[5, 1]
+    assert blue > red + 80
+
+
+def test_overlay_grows_with_the_effect():
+    image = np.zeros((1, 7, 8), np.float32)
+    effect = np.zeros_like(image)
+    effect[0, 0] = np.linspace(0, 1, 8)
+    colours = overlay(image, effect, limit=1.0).astype(int)[0]
+    assert (np.diff(colours[:, 0] - colours[:, 2]) > 0).all()
+
+
+def test_overlay_of_shared_limit_is_paler_for_the_weaker():
+    image, effect = np.zeros((1, 7, 8), np.float32), np.ones((1, 7, 8), np.float32)
+    strong, weak = overlay(image, effect, limit=1.0), overlay(image, 0.1 * effect, limit=1.0)
+    assert int(strong[0, 0, 0]) - int(strong[0, 0, 2]) > 5 * (int(weak[0, 0, 0]) - int(weak[0, 0, 2]))
+    np.testing.assert_array_equal(overlay(image, 0.1 * effect), strong)
+
+
+def test_overlay_refuses_another_shape():
+    with pytest.raises(ValueError, match=r"\(1, 7, 8\) and \(1, 8, 7\)"):
+        overlay(np.zeros((1, 7, 8)), np.zeros((1, 8, 7)))
+
+
+def test_saved_overlay_has_the_pixels_of_the_image(tmp_path):
+    case = make_case(0, subtype="A", size=(37, 52))
+    save_overlay(tmp_path / "a.png", case.image[None], case.effect[None])
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (52, 37)
+        np.testing.assert_array_equal(np.asarray(picture), overlay(case.image[None], case.effect[None]))
+
+
+def test_saved_overlay_of_a_colour_image_is_grey(tmp_path):
+    image = np.zeros((3, 7, 8), np.float32)
+    image[0] = 0.9
+    save_overlay(tmp_path / "a.png", image, np.zeros_like(image))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert len(np.unique(np.asarray(picture))) == 1
+
+
+def test_saved_overlay_of_a_volume_cuts_through_the_peak(tmp_path):
+    volume = np.full((1, 7, 9, 12), -1, np.float32)
+    effect = np.zeros_like(volume)
+    effect[0, 2, 3, 10] = -1.0
+    save_overlay(tmp_path / "a.png", volume, effect)
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture).astype(int)
+    assert pixels.shape == (12, 9 + 7 + 7, 3)
+    blue = np.argwhere(pixels[..., 2] > 100)
+    # superior and anterior are up: z = 10 of 12 is row 1; y = 3 of 9 is row 5, below 1 row of padding
+    np.testing.assert_array_equal(blue, [[1, 3], [1, 9 + 2], [1 + 5, 9 + 7 + 2]])
+
+
+def test_planes_look_the_way_radiographs_hang():
+    x, y, z = np.meshgrid(range(7), range(8), range(9), indexing="ij")
+    axial = plane(np.stack([x, y, z]).astype(float), 2, 4)
+    assert axial.shape == (3, 8, 7)
+    np.testing.assert_array_equal(axial[:, 0, -1], [6, 7, 4])
+    sagittal = plane(np.stack([x, y, z]).astype(float), 0, 3)
+    np.testing.assert_array_equal(sagittal[:, 0, -1], [3, 7, 8])
+
+
+def test_grid_shares_one_range_within_a_method_and_prints_it():
+    figure = example_grid(examples((37, 52)), ["strong", "weak $x"])
+    image, observed, strong, weak = drawn_images(figure)
+    assert {drawn.get_clim() for drawn in image} == {(-1.0, 1.0)}
+    assert {drawn.get_clim() for drawn in observed} == {(-1.0, 1.0)}
+    assert {drawn.get_clim() for drawn in strong} == {(-5.0, 5.0)}
+    (low, high) = weak[0].get_clim()
+    assert (low, high) == pytest.approx((-0.01, 0.01))
+    assert {drawn.get_cmap().name for drawn in observed + strong + weak} == {"RdBu_r"}
+    printed = [label.get_text() for axes in figure.axes for label in axes.get_xticklabels()]
+    assert {"−5", "+5", "−0.01", "+0.01"} <= set(printed)
+
+
+def test_grid_shows_the_arrays_themselves():
+    shown = examples((37, 52))
+    columns = drawn_images(example_grid(shown, ["strong"]))
+    for column, arrays in zip(columns, [shown.images, shown.effects, shown.maps["strong"]], strict=True):
+        for drawn, array in zip(column, arrays, strict=True):
+            np.testing.assert_array_equal(drawn.get_array(), array[0])
+
+
+def test_grid_of_volumes_shows_the_slice_with_most_effect_and_names_it():
+    images = np.zeros((2, 1, 7, 8, 9), np.float32)
+    effects = np.zeros_like(images)
+    effects[0, 0, 1, 2, 6] = 1
+    figure = example_grid(Examples(("a", "b"), images, effects, {"m": effects}), ["m"])
+    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == ["a\nz = 6", "b\nz = 4"]
+    observed = drawn_images(figure)[1][0].get_array()
+    assert observed.shape == (8, 7)
+    assert np.argwhere(observed).tolist() == [[8 - 1 - 2, 1]]
+
+
+def test_grid_of_volumes_without_known_effect_follows_the_maps():
+    images = np.zeros((1, 1, 7, 8, 9), np.float32)
+    maps = np.zeros_like(images)
+    maps[0, 0, 3, 3, 8] = -1
+    figure = example_grid(Examples(("a",), images, None, {"m": maps}), ["m"])
+    assert figure.axes[0].get_ylabel() == "a\nz = 8"
+    assert len(drawn_images(figure)) == 2
+
+
+def test_ids_may_hold_formulae_and_letters_that_the_font_lacks():
+    one = examples((16, 20), count=1)
+    figure = example_grid(Examples(("$\\frac 患者",), one.images, None, {}), [])
+    assert rendered(figure, "png").startswith(b"\x89PNG")
+
+
+def metrics() -> pd.DataFrame:
+    update = np.arange(1, 41)
+    sparse = np.where(update % 10 == 0, 0.5, np.nan)
+    return pd.DataFrame(
+        {
+            "update": update,
+            "seconds": update * 0.1,
+            "critic/wasserstein": 1 / update,
+            "critic/slope": 1.0,
+            "generator/map": 0.1,
+            "generator/baseline_map": 0.01,
+            "validation/energy_ratio": sparse,
+            "monitor/ncc": sparse,
+        }
+    )
+
+
+def test_training_curves_hold_the_logged_values():
+    figure = training_curves(metrics())
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert len(titles) == 5
+    assert sum("never used for selection" in title for title in titles) == 1
+    raw, smooth = figure.axes[0].lines
+    np.testing.assert_allclose(raw.get_ydata(), 1 / np.arange(1, 41))
+    assert raw.get_alpha() < 1
+    assert np.ptp(smooth.get_ydata()) <= np.ptp(raw.get_ydata())
+    (monitor,) = figure.axes[-1].lines
+    np.testing.assert_array_equal(monitor.get_xdata(), [10, 20, 30, 40])
+
+
+def test_training_curves_leave_out_what_was_not_logged():
+    figure = training_curves(metrics().assign(**{"monitor/ncc": np.nan}))
+    assert not any("NCC" in axes.get_title(loc="left") for axes in figure.axes)
+
+
+def test_training_curves_of_another_method_show_its_columns():
+    table = pd.DataFrame({"update": [1, 2, 3], "seconds": [0.1, 0.2, 0.3], "classifier/loss": [3.0, 2.0, 1.0]})
+    (axes,) = training_curves(table).axes
+    assert axes.get_title(loc="left") == "classifier/loss"
+
+
+def score(mean: float | None) -> dict[str, object]:
+    return {"mean": mean, "std": 0.1, "ci95": [None, None] if mean is None else [mean - 0.02, mean + 0.02], "n": 9}
+
+
+def test_score_bars_are_ordered_and_hold_the_numbers():
+    summary = {
+        "methods": {
+            "low": {"ncc": score(0.2)},
+            "high": {"ncc": score(0.9)},
+            "none": {"dice": score(1)},
+            "nan": {"ncc": score(None)},
+        },
+        "ceiling": {"ncc": score(0.97)},
+    }
+    (axes,) = score_bars(summary).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["low", "high"]
+    deviation, interval, mean = axes.lines[3:6]
+    np.testing.assert_allclose(deviation.get_xdata(), [0.8, 1.0])
+    np.testing.assert_allclose(interval.get_xdata(), [0.88, 0.92])
+    assert list(mean.get_xdata()) == [0.9]
+    assert set(axes.lines[6].get_xdata()) == {0.97}
+
+
+def test_rendering_is_repeatable_and_leaves_the_figure_as_it_was():
+    first, again = training_curves(metrics()), training_curves(metrics())
+    for kind in ("png", "svg", "pdf"):
+        before = rendered(first, kind)
+        rendered(first, kind, ink=DARK_INK, transparent=True)
+        assert rendered(first, kind) == before == rendered(again, kind)
+
+
+def test_data_uri_is_vectors_without_outside_references():
+    from urllib.parse import unquote
+
+    address = as_data_uri(training_curves(metrics()), ink=DARK_INK)
+    kind, _, content = address.partition(",")
+    assert kind == "data:image/svg+xml"
+    assert not set(content) & set(" \"'<>,")
+    svg = unquote(content)
+    assert DARK_INK in svg
+    assert not re.search(r"""(href|src)\s*=\s*["'](?!#|data:)""", svg)
+    assert io.StringIO(svg).read(5) == "<?xml"

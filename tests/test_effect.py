@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from conftest import SPACES
+from vagan.effect import baseline_image, effect_map
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_zero_map_leaves_the_image_exactly_as_it_is(space, rng):
+    images = torch.randn(2, 1, *space, generator=rng)
+    assert torch.equal(baseline_image(images, torch.zeros_like(images)), images)
+
+
+def test_the_tanh_bound_has_no_identity():
+    images = torch.ones(1, 1, 2, 3)
+    assert baseline_image(images, torch.zeros_like(images), "tanh").max() < 0.77
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_effect_is_minus_the_map_and_positive_where_the_class_is_brighter(space, rng):
+    healthy = torch.rand(2, 1, *space, generator=rng)
+    disease = torch.zeros_like(healthy)
+    disease[..., 2:4] = 0.5
+    images, raw_map = healthy + disease, -disease
+    effect = effect_map(images, baseline_image(images, raw_map))
+    torch.testing.assert_close(effect, disease)
+    torch.testing.assert_close(effect, -raw_map)

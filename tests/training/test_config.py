@@ -1,0 +1,70 @@
+import pytest
+import yaml
+
+from vagan.errors import ConfigError
+from vagan.training.config import Config, differences, known_keys, load_config, write_config
+
+
+def test_the_default_preset_is_the_config_models_own_defaults():
+    assert load_config() == Config()
+
+
+def test_the_paper_preset_is_the_papers():
+    paper = load_config("paper")
+    assert (paper.loss.map_weight, paper.loss.gradient_penalty, paper.loss.baseline_weight) == (100, 10, 0)
+    assert (paper.optimizer.beta1, paper.optimizer.beta2, paper.optimizer.generator_learning_rate) == (0, 0.9, 1e-3)
+    assert (paper.generator.width, paper.critic.width, paper.generator.output) == (16, 16, "tanh")
+    assert (paper.training.generator_updates, paper.training.batch_size) == (1000, 32)
+
+
+def test_a_resolved_configuration_is_accepted_back(tmp_path):
+    config = load_config("paper", {"training.seed": "7", "loss.constraint": "one-sided"})
+    write_config(config, tmp_path / "config.yaml")
+    assert load_config(str(tmp_path / "config.yaml")) == config
+    assert differences(config, load_config("paper")) == [
+        "loss.constraint ('one-sided', 'one-axis')",
+        "training.seed (7, 0)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss.map_wieght": "3"}, "unknown key 'loss.map_wieght'; did you mean 'loss.map_weight'"),
+        ({"los.map_weight": "3"}, "unknown key 'los'; did you mean"),
+        ({"training.seed.x": "3"}, "training.seed"),
+        ({"training.batch_size": "0"}, "training.batch_size: .* greater than or equal to 1; found 0"),
+        ({"training.batch_size": "many"}, "training.batch_size: .*found 'many'"),
+        ({"loss.constraint": "both"}, "loss.constraint: .*'two-sided'"),
+        ({"generator.average": "1.0"}, "generator.average"),
+        ({"training": "3"}, "training"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_remedy(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("fsat", "did you mean 'fast'"), ("nowhere.yaml", "cannot read the preset nowhere.yaml")]
+)
+def test_an_unknown_preset_is_named(name, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(name)
+
+
+@pytest.mark.parametrize("text", ["- 1\n- 2\n", "a: [", "3"])
+def test_a_preset_file_must_hold_keys(text, tmp_path):
+    path = tmp_path / "preset.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"preset\.yaml must"):
+        load_config(str(path))
+
+
+def test_every_key_can_be_set_to_its_own_value_as_text():
+    plain = Config().model_dump()
+    for key in known_keys():
+        value = plain
+        for name in key.split("."):
+            value = value[name]
+        assert load_config(settings={key: yaml.safe_dump(value).splitlines()[0]}) == Config(), key

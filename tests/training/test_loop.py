@@ -1,0 +1,188 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vagan.data.sources.synthetic import make_cohort
+from vagan.errors import CohortError, DivergenceError, Interrupted, RunError
+from vagan.training import adversarial
+from vagan.training.config import load_config
+from vagan.training.loop import train
+from vagan.training.run_folder import RunFolder
+
+TINY = {
+    "training.generator_updates": "4",
+    "training.batch_size": "3",
+    "training.validate_every": "2",
+    "training.validation_images": "4",
+    "training.checkpoint_seconds": "0",
+    "training.threads": "1",
+    "generator.width": "4",
+    "critic.width": "4",
+    "schedule.critic_updates": "2",
+}
+
+
+def tiny(**more):
+    return load_config(settings=TINY | {name.replace("__", "."): str(value) for name, value in more.items()})
+
+
+def weights_of(run):
+    return load_file(run.model / "model.safetensors")
+
+
+def assert_same_result(one, other):
+    for name, tensor in weights_of(one).items():
+        assert torch.equal(tensor, weights_of(other)[name]), name
+    tables = [pd.read_csv(run.metrics).drop(columns="seconds") for run in (one, other)]
+    pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def finished(small_cohort, tmp_path_factory):
+    return train(small_cohort, tmp_path_factory.mktemp("runs") / "whole", tiny())
+
+
+def stop_after(count, monkeypatch, action):
+    """Let ``action`` happen right after the given number of updates."""
+    update = adversarial.AdversarialTask.update
+
+    def counted(self, state, batches, backward):
+        terms = update(self, state, batches, backward)
+        if state.updates + 1 == count:
+            action()
+        return terms
+
+    monkeypatch.setattr(adversarial.AdversarialTask, "update", counted)
+
+
+def test_same_seed_same_bits_and_another_seed_others(small_cohort, finished, tmp_path):
+    assert_same_result(train(small_cohort, tmp_path / "again", tiny()), finished)
+    other = weights_of(train(small_cohort, tmp_path / "other", tiny(training__seed=1)))
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in weights_of(finished).items())
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 9])
+def test_a_crash_after_any_update_ends_in_the_same_bits(small_cohort, finished, tmp_path, monkeypatch, count):
+    def crash():
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        stop_after(count, patch, crash)
+        with pytest.raises(OSError, match="power cut"):
+            train(small_cohort, tmp_path / "run", tiny())
+    assert_same_result(train(small_cohort, tmp_path / "run", tiny()), finished)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_saves_and_says_how_to_go_on(small_cohort, finished, tmp_path, monkeypatch, number):
+    config = tiny(training__checkpoint_seconds=1e6)
+    with monkeypatch.context() as patch:
+        stop_after(4, patch, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(Interrupted, match=r"update 4 of 12.*same command again") as stopped:
+            train(small_cohort, tmp_path / "run", config)
+    assert stopped.value.exit_code == 130
+    assert_same_result(train(small_cohort, tmp_path / "run", config), finished)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from vagan.data.cohort import Cohort
+from vagan.training.config import load_config
+from vagan.training.loop import train
+train(Cohort(Path(sys.argv[1])), sys.argv[2], load_config(sys.argv[3]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("delay_s", [0.1, 0.5, 0.9])
+def test_kill_9_at_any_moment_ends_in_the_same_bits(small_cohort, tmp_path, delay_s):
+    config = tiny(training__generator_updates=30)
+    whole = train(small_cohort, tmp_path / "whole", config)
+    killed = RunFolder(tmp_path / "killed")
+    command = [sys.executable, "-c", SCRIPT, str(small_cohort.path), str(killed.path), str(whole.config)]
+    process = subprocess.Popen(command)
+    while not killed.checkpoint.is_file() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(delay_s)
+    process.kill()
+    process.wait()
+    subprocess.run(command, check=True)
+    assert_same_result(killed, whole)
+
+
+def test_a_finished_run_is_left_as_it_is(small_cohort, finished):
+    before = finished.checkpoint.read_bytes()
+    train(small_cohort, finished.path, tiny())
+    assert finished.checkpoint.read_bytes() == before
+
+
+def test_the_averaged_generator_is_the_model_and_follows_its_formula(small_cohort, tmp_path, monkeypatch):
+    seen = []
+    update = adversarial.update_generator
+
+    def recorded(critic, generator, *args, **kwargs):
+        terms = update(critic, generator, *args, **kwargs)
+        seen.append(generator.state_dict()["last.weight"].clone())
+        return terms
+
+    monkeypatch.setattr(adversarial, "update_generator", recorded)
+    run = train(small_cohort, tmp_path / "run", tiny(generator__average=0.15))
+    expected = seen[0]
+    for count, weights in enumerate(seen[1:], start=1):
+        decay = min(0.15, (1 + count) / (10 + count))
+        expected = decay * expected + (1 - decay) * weights
+    torch.testing.assert_close(weights_of(run)["last.weight"], expected)
+
+
+def test_a_diverging_run_names_the_term_and_keeps_the_last_good_checkpoint(small_cohort, tmp_path):
+    config = tiny(optimizer__critic_learning_rate=1e30, training__checkpoint_seconds=1e6)
+    with pytest.raises(DivergenceError, match="critic/(wasserstein|penalty)|weights of the critic"):
+        train(small_cohort, tmp_path / "run", config)
+    assert not list((tmp_path / "run").rglob("*.pt"))
+
+
+def test_another_configuration_or_cohort_is_refused(small_cohort, finished, tmp_path):
+    with pytest.raises(RunError, match=r"another configuration: training.seed \(0, 5\)"):
+        train(small_cohort, finished.path, tiny(training__seed=5))
+    other = make_cohort(tmp_path / "cohort", images=80, size=(24, 20), seed=9)
+    with pytest.raises(RunError, match="another cohort"):
+        train(other, finished.path, tiny())
+
+
+def test_two_trainings_of_one_folder_are_refused(small_cohort, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with run.locked(), pytest.raises(RunError, match="another training is running"):
+        train(small_cohort, run.path, tiny())
+
+
+def test_too_few_images_for_the_batch_are_named(small_cohort, tmp_path):
+    with pytest.raises(CohortError, match=r"a batch needs 100 training images of class 'baseline', found 2\d"):
+        train(small_cohort, tmp_path / "run", tiny(training__batch_size=100))
+
+
+def test_truth_changes_nothing_but_the_monitors_column(small_cohort, finished, tmp_path):
+    watched = train(small_cohort, tmp_path / "run", tiny(), monitor=lambda maps, effects: 0.5)
+    for name, tensor in weights_of(finished).items():
+        assert torch.equal(tensor, weights_of(watched)[name])
+    assert pd.read_csv(watched.metrics)["monitor/ncc"].dropna().eq(0.5).all()
+
+
+def test_volumes_train_with_the_same_code(tmp_path):
+    cohort = make_cohort(tmp_path / "cohort", images=40, size=(18, 16, 17))
+    run = train(cohort, tmp_path / "run", tiny(training__generator_updates=2))
+    assert weights_of(run)["last.weight"].shape == (1, 4, 3, 3, 3)
+
+
+def test_the_paper_presets_choices_run(small_cohort, tmp_path):
+    small = {k: v for k, v in TINY.items() if k != "schedule.critic_updates"}
+    small |= {"schedule.boosted_critic_updates": "3", "schedule.warmup_generator_updates": "1"}
+    run = train(small_cohort, tmp_path / "run", load_config("paper", small))
+    assert pd.read_csv(run.metrics)["update"].iloc[0] == 4

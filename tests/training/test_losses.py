@@ -1,0 +1,75 @@
+import pytest
+import torch
+from torch import nn
+
+from conftest import SPACES
+from reference import one_axis_penalty_by_column, penalty_by_sample
+from vagan.nn.critic import Critic
+from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
+
+
+def linear_critic(weights):
+    return lambda images: (images * weights).flatten(1).sum(1)
+
+
+def test_the_two_players_want_opposite_scores_for_generated_images():
+    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([-1.0, 0.0, 4.0])
+    assert critic_loss(real, fake).item() == pytest.approx(1.0 - 2.0)
+    assert generator_loss(fake).item() == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_map_size_is_a_mean_so_it_does_not_grow_with_the_image(space):
+    assert map_size(torch.full((2, 1, *space), -0.25)).item() == pytest.approx(0.25)
+
+
+def test_mixes_are_the_ends_at_zero_and_one():
+    baseline, generated = torch.ones(3, 1, 2, 3), torch.zeros(3, 1, 2, 3)
+    mixed = mix(baseline, generated, torch.tensor([0.0, 0.25, 1.0]))
+    assert mixed[:, 0, 0, 0].tolist() == [0.0, 0.25, 1.0]
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("constraint", ["two-sided", "one-sided", "one-axis"])
+def test_a_linear_critic_of_known_slope(space, constraint):
+    weights = torch.zeros(1, 1, *space)
+    weights[0, 0, 0].fill_(1.0)  # one plane across the first axis: every line along it has slope 1
+    plane = weights.sum().item()
+    penalty, slope = gradient_penalty(linear_critic(weights), torch.zeros(2, 1, *space), constraint)
+    assert slope.item() == pytest.approx(plane**0.5)
+    expected = 0.0 if constraint == "one-axis" else (plane**0.5 - 1) ** 2
+    assert penalty.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_one_sided_forgives_gentle_slopes_and_two_sided_does_not():
+    weights = torch.zeros(1, 1, 2, 3)
+    weights[0, 0, 0, 0] = 0.5
+    images = torch.zeros(2, 1, 2, 3)
+    assert gradient_penalty(linear_critic(weights), images, "one-sided")[0].item() == 0.0
+    assert gradient_penalty(linear_critic(weights), images, "two-sided")[0].item() == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("space", [(16, 18), (16, 18, 17)])
+def test_the_batched_penalty_equals_one_backward_pass_per_image(space, rng):
+    critic = Critic(len(space), width=2)
+    images = torch.randn(3, 1, *space, generator=rng) * torch.tensor([1.0, 3.0, 0.1]).reshape(
+        3, *[1] * (len(space) + 1)
+    )
+    for constraint, expected in [
+        ("two-sided", penalty_by_sample(critic, images)),
+        ("one-sided", penalty_by_sample(critic, images, one_sided=True)),
+        ("one-axis", one_axis_penalty_by_column(critic, images)),
+    ]:
+        assert gradient_penalty(critic, images, constraint)[0].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_penalty_moves_the_slope_towards_one(rng):
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.Softplus(), nn.Linear(8, 1), nn.Flatten(0))
+    optimizer = torch.optim.Adam(critic.parameters(), lr=1e-2)
+    images = torch.randn(32, 1, 2, 3, generator=rng)
+    for _ in range(300):
+        penalty, slope = gradient_penalty(critic, images, "two-sided")
+        optimizer.zero_grad()
+        penalty.backward()
+        optimizer.step()
+    assert slope.item() == pytest.approx(1, abs=0.05)

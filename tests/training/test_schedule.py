@@ -1,0 +1,40 @@
+import pytest
+
+from vagan.training.config import Schedule, load_config
+from vagan.training.schedule import UpdateOrder, averaging_decay, critic_updates_before, learning_rate_factor
+
+
+def test_the_papers_schedule_makes_8230_critic_updates_in_1000_generator_updates():
+    schedule = load_config("paper").schedule
+    counts = [critic_updates_before(update, schedule) for update in range(1000)]
+    assert counts[:25] == [100] * 25
+    assert counts[25:100] == [5] * 75
+    assert counts[100] == counts[900] == 100
+    assert sum(counts) == 8230
+
+
+def test_the_order_of_updates_is_that_of_a_plain_loop():
+    schedule = Schedule(critic_updates=2, boosted_critic_updates=4, warmup_generator_updates=1, boost_every=3)
+    expected = []
+    for update in range(5):
+        expected += ["critic"] * critic_updates_before(update, schedule) + ["generator"]
+    order = UpdateOrder(5, schedule)
+    assert order.total == len(expected)
+    assert ["generator" if order.is_generator_update(i) else "critic" for i in range(order.total)] == expected
+    for position in range(order.total + 1):
+        assert order.generator_updates_before(position) == expected[:position].count("generator")
+
+
+def test_the_learning_rate_is_constant_then_falls_to_zero():
+    assert learning_rate_factor(0.5, decay_from=0.5) == 1
+    assert learning_rate_factor(0.75, decay_from=0.5) == pytest.approx(0.5)
+    assert learning_rate_factor(1.0, decay_from=0.5) == pytest.approx(0)
+    assert learning_rate_factor(1.0, decay_from=1.0) == 1
+
+
+def test_the_average_starts_short_and_never_exceeds_its_longest_decay():
+    decays = [averaging_decay(update, longest=0.9) for update in range(200)]
+    assert decays[0] == pytest.approx(0.1)
+    assert decays == sorted(decays)
+    assert decays[-1] == 0.9
+    assert averaging_decay(50, longest=0.0) == 0

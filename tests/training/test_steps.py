@@ -1,0 +1,122 @@
+import copy
+import math
+
+import pytest
+import torch
+
+from conftest import NETWORK_SPACES
+from vagan.errors import DivergenceError
+from vagan.nn.critic import Critic
+from vagan.nn.unet import MapGenerator
+from vagan.training.config import Loss
+from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+
+
+def batch(space, count, rng):
+    images = torch.rand(2, count, 1, *space, generator=rng) * 2 - 1
+    return TwoClassBatch(images[0], images[1] + 0.5, torch.rand(count, generator=rng))
+
+
+def gradients_of(update, critic, generator, batches, loss, *, dtype=torch.float32, layout=None):
+    critic, generator = copy.deepcopy(critic), copy.deepcopy(generator)
+    if layout:
+        critic.to(memory_format=layout), generator.to(memory_format=layout)
+    network = critic if update is update_critic else generator
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        update(critic, generator, optimizer, batches, loss=loss, output="add", backward=torch.Tensor.backward)
+    return torch.cat([weights.grad.flatten() for weights in network.parameters()])
+
+
+@pytest.fixture(params=NETWORK_SPACES, ids=["2-D", "3-D"])
+def players(request):
+    torch.manual_seed(2)
+    dims = len(request.param)
+    # evaluation mode: batch norm with fixed statistics, so that parts of a batch do not see each other
+    return request.param, Critic(dims, width=4), MapGenerator(dims, width=4, zero_init=False).eval()
+
+
+@pytest.mark.parametrize("update", [update_critic, update_generator])
+def test_accumulated_gradients_are_those_of_the_whole_batch(players, update, rng):
+    space, critic, generator = players
+    whole = batch(space, 6, rng)
+    parts = [TwoClassBatch(*(tensor[start : start + 2] for tensor in whole)) for start in (0, 2, 4)]
+    together = gradients_of(update, critic, generator, [whole], Loss())
+    torch.testing.assert_close(gradients_of(update, critic, generator, parts, Loss()), together, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("update", [update_critic, update_generator])
+def test_fast_paths_point_where_the_plain_one_does(players, update, rng):
+    space, critic, generator = players
+    batches = [batch(space, 6, rng)]
+    plain = gradients_of(update, critic, generator, batches, Loss())
+    layout = torch.channels_last if len(space) == 2 else torch.channels_last_3d
+    same = gradients_of(update, critic, generator, batches, Loss(), layout=layout)
+    assert (same - plain).norm() < 2e-3 * plain.norm()  # another order of summation
+    reduced = gradients_of(update, critic, generator, batches, Loss(), dtype=torch.bfloat16, layout=layout)
+    # eight bits of mantissa: far less than what one batch differs from the next
+    assert torch.cosine_similarity(reduced, plain, dim=0) > 0.97
+    assert (reduced.norm() / plain.norm()).item() == pytest.approx(1, abs=0.06)
+    other = gradients_of(update, critic, generator, [batch(space, 6, rng)], Loss())
+    assert (reduced - plain).norm() < (other - plain).norm()
+
+
+def test_the_critics_terms_are_those_of_the_paper(players, rng):
+    space, critic, generator = players
+    images = batch(space, 3, rng)
+    y = images.interest + generator(images.interest)
+    expected = critic(images.baseline).mean() - critic(y).mean()
+    optimizer = torch.optim.SGD(critic.parameters(), lr=0.0)
+    terms = update_critic(
+        critic, generator, optimizer, [images], loss=Loss(), output="add", backward=torch.Tensor.backward
+    )
+    torch.testing.assert_close(terms["critic/wasserstein"], expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_generators_update_moves_the_generator_alone(players, rng):
+    space, critic, generator = players
+    before = copy.deepcopy(critic.state_dict())
+    weights = copy.deepcopy(list(generator.parameters()))
+    optimizer = torch.optim.SGD(generator.parameters(), lr=0.1)
+    update_generator(
+        critic,
+        generator,
+        optimizer,
+        [batch(space, 2, rng)],
+        loss=Loss(),
+        output="add",
+        backward=torch.Tensor.backward,
+    )
+    assert all(torch.equal(before[name], tensor) for name, tensor in critic.state_dict().items())
+    assert all(weights.requires_grad and weights.grad is None for weights in critic.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(weights, generator.parameters(), strict=True))
+
+
+def test_clipping_bounds_every_weight_and_uses_no_penalty(players, rng):
+    space, critic, generator = players
+    optimizer = torch.optim.SGD(critic.parameters(), lr=1.0)
+    terms = update_critic(
+        critic,
+        generator,
+        optimizer,
+        [batch(space, 2, rng)],
+        loss=Loss(constraint="clip", clip=0.01),
+        output="add",
+        backward=torch.Tensor.backward,
+    )
+    assert "critic/penalty" not in terms
+    assert max(weights.abs().max() for weights in critic.parameters()) <= 0.01
+
+
+@pytest.mark.parametrize(
+    ("update", "term"), [(update_critic, "critic/wasserstein"), (update_generator, "generator/adversarial")]
+)
+def test_a_term_that_is_not_finite_is_named_before_any_weight_moves(players, update, term, rng):
+    space, critic, generator = players
+    images = batch(space, 2, rng)
+    images.interest[0, 0].fill_(math.nan)
+    network = critic if update is update_critic else generator
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(DivergenceError, match=f"{term} must be a finite number, but is nan"):
+        gradients_of(update, critic, generator, [images], Loss())
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
