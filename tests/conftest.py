@@ -11,9 +11,6 @@ import torch
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 
-SPACES = [(7, 8), (7, 8, 9)]
-NETWORK_SPACES = [(17, 20), (16, 18, 17)]
-
 
 @pytest.fixture
 def rng() -> torch.Generator:

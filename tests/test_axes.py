@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from conftest import SPACES
+from shapes import SPACES
 from vagan import axes
 
 

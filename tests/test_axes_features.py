@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from conftest import SPACES
+from shapes import SPACES
 from vagan import axes
 
 

@@ -6,12 +6,6 @@ import pytest
 
 from vagan.cli.app import main
 
-TINY = [
-    "--set", "training.generator_updates=2", "training.batch_size=3", "training.validate_every=1",
-    "training.validation_images=4", "training.threads=1", "generator.width=4", "critic.width=4",
-    "schedule.critic_updates=1",
-]  # fmt: skip
-
 
 @pytest.fixture
 def vagan(capsys):

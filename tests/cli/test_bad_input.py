@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import zarr
 
-from conftest import TINY
+from tiny import TINY
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import TINY
+from tiny import TINY
 from vagan.attribution import VAGAN
 from vagan.data.cohort import Cohort
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import NETWORK_SPACES
+from shapes import NETWORK_SPACES
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 

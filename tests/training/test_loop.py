@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tiny import TINY_SETTINGS
 from vagan.data.sources.synthetic import make_cohort
 from vagan.errors import CohortError, DivergenceError, Interrupted, RunError
 from vagan.training import adversarial
@@ -16,21 +17,16 @@ from vagan.training.config import load_config
 from vagan.training.loop import train
 from vagan.training.run_folder import RunFolder
 
-TINY = {
+SETTINGS = TINY_SETTINGS | {
     "training.generator_updates": "4",
-    "training.batch_size": "3",
     "training.validate_every": "2",
-    "training.validation_images": "4",
     "training.checkpoint_seconds": "0",
-    "training.threads": "1",
-    "generator.width": "4",
-    "critic.width": "4",
     "schedule.critic_updates": "2",
 }
 
 
 def tiny(**more):
-    return load_config(settings=TINY | {name.replace("__", "."): str(value) for name, value in more.items()})
+    return load_config(settings=SETTINGS | {name.replace("__", "."): str(value) for name, value in more.items()})
 
 
 def weights_of(run):
@@ -182,7 +178,7 @@ def test_volumes_train_with_the_same_code(tmp_path):
 
 
 def test_the_paper_presets_choices_run(small_cohort, tmp_path):
-    small = {k: v for k, v in TINY.items() if k != "schedule.critic_updates"}
+    small = {k: v for k, v in SETTINGS.items() if k != "schedule.critic_updates"}
     small |= {"schedule.boosted_critic_updates": "3", "schedule.warmup_generator_updates": "1"}
     run = train(small_cohort, tmp_path / "run", load_config("paper", small))
     assert pd.read_csv(run.metrics)["update"].iloc[0] == 4

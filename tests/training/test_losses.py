@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import SPACES
 from reference import one_axis_penalty_by_column, penalty_by_sample
+from shapes import SPACES
 from vagan.nn.critic import Critic
 from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
 

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from conftest import NETWORK_SPACES
+from shapes import NETWORK_SPACES
 from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
