@@ -1,1 +1,42 @@
 """What does this class look like in this image? Visual feature attribution with Wasserstein GANs."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vagan.attribution.generator import VAGAN as VAGAN
+    from vagan.data.cohort import Cohort as Cohort
+    from vagan.data.sources.csv import import_csv as import_csv
+    from vagan.data.sources.folder import import_folder as import_folder
+    from vagan.data.sources.synthetic import make_cohort as make_cohort
+    from vagan.evaluation.evaluate import evaluate as evaluate
+    from vagan.training.config import load_config as load_config
+    from vagan.training.loop import train as train
+
+# imported when first asked for: PyTorch takes seconds, `vagan --help` should not
+_HOME = {
+    "VAGAN": "vagan.attribution.generator",
+    "Cohort": "vagan.data.cohort",
+    "evaluate": "vagan.evaluation.evaluate",
+    "import_csv": "vagan.data.sources.csv",
+    "import_folder": "vagan.data.sources.folder",
+    "load_config": "vagan.training.config",
+    "make_cohort": "vagan.data.sources.synthetic",
+    "train": "vagan.training.loop",
+}
+__all__ = [
+    "VAGAN",
+    "Cohort",
+    "evaluate",
+    "import_csv",
+    "import_folder",
+    "load_config",
+    "make_cohort",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'vagan' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

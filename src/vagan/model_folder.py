@@ -12,12 +12,14 @@ from vagan.data.preparation import Preparation
 from vagan.effect import Output
 from vagan.errors import ModelError
 from vagan.files import replacing
+from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.layers import Normalisation
 from vagan.nn.unet import MapGenerator
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
+Kind = Literal["map-generator", "classifier", "cam-classifier"]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -26,14 +28,16 @@ class ModelFacts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["map-generator"] = "map-generator"
-    num_spatial_dims: Literal[2, 3]
+    kind: Kind
+    num_spatial_dims: Annotated[int, Field(ge=2, le=3)]
     channels: Count
     shape: tuple[int, ...]
     """Spatial shape of the training images."""
     width: Count
-    normalisation: Normalisation
-    output: Output
+    normalisation: Normalisation = "batch"
+    """Of a map generator."""
+    output: Output = "add"
+    """Of a map generator."""
     classes: tuple[str, ...]
     """Class names; the first is the baseline class."""
     preparation: Preparation
@@ -44,9 +48,12 @@ class ModelFacts(BaseModel):
 
 def build_network(facts: ModelFacts) -> nn.Module:
     """Fresh network of the described architecture."""
-    return MapGenerator(
-        facts.num_spatial_dims, channels=facts.channels, width=facts.width, normalisation=facts.normalisation
-    )
+    dims, channels, width = facts.num_spatial_dims, facts.channels, facts.width
+    if facts.kind == "classifier":
+        return Classifier(dims, shape=facts.shape, channels=channels, width=width)
+    if facts.kind == "cam-classifier":
+        return CAMClassifier(dims, channels=channels, width=width)
+    return MapGenerator(dims, channels=channels, width=width, normalisation=facts.normalisation)
 
 
 def save_model(folder: Path, network: nn.Module, facts: ModelFacts) -> None:

@@ -57,11 +57,12 @@ def preserving(model: nn.Module) -> Iterator[None]:
         for weight, required, gradient in gradients:
             weight.requires_grad_(required)
             weight.grad = gradient
-        hooks += [(getattr(tensor, kind), entries) for tensor, kind, entries in tensor_hooks if getattr(tensor, kind)]
+        hooks += [(getattr(tensor, kind), entries) for tensor, kind, entries in tensor_hooks]
         for registry, entries in hooks:
-            # the same dict, refilled: the handles that callers hold refer to it
-            registry.clear()
-            registry.update(entries)
+            if registry is not None:  # a tensor's is None until its first hook
+                # the same dict, refilled: the handles that callers hold refer to it
+                registry.clear()
+                registry.update(entries)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """`vagan train`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -12,6 +12,7 @@ def train(
     cohort: Path,
     run: Path,
     *,
+    method: Literal["vagan", "classifier", "cam-classifier"] | None = None,
     preset: str | None = None,
     settings: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
 ) -> None:
@@ -23,6 +24,8 @@ def train(
         Cohort folder.
     run
         Run folder: new, or that of an unfinished training.
+    method
+        What to train: the map generator, or a classifier for the methods it is compared with [default: vagan].
     preset
         fast, paper, or a YAML file such as another run's config.yaml [default: fast; in an existing run
         folder, its own].
@@ -38,6 +41,10 @@ def train(
 
     folder = RunFolder(run)
     resumed = str(folder.config) if preset is None and folder.config.is_file() else None
-    config = load_config(resumed or preset or "fast", parse_settings(settings or []))
+    chosen = parse_settings(settings or []) | ({"method": method} if method else {})
+    config = load_config(resumed or preset or "fast", chosen)
     fit(Cohort(cohort), run, config, monitor=mean_ncc, after_validation=draw_progress)
-    print(f"trained for {folder.seconds():.0f} s; next: vagan attribute {run} IMAGE... --out DIR")
+    following = (
+        f"attribute {run} IMAGE... --out DIR" if config.method == "vagan" else f"evaluate {cohort} {run} --out DIR"
+    )
+    print(f"trained for {folder.seconds():.0f} s; next: vagan {following}")

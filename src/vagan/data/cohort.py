@@ -65,7 +65,8 @@ class Cohort:
         What is true of all images.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
+        path = Path(path)
         if not (path / STORE).is_dir() or not (path / MANIFEST).is_file():
             raise CohortError(
                 f"a cohort folder must hold {MANIFEST} and {STORE}: {path} does not; "

@@ -1,19 +1,55 @@
-"""Score the models of run folders beside each other."""
+"""Score the models of run folders, and the controls, beside each other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vagan.attribution.generator import VAGAN
+import numpy as np
+import torch
+
 from vagan.attribution.method import AttributionMethod
+from vagan.attribution.registry import METHODS, Entry, find_method
+from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
-from vagan.errors import ModelError
+from vagan.errors import ConfigError, ModelError
 from vagan.evaluation.evaluate import evaluate
 from vagan.evaluation.results import TABLE, write_results
+from vagan.model_folder import ModelFacts, load_model
+from vagan.seeding import numpy_generator
+from vagan.training.accuracy import accuracy_figures
 from vagan.training.run_folder import RunFolder
 
+BATCH = 50
+MEAN_IMAGES = 1000
 
-def compare_runs(cohort: Cohort, runs: Sequence[Path], out: Path, *, limit: int | None = None, seed: int = 0) -> str:
-    """Evaluate every run's model on the cohort's test images and write a results folder.
+
+def compare_runs(
+    cohort: Cohort,
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    methods: Sequence[str] | None = None,
+    limit: int | None = None,
+    slow_limit: int = 50,
+    seed: int = 0,
+) -> str:
+    """Evaluate every method that the runs' models allow and write a results folder.
+
+    Parameters
+    ----------
+    cohort
+        Its test images are scored.
+    runs
+        Trained models. The same method of several runs gets the run's name behind its own.
+    out
+        Results folder.
+    methods
+        Names in `vagan.attribution.registry.METHODS`; default: all that have what they need.
+    limit
+        Score this many random test images of each class.
+    slow_limit
+        The same for methods that need many passes for a map; their images are among those of the others.
+    seed
+        Decides the subset and the examples.
 
     Returns
     -------
@@ -22,23 +58,74 @@ def compare_runs(cohort: Cohort, runs: Sequence[Path], out: Path, *, limit: int 
 
     Raises
     ------
+    ConfigError
+        For an unknown method, or one that no run's model allows.
     ModelError
         If a run was trained on images of another kind than the cohort's.
     """
-    methods: dict[str, AttributionMethod] = {}
-    rules = {}
-    for run in runs:
-        method, facts = VAGAN.load(run)
-        if (facts.num_spatial_dims, facts.channels) != (len(cohort.shape), cohort.channels):
-            raise ModelError(
-                f"{run} was trained on {facts.num_spatial_dims}-D images of {facts.channels} channels, "
-                f"{cohort.path} holds {len(cohort.shape)}-D images of {cohort.channels}; give a matching cohort"
-            )
-        name = method.name if len(runs) == 1 else f"{method.name} ({run.name})"
-        methods[name] = method
-        rules[name] = facts.rule
-    evaluation = evaluate(methods, cohort, limit=limit, seed=seed)
-    conventions = {name: method.convention for name, method in methods.items()}
-    rules_text = {"selection": "; ".join(sorted(set(rules.values()))), "conventions": conventions}
-    write_results(out, evaluation, cohort, [RunFolder(run) for run in runs], rules=rules_text)
+    wanted = list(methods or METHODS)
+    for name in wanted:
+        find_method(name)
+    compared: dict[str, AttributionMethod] = {}
+    limits = {}
+    rules: set[str] = set()
+    classifiers = {}
+    loaded = [(run, *load_model(run)) for run in runs]
+    for run, network, facts in loaded:
+        _require_same_kind(run, facts, cohort)
+        rules.add(facts.rule)
+        alone = sum(other.kind == facts.kind for _, _, other in loaded) == 1
+        for entry, method in _methods_of(network, facts, wanted):
+            name = method.name if alone else f"{method.name} ({run.name})"
+            compared[name] = method
+            if entry.is_slow:
+                limits[name] = slow_limit
+        if facts.kind != "map-generator":
+            classifiers[run.name] = _test_accuracy(network, cohort)
+    compared |= {method.name: method for method in _controls(cohort, wanted, seed)}
+    if methods and len(compared) < len(wanted):
+        raise ConfigError(f"the runs allow only {', '.join(compared) or 'no method'}, not all of {', '.join(wanted)}")
+    evaluation = evaluate(compared, cohort, limit=limit, limits=limits, seed=seed)
+    stated = {
+        "selection": "; ".join(sorted(rules)),
+        "conventions": {name: method.convention for name, method in compared.items()},
+        "images": f"{'all' if limit is None else limit} test images of each class; {slow_limit} for slow methods",
+    }
+    write_results(out, evaluation, cohort, [RunFolder(run) for run in runs], rules=stated, classifiers=classifiers)
     return (out / TABLE).read_text()
+
+
+def _methods_of(
+    network: torch.nn.Module, facts: ModelFacts, wanted: Iterable[str]
+) -> list[tuple[Entry, AttributionMethod]]:
+    options = {"output": facts.output} if facts.kind == "map-generator" else {}
+    entries = [METHODS[name] for name in wanted if METHODS[name].needs == facts.kind]
+    return [(entry, entry.make(network, **options)) for entry in entries]
+
+
+def _controls(cohort: Cohort, wanted: Iterable[str], seed: int) -> list[AttributionMethod]:
+    controls: list[AttributionMethod] = []
+    for entry in (METHODS[name] for name in wanted):
+        if entry.needs == "nothing":
+            controls.append(entry.make())
+        elif entry.needs == "training images":
+            rows = [numpy_generator(seed, "mean", k).permutation(cohort.manifest.indices("train", k)) for k in (0, 1)]
+            controls.append(entry.make(*(cohort.images(found[:MEAN_IMAGES]) for found in rows)))
+    return controls
+
+
+def _test_accuracy(network: torch.nn.Module, cohort: Cohort) -> dict[str, float]:
+    rows = np.concatenate([cohort.manifest.indices("test", label) for label in (0, 1)])
+    labels = cohort.manifest.table["label"].to_numpy()[rows].astype(np.int64)
+    with torch.no_grad():
+        logits = concatenate_batches(*(network(part) for part in cohort.images(rows).split(BATCH)))
+    probabilities = class_column(logits.softmax(dim=-1), 1).numpy().astype(np.float64)
+    return accuracy_figures(probabilities, labels)
+
+
+def _require_same_kind(run: Path, facts: ModelFacts, cohort: Cohort) -> None:
+    if (facts.num_spatial_dims, facts.channels) != (len(cohort.shape), cohort.channels):
+        raise ModelError(
+            f"{run} was trained on {facts.num_spatial_dims}-D images of {facts.channels} channels, "
+            f"{cohort.path} holds {len(cohort.shape)}-D images of {cohort.channels}; give a matching cohort"
+        )

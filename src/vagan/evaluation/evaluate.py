@@ -66,6 +66,7 @@ def evaluate(
     *,
     interest: int = 1,
     limit: int | None = None,
+    limits: Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Score methods on the test images of a cohort.
@@ -82,6 +83,8 @@ def evaluate(
         Label of the class of interest.
     limit
         Score a random subset of this many images of each class, the same for all methods.
+    limits
+        Smaller subsets for methods that take long, by name. Subsets are nested: the first images in one order.
     seed
         Decides the subset, the validation images and the examples.
 
@@ -94,25 +97,26 @@ def evaluate(
     validation = _some(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
     effects = cohort.effects(tests[interest]).numpy() if cohort.has_effects else None
     exact = _exact_effects(cohort, tests[interest]) if cohort.has_counterfactuals else None
+    most = {name: (limits or {}).get(name, max(map(len, tests.values()))) for name in methods}
     rows: list[pd.DataFrame] = []
     thresholds: dict[str, float] = {}
     seconds: dict[str, float] = {}
     kept: dict[str, Array] = {}
-    total = len(methods) * (len(validation) + sum(map(len, tests.values())))
-    with Bar(total, "scoring") as bar:
+    with Bar(sum(len(part[: most[n]]) for n in methods for part in (validation, *tests.values())), "scoring") as bar:
         for name, method in methods.items():
-            marked = apply_convention(_maps(method, cohort, validation, bar), method.convention)
+            baseline, diseased = tests[0][: most[name]], tests[interest][: most[name]]
+            marked = apply_convention(_maps(method, cohort, validation[: most[name]], bar), method.convention)
             thresholds[name] = otsu_threshold(marked)
             begin = time.perf_counter()
-            maps = _maps(method, cohort, tests[interest], bar)
+            maps = _maps(method, cohort, diseased, bar)
             seconds[name] = (time.perf_counter() - begin) / len(maps)
             kept[name] = maps[:EXAMPLES]
-            rows += _rows(cohort, tests[interest], name, {"energy": energy(maps)})
-            rows += _rows(cohort, tests[0], name, {"energy": energy(_maps(method, cohort, tests[0], bar))})
+            rows += _rows(cohort, diseased, name, {"energy": energy(maps)})
+            rows += _rows(cohort, baseline, name, {"energy": energy(_maps(method, cohort, baseline, bar))})
             if effects is not None:
-                scored = apply_convention(maps, method.convention)
-                rows += _rows(cohort, tests[interest], name, _scores(scored, effects, exact))
-                rows += _rows(cohort, tests[interest], name, {"dice": dice(scored, effects, thresholds[name])})
+                scored, truth = apply_convention(maps, method.convention), effects[: len(maps)]
+                scores = _scores(scored, truth, None if exact is None else exact[: len(maps)])
+                rows += _rows(cohort, diseased, name, scores | {"dice": dice(scored, truth, thresholds[name])})
     if effects is not None and exact is not None:
         ceiling = {"energy": energy(exact), **_scores(exact, effects, exact)}
         rows += _rows(cohort, tests[interest], CEILING, ceiling)

@@ -25,7 +25,13 @@ LIBRARIES = ("vagan", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabr
 
 
 def write_results(
-    folder: Path, evaluation: Evaluation, cohort: Cohort, runs: Sequence[RunFolder], *, rules: Mapping[str, Any]
+    folder: Path,
+    evaluation: Evaluation,
+    cohort: Cohort,
+    runs: Sequence[RunFolder],
+    *,
+    rules: Mapping[str, Any],
+    classifiers: Mapping[str, Mapping[str, float]],
 ) -> None:
     """Write scores, summary, table and examples, with copies of the runs' settings and curves.
 
@@ -39,6 +45,8 @@ def write_results(
         What it was measured on, and the trainings behind it.
     rules
         What a reader must know: how models were selected, how maps were scored.
+    classifiers
+        Test accuracy figures of the classifiers behind the compared methods, by run.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"the results folder must be a folder: {folder} is a file; choose another name")
@@ -50,6 +58,7 @@ def write_results(
         "ceiling": evaluation.summary.get(CEILING, {}),
         "thresholds": evaluation.thresholds,
         "rules": {"examples": EXAMPLE_RULE, **rules},
+        "classifiers": classifiers,
         "train_seconds": {run.path.name: run.seconds() for run in runs},
         "map_seconds": evaluation.map_seconds,
         "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},

@@ -23,8 +23,6 @@ class Critic(nn.Module):
         Feature maps of the first block; doubled at every pooling. The paper has 16.
     """
 
-    smallest_extent = 16
-
     def __init__(self, num_spatial_dims: int, *, channels: int = 1, width: int = 16) -> None:
         super().__init__()
         layers: list[nn.Module] = []

@@ -12,13 +12,13 @@ from vagan.data.bank import ImageBank
 from vagan.data.cohort import Cohort
 from vagan.data.sampling import ShuffledStream
 from vagan.effect import baseline_image, effect_map
-from vagan.errors import CohortError
 from vagan.model_folder import ModelFacts
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.seeding import numpy_generator, seeded
 from vagan.training.config import Config
 from vagan.training.losses import map_size
+from vagan.training.rows import training_rows, validation_rows
 from vagan.training.schedule import UpdateOrder, averaging_decay
 from vagan.training.state import TrainState
 from vagan.training.steps import Backward, Terms, TwoClassBatch, update_critic, update_generator
@@ -48,14 +48,7 @@ class AdversarialTask:
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
         self.total = self._order.total
         seed = config.training.seed
-        _require_extent(cohort.shape)
-        rows = {label: cohort.manifest.indices("train", label) for label in (0, interest)}
-        for label, found in rows.items():
-            if len(found) < config.training.batch_size:
-                raise CohortError(
-                    f"a batch needs {config.training.batch_size} training images of class "
-                    f"{cohort.manifest.classes[label]!r}, found {len(found)}; lower training.batch_size"
-                )
+        rows = training_rows(cohort, interest, config.training)
         self._bank = ImageBank(
             cohort, np.concatenate(list(rows.values())), memory_bytes=config.training.memory_mb * 2**20
         )
@@ -63,7 +56,7 @@ class AdversarialTask:
             label: ShuffledStream(found, seed=seed, purpose=f"images of class {label}")
             for label, found in rows.items()
         }
-        self._validation = {label: self._validation_rows(label) for label in rows}
+        self._validation = validation_rows(cohort, interest, config.training)
 
     def build(self) -> TrainState:
         """Critic, generator and its average, with Adam for each."""
@@ -164,6 +157,7 @@ class AdversarialTask:
         config, cohort = self._config, self._cohort
         assert isinstance(average, AveragedModel)
         return average.module, ModelFacts(
+            kind="map-generator",
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
             shape=cohort.shape,
@@ -179,21 +173,6 @@ class AdversarialTask:
     def _baseline_images(self, generator: nn.Module, images: Images) -> Images:
         return baseline_image(images, generator(images), self._config.generator.output)
 
-    def _validation_rows(self, label: int) -> np.ndarray:
-        rows = self._cohort.manifest.indices("validation", label)
-        if not len(rows):
-            raise CohortError(f"no validation images of class {self._cohort.manifest.classes[label]!r}; split again")
-        shuffled = numpy_generator(self._config.training.seed, "validation", label).permutation(rows)
-        return np.sort(shuffled[: self._config.training.validation_images])
-
 
 def _adam(network: nn.Module, learning_rate: float, config: Config) -> Adam:
     return Adam(network.parameters(), lr=learning_rate, betas=(config.optimizer.beta1, config.optimizer.beta2))
-
-
-def _require_extent(shape: tuple[int, ...]) -> None:
-    if min(shape) < Critic.smallest_extent:
-        raise CohortError(
-            f"images must have at least {Critic.smallest_extent} pixels along each axis, found {shape}; "
-            "import them again with a larger --size"
-        )

@@ -13,7 +13,7 @@ from vagan.files import replacing
 from vagan.nn.layers import Normalisation
 from vagan.training.losses import Constraint
 
-Method = Literal["vagan"]
+Method = Literal["vagan", "classifier", "cam-classifier"]
 Precision = Literal["32-true", "bf16-mixed"]
 
 Positive = Annotated[float, Field(gt=0)]
@@ -86,10 +86,22 @@ class Optimizer(_Section):
     """Fraction of the run after which the learning rates fall to zero along half a cosine; 1 for constant."""
 
 
+class Classifier(_Section):
+    """The classifiers that the compared methods explain; used where method is classifier or cam-classifier."""
+
+    width: Count = 32
+    """Feature maps of the first level."""
+    updates: Count = 300
+    """Length of the run."""
+    learning_rate: Positive = 1e-3
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+
 class Training(_Section):
     """Length, batches, numbers and devices."""
 
-    generator_updates: Count = 240
+    generator_updates: Count = 160
     """Length of the run."""
     batch_size: Count = 16
     """Images of each class in one gradient computation."""
@@ -123,6 +135,7 @@ class Config(_Section):
     loss: Loss = Loss()
     schedule: Schedule = Schedule()
     optimizer: Optimizer = Optimizer()
+    classifier: Classifier = Classifier()
     training: Training = Training()
 
 

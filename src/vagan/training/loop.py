@@ -20,11 +20,19 @@ from vagan.errors import ConfigError, DivergenceError, Interrupted
 from vagan.model_folder import save_model
 from vagan.progress import Bar
 from vagan.training.adversarial import AdversarialTask
+from vagan.training.classification import ClassifierTask
 from vagan.training.config import Config, load_config
 from vagan.training.run_folder import MetricsLog, RunFolder
 from vagan.training.schedule import learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.task import Monitor, Task
+
+SAFE_EXTENT = 48
+"""Volumes with fewer voxels along an axis train in float32 on the CPU, whatever the configuration says.
+
+Pooling leaves two voxels of them, and the bfloat16 weight gradient of a 3-D convolution over a first axis of two
+reads memory that was never written (oneDNN in PyTorch 2.13; NaN in one of a few calls).
+"""
 
 
 def train(
@@ -64,10 +72,14 @@ def train(
     """
     config = config or load_config()
     run = RunFolder(Path(path))
-    task = AdversarialTask(config, cohort, monitor=monitor)
+    task: Task[Any] = (
+        AdversarialTask(config, cohort, monitor=monitor)
+        if config.method == "vagan"
+        else ClassifierTask(config, cohort)
+    )
     with run.locked(), _threads(config.training.threads):
         resumes = run.begin(config, cohort)
-        _fit(task, run, config, resumes=resumes, after_validation=after_validation or (lambda _: None))
+        _fit(task, run, config, cohort.shape, resumes=resumes, after_validation=after_validation or (lambda _: None))
     return run
 
 
@@ -75,11 +87,12 @@ def _fit(
     task: Task[Any],
     run: RunFolder,
     config: Config,
+    shape: tuple[int, ...],
     *,
     resumes: bool,
     after_validation: Callable[[RunFolder], None],
 ) -> None:
-    fabric = _fabric(config)
+    fabric = _fabric(config, shape)
     state = task.build()
     _place(state, fabric, config)
     if resumes:
@@ -141,19 +154,22 @@ def _save(task: Task[Any], state: TrainState, run: RunFolder) -> None:
     save_model(run.model, *task.model(state))
 
 
-def _fabric(config: Config) -> Fabric:
+def _fabric(config: Config, shape: tuple[int, ...]) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every start
     device, precision = config.training.device, config.training.precision
     try:
-        return Fabric(accelerator=device, devices=1, precision=precision)
+        fabric = Fabric(accelerator=device, devices=1, precision=precision)
+        if precision == "bf16-mixed" and fabric.device.type == "cpu" and len(shape) == 3 and min(shape) < SAFE_EXTENT:
+            return Fabric(accelerator="cpu", devices=1, precision="32-true")
     except Exception as error:  # Fabric raises several kinds for a device that is not there
         raise ConfigError(f"training.device {device!r} with {precision!r} cannot be used here: {error}") from error
+    return fabric
 
 
 def _place(state: TrainState, fabric: Fabric, config: Config) -> None:
     for name, network in state.networks.items():
+        dims = max(weights.ndim for weights in network.parameters()) - 2
         if config.training.channels_last:
-            dims = max(weights.ndim for weights in network.parameters()) - 2
             network.to(memory_format=channels_last(dims))  # type: ignore[call-overload]
         state.networks[name] = fabric.to_device(network)
 

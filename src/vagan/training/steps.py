@@ -106,8 +106,7 @@ def require_finite(terms: Terms) -> None:
     for name, value in terms.items():
         if not torch.isfinite(value).all():
             raise DivergenceError(
-                f"the loss term {name} must be a finite number, but is {value.item()}; "
-                "lower the learning rate or raise loss.gradient_penalty"
+                f"the loss term {name} must be a finite number, but is {value.item()}; lower the learning rate"
             )
 
 

@@ -10,8 +10,8 @@ from vagan.errors import ManifestError, nearest
 
 
 def import_csv(
-    source: Path,
-    out: Path,
+    source: Path | str,
+    out: Path | str,
     options: ImportOptions | None = None,
     *,
     class_column: str = "class",
@@ -33,6 +33,7 @@ def import_csv(
     classes
         The names that may occur; others are an error. Default: whatever occurs.
     """
+    source, out = Path(source), Path(out)
     table = read_table(source)
     for name in ("image", class_column):
         if name not in table:

@@ -12,7 +12,7 @@ from vagan.errors import ManifestError
 
 
 def import_folder(
-    source: Path, out: Path, options: ImportOptions | None = None, *, subject_pattern: str | None = None
+    source: Path | str, out: Path | str, options: ImportOptions | None = None, *, subject_pattern: str | None = None
 ) -> Cohort:
     """Make a cohort from folders of images.
 
@@ -28,6 +28,7 @@ def import_folder(
         Regular expression with one group that finds the subject in a file's name, e.g. ``(sub-[0-9]+)``.
         Without it every image counts as a subject of its own.
     """
+    source, out = Path(source), Path(out)
     if not source.is_dir():
         raise ManifestError(
             f"{source} must be a folder with one folder for each class; it does not exist or is a file"

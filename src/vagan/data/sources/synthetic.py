@@ -113,7 +113,7 @@ def _scale(raw: NDArray[np.float32], intensity: IntensityRule) -> NDArray[np.flo
 
 
 def make_cohort(
-    path: Path,
+    path: Path | str,
     *,
     images: int = 10_000,
     size: tuple[int, ...] = (112, 112),
@@ -157,4 +157,4 @@ def make_cohort(
         f"seed {seed}, intensity {intensity}",
         preparation=Preparation(intensity=intensity, low=FIXED_RANGE[0], high=FIXED_RANGE[1]),
     )
-    return write_cohort(path, Manifest(table), facts, case_at)
+    return write_cohort(Path(path), Manifest(table), facts, case_at)

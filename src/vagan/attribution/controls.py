@@ -1,0 +1,119 @@
+"""Maps that know nothing of a classifier: what a method must beat before its maps mean anything."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from vagan.attribution.method import Convention
+from vagan.axes import batch_mean, num_channels, num_spatial_dims, spatial_shape
+from vagan.effect import effect_map
+from vagan.errors import ConfigError, ModelError
+from vagan.seeding import numpy_generator
+from vagan.types import Images, Maps
+
+Plane = NDArray[Any]
+"""One channel of one image: spatial axes only."""
+
+
+class GradientMagnitude:
+    """Length of the image's own spatial gradient by Sobel's filter, in intensity per pixel.
+
+    A method that scores no better has found edges, whatever the class.
+    """
+
+    name = "gradient magnitude"
+    convention: Convention = "absolute"
+
+    def attribute(self, images: Images) -> Maps:
+        """Gradient magnitude of each channel; never negative."""
+        # Sobel's filter is the difference over two pixels, and sums with weights 1, 2, 1 along all other axes
+        gain = 2 * 4 ** (num_spatial_dims(images) - 1)
+
+        def magnitude(plane: Plane) -> Plane:
+            return ndimage.generic_gradient_magnitude(plane, ndimage.sobel, mode="nearest") / gain
+
+        return _each_plane(magnitude, images)
+
+
+class RandomSmoothMap:
+    """Gaussian noise, smoothed and scaled to standard deviation one: what chance alone scores.
+
+    Parameters
+    ----------
+    seed
+        The same seed gives the same image the same map, alone or in any batch; a pixel changed gives another map.
+    smoothness_vox
+        Standard deviation of the smoothing Gaussian in pixels.
+    """
+
+    name = "random map"
+    convention: Convention = "signed"
+
+    def __init__(self, seed: int = 0, *, smoothness_vox: float = 2.5) -> None:
+        if seed < 0 or smoothness_vox < 0:
+            raise ConfigError(f"seed and smoothness_vox must not be negative: found {seed} and {smoothness_vox}")
+        self._seed, self._smoothness_vox = seed, smoothness_vox
+
+    def attribute(self, images: Images) -> Maps:
+        """Random map of each image."""
+        maps = [self._map(image) for image in images.detach().cpu().numpy()]
+        return torch.as_tensor(np.stack(maps)).to(images)
+
+    def _map(self, image: Plane) -> Plane:
+        content = hashlib.sha256(np.ascontiguousarray(image, dtype=np.float32).tobytes()).digest()
+        generator = numpy_generator(self._seed, "random map", int.from_bytes(content[:8], "little"))
+        channels = [
+            ndimage.gaussian_filter(plane, self._smoothness_vox) for plane in generator.normal(size=image.shape)
+        ]
+        return np.stack(channels) / np.std(channels)
+
+
+class GroupMeanDifference:
+    """Mean training image of the class of interest minus that of the baseline class, the same for every image.
+
+    On registered images a strong, if trivial, competitor: it knows where the class acts on average.
+
+    Parameters
+    ----------
+    baseline_images, interest_images
+        Training images of either class.
+    """
+
+    name = "group mean difference"
+    convention: Convention = "signed"
+
+    def __init__(
+        self,
+        baseline_images: Float[Tensor, "baseline_batch channel *space"],
+        interest_images: Float[Tensor, "interest_batch interest_channel *interest_space"],
+    ) -> None:
+        baseline, interest = batch_mean(baseline_images.detach()), batch_mean(interest_images.detach())
+        if len(baseline_images) == 0 or len(interest_images) == 0 or baseline.shape != interest.shape:
+            raise ModelError(
+                "both classes must have images, of one shape: found shapes "
+                f"{tuple(baseline_images.shape)} and {tuple(interest_images.shape)}"
+            )
+        self._map = effect_map(interest, baseline)
+
+    def attribute(self, images: Images) -> Maps:
+        """Repeat the constant map for each image."""
+        if num_channels(images) != num_channels(self._map) or spatial_shape(images) != spatial_shape(self._map):
+            raise ModelError(
+                f"images must have the training images' channels and space, {tuple(self._map.shape)}: "
+                f"found {tuple(images.shape)}"
+            )
+        return self._map.to(images).expand_as(images).clone()
+
+
+def _each_plane(function: Callable[[Plane], Plane], images: Images) -> Maps:
+    """Apply a function of spatial axes to every channel of every image."""
+    array = images.detach().cpu().numpy()
+    planes = [function(plane) for plane in array.reshape(-1, *spatial_shape(images))]
+    return torch.as_tensor(np.stack(planes).reshape(array.shape)).to(images)

@@ -1,0 +1,80 @@
+"""Occlusion (Zeiler and Fergus 2014), computed by Captum."""
+
+import captum.attr
+import torch
+from torch import nn
+
+from vagan.attribution.integrated import Reference, reference_images
+from vagan.attribution.method import Convention, class_scores, preserving
+from vagan.axes import concatenate_batches, num_channels, num_spatial_dims, spatial_shape
+from vagan.errors import ConfigError
+from vagan.types import Images, Maps, Scores
+
+
+class Occlusion:
+    """How much the class score falls when a window of the image is replaced.
+
+    A pixel's value, in units of the score (logit), is the mean over all windows that cover it.
+
+    Parameters
+    ----------
+    model
+        Classifier with logits ``(batch, class)``.
+    target
+        Class of interest.
+    window
+        Extent of the window in pixels along each axis. All channels are replaced together.
+    stride
+        Pixels between neighbouring windows, at most ``window``. The last one along an axis is cut at the border.
+    baseline
+        What the window is filled with; see `integrated.reference_images`.
+    evaluations_at_once
+        Windows times images in one forward pass; bounds the memory, changes nothing else.
+    """
+
+    name = "occlusion"
+    convention: Convention = "signed"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target: int = 1,
+        *,
+        window: int = 8,
+        stride: int = 4,
+        baseline: Reference = "background",
+        evaluations_at_once: int = 16,
+    ) -> None:
+        if not 1 <= stride <= window:
+            raise ConfigError(
+                "the stride must be from 1 to the window, or pixels are left out: "
+                f"found stride {stride}, window {window}"
+            )
+        if evaluations_at_once < 1:
+            raise ConfigError(f"evaluations_at_once must be at least 1: found {evaluations_at_once}")
+        self._model, self._target, self._baseline = model, target, baseline
+        self._window, self._stride, self._at_once = window, stride, evaluations_at_once
+
+    def attribute(self, images: Images) -> Maps:
+        """Mean fall of the class score over the windows that cover a pixel."""
+        if min(spatial_shape(images)) < self._window:
+            raise ConfigError(
+                f"the window must fit into the image: found window {self._window}, "
+                f"image {spatial_shape(images)}; choose a smaller window"
+            )
+        with preserving(self._model), torch.no_grad():
+            return concatenate_batches(*(self._occlude(part) for part in images.split(self._at_once)))
+
+    def _occlude(self, images: Images) -> Maps:
+        channels = num_channels(images)
+        dims = num_spatial_dims(images)
+        return captum.attr.Occlusion(self._scores).attribute(
+            images,
+            sliding_window_shapes=(channels, *[self._window] * dims),
+            strides=(channels, *[self._stride] * dims),
+            baselines=reference_images(self._baseline, images),
+            perturbations_per_eval=max(1, self._at_once // len(images)),
+        )
+
+    def _scores(self, images: Images) -> Scores:
+        return class_scores(self._model, images, self._target)

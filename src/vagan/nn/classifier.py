@@ -1,0 +1,144 @@
+"""The two classifiers that the compared attribution methods explain (Section 2 of the paper's supplement)."""
+
+import math
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vagan.axes import num_spatial_dims as dims_of
+from vagan.axes import spatial_mean, spatial_shape
+from vagan.errors import ModelError
+from vagan.nn.layers import conv_block, max_pool
+from vagan.types import Images
+
+Logits = Float[Tensor, "batch classes"]
+Features = Float[Tensor, "batch features *reduced"]
+
+
+class Classifier(nn.Module):
+    """The critic's blocks with twice the maps and batch norm, then two dense layers.
+
+    Parameters
+    ----------
+    num_spatial_dims
+        2 or 3.
+    shape
+        Spatial shape of the images; the first dense layer sees every pixel of the last feature maps, so it is fixed.
+    channels
+        Channels of the images.
+    num_classes
+        Number of logits. Class 0 is the baseline class.
+    width
+        Feature maps of the first block; doubled at every pooling. The paper has 32 in 2-D. The hidden dense layer
+        is as wide as the last feature maps, ``16 * width``, as in the authors' code: at 112x112 most weights are
+        there, and for volumes a smaller width is advisable.
+
+    Raises
+    ------
+    ModelError
+        If an extent is below 16, which four poolings would reduce to nothing.
+    """
+
+    smallest_extent = 16
+
+    def __init__(
+        self,
+        num_spatial_dims: int,
+        *,
+        shape: tuple[int, ...],
+        channels: int = 1,
+        num_classes: int = 2,
+        width: int = 32,
+    ) -> None:
+        super().__init__()
+        if len(shape) != num_spatial_dims:
+            raise ModelError(
+                f"a {num_spatial_dims}-D classifier needs {num_spatial_dims} extents: found shape {tuple(shape)}; "
+                "give the images' spatial shape, without batch and channel"
+            )
+        _require_extents(tuple(shape), self.smallest_extent, "pad the images, or use the CAM classifier")
+        self._shape = tuple(shape)
+        self.convolutions = _convolutions(num_spatial_dims, channels, width, poolings=4)
+        pixels = math.prod(extent // self.smallest_extent for extent in shape)
+        hidden = 16 * width
+        self.dense = nn.Sequential(
+            nn.Flatten(),
+            _dense(pixels * hidden, hidden, bias=False),
+            nn.BatchNorm1d(hidden, eps=1e-3, momentum=0.01),  # the constants of vagan.nn.layers.batch_norm
+            nn.ReLU(),
+            _dense(hidden, num_classes, bias=True),
+        )
+
+    def features(self, images: Images) -> Features:
+        """Last feature maps, after their ReLU: ``16 * width`` maps, a sixteenth of each extent, rounded down."""
+        if dims_of(images) != len(self._shape) or spatial_shape(images) != self._shape:
+            raise ModelError(
+                f"this classifier was made for images of shape {self._shape}: found {spatial_shape(images)}; "
+                "crop or pad the images, or train a classifier of that shape"
+            )
+        return self.convolutions(images)
+
+    def forward(self, images: Images) -> Logits:
+        """Logits of each class; the softmax is part of the loss."""
+        return self.dense(self.features(images)).float()
+
+
+class CAMClassifier(nn.Module):
+    """The classifier without its last two poolings, with global average pooling and one dense layer without bias.
+
+    Its logits are means over space of weighted sums of feature maps, which is what class activation mapping needs
+    (Zhou et al. 2016). Works on images of any size from 4 pixels along each axis.
+
+    Parameters
+    ----------
+    num_spatial_dims
+        2 or 3.
+    channels
+        Channels of the images.
+    num_classes
+        Number of logits. Class 0 is the baseline class.
+    width
+        Feature maps of the first block; the last have ``16 * width``. The paper has 32 in 2-D.
+    """
+
+    smallest_extent = 4
+
+    def __init__(self, num_spatial_dims: int, *, channels: int = 1, num_classes: int = 2, width: int = 32) -> None:
+        super().__init__()
+        self.convolutions = _convolutions(num_spatial_dims, channels, width, poolings=2)
+        self.dense = _dense(16 * width, num_classes, bias=False)
+
+    def features(self, images: Images) -> Features:
+        """Last feature maps, after their ReLU: ``16 * width`` maps, a quarter of each extent, rounded down."""
+        _require_extents(spatial_shape(images), self.smallest_extent, "pad the images")
+        return self.convolutions(images)
+
+    def forward(self, images: Images) -> Logits:
+        """Logits of each class; the softmax is part of the loss."""
+        return self.dense(spatial_mean(self.features(images))).float()
+
+
+def _convolutions(num_spatial_dims: int, channels: int, width: int, *, poolings: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    inputs = channels
+    for level, convolutions in enumerate((1, 1, 2, 2, 3)):
+        outputs = width * 2**level
+        for _ in range(convolutions):
+            layers.append(conv_block(num_spatial_dims, inputs, outputs, normalisation="batch"))
+            inputs = outputs
+        if level < poolings:
+            layers.append(max_pool(num_spatial_dims))
+    return nn.Sequential(*layers)
+
+
+def _dense(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.normal_(layer.weight, std=(2 / inputs) ** 0.5)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _require_extents(shape: tuple[int, ...], smallest: int, remedy: str) -> None:
+    if min(shape) < smallest:
+        raise ModelError(f"every extent must be at least {smallest} pixels: found shape {shape}; {remedy}")

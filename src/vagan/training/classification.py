@@ -1,0 +1,122 @@
+"""Classifiers as a task for the training loop: what the compared attribution methods explain."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from vagan.axes import concatenate_batches
+from vagan.data.bank import ImageBank
+from vagan.data.cohort import Cohort
+from vagan.data.sampling import ShuffledStream
+from vagan.model_folder import ModelFacts, build_network
+from vagan.seeding import seeded
+from vagan.training.accuracy import accuracy_figures
+from vagan.training.config import Config
+from vagan.training.rows import training_rows, validation_rows
+from vagan.training.state import TrainState
+from vagan.training.steps import Backward, Terms, require_finite
+from vagan.types import Images
+
+BATCH = 50
+RULE = "weights at the end of the schedule; no checkpoint is chosen"
+
+
+class LabelledBatch(NamedTuple):
+    """Images of both classes, and which is which."""
+
+    images: Images
+    labels: Int[Tensor, " batch"]
+
+
+class ClassifierTask:
+    """Cross-entropy on balanced batches of the baseline class and one class of interest.
+
+    Parameters
+    ----------
+    config, cohort
+        Settings and data.
+    interest
+        Label of the class of interest.
+    """
+
+    def __init__(self, config: Config, cohort: Cohort, *, interest: int = 1) -> None:
+        self._config, self._cohort, self._interest = config, cohort, interest
+        self.total = config.classifier.updates
+        rows = training_rows(cohort, interest, config.training)
+        everything = np.concatenate(list(rows.values()))
+        self._bank = ImageBank(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
+        self._streams = [
+            ShuffledStream(found, seed=config.training.seed, purpose=f"images of class {label}")
+            for label, found in rows.items()
+        ]
+        self._validation = validation_rows(cohort, interest, config.training)
+        self._facts = ModelFacts(
+            kind=config.method,
+            num_spatial_dims=len(cohort.shape),
+            channels=cohort.channels,
+            shape=cohort.shape,
+            width=config.classifier.width,
+            classes=(cohort.manifest.classes[0], cohort.manifest.classes[interest]),
+            preparation=cohort.facts.preparation,
+            rule=RULE,
+            cohort_hash=cohort.facts.content_hash,
+        )
+
+    def build(self) -> TrainState:
+        """Classifier and its Adam."""
+        settings = self._config.classifier
+        with seeded(self._config.training.seed, "classifier weights"):
+            network = build_network(self._facts)
+        betas = (settings.beta1, settings.beta2)
+        optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=betas)
+        return TrainState({"classifier": network}, {"classifier": optimizer})
+
+    def load(self, update: int) -> list[LabelledBatch]:
+        """Balanced batches, ``accumulate`` of them."""
+        count = self._config.training.batch_size
+        batches = []
+        for part in range(self._config.training.accumulate):
+            start = (update * self._config.training.accumulate + part) * count
+            images = [self._bank.images(stream.draw(start, count)) for stream in self._streams]
+            labels = torch.arange(len(images)).repeat_interleave(count)
+            batches.append(LabelledBatch(concatenate_batches(*images), labels))
+        return batches
+
+    def update(self, state: TrainState, batches: list[LabelledBatch], backward: Backward) -> Terms:
+        """One step down the cross-entropy."""
+        network, optimizer = state.networks["classifier"].train(), state.optimizers["classifier"]
+        optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for batch in batches:
+            loss = nn.functional.cross_entropy(network(batch.images), batch.labels)
+            require_finite({"classifier/cross_entropy": loss})
+            backward(loss / len(batches))
+            losses.append(loss.detach())
+        optimizer.step()
+        return {"classifier/cross_entropy": torch.stack(losses).mean()}
+
+    def row_is_due(self, updates: int) -> bool:
+        """After every fifth update, and at the end."""
+        return updates % 5 == 0 or updates == self.total
+
+    def validation_is_due(self, updates: int) -> bool:
+        """Ten times in a run."""
+        return self.row_is_due(updates) and (updates % max(5, self.total // 50 * 5) == 0 or updates == self.total)
+
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Accuracy, balanced accuracy, AUC and calibration error on validation images."""
+        network = state.networks["classifier"].eval()
+        rows = np.concatenate(list(self._validation.values()))
+        labels = np.repeat([0, 1], [len(found) for found in self._validation.values()])
+        with torch.no_grad():
+            parts = self._cohort.images(rows).split(BATCH)
+            probabilities = torch.cat([network(part).float().softmax(dim=-1) for part in parts])
+        figures = accuracy_figures(probabilities.numpy()[..., 1].astype(np.float64), labels)
+        return {f"validation/{name}": value for name, value in figures.items()}
+
+    def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
+        """The classifier."""
+        return state.networks["classifier"], self._facts

@@ -1,0 +1,41 @@
+"""Which images of a cohort a training may see, checked before anything starts."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vagan.data.cohort import Cohort
+from vagan.errors import CohortError
+from vagan.seeding import numpy_generator
+from vagan.training.config import Training
+
+SMALLEST_EXTENT = 16
+"""Four poolings reduce fewer pixels to nothing."""
+
+
+def training_rows(cohort: Cohort, interest: int, settings: Training) -> dict[int, NDArray[np.int64]]:
+    """Training images of the baseline class and the class of interest, enough for a batch."""
+    if min(cohort.shape) < SMALLEST_EXTENT:
+        raise CohortError(
+            f"images must have at least {SMALLEST_EXTENT} pixels along each axis, found {cohort.shape}; "
+            "import them again with a larger --size"
+        )
+    rows = {label: cohort.manifest.indices("train", label) for label in (0, interest)}
+    for label, found in rows.items():
+        if len(found) < settings.batch_size:
+            raise CohortError(
+                f"a batch needs {settings.batch_size} training images of class "
+                f"{cohort.manifest.classes[label]!r}, found {len(found)}; lower training.batch_size"
+            )
+    return rows
+
+
+def validation_rows(cohort: Cohort, interest: int, settings: Training) -> dict[int, NDArray[np.int64]]:
+    """A random subset of the validation images of both classes, the same throughout a run."""
+    chosen = {}
+    for label in (0, interest):
+        found = cohort.manifest.indices("validation", label)
+        if not len(found):
+            raise CohortError(f"no validation images of class {cohort.manifest.classes[label]!r}; split again")
+        shuffled = numpy_generator(settings.seed, "validation", label).permutation(found)
+        chosen[label] = np.sort(shuffled[: settings.validation_images])
+    return chosen

@@ -1,0 +1,186 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from shapes import NETWORK_SPACES
+from vagan.attribution.guided import GuidedBackpropagation
+from vagan.errors import ModelError
+from vagan.nn.classifier import CAMClassifier, Classifier
+
+
+@pytest.fixture(autouse=True)
+def _same_networks_in_any_order():
+    torch.manual_seed(0x5EED)
+
+
+class GuidedFunction(torch.autograd.Function):
+    """ReLU whose backward pass lets positive gradients through at positive inputs: the definition, independently."""
+
+    @staticmethod
+    def forward(ctx, values):
+        ctx.save_for_backward(values)
+        return values * (values > 0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (values,) = ctx.saved_tensors
+        return gradient * (values > 0) * (gradient > 0)
+
+
+class GuidedModule(nn.Module):
+    def forward(self, values):
+        return GuidedFunction.apply(values)
+
+
+def reference(model, images, target=1):
+    model = copy.deepcopy(model).eval()
+    for module in model.modules():
+        for name, child in list(module._modules.items()):  # every place of a reused module
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, GuidedModule())
+    points = images.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(model(points)[:, target].sum(), points)
+    return gradient
+
+
+def plain_gradient(model, images, target=1):
+    points = images.clone().requires_grad_(True)
+    return torch.autograd.grad(copy.deepcopy(model).eval()(points)[:, target].sum(), points)[0]
+
+
+class Applied(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, values):
+        return self.function(values)
+
+
+def with_activation(activation):
+    """A classifier with proper ReLU modules, and one activation of another kind."""
+    activation = activation if isinstance(activation, nn.Module) else Applied(activation)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), activation, nn.Flatten(), nn.Linear(4 * 3 * 4, 2)
+    )
+
+
+IMAGES = torch.randn(2, 1, 7, 8, generator=torch.Generator().manual_seed(7))
+
+
+def test_worked_by_hand():
+    # hidden units x1 - x2 and 2 x2 - x1, both above zero at (2, 1.5); score 3 h1 - 2 h2.
+    # Plain gradient (5, -7); guided, the second unit's gradient of -2 is stopped: 3 (1, -1).
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
+    model[1].weight.data = torch.tensor([[1.0, -1.0], [-1.0, 2.0]])
+    model[3].weight.data = torch.tensor([[0.0, 0.0], [3.0, -2.0]])
+    images = torch.tensor([[[[2.0, 1.5]]]])
+    assert GuidedBackpropagation(model).attribute(images).tolist() == [[[[3.0, -3.0]]]]
+    assert plain_gradient(model, images).tolist() == [[[[5.0, -7.0]]]]
+    # at (1, 2) the first unit is off, and the second one's gradient is stopped
+    assert GuidedBackpropagation(model).attribute(torch.tensor([[[[1.0, 2.0]]]])).tolist() == [[[[0.0, 0.0]]]]
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+@pytest.mark.parametrize("target", [0, 1])
+def test_equals_an_independent_implementation(space, target, rng):
+    images = torch.randn(3, 1, *space, generator=rng)
+    for model in (Classifier(len(space), shape=space, width=2), CAMClassifier(len(space), width=2)):
+        model(images)
+        expected = reference(model, images, target)
+        torch.testing.assert_close(
+            GuidedBackpropagation(model, target).attribute(images), expected, rtol=1e-4, atol=1e-6
+        )
+        assert (expected - plain_gradient(model, images, target)).norm() > 0.1 * expected.norm()
+
+
+def test_in_place_and_reused_modules_are_right_too(rng):
+    relu = nn.ReLU(inplace=True)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        relu,
+        nn.Conv2d(4, 4, 3),
+        relu,
+        nn.Flatten(),
+        nn.Linear(4 * 3 * 4, 3),
+        relu,
+        nn.Linear(3, 2),
+    )
+    torch.testing.assert_close(GuidedBackpropagation(model).attribute(IMAGES), reference(model, IMAGES))
+
+
+def test_without_relus_there_is_nothing_to_guide():
+    with pytest.raises(ModelError, match="found none at work"):
+        GuidedBackpropagation(nn.Sequential(nn.Flatten(), nn.Linear(56, 2))).attribute(IMAGES)
+
+
+OTHERS = {
+    "F.relu": F.relu, "Tensor.relu": torch.Tensor.relu, "torch.relu": torch.relu, "relu_": torch.Tensor.relu_,
+    "clamp": lambda values: values.clamp(min=0), "clamp_min": lambda values: values.clamp_min(0),
+    "clamp to 6": lambda values: values.clamp(0, 6),
+    "LeakyReLU": nn.LeakyReLU(), "ReLU6": nn.ReLU6(), "ELU": nn.ELU(), "SELU": nn.SELU(), "CELU": nn.CELU(),
+    "GELU": nn.GELU(), "SiLU": nn.SiLU(), "Mish": nn.Mish(), "PReLU": nn.PReLU(), "RReLU": nn.RReLU(),
+    "Softplus": nn.Softplus(), "Hardswish": nn.Hardswish(), "Threshold": nn.Threshold(0.0, 0.0),
+    "F.leaky_relu": F.leaky_relu, "F.gelu": F.gelu,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", OTHERS.values(), ids=OTHERS)
+def test_any_other_activation_is_an_error(activation):
+    with pytest.raises(ModelError, match=r"every activation to be a torch.nn.ReLU module: found \w+ \(1x\)"):
+        GuidedBackpropagation(with_activation(activation)).attribute(IMAGES)
+
+
+def test_functional_relus_alone_are_an_error():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Linear(56, 2)
+
+        def forward(self, images):
+            return self.dense(F.relu(images).flatten(1))
+
+    with pytest.raises(ModelError, match=r"found relu \(1x\)"):
+        GuidedBackpropagation(Functional()).attribute(IMAGES)
+
+
+def test_a_relu_inside_a_fused_layer_is_found():
+    class Transformer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu = nn.ReLU()
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.dense = nn.Linear(56, 2)
+
+        def forward(self, images):
+            return self.dense(self.layer(self.relu(images).flatten(1, 2)).flatten(1))
+
+    with pytest.raises(ModelError, match=r"found relu \(1x\)"):
+        GuidedBackpropagation(Transformer()).attribute(IMAGES)
+
+
+def test_a_relu_that_is_not_what_its_class_says_is_found():
+    class Leaky(nn.ReLU):
+        def forward(self, values):
+            return F.leaky_relu(values)
+
+    with pytest.raises(ModelError, match=r"found leaky_relu \(1x\)"):
+        GuidedBackpropagation(with_activation(Leaky())).attribute(IMAGES)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        torch.tanh,
+        torch.sigmoid,
+        lambda values: values.clamp(-3, 3),
+        lambda values: values.clamp(max=2),
+        nn.Hardsigmoid(),
+    ],
+)
+def test_bounds_and_gates_pass_on_the_plain_gradient(bound):
+    model = with_activation(bound)
+    torch.testing.assert_close(GuidedBackpropagation(model).attribute(IMAGES), reference(model, IMAGES))

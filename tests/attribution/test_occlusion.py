@@ -1,0 +1,97 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from shapes import SPACES
+from vagan.attribution.occlusion import Occlusion
+from vagan.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _same_networks_in_any_order():
+    torch.manual_seed(0x5EED)
+
+
+def linear_model(space, channels=1):
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * torch.Size(space).numel(), 2))
+
+
+def reference(model, images, *, window, stride, fill, target=1):
+    """One image and one window at a time; the last window along an axis begins so that it reaches the border."""
+    model.eval()
+    maps = torch.zeros_like(images)
+    starts = [[k * stride for k in range(-(-(extent - window) // stride) + 1)] for extent in images.shape[2:]]
+    with torch.no_grad():
+        for image, total in zip(images, maps, strict=True):
+            score, counts = model(image[None])[0, target], torch.zeros_like(image)
+            for corner in itertools.product(*starts):
+                place = (slice(None), *(slice(start, start + window) for start in corner))
+                covered = image.clone()
+                covered[place] = fill
+                total[place] += score - model(covered[None])[0, target]
+                counts[place] += 1
+            total.div_(counts)
+    return maps
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(("window", "stride"), [(3, 2), (4, 4), (7, 1)])
+def test_equals_a_slow_loop_over_windows(space, window, stride, rng):
+    images = torch.randn(2, 2, *space, generator=rng)
+    model = nn.Sequential(*linear_model(space, channels=2), nn.Tanh())
+    found = Occlusion(model, window=window, stride=stride, baseline=0.5).attribute(images)
+    expected = reference(model, images, window=window, stride=stride, fill=0.5)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_single_pixels_of_a_linear_model_give_the_difference_times_the_weights(space, rng):
+    images = torch.randn(2, 1, *space, generator=rng)
+    model = linear_model(space)
+    weights = model[1].weight[1].detach().reshape(1, 1, *space)
+    found = Occlusion(model, window=1, stride=1).attribute(images)
+    torch.testing.assert_close(found, (images + 1) * weights, rtol=1e-3, atol=1e-5)
+
+
+def test_disjoint_windows_give_the_sum_under_each(rng):
+    images = torch.randn(1, 1, 4, 6, generator=rng)
+    model = linear_model((4, 6))
+    shares = images * model[1].weight[1].detach().reshape(1, 1, 4, 6)
+    found = Occlusion(model, window=2, stride=2, baseline="zero").attribute(images)
+    for row, column in itertools.product((0, 2), (0, 2, 4)):
+        block = (0, 0, slice(row, row + 2), slice(column, column + 2))
+        torch.testing.assert_close(found[block], shares[block].sum().expand(2, 2), rtol=1e-4, atol=1e-5)
+
+
+def test_bright_evidence_is_positive():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(56, 2))
+    model[1].weight.data = torch.stack([torch.zeros(56), torch.ones(56)])
+    images = torch.full((1, 1, 7, 8), -1.0)
+    images[..., 2:4, 2:4] = 1.0
+    found = Occlusion(model, window=2, stride=2).attribute(images)[0, 0]
+    assert found[2:4, 2:4].tolist() == [[8.0, 8.0], [8.0, 8.0]]
+    assert found.sum() == 32.0
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 4, 1000])
+def test_the_number_evaluated_at_once_is_a_bound_and_changes_nothing(at_once, rng):
+    model, images = linear_model((7, 8)), torch.randn(5, 1, 7, 8, generator=rng)
+    expected = Occlusion(model, window=3, stride=2).attribute(images)
+    sizes = []
+    model.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
+    maps = Occlusion(model, window=3, stride=2, evaluations_at_once=at_once).attribute(images)
+    assert max(sizes) <= at_once
+    torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mistakes_are_clear_errors():
+    model = linear_model((7, 8))
+    with pytest.raises(ConfigError, match="found stride 3, window 2"):
+        Occlusion(model, window=2, stride=3)
+    with pytest.raises(ConfigError, match="at least 1: found 0"):
+        Occlusion(model, evaluations_at_once=0)
+    with pytest.raises(ConfigError, match=r"found window 8, image \(7, 8\); choose a smaller window"):
+        Occlusion(model).attribute(torch.zeros(1, 1, 7, 8))

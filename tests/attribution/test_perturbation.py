@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shapes import SPACES
+from vagan.attribution.perturbation import AdditivePerturbation
+from vagan.errors import ConfigError, DivergenceError
+
+
+@pytest.fixture(autouse=True)
+def _same_networks_in_any_order():
+    torch.manual_seed(0x5EED)
+
+
+def linear_model(space, scale=1.0):
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(torch.Size(space).numel(), 2)).double()
+    model[1].weight.data *= scale
+    return model
+
+
+def reference(model, image, *, w1, w2, rate, updates):
+    """Eq. 5 for one image with b = 2, by numpy: derivatives written out, Adam written out."""
+    weights, biases = (parameter.detach().numpy() for parameter in (model[1].weight, model[1].bias))
+    mask = np.zeros(image.shape)
+    first, second = np.zeros(image.shape), np.zeros(image.shape)
+    for step in range(1, updates + 1):
+        logits = weights @ (image + mask).ravel() + biases
+        probability = 1 / (1 + np.exp(logits[0] - logits[1]))
+        slope = probability * (1 - probability) * (weights[1] - weights[0])
+        gradient = slope.reshape(image.shape) + w1 * np.sign(mask)
+        for index in np.ndindex(image.shape):
+            for axis in range(1, image.ndim):
+                neighbour = list(index)
+                neighbour[axis] += 1
+                if neighbour[axis] < image.shape[axis]:
+                    rise = mask[tuple(neighbour)] - mask[index]
+                    gradient[tuple(neighbour)] += 2 * w2 * rise
+                    gradient[index] -= 2 * w2 * rise
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        mask = mask - rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    return -mask
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_equals_a_slow_loop_over_single_images(space, rng):
+    images = torch.randn(2, 1, *space, generator=rng, dtype=torch.float64)
+    model = linear_model(space)
+    method = AdditivePerturbation(model, map_weight=3e-3, variation_weight=0.5, learning_rate=0.02, updates=12)
+    for image, found in zip(images, method.attribute(images), strict=True):
+        expected = reference(model, image.numpy(), w1=3e-3, w2=0.5, rate=0.02, updates=12)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_objective_worked_by_hand():
+    # logits equal: probability 1/2. mask [[0, 1], [-2, 0]]: |m| sums to 3.
+    # Differences along rows of the table: 1, 2; along columns: -2, -1; squares sum to 10, cubes of magnitudes to 18.
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    model[1].weight.data.zero_()
+    model[1].bias.data.zero_()
+    images = torch.zeros(2, 1, 2, 2)
+    masks = torch.stack([torch.tensor([[[0.0, 1.0], [-2.0, 0.0]]]), torch.zeros(1, 2, 2)])
+    squares = AdditivePerturbation(model, map_weight=0.1, variation_weight=0.01)
+    assert squares.objective(images, masks).tolist() == pytest.approx([0.5 + 0.3 + 0.1, 0.5])
+    cubes = AdditivePerturbation(model, map_weight=0.1, variation_weight=0.01, exponent=3.0)
+    assert cubes.objective(images, masks).tolist() == pytest.approx([0.5 + 0.3 + 0.18, 0.5])
+
+
+def test_bright_evidence_is_positive_and_taking_it_away_removes_the_class():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(56, 2))
+    weights = torch.zeros(7, 8)
+    weights[2:5, 3:6] = 1.0
+    model[1].weight.data, model[1].bias.data = torch.stack([-weights, weights]).reshape(2, 56), torch.zeros(2)
+    images = 0.1 * weights[None, None]
+    method = AdditivePerturbation(model, map_weight=1e-3, learning_rate=0.05, updates=60)
+    effect = method.attribute(images)
+    assert (effect[0, 0, 2:5, 3:6] > 0.1).all()
+    assert effect[0, 0, 0].abs().max() < 0.05
+    before, after = (model(x).softmax(1)[0, 1].item() for x in (images, images - effect))
+    assert before > 0.8
+    assert after < 0.1
+
+
+@pytest.mark.parametrize(
+    ("preset", "expected"), [("paper", (1e-2, 1e-5, 2.0, 1e-2, 1500)), ("authors", (1e-2, 0.1, 2.0, 0.1, 100))]
+)
+def test_presets_are_the_published_numbers_and_single_ones_can_differ(preset, expected):
+    def settings(method):
+        return (
+            method._map_weight, method._variation_weight, method._exponent, method._learning_rate, method._updates,
+        )  # fmt: skip
+
+    model = nn.Identity()
+    assert settings(AdditivePerturbation(model, preset=preset)) == expected
+    assert settings(AdditivePerturbation(model, preset=preset, updates=7)) == (*expected[:-1], 7)
+    if preset == "paper":
+        assert settings(AdditivePerturbation(model)) == expected
+
+
+def test_a_classifier_that_gives_no_number_is_an_error():
+    model = linear_model((7, 8))
+    model[1].bias.data[0] = float("nan")
+    with pytest.raises(DivergenceError, match="check the classifier's output"):
+        AdditivePerturbation(model, updates=2).attribute(torch.zeros(1, 1, 7, 8, dtype=torch.float64))
+
+
+def test_mistakes_are_clear_errors():
+    with pytest.raises(ConfigError, match=r"must not be negative.*'map_weight': -1"):
+        AdditivePerturbation(nn.Identity(), map_weight=-1.0)
+    with pytest.raises(ConfigError, match=r"updates at least 1.*'updates': 0"):
+        AdditivePerturbation(nn.Identity(), updates=0)

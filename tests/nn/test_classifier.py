@@ -1,0 +1,132 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from shapes import NETWORK_SPACES
+from vagan.errors import ModelError
+from vagan.nn.classifier import CAMClassifier, Classifier
+from vagan.nn.layers import batch_norm
+
+WIDTHS = [32, 64, 128, 128, 256, 256, 512, 512, 512]
+SHAPES = {2: (40, 33), 3: (16, 33, 17)}
+
+
+@pytest.fixture(autouse=True)
+def _same_networks_in_any_order():
+    torch.manual_seed(0x5EED)
+
+
+def kinds(network, *names):
+    return [module for module in network.modules() if type(module).__name__.rstrip("123d") in names]
+
+
+def networks(dims, **options):
+    return [Classifier(dims, shape=SHAPES[dims], **options), CAMClassifier(dims, **options)]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_both_have_the_critics_convolutions_with_twice_the_maps_and_batch_norm(dims):
+    for network in networks(dims):
+        convolutions = kinds(network, "Conv")
+        assert [layer.out_channels for layer in convolutions] == WIDTHS
+        assert [layer.in_channels for layer in convolutions] == [1, *WIDTHS[:-1]]
+        assert {layer.kernel_size for layer in convolutions} == {(3,) * dims}
+        norms = kinds(network.convolutions, "BatchNorm")
+        assert [norm.num_features for norm in norms] == WIDTHS
+        assert len(kinds(network.convolutions, "ReLU")) == len(WIDTHS)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_order_of_layers(dims):
+    classifier, cam = networks(dims)
+    names = [type(module).__name__ for module in classifier.convolutions]
+    block, pool = "Sequential", f"MaxPool{dims}d"
+    assert names == [block, pool, block, pool, block, block, pool, block, block, pool, block, block, block]
+    names = [type(module).__name__ for module in cam.convolutions]
+    assert names == [block, pool, block, pool, *[block] * 7]
+    assert [type(module).__name__ for module in classifier.dense] == [
+        "Flatten", "Linear", "BatchNorm1d", "ReLU", "Linear",
+    ]  # fmt: skip
+
+
+def test_dense_layers():
+    classifier, cam = Classifier(2, shape=(40, 33), num_classes=3), CAMClassifier(2, num_classes=3)
+    hidden, last = kinds(classifier, "Linear")
+    assert (hidden.in_features, hidden.out_features) == (512 * 2 * 2, 512)  # 40 // 16 and 33 // 16
+    assert (last.in_features, last.out_features) == (512, 3)
+    assert hidden.bias is None  # the batch norm after it has one
+    assert last.bias is not None
+    (only,) = kinds(cam, "Linear")
+    assert (only.in_features, only.out_features, only.bias) == (512, 3, None)
+    (norm,) = kinds(classifier.dense, "BatchNorm")
+    assert (norm.eps, norm.momentum) == (batch_norm(2, 1).eps, batch_norm(2, 1).momentum)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_number_of_weights_counted_by_hand(dims):
+    # width 1: 1, 2, 4, 4, 8, 8, 16, 16, 16 maps; 3 ** dims taps; batch norm has two numbers a map
+    taps = 1 * 1 + 1 * 2 + 2 * 4 + 4 * 4 + 4 * 8 + 8 * 8 + 8 * 16 + 16 * 16 + 16 * 16
+    convolutions = taps * 3**dims + 2 * (1 + 2 + 4 + 4 + 8 + 8 + 16 + 16 + 16)
+    pixels = math.prod(extent // 16 for extent in SHAPES[dims])
+    classifier, cam = networks(dims, width=1)
+    assert sum(p.numel() for p in cam.parameters()) == convolutions + 16 * 2
+    assert sum(p.numel() for p in classifier.parameters()) == (convolutions + pixels * 16 * 16 + 2 * 16 + 16 * 2 + 2)
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+def test_features_and_logits(space, rng):
+    images = torch.randn(3, 2, *space, generator=rng)
+    classifier = Classifier(len(space), shape=space, channels=2, num_classes=4, width=2)
+    cam = CAMClassifier(len(space), channels=2, num_classes=4, width=2)
+    for network, factor in ((classifier, 16), (cam, 4)):
+        features = network.features(images)
+        assert features.shape == (3, 32, *(extent // factor for extent in space))
+        assert (features >= 0).all()  # after their ReLU
+        assert network(images).shape == (3, 4)
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+def test_cam_logits_are_weighted_means_of_the_features(space, rng):
+    network = CAMClassifier(len(space), width=2).eval()
+    images = torch.randn(2, 1, *space, generator=rng)
+    features, weights = network.features(images).detach(), network.dense.weight.detach()
+    expected = [
+        [sum(w * f.mean() for w, f in zip(row, sample, strict=True)) for row in weights] for sample in features
+    ]
+    torch.testing.assert_close(network(images), torch.tensor(expected), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+def test_each_image_is_classified_by_itself_in_evaluation_mode(space, rng):
+    images = torch.randn(3, 1, *space, generator=rng)
+    for network in (Classifier(len(space), shape=space, width=2), CAMClassifier(len(space), width=2)):
+        network(images)  # gives batch norm its statistics
+        network.eval()
+        alone = torch.cat([network(image[None]) for image in images])
+        torch.testing.assert_close(network(images), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_initial_dense_weights_are_he_normal():
+    torch.manual_seed(0)
+    hidden, last = kinds(Classifier(2, shape=(32, 32), width=16), "Linear")
+    assert hidden.weight.std().item() == pytest.approx((2 / hidden.in_features) ** 0.5, rel=0.02)
+    assert not last.bias.any()
+
+
+def test_a_shape_that_does_not_fit_is_a_clear_error():
+    with pytest.raises(ModelError, match=r"3-D classifier needs 3 extents: found shape \(32, 32\)"):
+        Classifier(3, shape=(32, 32))
+    with pytest.raises(ModelError, match=r"at least 16 pixels: found shape \(32, 15\); pad"):
+        Classifier(2, shape=(32, 15))
+    with pytest.raises(ModelError, match=r"made for images of shape \(16, 20\): found \(20, 16\); crop or pad"):
+        Classifier(2, shape=(16, 20), width=1)(torch.zeros(2, 1, 20, 16))
+    with pytest.raises(ModelError, match=r"at least 4 pixels: found shape \(3, 8\); pad"):
+        CAMClassifier(2, width=1)(torch.zeros(2, 1, 3, 8))
+
+
+def test_activations_are_modules(rng):
+    for network in (Classifier(2, shape=(17, 20), width=1), CAMClassifier(2, width=1)):
+        assert all(isinstance(module, nn.ReLU) for module in kinds(network, "ReLU"))
+        assert len(kinds(network, "ReLU")) == 9 + len(kinds(network, "Flatten"))

@@ -1,0 +1,58 @@
+"""What the documents show must run, and what they point at must exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tiny import TINY_SETTINGS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_readmes_python_runs(tmp_path, monkeypatch, capsys):
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert "images=10_000" in snippet
+    small = snippet.replace("images=10_000", "images=60, size=(18, 17)").replace(
+        'load_config("fast")', f'load_config("fast", {TINY_SETTINGS})'
+    )
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(small, "README.md", "exec"), names)
+    assert names["effects"].shape == names["patients"].shape == (4, 1, 18, 17)
+    assert "of at most" in capsys.readouterr().out
+
+
+def test_the_readmes_commands_are_verbs_with_these_arguments(capsys):
+    from vagan.cli.app import app
+
+    lines = re.findall(r"^    (vagan [^#\n]+)", (ROOT / "README.md").read_text(), re.M)
+    assert len(lines) >= 4
+    for line in lines:
+        arguments = line.replace("*.png", "a.png").split()[1:]
+        app.parse_args(arguments, exit_on_error=False, print_error=False)
+
+
+def test_every_key_of_the_paper_preset_is_documented():
+    import yaml
+
+    values = yaml.safe_load((ROOT / "src/vagan/training/presets/paper.yaml").read_text())
+    text = (ROOT / "docs/explanation/differences-from-the-paper.md").read_text()
+    for section, settings in values.items():
+        for name in settings:
+            assert f"{section}.{name}" in text or f"{section}.*" in text, f"{section}.{name}"
+
+
+def test_public_names_import():
+    import vagan
+
+    assert all(getattr(vagan, name) is not None for name in vagan.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        vagan.nothing  # noqa: B018

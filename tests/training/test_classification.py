@@ -1,0 +1,69 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score
+
+from tiny import TINY_SETTINGS
+from vagan.data.sources.synthetic import make_cohort
+from vagan.model_folder import load_model
+from vagan.training.accuracy import accuracy_figures, calibration_error
+from vagan.training.config import load_config
+from vagan.training.loop import train
+
+SETTINGS = TINY_SETTINGS | {"classifier.width": "2", "classifier.updates": "10", "training.batch_size": "8"}
+
+
+@pytest.mark.parametrize("method", ["classifier", "cam-classifier"])
+@pytest.mark.parametrize("size", [(24, 20), (16, 18, 17)])
+def test_classifiers_learn_to_tell_the_classes_apart(method, size, tmp_path):
+    cohort = make_cohort(tmp_path / "cohort", images=80, size=size, intensity="fixed")
+    settings = SETTINGS | {"method": method, "classifier.updates": "60", "classifier.width": "4"}
+    run = train(cohort, tmp_path / "run", load_config(settings=settings))
+    metrics = pd.read_csv(run.metrics)
+    losses = metrics["classifier/cross_entropy"]
+    assert losses.iloc[-3:].mean() < 0.5 * losses.iloc[:3].mean()
+    assert {"validation/accuracy", "validation/balanced_accuracy", "validation/auc"} < set(metrics.columns)
+    network, facts = load_model(run.path)
+    assert facts.kind == method
+    assert not network.training
+
+
+def test_a_classifier_resumes_bit_equal(small_cohort, tmp_path, monkeypatch):
+    config = load_config(settings=SETTINGS | {"method": "classifier", "training.checkpoint_seconds": "0"})
+    whole = train(small_cohort, tmp_path / "whole", config)
+    from vagan.training import classification
+
+    update = classification.ClassifierTask.update
+
+    def crash(self, state, batches, backward):
+        if state.updates == 6:
+            raise OSError("power cut")
+        return update(self, state, batches, backward)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classification.ClassifierTask, "update", crash)
+        with pytest.raises(OSError, match="power cut"):
+            train(small_cohort, tmp_path / "run", config)
+    resumed = train(small_cohort, tmp_path / "run", config)
+    states = [load_model(run.path)[0].state_dict() for run in (whole, resumed)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_figures_of_a_hand_worked_case():
+    probabilities = np.array([0.9, 0.8, 0.4, 0.3, 0.6])
+    labels = np.array([1, 1, 1, 0, 0])
+    figures = accuracy_figures(probabilities, labels)
+    assert figures["accuracy"] == pytest.approx(3 / 5)
+    assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, probabilities > 0.5))
+    assert figures["auc"] == pytest.approx(5 / 6)  # of six pairs only (0.4, 0.6) is in the wrong order
+
+
+def test_calibration_is_the_gap_between_confidence_and_accuracy():
+    sure = np.full(10, 0.95)
+    assert calibration_error(sure, np.array([1] * 6 + [0] * 4)) == pytest.approx(0.35)
+    assert calibration_error(np.array([1.0, 0.0]), np.array([1, 0])) == pytest.approx(0)
+    # two bins: 0.9 is right half of the time, 0.6 always; each holds half of the cases
+    mixed = np.array([0.92, 0.92, 0.62, 0.62])
+    assert calibration_error(mixed, np.array([1, 0, 1, 1])) == pytest.approx((0.42 + 0.38) / 2)
