@@ -61,7 +61,7 @@ def test_dense_layers():
     (only,) = kinds(cam, "Linear")
     assert (only.in_features, only.out_features, only.bias) == (512, 3, None)
     (norm,) = kinds(classifier.dense, "BatchNorm")
-    assert (norm.eps, norm.momentum) == (batch_norm(2, 1).eps, batch_norm(2, 1).momentum)
+    assert (norm.eps, norm.momentum) == (batch_norm(2, 1).eps, 0.1)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -15,6 +15,10 @@ Logits = Float[Tensor, "batch classes"]
 Features = Float[Tensor, "batch features *reduced"]
 
 
+MOMENTUM = 0.1
+"""Ten times the paper's: runs of some hundred updates would otherwise be judged by the statistics of their start."""
+
+
 class Classifier(nn.Module):
     """The critic's blocks with twice the maps and batch norm, then two dense layers.
 
@@ -64,7 +68,7 @@ class Classifier(nn.Module):
         self.dense = nn.Sequential(
             nn.Flatten(),
             _dense(pixels * hidden, hidden, bias=False),
-            nn.BatchNorm1d(hidden, eps=1e-3, momentum=0.01),  # the constants of vagan.nn.layers.batch_norm
+            nn.BatchNorm1d(hidden, eps=1e-3, momentum=MOMENTUM),
             nn.ReLU(),
             _dense(hidden, num_classes, bias=True),
         )
@@ -124,7 +128,7 @@ def _convolutions(num_spatial_dims: int, channels: int, width: int, *, poolings:
     for level, convolutions in enumerate((1, 1, 2, 2, 3)):
         outputs = width * 2**level
         for _ in range(convolutions):
-            layers.append(conv_block(num_spatial_dims, inputs, outputs, normalisation="batch"))
+            layers.append(conv_block(num_spatial_dims, inputs, outputs, normalisation="batch", momentum=MOMENTUM))
             inputs = outputs
         if level < poolings:
             layers.append(max_pool(num_spatial_dims))

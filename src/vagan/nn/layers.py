@@ -32,13 +32,23 @@ def max_pool(num_spatial_dims: int) -> nn.Module:
     return _MAX_POOL[num_spatial_dims](2)
 
 
-def batch_norm(num_spatial_dims: int, features: int) -> nn.Module:
-    """Batch normalisation with the paper's constants (0.99 in TensorFlow's terms is 0.01 in PyTorch's)."""
-    return _BATCH_NORM[num_spatial_dims](features, eps=1e-3, momentum=0.01)
+PAPER_MOMENTUM = 0.01
+"""Weight of the newest batch in the running statistics; TensorFlow calls this a momentum of 0.99."""
+
+
+def batch_norm(num_spatial_dims: int, features: int, *, momentum: float = PAPER_MOMENTUM) -> nn.Module:
+    """Batch normalisation with the paper's epsilon and, unless said otherwise, momentum."""
+    return _BATCH_NORM[num_spatial_dims](features, eps=1e-3, momentum=momentum)
 
 
 def conv_block(
-    num_spatial_dims: int, inputs: int, outputs: int, *, normalisation: Normalisation, up: bool = False
+    num_spatial_dims: int,
+    inputs: int,
+    outputs: int,
+    *,
+    normalisation: Normalisation,
+    momentum: float = PAPER_MOMENTUM,
+    up: bool = False,
 ) -> nn.Sequential:
     """Convolution (transposed if ``up``), optional batch norm, ReLU.
 
@@ -47,7 +57,7 @@ def conv_block(
     layer = conv_transpose if up else conv
     layers: list[nn.Module] = [layer(num_spatial_dims, inputs, outputs, bias=normalisation == "none")]
     if normalisation == "batch":
-        layers.append(batch_norm(num_spatial_dims, outputs))
+        layers.append(batch_norm(num_spatial_dims, outputs, momentum=momentum))
     return nn.Sequential(*layers, nn.ReLU())
 
 

@@ -100,7 +100,9 @@ def _fit(
     if state.updates >= task.total:
         run.note("already complete")
         return
-    run.note(f"{'resumed' if resumes else 'begun'} at update {state.updates} of {task.total} on {fabric.device}")
+    run.note(
+        f"{'resumed' if resumes else 'begun'} at update {state.updates} of {task.total} on {fabric.device}, {fabric.strategy.precision.precision}"
+    )
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
     save_is_due = _timer(config.training.checkpoint_seconds)
     begin = time.monotonic() - state.seconds
