@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_case, make_cohort
+from vagan.data.sources.synthetic import make_case, make_cohort, square_regions
 
 
 def test_an_image_is_the_noise_plus_100_in_the_squares():
@@ -81,3 +81,13 @@ def test_the_cohort_holds_the_cases(small_cohort):
     assert np.array_equal(Cohort(small_cohort.path).images([5])[0, 0], case.image)
     assert np.array_equal(small_cohort.effects([5])[0, 0], case.effect)
     assert np.array_equal(small_cohort.counterfactuals([5])[0, 0], case.counterfactual)
+
+
+@pytest.mark.parametrize("size", [(112, 112), (40, 56, 48)])
+def test_the_regions_are_the_two_squares(size):
+    effects = np.stack([make_case(index, subtype="AB"[index % 2], size=size).effect for index in range(4)])[:, None]
+    parts = square_regions(effects)
+    assert np.array_equal(parts["centre"] + parts["off-centre"], effects)
+    assert parts["centre"].sum() == parts["off-centre"].sum() == effects.sum() / 2
+    assert (parts["centre"][0] == parts["centre"][1]).all()
+    assert (parts["off-centre"][0] != parts["off-centre"][1]).any()

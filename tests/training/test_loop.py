@@ -182,3 +182,16 @@ def test_the_paper_presets_choices_run(small_cohort, tmp_path):
     small |= {"schedule.boosted_critic_updates": "3", "schedule.warmup_generator_updates": "1"}
     run = train(small_cohort, tmp_path / "run", load_config("paper", small))
     assert pd.read_csv(run.metrics)["update"].iloc[0] == 4
+
+
+def test_permuted_labels_keep_the_images_and_the_class_sizes(small_cohort):
+    from vagan.training.rows import training_rows
+
+    true = training_rows(small_cohort, 1, tiny().training)
+    permuted = training_rows(small_cohort, 1, tiny(training__permute_labels="true").training)
+    assert {label: len(rows) for label, rows in true.items()} == {
+        label: len(rows) for label, rows in permuted.items()
+    }
+    assert sorted([*true[0], *true[1]]) == sorted([*permuted[0], *permuted[1]])
+    kept = len(set(true[1]) & set(permuted[1])) / len(true[1])
+    assert 0.2 < kept < 0.8

@@ -1,10 +1,11 @@
 """Score the models of run folders, and the controls, beside each other."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import METHODS, Entry, find_method
@@ -30,6 +31,7 @@ def compare_runs(
     methods: Sequence[str] | None = None,
     limit: int | None = None,
     slow_limit: int = 50,
+    regions: Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]] | None = None,
     seed: int = 0,
 ) -> str:
     """Evaluate every method that the runs' models allow and write a results folder.
@@ -48,6 +50,8 @@ def compare_runs(
         Score this many random test images of each class.
     slow_limit
         The same for methods that need many passes for a map; their images are among those of the others.
+    regions
+        See `evaluate`.
     seed
         Decides the subset and the examples.
 
@@ -85,7 +89,7 @@ def compare_runs(
     compared |= {method.name: method for method in _controls(cohort, wanted, seed)}
     if methods and len(compared) < len(wanted):
         raise ConfigError(f"the runs allow only {', '.join(compared) or 'no method'}, not all of {', '.join(wanted)}")
-    evaluation = evaluate(compared, cohort, limit=limit, limits=limits, seed=seed)
+    evaluation = evaluate(compared, cohort, limit=limit, limits=limits, regions=regions, seed=seed)
     stated = {
         "selection": "; ".join(sorted(rules)),
         "conventions": {name: method.convention for name, method in compared.items()},

@@ -1,7 +1,7 @@
 """Score any number of methods on the same test images: one row for each case, method and metric."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,15 @@ from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
 from vagan.effect import effect_map
 from vagan.errors import CohortError
-from vagan.evaluation.scores import METRICS, amplitude_slope, apply_convention, dice, energy, otsu_threshold
+from vagan.evaluation.scores import (
+    METRICS,
+    amplitude_slope,
+    apply_convention,
+    dice,
+    energy,
+    otsu_threshold,
+    region_recall,
+)
 from vagan.evaluation.statistics import ratio_interval, summarise
 from vagan.progress import Bar
 from vagan.seeding import numpy_generator
@@ -67,6 +75,7 @@ def evaluate(
     interest: int = 1,
     limit: int | None = None,
     limits: Mapping[str, int] | None = None,
+    regions: Callable[[Array], Mapping[str, Array]] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Score methods on the test images of a cohort.
@@ -85,6 +94,10 @@ def evaluate(
         Score a random subset of this many images of each class, the same for all methods.
     limits
         Smaller subsets for methods that take long, by name. Subsets are nested: the first images in one order.
+    regions
+        Splits true effects into named parts, arrays of the same shape. The score ``recall/<name>`` is the fraction
+        of a part that is among the K pixels of largest |map|, K being the size of the whole effect: the same map
+        area for all methods.
     seed
         Decides the subset, the validation images and the examples.
 
@@ -116,7 +129,10 @@ def evaluate(
             if effects is not None:
                 scored, truth = apply_convention(maps, method.convention), effects[: len(maps)]
                 scores = _scores(scored, truth, None if exact is None else exact[: len(maps)])
-                rows += _rows(cohort, diseased, name, scores | {"dice": dice(scored, truth, thresholds[name])})
+                scores |= {"dice": dice(scored, truth, thresholds[name])}
+                for part, mask in (regions(truth) if regions else {}).items():
+                    scores[f"recall/{part}"] = _recalls(scored, mask, truth)
+                rows += _rows(cohort, diseased, name, scores)
     if effects is not None and exact is not None:
         ceiling = {"energy": energy(exact), **_scores(exact, effects, exact)}
         rows += _rows(cohort, tests[interest], CEILING, ceiling)
@@ -158,6 +174,11 @@ def _scores(maps: Array, effects: Array, exact: Array | None) -> dict[str, NDArr
         # the stored effect may be a mask; how bright the class made a pixel is what the counterfactual tells
         scores["amplitude_slope"] = amplitude_slope(maps, np.where(effects != 0, exact, 0))
     return scores
+
+
+def _recalls(maps: Array, part: Array, whole: Array) -> NDArray[np.float64]:
+    areas = [int(np.count_nonzero(effect)) for effect in whole]
+    return np.concatenate([region_recall(maps[i : i + 1], part[i : i + 1], area) for i, area in enumerate(areas)])
 
 
 def _rows(

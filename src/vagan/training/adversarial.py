@@ -1,12 +1,14 @@
 """VA-GAN as a task for the training loop: which images meet which network at which update."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from vagan.data.bank import ImageBank
 from vagan.data.cohort import Cohort
@@ -57,6 +59,7 @@ class AdversarialTask:
             for label, found in rows.items()
         }
         self._validation = validation_rows(cohort, interest, config.training)
+        self._calibration = _alternating(rows, config)
 
     def build(self) -> TrainState:
         """Critic, generator and its average, with Adam for each."""
@@ -129,7 +132,7 @@ class AdversarialTask:
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Sizes of the averaged generator's maps, and the critic's view of them, on validation images."""
-        generator, critic = state.networks["average"].eval(), state.networks["critic"]
+        generator, critic = self._usable_generator(state), state.networks["critic"]
         sizes: dict[int, float] = {}
         scores: dict[int, float] = {}
         figures: dict[str, float] = {}
@@ -153,10 +156,8 @@ class AdversarialTask:
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
         """The averaged generator."""
-        average = state.networks["average"]
         config, cohort = self._config, self._cohort
-        assert isinstance(average, AveragedModel)
-        return average.module, ModelFacts(
+        return self._usable_generator(state), ModelFacts(
             kind="map-generator",
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
@@ -170,8 +171,27 @@ class AdversarialTask:
             cohort_hash=cohort.facts.content_hash,
         )
 
+    def _usable_generator(self, state: TrainState) -> nn.Module:
+        """Copy of the averaged generator, with batch norm's statistics measured for its own weights."""
+        average = state.networks["average"]
+        assert isinstance(average, AveragedModel)
+        generator = copy.deepcopy(average.module).eval()
+        if len(self._calibration):
+            device = next(generator.parameters()).device
+            parts = np.array_split(self._calibration, -(-len(self._calibration) // BATCH))
+            update_bn((self._bank.images(part) for part in parts), generator, device=device)
+        return generator
+
     def _baseline_images(self, generator: nn.Module, images: Images) -> Images:
         return baseline_image(images, generator(images), self._config.generator.output)
+
+
+def _alternating(rows: dict[int, NDArray[np.int64]], config: Config) -> NDArray[np.int64]:
+    """Random training images, one class after the other, so that each batch of calibration holds both."""
+    count = min(config.generator.calibration_images, *map(len, rows.values()))
+    seed = config.training.seed
+    chosen = [numpy_generator(seed, "calibration", label).permutation(found)[:count] for label, found in rows.items()]
+    return np.stack(chosen, axis=-1).ravel()
 
 
 def _adam(network: nn.Module, learning_rate: float, config: Config) -> Adam:

@@ -38,6 +38,9 @@ class Generator(_Section):
     """How the map is applied: y = x + M, or y = tanh(x + M)."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """Longest decay of the running average of weights, which is the model that is used; 0 switches it off."""
+    calibration_images: Annotated[int, Field(ge=0)] = 128
+    """Training images of each class on which batch norm's statistics are measured anew for the averaged weights.
+    0 keeps the running statistics, which lag behind by a hundred updates."""
 
 
 class Critic(_Section):
@@ -108,6 +111,8 @@ class Training(_Section):
     accumulate: Count = 1
     """Gradient computations added up before an update."""
     seed: Annotated[int, Field(ge=0)] = 0
+    permute_labels: bool = False
+    """A control: train on randomly permuted labels. Whatever a map then shows is not an effect of the class."""
     precision: Precision = "bf16-mixed"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32."""
     channels_last: bool = True

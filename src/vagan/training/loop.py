@@ -100,9 +100,8 @@ def _fit(
     if state.updates >= task.total:
         run.note("already complete")
         return
-    run.note(
-        f"{'resumed' if resumes else 'begun'} at update {state.updates} of {task.total} on {fabric.device}, {fabric.strategy.precision.precision}"
-    )
+    where = f"{fabric.device}, {fabric.strategy.precision.precision}"
+    run.note(f"{'resumed' if resumes else 'begun'} at update {state.updates} of {task.total} on {where}")
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
     save_is_due = _timer(config.training.checkpoint_seconds)
     begin = time.monotonic() - state.seconds
@@ -132,7 +131,8 @@ def _fit(
                 metrics.add(row | figures if task.validation_is_due(state.updates) else row)
             bar.advance(_in_words(figures))
             if finished or stopped.is_set() or save_is_due():
-                _save(task, state, run)
+                with fabric.autocast():
+                    _save(task, state, run)
                 metrics.flush()
                 if len(figures):
                     after_validation(run)

@@ -26,7 +26,7 @@ def training_rows(cohort: Cohort, interest: int, settings: Training) -> dict[int
                 f"a batch needs {settings.batch_size} training images of class "
                 f"{cohort.manifest.classes[label]!r}, found {len(found)}; lower training.batch_size"
             )
-    return rows
+    return _permuted(rows, settings) if settings.permute_labels else rows
 
 
 def validation_rows(cohort: Cohort, interest: int, settings: Training) -> dict[int, NDArray[np.int64]]:
@@ -39,3 +39,10 @@ def validation_rows(cohort: Cohort, interest: int, settings: Training) -> dict[i
         shuffled = numpy_generator(settings.seed, "validation", label).permutation(found)
         chosen[label] = np.sort(shuffled[: settings.validation_images])
     return chosen
+
+
+def _permuted(rows: dict[int, NDArray[np.int64]], settings: Training) -> dict[int, NDArray[np.int64]]:
+    """The same images and class sizes, with labels that mean nothing."""
+    mixed = numpy_generator(settings.seed, "permuted labels").permutation(np.concatenate(list(rows.values())))
+    parts = np.split(mixed, np.cumsum([len(found) for found in rows.values()])[:-1])
+    return dict(zip(rows, parts, strict=True))

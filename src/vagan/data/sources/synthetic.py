@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
 from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
@@ -99,6 +99,17 @@ def squares(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -
     mask[tuple(central)] = 1
     mask[tuple(second)] = 1
     return mask
+
+
+def square_regions(effects: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Split masks ``(case, channel, *space)`` into the central square and the other one."""
+    parts = {"centre": np.zeros_like(effects), "off-centre": np.zeros_like(effects)}
+    for index in np.ndindex(effects.shape[:2]):
+        labels, _ = label(effects[index])
+        central = labels == labels[tuple(extent // 2 for extent in labels.shape)]
+        parts["centre"][index] = effects[index] * central
+        parts["off-centre"][index] = effects[index] * ~central
+    return parts
 
 
 def _window(centre: int, side: int) -> slice:

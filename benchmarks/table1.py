@@ -1,0 +1,224 @@
+"""How do all methods score on the paper's synthetic images (its Table 1), and what do classifiers miss.
+
+Trains, for each seed, VA-GAN, the paper's classifier and its CAM variant; once VA-GAN on permuted labels; scores
+every method on the same test images; writes ``table1.md``, ``table1.json``, ``figure4.pdf`` and ``recall.pdf`` to
+``benchmarks/results``. About an hour and a half on two cores. The same command again goes on where it stopped.
+
+    python benchmarks/table1.py --work runs/table1
+"""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from machine import describe_machine
+from matplotlib.figure import Figure
+from scipy import stats
+
+from vagan.data.cohort import MANIFEST, Cohort
+from vagan.data.sources.synthetic import make_cohort, square_regions
+from vagan.evaluation.compare import compare_runs
+from vagan.evaluation.evaluate import CEILING
+from vagan.evaluation.scores import mean_ncc
+from vagan.evaluation.statistics import bootstrap_interval, paired_differences
+from vagan.reporting.report import build_report
+from vagan.training.config import load_config
+from vagan.training.loop import train
+
+RESULTS = Path(__file__).parent / "results"
+PAPER = {
+    "guided backprop": (0.14, 0.04),
+    "integrated gradients": (0.36, 0.11),
+    "CAM": (0.48, 0.04),
+    "additive perturbation": (0.06, 0.03),
+    "VA-GAN": (0.94, 0.07),
+}
+CLASSIFIERS = ("classifier", "cam-classifier")
+PERMUTED = "VA-GAN, permuted labels"
+
+
+def main() -> None:
+    options = _parse()
+    folder = options.work / "cohort"
+    exists = (folder / MANIFEST).is_file()
+    cohort = Cohort(folder) if exists else make_cohort(folder, images=options.images)
+    for seed in options.seeds:
+        for name, settings in _trainings(seed, options).items():
+            train(cohort, options.work / f"{name}-{seed}", load_config("fast", settings), monitor=mean_ncc)
+    first = options.seeds[0]
+    permuted = {"training.permute_labels": "true", **_common(first, options)}
+    train(cohort, options.work / "permuted", load_config("fast", permuted), monitor=mean_ncc)
+
+    tables = []
+    for seed in options.seeds:
+        runs = [options.work / f"{name}-{seed}" for name in ("vagan", *CLASSIFIERS)]
+        tables.append(_score(cohort, runs, options.work / f"results-{seed}", seed, options))
+    alone = _score(
+        cohort, [options.work / "permuted"], options.work / "results-permuted", first, options, methods=["vagan"]
+    )
+    alone["method"] = alone["method"].replace("VA-GAN", PERMUTED)
+    rows = pd.concat([*tables, alone[alone["method"] == PERMUTED]], ignore_index=True)
+    _write(rows, cohort, options)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/table1"), help="where runs are kept")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument(
+        "--slow-limit", type=int, default=50, help="images of each class for IG, occlusion, perturbation"
+    )
+    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
+    return parser.parse_args()
+
+
+def _common(seed: int, options: argparse.Namespace) -> dict[str, str]:
+    return {"training.seed": str(seed), **dict(setting.split("=", 1) for setting in options.set)}
+
+
+def _trainings(seed: int, options: argparse.Namespace) -> dict[str, dict[str, str]]:
+    common = _common(seed, options)
+    return {"vagan": common} | {name: {"method": name, **common} for name in CLASSIFIERS}
+
+
+def _score(
+    cohort: Cohort,
+    runs: list[Path],
+    out: Path,
+    seed: int,
+    options: argparse.Namespace,
+    *,
+    methods: list[str] | None = None,
+) -> pd.DataFrame:
+    if not (out / "summary.json").is_file():
+        compare_runs(
+            cohort, runs, out, methods=methods, slow_limit=options.slow_limit, regions=square_regions, seed=0
+        )
+        build_report(out)
+    seconds = json.loads((out / "summary.json").read_text())["map_seconds"]
+    rows = pd.read_csv(out / "scores.csv", dtype={"case": str, "subject": str})
+    subtypes = cohort.manifest.table.set_index("id")["subtype"]
+    return rows.assign(seed=seed, subtype=rows["case"].map(subtypes), map_seconds=rows["method"].map(seconds))
+
+
+def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> None:
+    scores = rows[(rows["label"] == 1) & (rows["metric"] == "ncc")]
+    differences = _differences(scores)
+    table = {}
+    for method, found in scores.groupby("method", sort=False):
+        by_image = found.groupby("case")["value"].mean()
+        by_seed = found.groupby("seed")["value"].mean()
+        about = rows[rows["method"] == method]
+        recalls = about[about["metric"].str.startswith("recall/")]
+        energy = about[about["metric"] == "energy"].groupby("label")["value"].mean()
+        table[method] = {
+            "ncc": float(by_seed.mean()),
+            "std_over_images": float(found.groupby("seed")["value"].std(ddof=0).mean()),
+            "ci95_over_images": list(bootstrap_interval(by_image.to_numpy())),
+            "by_seed": [float(value) for value in by_seed],
+            "ci95_over_seeds": _t_interval(by_seed.to_numpy()),
+            "images": int(found.groupby("seed")["case"].nunique().max()),
+            "energy_ratio": float(energy.get(0, np.nan) / energy[1]) if 0 in energy else None,
+            "mean_abs_map": float(energy[1]),
+            "recall": {
+                f"{metric.split('/')[1]}, subtype {subtype}": float(part["value"].mean())
+                for (metric, subtype), part in recalls.groupby(["metric", "subtype"])
+            },
+            "seconds_per_map": float(about["map_seconds"].mean()) if about["map_seconds"].notna().any() else None,
+            "difference_to_vagan": differences.get(method),
+        }
+    runs = [json.loads((options.work / f"results-{seed}" / "summary.json").read_text()) for seed in options.seeds]
+    result = {
+        "command": "python benchmarks/table1.py",
+        "seeds": options.seeds,
+        "settings": options.set,
+        "cohort": {"source": cohort.facts.source, "hash": cohort.facts.content_hash},
+        "methods": table,
+        "paper": {name: {"mean": mean, "std": std} for name, (mean, std) in PAPER.items()},
+        "classifiers": {name: about for run in runs for name, about in run["classifiers"].items()},
+        "train_seconds": {name: value for run in runs for name, value in run["train_seconds"].items()},
+        **describe_machine(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "table1.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / "table1.md").write_text(_markdown(table))
+    _recall_figure(table).savefig(RESULTS / "recall.pdf")
+    for suffix in ("pdf", "png"):
+        source = options.work / f"results-{options.seeds[0]}" / "figures" / f"examples.{suffix}"
+        (RESULTS / f"figure4.{suffix}").write_bytes(source.read_bytes())
+    print(_markdown(table))
+
+
+def _differences(scores: pd.DataFrame) -> dict[str, dict[str, float | list[float]]]:
+    """Paired differences to VA-GAN over images, each image's mean over seeds, with Holm-corrected p-values."""
+    compared = scores[~scores["method"].isin([CEILING])]
+    means = (
+        compared.groupby(["method", "case", "subject"], as_index=False)["value"].mean().assign(metric="ncc", label=1)
+    )
+    found = paired_differences(means, "ncc", "VA-GAN")
+    return {
+        name: {"mean": entry.mean, "ci95": list(entry.interval), "p_holm": entry.p_value, "images": entry.cases}
+        for name, entry in found.items()
+    }
+
+
+def _t_interval(values: np.ndarray) -> list[float] | None:
+    if len(values) < 2:
+        return None
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return [float(values.mean() - half), float(values.mean() + half)]
+
+
+def _markdown(table: dict) -> str:
+    head = (
+        "| method | NCC, mean ± std | 95 % over images | seeds | paper | difference to VA-GAN | p (Holm) "
+        "| centre A / B | off-centre A / B | M(x0)/M(x1) | s per map | images |\n" + "|---" * 12 + "|\n"
+    )
+    lines = []
+    for name, row in sorted(table.items(), key=lambda item: (item[0] == CEILING, -item[1]["ncc"])):
+        low, high = row["ci95_over_images"]
+        paper = "{:.2f} ± {:.2f}".format(*PAPER[name]) if name in PAPER else ""
+        gap = row["difference_to_vagan"]
+        recall = row["recall"]
+        cells = [
+            name,
+            f"{row['ncc']:.3f} ± {row['std_over_images']:.3f}",
+            f"[{low:.3f}, {high:.3f}]",
+            " ".join(f"{value:.3f}" for value in row["by_seed"]),
+            paper,
+            f"{gap['mean']:+.3f}" if gap else "",
+            f"{gap['p_holm']:.1e}" if gap else "",
+            *(
+                " / ".join(f"{recall[f'{part}, subtype {subtype}']:.2f}" for subtype in "AB") if recall else ""
+                for part in ("centre", "off-centre")
+            ),
+            f"{row['energy_ratio']:.2f}" if row["energy_ratio"] is not None else "",
+            f"{row['seconds_per_map']:.3f}" if row["seconds_per_map"] else "",
+            str(row["images"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return head + "\n".join(lines) + "\n"
+
+
+def _recall_figure(table: dict) -> Figure:
+    """How much of the central and of the off-centre square each method finds, at equal map area."""
+    names = [name for name, row in sorted(table.items(), key=lambda item: -item[1]["ncc"]) if row["recall"]]
+    figure = Figure(figsize=(7, 0.45 * len(names) + 1), layout="constrained")
+    axes = figure.add_subplot()
+    for shift, part, colour in ((-0.18, "centre", "#0072B2"), (0.18, "off-centre", "#D55E00")):
+        values = [np.mean([table[name]["recall"][f"{part}, subtype {s}"] for s in "AB"]) for name in names]
+        axes.barh(np.arange(len(names)) + shift, values, height=0.36, color=colour, label=f"{part} square")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="fraction of the square among the strongest pixels (as many as both squares have)")
+    axes.legend(loc="lower right", frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
