@@ -37,6 +37,7 @@ PAPER = {
     "VA-GAN": (0.94, 0.07),
 }
 CLASSIFIERS = ("classifier", "cam-classifier")
+WIDTH = {"classifier.width": "16"}  # half the paper's: a quarter of the time, and the classes are told apart as well
 PERMUTED = "VA-GAN, permuted labels"
 
 
@@ -70,7 +71,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument(
-        "--slow-limit", type=int, default=50, help="images of each class for IG, occlusion, perturbation"
+        "--most-passes", type=int, default=4000, help="passes through a classifier that a method may take"
     )
     parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
     return parser.parse_args()
@@ -82,7 +83,7 @@ def _common(seed: int, options: argparse.Namespace) -> dict[str, str]:
 
 def _trainings(seed: int, options: argparse.Namespace) -> dict[str, dict[str, str]]:
     common = _common(seed, options)
-    return {"vagan": common} | {name: {"method": name, **common} for name in CLASSIFIERS}
+    return {"vagan": common} | {name: {"method": name, **WIDTH, **common} for name in CLASSIFIERS}
 
 
 def _score(
@@ -96,7 +97,7 @@ def _score(
 ) -> pd.DataFrame:
     if not (out / "summary.json").is_file():
         compare_runs(
-            cohort, runs, out, methods=methods, slow_limit=options.slow_limit, regions=square_regions, seed=0
+            cohort, runs, out, methods=methods, most_passes=options.most_passes, regions=square_regions, seed=0
         )
         build_report(out)
     seconds = json.loads((out / "summary.json").read_text())["map_seconds"]

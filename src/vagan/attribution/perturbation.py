@@ -36,6 +36,8 @@ class AdditivePerturbation:
         rate 1e-1, 100 updates. Both have w1 1e-2 and b 2.
     map_weight, variation_weight, exponent, learning_rate, updates
         ``w1``, ``w2``, ``b``, and Adam's settings, where they are to differ from the preset.
+    name
+        How tables call it.
 
     Notes
     -----
@@ -43,7 +45,6 @@ class AdditivePerturbation:
     by itself.
     """
 
-    name = "additive perturbation"
     convention: Convention = "signed"
 
     def __init__(
@@ -57,7 +58,9 @@ class AdditivePerturbation:
         exponent: float | None = None,
         learning_rate: float | None = None,
         updates: int | None = None,
+        name: str = "additive perturbation",
     ) -> None:
+        self.name = name
         if preset not in _PRESETS:
             raise ConfigError(f"the preset must be one of {', '.join(_PRESETS)}: found {preset!r}")
         given = {

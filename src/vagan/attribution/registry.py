@@ -30,22 +30,27 @@ class Entry:
         ``map-generator``: a loaded map generator (option ``output`` from its facts). ``classifier``: a loaded
         classifier, be it a CAM classifier or not. ``cam-classifier``: a CAM classifier. ``training images``: those
         of the baseline class and those of the class of interest. ``nothing``: no arguments.
-    is_slow
-        Whether a map takes many passes through the network, so that scores are taken on fewer images.
+    passes
+        About how many passes through the network a map takes; expensive methods are scored on fewer images.
     """
 
     make: Callable[..., AttributionMethod]
     needs: Needs
-    is_slow: bool = False
+    passes: int = 1
 
 
 METHODS: dict[str, Entry] = {
     "vagan": Entry(VAGAN, "map-generator"),
     "guided-backprop": Entry(GuidedBackpropagation, "classifier"),
-    "integrated-gradients": Entry(IntegratedGradients, "classifier", is_slow=True),
+    "integrated-gradients": Entry(IntegratedGradients, "classifier", passes=50),
     "grad-cam": Entry(partial(GradCAM, layer="convolutions"), "classifier"),
-    "occlusion": Entry(Occlusion, "classifier", is_slow=True),
-    "perturbation": Entry(AdditivePerturbation, "classifier", is_slow=True),
+    "occlusion": Entry(Occlusion, "classifier", passes=700),
+    "perturbation": Entry(partial(AdditivePerturbation, preset="authors"), "classifier", passes=100),
+    "perturbation-paper": Entry(
+        partial(AdditivePerturbation, preset="paper", name="additive perturbation, 1500 steps"),
+        "classifier",
+        passes=1500,
+    ),
     "cam": Entry(CAM, "cam-classifier"),
     "group-mean": Entry(GroupMeanDifference, "training images"),
     "gradient-magnitude": Entry(GradientMagnitude, "nothing"),

@@ -12,7 +12,7 @@ def evaluate(
     out: Path,
     methods: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     limit: int | None = None,
-    slow_limit: int = 50,
+    most_passes: int = 4000,
     seed: int = 0,
 ) -> None:
     """Score the models of one or more runs, beside controls, on a cohort's test images.
@@ -31,12 +31,13 @@ def evaluate(
         Which to score, e.g. vagan integrated-gradients cam [default: all that the runs allow, and the controls].
     limit
         Score this many random test images of each class [default: all].
-    slow_limit
-        The same for methods that need many passes for a map; they are among the images of the others.
+    most_passes
+        Passes through a classifier that a method may take; one that needs many for a map is scored on fewer images,
+        the first of the others'.
     seed
         Decides which, and which are shown.
     """
     from vagan.data.cohort import Cohort
     from vagan.evaluation.compare import compare_runs
 
-    print(compare_runs(Cohort(cohort), runs, out, methods=methods, limit=limit, slow_limit=slow_limit, seed=seed))
+    print(compare_runs(Cohort(cohort), runs, out, methods=methods, limit=limit, most_passes=most_passes, seed=seed))

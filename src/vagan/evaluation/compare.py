@@ -30,7 +30,7 @@ def compare_runs(
     *,
     methods: Sequence[str] | None = None,
     limit: int | None = None,
-    slow_limit: int = 50,
+    most_passes: int = 4000,
     regions: Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]] | None = None,
     seed: int = 0,
 ) -> str:
@@ -48,8 +48,9 @@ def compare_runs(
         Names in `vagan.attribution.registry.METHODS`; default: all that have what they need.
     limit
         Score this many random test images of each class.
-    slow_limit
-        The same for methods that need many passes for a map; their images are among those of the others.
+    most_passes
+        Passes through a classifier that a method may take for its test maps; one that needs many for a map is
+        scored on the first of the others' images.
     regions
         See `evaluate`.
     seed
@@ -82,8 +83,8 @@ def compare_runs(
         for entry, method in _methods_of(network, facts, wanted):
             name = method.name if alone else f"{method.name} ({run.name})"
             compared[name] = method
-            if entry.is_slow:
-                limits[name] = slow_limit
+            if entry.passes > 1:
+                limits[name] = max(1, most_passes // entry.passes)
         if facts.kind != "map-generator":
             classifiers[run.name] = _test_accuracy(network, cohort)
     compared |= {method.name: method for method in _controls(cohort, wanted, seed)}
@@ -93,7 +94,8 @@ def compare_runs(
     stated = {
         "selection": "; ".join(sorted(rules)),
         "conventions": {name: method.convention for name, method in compared.items()},
-        "images": f"{'all' if limit is None else limit} test images of each class; {slow_limit} for slow methods",
+        "images": f"{'all' if limit is None else limit} test images of each class; as many as {most_passes} "
+        "passes through the network allow for methods that need many for a map",
     }
     write_results(out, evaluation, cohort, [RunFolder(run) for run in runs], rules=stated, classifiers=classifiers)
     return (out / TABLE).read_text()

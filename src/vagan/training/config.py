@@ -94,7 +94,7 @@ class Classifier(_Section):
 
     width: Count = 32
     """Feature maps of the first level."""
-    updates: Count = 300
+    updates: Count = 150
     """Length of the run."""
     learning_rate: Positive = 1e-3
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -123,7 +123,7 @@ class Training(_Section):
     """Training images are held in memory if they fit in this; otherwise they are read ahead from the store."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads; 0 for one on each core. Runs are bit-equal for the same number."""
-    validate_every: Count = 10
+    validate_every: Count = 20
     """Generator updates between two validations."""
     validation_images: Count = 64
     """Images of each class, drawn once from the validation part, on which the validation figures are taken."""

@@ -1,0 +1,88 @@
+"""How much faster is an update of the critic or the generator on the fast path than on the plain one.
+
+Plain: float32, contiguous layout. Fast: bfloat16 autocast, channels-last. The same networks and batch, in turn, in
+one run; the median over the repetitions, and the ratio.
+
+    python benchmarks/update_time.py
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from machine import describe_machine
+
+from vagan.axes import channels_last
+from vagan.nn.critic import Critic
+from vagan.nn.unet import MapGenerator
+from vagan.training.config import Loss
+from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, nargs="+", default=[112, 112])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    contenders = {path: _players(path, options) for path in ("plain", "fast")}
+    seconds: dict[str, dict[str, list[float]]] = {path: {"critic": [], "generator": []} for path in contenders}
+    for repetition in range(options.repetitions + 1):
+        for path, update in contenders.items():
+            for network in ("critic", "generator"):
+                begin = time.perf_counter()
+                update(network)
+                if repetition:  # the first is a warm-up
+                    seconds[path][network].append(time.perf_counter() - begin)
+    medians = {
+        path: {name: statistics.median(times) for name, times in found.items()} for path, found in seconds.items()
+    }
+    ratios = {name: medians["plain"][name] / medians["fast"][name] for name in ("critic", "generator")}
+    for name, ratio in ratios.items():
+        plain, fast = (medians[path][name] for path in ("plain", "fast"))
+        print(f"{name} update: plain {plain:.3f} s, fast {fast:.3f} s, ratio {ratio:.2f}")
+    result = {"options": vars(options), "median_seconds": medians, "ratio": ratios, **describe_machine()}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "update_time.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _players(path: str, options: argparse.Namespace):
+    torch.manual_seed(0)
+    dims = len(options.size)
+    critic, generator = Critic(dims), MapGenerator(dims, zero_init=False)
+    if path == "fast":
+        critic.to(memory_format=channels_last(dims))
+        generator.to(memory_format=channels_last(dims))
+    images = torch.rand(2, options.batch, 1, *options.size) * 2 - 1
+    batch = TwoClassBatch(images[0], images[1], torch.rand(options.batch))
+    optimizers = {
+        "critic": torch.optim.Adam(critic.parameters(), lr=1e-5),
+        "generator": torch.optim.Adam(generator.parameters(), lr=1e-5),
+    }
+    steps = {"critic": update_critic, "generator": update_generator}
+
+    def update(name: str) -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=path == "fast"):
+            steps[name](
+                critic,
+                generator,
+                optimizers[name],
+                [batch],
+                loss=Loss(),
+                output="add",
+                backward=torch.Tensor.backward,
+            )
+
+    return update
+
+
+if __name__ == "__main__":
+    main()
