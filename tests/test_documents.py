@@ -56,3 +56,15 @@ def test_public_names_import():
     assert all(getattr(vagan, name) is not None for name in vagan.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         vagan.nothing  # noqa: B018
+
+
+def test_the_readmes_results_are_those_of_the_files():
+    import sys
+
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from readme_table import BEGIN, END, table
+    finally:
+        sys.path.pop(0)
+    text = (ROOT / "README.md").read_text()
+    assert text.split(BEGIN)[1].split(END)[0] == table()

@@ -15,14 +15,11 @@ from vagan.reporting.figures import (
     Examples,
     as_data_uri,
     example_grid,
-    overlay,
-    plane,
     rendered,
-    save_overlay,
     score_bars,
-    symmetric_range,
     training_curves,
 )
+from vagan.reporting.overlay import overlay, plane, save_overlay, symmetric_range
 
 
 def examples(size: tuple[int, ...], count: int = 2) -> Examples:

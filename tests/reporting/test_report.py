@@ -327,3 +327,14 @@ def test_numbers_are_written_for_readers():
         report.Score(132.0, 9.0, 130.0, 134.0, 9),
     )
     assert (tiny.decimals, usual.decimals, huge.decimals) == (5, 3, 0)
+
+
+def test_classifiers_are_judged_on_the_page(folder):
+    figures = {"accuracy": 0.987, "balanced_accuracy": 0.976, "auc": 0.9987, "calibration_error": 0.0123}
+    bins = [{"confidence": 0.7, "accuracy": 0.65, "count": 20}, {"confidence": 0.97, "accuracy": 0.99, "count": 80}]
+    about = summary() | {"classifiers": {f"mine {NASTY}": figures | {"reliability": bins}}}
+    (folder / "summary.json").write_text(json.dumps(about))
+    text = build_report(folder).read_text()
+    assert all(shown in text for shown in ("0.987", "0.976", "0.999", "0.012"))
+    assert NASTY not in text
+    assert (folder / "figures" / "reliability.pdf").is_file()

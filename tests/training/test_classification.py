@@ -7,7 +7,7 @@ from sklearn.metrics import balanced_accuracy_score
 from tiny import TINY_SETTINGS
 from vagan.data.sources.synthetic import make_cohort
 from vagan.model_folder import load_model
-from vagan.training.accuracy import accuracy_figures, calibration_error
+from vagan.training.accuracy import accuracy_figures, calibration_error, reliability
 from vagan.training.config import load_config
 from vagan.training.loop import train
 
@@ -64,6 +64,9 @@ def test_calibration_is_the_gap_between_confidence_and_accuracy():
     sure = np.full(10, 0.95)
     assert calibration_error(sure, np.array([1] * 6 + [0] * 4)) == pytest.approx(0.35)
     assert calibration_error(np.array([1.0, 0.0]), np.array([1, 0])) == pytest.approx(0)
+    assert reliability(sure, np.array([1] * 6 + [0] * 4)) == [
+        {"confidence": pytest.approx(0.95), "accuracy": pytest.approx(0.6), "count": 10}
+    ]
     # two bins: 0.9 is right half of the time, 0.6 always; each holds half of the cases
     mixed = np.array([0.92, 0.92, 0.62, 0.62])
     assert calibration_error(mixed, np.array([1, 0, 1, 1])) == pytest.approx((0.42 + 0.38) / 2)

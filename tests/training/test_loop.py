@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiny import TINY_SETTINGS
 from vagan.data.sources.synthetic import make_cohort
 from vagan.errors import CohortError, DivergenceError, Interrupted, RunError
+from vagan.model_folder import load_model
 from vagan.training import adversarial
 from vagan.training.config import load_config
 from vagan.training.loop import train
@@ -195,3 +196,20 @@ def test_permuted_labels_keep_the_images_and_the_class_sizes(small_cohort):
     assert sorted([*true[0], *true[1]]) == sorted([*permuted[0], *permuted[1]])
     kept = len(set(true[1]) & set(permuted[1])) / len(true[1])
     assert 0.2 < kept < 0.8
+
+
+def test_the_models_batch_norm_statistics_are_those_of_its_own_weights(small_cohort, tmp_path):
+    """Fresh statistics: the mean of what reaches each layer, for the averaged weights, over both classes."""
+    config = tiny(generator__calibration_images=1000, training__precision="32-true")
+    run = train(small_cohort, tmp_path / "run", config)
+    network, _ = load_model(run.path)
+    norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    reached = []
+    norm.register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0].mean((0, 2, 3))))
+    with torch.no_grad():
+        network(small_cohort.images(small_cohort.manifest.indices("train")))
+    stale, _ = load_model(train(small_cohort, tmp_path / "stale", tiny(generator__calibration_images=0)).path)
+    lagging = next(module for module in stale.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    error = (norm.running_mean - reached[0]).norm() / reached[0].norm()
+    assert error < 0.02
+    assert (lagging.running_mean - reached[0]).norm() / reached[0].norm() > 0.5

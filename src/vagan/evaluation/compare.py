@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from vagan.evaluation.evaluate import evaluate
 from vagan.evaluation.results import TABLE, write_results
 from vagan.model_folder import ModelFacts, load_model
 from vagan.seeding import numpy_generator
-from vagan.training.accuracy import accuracy_figures
+from vagan.training.accuracy import accuracy_figures, reliability
 from vagan.training.run_folder import RunFolder
 
 BATCH = 50
@@ -120,13 +121,13 @@ def _controls(cohort: Cohort, wanted: Iterable[str], seed: int) -> list[Attribut
     return controls
 
 
-def _test_accuracy(network: torch.nn.Module, cohort: Cohort) -> dict[str, float]:
+def _test_accuracy(network: torch.nn.Module, cohort: Cohort) -> dict[str, Any]:
     rows = np.concatenate([cohort.manifest.indices("test", label) for label in (0, 1)])
     labels = cohort.manifest.table["label"].to_numpy()[rows].astype(np.int64)
     with torch.no_grad():
         logits = concatenate_batches(*(network(part) for part in cohort.images(rows).split(BATCH)))
     probabilities = class_column(logits.softmax(dim=-1), 1).numpy().astype(np.float64)
-    return accuracy_figures(probabilities, labels)
+    return {**accuracy_figures(probabilities, labels), "reliability": reliability(probabilities, labels)}
 
 
 def _require_same_kind(run: Path, facts: ModelFacts, cohort: Cohort) -> None:

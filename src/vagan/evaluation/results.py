@@ -31,7 +31,7 @@ def write_results(
     runs: Sequence[RunFolder],
     *,
     rules: Mapping[str, Any],
-    classifiers: Mapping[str, Mapping[str, float]],
+    classifiers: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Write scores, summary, table and examples, with copies of the runs' settings and curves.
 
@@ -46,7 +46,7 @@ def write_results(
     rules
         What a reader must know: how models were selected, how maps were scored.
     classifiers
-        Test accuracy figures of the classifiers behind the compared methods, by run.
+        Accuracy and reliability of the classifiers on the test images, by run.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"the results folder must be a folder: {folder} is a file; choose another name")

@@ -15,7 +15,7 @@ from vagan.errors import ModelError, OutputError
 from vagan.files import replacing
 from vagan.model_folder import ModelFacts
 from vagan.progress import track
-from vagan.reporting.figures import save_overlay
+from vagan.reporting.overlay import save_overlay
 
 
 def attribute_files(run: Path, paths: Sequence[Path], out: Path) -> list[Path]:

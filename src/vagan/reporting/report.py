@@ -23,6 +23,7 @@ from vagan.reporting.figures import (
     Format,
     as_data_uri,
     example_grid,
+    reliability_curves,
     rendered,
     score_bars,
     training_curves,
@@ -155,7 +156,16 @@ def read_results(folder: Path) -> Results:
 
 def _defects(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Optional parts that are there but not of the kind they should be."""
-    for key in ("thresholds", "rules", "train_seconds", "map_seconds", "machine", "versions", "cohort"):
+    for key in (
+        "thresholds",
+        "rules",
+        "classifiers",
+        "train_seconds",
+        "map_seconds",
+        "machine",
+        "versions",
+        "cohort",
+    ):
         table = summary.get(key, {})
         if not isinstance(table, dict):
             yield key, "hold names and values"
@@ -254,6 +264,8 @@ def _figures(results: Results) -> dict[str, Figure]:
     figures = {"scores": score_bars(results.summary, results.metrics[0])}
     if results.examples is not None:
         figures["examples"] = example_grid(results.examples, list(results.examples.maps))
+    if results.summary.get("classifiers"):
+        figures["reliability"] = reliability_curves(results.summary["classifiers"])
     for run in results.runs:
         if run.metrics is not None and len(run.metrics):
             figures[f"training-{run.name}"] = training_curves(run.metrics)

@@ -34,9 +34,21 @@ def accuracy_figures(probabilities: NDArray[np.float64], labels: NDArray[np.int6
 
 
 def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Mean distance of confidence from accuracy over ten bins of confidence, weighted by their size; 0 is best."""
+    """Mean distance of confidence from accuracy over the bins, weighted by their size; 0 is best."""
+    bins = reliability(probabilities, labels)
+    return sum(abs(entry["accuracy"] - entry["confidence"]) * entry["count"] for entry in bins) / len(labels)
+
+
+def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[dict[str, float]]:
+    """Mean ``confidence``, ``accuracy`` and ``count`` in ten equal bins of confidence, without the empty ones."""
     confidence = np.maximum(probabilities, 1 - probabilities)
     right = (probabilities > 0.5) == (labels == 1)
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = [abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
-    return float(sum(gaps))
+    return [
+        {
+            "confidence": float(confidence[bins == one].mean()),
+            "accuracy": float(right[bins == one].mean()),
+            "count": int((bins == one).sum()),
+        }
+        for one in np.unique(bins)
+    ]

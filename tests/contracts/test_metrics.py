@@ -1,0 +1,78 @@
+"""What every metric must do, whatever it measures."""
+
+import numpy as np
+import pytest
+
+from shapes import SPACES
+from vagan.evaluation.scores import METRICS
+
+every_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+every_space = pytest.mark.parametrize("space", SPACES, ids=["2-D", "3-D"])
+
+
+@pytest.fixture
+def cases():
+    def make(space, count=4):
+        rng = np.random.default_rng(3)
+        effects = np.zeros((count, 2, *space), np.float32)
+        effects[:, :, 1:4, 2:6] = rng.uniform(0.5, 2, (count, 1, *[1] * len(space)))
+        maps = effects + rng.normal(0, 0.4, effects.shape).astype(np.float32)
+        return maps, effects
+
+    return make
+
+
+@every_metric
+@every_space
+def test_one_finite_value_for_each_case(metric, space, cases):
+    values = metric.function(*cases(space))
+    assert values.shape == (4,)
+    assert values.dtype == np.float64
+    assert np.isfinite(values).all()
+
+
+@every_metric
+@every_space
+def test_cases_do_not_influence_each_other(metric, space, cases):
+    maps, effects = cases(space)
+    alone = [metric.function(maps[i : i + 1], effects[i : i + 1])[0] for i in range(4)]
+    np.testing.assert_allclose(metric.function(maps, effects), alone, rtol=1e-12)
+    order = [2, 0, 3, 1]
+    np.testing.assert_allclose(metric.function(maps[order], effects[order]), np.array(alone)[order], rtol=1e-12)
+
+
+@every_metric
+@every_space
+def test_inputs_are_not_changed(metric, space, cases):
+    maps, effects = cases(space)
+    before = maps.copy(), effects.copy()
+    metric.function(maps, effects)
+    assert np.array_equal(maps, before[0])
+    assert np.array_equal(effects, before[1])
+
+
+@every_metric
+@every_space
+def test_the_true_effect_scores_one_and_noise_scores_less(metric, space, cases):
+    _, effects = cases(space)
+    np.testing.assert_allclose(metric.function(effects, effects), 1, rtol=1e-6)
+    noise = np.random.default_rng(5).normal(size=effects.shape).astype(np.float32)
+    assert (metric.function(noise, effects) < 0.9).all()
+
+
+@every_metric
+def test_axes_of_space_are_alike(metric, cases):
+    maps, effects = cases((7, 8))
+    turned = np.swapaxes(maps, 2, 3), np.swapaxes(effects, 2, 3)
+    np.testing.assert_allclose(metric.function(*turned), metric.function(maps, effects), rtol=1e-6)
+
+
+@every_metric
+@pytest.mark.parametrize("damage", [np.nan, np.inf])
+def test_a_map_that_is_not_finite_is_refused(metric, damage, cases):
+    from vagan.errors import VaganError
+
+    maps, effects = cases((7, 8))
+    maps[1, 0, 0, 0] = damage
+    with pytest.raises(VaganError, match="finite"):
+        metric.function(maps, effects)

@@ -1,0 +1,96 @@
+"""What every source of images must do: the same cohort from the same input, whole or not at all."""
+
+import imageio.v3 as imageio
+import numpy as np
+import pandas as pd
+import pytest
+
+from vagan.data.checks import find_problems
+from vagan.data.cohort import Cohort
+from vagan.data.sources.csv import import_csv
+from vagan.data.sources.folder import import_folder
+from vagan.data.sources.synthetic import make_cohort
+from vagan.errors import OutputError
+
+SHAPES = {"2-D": (21, 18), "3-D": (18, 17, 20)}
+
+
+def write_files(folder, shape):
+    rng = np.random.default_rng(0)
+    rows = []
+    for name in ("control", "patient"):
+        (folder / name).mkdir(parents=True)
+        for number in range(12):
+            values = rng.integers(0, 255, shape).astype(np.uint8)
+            path = folder / name / (f"{number:02d}.png" if len(shape) == 2 else f"{number:02d}.npy")
+            imageio.imwrite(path, values) if len(shape) == 2 else np.save(path, values)
+            rows.append({"image": f"{name}/{path.name}", "class": name})
+    pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
+    return folder
+
+
+# a new source is one more line here: (folder for its input, shape, output) -> cohort
+SOURCES = {
+    "synthetic": lambda source, shape, out: make_cohort(out, images=40, size=shape),
+    "folder": lambda source, shape, out: import_folder(write_files(source, shape), out),
+    "csv": lambda source, shape, out: import_csv(write_files(source, shape) / "table.csv", out),
+}
+every_source = pytest.mark.parametrize("name", SOURCES)
+every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+
+
+@every_source
+@every_shape
+def test_the_cohort_is_sound(name, shape, tmp_path):
+    cohort = SOURCES[name](tmp_path / "source", shape, tmp_path / "cohort")
+    assert find_problems(cohort.path) == []
+    table = cohort.manifest.table
+    images = cohort.images(np.arange(len(table)))
+    assert images.shape == (len(table), 1, *shape)
+    assert images.min() >= -1
+    assert images.max() <= 1
+    assert cohort.manifest.classes[0] in ("baseline", "control")
+    assert {"train", "validation", "test"} == set(table["split"])
+    for split in ("train", "validation", "test"):
+        assert set(table["label"][table["split"] == split]) == {0, 1}
+
+
+@every_source
+def test_reading_rows_in_any_order_gives_those_rows(name, tmp_path):
+    cohort = SOURCES[name](tmp_path / "source", (21, 18), tmp_path / "cohort")
+    everything = cohort.images(np.arange(len(cohort.manifest)))
+    asked = [5, 0, 5, 11]
+    assert np.array_equal(cohort.images(asked), everything[asked])
+
+
+@every_source
+def test_a_cohort_opened_again_is_the_same(name, tmp_path):
+    cohort = SOURCES[name](tmp_path / "source", (21, 18), tmp_path / "cohort")
+    again = Cohort(str(cohort.path))
+    assert again.facts == cohort.facts
+    assert again.facts.content_hash
+    pd.testing.assert_frame_equal(again.manifest.table, cohort.manifest.table, check_dtype=False)
+
+
+@every_source
+def test_a_folder_with_other_things_in_it_is_never_touched(name, tmp_path):
+    (tmp_path / "cohort").mkdir()
+    (tmp_path / "cohort" / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match=r"holds other files \(no manifest\.csv\)"):
+        SOURCES[name](tmp_path / "source", (21, 18), tmp_path / "cohort")
+    assert [path.name for path in (tmp_path / "cohort").iterdir()] == ["thesis.tex"]
+
+
+@every_source
+def test_a_failure_while_writing_leaves_the_older_cohort(name, tmp_path, monkeypatch):
+    cohort = SOURCES[name](tmp_path / "first", (21, 18), tmp_path / "cohort")
+    from vagan.data import cohort as module
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(module, "_create_array", full)
+    with pytest.raises(OSError, match="no space"):
+        SOURCES[name](tmp_path / "second", (21, 18), tmp_path / "cohort")
+    assert Cohort(cohort.path).facts == cohort.facts
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
