@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from vagan.errors import CohortError
+
 # narrow classifiers separate these classes as well as the paper's wide ones, in a tenth of the time
 NARROW = {"classifier.width": "8", "classifier.updates": "150"}
 TRAININGS = {
@@ -10,6 +12,18 @@ TRAININGS = {
     "cam-classifier": {"method": "cam-classifier", **NARROW},
 }
 MOST_PASSES = 1500
+# all but the perturbation with 1,500 steps for a map, which alone would take longer than everything else
+METHODS = (
+    "vagan",
+    "guided-backprop",
+    "integrated-gradients",
+    "grad-cam",
+    "perturbation",
+    "cam",
+    "group-mean",
+    "gradient-magnitude",
+    "random",
+)
 
 
 def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> None:
@@ -39,9 +53,11 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
     folder = out / "cohort"
     exists = (folder / MANIFEST).is_file()
     cohort = Cohort(folder) if exists else make_cohort(folder, images=images, seed=seed)
+    if len(cohort.manifest) != images or f"seed {seed}," not in cohort.facts.source:
+        raise CohortError(f"{folder} holds {cohort.facts.source}; give the same options to go on, or another folder")
     runs = []
     for name, settings in TRAININGS.items():
         config = load_config("fast", {"training.seed": str(seed), **settings})
         runs.append(train(cohort, out / name, config, monitor=mean_ncc, after_validation=draw_progress).path)
-    print(compare_runs(cohort, runs, out, most_passes=MOST_PASSES, regions=square_regions))
+    print(compare_runs(cohort, runs, out, methods=METHODS, most_passes=MOST_PASSES, regions=square_regions))
     print(f"report: {build_report(out).resolve()}")

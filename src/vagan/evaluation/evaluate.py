@@ -29,7 +29,7 @@ from vagan.seeding import numpy_generator
 CEILING = "ceiling"
 BATCH = 25
 THRESHOLD_IMAGES = 100
-EXAMPLES = 6
+EXAMPLES = 4
 
 Array = NDArray[np.float32]
 Summary = dict[str, dict[str, dict[str, Any]]]
@@ -37,7 +37,10 @@ Summary = dict[str, dict[str, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Examples:
-    """A few test images of the class of interest with every method's map; arrays are (case, channel, *space)."""
+    """A few test images of the class of interest with the maps of all methods that were asked for as many.
+
+    Arrays are (case, channel, *space).
+    """
 
     ids: list[str]
     images: Array
@@ -125,7 +128,8 @@ def evaluate(
             begin = time.perf_counter()
             maps = _maps(method, cohort, diseased, bar)
             seconds[name] = (time.perf_counter() - begin) / len(maps)
-            kept[name] = maps[:EXAMPLES]
+            if len(maps) >= min(EXAMPLES, len(tests[interest])):
+                kept[name] = maps[:EXAMPLES]
             rows += _rows(cohort, diseased, name, {"energy": energy(maps)})
             rows += _rows(cohort, baseline, name, {"energy": energy(_maps(method, cohort, baseline, bar))})
             if effects is not None:

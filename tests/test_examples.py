@@ -1,0 +1,135 @@
+"""The examples run, and what they claim about other packages is so."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tiny import TINY_SETTINGS
+from vagan.attribution.integrated import IntegratedGradients
+from vagan.evaluation.scores import relevance_mass, relevance_rank
+from vagan.seeding import seeded
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+TINY = {"score_with_other_toolkits.py": ["--images", "40", "--updates", "3", "--scored", "2"]}
+"""A line for each example: arguments with which it ends within seconds."""
+SCORING = next(path for path in EXAMPLES if path.name == "score_with_other_toolkits.py")
+
+
+@pytest.fixture
+def run_example(tmp_path, monkeypatch, capsys):
+    """Run an example as a user would, in an empty folder; gives what it printed."""
+
+    def run(path: Path, *arguments: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [path.name, *TINY[path.name], *arguments])
+        runpy.run_path(str(path), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def table_rows(printed: str) -> dict[str, list[str]]:
+    """Cells of each row of a printed table, by the row's name."""
+    rows = re.findall(r"^(\w[\w -]*?)((?: +(?:-?\d+\.\d+|-))+)$", printed, re.M)
+    return {name: cells.split() for name, cells in rows}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_print_finite_numbers(path, run_example, monkeypatch):
+    monkeypatch.setitem(sys.modules, "quantus", None)  # optional; as if it were not installed
+    printed = run_example(path)
+    assert re.search(r"\d\.\d", printed)
+    assert not re.search(r"\b(nan|inf)\b", printed, re.I)
+
+
+def test_without_quantus_the_example_says_how_to_get_it(run_example, monkeypatch):
+    monkeypatch.setitem(sys.modules, "quantus", None)
+    printed = run_example(SCORING)
+    assert printed.count("pip install quantus") == 1
+    rows = table_rows(printed)
+    assert set(rows) == {"integrated gradients", "guided backprop", "occlusion", "random map"}
+    assert all(len(cells) == 4 and "-" not in cells for cells in rows.values())
+
+
+def test_a_trained_map_generator_is_scored_beside_the_others(run_example, monkeypatch, small_cohort, tmp_path):
+    from vagan import load_config, train
+
+    monkeypatch.setitem(sys.modules, "quantus", None)
+    run = train(small_cohort, tmp_path / "run", load_config("fast", TINY_SETTINGS))
+    printed = run_example(SCORING, "--run", str(run.path), "--cohort", str(small_cohort.path))
+    mass, rank, infidelity, sensitivity = table_rows(printed)["VA-GAN"]
+    assert infidelity == "-"
+    assert np.isfinite([float(mass), float(rank), float(sensitivity)]).all()
+    with pytest.raises(SystemExit):  # images of another kind would make its maps look worse than they are
+        run_example(SCORING, "--run", str(run.path))
+
+
+def test_the_adapter_explains_the_model_and_the_targets_it_is_given():
+    explain = runpy.run_path(str(SCORING))["explain"]
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 2))
+    inputs = np.random.default_rng(0).uniform(-1, 1, (3, 1, 2, 3)).astype(np.float32)
+    targets = np.array([1, 0, 1])
+    for _ in range(2):
+        maps = explain(model, inputs, targets, make=IntegratedGradients, device="cpu")
+        # a linear model: weight times what lies above the background
+        weights = model[1].weight.detach().numpy()[targets].reshape(inputs.shape)
+        np.testing.assert_allclose(maps, weights * (inputs + 1), atol=1e-6)
+        torch.nn.init.normal_(model[1].weight, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_an_exact_map_has_no_infidelity(gradient):
+    from captum.metrics import infidelity
+
+    hide = runpy.run_path(str(SCORING))["hide_blocks"](gradient=gradient)
+    with seeded(0, "test"):
+        images = torch.rand(3, 1, 12, 10) * 2 - 1
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(120, 2))
+        weights = model[1].weight[1].detach().view(1, 1, 12, 10).expand_as(images)
+        exact = weights if gradient else weights * (images + 1)
+        of_exact, of_flipped = (infidelity(model, hide, images, maps, target=1) for maps in (exact, exact.flip(-1)))
+    torch.testing.assert_close(of_exact, torch.zeros(3), atol=1e-9, rtol=0)
+    assert (of_flipped > 1e-4).all()
+
+
+def test_quantus_agrees_and_a_difference_would_be_seen(run_example):
+    pytest.importorskip("quantus")
+    printed = run_example(SCORING)
+    assert "Both packages agree" in printed
+    rows = table_rows(printed)
+    assert len(rows) == 4
+    assert not re.search(r"\b(nan|inf)\b", printed, re.I)
+    check = runpy.run_path(str(SCORING))["check_agreement"]
+    scores = {name: np.array([0.5, 0.25]) for name in ("mass", "mass, Quantus", "rank", "rank, Quantus")}
+    scores["ties"] = np.array([True, False])
+    check(scores | {"rank": np.array([0.6, 0.25])})
+    for name in ("mass", "rank"):
+        with pytest.raises(AssertionError):
+            check(scores | {name: np.array([0.5, 0.26])})
+
+
+def test_where_quantus_differs():
+    quantus = pytest.importorskip("quantus")
+    options = {"normalise": False, "disable_warnings": True}
+    rank = quantus.RelevanceRankAccuracy(abs=True, **options)
+    mass = {absolute: quantus.RelevanceMassAccuracy(abs=absolute, **options) for absolute in (True, False)}
+
+    def ask(metric, map_: np.ndarray) -> float:
+        arrays = {"x_batch": map_, "y_batch": np.array([1]), "a_batch": map_, "s_batch": effect != 0}
+        return float(metric(model=None, channel_first=True, **arrays)[0])
+
+    effect = np.array([1.0, 0, 0, 1, 0, 0], np.float32).reshape(1, 1, 2, 3)
+    tied = np.array([3.0, 1, 1, 1, 0, 0], np.float32).reshape(1, 1, 2, 3)
+    assert relevance_rank(tied, effect) == pytest.approx((1 + 1 / 3) / 2)
+    assert ask(rank, tied) in (0.5, 1.0)  # as its sort has it
+    assert runpy.run_path(str(SCORING))["last_place_is_shared"](tied, effect).all()
+
+    opposed = np.array([3.0, -1, 0, -1, 0, 0], np.float32).reshape(1, 1, 2, 3)
+    assert relevance_mass(opposed, effect) == pytest.approx(4 / 5)
+    assert ask(mass[True], opposed) == pytest.approx(4 / 5)
+    assert ask(mass[False], opposed) == pytest.approx(2 / 1)  # by default signs cancel: above 1
