@@ -15,6 +15,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 T = TypeVar("T")
 
@@ -42,11 +43,17 @@ class Bar:
         self._task = TaskID(0)
         console = Console(stderr=True)
         if console.is_terminal:
+            # widths that stay whole, so that on a narrow terminal only the figures are cut
             columns = (
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
-            )  # fmt: skip
-            self._progress = Progress(*columns, console=console)
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=len(f"{total}/{total}"))),
+                TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+                TextColumn("left"),
+                TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+                TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            )
+            self._progress = Progress(*columns, console=console, expand=True)
             self._task = self._progress.add_task(description, total=total, completed=done, figures="")
 
     def __enter__(self) -> "Bar":

@@ -1,0 +1,55 @@
+import pytest
+
+from vagan.errors import OutputError
+from vagan.files import new_folder, replacing
+
+
+def test_a_failure_leaves_the_older_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="half"), replacing(path) as temporary:
+        temporary.write_text("ne")
+        raise RuntimeError("half way")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_is_replaced_whole_and_keeps_its_suffix_while_written(tmp_path):
+    path = tmp_path / "new" / "image.nii.gz"
+    with replacing(path) as temporary:
+        assert temporary.name.endswith("image.nii.gz")
+        assert temporary.parent == path.parent
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+
+
+def test_a_place_that_cannot_be_written_is_a_users_mistake(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="choose a folder you may write to"), replacing(tmp_path / "file" / "a.txt"):
+        pass
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError, match="half"), new_folder(tmp_path / "out", marker="m") as folder:
+        (folder / "m").write_text("")
+        raise RuntimeError("half way")
+    assert list(tmp_path.iterdir()) == []
+    with new_folder(tmp_path / "out", marker="m") as folder:
+        (folder / "m").write_text("first")
+        assert not (tmp_path / "out").exists()
+    with new_folder(tmp_path / "out", marker="m") as folder:
+        (folder / "m").write_text("second")
+        assert (tmp_path / "out" / "m").read_text() == "first"
+    assert (tmp_path / "out" / "m").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_of_another_kind_is_never_replaced(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("")
+    with (
+        pytest.raises(OutputError, match=r"must be new or empty: .*thesis holds other files \(no m\)"),
+        new_folder(tmp_path / "thesis", marker="m"),
+    ):
+        pass

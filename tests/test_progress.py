@@ -1,0 +1,39 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from vagan import progress
+from vagan.progress import Bar, track
+
+
+def test_plain_lines_with_the_time_left_where_there_is_no_terminal(monkeypatch, capsys):
+    now = iter(range(0, 9000, 100))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    with Bar(4, "training", done=1) as bar:
+        bar.advance()
+        bar.advance("ncc 0.5")
+        bar.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert lines[-1].startswith("training: ")
+    assert " s left" in lines[-1]
+    assert any(line.endswith("ncc 0.5") for line in lines)
+    assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_a_bar_on_a_terminal_shows_count_and_figures(monkeypatch, width):
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=width, color_system=None)
+    )
+    with Bar(3, "training") as bar:
+        for _ in range(3):
+            bar.advance("ncc 0.957")
+    assert "3/3" in screen.getvalue()
+    assert ("ncc 0.957" in screen.getvalue()) == (width == 120)
+
+
+def test_tracking_passes_everything_on():
+    assert list(track(iter("abc"), 3, "letters")) == ["a", "b", "c"]
