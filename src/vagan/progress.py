@@ -74,11 +74,8 @@ class Bar:
         elif time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
             left_s = (self._last_line - self._begin) / (self.done - self._first) * (self.total - self.done)
-            print(
-                f"{self.description}: {self.done}/{self.total}, {left_s:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"{self.description}: {self.done}/{self.total}, {left_s:.0f} s left"
+            print(f"{line}, {self._figures}" if self._figures else line, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
