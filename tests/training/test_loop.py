@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from tiny import TINY_SETTINGS
+from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
-from vagan.errors import CohortError, DivergenceError, Interrupted, RunError
+from vagan.errors import CohortError, ConfigError, DivergenceError, Interrupted, RunError
 from vagan.model_folder import load_model
 from vagan.training import adversarial
 from vagan.training.config import load_config
@@ -23,6 +25,7 @@ SETTINGS = TINY_SETTINGS | {
     "training.validate_every": "2",
     "training.checkpoint_seconds": "0",
     "schedule.critic_updates": "2",
+    "optimizer.decay_from": "0.3",
 }
 
 
@@ -139,11 +142,84 @@ def test_the_averaged_generator_is_the_model_and_follows_its_formula(small_cohor
     torch.testing.assert_close(weights_of(run)["last.weight"], expected)
 
 
-def test_a_diverging_run_names_the_term_and_keeps_the_last_good_checkpoint(small_cohort, tmp_path):
-    config = tiny(optimizer__critic_learning_rate=1e30, training__checkpoint_seconds=1e6)
-    with pytest.raises(DivergenceError, match="critic/(wasserstein|penalty)|weights of the critic"):
+def test_a_diverging_run_names_the_term_and_keeps_the_last_good_checkpoint(small_cohort, tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "run")
+
+    def poison(state):
+        if state.updates == 7:
+            next(state.networks["critic"].parameters()).data.fill_(float("nan"))
+
+    update = adversarial.AdversarialTask.update
+
+    def poisoned(self, state, batches, backward):
+        poison(state)
+        return update(self, state, batches, backward)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adversarial.AdversarialTask, "update", poisoned)
+        with pytest.raises(DivergenceError, match="critic/wasserstein must be a finite number, but is nan"):
+            train(small_cohort, run.path, tiny())
+    kept = torch.load(run.checkpoint, weights_only=True)
+    assert kept["updates"] == 7
+    assert all(torch.isfinite(t).all() for network in kept["networks"].values() for t in network.values())
+    assert all(torch.isfinite(tensor).all() for tensor in weights_of(run).values())
+
+
+def test_weights_that_are_not_finite_are_never_saved(small_cohort, tmp_path):
+    config = tiny(optimizer__critic_learning_rate=1e30, training__checkpoint_seconds=0)
+    with pytest.raises(DivergenceError, match="critic"):
         train(small_cohort, tmp_path / "run", config)
-    assert not list((tmp_path / "run").rglob("*.pt"))
+    for path in (tmp_path / "run").rglob("*.pt"):
+        kept = torch.load(path, weights_only=True)
+        assert all(torch.isfinite(t).all() for network in kept["networks"].values() for t in network.values())
+
+
+@pytest.mark.parametrize("victim", ["save_model", "flush", "save"])
+def test_a_crash_while_saving_loses_nothing(small_cohort, finished, tmp_path, monkeypatch, victim):
+    """The last save of the run fails at each of its stages; the same command makes up for it."""
+    from vagan.training import loop
+    from vagan.training.run_folder import MetricsLog
+    from vagan.training.state import TrainState
+
+    target, name = {
+        "save_model": (loop, "save_model"),
+        "flush": (MetricsLog, "flush"),
+        "save": (TrainState, "save"),
+    }[victim]
+
+    def fail(*_):
+        raise OSError("disk gone")
+
+    config = tiny(training__checkpoint_seconds=1e6)
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, fail)
+        with pytest.raises(OSError, match="disk gone"):
+            train(small_cohort, tmp_path / "run", config)
+    assert_same_result(train(small_cohort, tmp_path / "run", config), finished)
+
+
+def test_a_beginning_cut_short_is_begun_again(small_cohort, finished, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with run.locked():
+        run.begin(tiny(), small_cohort)
+    run.config.unlink()
+    (run.path / ".x.config.yaml").write_text("half")
+    assert_same_result(train(small_cohort, run.path, tiny()), finished)
+
+
+def test_an_interruption_before_the_first_row_is_resumed(small_cohort, finished, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(1, patch, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(Interrupted):
+            train(small_cohort, tmp_path / "run", tiny())
+    assert RunFolder(tmp_path / "run").seconds() == 0
+    assert_same_result(train(small_cohort, tmp_path / "run", tiny()), finished)
+
+
+def test_a_device_that_is_not_there_leaves_nothing_behind(small_cohort, tmp_path):
+    with pytest.raises(ConfigError, match=r"training\.device 'tpu9'"):
+        train(small_cohort, tmp_path / "run", tiny(training__device="tpu9"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_configuration_or_cohort_is_refused(small_cohort, finished, tmp_path):
@@ -152,6 +228,31 @@ def test_another_configuration_or_cohort_is_refused(small_cohort, finished, tmp_
     other = make_cohort(tmp_path / "cohort", images=80, size=(24, 20), seed=9)
     with pytest.raises(RunError, match="another cohort"):
         train(other, finished.path, tiny())
+    train(small_cohort, finished.path, tiny(training__checkpoint_seconds=7))  # changes no result
+
+
+def test_another_split_of_the_same_images_is_refused(finished, small_cohort, tmp_path):
+    shutil.copytree(small_cohort.path, tmp_path / "cohort")
+    table = pd.read_csv(tmp_path / "cohort" / "manifest.csv", dtype=str, keep_default_na=False)
+    table["split"] = table["split"].replace({"train": "test", "test": "train"})
+    table.to_csv(tmp_path / "cohort" / "manifest.csv", index=False)
+    with pytest.raises(RunError, match="another split"):
+        train(Cohort(tmp_path / "cohort"), finished.path, tiny())
+
+
+def test_with_several_classes_the_one_of_interest_must_be_named(small_cohort, tmp_path):
+    shutil.copytree(small_cohort.path, tmp_path / "cohort")
+    table = pd.read_csv(tmp_path / "cohort" / "manifest.csv", dtype=str, keep_default_na=False)
+    second = table["subtype"] == "B"
+    table.loc[second, ["label", "class"]] = ["2", "other"]
+    table.to_csv(tmp_path / "cohort" / "manifest.csv", index=False)
+    cohort = Cohort(tmp_path / "cohort")
+    with pytest.raises(CohortError, match=r"found two squares, other; say it with training\.interest"):
+        train(cohort, tmp_path / "run", tiny())
+    with pytest.raises(CohortError, match="did you mean 'other'"):
+        train(cohort, tmp_path / "run", tiny(training__interest="othre"))
+    run = train(cohort, tmp_path / "run", tiny(training__interest="other"))
+    assert load_model(run.path)[1].classes == ("baseline", "other")
 
 
 def test_two_trainings_of_one_folder_are_refused(small_cohort, tmp_path):

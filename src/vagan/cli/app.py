@@ -1,5 +1,6 @@
 """The command `vagan`: one verb per file, imported only when it is used."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -33,14 +34,21 @@ app.command(imports)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 on a user's mistake, told in one line, 1 on our own fault."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _fail(f"{error} (see `vagan --help`)", 2)
     except VaganError as error:
         _fail(str(error), error.exit_code)
+    except OSError as error:  # a full disk, a name too long, a folder without permission
+        _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; choose another place", 2)
+    except MemoryError:
+        _fail("this needs more memory than there is; use fewer or smaller images", 2)
     except KeyboardInterrupt:
         _fail("stopped; nothing half-written was left behind", 130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(0)
 
 

@@ -20,7 +20,7 @@ from vagan.nn.unet import MapGenerator
 from vagan.seeding import numpy_generator, seeded
 from vagan.training.config import Config
 from vagan.training.losses import map_size
-from vagan.training.rows import training_rows, validation_rows
+from vagan.training.rows import interest_label, training_rows, validation_rows
 from vagan.training.schedule import UpdateOrder, averaging_decay
 from vagan.training.state import TrainState
 from vagan.training.steps import Backward, Terms, TwoClassBatch, update_critic, update_generator
@@ -38,13 +38,12 @@ class AdversarialTask:
     ----------
     config, cohort
         Settings and data.
-    interest
-        Label of the class of interest.
     monitor
         Compares validation maps with true effects where they are known. For the curves only.
     """
 
-    def __init__(self, config: Config, cohort: Cohort, *, interest: int = 1, monitor: Monitor | None = None) -> None:
+    def __init__(self, config: Config, cohort: Cohort, *, monitor: Monitor | None = None) -> None:
+        interest = interest_label(cohort, config.training)
         self._config, self._cohort, self._interest = config, cohort, interest
         self._monitor = monitor if cohort.has_effects else None
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
@@ -136,16 +135,17 @@ class AdversarialTask:
         sizes: dict[int, float] = {}
         scores: dict[int, float] = {}
         figures: dict[str, float] = {}
+        device = next(generator.parameters()).device
         with torch.no_grad():
             for label, rows in self._validation.items():
-                images = self._cohort.images(rows)
+                images = self._cohort.images(rows).to(device)
                 generated = torch.cat([self._baseline_images(generator, part) for part in images.split(BATCH)])
                 sizes[label] = float(map_size(generated - images))
                 judged = generated if label else images
                 scores[label] = float(torch.cat([critic(part) for part in judged.split(BATCH)]).mean())
                 if label and self._monitor:
                     maps = effect_map(images, generated)
-                    figures["monitor/ncc"] = self._monitor(maps, self._cohort.effects(rows))
+                    figures["monitor/ncc"] = self._monitor(maps.cpu(), self._cohort.effects(rows))
         return {
             "validation/map": sizes[self._interest],
             "validation/baseline_map": sizes[0],

@@ -15,7 +15,7 @@ from vagan.model_folder import ModelFacts, build_network
 from vagan.seeding import seeded
 from vagan.training.accuracy import accuracy_figures
 from vagan.training.config import Config
-from vagan.training.rows import training_rows, validation_rows
+from vagan.training.rows import interest_label, training_rows, validation_rows
 from vagan.training.state import TrainState
 from vagan.training.steps import Backward, Terms, require_finite
 from vagan.types import Images
@@ -38,11 +38,10 @@ class ClassifierTask:
     ----------
     config, cohort
         Settings and data.
-    interest
-        Label of the class of interest.
     """
 
-    def __init__(self, config: Config, cohort: Cohort, *, interest: int = 1) -> None:
+    def __init__(self, config: Config, cohort: Cohort) -> None:
+        interest = interest_label(cohort, config.training)
         self._config, self._cohort, self._interest = config, cohort, interest
         self.total = config.classifier.updates
         rows = training_rows(cohort, interest, config.training)
@@ -112,9 +111,9 @@ class ClassifierTask:
         rows = np.concatenate(list(self._validation.values()))
         labels = np.repeat([0, 1], [len(found) for found in self._validation.values()])
         with torch.no_grad():
-            parts = self._cohort.images(rows).split(BATCH)
+            parts = self._cohort.images(rows).to(next(network.parameters()).device).split(BATCH)
             probabilities = torch.cat([network(part).float().softmax(dim=-1) for part in parts])
-        figures = accuracy_figures(probabilities.numpy()[..., 1].astype(np.float64), labels)
+        figures = accuracy_figures(probabilities.cpu().numpy()[..., 1].astype(np.float64), labels)
         return {f"validation/{name}": value for name, value in figures.items()}
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:

@@ -111,6 +111,8 @@ class Training(_Section):
     accumulate: Count = 1
     """Gradient computations added up before an update."""
     seed: Annotated[int, Field(ge=0)] = 0
+    interest: str = ""
+    """Name of the class of interest; needed where the cohort has several."""
     permute_labels: bool = False
     """A control: train on randomly permuted labels. Whatever a map then shows is not an effect of the class."""
     precision: Precision = "bf16-mixed"
@@ -145,6 +147,7 @@ class Config(_Section):
 
 
 PRESETS = ("fast", "paper")
+WITHOUT_EFFECT = ("training.checkpoint_seconds", "training.memory_mb")
 
 
 def load_config(preset: str = "fast", settings: dict[str, str] | None = None) -> Config:
@@ -170,7 +173,10 @@ def load_config(preset: str = "fast", settings: dict[str, str] | None = None) ->
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
                 raise ConfigError(f"unknown key {key!r}; {nearest(key, known_keys())}")
-        section[name] = yaml.safe_load(text)
+        try:
+            section[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"the value of {key} must be a YAML value, found {text!r}") from error
     return parse_config(values, where="settings" if settings else preset)
 
 
@@ -206,11 +212,11 @@ def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
 
 
 def differences(one: Config, other: Config) -> list[str]:
-    """Dotted keys in which two configurations differ, with both values."""
+    """Dotted keys in which two configurations differ, with both values, but for those that change no result."""
     return [
         f"{key} ({_value(one, key)!r}, {_value(other, key)!r})"
         for key in known_keys()
-        if _value(one, key) != _value(other, key)
+        if key not in WITHOUT_EFFECT and _value(one, key) != _value(other, key)
     ]
 
 

@@ -77,9 +77,10 @@ def train(
         if config.method == "vagan"
         else ClassifierTask(config, cohort)
     )
+    fabric = _fabric(config, cohort.shape)
     with run.locked(), _threads(config.training.threads):
         resumes = run.begin(config, cohort)
-        _fit(task, run, config, cohort.shape, resumes=resumes, after_validation=after_validation or (lambda _: None))
+        _fit(task, run, config, fabric, resumes=resumes, after_validation=after_validation or (lambda _: None))
     return run
 
 
@@ -87,13 +88,13 @@ def _fit(
     task: Task[Any],
     run: RunFolder,
     config: Config,
-    shape: tuple[int, ...],
+    fabric: Fabric,
     *,
     resumes: bool,
     after_validation: Callable[[RunFolder], None],
 ) -> None:
-    fabric = _fabric(config, shape)
     state = task.build()
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
     _place(state, fabric, config)
     if resumes:
         state.load(run.checkpoint)
@@ -102,7 +103,6 @@ def _fit(
         return
     where = f"{fabric.device}, {fabric.strategy.precision.precision}"
     run.note(f"{'resumed' if resumes else 'begun'} at update {state.updates} of {task.total} on {where}")
-    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
     save_is_due = _timer(config.training.checkpoint_seconds)
     begin = time.monotonic() - state.seconds
     with (
@@ -132,8 +132,7 @@ def _fit(
             bar.advance(_in_words(figures))
             if finished or stopped.is_set() or save_is_due():
                 with fabric.autocast():
-                    _save(task, state, run)
-                metrics.flush()
+                    _save(task, state, run, metrics)
                 if len(figures):
                     after_validation(run)
             if stopped.is_set() and not finished:
@@ -145,15 +144,17 @@ def _fit(
     run.note(f"finished after {state.seconds:.0f} s")
 
 
-def _save(task: Task[Any], state: TrainState, run: RunFolder) -> None:
+def _save(task: Task[Any], state: TrainState, run: RunFolder, metrics: MetricsLog) -> None:
     for name, network in state.networks.items():
         if not all(torch.isfinite(weights).all() for weights in network.parameters()):
             raise DivergenceError(
                 f"the weights of the {name} must be finite, but are not after update {state.updates}; "
                 f"the last good checkpoint is kept in {run.checkpoint}; lower the learning rate"
             )
-    state.save(run.checkpoint)
+    # the checkpoint last: whoever is killed before it is there goes on from the one before and writes all again
     save_model(run.model, *task.model(state))
+    metrics.flush()
+    state.save(run.checkpoint)
 
 
 def _fabric(config: Config, shape: tuple[int, ...]) -> Fabric:
@@ -203,11 +204,19 @@ def _in_words(figures: dict[str, float]) -> str:
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(count or _cores())
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux tells
+        return os.cpu_count() or 1
 
 
 @contextmanager

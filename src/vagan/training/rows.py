@@ -4,12 +4,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
-from vagan.errors import CohortError
+from vagan.errors import CohortError, nearest
 from vagan.seeding import numpy_generator
 from vagan.training.config import Training
 
 SMALLEST_EXTENT = 16
 """Four poolings reduce fewer pixels to nothing."""
+
+
+def interest_label(cohort: Cohort, settings: Training) -> int:
+    """Label of the class of interest."""
+    baseline, *others = cohort.manifest.classes
+    if settings.interest:
+        if settings.interest not in others:
+            hint = nearest(settings.interest, others)
+            raise CohortError(f"training.interest {settings.interest!r} is no class of interest; {hint}")
+        return 1 + others.index(settings.interest)
+    if len(others) > 1:
+        raise CohortError(
+            f"which class is of interest beside {baseline}? found {', '.join(others)}; say it with training.interest"
+        )
+    return 1
 
 
 def training_rows(cohort: Cohort, interest: int, settings: Training) -> dict[int, NDArray[np.int64]]:

@@ -79,16 +79,24 @@ class RunFolder:
                 f"{self.path} belongs to another configuration: {', '.join(differing[:4])} (there, here); "
                 "give the same settings to resume, or another run folder"
             )
-        recorded = json.loads(self.cohort.read_text())["hash"]
-        if recorded != cohort.facts.content_hash:
-            raise RunError(f"{self.path} was begun on another cohort; give that one to resume, or another run folder")
+        try:
+            recorded = json.loads(self.cohort.read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.cohort} must tell what the run was begun on, but cannot be read: {error}"
+            ) from error
+        if recorded != _cohort_record(cohort):
+            raise RunError(
+                f"{self.path} was begun on another cohort, or on another split of it; "
+                "give that one to resume, or another run folder"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process alone; a lock left by a process that is gone is taken over."""
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"the run folder must be a folder: {self.path} is a file; choose another name")
-        if self.path.is_dir() and not self.config.is_file() and {file.name for file in self.path.iterdir()} - {LOCK}:
+        if self.path.is_dir() and not self.config.is_file() and self._foreign_files():
             raise OutputError(f"the run folder must be new or empty: {self.path} holds other files; choose another")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -109,9 +117,15 @@ class RunFolder:
         finally:
             os.close(handle)  # the system releases the lock, as it does when the process is killed
 
+    def _foreign_files(self) -> set[str]:
+        """Names in the folder that no beginning of a training, not even one cut short, leaves there."""
+        ours = {LOCK, self.cohort.name, self.environment.name}
+        return {file.name for file in self.path.iterdir() if not file.name.startswith(".")} - ours
+
     def seconds(self) -> float:
         """Time spent training so far, over all sessions."""
-        return float(pd.read_csv(self.metrics)["seconds"].iloc[-1]) if self.metrics.is_file() else 0.0
+        table = pd.read_csv(self.metrics) if self.metrics.is_file() else pd.DataFrame()
+        return float(table["seconds"].iloc[-1]) if len(table) else 0.0
 
     def note(self, text: str) -> None:
         """Append a dated line to the log."""
@@ -141,7 +155,7 @@ class MetricsLog:
 
     def flush(self) -> None:
         """Write all rows; columns in order of first appearance, empty where a row has no value."""
-        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        columns = list(dict.fromkeys(["update", "seconds", *(name for row in self._rows for name in row)]))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
