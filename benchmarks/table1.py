@@ -187,7 +187,9 @@ def _t_interval(values: np.ndarray) -> list[float] | None:
 def _markdown(table: dict) -> str:
     head = (
         "| method | NCC, mean ± std | 95 % over images | seeds | paper | difference to VA-GAN | p (Holm) "
-        "| centre A / B | off-centre A / B | M(x0)/M(x1) | s per map | images |\n" + "|---" * 12 + "|\n"
+        "| centre A / B | off-centre A / B | M(x0)/M(x1) | mean abs map | s per map | images |\n"
+        + "|---" * 13
+        + "|\n"
     )
     lines = []
     for name, row in sorted(table.items(), key=lambda item: (item[0] == CEILING, -item[1]["ncc"])):
@@ -208,6 +210,7 @@ def _markdown(table: dict) -> str:
                 for part in ("centre", "off-centre")
             ),
             f"{row['energy_ratio']:.2f}" if row["energy_ratio"] is not None else "",
+            f"{row['mean_abs_map']:.2g}",
             f"{row['seconds_per_map']:.3f}" if row["seconds_per_map"] else "",
             str(row["images"]),
         ]
