@@ -152,9 +152,8 @@ def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> N
     (RESULTS / "table1.json").write_text(json.dumps(result, indent=1) + "\n")
     (RESULTS / "table1.md").write_text(_markdown(table))
     _recall_figure(table).savefig(RESULTS / "recall.pdf")
-    for suffix in ("pdf", "png"):
-        source = options.work / f"results-{options.seeds[0]}" / "figures" / f"examples.{suffix}"
-        (RESULTS / f"figure4.{suffix}").write_bytes(source.read_bytes())
+    figure = options.work / f"results-{options.seeds[0]}" / "figures" / "examples.pdf"
+    (RESULTS / "figure4.pdf").write_bytes(figure.read_bytes())
     print(_markdown(table))
 
 
