@@ -31,14 +31,14 @@ def test_a_place_that_cannot_be_written_is_a_users_mistake(tmp_path):
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(RuntimeError, match="half"), new_folder(tmp_path / "out", marker="m") as folder:
+    with pytest.raises(RuntimeError, match="half"), new_folder(tmp_path / "out", ours=frozenset({"m"})) as folder:
         (folder / "m").write_text("")
         raise RuntimeError("half way")
     assert list(tmp_path.iterdir()) == []
-    with new_folder(tmp_path / "out", marker="m") as folder:
+    with new_folder(tmp_path / "out", ours=frozenset({"m"})) as folder:
         (folder / "m").write_text("first")
         assert not (tmp_path / "out").exists()
-    with new_folder(tmp_path / "out", marker="m") as folder:
+    with new_folder(tmp_path / "out", ours=frozenset({"m"})) as folder:
         (folder / "m").write_text("second")
         assert (tmp_path / "out" / "m").read_text() == "first"
     assert (tmp_path / "out" / "m").read_text() == "second"
@@ -48,8 +48,11 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 def test_a_folder_of_another_kind_is_never_replaced(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("")
+    (tmp_path / "thesis" / "m").write_text("")  # not even if it holds what a folder of ours does
     with (
-        pytest.raises(OutputError, match=r"must be new or empty: .*thesis holds other files \(no m\)"),
-        new_folder(tmp_path / "thesis", marker="m"),
+        pytest.raises(
+            OutputError, match=r"must be new, empty or an older one of its kind: .*thesis holds chapter\.tex"
+        ),
+        new_folder(tmp_path / "thesis", ours=frozenset({"m"})),
     ):
         pass

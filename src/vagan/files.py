@@ -44,19 +44,33 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def new_folder(path: Path, *, marker: str) -> Iterator[Path]:
-    """Give a temporary folder beside ``path``; rename it into place if the block succeeds.
+def require_replaceable(path: Path, ours: frozenset[str]) -> None:
+    """Refuse a place for a folder that holds anything but an older folder of the same kind.
 
-    An existing ``path`` is replaced only if it is empty or holds ``marker``, the file by which a folder
-    of this kind is known; anything else is refused before any work starts.
+    Parameters
+    ----------
+    path
+        Where the folder is to be.
+    ours
+        Names of all entries of a folder of this kind. Any other entry means that it holds a user's own files.
     """
     if path.exists() and not path.is_dir():
         raise OutputError(f"the output must be a folder: {path} is a file; choose another name")
-    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+    foreign = sorted({entry.name for entry in path.iterdir()} - ours) if path.is_dir() else []
+    if foreign:
         raise OutputError(
-            f"the output folder must be new or empty: {path} holds other files (no {marker}); choose another"
+            f"the output folder must be new, empty or an older one of its kind: {path} holds {foreign[0]}; "
+            "choose another"
         )
+
+
+@contextmanager
+def new_folder(path: Path, ours: frozenset[str]) -> Iterator[Path]:
+    """Give a temporary folder beside ``path``; rename it into place if the block succeeds.
+
+    See `require_replaceable` for what an existing ``path`` may hold.
+    """
+    require_replaceable(path, ours)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -72,5 +86,9 @@ def new_folder(path: Path, *, marker: str) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

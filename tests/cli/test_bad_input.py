@@ -176,7 +176,7 @@ def test_a_run_folder_that_holds_something_else(refused, cohort, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
     assert "holds other files" in refused("train", cohort, tmp_path / "thesis")
-    assert "holds other files" in refused("synth", tmp_path / "thesis")
+    assert "thesis holds chapter1.tex" in refused("synth", tmp_path / "thesis")
     assert "is a file" in refused("train", cohort, tmp_path / "thesis" / "chapter1.tex")
 
 
@@ -238,3 +238,83 @@ def test_nothing_is_written_when_one_of_the_images_is_bad(refused, run, tmp_path
 
 def test_results_that_are_not_there(refused, tmp_path):
     assert "vagan evaluate" in refused("report", tmp_path / "nowhere")
+
+
+def test_a_study_is_not_mistaken_for_an_old_cohort(refused, pictures):
+    source = table(pictures)
+    source.rename(pictures / "manifest.csv")
+    assert "holds healthy; choose another" in refused("import", "csv", pictures / "manifest.csv", pictures)
+
+
+@pytest.mark.parametrize("column", ["class", "image", "subject"])
+def test_an_empty_cell(refused, pictures, tmp_path, column):
+    columns = {"subject": [f"s{n}" for n in range(20)], "class": ["healthy "] * 10 + [" ill"] * 10}
+    rows = pd.read_csv(table(pictures, **columns))
+    rows.loc[4, column] = " "
+    rows.to_csv(pictures / "table.csv", index=False)
+    message = refused("import", "csv", pictures / "table.csv", tmp_path / "out")
+    assert f"row 6: the cell under '{column}' must not be empty" in message
+
+
+def test_spaces_around_names_make_no_new_class(vagan, pictures, tmp_path):
+    source = table(pictures, diagnosis=["healthy", "healthy "] * 5 + ["ill", " ill"] * 5)
+    assert vagan("import", "csv", source, tmp_path / "out", "--class-column", "diagnosis")[0] == 0
+    assert Cohort(tmp_path / "out").manifest.classes == ("healthy", "ill")
+
+
+@pytest.mark.parametrize("limits", [("-inf", "inf"), (300, 400), (5, 5)])
+def test_a_range_that_shows_nothing(refused, pictures, tmp_path, limits):
+    message = refused("import", "folder", pictures, tmp_path / "out", "--range", *limits)
+    assert "--range" in message
+
+
+def test_a_split_without_training_images(refused, pictures, tmp_path):
+    assert "in the split train, found none" in refused(
+        "import", "csv", table(pictures, split="test"), tmp_path / "out"
+    )
+
+
+def test_lost_and_cut_image_data_are_named(vagan, refused, cohort, tmp_path):
+    (shard,) = (path for path in (cohort / "cohort.zarr" / "images" / "c").rglob("*") if path.is_file())
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    assert "damaged" in refused("train", cohort, tmp_path / "r", *TINY)
+    shard.unlink()
+    code, out, _ = vagan("check", cohort)
+    assert code == 2
+    assert "holds NaN" in out
+    assert "critic/wasserstein must be a finite number" in vagan("train", cohort, tmp_path / "r", *TINY)[2]
+
+
+def test_check_reads_colour_as_the_import_did(vagan, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("healthy", "ill"):
+        (tmp_path / "src" / name).mkdir(parents=True)
+        for number in range(8):
+            imageio.imwrite(
+                tmp_path / "src" / name / f"{number}.png", rng.integers(0, 255, (18, 17, 3), dtype=np.uint8)
+            )
+    assert vagan("import", "folder", tmp_path / "src", tmp_path / "c", "--colour", "rgb")[0] == 0
+    assert vagan("check", tmp_path / "c" / "manifest.csv")[0] == 0
+
+
+def test_names_and_values_no_file_system_or_yaml_takes(refused, cohort, tmp_path):
+    assert "File name too long" in refused("synth", tmp_path / ("x" * 300), "--images", 20, "--size", "16x16")
+    assert "must be a YAML value" in refused("train", cohort, tmp_path / "r", "--set", "training.device=[1")
+
+
+def test_scores_ask_for_what_the_runs_can_give(refused, cohort, run, tmp_path):
+    out = ("--out", tmp_path / "results")
+    assert "cam needs the run of a cam-classifier" in refused(
+        "evaluate", cohort, run, *out, "--methods", "vagan", "cam"
+    )
+    assert "found a limit of 0" in refused("evaluate", cohort, run, *out, "--limit", 0)
+    assert "'run' occurs twice" in refused("evaluate", cohort, run, tmp_path / "elsewhere" / "run", *out)
+
+
+def test_a_model_is_not_scored_on_its_training_images(refused, cohort, run, tmp_path):
+    manifest = pd.read_csv(cohort / "manifest.csv", dtype=str, keep_default_na=False)
+    manifest["split"] = manifest["split"].replace({"train": "test", "test": "train"})
+    manifest.to_csv(cohort / "manifest.csv", index=False)
+    message = refused("evaluate", cohort, run, "--out", tmp_path / "results")
+    assert "were in the training of" in message

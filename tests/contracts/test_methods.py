@@ -16,6 +16,7 @@ from vagan.nn.unet import MapGenerator
 FAST = {
     "integrated-gradients": {"steps": 3},
     "perturbation": {"updates": 3, "learning_rate": 0.1},
+    "perturbation-paper": {"updates": 3, "learning_rate": 0.1},
     "occlusion": {"stride": 8},
 }
 

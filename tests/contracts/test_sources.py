@@ -73,12 +73,13 @@ def test_a_cohort_opened_again_is_the_same(name, tmp_path):
 
 
 @every_source
-def test_a_folder_with_other_things_in_it_is_never_touched(name, tmp_path):
-    (tmp_path / "cohort").mkdir()
-    (tmp_path / "cohort" / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match=r"holds other files \(no manifest\.csv\)"):
-        SOURCES[name](tmp_path / "source", (21, 18), tmp_path / "cohort")
-    assert [path.name for path in (tmp_path / "cohort").iterdir()] == ["thesis.tex"]
+@pytest.mark.parametrize("name_of_table", ["thesis.tex", "manifest.csv"])
+def test_a_folder_with_other_things_in_it_is_never_touched(name, name_of_table, tmp_path):
+    (tmp_path / "study" / "images").mkdir(parents=True)
+    (tmp_path / "study" / name_of_table).write_text("years of work")
+    with pytest.raises(OutputError, match="must be new, empty or an older one of its kind: .*study holds images"):
+        SOURCES[name](tmp_path / "source", (21, 18), tmp_path / "study")
+    assert sorted(path.name for path in (tmp_path / "study").iterdir()) == sorted(["images", name_of_table])
 
 
 @every_source
@@ -90,7 +91,7 @@ def test_a_failure_while_writing_leaves_the_older_cohort(name, tmp_path, monkeyp
         raise OSError("no space left on device")
 
     monkeypatch.setattr(module, "_create_array", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OutputError, match="cannot write .*cohort: no space"):
         SOURCES[name](tmp_path / "second", (21, 18), tmp_path / "cohort")
     assert Cohort(cohort.path).facts == cohort.facts
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []

@@ -95,3 +95,14 @@ def test_missing_and_unknown_files_are_named(tmp_path):
         read_image(tmp_path / "a.png")
     with pytest.raises(ImageFileError, match=r"a\.docx is no image"):
         read_image(tmp_path / "a.docx")
+
+
+def test_arrays_that_are_archives_empty_or_absurd_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.eye(3))
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    np.save(tmp_path / "b.npy", np.zeros((0, 5)))
+    with (tmp_path / "c.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (2**20, 2**20)})
+    for name in ("a.npy", "b.npy", "c.npy"):
+        with pytest.raises(ImageFileError, match=f"{name} cannot be read as a NumPy array"):
+            read_image(tmp_path / name)

@@ -93,3 +93,37 @@ def test_a_truncated_file_is_named(
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ImageFileError, match=r"a\.nii.* cannot be read as NIfTI"):
         read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (6, 7, 1), (6, 7, 1, 1), (5, 6, 7, 1)])
+def test_shape_codes_and_units_of_the_file_are_kept(shape, tmp_path):
+    image = nib.Nifti1Image(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), np.diag([1, 1.5, 3, 1]))
+    image.set_sform(image.affine, code=4)
+    image.set_qform(image.affine, code=1)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, tmp_path / "in.nii.gz")
+    volume = read_volume(tmp_path / "in.nii.gz")
+    write_like(tmp_path / "out.nii.gz", volume.array, volume)
+    out = nib.load(tmp_path / "out.nii.gz")
+    assert out.shape == shape
+    assert (int(out.header["sform_code"]), int(out.header["qform_code"])) == (4, 1)
+    assert out.header.get_xyzt_units()[0] == "mm"
+    assert np.array_equal(out.get_fdata(), image.get_fdata())
+
+
+@pytest.mark.parametrize("affine", [np.zeros((4, 4)), np.full((4, 4), np.nan)])
+def test_an_affine_that_places_nothing_is_refused(affine, tmp_path):
+    header = nib.Nifti1Header()
+    header.set_sform(affine, code=1)
+    header.set_data_shape((3, 4, 5))
+    header.set_data_dtype(np.float32)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + b"\0" * (4 + 4 * 60))
+    with pytest.raises(ImageFileError, match="affine"):
+        read_volume(tmp_path / "a.nii")
+
+
+def test_values_that_are_not_one_real_number_are_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((3, 4, 5), np.complex64), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(ImageFileError, match="one real number"):
+        read_volume(tmp_path / "a.nii")

@@ -76,13 +76,16 @@ def _file_problems(path: Path) -> list[str]:
     if "image" not in table:
         return []
     problems = []
+    is_cohort = (path.parent / STORE).is_dir()
+    colour = Cohort(path.parent).facts.preparation.colour if is_cohort else None
+    size = Cohort(path.parent).facts.preparation.size if is_cohort else None
     shapes: dict[tuple[int, ...], str] = {}
     for name in track(table["image"], len(table), "reading images"):
         try:
-            shapes.setdefault(read_image(path.parent / name).array.shape, name)
+            shapes.setdefault(read_image(path.parent / name, colour).array.shape, name)
         except ImageFileError as error:
             problems.append(str(error))
-    if len(shapes) > 1:
+    if len(shapes) > 1 and size is None:
         found = ", ".join(f"{shape[1:]} ({name})" for shape, name in shapes.items())
         problems.append(f"images differ in shape: {found}; import with --size")
     return problems

@@ -24,6 +24,10 @@ from vagan.types import Images
 
 MANIFEST = "manifest.csv"
 STORE = "cohort.zarr"
+DROPPED = "dropped.csv"
+OURS = frozenset({MANIFEST, STORE, DROPPED})
+"""All that a cohort folder holds; a folder with anything else in it is never replaced."""
+
 SHARD_BYTES = 2**24
 READ_BLOCK = 256
 FIELDS = {"images": "image", "effects": "effect", "counterfactuals": "counterfactual"}
@@ -127,8 +131,11 @@ class Cohort:
         # storage order, each image once: neighbours share a shard, which is then opened once
         wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         read = np.empty((len(wanted), *array.shape[1:]), np.float32)
-        for start in range(0, len(wanted), READ_BLOCK):
-            read[start : start + READ_BLOCK] = array.oindex[wanted[start : start + READ_BLOCK]]
+        try:
+            for start in range(0, len(wanted), READ_BLOCK):
+                read[start : start + READ_BLOCK] = array.oindex[wanted[start : start + READ_BLOCK]]
+        except (OSError, ValueError, RuntimeError) as error:
+            raise CohortError(f"{name} of {self.path} are damaged ({error}); make the cohort again") from error
         return torch.from_numpy(read[places])
 
 
@@ -155,7 +162,7 @@ def write_cohort(
     first = case_at(0)
     shard = max(1, SHARD_BYTES // first.image.nbytes)
     blocks = [range(start, min(start + shard, len(manifest))) for start in range(0, len(manifest), shard)]
-    with new_folder(path, marker=MANIFEST) as folder:
+    with new_folder(path, OURS) as folder:
         manifest.write(folder / MANIFEST)
         store = zarr.open_group(folder / STORE, mode="w")
         arrays = {
@@ -187,6 +194,7 @@ def _create_array(store: zarr.Group, name: str, count: int, shape: tuple[int, ..
         name,
         shape=(count, *shape),
         dtype="float32",
+        fill_value=float("nan"),  # a chunk that is lost must not look like an image
         chunks=(1, *shape),
         shards=(shard, *shape) if shard > 1 else None,
         compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),

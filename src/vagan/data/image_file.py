@@ -17,6 +17,8 @@ Colour = Literal["grey", "rgb"]
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SUFFIXES = (*PICTURE_SUFFIXES, ".npy", *VOLUME_SUFFIXES)
 
+LARGEST_VALUES = 2**30
+
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 """Weights of red, green and blue in ITU-R BT.709."""
 
@@ -35,14 +37,15 @@ class ImageFile:
         return self.path.name[: -len(suffix_of(self.path))]
 
     def write_map(self, folder: Path, name: str, values: NDArray[np.float32]) -> Path:
-        """Write a map of the same ``(channel, *space)``: NIfTI for NIfTI, else ``.npy``; one channel is dropped."""
+        """Write a map of the same ``(channel, *space)``: NIfTI for NIfTI, else ``.npy`` as the picture has it."""
         if self.volume is not None:
             path = folder / f"{name}.nii.gz"
             write_like(path, values[0], self.volume)
             return path
         path = folder / f"{name}.npy"
         with replacing(path) as temporary:
-            np.save(temporary, values[0] if len(values) == 1 else values)
+            # channels last, as in pictures
+            np.save(temporary, values[0] if len(values) == 1 else np.moveaxis(values, 0, -1))
         return path
 
 
@@ -81,7 +84,11 @@ def read_image(path: Path, colour: Colour | None = None) -> ImageFile:
 
 def _read_npy(path: Path) -> NDArray[np.generic]:
     try:
-        return np.load(path, allow_pickle=False)
+        # mapped, not read: a header that claims a terabyte must not get one
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
+        if not isinstance(array, np.ndarray) or not 0 < array.size <= LARGEST_VALUES:
+            raise ValueError("one array of 1 to 2^30 values is needed")
+        return array
     except (OSError, ValueError, EOFError) as error:
         raise ImageFileError(f"{path} cannot be read as a NumPy array: {error}; save it with numpy.save") from error
 

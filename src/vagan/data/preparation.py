@@ -33,9 +33,11 @@ class Preparation(BaseModel):
         return ((array - low) * (2 / (high - low)) - 1).clip(-1, 1).astype(np.float32)
 
     def range_of(self, array: NDArray[np.float32]) -> tuple[float, float]:
-        """Intensities that become -1 and 1."""
+        """Intensities of ``(channel, *space)`` as read from a file that become -1 and 1."""
         if self.intensity == "fixed":
             return self.low, self.high
+        if self.size is not None:
+            array = _resize(array, self.size)
         low, high = float(array.min()), float(array.max())
         if low == high:
             raise ImageFileError(f"an image must show something: every pixel is {low:g}")

@@ -24,7 +24,8 @@ class Volume:
     """An image in RAS+ order: axes point to the subject's right, front and top.
 
     ``array`` has the shape ``space``; axes of extent 1 are dropped, so that a single slice is 2-D.
-    ``affine`` takes its voxel indices to mm; ``orientation``, ``grid_shape`` and ``grid_affine`` are the file's own.
+    ``affine`` takes its voxel indices to mm; the others are the file's own:
+    ``grid_shape`` in three axes, ``file_shape`` as it was.
     """
 
     array: NDArray[np.float32]
@@ -32,6 +33,8 @@ class Volume:
     orientation: NDArray[np.float64]
     grid_shape: tuple[int, ...]
     grid_affine: NDArray[np.float64]
+    header: nib.Nifti1Header
+    file_shape: tuple[int, ...]
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:
@@ -49,6 +52,12 @@ def read_volume(path: Path) -> Volume:
     """
     try:
         file = nib.load(path)
+        if not np.isfinite(file.affine).all() or abs(np.linalg.det(file.affine[:3, :3])) < 1e-12:
+            raise ImageFileError(f"{path} must say where its voxels lie, but its affine is singular or not finite")
+        if file.get_data_dtype().kind not in "uif":
+            raise ImageFileError(f"{path} must hold one real number for each voxel, found {file.get_data_dtype()}")
+        if 0 in file.shape:
+            raise ImageFileError(f"{path} is empty: its shape is {file.shape}")
         if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VOXELS:
             raise ImageFileError(f"{path} claims {file.shape} voxels; at most 2^30 are read; check its header")
         shape = tuple(file.shape)
@@ -66,7 +75,15 @@ def read_volume(path: Path) -> Volume:
     orientation = io_orientation(file.affine)
     array = apply_orientation(stored, orientation)
     affine = file.affine @ inv_ornt_aff(orientation, stored.shape)
-    return Volume(np.ascontiguousarray(_drop_single(array)), affine, orientation, stored.shape, file.affine)
+    return Volume(
+        np.ascontiguousarray(_drop_single(array)),
+        affine,
+        orientation,
+        stored.shape,
+        file.affine,
+        file.header,
+        tuple(file.shape),
+    )
 
 
 def write_like(path: Path, array: NDArray[np.float32], volume: Volume) -> None:
@@ -74,8 +91,12 @@ def write_like(path: Path, array: NDArray[np.float32], volume: Volume) -> None:
     oriented = apply_orientation(np.empty(volume.grid_shape, bool), volume.orientation).shape
     to_grid = ornt_transform(io_orientation(np.eye(4)), volume.orientation)
     stored = apply_orientation(array.reshape(oriented), to_grid)
+    header = volume.header.copy()  # units and the codes of both transforms
+    header.set_data_dtype(np.float32)
+    header["cal_min"] = header["cal_max"] = 0
+    image = nib.Nifti1Image(stored.astype(np.float32).reshape(volume.file_shape), volume.grid_affine, header)
     with replacing(path) as temporary:
-        nib.save(nib.Nifti1Image(stored.astype(np.float32), volume.grid_affine), temporary)
+        nib.save(image, temporary)
 
 
 def _drop_single(array: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Score the models of run folders, and the controls, beside each other."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import METHODS, Entry, find_method
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
-from vagan.errors import ConfigError, ModelError
+from vagan.errors import CohortError, ConfigError, LeakageError, ModelError, OutputError
 from vagan.evaluation.evaluate import evaluate
 from vagan.evaluation.results import TABLE, write_results
 from vagan.model_folder import ModelFacts, load_model
@@ -72,13 +73,28 @@ def compare_runs(
     wanted = list(methods or METHODS)
     for name in wanted:
         find_method(name)
+    runs = [run.resolve() for run in runs]
+    twice = next((run.name for run in runs if [other.name for other in runs].count(run.name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"tables call runs by their folders' names, but {twice!r} occurs twice; rename one")
+    if most_passes < 1:
+        raise ConfigError(f"most_passes must be at least 1, found {most_passes}")
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"the results folder must be a folder: {out} is a file; choose another name")
+    loaded = [(run, *load_model(run)) for run in runs]
+    kinds = {facts.kind for _, _, facts in loaded} | {"nothing", "training images"}
+    missing = [name for name in methods or () if METHODS[name].needs not in kinds]
+    if missing:
+        raise ConfigError(f"{missing[0]} needs the run of a {METHODS[missing[0]].needs}, which is not among the runs")
+    if not all(len(cohort.manifest.indices("test", label)) for label in (0, 1)):
+        raise CohortError(f"scores need test images of both classes, {cohort.path} has not; split it again")
     compared: dict[str, AttributionMethod] = {}
     limits = {}
     rules: set[str] = set()
     classifiers = {}
-    loaded = [(run, *load_model(run)) for run in runs]
     for run, network, facts in loaded:
         _require_same_kind(run, facts, cohort)
+        _require_unseen(run, cohort)
         rules.add(facts.rule)
         alone = sum(other.kind == facts.kind for _, _, other in loaded) == 1
         for entry, method in _methods_of(network, facts, wanted):
@@ -89,8 +105,6 @@ def compare_runs(
         if facts.kind != "map-generator":
             classifiers[run.name] = _test_accuracy(network, cohort)
     compared |= {method.name: method for method in _controls(cohort, wanted, seed)}
-    if methods and len(compared) < len(wanted):
-        raise ConfigError(f"the runs allow only {', '.join(compared) or 'no method'}, not all of {', '.join(wanted)}")
     evaluation = evaluate(compared, cohort, limit=limit, limits=limits, regions=regions, seed=seed)
     stated = {
         "selection": "; ".join(sorted(rules)),
@@ -135,4 +149,21 @@ def _require_same_kind(run: Path, facts: ModelFacts, cohort: Cohort) -> None:
         raise ModelError(
             f"{run} was trained on {facts.num_spatial_dims}-D images of {facts.channels} channels, "
             f"{cohort.path} holds {len(cohort.shape)}-D images of {cohort.channels}; give a matching cohort"
+        )
+
+
+def _require_unseen(run: Path, cohort: Cohort) -> None:
+    """Refuse to score a model on images of its own training."""
+    record = RunFolder(run).cohort
+    if not record.is_file():
+        return  # a model folder on its own does not know
+    about = json.loads(record.read_text())
+    if about["hash"] != cohort.facts.content_hash:
+        return  # other images, even where their names are the same
+    table = cohort.manifest.table
+    seen = sorted(set(table["id"][table["split"] == "test"]) & set(about["splits"].get("train", [])))
+    if seen:
+        raise LeakageError(
+            f"test images must be new to the model, but {seen[0]!r} and {len(seen) - 1} more were in the training "
+            f"of {run}; score it on the split that it was trained on"
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
 from vagan.effect import effect_map
-from vagan.errors import CohortError
+from vagan.errors import CohortError, ConfigError
 from vagan.evaluation.scores import (
     METRICS,
     amplitude_slope,
@@ -106,23 +106,29 @@ def evaluate(
 
     Raises
     ------
+    ConfigError
+        If a limit is below 1.
     CohortError
         If there are no test or validation images of the class of interest.
     """
+    for most in (limit, *(limits or {}).values()):
+        if most is not None and most < 1:
+            raise ConfigError(f"at least 1 image of each class must be scored, found a limit of {most}")
     tests = {label: _some(cohort, "test", label, limit, seed) for label in (0, interest)}
     validation = _some(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
     effects = cohort.effects(tests[interest]).numpy() if cohort.has_effects else None
     exact = _exact_effects(cohort, tests[interest]) if cohort.has_counterfactuals else None
-    most = {name: (limits or {}).get(name, max(map(len, tests.values()))) for name in methods}
+    most_of = {name: (limits or {}).get(name, max(map(len, tests.values()))) for name in methods}
     rows: list[pd.DataFrame] = []
     thresholds: dict[str, float] = {}
     seconds: dict[str, float] = {}
     kept: dict[str, Array] = {}
-    with Bar(sum(len(part[: most[name]]) for name in methods for part in tests.values()), "scoring") as bar:
+    total = sum(len(part[: most_of[name]]) for name in methods for part in (validation, *tests.values()))
+    with Bar(total, "scoring") as bar:
         for name, method in methods.items():
-            baseline, diseased = tests[0][: most[name]], tests[interest][: most[name]]
+            baseline, diseased = tests[0][: most_of[name]], tests[interest][: most_of[name]]
             if len(diseased) < len(tests[interest]):  # an expensive method: most of its maps go into the scores
-                baseline = baseline[: max(1, most[name] // 4)]
+                baseline = baseline[: max(1, most_of[name] // 4)]
             marked = apply_convention(_maps(method, cohort, validation[: len(baseline)], bar), method.convention)
             thresholds[name] = otsu_threshold(marked)
             begin = time.perf_counter()
@@ -211,11 +217,16 @@ def _summary(rows: pd.DataFrame, interest: int) -> Summary:
     summary = summarise(rows[rows["label"] == interest])
     energies = rows[rows["metric"] == "energy"]
     for method, of_method in energies.groupby("method"):
-        baseline = of_method[of_method["label"] == 0]["value"].to_numpy()
-        diseased = of_method[of_method["label"] == interest]["value"].to_numpy()
-        if len(baseline) and diseased.mean() > 0:
-            low, high = ratio_interval(baseline, diseased)
-            ratio = float(baseline.mean() / diseased.mean())
+        baseline = of_method[of_method["label"] == 0]
+        diseased = of_method[of_method["label"] == interest]
+        if len(baseline) and diseased["value"].mean() > 0:
+            low, high = ratio_interval(
+                baseline["value"],
+                diseased["value"],
+                numerator_groups=baseline["subject"],
+                denominator_groups=diseased["subject"],
+            )
+            ratio = float(baseline["value"].mean() / diseased["value"].mean())
             summary[str(method)]["energy_ratio"] = {
                 "mean": ratio,
                 "std": None,

@@ -58,6 +58,7 @@ def write_results(
         "ceiling": evaluation.summary.get(CEILING, {}),
         "thresholds": evaluation.thresholds,
         "rules": {"examples": EXAMPLE_RULE, **rules},
+        "runs": [run.path.name for run in runs],
         "classifiers": classifiers,
         "train_seconds": {run.path.name: run.seconds() for run in runs},
         "map_seconds": evaluation.map_seconds,

@@ -150,7 +150,9 @@ def read_results(folder: Path) -> Results:
         raise RunError(f"{path} must hold scores of at least one method, found none; {_remedy(folder)}")
     for key, defect in _defects(summary):
         raise RunError(f"{path} is damaged: {key} must {defect}; {_remedy(folder)}")
-    runs = sorted(run for run in (folder / "runs").glob("*") if run.is_dir())
+    # folders of an earlier evaluation may still lie there
+    shown = summary.get("runs")
+    runs = sorted(run for run in (folder / "runs").glob("*") if run.is_dir() and (shown is None or run.name in shown))
     return Results(folder, summary, methods, ceiling, _read_examples(folder), tuple(_read_run(run) for run in runs))
 
 

@@ -40,7 +40,16 @@ def import_csv(
             raise ManifestError(f"{source} needs a column {name!r}; {nearest(name, table.columns)}")
     if table.empty:
         raise ManifestError(f"{source} has no rows; one for each image is needed")
-    table = table.rename(columns={class_column: "class"}).drop(columns="label", errors="ignore")
+    if class_column != "class":
+        table = table.drop(columns="class", errors="ignore").rename(columns={class_column: "class"})
+    table = table.drop(columns="label", errors="ignore")
+    for column in {"image", "class", "id", "subject", "split"} & set(table.columns):
+        table[column] = table[column].str.strip()
+        empty = [row for row, cell in enumerate(table[column]) if not cell]
+        if empty:
+            raise ManifestError(
+                f"{source}, row {empty[0] + 2}: the cell under {column!r} must not be empty; fill it in"
+            )
     unknown = [(row, name) for row, name in enumerate(table["class"]) if classes and name not in classes]
     if unknown:
         row, name = unknown[0]

@@ -7,16 +7,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.cohort import DROPPED, OURS, Cohort, CohortCase, CohortFacts, write_cohort
 from vagan.data.image_file import Colour, read_image
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import IntensityRule, Preparation
 from vagan.data.splits import assign_splits
 from vagan.errors import ImageFileError, ManifestError
-from vagan.files import replacing
+from vagan.files import replacing, require_replaceable
 from vagan.progress import track
-
-DROPPED = "dropped.csv"
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,7 @@ def import_files(
     ImageFileError, ManifestError, LeakageError
         Naming the first bad file and how many there are.
     """
+    require_replaceable(out, OURS)
     shapes, lows, highs, table, bad = _inspect(table, options)
     dropped = dropped + bad
     labels = label_classes(list(table["class"]), options.baseline)
@@ -85,6 +84,10 @@ def import_files(
 
     def case_at(row: int) -> CohortCase:
         image = preparation.apply(read_image(Path(paths[row]), options.colour).array)
+        if image.min() == image.max():
+            raise ImageFileError(
+                f"{paths[row]} shows nothing between --range {preparation.low:g} {preparation.high:g}"
+            )
         return CohortCase(image, _effect(effects[row], image.shape) if effects else None)
 
     facts = CohortFacts(source=source, preparation=preparation)
@@ -134,9 +137,11 @@ def _preparation(
     options: ImportOptions, manifest: Manifest, lows: NDArray[np.float64], highs: NDArray[np.float64]
 ) -> Preparation:
     train = manifest.indices("train")
+    if not len(train):
+        raise ManifestError("some images must be in the split train, found none; correct the column split")
     low, high = options.intensity_range or (float(lows[train].min()), float(highs[train].max()))
-    if not low < high:
-        raise ManifestError(f"--range must rise, found {low:g} to {high:g}")
+    if not -np.inf < low < high < np.inf:
+        raise ManifestError(f"--range must rise from one finite number to another, found {low:g} to {high:g}")
     return Preparation(colour=options.colour, size=options.size, intensity=options.intensity, low=low, high=high)
 
 

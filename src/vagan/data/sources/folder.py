@@ -1,6 +1,7 @@
 """A folder for each class: ``SRC/<class name>/<image file>``."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -40,16 +41,19 @@ def import_folder(
         )
     rows, dropped = [], []
     for folder in folders:
-        for path in sorted(folder.iterdir()):
+        files = sorted(folder.iterdir())
+        stems = Counter(path.name[: -len(suffix_of(path))] for path in files if suffix_of(path))
+        for path in files:
             suffix = suffix_of(path)
             if not suffix or not path.is_file():
                 dropped.append(Dropped(str(path), f"not an image file ({', '.join(SUFFIXES)})"))
                 continue
             stem = path.name[: -len(suffix)]
+            name = f"{folder.name}/{path.name if stems[stem] > 1 else stem}"
             rows.append(
                 {
-                    "id": f"{folder.name}/{stem}",
-                    "subject": _subject(stem, subject_pattern) if subject_pattern else f"{folder.name}/{stem}",
+                    "id": name,
+                    "subject": _subject(stem, subject_pattern) if subject_pattern else name,
                     "class": folder.name,
                     "image": str(path.resolve()),
                 }

@@ -1,0 +1,171 @@
+"""Scores of methods whose maps are known."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tiny import TINY_SETTINGS
+from vagan.data.sources.synthetic import square_regions
+from vagan.evaluation import evaluate as module
+from vagan.evaluation.compare import compare_runs
+from vagan.evaluation.evaluate import CEILING, evaluate
+from vagan.evaluation.scores import ncc, otsu_threshold
+from vagan.training.config import load_config
+from vagan.training.loop import train
+
+
+class Known:
+    """Maps looked up by image: what ``map_of(row)`` says."""
+
+    name = "known"
+
+    def __init__(self, cohort, map_of, convention="signed"):
+        images = cohort.images(np.arange(len(cohort.manifest)))
+        self._rows = {image.numpy().tobytes(): row for row, image in enumerate(images)}
+        self._map_of, self.convention = map_of, convention
+        self.asked = []
+
+    def attribute(self, images):
+        rows = [self._rows[image.numpy().tobytes()] for image in images]
+        self.asked += rows
+        return torch.stack([torch.as_tensor(self._map_of(row), dtype=torch.float32) for row in rows])
+
+
+@pytest.fixture
+def truth(small_cohort):
+    return small_cohort.effects(np.arange(len(small_cohort.manifest))).numpy()
+
+
+def mean(evaluation, method, metric):
+    return evaluation.summary[method][metric]["mean"]
+
+
+def test_the_true_effect_scores_one_its_negative_minus_one_and_nothing_zero(small_cohort, truth):
+    methods = {
+        "true": Known(small_cohort, lambda row: truth[row]),
+        "inverted": Known(small_cohort, lambda row: -truth[row]),
+        "empty": Known(small_cohort, lambda row: 0 * truth[row]),
+    }
+    evaluation = evaluate(methods, small_cohort, regions=square_regions)
+    assert mean(evaluation, "true", "ncc") == pytest.approx(1, abs=1e-5)
+    assert mean(evaluation, "inverted", "ncc") == pytest.approx(-1, abs=1e-5)
+    assert mean(evaluation, "empty", "ncc") == 0
+    for metric in ("dice", "average_precision", "relevance_mass", "recall/centre", "recall/off-centre"):
+        assert mean(evaluation, "true", metric) == pytest.approx(1), metric
+    assert mean(evaluation, "true", "energy_ratio") == 0
+    tests = small_cohort.manifest.indices("test", 1)
+    assert mean(evaluation, "true", "energy") == pytest.approx(truth[tests].mean(), rel=1e-5)
+
+
+def test_the_sign_counts_as_the_convention_says(small_cohort, truth):
+    def inverted(row):
+        return -truth[row]
+
+    methods = {word: Known(small_cohort, inverted, word) for word in ("signed", "absolute", "positive")}
+    evaluation = evaluate(methods, small_cohort)
+    found = [mean(evaluation, word, "ncc") for word in methods]
+    assert found == pytest.approx([-1, 1, 0], abs=1e-5)
+
+
+def test_the_ceiling_is_the_exact_counterfactual_and_amplitude_is_judged_by_it(small_cohort):
+    tests = small_cohort.manifest.indices("test", 1)
+    exact = (small_cohort.images(tests) - small_cohort.counterfactuals(tests)).numpy()
+    images = small_cohort.images(np.arange(80)).numpy()
+    without = small_cohort.counterfactuals(np.arange(80)).numpy()
+    half = Known(small_cohort, lambda row: 0.5 * (images[row] - without[row]))
+    evaluation = evaluate({"half": half}, small_cohort)
+    expected = ncc(exact, small_cohort.effects(tests).numpy()).mean()
+    assert mean(evaluation, CEILING, "ncc") == pytest.approx(expected)
+    assert mean(evaluation, "half", "ncc") == pytest.approx(expected, abs=1e-6)
+    assert mean(evaluation, CEILING, "amplitude_slope") == pytest.approx(1)
+    assert mean(evaluation, "half", "amplitude_slope") == pytest.approx(0.5)
+
+
+def test_thresholds_come_from_validation_images(small_cohort, truth):
+    """A map ten times stronger on test images must not move the threshold."""
+    split = small_cohort.manifest.table["split"]
+    rng = np.random.default_rng(0)
+    noise = rng.random(truth.shape, dtype=np.float32) * 0.2
+
+    def map_of(row):
+        return (truth[row] + noise[row]) * (10 if split[row] == "test" else 1)
+
+    evaluation = evaluate({"known": Known(small_cohort, map_of)}, small_cohort)
+    validation = small_cohort.manifest.indices("validation", 1)
+    expected = otsu_threshold(np.stack([map_of(row) for row in validation]))
+    assert evaluation.thresholds["known"] == pytest.approx(expected, abs=0.02)
+
+
+def test_only_the_images_that_may_be_looked_at_are(small_cohort, truth):
+    method = Known(small_cohort, lambda row: truth[row])
+    evaluate({"known": method}, small_cohort)
+    assert "train" not in set(small_cohort.manifest.table["split"][method.asked])
+
+
+def test_expensive_methods_are_scored_on_the_first_of_the_others_images(small_cohort, truth, monkeypatch):
+    monkeypatch.setattr(module, "EXAMPLES", 3)
+    methods = {name: Known(small_cohort, lambda row: truth[row]) for name in ("cheap", "dear", "dearest")}
+    evaluation = evaluate(methods, small_cohort, limit=6, limits={"dear": 3, "dearest": 2})
+    rows = evaluation.rows[(evaluation.rows["metric"] == "ncc")]
+    cases = {name: list(rows["case"][rows["method"] == name]) for name in methods}
+    assert [len(found) for found in cases.values()] == [6, 3, 2]
+    assert cases["dear"] == cases["cheap"][:3]
+    assert cases["dearest"] == cases["cheap"][:2]
+    assert set(evaluation.examples.maps) == {"cheap", "dear"}
+    assert evaluation.examples.ids == cases["cheap"][:3]
+
+
+def test_the_energy_ratio_is_that_of_the_class_means(small_cohort, truth):
+    labels = small_cohort.manifest.table["label"]
+    method = Known(small_cohort, lambda row: np.full_like(truth[row], 0.4 if labels[row] else -0.1))
+    evaluation = evaluate({"flat": method}, small_cohort)
+    assert mean(evaluation, "flat", "energy_ratio") == pytest.approx(0.25)
+
+
+def test_runs_are_compared_and_what_is_written_agrees(small_cohort, tmp_path):
+    settings = {
+        "vagan": {},
+        "classifier": {"method": "classifier", "classifier.width": "2", "classifier.updates": "3"},
+        "cam": {"method": "cam-classifier", "classifier.width": "2", "classifier.updates": "3"},
+    }
+    runs = [
+        train(small_cohort, tmp_path / name, load_config(settings=TINY_SETTINGS | more)).path
+        for name, more in settings.items()
+    ]
+    wanted = ["vagan", "guided-backprop", "integrated-gradients", "cam", "random", "group-mean"]
+    table = compare_runs(small_cohort, runs, tmp_path / "out", methods=wanted, most_passes=150)
+    rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert set(summary["methods"]) == {
+        "VA-GAN", "guided backprop", "integrated gradients", "CAM", "random map", "group mean difference",
+    }  # fmt: skip
+    for method, scores in summary["methods"].items():
+        found = rows[(rows["method"] == method) & (rows["metric"] == "ncc")]["value"]
+        assert scores["ncc"]["mean"] == pytest.approx(found.mean(), abs=1e-5)
+        assert scores["ncc"]["n"] == len(found) == (3 if method == "integrated gradients" else 8)
+        assert f"| {method} |" in table
+    assert summary["runs"] == ["vagan", "classifier", "cam"]
+    assert summary["rules"]["conventions"]["CAM"] == "positive"
+    for name in ("classifier", "cam"):
+        bins = summary["classifiers"][name]["reliability"]
+        right = sum(entry["accuracy"] * entry["count"] for entry in bins)
+        assert right / 16 == pytest.approx(summary["classifiers"][name]["accuracy"])
+    difference = small_cohort.images(small_cohort.manifest.indices("train", 1)).mean(0)
+    difference -= small_cohort.images(small_cohort.manifest.indices("train", 0)).mean(0)
+    tests = small_cohort.manifest.indices("test", 1)
+    expected = ncc(difference[None].repeat(8, 1, 1, 1).numpy(), small_cohort.effects(tests).numpy()).mean()
+    assert summary["methods"]["group mean difference"]["ncc"]["mean"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_method_is_a_public_name():
+    from vagan.attribution import CAM, IntegratedGradients
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 2))
+    images = torch.rand(2, 1, 2, 3)
+    weights = model[1].weight[1].detach().reshape(1, 1, 2, 3)
+    maps = IntegratedGradients(model, target=1).attribute(images)
+    torch.testing.assert_close(maps, (images + 1) * weights)
+    assert CAM.__name__ == "CAM"
