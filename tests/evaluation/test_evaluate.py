@@ -149,6 +149,9 @@ def test_runs_are_compared_and_what_is_written_agrees(small_cohort, tmp_path):
         assert f"| {method} |" in table
     assert summary["runs"] == ["vagan", "classifier", "cam"]
     assert summary["rules"]["conventions"]["CAM"] == "positive"
+    method, error = summary["rules"]["completeness error"].removesuffix(" in logits").split(": ")
+    assert method == "integrated gradients"
+    assert 0 <= float(error) < 10
     for name in ("classifier", "cam"):
         bins = summary["classifiers"][name]["reliability"]
         right = sum(entry["accuracy"] * entry["count"] for entry in bins)

@@ -18,6 +18,7 @@ METHODS = (
     "guided-backprop",
     "integrated-gradients",
     "grad-cam",
+    "occlusion",
     "perturbation",
     "cam",
     "group-mean",

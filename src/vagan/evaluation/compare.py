@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vagan.attribution.integrated import IntegratedGradients
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import METHODS, Entry, find_method
 from vagan.axes import class_column, concatenate_batches
@@ -106,12 +107,19 @@ def compare_runs(
             classifiers[run.name] = _test_accuracy(network, cohort)
     compared |= {method.name: method for method in _controls(cohort, wanted, seed)}
     evaluation = evaluate(compared, cohort, limit=limit, limits=limits, regions=regions, seed=seed)
-    stated = {
+    shown = torch.from_numpy(evaluation.examples.images)
+    stated: dict[str, Any] = {
         "selection": "; ".join(sorted(rules)),
         "conventions": {name: method.convention for name, method in compared.items()},
         "images": f"{'all' if limit is None else limit} test images of each class; as many as {most_passes} "
         "passes through the network allow for methods that need many for a map",
     }
+    # Sundararajan et al. 2017: what the attributions of an image miss of its logit's rise over the baseline image
+    errors = {
+        n: m.completeness_error(shown).mean() for n, m in compared.items() if isinstance(m, IntegratedGradients)
+    }
+    if errors:
+        stated["completeness error"] = "; ".join(f"{name}: {error:.2g} in logits" for name, error in errors.items())
     write_results(out, evaluation, cohort, [RunFolder(run) for run in runs], rules=stated, classifiers=classifiers)
     return (out / TABLE).read_text()
 
