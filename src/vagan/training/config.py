@@ -14,7 +14,7 @@ from vagan.nn.layers import Normalisation
 from vagan.training.losses import Constraint
 
 Method = Literal["vagan", "classifier", "cam-classifier"]
-Precision = Literal["32-true", "bf16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -115,8 +115,9 @@ class Training(_Section):
     """Name of the class of interest; needed where the cohort has several."""
     permute_labels: bool = False
     """A control: train on randomly permuted labels. Whatever a map then shows is not an effect of the class."""
-    precision: Precision = "bf16-mixed"
-    """Number format of the networks' arithmetic; weights, losses and penalties stay in float32."""
+    precision: Precision = "auto"
+    """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
+    bfloat16 where the device has matrix units for it (GPUs; processors with AMX), else float32."""
     channels_last: bool = True
     """Memory layout with a pixel's channels side by side: the same numbers, faster."""
     device: str = "auto"

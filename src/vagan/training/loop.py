@@ -1,7 +1,5 @@
-"""The training loop: devices, precision, checkpoints, resuming and stopping, for any task."""
+"""The training loop: checkpoints, resuming and stopping, for any task."""
 
-import logging
-import os
 import signal
 import threading
 import time
@@ -13,26 +11,19 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from vagan.axes import channels_last
 from vagan.data.bank import read_ahead
 from vagan.data.cohort import Cohort
-from vagan.errors import ConfigError, DivergenceError, Interrupted
+from vagan.errors import DivergenceError, Interrupted
 from vagan.model_folder import save_model
 from vagan.progress import Bar
 from vagan.training.adversarial import AdversarialTask
 from vagan.training.classification import ClassifierTask
 from vagan.training.config import Config, load_config
+from vagan.training.device import open_fabric, place, using_threads
 from vagan.training.run_folder import MetricsLog, RunFolder
 from vagan.training.schedule import learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.task import Monitor, Task
-
-SAFE_EXTENT = 48
-"""Volumes with fewer voxels along an axis train in float32 on the CPU, whatever the configuration says.
-
-Pooling leaves two voxels of them, and the bfloat16 weight gradient of a 3-D convolution over a first axis of two
-reads memory that was never written (oneDNN in PyTorch 2.13; NaN in one of a few calls).
-"""
 
 
 def train(
@@ -77,8 +68,8 @@ def train(
         if config.method == "vagan"
         else ClassifierTask(config, cohort)
     )
-    fabric = _fabric(config, cohort.shape)
-    with run.locked(), _threads(config.training.threads):
+    fabric = open_fabric(config.training, cohort.shape)
+    with run.locked(), using_threads(config.training.threads):
         resumes = run.begin(config, cohort)
         _fit(task, run, config, fabric, resumes=resumes, after_validation=after_validation or (lambda _: None))
     return run
@@ -95,7 +86,7 @@ def _fit(
 ) -> None:
     state = task.build()
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
-    _place(state, fabric, config)
+    place(state.networks, fabric, config.training)
     if resumes:
         state.load(run.checkpoint)
     if state.updates >= task.total:
@@ -157,26 +148,6 @@ def _save(task: Task[Any], state: TrainState, run: RunFolder, metrics: MetricsLo
     state.save(run.checkpoint)
 
 
-def _fabric(config: Config, shape: tuple[int, ...]) -> Fabric:
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every start
-    device, precision = config.training.device, config.training.precision
-    try:
-        fabric = Fabric(accelerator=device, devices=1, precision=precision)
-        if precision == "bf16-mixed" and fabric.device.type == "cpu" and len(shape) == 3 and min(shape) < SAFE_EXTENT:
-            return Fabric(accelerator="cpu", devices=1, precision="32-true")
-    except Exception as error:  # Fabric raises several kinds for a device that is not there
-        raise ConfigError(f"training.device {device!r} with {precision!r} cannot be used here: {error}") from error
-    return fabric
-
-
-def _place(state: TrainState, fabric: Fabric, config: Config) -> None:
-    for name, network in state.networks.items():
-        dims = max(weights.ndim for weights in network.parameters()) - 2
-        if config.training.channels_last:
-            network.to(memory_format=channels_last(dims))  # type: ignore[call-overload]
-        state.networks[name] = fabric.to_device(network)
-
-
 def _set_rates(state: TrainState, rates: dict[str, float], progress: float, config: Config) -> None:
     factor = learning_rate_factor(progress, decay_from=config.optimizer.decay_from)
     for name, optimizer in state.optimizers.items():
@@ -199,24 +170,6 @@ def _timer(seconds: float) -> Callable[[], bool]:
 
 def _in_words(figures: dict[str, float]) -> str:
     return "  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in figures.items())
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or _cores())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux tells
-        return os.cpu_count() or 1
 
 
 @contextmanager

@@ -1,0 +1,96 @@
+"""Where a training runs, and in which number format: device, precision, memory layout, threads."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from vagan.axes import channels_last
+from vagan.errors import ConfigError
+from vagan.training.config import Training
+
+SAFE_EXTENT = 48
+"""Volumes with fewer voxels along an axis train in float32 on the CPU, whatever the configuration says.
+
+Pooling leaves two voxels of them, and the bfloat16 weight gradient of a 3-D convolution over a first axis of two
+reads memory that was never written (oneDNN in PyTorch 2.13; NaN in one of a few calls).
+"""
+
+
+def open_fabric(settings: Training, shape: tuple[int, ...]) -> Fabric:
+    """Fabric on the device and with the precision that the settings name.
+
+    Parameters
+    ----------
+    settings
+        ``device``, and ``precision``, whose ``auto`` is decided by `fast_precision`.
+    shape
+        Spatial shape of the images.
+
+    Raises
+    ------
+    ConfigError
+        If the device is not there, or cannot compute in this precision.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every start
+    try:
+        device = Fabric(accelerator=settings.device, devices=1).device
+        precision = fast_precision(device) if settings.precision == "auto" else settings.precision
+        if device.type == "cpu" and len(shape) == 3 and min(shape) < SAFE_EXTENT:
+            precision = "32-true"
+        return Fabric(accelerator=device.type, devices=1, precision=precision)
+    except Exception as error:  # Fabric raises several kinds for a device that is not there
+        raise ConfigError(
+            f"training.device {settings.device!r} with {settings.precision!r} cannot be used here: {error}"
+        ) from error
+
+
+def fast_precision(device: torch.device) -> Literal["32-true", "bf16-mixed"]:
+    """bfloat16 where the device has units that multiply matrices of it, else float32.
+
+    Without such units (AMX on x86 processors) convolutions in bfloat16 take longer than in float32.
+    """
+    if device.type == "cuda":
+        has_units = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has_units = device.type == "cpu" and _capabilities().get("amx_bf16", False)
+    return "bf16-mixed" if has_units else "32-true"
+
+
+def place(networks: dict[str, nn.Module], fabric: Fabric, settings: Training) -> None:
+    """Move networks to the device, in the memory layout that the settings name."""
+    for name, network in networks.items():
+        if settings.channels_last:
+            dims = max(weights.ndim for weights in network.parameters()) - 2
+            network.to(memory_format=channels_last(dims))  # type: ignore[call-overload]
+        networks[name] = fabric.to_device(network)
+
+
+@contextmanager
+def using_threads(count: int) -> Iterator[None]:
+    """Compute with this many CPU threads inside the block; 0 for one on each core that this process may use."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or _cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _capabilities() -> Mapping[str, Any]:
+    if hasattr(torch.cpu, "get_capabilities"):
+        return torch.cpu.get_capabilities()
+    return {"amx_bf16": torch.cpu._is_amx_tile_supported()}  # PyTorch before 2.12
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux tells
+        return os.cpu_count() or 1

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from vagan.errors import ConfigError
+from vagan.training.config import load_config
+from vagan.training.device import SAFE_EXTENT, fast_precision, open_fabric, place, using_threads
+
+
+def settings(**values):
+    return load_config("fast", {f"training.{key}": str(value) for key, value in values.items()}).training
+
+
+def precision(found, shape=(32, 30)):
+    return open_fabric(found, shape).strategy.precision.precision
+
+
+class TestPrecision:
+    @pytest.mark.parametrize(("has_units", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+    def test_auto_asks_the_processor(self, monkeypatch, has_units, expected):
+        monkeypatch.setattr("vagan.training.device._capabilities", lambda: {"amx_bf16": has_units})
+
+        assert fast_precision(torch.device("cpu")) == expected
+        assert precision(settings(device="cpu")) == expected
+
+    @pytest.mark.parametrize("has_units", [True, False])
+    def test_a_named_precision_is_taken_as_it_is(self, monkeypatch, has_units):
+        monkeypatch.setattr("vagan.training.device._capabilities", lambda: {"amx_bf16": has_units})
+
+        assert precision(settings(device="cpu", precision="32-true")) == "32-true"
+        assert precision(settings(device="cpu", precision="bf16-mixed")) == "bf16-mixed"
+
+    def test_small_volumes_are_never_trained_in_bfloat16_on_the_cpu(self):
+        bfloat16 = settings(device="cpu", precision="bf16-mixed")
+
+        assert precision(bfloat16, (SAFE_EXTENT - 1, 64, 64)) == "32-true"
+        assert precision(bfloat16, (SAFE_EXTENT, 64, 64)) == "bf16-mixed"
+
+    def test_the_processor_is_asked_in_a_way_that_this_pytorch_answers(self):
+        assert fast_precision(torch.device("cpu")) in ("32-true", "bf16-mixed")
+
+
+def test_a_device_that_is_not_there_is_an_error_that_names_it():
+    with pytest.raises(ConfigError, match=r"training\.device 'no-such-device' .* cannot be used here"):
+        open_fabric(settings(device="no-such-device"), (32, 30))
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_networks_get_the_memory_layout(is_last):
+    networks = {"some": torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))}
+    chosen = settings(device="cpu", channels_last=is_last)
+
+    place(networks, open_fabric(chosen, (32, 30)), chosen)
+
+    weight = networks["some"][0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) is is_last
+    assert weight.is_contiguous() is not is_last
+
+
+def test_threads_are_set_inside_the_block_alone():
+    before = torch.get_num_threads()
+    with using_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
