@@ -1,7 +1,9 @@
 import pytest
 
-from vagan.attribution.registry import METHODS, find_method
+from vagan.attribution.registry import METHODS, find_method, load_method
+from vagan.data.preparation import Preparation
 from vagan.errors import ConfigError
+from vagan.model_folder import ModelFacts, build_network, save_model
 
 
 def test_a_name_leads_to_its_entry_and_a_mistyped_one_to_the_nearest():
@@ -12,3 +14,42 @@ def test_a_name_leads_to_its_entry_and_a_mistyped_one_to_the_nearest():
 
 def test_names_are_made_for_a_command_line():
     assert all(name == name.lower() and name.replace("-", "").isalpha() for name in METHODS)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(kind):
+        facts = ModelFacts(
+            kind=kind, num_spatial_dims=2, channels=1, shape=(18, 20), width=2, classes=("healthy", "ill"),
+            preparation=Preparation(), rule="none", cohort_hash="0",
+        )  # fmt: skip
+        save_model(tmp_path / kind, build_network(facts), facts)
+        return tmp_path / kind
+
+    return save
+
+
+def test_a_map_generator_explains_itself(saved):
+    method, entry, facts = load_method(saved("map-generator"))
+    assert (method.name, entry.unit, facts.kind) == ("VA-GAN", "intensity", "map-generator")
+
+
+def test_for_a_classifier_a_method_must_be_chosen(saved):
+    with pytest.raises(
+        ConfigError, match=r"holds a classifier: a method must be chosen .* guided-backprop, .*random"
+    ):
+        load_method(saved("classifier"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("map-generator", "cam"), ("classifier", "vagan"), ("classifier", "cam"), ("classifier", "group-mean")],
+)
+def test_a_method_that_cannot_explain_the_model_is_refused(saved, kind, name):
+    with pytest.raises(ConfigError, match=rf"holds a {kind}: {name} cannot explain it; choose one of "):
+        load_method(saved(kind), name)
+
+
+def test_methods_for_classifiers_explain_cam_classifiers_too(saved):
+    for name in ("cam", "grad-cam", "guided-backprop"):
+        assert load_method(saved("cam-classifier"), name)[0].name

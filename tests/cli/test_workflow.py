@@ -5,9 +5,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tiny import TINY
 from vagan.attribution import VAGAN
+from vagan.attribution.registry import load_method
 from vagan.data.cohort import Cohort
 
 
@@ -96,14 +98,28 @@ def test_attribute_writes_map_overlay_and_description_of_the_images_size(vagan, 
     effect = np.load(tmp_path / "maps" / "03_effect.npy")
     assert effect.shape == (21, 18)
     prepared = imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1
-    import torch
-
     method, _ = VAGAN.load(trained)
     np.testing.assert_allclose(effect, method.attribute(torch.from_numpy(prepared))[0, 0], atol=1e-5)
     assert imageio.imread(tmp_path / "maps" / "03_overlay.png").shape == (21, 18, 3)
     about = json.loads((tmp_path / "maps" / "03_effect.json").read_text())
     assert about["class_of_interest"] == "ill"
     assert about["times_this_in_the_units_of_the_file"] == 127.5
+
+
+def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, trained, pictures, tmp_path):
+    image = pictures / "ill" / "03.png"
+    kind = ("--method", "cam-classifier", *TINY, "--set", "classifier.updates=2", "--set", "classifier.width=2")
+    assert vagan("train", tmp_path / "cohort", tmp_path / "cam", *kind)[0] == 0
+    for name, unit in (("cam", "class score"), ("perturbation", "intensity after scaling to [-1, 1]")):
+        out = tmp_path / name
+        assert vagan("attribute", tmp_path / "cam", image, "--method", name, "--out", out)[0] == 0
+        about = json.loads((out / "03_effect.json").read_text())
+        method, entry, _ = load_method(tmp_path / "cam", name)
+        prepared = imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1
+        expected = method.attribute(torch.from_numpy(prepared))[0, 0]
+        np.testing.assert_allclose(np.load(out / "03_effect.npy"), expected, atol=1e-5)
+        assert (about["method"], about["unit"]) == (method.name, unit)
+        assert ("times_this_in_the_units_of_the_file" in about) == (entry.unit == "intensity")
 
 
 def test_nifti_in_nifti_out_on_the_same_grid(vagan, trained, tmp_path):

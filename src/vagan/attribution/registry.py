@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
+
+from torch import nn
 
 from vagan.attribution.cam import CAM, GradCAM
 from vagan.attribution.controls import GradientMagnitude, GroupMeanDifference, RandomSmoothMap
@@ -14,8 +17,10 @@ from vagan.attribution.method import AttributionMethod
 from vagan.attribution.occlusion import Occlusion
 from vagan.attribution.perturbation import AdditivePerturbation
 from vagan.errors import ConfigError, nearest
+from vagan.model_folder import ModelFacts, load_model
 
 Needs = Literal["map-generator", "classifier", "cam-classifier", "training images", "nothing"]
+Unit = Literal["intensity", "class score", "class score per intensity", "none"]
 
 
 @dataclass(frozen=True)
@@ -28,31 +33,46 @@ class Entry:
         Called with what ``needs`` says, then with the method's own options by name.
     needs
         ``map-generator``: a loaded map generator (option ``output`` from its facts). ``classifier``: a loaded
-        classifier, be it a CAM classifier or not. ``cam-classifier``: a CAM classifier. ``training images``: those
-        of the baseline class and those of the class of interest. ``nothing``: no arguments.
+        classifier, be it a CAM classifier or not; comparisons give it the paper's classifier. ``cam-classifier``: a
+        CAM classifier. ``training images``: those of the baseline class and those of the class of interest.
+        ``nothing``: no arguments.
+    unit
+        Of the maps' values. Intensity means prepared intensity, class score the logit.
     passes
         About how many passes through the network a map takes; expensive methods are scored on fewer images.
     """
 
     make: Callable[..., AttributionMethod]
     needs: Needs
+    unit: Unit = "none"
     passes: int = 1
+
+    def explains(self, kind: str) -> bool:
+        """Whether the method can explain a single model of this kind."""
+        return self.needs in (kind, "nothing") or (self.needs == "classifier" and kind == "cam-classifier")
+
+    def of(self, network: nn.Module, facts: ModelFacts) -> AttributionMethod:
+        """The method for a loaded model that it explains."""
+        if self.needs == "nothing":
+            return self.make()
+        return self.make(network, output=facts.output) if self.needs == "map-generator" else self.make(network)
 
 
 METHODS: dict[str, Entry] = {
-    "vagan": Entry(VAGAN, "map-generator"),
-    "guided-backprop": Entry(GuidedBackpropagation, "classifier"),
-    "integrated-gradients": Entry(IntegratedGradients, "classifier", passes=50),
-    "grad-cam": Entry(partial(GradCAM, layer="convolutions"), "classifier"),
-    "occlusion": Entry(Occlusion, "classifier", passes=700),
-    "perturbation": Entry(partial(AdditivePerturbation, preset="authors"), "classifier", passes=100),
+    "vagan": Entry(VAGAN, "map-generator", "intensity"),
+    "guided-backprop": Entry(GuidedBackpropagation, "classifier", "class score per intensity"),
+    "integrated-gradients": Entry(IntegratedGradients, "classifier", "class score", passes=50),
+    "grad-cam": Entry(partial(GradCAM, layer="convolutions"), "classifier", "class score"),
+    "occlusion": Entry(Occlusion, "classifier", "class score", passes=700),
+    "perturbation": Entry(partial(AdditivePerturbation, preset="authors"), "classifier", "intensity", passes=100),
     "perturbation-paper": Entry(
         partial(AdditivePerturbation, preset="paper", name="additive perturbation, 1500 steps"),
         "classifier",
+        "intensity",
         passes=1500,
     ),
-    "cam": Entry(CAM, "cam-classifier"),
-    "group-mean": Entry(GroupMeanDifference, "training images"),
+    "cam": Entry(CAM, "cam-classifier", "class score"),
+    "group-mean": Entry(GroupMeanDifference, "training images", "intensity"),
     "gradient-magnitude": Entry(GradientMagnitude, "nothing"),
     "random": Entry(RandomSmoothMap, "nothing"),
 }
@@ -63,3 +83,30 @@ def find_method(name: str) -> Entry:
     if name not in METHODS:
         raise ConfigError(f"no attribution method is called {name!r}; {nearest(name, METHODS)}")
     return METHODS[name]
+
+
+def load_method(run: Path, name: str = "") -> tuple[AttributionMethod, Entry, ModelFacts]:
+    """A method for the model of a run folder or model folder.
+
+    Parameters
+    ----------
+    run
+        Where the model is.
+    name
+        Name in `METHODS`; a map generator explains itself if none is given.
+
+    Raises
+    ------
+    ConfigError
+        If no method is called so, the model is of a kind that it cannot explain, or a choice must be made.
+    """
+    if name:
+        find_method(name)
+    network, facts = load_model(run)
+    if not name and facts.kind == "map-generator":
+        name = "vagan"
+    fitting = [known for known, entry in METHODS.items() if entry.explains(facts.kind)]
+    if name not in fitting:
+        problem = f"{name} cannot explain it" if name else "a method must be chosen with --method"
+        raise ConfigError(f"{run} holds a {facts.kind}: {problem}; choose one of {', '.join(fitting)}")
+    return METHODS[name].of(network, facts), METHODS[name], facts

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-def attribute(run: Path, *images: Path, out: Path) -> None:
+def attribute(run: Path, *images: Path, out: Path, method: str = "") -> None:
     """Effect maps of new images: what the class of interest put there, and how bright.
 
     For each image: the map (.npy, or NIfTI for NIfTI) of exactly the image's size, a colour overlay (.png) and
@@ -12,13 +12,17 @@ def attribute(run: Path, *images: Path, out: Path) -> None:
     Parameters
     ----------
     run
-        Run folder made by `vagan train`, or a model folder.
+        Run folder made by `vagan train`, or a model folder. Of a map generator the maps are effects; for a
+        classifier, choose a --method.
     images
         Image files of the class of interest.
     out
         Folder for the maps.
+    method
+        For a classifier: guided-backprop, integrated-gradients, grad-cam, occlusion, perturbation,
+        perturbation-paper; for a CAM classifier cam as well.
     """
     from vagan.reporting.maps import attribute_files
 
-    written = attribute_files(run, images, out)
+    written = attribute_files(run, images, out, method=method)
     print(f"{len(written)} map{'s' if len(written) != 1 else ''} in {out}")

@@ -127,9 +127,8 @@ def compare_runs(
 def _methods_of(
     network: torch.nn.Module, facts: ModelFacts, wanted: Iterable[str]
 ) -> list[tuple[Entry, AttributionMethod]]:
-    options = {"output": facts.output} if facts.kind == "map-generator" else {}
     entries = [METHODS[name] for name in wanted if METHODS[name].needs == facts.kind]
-    return [(entry, entry.make(network, **options)) for entry in entries]
+    return [(entry, entry.of(network, facts)) for entry in entries]
 
 
 def _controls(cohort: Cohort, wanted: Iterable[str], seed: int) -> list[AttributionMethod]:

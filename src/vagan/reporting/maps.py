@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from vagan.attribution.generator import VAGAN
+from vagan.attribution.method import AttributionMethod, Convention
+from vagan.attribution.registry import Entry, load_method
 from vagan.data.image_file import ImageFile, read_image
 from vagan.errors import ModelError, OutputError
 from vagan.files import replacing
@@ -17,8 +17,15 @@ from vagan.model_folder import ModelFacts
 from vagan.progress import track
 from vagan.reporting.overlay import save_overlay
 
+READING: dict[Convention, str] = {
+    "signed": "positive: what is there, and bright, speaks for the class; negative: against it",
+    "absolute": "the size alone, whatever the sign, says how much a place matters",
+    "positive": "positive values speak for the class; negative ones are not read",
+}
+EFFECT = "effect = image - image as if of the baseline class; positive: the class made it brighter"
 
-def attribute_files(run: Path, paths: Sequence[Path], out: Path) -> list[Path]:
+
+def attribute_files(run: Path, paths: Sequence[Path], out: Path, *, method: str = "") -> list[Path]:
     """Write for each image ``_effect.npy`` (NIfTI: ``.nii.gz``), ``_overlay.png`` and ``_effect.json``.
 
     Parameters
@@ -29,6 +36,8 @@ def attribute_files(run: Path, paths: Sequence[Path], out: Path) -> list[Path]:
         Image files. They are prepared as the training images were: the recorded colour, size and intensity.
     out
         Folder for the maps; files of the same names are replaced.
+    method
+        Name of an attribution method; needed where the model is a classifier.
 
     Returns
     -------
@@ -43,9 +52,9 @@ def attribute_files(run: Path, paths: Sequence[Path], out: Path) -> list[Path]:
         raise OutputError(f"each map is named after its image, but {twice!r} was given twice; use one --out for each")
     if out.exists() and not out.is_dir():
         raise OutputError(f"--out must be a folder: {out} is a file; choose another name")
-    method, facts = VAGAN.load(run)
+    chosen, entry, facts = load_method(run, method)
     files = [_read(path, facts) for path in paths]  # every mistake is found before anything is written
-    return [_write(method, facts, file, out) for file in track(files, len(files), "attributing")]
+    return [_write(chosen, entry, facts, file, out) for file in track(files, len(files), "attributing")]
 
 
 def _read(path: Path, facts: ModelFacts) -> ImageFile:
@@ -59,7 +68,7 @@ def _read(path: Path, facts: ModelFacts) -> ImageFile:
     return file
 
 
-def _write(method: VAGAN, facts: ModelFacts, file: ImageFile, out: Path) -> Path:
+def _write(method: AttributionMethod, entry: Entry, facts: ModelFacts, file: ImageFile, out: Path) -> Path:
     prepared = facts.preparation.apply(file.array)
     effect = method.attribute(torch.from_numpy(prepared)[None])[0].numpy()
     own_grid = facts.preparation.map_to_source(effect, file.array.shape[1:])
@@ -67,22 +76,27 @@ def _write(method: VAGAN, facts: ModelFacts, file: ImageFile, out: Path) -> Path
     low, high = facts.preparation.range_of(file.array)
     shown = ((file.array - low) * (2 / (high - low)) - 1).clip(-1, 1)
     save_overlay(out / f"{file.stem}_overlay.png", shown, own_grid)
+    about = {
+        "source": file.path.name,
+        "method": method.name,
+        **_meaning(method, entry, (high - low) / 2),
+        "baseline_class": facts.classes[0],
+        "class_of_interest": facts.classes[1],
+        "shape": list(own_grid.shape[1:]),
+        "mean_absolute_effect": float(np.abs(own_grid).mean()),
+        "preparation": facts.preparation.model_dump(mode="json"),
+        "model": {"rule": facts.rule, "cohort_hash": facts.cohort_hash},
+    }
     with replacing(out / f"{file.stem}_effect.json") as temporary:
-        temporary.write_text(json.dumps(_sidecar(facts, file, own_grid, (high - low) / 2), indent=1) + "\n")
+        temporary.write_text(json.dumps(about, indent=1) + "\n")
     return path
 
 
-def _sidecar(facts: ModelFacts, file: ImageFile, effect: NDArray[np.float32], scale: float) -> dict[str, Any]:
+def _meaning(method: AttributionMethod, entry: Entry, scale: float) -> dict[str, Any]:
+    if entry.unit != "intensity":
+        return {"sign": READING[method.convention], "unit": entry.unit}
     return {
-        "source": file.path.name,
-        "method": VAGAN.name,
-        "sign": "effect = image - image as if of the baseline class; positive: the class made it brighter",
+        "sign": EFFECT,
         "unit": "intensity after scaling to [-1, 1]",
         "times_this_in_the_units_of_the_file": scale,
-        "baseline_class": facts.classes[0],
-        "class_of_interest": facts.classes[1],
-        "shape": list(effect.shape[1:]),
-        "mean_absolute_effect": float(np.abs(effect).mean()),
-        "preparation": facts.preparation.model_dump(mode="json"),
-        "model": {"rule": facts.rule, "cohort_hash": facts.cohort_hash},
     }
