@@ -12,7 +12,7 @@ def evaluate(
     out: Path,
     methods: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     limit: int | None = None,
-    most_passes: int = 4000,
+    subset: int = 20,
     seed: int = 0,
 ) -> None:
     """Score the models of one or more runs, beside controls, on a cohort's test images.
@@ -31,13 +31,13 @@ def evaluate(
         Which to score, e.g. vagan integrated-gradients cam [default: all that the runs allow, and the controls].
     limit
         Score this many random test images of each class [default: all].
-    most_passes
-        Passes through a classifier that a method may take; one that needs many for a map is scored on fewer images,
-        the first of the others'.
+    subset
+        Score methods that need many passes through a network for a map on this many images, the same for all of
+        them: integrated gradients, occlusion, perturbation.
     seed
         Decides which, and which are shown.
     """
     from vagan.data.cohort import Cohort
     from vagan.evaluation.compare import compare_runs
 
-    print(compare_runs(Cohort(cohort), runs, out, methods=methods, limit=limit, most_passes=most_passes, seed=seed))
+    print(compare_runs(Cohort(cohort), runs, out, methods=methods, limit=limit, subset=subset, seed=seed))

@@ -33,7 +33,7 @@ def compare_runs(
     *,
     methods: Sequence[str] | None = None,
     limit: int | None = None,
-    most_passes: int = 4000,
+    subset: int = 20,
     regions: Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]] | None = None,
     seed: int = 0,
 ) -> str:
@@ -51,9 +51,10 @@ def compare_runs(
         Names in `vagan.attribution.registry.METHODS`; default: all that have what they need.
     limit
         Score this many random test images of each class.
-    most_passes
-        Passes through a classifier that a method may take for its test maps; one that needs many for a map is
-        scored on the first of the others' images.
+    subset
+        Methods that need many passes through a network for a map are scored on this many random test images of the
+        class of interest, the same for all of them and the first of the others', and on a quarter as many of the
+        baseline class.
     regions
         See `evaluate`.
     seed
@@ -78,8 +79,8 @@ def compare_runs(
     twice = next((run.name for run in runs if [other.name for other in runs].count(run.name) > 1), None)
     if twice is not None:
         raise ConfigError(f"tables call runs by their folders' names, but {twice!r} occurs twice; rename one")
-    if most_passes < 1:
-        raise ConfigError(f"most_passes must be at least 1, found {most_passes}")
+    if subset < 1:
+        raise ConfigError(f"the subset for expensive methods must be at least 1 image, found {subset}")
     if out.exists() and not out.is_dir():
         raise OutputError(f"the results folder must be a folder: {out} is a file; choose another name")
     loaded = [(run, *load_model(run)) for run in runs]
@@ -90,7 +91,7 @@ def compare_runs(
     if not all(len(cohort.manifest.indices("test", label)) for label in (0, 1)):
         raise CohortError(f"scores need test images of both classes, {cohort.path} has not; split it again")
     compared: dict[str, AttributionMethod] = {}
-    limits = {}
+    limits: dict[str, int] = {}
     rules: set[str] = set()
     classifiers = {}
     for run, network, facts in loaded:
@@ -102,7 +103,7 @@ def compare_runs(
             name = method.name if alone else f"{method.name} ({run.name})"
             compared[name] = method
             if entry.passes > 1:
-                limits[name] = max(1, most_passes // entry.passes)
+                limits[name] = subset
         if facts.kind != "map-generator":
             classifiers[run.name] = _test_accuracy(network, cohort)
     compared |= {method.name: method for method in _controls(cohort, wanted, seed)}
@@ -111,8 +112,8 @@ def compare_runs(
     stated: dict[str, Any] = {
         "selection": "; ".join(sorted(rules)),
         "conventions": {name: method.convention for name, method in compared.items()},
-        "images": f"{'all' if limit is None else limit} test images of each class; as many as {most_passes} "
-        "passes through the network allow for methods that need many for a map",
+        "images": f"{'all' if limit is None else limit} test images of each class; a random subset of {subset}, the "
+        f"same for all, for methods that need many passes for a map{_in_brackets(list(limits))}",
     }
     # Sundararajan et al. 2017: what the attributions of an image miss of its logit's rise over the baseline image
     errors = {
@@ -122,6 +123,10 @@ def compare_runs(
         stated["completeness error"] = "; ".join(f"{name}: {error:.2g} in logits" for name, error in errors.items())
     write_results(out, evaluation, cohort, [RunFolder(run) for run in runs], rules=stated, classifiers=classifiers)
     return (out / TABLE).read_text()
+
+
+def _in_brackets(names: Sequence[str]) -> str:
+    return f" ({', '.join(names)})" if names else ""
 
 
 def _methods_of(
