@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from tiny import TINY_SETTINGS
+from vagan.data.cohort import CohortCase, write_cohort
+from vagan.data.manifest import Manifest
 from vagan.data.sources.synthetic import square_regions
+from vagan.errors import CohortError, ConfigError
 from vagan.evaluation import evaluate as module
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import CEILING, evaluate
@@ -32,6 +35,15 @@ class Known:
         rows = [self._rows[image.numpy().tobytes()] for image in images]
         self.asked += rows
         return torch.stack([torch.as_tensor(self._map_of(row), dtype=torch.float32) for row in rows])
+
+
+def three_classes(cohort, path):
+    """The same images, with the subtypes as classes of their own."""
+    table = cohort.manifest.table.copy()
+    table["label"] = table["subtype"].map({"": 0, "A": 1, "B": 2})
+    table["class"] = table["label"].map(["baseline", "type A", "type B"].__getitem__)
+    images, effects = (read(np.arange(len(table))).numpy() for read in (cohort.images, cohort.effects))
+    return write_cohort(path, Manifest(table), cohort.facts, lambda row: CohortCase(images[row], effects[row]))
 
 
 @pytest.fixture
@@ -172,3 +184,21 @@ def test_every_method_is_a_public_name():
     maps = IntegratedGradients(model, target=1).attribute(images)
     torch.testing.assert_close(maps, (images + 1) * weights)
     assert CAM.__name__ == "CAM"
+
+
+def test_of_several_classes_the_one_that_the_runs_are_about_is_scored(small_cohort, tmp_path):
+    # subtypes A and B as classes of their own
+    three = three_classes(small_cohort, tmp_path / "three")
+    runs = []
+    for name in "AB":
+        settings = TINY_SETTINGS | {"training.interest": f"type {name}"}
+        runs.append(train(three, tmp_path / name, load_config(settings=settings)).path)
+    compare_runs(three, runs[1:], tmp_path / "out", methods=["vagan", "group-mean"])
+    rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
+    subtypes = three.manifest.table.set_index("id")["subtype"]
+    assert set(rows[rows["label"] == 2]["case"].map(subtypes)) == {"B"}
+    assert set(rows["label"]) == {0, 2}
+    with pytest.raises(ConfigError, match=r"the same classes: found type A against .* and type B against "):
+        compare_runs(three, runs, tmp_path / "both")
+    with pytest.raises(CohortError, match="there is no run to choose one"):
+        compare_runs(three, [], tmp_path / "none")

@@ -88,7 +88,8 @@ def compare_runs(
     missing = [name for name in methods or () if METHODS[name].needs not in kinds]
     if missing:
         raise ConfigError(f"{missing[0]} needs the run of a {METHODS[missing[0]].needs}, which is not among the runs")
-    if not all(len(cohort.manifest.indices("test", label)) for label in (0, 1)):
+    interest = _interest([facts for _, _, facts in loaded], cohort)
+    if not all(len(cohort.manifest.indices("test", label)) for label in (0, interest)):
         raise CohortError(f"scores need test images of both classes, {cohort.path} has not; split it again")
     compared: dict[str, AttributionMethod] = {}
     limits: dict[str, int] = {}
@@ -105,9 +106,9 @@ def compare_runs(
             if entry.passes > 1:
                 limits[name] = subset
         if facts.kind != "map-generator":
-            classifiers[run.name] = _test_accuracy(network, cohort)
-    compared |= {method.name: method for method in _controls(cohort, wanted, seed)}
-    evaluation = evaluate(compared, cohort, limit=limit, limits=limits, regions=regions, seed=seed)
+            classifiers[run.name] = _test_accuracy(network, cohort, interest)
+    compared |= {method.name: method for method in _controls(cohort, wanted, interest, seed)}
+    evaluation = evaluate(compared, cohort, interest=interest, limit=limit, limits=limits, regions=regions, seed=seed)
     shown = torch.from_numpy(evaluation.examples.images)
     stated: dict[str, Any] = {
         "selection": "; ".join(sorted(rules)),
@@ -136,20 +137,43 @@ def _methods_of(
     return [(entry, entry.of(network, facts)) for entry in entries]
 
 
-def _controls(cohort: Cohort, wanted: Iterable[str], seed: int) -> list[AttributionMethod]:
+def _interest(models: Sequence[ModelFacts], cohort: Cohort) -> int:
+    """Label, in this cohort, of the class that all models are about."""
+    classes = cohort.manifest.classes
+    pairs = sorted({facts.classes for facts in models})
+    if len(pairs) > 1:
+        raise ConfigError(
+            "runs that are compared must be about the same classes: found "
+            + " and ".join(f"{interest} against {baseline}" for baseline, interest in pairs[:2])
+        )
+    if len(classes) == 2:
+        return 1  # whatever the classes are called here
+    if not pairs or pairs[0][0] != classes[0] or pairs[0][1] not in classes:
+        of_the_runs = f"the runs are about {' and '.join(pairs[0])}" if pairs else "there is no run to choose one"
+        raise CohortError(
+            f"{cohort.path} holds more than one class of interest ({', '.join(classes[1:])} beside {classes[0]}), "
+            f"and {of_the_runs}; give runs that were trained on these classes"
+        )
+    return classes.index(pairs[0][1])
+
+
+def _controls(cohort: Cohort, wanted: Iterable[str], interest: int, seed: int) -> list[AttributionMethod]:
     controls: list[AttributionMethod] = []
     for entry in (METHODS[name] for name in wanted):
         if entry.needs == "nothing":
             controls.append(entry.make())
         elif entry.needs == "training images":
-            rows = [numpy_generator(seed, "mean", k).permutation(cohort.manifest.indices("train", k)) for k in (0, 1)]
+            rows = [
+                numpy_generator(seed, "mean", label).permutation(cohort.manifest.indices("train", label))
+                for label in (0, interest)
+            ]
             controls.append(entry.make(*(cohort.images(found[:MEAN_IMAGES]) for found in rows)))
     return controls
 
 
-def _test_accuracy(network: torch.nn.Module, cohort: Cohort) -> dict[str, Any]:
-    rows = np.concatenate([cohort.manifest.indices("test", label) for label in (0, 1)])
-    labels = cohort.manifest.table["label"].to_numpy()[rows].astype(np.int64)
+def _test_accuracy(network: torch.nn.Module, cohort: Cohort, interest: int) -> dict[str, Any]:
+    found = [cohort.manifest.indices("test", label) for label in (0, interest)]
+    rows, labels = np.concatenate(found), np.repeat(np.arange(2), [len(part) for part in found])
     with torch.no_grad():
         logits = concatenate_batches(*(network(part) for part in cohort.images(rows).split(BATCH)))
     probabilities = class_column(logits.softmax(dim=-1), 1).numpy().astype(np.float64)
