@@ -98,9 +98,7 @@ def _score(
     methods: list[str] | None = None,
 ) -> pd.DataFrame:
     if not (out / "summary.json").is_file():
-        compare_runs(
-            cohort, runs, out, methods=methods, subset=options.subset, regions=square_regions, seed=0
-        )
+        compare_runs(cohort, runs, out, methods=methods, subset=options.subset, regions=square_regions, seed=0)
         build_report(out)
     seconds = json.loads((out / "summary.json").read_text())["map_seconds"]
     rows = pd.read_csv(out / "scores.csv", dtype={"case": str, "subject": str})

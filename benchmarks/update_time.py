@@ -18,7 +18,7 @@ from machine import describe_machine
 from vagan.axes import channels_last
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
-from vagan.training.config import Loss
+from vagan.training.config import Generator, Loss
 from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 
 RESULTS = Path(__file__).parent / "results"
@@ -77,7 +77,7 @@ def _players(path: str, options: argparse.Namespace):
                 optimizers[name],
                 [batch],
                 loss=Loss(),
-                output="add",
+                settings=Generator(),
                 backward=torch.Tensor.backward,
             )
 

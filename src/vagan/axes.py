@@ -64,6 +64,13 @@ def spatial_mean(features: Float[Tensor, "batch channel *space"]) -> Float[Tenso
     return features.flatten(FIRST_SPATIAL).mean(dim=FIRST_SPATIAL)
 
 
+def expand_over_space(
+    values: Float[Tensor, "batch channel"], features: Float[Tensor, "batch channel *space"]
+) -> Float[Tensor, "batch channel *ones"]:
+    """One number for each feature map, with as many spatial axes of extent one as the features have."""
+    return values.reshape(*values.shape, *[1] * num_spatial_dims(features))
+
+
 def batch_mean(images: Images) -> Float[Tensor, "1 channel *space"]:
     """Mean image of a batch, kept as a batch of one."""
     return images.mean(dim=BATCH, keepdim=True)
@@ -73,8 +80,7 @@ def weighted_channel_sum(
     features: Float[Tensor, "batch channel *space"], weights: Float[Tensor, "batch channel"]
 ) -> Float[Tensor, "batch 1 *space"]:
     """Sum of the feature maps of each sample, each with its weight; the channel axis stays, with extent one."""
-    weights = weights.reshape(*weights.shape, *[1] * num_spatial_dims(features))
-    return (features * weights).sum(dim=CHANNEL, keepdim=True)
+    return (features * expand_over_space(weights, features)).sum(dim=CHANNEL, keepdim=True)
 
 
 def class_column(logits: Float[Tensor, "batch classes"], index: int) -> Scores:

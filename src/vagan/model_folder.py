@@ -36,6 +36,8 @@ class ModelFacts(BaseModel):
     width: Count
     normalisation: Normalisation = "batch"
     """Of a map generator."""
+    context: bool = False
+    """Of a map generator."""
     output: Output = "add"
     """Of a map generator."""
     classes: tuple[str, ...]
@@ -53,7 +55,9 @@ def build_network(facts: ModelFacts) -> nn.Module:
         return Classifier(dims, shape=facts.shape, channels=channels, width=width)
     if facts.kind == "cam-classifier":
         return CAMClassifier(dims, channels=channels, width=width)
-    return MapGenerator(dims, channels=channels, width=width, normalisation=facts.normalisation)
+    return MapGenerator(
+        dims, channels=channels, width=width, normalisation=facts.normalisation, context=facts.context
+    )
 
 
 def save_model(folder: Path, network: nn.Module, facts: ModelFacts) -> None:

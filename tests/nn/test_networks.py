@@ -4,6 +4,7 @@ from torch import nn
 
 from shapes import NETWORK_SPACES
 from vagan.nn.critic import Critic
+from vagan.nn.layers import GlobalContext
 from vagan.nn.unet import MapGenerator
 
 
@@ -76,3 +77,33 @@ def test_initial_weights_are_he_normal():
     layer = convolutions(Critic(2))[5]
     assert layer.weight.std().item() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
     assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+@pytest.mark.parametrize("context", [True, False])
+def test_with_group_norm_each_map_depends_on_its_image_alone_in_training_too(space, context, rng):
+    torch.manual_seed(0)
+    generator = MapGenerator(len(space), width=2, normalisation="group", context=context, zero_init=False).train()
+    images = torch.randn(3, 1, *space, generator=rng)
+    alone = torch.cat([generator(image[None]) for image in images])
+    torch.testing.assert_close(generator(images), alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(generator.eval()(images), alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("context", "seen"), [(True, True), (False, False)])
+def test_context_is_what_lets_one_corner_know_of_the_other(context, seen):
+    torch.manual_seed(0)
+    # without normalisation, which looks at the whole image too
+    generator = MapGenerator(2, width=2, normalisation="none", context=context, zero_init=False)
+    images = torch.randn(1, 1, 160, 168).requires_grad_()
+    generator(images)[..., :8, :8].square().sum().backward()
+    assert images.grad[..., -8:, -8:].any() == seen
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+def test_context_adds_one_number_to_each_feature_map(space, rng):
+    context = GlobalContext(3)
+    features = torch.randn(2, 3, *space, generator=rng)
+    added = context(features) - features
+    numbers = torch.stack([context.dense(feature.flatten(1).mean(1)) for feature in features])
+    torch.testing.assert_close(added.flatten(2), numbers[..., None].expand(2, 3, features[0, 0].numel()))

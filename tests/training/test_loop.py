@@ -21,6 +21,8 @@ from vagan.training.loop import train
 from vagan.training.run_folder import RunFolder
 
 SETTINGS = TINY_SETTINGS | {
+    "generator.mixed_batches": "true",
+    "generator.context": "true",
     "training.generator_updates": "4",
     "training.validate_every": "2",
     "training.checkpoint_seconds": "0",
@@ -301,15 +303,20 @@ def test_permuted_labels_keep_the_images_and_the_class_sizes(small_cohort):
 
 def test_the_models_batch_norm_statistics_are_those_of_its_own_weights(small_cohort, tmp_path):
     """Fresh statistics: the mean of what reaches each layer, for the averaged weights, over both classes."""
-    config = tiny(generator__calibration_images=1000, training__precision="32-true")
-    run = train(small_cohort, tmp_path / "run", config)
+    run = train(
+        small_cohort, tmp_path / "run", tiny(generator__calibration_images=1000, generator__mixed_batches=False)
+    )
     network, _ = load_model(run.path)
     norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
     reached = []
     norm.register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0].mean((0, 2, 3))))
     with torch.no_grad():
         network(small_cohort.images(small_cohort.manifest.indices("train")))
-    stale, _ = load_model(train(small_cohort, tmp_path / "stale", tiny(generator__calibration_images=0)).path)
+    stale, _ = load_model(
+        train(
+            small_cohort, tmp_path / "stale", tiny(generator__calibration_images=0, generator__mixed_batches=False)
+        ).path
+    )
     lagging = next(module for module in stale.modules() if isinstance(module, torch.nn.BatchNorm2d))
     error = (norm.running_mean - reached[0]).norm() / reached[0].norm()
     assert error < 0.02

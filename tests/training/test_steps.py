@@ -8,8 +8,10 @@ from shapes import NETWORK_SPACES
 from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
-from vagan.training.config import Loss
+from vagan.training.config import Generator, Loss
 from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+
+SETTINGS = Generator(mixed_batches=False)
 
 
 def batch(space, count, rng):
@@ -24,7 +26,7 @@ def gradients_of(update, critic, generator, batches, loss, *, dtype=torch.float3
     network = critic if update is update_critic else generator
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-        update(critic, generator, optimizer, batches, loss=loss, output="add", backward=torch.Tensor.backward)
+        update(critic, generator, optimizer, batches, loss=loss, settings=SETTINGS, backward=torch.Tensor.backward)
     return torch.cat([weights.grad.flatten() for weights in network.parameters()])
 
 
@@ -36,7 +38,10 @@ def players(request):
     return request.param, Critic(dims, width=4), MapGenerator(dims, width=4, zero_init=False).eval()
 
 
-@pytest.mark.parametrize("update", [update_critic, update_generator])
+every_update = pytest.mark.parametrize("update", [update_critic, update_generator])
+
+
+@every_update
 def test_accumulated_gradients_are_those_of_the_whole_batch(players, update, rng):
     space, critic, generator = players
     whole = batch(space, 6, rng)
@@ -45,7 +50,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(players, update, rng
     torch.testing.assert_close(gradients_of(update, critic, generator, parts, Loss()), together, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("update", [update_critic, update_generator])
+@every_update
 def test_fast_paths_point_where_the_plain_one_does(players, update, rng):
     space, critic, generator = players
     batches = [batch(space, 6, rng)]
@@ -68,7 +73,7 @@ def test_the_critics_terms_are_those_of_the_paper(players, rng):
     expected = critic(images.baseline).mean() - critic(y).mean()
     optimizer = torch.optim.SGD(critic.parameters(), lr=0.0)
     terms = update_critic(
-        critic, generator, optimizer, [images], loss=Loss(), output="add", backward=torch.Tensor.backward
+        critic, generator, optimizer, [images], loss=Loss(), settings=SETTINGS, backward=torch.Tensor.backward
     )
     torch.testing.assert_close(terms["critic/wasserstein"], expected.detach(), rtol=1e-4, atol=1e-5)
 
@@ -84,7 +89,7 @@ def test_the_generators_update_moves_the_generator_alone(players, rng):
         optimizer,
         [batch(space, 2, rng)],
         loss=Loss(),
-        output="add",
+        settings=SETTINGS,
         backward=torch.Tensor.backward,
     )
     assert all(torch.equal(before[name], tensor) for name, tensor in critic.state_dict().items())
@@ -101,7 +106,7 @@ def test_clipping_bounds_every_weight_and_uses_no_penalty(players, rng):
         optimizer,
         [batch(space, 2, rng)],
         loss=Loss(constraint="clip", clip=0.01),
-        output="add",
+        settings=SETTINGS,
         backward=torch.Tensor.backward,
     )
     assert "critic/penalty" not in terms
@@ -120,3 +125,55 @@ def test_a_term_that_is_not_finite_is_named_before_any_weight_moves(players, upd
     with pytest.raises(DivergenceError, match=f"{term} must be a finite number, but is nan"):
         gradients_of(update, critic, generator, [images], Loss())
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+class TestMixedBatches:
+    """Batch norm sees both classes together, in training as in use."""
+
+    def update(self, name, players, rng, *, mixed):
+        space, critic, generator = players
+        images = batch(space, 3, rng)
+        network = critic if name == "critic" else generator
+        step = update_critic if name == "critic" else update_generator
+        seen = []
+        first = generator.encoders[0][0][0]
+        hook = first.register_forward_pre_hook(lambda module, inputs: seen.append((module.training, inputs[0])))
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        step(
+            critic,
+            generator,
+            optimizer,
+            [images],
+            loss=Loss(),
+            settings=Generator(mixed_batches=mixed),
+            backward=torch.Tensor.backward,
+        )
+        hook.remove()
+        return images, seen
+
+    def test_the_generator_passes_both_classes_at_once(self, players, rng):
+        images, seen = self.update("generator", players, rng, mixed=True)
+        both = torch.cat([images.interest, images.baseline])
+        height = both.shape[2]
+        assert [training for training, _ in seen] == [True, True]  # its update, and the statistics after it
+        assert all(
+            torch.equal(passed[:, :, :height, : both.shape[3]][..., : both.shape[-1]], both) for _, passed in seen
+        )
+
+    def test_otherwise_each_class_passes_on_its_own(self, players, rng):
+        _, seen = self.update("generator", players, rng, mixed=False)
+        assert [len(passed) for _, passed in seen] == [3, 3]
+
+    def test_the_critic_sees_what_the_generator_makes_with_the_statistics_of_both(self, players, rng):
+        _, _, generator = players
+        images, _ = self.update("generator", players, rng, mixed=True)
+        norm = next(module for module in generator.modules() if "BatchNorm" in type(module).__name__)
+        reached = []
+        hook = norm.register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0]))
+        generator.eval()(torch.cat([images.interest, images.baseline]))
+        hook.remove()
+        torch.testing.assert_close(
+            norm.running_mean, reached[0].transpose(0, 1).flatten(1).mean(1), rtol=1e-3, atol=1e-5
+        )
+        _, seen = self.update("critic", players, rng, mixed=True)
+        assert [training for training, _ in seen] == [False]

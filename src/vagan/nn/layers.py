@@ -1,10 +1,13 @@
 """Convolution, pooling, normalisation for any number of spatial axes, and the paper's initialisation."""
 
+import math
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-Normalisation = Literal["batch", "none"]
+from vagan.axes import expand_over_space, spatial_mean
+
+Normalisation = Literal["batch", "group", "none"]
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -41,6 +44,31 @@ def batch_norm(num_spatial_dims: int, features: int, *, momentum: float = PAPER_
     return _BATCH_NORM[num_spatial_dims](features, eps=1e-3, momentum=momentum)
 
 
+GROUPS = 8
+
+
+def group_norm(features: int) -> nn.Module:
+    """Group normalisation (Wu and He 2018) in at most eight groups: no image's result depends on its batch."""
+    return nn.GroupNorm(math.gcd(GROUPS, features), features)
+
+
+class GlobalContext(nn.Module):
+    """Add to each feature map a number that depends on the means of all (ParseNet, Liu et al. 2016).
+
+    Convolutions see their surroundings; this is how every place gets to know of the whole image.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(features, features)
+        nn.init.normal_(self.dense.weight, std=features**-0.5)
+        nn.init.zeros_(self.dense.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features of the same shape."""
+        return features + expand_over_space(self.dense(spatial_mean(features)), features)
+
+
 def conv_block(
     num_spatial_dims: int,
     inputs: int,
@@ -50,7 +78,7 @@ def conv_block(
     momentum: float = PAPER_MOMENTUM,
     up: bool = False,
 ) -> nn.Sequential:
-    """Convolution (transposed if ``up``), optional batch norm, ReLU.
+    """Convolution (transposed if ``up``), optional normalisation, ReLU.
 
     ReLU is a module of its own, not a function, so that attribution methods can hook it.
     """
@@ -58,6 +86,8 @@ def conv_block(
     layers: list[nn.Module] = [layer(num_spatial_dims, inputs, outputs, bias=normalisation == "none")]
     if normalisation == "batch":
         layers.append(batch_norm(num_spatial_dims, outputs, momentum=momentum))
+    if normalisation == "group":
+        layers.append(group_norm(outputs))
     return nn.Sequential(*layers, nn.ReLU())
 
 

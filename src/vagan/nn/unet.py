@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import nn
 
 from vagan.axes import concatenate_channels, crop_to, pad_to_multiple, spatial_shape
-from vagan.nn.layers import Normalisation, conv, conv_block, max_pool
+from vagan.nn.layers import GlobalContext, Normalisation, conv, conv_block, max_pool
 from vagan.types import Images
 
 
@@ -25,7 +25,10 @@ class MapGenerator(nn.Module):
     width
         Feature maps of the first level. The paper has 16.
     normalisation
-        ``batch`` as in the paper, or ``none``.
+        ``batch`` as in the paper, ``group`` or ``none``.
+    context
+        Let every place know of the whole image, by `GlobalContext` in the bottom; the paper has none. A corner of
+        the image cannot know its class otherwise: the bottom sees 68 pixels around a place.
     zero_init
         Start from ``M = 0`` exactly: the last convolution's weights are zero.
     """
@@ -39,6 +42,7 @@ class MapGenerator(nn.Module):
         channels: int = 1,
         width: int = 16,
         normalisation: Normalisation = "batch",
+        context: bool = False,
         zero_init: bool = True,
     ) -> None:
         super().__init__()
@@ -61,6 +65,8 @@ class MapGenerator(nn.Module):
         )
         self.pool = max_pool(num_spatial_dims)
         self.bottom = block(4 * width, 8 * width, 8 * width)
+        if context:
+            self.bottom.insert(1, GlobalContext(8 * width))
         self.upsamplers = nn.ModuleList([up(8 * width), up(4 * width), up(2 * width)])
         self.decoders = nn.ModuleList(
             [

@@ -69,6 +69,7 @@ class AdversarialTask:
                 channels=self._cohort.channels,
                 width=config.generator.width,
                 normalisation=config.generator.normalisation,
+                context=config.generator.context,
                 zero_init=config.generator.zero_init,
             )
             critic = Critic(dims, channels=self._cohort.channels, width=config.critic.width)
@@ -109,7 +110,7 @@ class AdversarialTask:
             state.optimizers[name],
             batches,
             loss=self._config.loss,
-            output=self._config.generator.output,
+            settings=self._config.generator,
             backward=backward,
         )
         if is_generator:
@@ -164,6 +165,7 @@ class AdversarialTask:
             shape=cohort.shape,
             width=config.generator.width,
             normalisation=config.generator.normalisation,
+            context=config.generator.context,
             output=config.generator.output,
             classes=(cohort.manifest.classes[0], cohort.manifest.classes[self._interest]),
             preparation=cohort.facts.preparation,

@@ -31,7 +31,13 @@ class Generator(_Section):
     width: Count = 16
     """Feature maps of the first level."""
     normalisation: Normalisation = "batch"
-    """Batch norm everywhere but the last layer, or none."""
+    """Everywhere but in the last layer: batch, group or none."""
+    mixed_batches: bool = False
+    """Batch norm sees both classes together, as it does when the model is used. Otherwise (the authors' code) each
+    class passes in batches of its own, whose statistics tell the generator the class that it should find: faster, but
+    it then sees the class in images that do not have it."""
+    context: bool = False
+    """Let every place know of the whole image."""
     zero_init: bool = True
     """Start from M = 0: the last convolution's weights are zero."""
     output: Output = "add"
@@ -94,7 +100,7 @@ class Classifier(_Section):
 
     width: Count = 32
     """Feature maps of the first level."""
-    updates: Count = 150
+    updates: Count = 50
     """Length of the run."""
     learning_rate: Positive = 1e-3
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -148,7 +154,18 @@ class Config(_Section):
 
 
 PRESETS = ("fast", "paper")
-WITHOUT_EFFECT = ("training.checkpoint_seconds", "training.memory_mb")
+WITHOUT_EFFECT = {
+    "vagan": ("training.checkpoint_seconds", "training.memory_mb", "classifier."),
+    "classifier": (
+        "training.checkpoint_seconds",
+        "training.memory_mb",
+        "training.generator_updates",
+        "training.validate_every",
+        *("generator.", "critic.", "loss.", "schedule.", "optimizer."),
+    ),
+}
+"""Settings, or whole sections, that change no result of a run of the method."""
+WITHOUT_EFFECT["cam-classifier"] = WITHOUT_EFFECT["classifier"]
 
 
 def load_config(preset: str = "fast", settings: dict[str, str] | None = None) -> Config:
@@ -217,7 +234,7 @@ def differences(one: Config, other: Config) -> list[str]:
     return [
         f"{key} ({_value(one, key)!r}, {_value(other, key)!r})"
         for key in known_keys()
-        if key not in WITHOUT_EFFECT and _value(one, key) != _value(other, key)
+        if not key.startswith(WITHOUT_EFFECT[one.method]) and _value(one, key) != _value(other, key)
     ]
 
 

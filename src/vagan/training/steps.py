@@ -6,11 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import update_bn
 
 from vagan.axes import concatenate_batches
-from vagan.effect import Output, baseline_image
+from vagan.effect import baseline_image
 from vagan.errors import DivergenceError
-from vagan.training.config import Loss
+from vagan.training.config import Generator, Loss
 from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
 from vagan.types import Images, Scores
 
@@ -34,7 +35,7 @@ def update_critic(
     batches: Sequence[TwoClassBatch],
     *,
     loss: Loss,
-    output: Output,
+    settings: Generator,
     backward: Backward,
 ) -> Terms:
     """Move the critic one step towards the maximum of Eq. 2.
@@ -42,10 +43,12 @@ def update_critic(
     The gradients of several batches add up to that of their union. Returns the means of the loss's terms.
     """
     optimizer.zero_grad(set_to_none=True)
+    if settings.mixed_batches:
+        generator.eval()  # with the statistics of both classes that the generator's last update left
     means: Terms = {}
     for batch in batches:
         with torch.no_grad():
-            generated = baseline_image(batch.interest, generator(batch.interest), output)
+            generated = baseline_image(batch.interest, generator(batch.interest), settings.output)
         # one pass for both kinds of image: the critic treats samples independently
         scores = critic(concatenate_batches(batch.baseline, generated))
         baseline_scores, generated_scores = scores.split([len(batch.baseline), len(generated)])
@@ -74,23 +77,26 @@ def update_generator(
     batches: Sequence[TwoClassBatch],
     *,
     loss: Loss,
-    output: Output,
+    settings: Generator,
     backward: Backward,
 ) -> Terms:
     """Move the map generator one step towards the minimum of Eq. 4."""
     optimizer.zero_grad(set_to_none=True)
     critic.requires_grad_(False)
+    if settings.mixed_batches:
+        generator.train()
     means: Terms = {}
     for batch in batches:
-        generated = baseline_image(batch.interest, generator(batch.interest), output)
+        interest_map, baseline_map = _maps(generator, batch, loss, settings)
+        generated = baseline_image(batch.interest, interest_map, settings.output)
         terms = {
             "generator/adversarial": generator_loss(critic(generated)),
             # without a bound this is |M(x)|; with tanh it is what the bound leaves of it, as in the authors' code
             "generator/map": map_size(generated - batch.interest),
         }
         total = terms["generator/adversarial"] + loss.map_weight * terms["generator/map"]
-        if loss.baseline_weight > 0:
-            unchanged = baseline_image(batch.baseline, generator(batch.baseline), output)
+        if baseline_map is not None:
+            unchanged = baseline_image(batch.baseline, baseline_map, settings.output)
             terms["generator/baseline_map"] = map_size(unchanged - batch.baseline)
             total = total + loss.baseline_weight * terms["generator/baseline_map"]
         require_finite(terms)
@@ -98,7 +104,21 @@ def update_generator(
         _add_to_means(means, terms, len(batches))
     critic.requires_grad_(True)
     optimizer.step()
+    if settings.mixed_batches:
+        # batch norm's statistics for the weights as they are now
+        update_bn((concatenate_batches(batch.interest, batch.baseline) for batch in batches), generator)
     return means
+
+
+def _maps(
+    generator: nn.Module, batch: TwoClassBatch, loss: Loss, settings: Generator
+) -> tuple[Images, Images | None]:
+    """Raw maps of the class of interest, and, where they cost something or take part, of the baseline class."""
+    if settings.mixed_batches:
+        both = generator(concatenate_batches(batch.interest, batch.baseline))
+        interest, baseline = both.split([len(batch.interest), len(batch.baseline)])
+        return interest, baseline
+    return generator(batch.interest), generator(batch.baseline) if loss.baseline_weight > 0 else None
 
 
 def require_finite(terms: Terms) -> None:
