@@ -52,7 +52,7 @@ def test_single_pixels_of_a_linear_model_give_the_difference_times_the_weights(s
     images = torch.randn(2, 1, *space, generator=rng)
     model = linear_model(space)
     weights = model[1].weight[1].detach().reshape(1, 1, *space)
-    found = Occlusion(model, window=1, stride=1).attribute(images)
+    found = Occlusion(model, window=1, stride=1, baseline="background").attribute(images)
     torch.testing.assert_close(found, (images + 1) * weights, rtol=1e-3, atol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_bright_evidence_is_positive():
     model[1].weight.data = torch.stack([torch.zeros(56), torch.ones(56)])
     images = torch.full((1, 1, 7, 8), -1.0)
     images[..., 2:4, 2:4] = 1.0
-    found = Occlusion(model, window=2, stride=2).attribute(images)[0, 0]
+    found = Occlusion(model, window=2, stride=2, baseline="background").attribute(images)[0, 0]
     assert found[2:4, 2:4].tolist() == [[8.0, 8.0], [8.0, 8.0]]
     assert found.sum() == 32.0
 
@@ -87,11 +87,20 @@ def test_the_number_evaluated_at_once_is_a_bound_and_changes_nothing(at_once, rn
     torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_windows_are_an_eighth_of_the_image_half_apart_and_filled_with_each_images_mean(rng):
+    space = (33, 40)
+    model, images = nn.Sequential(*linear_model(space), nn.Tanh()), torch.randn(2, 1, *space, generator=rng)
+    alone = [
+        Occlusion(model, window=4, stride=2, baseline=image.mean().item()).attribute(image[None]) for image in images
+    ]
+    torch.testing.assert_close(Occlusion(model).attribute(images), torch.cat(alone), rtol=1e-4, atol=1e-5)
+
+
 def test_mistakes_are_clear_errors():
     model = linear_model((7, 8))
     with pytest.raises(ConfigError, match="found stride 3, window 2"):
-        Occlusion(model, window=2, stride=3)
+        Occlusion(model, window=2, stride=3).attribute(torch.zeros(1, 1, 7, 8))
     with pytest.raises(ConfigError, match="at least 1: found 0"):
         Occlusion(model, evaluations_at_once=0)
     with pytest.raises(ConfigError, match=r"found window 8, image \(7, 8\); choose a smaller window"):
-        Occlusion(model).attribute(torch.zeros(1, 1, 7, 8))
+        Occlusion(model, window=8).attribute(torch.zeros(1, 1, 7, 8))

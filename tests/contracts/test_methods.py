@@ -17,7 +17,7 @@ FAST = {
     "integrated-gradients": {"steps": 3},
     "perturbation": {"updates": 3, "learning_rate": 0.1},
     "perturbation-paper": {"updates": 3, "learning_rate": 0.1},
-    "occlusion": {"stride": 8},
+    "occlusion": {"window": 8, "stride": 8},
 }
 
 WITH_NETWORK = [name for name, entry in METHODS.items() if "training" not in entry.needs and entry.needs != "nothing"]

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from vagan.attribution.method import Convention, class_scores, differentiating, preserving
-from vagan.axes import concatenate_batches, per_sample_sum
+from vagan.axes import concatenate_batches, expand_like, per_sample_mean, per_sample_sum
 from vagan.errors import ConfigError, ModelError
 from vagan.types import Images, Maps, Scores
 
-Reference = Literal["background", "zero"] | float | Tensor
+Reference = Literal["background", "zero", "mean"] | float | Tensor
 """Image in which the class is absent: a constant intensity, or one image for all, ``(channel, *space)``."""
 
 Rule = Literal["gauss-legendre", "left"]
@@ -27,12 +27,16 @@ def reference_images(reference: Reference, images: Images) -> Images:
     ----------
     reference
         ``background``: -1 everywhere, an empty image after preparation. ``zero``: mid-grey; what most codes take
-        without saying so. A number, or an image, in prepared intensity.
+        without saying so. ``mean``: each image's own mean intensity. A number, or an image, in prepared intensity.
     images
         Give the shape.
     """
+    if isinstance(reference, str) and reference == "mean":
+        return expand_like(per_sample_mean(images), images).expand_as(images)
     if isinstance(reference, str) and reference not in _INTENSITY:
-        raise ConfigError(f"the baseline must be 'background', 'zero', a number or an image: found {reference!r}")
+        raise ConfigError(
+            f"the baseline must be 'background', 'zero', 'mean', a number or an image: found {reference!r}"
+        )
     value = _INTENSITY[reference] if isinstance(reference, str) else reference
     try:
         return torch.as_tensor(value, dtype=images.dtype, device=images.device).expand_as(images)

@@ -10,6 +10,9 @@ from vagan.axes import concatenate_batches, num_channels, num_spatial_dims, spat
 from vagan.errors import ConfigError
 from vagan.types import Images, Maps, Scores
 
+WINDOWS = 8
+"""Windows side by side along the smallest extent of an image, where their size is not given."""
+
 
 class Occlusion:
     """How much the class score falls when a window of the image is replaced.
@@ -23,11 +26,15 @@ class Occlusion:
     target
         Class of interest.
     window
-        Extent of the window in pixels along each axis. All channels are replaced together.
+        Extent of the window in pixels along each axis; an eighth of the image's smallest extent if not given. All
+        channels are replaced together. A window smaller than what the class adds has edges inside it, which a
+        network may take for the class.
     stride
-        Pixels between neighbouring windows, at most ``window``. The last one along an axis is cut at the border.
+        Pixels between neighbouring windows, at most ``window``, and half of it if not given. The last one along an
+        axis is cut at the border.
     baseline
-        What the window is filled with; see `integrated.reference_images`.
+        What the window is filled with; see `integrated.reference_images`. The mean intensity of the image by
+        default: black windows would be the most conspicuous thing in most images.
     evaluations_at_once
         Windows times images in one forward pass; bounds the memory, changes nothing else.
     """
@@ -40,16 +47,11 @@ class Occlusion:
         model: nn.Module,
         target: int = 1,
         *,
-        window: int = 8,
-        stride: int = 4,
-        baseline: Reference = "background",
+        window: int | None = None,
+        stride: int | None = None,
+        baseline: Reference = "mean",
         evaluations_at_once: int = 16,
     ) -> None:
-        if not 1 <= stride <= window:
-            raise ConfigError(
-                "the stride must be from 1 to the window, or pixels are left out: "
-                f"found stride {stride}, window {window}"
-            )
         if evaluations_at_once < 1:
             raise ConfigError(f"evaluations_at_once must be at least 1: found {evaluations_at_once}")
         self._model, self._target, self._baseline = model, target, baseline
@@ -57,21 +59,33 @@ class Occlusion:
 
     def attribute(self, images: Images) -> Maps:
         """Mean fall of the class score over the windows that cover a pixel."""
-        if min(spatial_shape(images)) < self._window:
-            raise ConfigError(
-                f"the window must fit into the image: found window {self._window}, "
-                f"image {spatial_shape(images)}; choose a smaller window"
-            )
+        window, stride = self._window_and_stride(images)
         with preserving(self._model), torch.no_grad():
-            return concatenate_batches(*(self._occlude(part) for part in images.split(self._at_once)))
+            return concatenate_batches(*(self._occlude(part, window, stride) for part in images.split(self._at_once)))
 
-    def _occlude(self, images: Images) -> Maps:
+    def _window_and_stride(self, images: Images) -> tuple[int, int]:
+        smallest = min(spatial_shape(images))
+        window = max(1, smallest // WINDOWS) if self._window is None else self._window
+        stride = max(1, window // 2) if self._stride is None else self._stride
+        if window > smallest:
+            raise ConfigError(
+                f"the window must fit into the image: found window {window}, image {spatial_shape(images)}; "
+                "choose a smaller window"
+            )
+        if not 1 <= stride <= window:
+            raise ConfigError(
+                "the stride must be from 1 to the window, or pixels are left out: "
+                f"found stride {stride}, window {window}"
+            )
+        return window, stride
+
+    def _occlude(self, images: Images, window: int, stride: int) -> Maps:
         channels = num_channels(images)
         dims = num_spatial_dims(images)
         return captum.attr.Occlusion(self._scores).attribute(
             images,
-            sliding_window_shapes=(channels, *[self._window] * dims),
-            strides=(channels, *[self._stride] * dims),
+            sliding_window_shapes=(channels, *[window] * dims),
+            strides=(channels, *[stride] * dims),
             baselines=reference_images(self._baseline, images),
             perturbations_per_eval=max(1, self._at_once // len(images)),
         )

@@ -63,7 +63,7 @@ METHODS: dict[str, Entry] = {
     "guided-backprop": Entry(GuidedBackpropagation, "classifier", "class score per intensity"),
     "integrated-gradients": Entry(IntegratedGradients, "classifier", "class score", passes=50),
     "grad-cam": Entry(partial(GradCAM, layer="convolutions"), "classifier", "class score"),
-    "occlusion": Entry(Occlusion, "classifier", "class score", passes=700),
+    "occlusion": Entry(Occlusion, "classifier", "class score", passes=250),
     "perturbation": Entry(partial(AdditivePerturbation, preset="authors"), "classifier", "intensity", passes=100),
     "perturbation-paper": Entry(
         partial(AdditivePerturbation, preset="paper", name="additive perturbation, 1500 steps"),
