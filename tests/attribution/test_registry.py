@@ -30,7 +30,7 @@ def saved(tmp_path):
 
 
 def test_a_map_generator_explains_itself(saved):
-    method, entry, facts = load_method(saved("map-generator"))
+    method, entry, facts, _ = load_method(saved("map-generator"))
     assert (method.name, entry.unit, facts.kind) == ("VA-GAN", "intensity", "map-generator")
 
 

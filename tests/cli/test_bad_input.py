@@ -318,3 +318,18 @@ def test_a_model_is_not_scored_on_its_training_images(refused, cohort, run, tmp_
     manifest.to_csv(cohort / "manifest.csv", index=False)
     message = refused("evaluate", cohort, run, "--out", tmp_path / "results")
     assert "were in the training of" in message
+
+
+def test_a_device_that_is_not_there(refused, run, cohort, tmp_path):
+    np.save(tmp_path / "a.npy", np.eye(20))
+    message = refused("attribute", run, tmp_path / "a.npy", "--out", tmp_path / "maps", "--device", "warp-drive")
+    assert "the device 'warp-drive' cannot be used here" in message
+    assert "choose cpu" in message
+    assert "cannot be used" in refused("evaluate", cohort, run, "--out", tmp_path / "r", "--device", "warp-drive")
+
+
+@pytest.mark.parametrize("name", ["cam", "integrated-gradients"])
+def test_a_method_that_cannot_explain_the_model(refused, run, tmp_path, name):
+    np.save(tmp_path / "a.npy", np.eye(20))
+    message = refused("attribute", run, tmp_path / "a.npy", "--out", tmp_path / "maps", "--method", name)
+    assert f"holds a map-generator: {name} cannot explain it; choose one of vagan, " in message

@@ -114,7 +114,7 @@ def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, traine
         out = tmp_path / name
         assert vagan("attribute", tmp_path / "cam", image, "--method", name, "--out", out)[0] == 0
         about = json.loads((out / "03_effect.json").read_text())
-        method, entry, _ = load_method(tmp_path / "cam", name)
+        method, entry, *_ = load_method(tmp_path / "cam", name)
         prepared = imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1
         expected = method.attribute(torch.from_numpy(prepared))[0, 0]
         np.testing.assert_allclose(np.load(out / "03_effect.npy"), expected, atol=1e-5)

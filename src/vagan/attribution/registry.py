@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import torch
 from torch import nn
 
 from vagan.attribution.cam import CAM, GradCAM
@@ -85,7 +86,17 @@ def find_method(name: str) -> Entry:
     return METHODS[name]
 
 
-def load_method(run: Path, name: str = "") -> tuple[AttributionMethod, Entry, ModelFacts]:
+class LoadedMethod(NamedTuple):
+    """A method bound to a model, and what is to be known of both."""
+
+    method: AttributionMethod
+    entry: Entry
+    facts: ModelFacts
+    device: torch.device
+    """Where the network is, and where images must be."""
+
+
+def load_method(run: Path, name: str = "", *, device: torch.device | str = "cpu") -> LoadedMethod:
     """A method for the model of a run folder or model folder.
 
     Parameters
@@ -94,6 +105,8 @@ def load_method(run: Path, name: str = "") -> tuple[AttributionMethod, Entry, Mo
         Where the model is.
     name
         Name in `METHODS`; a map generator explains itself if none is given.
+    device
+        Where the network is to be, and the images that it gets.
 
     Raises
     ------
@@ -109,4 +122,5 @@ def load_method(run: Path, name: str = "") -> tuple[AttributionMethod, Entry, Mo
     if name not in fitting:
         problem = f"{name} cannot explain it" if name else "a method must be chosen with --method"
         raise ConfigError(f"{run} holds a {facts.kind}: {problem}; choose one of {', '.join(fitting)}")
-    return METHODS[name].of(network, facts), METHODS[name], facts
+    method = METHODS[name].of(network.to(device), facts)
+    return LoadedMethod(method, METHODS[name], facts, torch.device(device))

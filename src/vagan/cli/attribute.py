@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-def attribute(run: Path, *images: Path, out: Path, method: str = "") -> None:
+def attribute(run: Path, *images: Path, out: Path, method: str = "", device: str = "auto") -> None:
     """Effect maps of new images: what the class of interest put there, and how bright.
 
     For each image: the map (.npy, or NIfTI for NIfTI) of exactly the image's size, a colour overlay (.png) and
@@ -21,8 +21,10 @@ def attribute(run: Path, *images: Path, out: Path, method: str = "") -> None:
     method
         For a classifier: guided-backprop, integrated-gradients, grad-cam, occlusion, perturbation,
         perturbation-paper; for a CAM classifier cam as well.
+    device
+        auto, cpu, cuda or mps.
     """
     from vagan.reporting.maps import attribute_files
 
-    written = attribute_files(run, images, out, method=method)
+    written = attribute_files(run, images, out, method=method, device=device)
     print(f"{len(written)} map{'s' if len(written) != 1 else ''} in {out}")

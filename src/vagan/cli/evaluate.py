@@ -14,6 +14,7 @@ def evaluate(
     limit: int | None = None,
     subset: int = 20,
     seed: int = 0,
+    device: str = "auto",
 ) -> None:
     """Score the models of one or more runs, beside controls, on a cohort's test images.
 
@@ -36,8 +37,12 @@ def evaluate(
         them: integrated gradients, occlusion, perturbation.
     seed
         Decides which, and which are shown.
+    device
+        auto, cpu, cuda or mps.
     """
     from vagan.data.cohort import Cohort
     from vagan.evaluation.compare import compare_runs
 
-    print(compare_runs(Cohort(cohort), runs, out, methods=methods, limit=limit, subset=subset, seed=seed))
+    print(
+        compare_runs(Cohort(cohort), runs, out, methods=methods, limit=limit, subset=subset, seed=seed, device=device)
+    )

@@ -20,6 +20,7 @@ from vagan.evaluation.results import TABLE, write_results
 from vagan.model_folder import ModelFacts, load_model
 from vagan.seeding import numpy_generator
 from vagan.training.accuracy import accuracy_figures, reliability
+from vagan.training.device import find_device
 from vagan.training.run_folder import RunFolder
 
 BATCH = 50
@@ -36,6 +37,7 @@ def compare_runs(
     subset: int = 20,
     regions: Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]] | None = None,
     seed: int = 0,
+    device: str = "auto",
 ) -> str:
     """Evaluate every method that the runs' models allow and write a results folder.
 
@@ -59,6 +61,8 @@ def compare_runs(
         See `evaluate`.
     seed
         Decides the subset and the examples.
+    device
+        See `vagan.training.device.find_device`.
 
     Returns
     -------
@@ -83,6 +87,7 @@ def compare_runs(
         raise ConfigError(f"the subset for expensive methods must be at least 1 image, found {subset}")
     if out.exists() and not out.is_dir():
         raise OutputError(f"the results folder must be a folder: {out} is a file; choose another name")
+    place = find_device(device)
     loaded = [(run, *load_model(run)) for run in runs]
     kinds = {facts.kind for _, _, facts in loaded} | {"nothing", "training images"}
     missing = [name for name in methods or () if METHODS[name].needs not in kinds]
@@ -96,6 +101,7 @@ def compare_runs(
     rules: set[str] = set()
     classifiers = {}
     for run, network, facts in loaded:
+        network.to(place)
         _require_same_kind(run, facts, cohort)
         _require_unseen(run, cohort)
         rules.add(facts.rule)
@@ -106,10 +112,12 @@ def compare_runs(
             if entry.passes > 1:
                 limits[name] = subset
         if facts.kind != "map-generator":
-            classifiers[run.name] = _test_accuracy(network, cohort, interest)
+            classifiers[run.name] = _test_accuracy(network, cohort, interest, place)
     compared |= {method.name: method for method in _controls(cohort, wanted, interest, seed)}
-    evaluation = evaluate(compared, cohort, interest=interest, limit=limit, limits=limits, regions=regions, seed=seed)
-    shown = torch.from_numpy(evaluation.examples.images)
+    evaluation = evaluate(
+        compared, cohort, interest=interest, limit=limit, limits=limits, regions=regions, seed=seed, device=place
+    )
+    shown = torch.from_numpy(evaluation.examples.images).to(place)
     stated: dict[str, Any] = {
         "selection": "; ".join(sorted(rules)),
         "conventions": {name: method.convention for name, method in compared.items()},
@@ -171,12 +179,12 @@ def _controls(cohort: Cohort, wanted: Iterable[str], interest: int, seed: int) -
     return controls
 
 
-def _test_accuracy(network: torch.nn.Module, cohort: Cohort, interest: int) -> dict[str, Any]:
+def _test_accuracy(network: torch.nn.Module, cohort: Cohort, interest: int, place: torch.device) -> dict[str, Any]:
     found = [cohort.manifest.indices("test", label) for label in (0, interest)]
     rows, labels = np.concatenate(found), np.repeat(np.arange(2), [len(part) for part in found])
     with torch.no_grad():
-        logits = concatenate_batches(*(network(part) for part in cohort.images(rows).split(BATCH)))
-    probabilities = class_column(logits.softmax(dim=-1), 1).numpy().astype(np.float64)
+        logits = concatenate_batches(*(network(part.to(place)) for part in cohort.images(rows).split(BATCH)))
+    probabilities = class_column(logits.softmax(dim=-1), 1).cpu().numpy().astype(np.float64)
     return {**accuracy_figures(probabilities, labels), "reliability": reliability(probabilities, labels)}
 
 

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from vagan.attribution.method import AttributionMethod
@@ -80,6 +82,7 @@ def evaluate(
     limits: Mapping[str, int] | None = None,
     regions: Callable[[Array], Mapping[str, Array]] | None = None,
     seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Evaluation:
     """Score methods on the test images of a cohort.
 
@@ -103,6 +106,8 @@ def evaluate(
         area for all methods.
     seed
         Decides the subset, the validation images and the examples.
+    device
+        Where the methods get their images; their networks must be there.
 
     Raises
     ------
@@ -125,19 +130,20 @@ def evaluate(
     kept: dict[str, Array] = {}
     total = sum(len(part[: most_of[name]]) for name in methods for part in (validation, *tests.values()))
     with Bar(total, "scoring") as bar:
+        maps_of = partial(_maps, cohort=cohort, device=device, bar=bar)
         for name, method in methods.items():
             baseline, diseased = tests[0][: most_of[name]], tests[interest][: most_of[name]]
             if len(diseased) < len(tests[interest]):  # an expensive method: most of its maps go into the scores
                 baseline = baseline[: max(1, most_of[name] // 4)]
-            marked = apply_convention(_maps(method, cohort, validation[: len(baseline)], bar), method.convention)
+            marked = apply_convention(maps_of(method, validation[: len(baseline)]), method.convention)
             thresholds[name] = otsu_threshold(marked)
             begin = time.perf_counter()
-            maps = _maps(method, cohort, diseased, bar)
+            maps = maps_of(method, diseased)
             seconds[name] = (time.perf_counter() - begin) / len(maps)
             if len(maps) >= min(EXAMPLES, len(tests[interest])):
                 kept[name] = maps[:EXAMPLES]
             rows += _rows(cohort, diseased, name, {"energy": energy(maps)})
-            rows += _rows(cohort, baseline, name, {"energy": energy(_maps(method, cohort, baseline, bar))})
+            rows += _rows(cohort, baseline, name, {"energy": energy(maps_of(method, baseline))})
             if effects is not None:
                 scored, truth = apply_convention(maps, method.convention), effects[: len(maps)]
                 scores = _scores(scored, truth, None if exact is None else exact[: len(maps)])
@@ -167,11 +173,13 @@ def _some(cohort: Cohort, split: str, label: int, limit: int | None, seed: int) 
     return numpy_generator(seed, f"{split} images to score", label).permutation(found)[:limit]
 
 
-def _maps(method: AttributionMethod, cohort: Cohort, indices: NDArray[np.int64], bar: Bar) -> Array:
+def _maps(
+    method: AttributionMethod, indices: NDArray[np.int64], *, cohort: Cohort, device: torch.device | str, bar: Bar
+) -> Array:
     parts = []
     for start in range(0, len(indices), BATCH):
         part = indices[start : start + BATCH]
-        parts.append(method.attribute(cohort.images(part)).numpy())
+        parts.append(method.attribute(cohort.images(part).to(device)).cpu().numpy())
         bar.advance(by=len(part))
     return np.concatenate(parts)
 

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from vagan.attribution.method import AttributionMethod, Convention
-from vagan.attribution.registry import Entry, load_method
+from vagan.attribution.registry import Entry, LoadedMethod, load_method
 from vagan.data.image_file import ImageFile, read_image
 from vagan.errors import ModelError, OutputError
 from vagan.files import replacing
 from vagan.model_folder import ModelFacts
 from vagan.progress import track
 from vagan.reporting.overlay import save_overlay
+from vagan.training.device import find_device
 
 READING: dict[Convention, str] = {
     "signed": "positive: what is there, and bright, speaks for the class; negative: against it",
@@ -25,7 +26,9 @@ READING: dict[Convention, str] = {
 EFFECT = "effect = image - image as if of the baseline class; positive: the class made it brighter"
 
 
-def attribute_files(run: Path, paths: Sequence[Path], out: Path, *, method: str = "") -> list[Path]:
+def attribute_files(
+    run: Path, paths: Sequence[Path], out: Path, *, method: str = "", device: str = "auto"
+) -> list[Path]:
     """Write for each image ``_effect.npy`` (NIfTI: ``.nii.gz``), ``_overlay.png`` and ``_effect.json``.
 
     Parameters
@@ -38,6 +41,8 @@ def attribute_files(run: Path, paths: Sequence[Path], out: Path, *, method: str 
         Folder for the maps; files of the same names are replaced.
     method
         Name of an attribution method; needed where the model is a classifier.
+    device
+        See `vagan.training.device.find_device`.
 
     Returns
     -------
@@ -52,9 +57,10 @@ def attribute_files(run: Path, paths: Sequence[Path], out: Path, *, method: str 
         raise OutputError(f"each map is named after its image, but {twice!r} was given twice; use one --out for each")
     if out.exists() and not out.is_dir():
         raise OutputError(f"--out must be a folder: {out} is a file; choose another name")
-    chosen, entry, facts = load_method(run, method)
-    files = [_read(path, facts) for path in paths]  # every mistake is found before anything is written
-    return [_write(chosen, entry, facts, file, out) for file in track(files, len(files), "attributing")]
+    loaded = load_method(run, method, device=find_device(device))
+    for path in paths:  # every mistake is found before anything is written; images are not kept, there may be many
+        _read(path, loaded.facts)
+    return [_write(loaded, _read(path, loaded.facts), out) for path in track(paths, len(paths), "attributing")]
 
 
 def _read(path: Path, facts: ModelFacts) -> ImageFile:
@@ -68,9 +74,10 @@ def _read(path: Path, facts: ModelFacts) -> ImageFile:
     return file
 
 
-def _write(method: AttributionMethod, entry: Entry, facts: ModelFacts, file: ImageFile, out: Path) -> Path:
-    prepared = facts.preparation.apply(file.array)
-    effect = method.attribute(torch.from_numpy(prepared)[None])[0].numpy()
+def _write(loaded: LoadedMethod, file: ImageFile, out: Path) -> Path:
+    method, facts = loaded.method, loaded.facts
+    prepared = torch.from_numpy(facts.preparation.apply(file.array))[None]
+    effect = method.attribute(prepared.to(loaded.device))[0].cpu().numpy()
     own_grid = facts.preparation.map_to_source(effect, file.array.shape[1:])
     path = file.write_map(out, f"{file.stem}_effect", own_grid)
     low, high = facts.preparation.range_of(file.array)
@@ -79,7 +86,7 @@ def _write(method: AttributionMethod, entry: Entry, facts: ModelFacts, file: Ima
     about = {
         "source": file.path.name,
         "method": method.name,
-        **_meaning(method, entry, (high - low) / 2),
+        **_meaning(method, loaded.entry, (high - low) / 2),
         "baseline_class": facts.classes[0],
         "class_of_interest": facts.classes[1],
         "shape": list(own_grid.shape[1:]),

@@ -50,6 +50,14 @@ def open_fabric(settings: Training, shape: tuple[int, ...]) -> Fabric:
         ) from error
 
 
+def find_device(name: str = "auto") -> torch.device:
+    """Device by its name: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``mps``."""
+    try:
+        return Fabric(accelerator=name, devices=1).device
+    except Exception as error:  # Fabric raises several kinds for a device that is not there
+        raise ConfigError(f"the device {name!r} cannot be used here: {error}; choose cpu") from error
+
+
 def fast_precision(device: torch.device) -> Literal["32-true", "bf16-mixed"]:
     """bfloat16 where the device has units that multiply matrices of it, else float32.
 
