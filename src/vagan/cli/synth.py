@@ -13,6 +13,8 @@ def synth(
     size: str = "112x112",
     seed: int = 0,
     intensity: Literal["per-image", "fixed"] = "per-image",
+    pattern: Literal["squares", "discs", "sites"] = "squares",
+    amplitude: float = 100.0,
 ) -> None:
     """Write the paper's synthetic cohort: smooth noise, and two bright squares in the class of interest.
 
@@ -28,8 +30,21 @@ def synth(
         Same options, same bits.
     intensity
         Scale each image by its own range (the paper), or all by one.
+    pattern
+        What the class adds: two squares (the paper), two discs, or squares at three sites, each there half of the
+        time.
+    amplitude
+        How much it adds; the noise has a standard deviation of 50, and the paper's squares 100.
     """
     from vagan.data.sources.synthetic import make_cohort
 
-    cohort = make_cohort(out, images=images, size=parse_size(size), seed=seed, intensity=intensity)
+    cohort = make_cohort(
+        out,
+        images=images,
+        size=parse_size(size),
+        seed=seed,
+        intensity=intensity,
+        pattern=pattern,
+        amplitude=amplitude,
+    )
     print(f"{len(cohort.manifest)} images in {out}")

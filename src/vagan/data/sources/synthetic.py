@@ -7,7 +7,6 @@ needs only the central square, an effect map should show both.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,18 +16,14 @@ from scipy.ndimage import gaussian_filter, label
 from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import IntensityRule, Preparation
+from vagan.data.sources.patterns import CLASS_NAMES, PAPER_EXTENT, PATTERNS, Pattern, Subtype
 from vagan.data.splits import assign_splits
 from vagan.errors import CohortError
 from vagan.seeding import numpy_generator
 
-Subtype = Literal["", "A", "B"]
-
 NOISE_STD = 50.0
 NOISE_SIGMA_VOX = 2.5
-OFFSET = 100.0
-SQUARE_VOX = 20
-JITTER_VOX = (-5, 4)
-PAPER_EXTENT = 112
+AMPLITUDE = 100.0
 
 FIXED_RANGE = (-250.0, 350.0)
 """Five standard deviations of the noise below and above what an image can hold: nothing is clipped in practice."""
@@ -51,6 +46,8 @@ def make_case(
     size: tuple[int, ...] = (112, 112),
     seed: int = 0,
     intensity: IntensityRule = "per-image",
+    pattern: Pattern = "squares",
+    amplitude: float = AMPLITUDE,
 ) -> SyntheticCase:
     """Draw one image; the same arguments give the same image, whatever was drawn before.
 
@@ -67,6 +64,10 @@ def make_case(
     intensity
         ``per-image``: each image is scaled to [-1, 1] by its own minimum and maximum (the paper), so that even
         the exact counterfactual does not correlate perfectly with the squares. ``fixed``: one range for all.
+    pattern
+        What the class adds, and where; see `patterns`.
+    amplitude
+        How much it adds, in units of which the noise's standard deviation is 50. The paper has 100.
 
     Returns
     -------
@@ -77,28 +78,9 @@ def make_case(
     rng = numpy_generator(seed, "synthetic image", index)
     noise = gaussian_filter(rng.standard_normal(size, dtype=np.float32), NOISE_SIGMA_VOX * min(size) / PAPER_EXTENT)
     noise *= np.float32(NOISE_STD / noise.std())
-    effect = squares(size, subtype, rng)
-    raw = noise + np.float32(OFFSET) * effect
+    effect = PATTERNS[pattern](size, subtype, rng)
+    raw = noise + np.float32(amplitude) * effect
     return SyntheticCase(_scale(raw, intensity), effect, _scale(noise, intensity), subtype)
-
-
-def squares(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> NDArray[np.float32]:
-    """0/1 mask of the central square and of the subtype's second one, whose place varies along each axis."""
-    mask = np.zeros(size, np.float32)
-    if not subtype:
-        return mask
-    direction = 1 if subtype == "A" else -1
-    jitter = rng.integers(*JITTER_VOX, size=len(size), endpoint=True)
-    central, second = [], []
-    for extent, wobble in zip(size, jitter, strict=True):
-        scale = extent / PAPER_EXTENT
-        side, middle = round(SQUARE_VOX * scale), extent // 2
-        shift = direction * int(extent / 3.5 + 0.5) + round(wobble * scale)
-        central.append(_window(middle, side))
-        second.append(_window(middle + shift, side))
-    mask[tuple(central)] = 1
-    mask[tuple(second)] = 1
-    return mask
 
 
 def square_regions(effects: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -110,11 +92,6 @@ def square_regions(effects: NDArray[np.float32]) -> dict[str, NDArray[np.float32
         parts["centre"][index] = effects[index] * central
         parts["off-centre"][index] = effects[index] * ~central
     return parts
-
-
-def _window(centre: int, side: int) -> slice:
-    start = max(centre - side // 2, 0)
-    return slice(start, start + side)
 
 
 def _scale(raw: NDArray[np.float32], intensity: IntensityRule) -> NDArray[np.float32]:
@@ -130,6 +107,8 @@ def make_cohort(
     size: tuple[int, ...] = (112, 112),
     seed: int = 0,
     intensity: IntensityRule = "per-image",
+    pattern: Pattern = "squares",
+    amplitude: float = AMPLITUDE,
 ) -> Cohort:
     """Write the synthetic cohort: half baseline, a quarter of each subtype, 64/16/20 % train/validation/test.
 
@@ -145,7 +124,7 @@ def make_cohort(
         Spatial shape, two or three numbers.
     seed
         Same arguments, same bits.
-    intensity
+    intensity, pattern, amplitude
         See `make_case`.
     """
     if images < 20 or min(size) < 16 or len(size) not in (2, 3):
@@ -155,17 +134,25 @@ def make_cohort(
     table["subject"] = table["id"]
     table["session"] = ""
     table["label"] = [int(bool(subtype)) for subtype in subtypes]
-    table["class"] = ["two squares" if subtype else "baseline" for subtype in subtypes]
+    table["class"] = [CLASS_NAMES[pattern] if subtype else "baseline" for subtype in subtypes]
     table["split"] = assign_splits(table.assign(subtype=subtypes), strata=("label", "subtype"), seed=seed)
     table["subtype"] = subtypes
 
     def case_at(row: int) -> CohortCase:
-        case = make_case(row, subtype=subtypes[row], size=size, seed=seed, intensity=intensity)
+        case = make_case(
+            row,
+            subtype=subtypes[row],
+            size=size,
+            seed=seed,
+            intensity=intensity,
+            pattern=pattern,
+            amplitude=amplitude,
+        )
         return CohortCase(case.image[None], case.effect[None], case.counterfactual[None])
 
     facts = CohortFacts(
-        source=f"synthetic squares: {images} images of {'x'.join(map(str, size))}, "
-        f"seed {seed}, intensity {intensity}",
+        source=f"synthetic {pattern}: {images} images of {'x'.join(map(str, size))}, "
+        f"seed {seed}, intensity {intensity}, amplitude {amplitude:g}",
         preparation=Preparation(intensity=intensity, low=FIXED_RANGE[0], high=FIXED_RANGE[1]),
     )
     return write_cohort(Path(path), Manifest(table), facts, case_at)

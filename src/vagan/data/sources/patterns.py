@@ -1,0 +1,94 @@
+"""What the class of interest adds to the synthetic images: 0/1 masks in 2-D and 3-D, proportional to the image."""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pattern = Literal["squares", "discs", "sites"]
+Subtype = Literal["", "A", "B"]
+Mask = NDArray[np.float32]
+
+PAPER_EXTENT = 112
+SQUARE_VOX = 20
+JITTER_VOX = (-5, 4)
+
+
+def squares(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
+    """The paper's: one square in the centre, another towards the far (A) or near (B) corner, jittered."""
+    mask = np.zeros(size, np.float32)
+    for middle in _two_places(size, subtype, rng):
+        _add_square(mask, middle)
+    return mask
+
+
+def discs(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
+    """Discs, or balls, in the places of the squares, and of their size in pixels."""
+    mask = np.zeros(size, np.float32)
+    for middle in _two_places(size, subtype, rng):
+        _add_disc(mask, middle)
+    return mask
+
+
+def sites(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
+    """Squares at three places on the diagonal, each there half of the time, at least one; subtypes are alike."""
+    mask = np.zeros(size, np.float32)
+    places = [[extent // 2 + part * _shift(extent) for extent in size] for part in (-1, 0, 1)]
+    jitters = [_jitter(size, rng) for _ in places]
+    present = np.zeros(len(places), bool)
+    while subtype and not present.any():
+        present = rng.random(len(places)) < 0.5
+    for place, jitter, is_there in zip(places, jitters, present, strict=True):
+        if is_there:
+            _add_square(mask, [middle + wobble for middle, wobble in zip(place, jitter, strict=True)])
+    return mask
+
+
+PATTERNS: dict[Pattern, Callable[[tuple[int, ...], Subtype, np.random.Generator], Mask]] = {
+    "squares": squares,
+    "discs": discs,
+    "sites": sites,
+}
+
+CLASS_NAMES: dict[Pattern, str] = {"squares": "two squares", "discs": "two discs", "sites": "one to three squares"}
+
+
+def _two_places(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> list[list[int]]:
+    """Central place, and the subtype's second one, whose jitter is drawn along each axis."""
+    if not subtype:
+        return []
+    direction = 1 if subtype == "A" else -1
+    central = [extent // 2 for extent in size]
+    jitter = _jitter(size, rng)
+    second = [extent // 2 + direction * _shift(extent) + wobble for extent, wobble in zip(size, jitter, strict=True)]
+    return [central, second]
+
+
+def _shift(extent: int) -> int:
+    return int(extent / 3.5 + 0.5)
+
+
+def _jitter(size: tuple[int, ...], rng: np.random.Generator) -> list[int]:
+    drawn = rng.integers(*JITTER_VOX, size=len(size), endpoint=True)
+    return [round(wobble * extent / PAPER_EXTENT) for wobble, extent in zip(drawn, size, strict=True)]
+
+
+def _add_square(mask: Mask, middle: list[int]) -> None:
+    sides = [round(SQUARE_VOX * extent / PAPER_EXTENT) for extent in mask.shape]
+    starts = [max(centre - side // 2, 0) for centre, side in zip(middle, sides, strict=True)]
+    mask[tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))] = 1
+
+
+def _add_disc(mask: Mask, middle: list[int]) -> None:
+    """All pixels within a distance at which the disc, or ball, has the square's content."""
+    dims = mask.ndim
+    unit_ball = math.pi ** (dims / 2) / math.gamma(dims / 2 + 1)
+    radii = [SQUARE_VOX * extent / PAPER_EXTENT / unit_ball ** (1 / dims) for extent in mask.shape]
+    grids = np.ogrid[tuple(slice(extent) for extent in mask.shape)]
+    # a square of even side has its centre half a pixel before its middle pixel
+    distance = sum(
+        ((grid - centre + 0.5) / radius) ** 2 for grid, centre, radius in zip(grids, middle, radii, strict=True)
+    )
+    mask[distance <= 1] = 1
