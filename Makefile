@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long check format bench table1 clean
+.PHONY: help setup demo test test-long check format bench quality table1 clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -43,6 +43,9 @@ format: .venv/installed  ## Format the code
 bench: .venv/installed  ## Measure speed; results go to benchmarks/results
 	$(BIN)/python benchmarks/update_time.py
 	$(BIN)/python benchmarks/readme_table.py
+
+quality: .venv/installed  ## Maps on the paper's data and on variants of it with three seeds, hours on two cores
+	$(BIN)/python benchmarks/quality.py
 
 table1: .venv/installed  ## The paper's Table 1 and Figure 4 with three seeds, hours on two cores
 	$(BIN)/python benchmarks/table1.py

@@ -1,0 +1,129 @@
+"""How good are the maps of a preset, and does that hold on images that it was not tuned on.
+
+Trains VA-GAN on the paper's data and on variants of it (other size, amplitude, shape, number of places, images), each
+with its own cohort and seeds, and scores the test images. Writes ``quality.json`` and ``quality.md`` to
+``benchmarks/results``. Ten minutes a training on two cores. The same command again goes on where it stopped.
+
+    python benchmarks/quality.py --cases paper discs --seeds 0 1 2
+"""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from machine import describe_machine
+
+from vagan.attribution.generator import VAGAN
+from vagan.data.cohort import MANIFEST, Cohort
+from vagan.data.sources.synthetic import make_cohort
+from vagan.evaluation.evaluate import CEILING, evaluate
+from vagan.evaluation.scores import mean_ncc
+from vagan.training.config import load_config
+from vagan.training.loop import train
+
+RESULTS = Path(__file__).parent / "results"
+CASES: dict[str, dict] = {
+    "paper": {},
+    "fixed": {"intensity": "fixed"},
+    "few": {"images": 1000},
+    "96x80": {"size": (96, 80), "seed": 1},
+    "faint": {"amplitude": 50.0, "seed": 2},
+    "discs": {"pattern": "discs", "seed": 3},
+    "sites": {"pattern": "sites", "seed": 4},
+}
+"""The paper's data; one intensity range for all; 1,000 images; then what no setting was chosen on."""
+
+
+def main() -> None:
+    options = _parse()
+    settings = dict(setting.split("=", 1) for setting in options.set)
+    found = {}
+    for case in options.cases:
+        cohort = _cohort(case, options)
+        found[case] = [_figures(cohort, case, seed, settings, options) for seed in options.seeds]
+        print(f"{case}: {_in_words(found[case])}", flush=True)
+    result = {
+        "preset": options.preset,
+        "settings": options.set,
+        "seeds": options.seeds,
+        "cases": {case: {"cohort": CASES[case], "by_seed": runs} for case, runs in found.items()},
+        **describe_machine(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "quality.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.out / "quality.md").write_text(_markdown(found))
+    print(_markdown(found))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="where cohorts and runs are kept")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, default=10_000, help="images of a case that does not say how many")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
+    return parser.parse_args()
+
+
+def _cohort(case: str, options: argparse.Namespace) -> Cohort:
+    folder = options.work / case / "cohort"
+    return (
+        Cohort(folder)
+        if (folder / MANIFEST).is_file()
+        else make_cohort(folder, **{"images": options.images, **CASES[case]})
+    )
+
+
+def _figures(
+    cohort: Cohort, case: str, seed: int, settings: dict[str, str], options: argparse.Namespace
+) -> dict[str, float]:
+    """Scores of one training on all test images of its case."""
+    config = load_config(options.preset, {**settings, "training.seed": str(seed)})
+    run = train(cohort, options.work / case / f"{Path(options.preset).stem}-{seed}", config, monitor=mean_ncc)
+    method, _ = VAGAN.load(run.path)
+    evaluation = evaluate({method.name: method}, cohort)
+    scores, ceiling = (evaluation.summary[name] for name in (method.name, CEILING))
+    rows = evaluation.rows
+    ncc = rows[(rows["method"] == method.name) & (rows["metric"] == "ncc")]
+    subtypes = ncc["case"].map(cohort.manifest.table.set_index("id")["subtype"])
+    by_subtype = ncc.groupby(subtypes)["value"].mean()
+    return {
+        "ncc": scores["ncc"]["mean"],
+        "ceiling": ceiling["ncc"]["mean"],
+        "share_of_ceiling": scores["ncc"]["mean"] / ceiling["ncc"]["mean"],
+        "subtype_difference": float(abs(by_subtype["A"] - by_subtype["B"])),
+        "amplitude_slope": scores["amplitude_slope"]["mean"],
+        "energy_ratio": scores["energy_ratio"]["mean"],
+        "training_seconds": run.seconds(),
+    }
+
+
+def _in_words(runs: list[dict[str, float]]) -> str:
+    return ", ".join(f"{name} {np.mean([run[name] for run in runs]):.3f}" for name in runs[0])
+
+
+def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
+    head = (
+        "| case | NCC, mean (worst seed) | ceiling | share | A against B | amplitude | M(x0)/M(x1) | training, s |\n"
+        + "|---" * 8
+        + "|\n"
+    )
+    lines = []
+    for case, runs in found.items():
+        mean = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
+        worst = min(run["ncc"] for run in runs)
+        lines.append(
+            f"| {case} | {mean['ncc']:.3f} ({worst:.3f}) | {mean['ceiling']:.3f} | {mean['share_of_ceiling']:.3f} "
+            f"| {mean['subtype_difference']:.3f} | {mean['amplitude_slope']:.2f} | {mean['energy_ratio']:.2f} "
+            f"| {mean['training_seconds']:.0f} |"
+        )
+    return head + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
