@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from vagan.attribution.method import class_scores, differentiating, in_batches, preserving
+from vagan.attribution.method import class_scores, differentiating, preserving
 from vagan.errors import ModelError
 
 
@@ -178,14 +178,3 @@ def test_a_model_that_returns_a_tuple_is_an_error():
 
     with pytest.raises(ModelError, match=r"found a tuple for 1 images; wrap the model"):
         class_scores(Pair(), torch.ones(1, 1, 1, 2), 1)
-
-
-def test_batches_are_split_and_joined_in_order():
-    class Sizes:
-        name, convention = "sizes", "signed"
-
-        def attribute(self, images):
-            return images * len(images)
-
-    images = torch.arange(1.0, 6.0).reshape(5, 1, 1)
-    assert in_batches(Sizes(), images, 2).flatten().tolist() == [2.0, 4.0, 6.0, 8.0, 5.0]

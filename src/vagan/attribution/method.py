@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from vagan.axes import class_column, concatenate_batches
+from vagan.axes import class_column
 from vagan.errors import ModelError
 from vagan.types import Images, Maps, Scores
 
@@ -109,11 +109,6 @@ def require_logits(logits: Any, num_images: int, target: int) -> Tensor:
     if not 0 <= target < num_classes:
         raise ModelError(f"the target must be a class from 0 to {num_classes - 1}: found {target}")
     return logits
-
-
-def in_batches(method: AttributionMethod, images: Images, size: int) -> Maps:
-    """Maps of many images, ``size`` at a time."""
-    return concatenate_batches(*(method.attribute(part) for part in torch.split(images, size)))
 
 
 def _module_hooks(module: nn.Module) -> list[dict[int, Any]]:

@@ -249,19 +249,16 @@ class Metric:
     name: str
     function: Callable[[CaseMaps, CaseMaps], CaseScores]
     """``(maps, effects)`` -> one value per case."""
-    higher_is_better: bool | None
-    """``None`` where 1 is best and more is as wrong as less."""
-    needs_truth: bool
     reference: str
     """Where it was published."""
 
 
 METRICS = (
-    Metric("ncc", ncc, True, True, "Baumgartner et al., CVPR 2018"),
-    Metric("average_precision", average_precision, True, True, "Davis and Goadrich, ICML 2006"),
-    Metric("relevance_mass", relevance_mass, True, True, "Arras et al., Information Fusion 2022"),
-    Metric("relevance_rank", relevance_rank, True, True, "Arras et al., Information Fusion 2022"),
-    Metric("amplitude_slope", amplitude_slope, None, True, "this package"),
+    Metric("ncc", ncc, "Baumgartner et al., CVPR 2018"),
+    Metric("average_precision", average_precision, "Davis and Goadrich, ICML 2006"),
+    Metric("relevance_mass", relevance_mass, "Arras et al., Information Fusion 2022"),
+    Metric("relevance_rank", relevance_rank, "Arras et al., Information Fusion 2022"),
+    Metric("amplitude_slope", amplitude_slope, "this package"),
 )
 
 

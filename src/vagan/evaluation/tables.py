@@ -1,10 +1,7 @@
-"""Summaries as text, Markdown or CSV. Only formatting: every number was computed elsewhere."""
+"""Summaries as Markdown. Only formatting: every number was computed elsewhere."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 CEILING = "exact effect (ceiling)"
@@ -14,22 +11,11 @@ Scores = Mapping[str, Mapping[str, Any]]
 """``{metric: {"mean", "std", "ci95": [low, high], "n"}}``."""
 
 
-@dataclass(frozen=True)
-class ReferenceColumn:
-    """Published values beside our own."""
-
-    title: str
-    """Heading, with the source."""
-    cells: Mapping[str, str]
-    """Method -> value as printed, e.g. ``0.94 ± 0.07``. Methods without a row of ours are not shown."""
-
-
 def markdown_table(
     summary: Mapping[str, Scores],
     metrics: Sequence[str] | None = None,
     *,
     ceiling: Scores | None = None,
-    reference_column: ReferenceColumn | None = None,
     order_by: str = "ncc",
     digits: int = 2,
 ) -> str:
@@ -43,8 +29,6 @@ def markdown_table(
         Columns, in this order; by default all, in order of appearance.
     ceiling
         Scores of the exact effect, which no method can be asked to exceed; the last row.
-    reference_column
-        Published values, the last column.
     order_by
         Metric whose highest mean comes first; methods without it come last, in the order given.
     digits
@@ -60,44 +44,8 @@ def markdown_table(
     lines = [["method", *metrics]]
     for method, scores in _ordered(summary, order_by, ceiling):
         lines.append([method, *(_cell(scores.get(metric), digits) for metric in metrics)])
-    if reference_column is not None:
-        cells = [reference_column.cells.get(line[0], "") for line in lines[1:]]
-        for line, cell in zip(lines, [reference_column.title, *cells], strict=True):
-            line.append(cell)
     lines.insert(1, ["---"] * len(lines[0]))
     return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
-
-
-def csv_table(
-    summary: Mapping[str, Scores],
-    metrics: Sequence[str] | None = None,
-    *,
-    ceiling: Scores | None = None,
-    order_by: str = "ncc",
-) -> str:
-    """One line per method and metric, numbers in full precision; unknown ones are empty.
-
-    Parameters
-    ----------
-    summary, metrics, ceiling, order_by
-        As for `markdown_table`.
-
-    Returns
-    -------
-    str
-        Columns method, metric, mean, std, ci95_low, ci95_high, n.
-    """
-    metrics = _columns(summary) if metrics is None else metrics
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "metric", "mean", "std", "ci95_low", "ci95_high", "n"])
-    for method, scores in _ordered(summary, order_by, ceiling):
-        for metric in metrics:
-            if metric in scores:
-                score = scores[metric]
-                numbers = [score["mean"], score["std"], *score["ci95"]]
-                writer.writerow([method, metric, *(x if _known(x) else "" for x in numbers), score["n"]])
-    return text.getvalue()
 
 
 def _columns(summary: Mapping[str, Scores]) -> list[str]:
