@@ -1,7 +1,7 @@
 """How much faster is an update of the critic or the generator on the fast path than on the plain one.
 
-Plain: float32, contiguous layout. Fast: bfloat16 autocast, channels-last. The same networks and batch, in turn, in
-one run; the median over the repetitions, and the ratio.
+Plain: float32, contiguous layout. Fast: channels-last, and bfloat16 where the processor has matrix units for it. The
+same networks and batch, in turn, in one run; the median over the repetitions, and the ratio.
 
     python benchmarks/update_time.py
 """
@@ -19,9 +19,11 @@ from vagan.axes import channels_last
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
+from vagan.training.device import fast_precision
 from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 
 RESULTS = Path(__file__).parent / "results"
+FAST = fast_precision(torch.device("cpu"))
 
 
 def main() -> None:
@@ -49,7 +51,13 @@ def main() -> None:
     for name, ratio in ratios.items():
         plain, fast = (medians[path][name] for path in ("plain", "fast"))
         print(f"{name} update: plain {plain:.3f} s, fast {fast:.3f} s, ratio {ratio:.2f}")
-    result = {"options": vars(options), "median_seconds": medians, "ratio": ratios, **describe_machine()}
+    result = {
+        "options": vars(options),
+        "fast_precision": FAST,
+        "median_seconds": medians,
+        "ratio": ratios,
+        **describe_machine(),
+    }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "update_time.json").write_text(json.dumps(result, indent=1) + "\n")
 
@@ -70,7 +78,7 @@ def _players(path: str, options: argparse.Namespace):
     steps = {"critic": update_critic, "generator": update_generator}
 
     def update(name: str) -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=path == "fast"):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=path == "fast" and FAST == "bf16-mixed"):
             steps[name](
                 critic,
                 generator,
