@@ -10,6 +10,7 @@ every method on the same test images; writes ``table1.md``, ``table1.json``, ``f
 import argparse
 import json
 import math
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -72,6 +73,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/table1"), help="where runs are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument(
+        "--limit", type=int, help="random test images of each class to score, the same for all methods"
+    )
     parser.add_argument("--subset", type=int, default=16, help="images for methods with many passes for a map")
     parser.add_argument(
         "--most-passes", type=int, default=1000, help="leave out methods with more for a map: a minute a map at 1500"
@@ -99,7 +103,16 @@ def _score(
     methods: list[str] | None = None,
 ) -> pd.DataFrame:
     if not (out / "summary.json").is_file():
-        compare_runs(cohort, runs, out, methods=methods, subset=options.subset, regions=square_regions, seed=0)
+        compare_runs(
+            cohort,
+            runs,
+            out,
+            methods=methods,
+            limit=options.limit,
+            subset=options.subset,
+            regions=square_regions,
+            seed=0,
+        )
         build_report(out)
     seconds = json.loads((out / "summary.json").read_text())["map_seconds"]
     rows = pd.read_csv(out / "scores.csv", dtype={"case": str, "subject": str})
@@ -135,7 +148,7 @@ def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> N
         }
     runs = [json.loads((options.work / f"results-{seed}" / "summary.json").read_text()) for seed in options.seeds]
     result = {
-        "command": "python benchmarks/table1.py",
+        "command": " ".join(["python", "benchmarks/table1.py", *sys.argv[1:]]),
         "seeds": options.seeds,
         "settings": options.set,
         "cohort": {"source": cohort.facts.source, "hash": cohort.facts.content_hash},

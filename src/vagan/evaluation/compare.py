@@ -3,25 +3,27 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from vagan.attribution.integrated import IntegratedGradients
 from vagan.attribution.method import AttributionMethod
-from vagan.attribution.registry import METHODS, Entry, find_method
+from vagan.attribution.registry import METHODS, find_method
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, LeakageError, ModelError, OutputError
-from vagan.evaluation.evaluate import evaluate
+from vagan.evaluation.evaluate import evaluate, images_to_score
 from vagan.evaluation.results import TABLE, write_results
 from vagan.model_folder import ModelFacts, load_model
 from vagan.seeding import numpy_generator
 from vagan.training.accuracy import accuracy_figures, reliability
 from vagan.training.device import find_device
 from vagan.training.run_folder import RunFolder
+from vagan.types import Images
 
 BATCH = 50
 MEAN_IMAGES = 1000
@@ -79,70 +81,94 @@ def compare_runs(
     wanted = list(methods or METHODS)
     for name in wanted:
         find_method(name)
-    runs = [run.resolve() for run in runs]
-    twice = next((run.name for run in runs if [other.name for other in runs].count(run.name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"tables call runs by their folders' names, but {twice!r} occurs twice; rename one")
     if subset < 1:
         raise ConfigError(f"the subset for expensive methods must be at least 1 image, found {subset}")
     if out.exists() and not out.is_dir():
         raise OutputError(f"the results folder must be a folder: {out} is a file; choose another name")
     place = find_device(device)
-    loaded = [(run, *load_model(run)) for run in runs]
-    kinds = {facts.kind for _, _, facts in loaded} | {"nothing", "training images"}
-    missing = [name for name in methods or () if METHODS[name].needs not in kinds]
-    if missing:
-        raise ConfigError(f"{missing[0]} needs the run of a {METHODS[missing[0]].needs}, which is not among the runs")
-    interest = _interest([facts for _, _, facts in loaded], cohort)
+    models = _load(runs, cohort, place)
+    _require_models_for(methods or (), models)
+    interest = _interest([model.facts for model in models], cohort)
     if not all(len(cohort.manifest.indices("test", label)) for label in (0, interest)):
         raise CohortError(f"scores need test images of both classes, {cohort.path} has not; split it again")
-    compared: dict[str, AttributionMethod] = {}
-    limits: dict[str, int] = {}
-    rules: set[str] = set()
-    classifiers = {}
-    for run, network, facts in loaded:
-        network.to(place)
-        _require_same_kind(run, facts, cohort)
-        _require_unseen(run, cohort)
-        rules.add(facts.rule)
-        alone = sum(other.kind == facts.kind for _, _, other in loaded) == 1
-        for entry, method in _methods_of(network, facts, wanted):
-            name = method.name if alone else f"{method.name} ({run.name})"
-            compared[name] = method
-            if entry.passes > 1:
-                limits[name] = subset
-        if facts.kind != "map-generator":
-            classifiers[run.name] = _test_accuracy(network, cohort, interest, place)
+    compared, expensive = _methods_of(models, wanted)
     compared |= {method.name: method for method in _controls(cohort, wanted, interest, seed)}
     evaluation = evaluate(
-        compared, cohort, interest=interest, limit=limit, limits=limits, regions=regions, seed=seed, device=place
+        compared,
+        cohort,
+        interest=interest,
+        limit=limit,
+        limits=dict.fromkeys(expensive, subset),
+        regions=regions,
+        seed=seed,
+        device=place,
     )
-    shown = torch.from_numpy(evaluation.examples.images).to(place)
-    stated: dict[str, Any] = {
-        "selection": "; ".join(sorted(rules)),
+    rules = {
+        "selection": "; ".join(sorted({model.facts.rule for model in models})),
         "conventions": {name: method.convention for name, method in compared.items()},
         "images": f"{'all' if limit is None else limit} test images of each class; a random subset of {subset}, the "
-        f"same for all, for methods that need many passes for a map{_in_brackets(list(limits))}",
+        f"same for all, for methods that need many passes for a map ({', '.join(expensive) or 'none here'})",
+        **_completeness(compared, torch.from_numpy(evaluation.examples.images).to(place)),
     }
-    # Sundararajan et al. 2017: what the attributions of an image miss of its logit's rise over the baseline image
-    errors = {
-        n: m.completeness_error(shown).mean() for n, m in compared.items() if isinstance(m, IntegratedGradients)
+    scored = [images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)]
+    classifiers = {
+        model.run.name: _test_accuracy(model.network, cohort, scored, place)
+        for model in models
+        if model.facts.kind != "map-generator"
     }
-    if errors:
-        stated["completeness error"] = "; ".join(f"{name}: {error:.2g} in logits" for name, error in errors.items())
-    write_results(out, evaluation, cohort, [RunFolder(run) for run in runs], rules=stated, classifiers=classifiers)
+    folders = [RunFolder(model.run) for model in models]
+    write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers)
     return (out / TABLE).read_text()
 
 
-def _in_brackets(names: Sequence[str]) -> str:
-    return f" ({', '.join(names)})" if names else ""
+class _Model(NamedTuple):
+    run: Path
+    network: nn.Module
+    facts: ModelFacts
 
 
-def _methods_of(
-    network: torch.nn.Module, facts: ModelFacts, wanted: Iterable[str]
-) -> list[tuple[Entry, AttributionMethod]]:
-    entries = [METHODS[name] for name in wanted if METHODS[name].needs == facts.kind]
-    return [(entry, entry.of(network, facts)) for entry in entries]
+def _load(runs: Sequence[Path], cohort: Cohort, place: torch.device) -> list[_Model]:
+    """Models of all runs, which must be able to take the cohort's images and must not have seen the test ones."""
+    runs = [run.resolve() for run in runs]
+    twice = next((run.name for run in runs if [other.name for other in runs].count(run.name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"tables call runs by their folders' names, but {twice!r} occurs twice; rename one")
+    models = [_Model(run, *load_model(run)) for run in runs]
+    for model in models:
+        model.network.to(place)
+        _require_same_kind(model.run, model.facts, cohort)
+        _require_unseen(model.run, cohort)
+    return models
+
+
+def _require_models_for(methods: Sequence[str], models: Sequence[_Model]) -> None:
+    there = {model.facts.kind for model in models} | {"nothing", "training images"}
+    for name in methods:
+        if METHODS[name].needs not in there:
+            raise ConfigError(f"{name} needs the run of a {METHODS[name].needs}, which is not among the runs")
+
+
+def _methods_of(models: Sequence[_Model], wanted: Iterable[str]) -> tuple[dict[str, AttributionMethod], list[str]]:
+    """Methods of all models by their names in the tables, and which of them are expensive."""
+    compared: dict[str, AttributionMethod] = {}
+    expensive = []
+    for run, network, facts in models:
+        alone = sum(other.facts.kind == facts.kind for other in models) == 1
+        for entry in (METHODS[name] for name in wanted if METHODS[name].needs == facts.kind):
+            method = entry.of(network, facts)
+            name = method.name if alone else f"{method.name} ({run.name})"
+            compared[name] = method
+            expensive += [name] if entry.passes > 1 else []
+    return compared, expensive
+
+
+def _completeness(compared: Mapping[str, AttributionMethod], images: Images) -> dict[str, str]:
+    """What the attributions of an image miss of its logit's rise over the baseline (Sundararajan et al. 2017)."""
+    found = {
+        n: m.completeness_error(images).mean() for n, m in compared.items() if isinstance(m, IntegratedGradients)
+    }
+    text = "; ".join(f"{name}: {error:.2g} in logits" for name, error in found.items())
+    return {"completeness error": text} if found else {}
 
 
 def _interest(models: Sequence[ModelFacts], cohort: Cohort) -> int:
@@ -179,8 +205,10 @@ def _controls(cohort: Cohort, wanted: Iterable[str], interest: int, seed: int) -
     return controls
 
 
-def _test_accuracy(network: torch.nn.Module, cohort: Cohort, interest: int, place: torch.device) -> dict[str, Any]:
-    found = [cohort.manifest.indices("test", label) for label in (0, interest)]
+def _test_accuracy(
+    network: nn.Module, cohort: Cohort, found: Sequence[NDArray[np.int64]], place: torch.device
+) -> dict[str, Any]:
+    """Accuracy and reliability on images of the baseline class and of the class of interest."""
     rows, labels = np.concatenate(found), np.repeat(np.arange(2), [len(part) for part in found])
     with torch.no_grad():
         logits = concatenate_batches(*(network(part.to(place)) for part in cohort.images(rows).split(BATCH)))

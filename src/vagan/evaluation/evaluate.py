@@ -119,8 +119,8 @@ def evaluate(
     for most in (limit, *(limits or {}).values()):
         if most is not None and most < 1:
             raise ConfigError(f"at least 1 image of each class must be scored, found a limit of {most}")
-    tests = {label: _some(cohort, "test", label, limit, seed) for label in (0, interest)}
-    validation = _some(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
+    tests = {label: images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)}
+    validation = images_to_score(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
     effects = cohort.effects(tests[interest]).numpy() if cohort.has_effects else None
     exact = _exact_effects(cohort, tests[interest]) if cohort.has_counterfactuals else None
     most_of = {name: (limits or {}).get(name, max(map(len, tests.values()))) for name in methods}
@@ -165,7 +165,7 @@ def evaluate(
     return Evaluation(table, _summary(table, interest), thresholds, seconds, examples)
 
 
-def _some(cohort: Cohort, split: str, label: int, limit: int | None, seed: int) -> NDArray[np.int64]:
+def images_to_score(cohort: Cohort, split: str, label: int, limit: int | None, seed: int) -> NDArray[np.int64]:
     """Random subset of a class's images in a split, in random order; the same for every method."""
     found = cohort.manifest.indices(split, label)
     if not len(found):
