@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from torch.optim.swa_utils import update_bn
 
 from shapes import NETWORK_SPACES
 from vagan.errors import DivergenceError
@@ -177,3 +178,13 @@ class TestMixedBatches:
         )
         _, seen = self.update("critic", players, rng, mixed=True)
         assert [training for training, _ in seen] == [False]
+
+    def test_the_statistics_are_those_of_the_new_weights_in_reduced_precision_too(self, players, rng):
+        _, _, generator = players
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            images, _ = self.update("generator", players, rng, mixed=True)
+        found = copy.deepcopy([buffer for name, buffer in generator.named_buffers() if name.endswith("running_mean")])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            update_bn([torch.cat([images.interest, images.baseline])], generator)
+        expected = [buffer for name, buffer in generator.named_buffers() if name.endswith("running_mean")]
+        torch.testing.assert_close(found, expected)

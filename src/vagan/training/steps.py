@@ -105,7 +105,8 @@ def update_generator(
     critic.requires_grad_(True)
     optimizer.step()
     if settings.mixed_batches:
-        # batch norm's statistics for the weights as they are now
+        # batch norm's statistics for the weights as they are now, of which autocast keeps older copies
+        torch.clear_autocast_cache()
         update_bn((concatenate_batches(batch.interest, batch.baseline) for batch in batches), generator)
     return means
 
