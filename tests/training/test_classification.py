@@ -50,6 +50,22 @@ def test_a_classifier_resumes_bit_equal(small_cohort, tmp_path, monkeypatch):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def test_the_model_has_the_statistics_of_its_own_weights(small_cohort, tmp_path):
+    settings = SETTINGS | {"method": "cam-classifier", "classifier.updates": "3"}
+    errors = []
+    for count in (1000, 0):  # all training images, or the running statistics as they are
+        config = load_config(settings=settings | {"classifier.calibration_images": str(count)})
+        network, _ = load_model(train(small_cohort, tmp_path / str(count), config).path)
+        norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
+        reached = []
+        norm.register_forward_pre_hook(lambda _, inputs, reached=reached: reached.append(inputs[0].mean((0, 2, 3))))
+        with torch.no_grad():
+            network(small_cohort.images(small_cohort.manifest.indices("train")))
+        errors.append((norm.running_mean - reached[0]).norm() / reached[0].norm())
+    assert errors[0] < 0.02
+    assert errors[1] > 0.3
+
+
 def test_figures_of_a_hand_worked_case():
     probabilities = np.array([0.9, 0.8, 0.4, 0.3, 0.6])
     labels = np.array([1, 1, 1, 0, 0])

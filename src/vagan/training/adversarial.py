@@ -1,14 +1,12 @@
 """VA-GAN as a task for the training loop: which images meet which network at which update."""
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel
 
 from vagan.data.bank import ImageBank
 from vagan.data.cohort import Cohort
@@ -18,6 +16,7 @@ from vagan.model_folder import ModelFacts
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.seeding import numpy_generator, seeded
+from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.losses import map_size
 from vagan.training.rows import interest_label, training_rows, validation_rows
@@ -58,7 +57,7 @@ class AdversarialTask:
             for label, found in rows.items()
         }
         self._validation = validation_rows(cohort, interest, config.training)
-        self._calibration = _alternating(rows, config)
+        self._calibration = calibration_rows(rows, config.generator.calibration_images, seed=seed)
 
     def build(self) -> TrainState:
         """Critic, generator and its average, with Adam for each."""
@@ -177,23 +176,10 @@ class AdversarialTask:
         """Copy of the averaged generator, with batch norm's statistics measured for its own weights."""
         average = state.networks["average"]
         assert isinstance(average, AveragedModel)
-        generator = copy.deepcopy(average.module).eval()
-        if len(self._calibration):
-            device = next(generator.parameters()).device
-            parts = np.array_split(self._calibration, -(-len(self._calibration) // BATCH))
-            update_bn((self._bank.images(part) for part in parts), generator, device=device)
-        return generator
+        return calibrated(average.module, self._bank, self._calibration)
 
     def _baseline_images(self, generator: nn.Module, images: Images) -> Images:
         return baseline_image(images, generator(images), self._config.generator.output)
-
-
-def _alternating(rows: dict[int, NDArray[np.int64]], config: Config) -> NDArray[np.int64]:
-    """Random training images, one class after the other, so that each batch of calibration holds both."""
-    count = min(config.generator.calibration_images, *map(len, rows.values()))
-    seed = config.training.seed
-    chosen = [numpy_generator(seed, "calibration", label).permutation(found)[:count] for label, found in rows.items()]
-    return np.stack(chosen, axis=-1).ravel()
 
 
 def _adam(network: nn.Module, learning_rate: float, config: Config) -> Adam:

@@ -14,6 +14,7 @@ from vagan.data.sampling import ShuffledStream
 from vagan.model_folder import ModelFacts, build_network
 from vagan.seeding import seeded
 from vagan.training.accuracy import accuracy_figures
+from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.rows import interest_label, training_rows, validation_rows
 from vagan.training.state import TrainState
@@ -52,6 +53,7 @@ class ClassifierTask:
             for label, found in rows.items()
         ]
         self._validation = validation_rows(cohort, interest, config.training)
+        self._calibration = calibration_rows(rows, config.classifier.calibration_images, seed=config.training.seed)
         self._facts = ModelFacts(
             kind=config.method,
             num_spatial_dims=len(cohort.shape),
@@ -107,7 +109,7 @@ class ClassifierTask:
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Accuracy, balanced accuracy, AUC and calibration error on validation images."""
-        network = state.networks["classifier"].eval()
+        network, _ = self.model(state)
         rows = np.concatenate(list(self._validation.values()))
         labels = np.repeat([0, 1], [len(found) for found in self._validation.values()])
         with torch.no_grad():
@@ -117,5 +119,5 @@ class ClassifierTask:
         return {f"validation/{name}": value for name, value in figures.items()}
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
-        """The classifier."""
-        return state.networks["classifier"], self._facts
+        """The classifier, with batch norm's statistics measured for its own weights."""
+        return calibrated(state.networks["classifier"], self._bank, self._calibration), self._facts

@@ -103,6 +103,8 @@ class Classifier(_Section):
     updates: Count = 50
     """Length of the run."""
     learning_rate: Positive = 1e-3
+    calibration_images: Annotated[int, Field(ge=0)] = 32
+    """Training images of each class on which batch norm's statistics are measured for the network that is used."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
 

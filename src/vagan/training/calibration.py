@@ -1,0 +1,38 @@
+"""Batch norm's statistics measured anew for the network that is used.
+
+Running statistics look back over updates in which the network has become another one; in short trainings they are
+those of its start, and maps and classes come out wrong that are right in training.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from vagan.data.bank import ImageBank
+from vagan.seeding import numpy_generator
+
+BATCH = 50
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def calibration_rows(rows: Mapping[int, NDArray[np.int64]], count: int, *, seed: int) -> NDArray[np.int64]:
+    """Random training images, ``count`` of each class, one after the other: each batch of them holds both classes."""
+    count = min(count, *map(len, rows.values()))
+    chosen = [numpy_generator(seed, "calibration", label).permutation(found)[:count] for label, found in rows.items()]
+    return np.stack(chosen, axis=-1).ravel()
+
+
+def calibrated(network: Network, bank: ImageBank, rows: NDArray[np.int64]) -> Network:
+    """Copy of the network in evaluation mode, with statistics of these images; as it is where there are none."""
+    network = copy.deepcopy(network).eval()
+    if len(rows):
+        device = next(network.parameters()).device
+        parts = np.array_split(rows, -(-len(rows) // BATCH))
+        update_bn((bank.images(part) for part in parts), network, device=device)
+    return network
