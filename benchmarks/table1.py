@@ -2,7 +2,8 @@
 
 Trains, for each seed, VA-GAN, the paper's classifier and its CAM variant; once VA-GAN on permuted labels; scores
 every method on the same test images; writes ``table1.md``, ``table1.json``, ``figure4.pdf`` and ``recall.pdf`` to
-``benchmarks/results``. About an hour and a half on two cores. The same command again goes on where it stopped.
+``benchmarks/results``. Three hours or so on two cores; times of a map hold for an idle machine. The same command
+again goes on where it stopped.
 
     python benchmarks/table1.py --work runs/table1
 """

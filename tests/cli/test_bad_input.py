@@ -333,3 +333,9 @@ def test_a_method_that_cannot_explain_the_model(refused, run, tmp_path, name):
     np.save(tmp_path / "a.npy", np.eye(20))
     message = refused("attribute", run, tmp_path / "a.npy", "--out", tmp_path / "maps", "--method", name)
     assert f"holds a map-generator: {name} cannot explain it; choose one of vagan, " in message
+
+
+@pytest.mark.parametrize("amplitude", ["nan", "inf", "0"])
+def test_an_amplitude_that_is_no_effect(refused, tmp_path, amplitude):
+    message = refused("synth", tmp_path / "c", "--images", "20", "--size", "16x16", "--amplitude", amplitude)
+    assert "the amplitude must be a finite number other than 0, found " in message

@@ -1,8 +1,8 @@
 """NIfTI files: the only place that imports nibabel, and the only place where image axes are reordered."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from zlib import error as ZlibError  # noqa: N812
 
 import nibabel as nib
 import numpy as np
@@ -70,7 +70,7 @@ def read_volume(path: Path) -> Volume:
         raise
     except FileNotFoundError as error:
         raise ImageFileError(f"{path} does not exist; check the path") from error
-    except (OSError, ValueError, EOFError, ZlibError, NibabelImageFileError, HeaderDataError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, NibabelImageFileError, HeaderDataError) as error:
         raise ImageFileError(f"{path} cannot be read as NIfTI: {error}; is the file complete?") from error
     orientation = io_orientation(file.affine)
     array = apply_orientation(stored, orientation)

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from vagan.reporting.overlay import EFFECT_COLOURS, Array, plane, symmetric_range
@@ -98,8 +99,8 @@ def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
         * _displayed(examples.images[0], places[0]).shape[0]
         / _displayed(examples.images[0], places[0]).shape[1]
     )
-    figure = Figure(figsize=(width * len(columns) + 0.4, height * count + 0.85), layout="compressed")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
+    layout = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figure = Figure(figsize=(width * len(columns) + 0.4, height * count + 0.85), layout=layout)
     grid = figure.add_gridspec(count + 1, len(columns), height_ratios=[height] * count + [0.07])
     for column, (title, arrays) in enumerate(columns):
         is_map = column > 0

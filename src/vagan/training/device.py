@@ -37,25 +37,17 @@ def open_fabric(settings: Training, shape: tuple[int, ...]) -> Fabric:
     ConfigError
         If the device is not there, or cannot compute in this precision.
     """
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every start
-    try:
-        device = Fabric(accelerator=settings.device, devices=1).device
-        precision = fast_precision(device) if settings.precision == "auto" else settings.precision
-        if device.type == "cpu" and len(shape) == 3 and min(shape) < SAFE_EXTENT:
-            precision = "32-true"
-        return Fabric(accelerator=device.type, devices=1, precision=precision)
-    except Exception as error:  # Fabric raises several kinds for a device that is not there
-        raise ConfigError(
-            f"training.device {settings.device!r} with {settings.precision!r} cannot be used here: {error}"
-        ) from error
+    what = f"training.device {settings.device!r} with {settings.precision!r}"
+    device = _fabric(what, settings.device).device
+    precision = fast_precision(device) if settings.precision == "auto" else settings.precision
+    if device.type == "cpu" and len(shape) == 3 and min(shape) < SAFE_EXTENT:
+        precision = "32-true"
+    return _fabric(what, device.type, precision)
 
 
 def find_device(name: str = "auto") -> torch.device:
     """Device by its name: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``mps``."""
-    try:
-        return Fabric(accelerator=name, devices=1).device
-    except Exception as error:  # Fabric raises several kinds for a device that is not there
-        raise ConfigError(f"the device {name!r} cannot be used here: {error}; choose cpu") from error
+    return _fabric(f"the device {name!r}", name).device
 
 
 def fast_precision(device: torch.device) -> Literal["32-true", "bf16-mixed"]:
@@ -88,6 +80,14 @@ def using_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _fabric(what: str, accelerator: str, precision: Literal["32-true", "bf16-mixed"] = "32-true") -> Fabric:
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every start
+    try:
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+    except Exception as error:  # Fabric raises several kinds for a device that is not there
+        raise ConfigError(f"{what} cannot be used here: {error}; choose cpu") from error
 
 
 def _capabilities() -> Mapping[str, Any]:

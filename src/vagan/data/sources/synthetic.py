@@ -5,6 +5,7 @@ centre, and a second one towards the far corner (subtype A) or the near corner (
 needs only the central square, an effect map should show both.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +130,8 @@ def make_cohort(
     """
     if images < 20 or min(size) < 16 or len(size) not in (2, 3):
         raise CohortError(f"at least 20 images of 16 pixels along 2 or 3 axes are needed, found {images} of {size}")
+    if not math.isfinite(amplitude) or amplitude == 0:
+        raise CohortError(f"the amplitude must be a finite number other than 0, found {amplitude}")
     subtypes: list[Subtype] = [("", "A", "", "B")[row % 4] for row in range(images)]
     table = pd.DataFrame({"id": [f"{row:05d}" for row in range(images)]})
     table["subject"] = table["id"]
