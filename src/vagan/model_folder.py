@@ -1,7 +1,7 @@
 """A trained network as a folder: ``config.json`` and ``model.safetensors``. Nothing in it is ever unpickled."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -43,6 +43,8 @@ class ModelFacts(BaseModel):
     classes: tuple[str, ...]
     """Class names; the first is the baseline class."""
     preparation: Preparation
+    pipeline: dict[str, Any] | None = None
+    """Of models of scans: how raw ones are preprocessed."""
     rule: str
     """How this network was chosen among those of its training."""
     cohort_hash: str = ""

@@ -23,6 +23,7 @@ from vagan.training.run_folder import RunFolder
 SETTINGS = TINY_SETTINGS | {
     "generator.mixed_batches": "true",
     "generator.context": "true",
+    "loss.transplant_after": "1",
     "training.generator_updates": "4",
     "training.validate_every": "2",
     "training.checkpoint_seconds": "0",

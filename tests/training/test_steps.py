@@ -10,7 +10,7 @@ from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
-from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+from vagan.training.steps import TwoClassBatch, effect_transplant, update_critic, update_generator
 
 SETTINGS = Generator(mixed_batches=False)
 
@@ -188,3 +188,61 @@ class TestMixedBatches:
             update_bn([torch.cat([images.interest, images.baseline])], generator)
         expected = [buffer for name, buffer in generator.named_buffers() if name.endswith("running_mean")]
         torch.testing.assert_close(found, expected)
+
+
+class Removing(torch.nn.Module):
+    """A teacher whose map takes away what it is told."""
+
+    def __init__(self, effect):
+        super().__init__()
+        self.effect = effect
+
+    def forward(self, images):
+        return -self.effect.expand_as(images)
+
+
+class TestTransplant:
+    """The effect found in one image is put into another, where it must be found again."""
+
+    def test_images_are_baseline_images_plus_the_teachers_effect(self, players, rng):
+        space, _, _ = players
+        images, effect = batch(space, 3, rng), torch.rand(1, 1, *space, generator=rng) - 0.5
+        found = effect_transplant(Removing(effect), images, SETTINGS)
+        assert torch.equal(found.origin, images.baseline)
+        torch.testing.assert_close(found.images, (images.baseline + effect).clamp(-1, 1))
+
+    def test_it_costs_nothing_to_find_just_that_effect(self, players, rng):
+        space, critic, _ = players
+        images, effect = batch(space, 3, rng), 0.1 * torch.rand(1, 1, *space, generator=rng)
+        images = images._replace(baseline=images.baseline * 0.5)  # nothing is clipped
+        terms = self.terms(critic, Removing(effect), Removing(effect), images)
+        assert terms["generator/transplant"] < 1e-6
+        # a generator that finds half of it misses the other half
+        half = self.terms(critic, Removing(effect / 2), Removing(effect), images)
+        torch.testing.assert_close(half["generator/transplant"], effect.mean() / 2)
+
+    def test_without_a_teacher_there_is_no_such_term(self, players, rng):
+        space, critic, generator = players
+        assert "generator/transplant" not in self.terms(critic, generator, None, batch(space, 3, rng))
+
+    def test_the_teacher_learns_nothing_from_it(self, players, rng):
+        space, critic, generator = players
+        teacher = copy.deepcopy(generator)
+        before = copy.deepcopy(teacher.state_dict())
+        self.terms(critic, generator, teacher, batch(space, 3, rng))
+        assert all(weights.grad is None for weights in teacher.parameters())
+        assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+    def terms(self, critic, generator, teacher, images):
+        weight = torch.nn.Parameter(torch.zeros(()))
+        return update_generator(
+            critic,
+            generator,
+            torch.optim.SGD([*generator.parameters(), weight], lr=0.0),
+            [images],
+            loss=Loss(),
+            settings=SETTINGS,
+            # made-up networks have no weights, so that their loss has no gradient
+            backward=lambda loss: loss.backward() if loss.requires_grad else None,
+            teacher=teacher,
+        )

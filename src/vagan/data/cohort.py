@@ -43,6 +43,10 @@ class CohortFacts(BaseModel):
     preparation: Preparation
     spacing_mm: tuple[float, ...] | None = None
     affine: tuple[tuple[float, ...], ...] | None = None
+    pipeline: dict[str, Any] | None = None
+    """Of scans: the preprocessing that new scans must go through too; see ``vagan.preprocessing``."""
+    made_from: str = ""
+    """Of scans: digest of the inputs and settings of the prepared files that the cohort was packed from."""
     content_hash: str = ""
     """Digest of the table and of every pixel; the same data give the same digest."""
 

@@ -73,8 +73,16 @@ class AdversarialTask:
             )
             critic = Critic(dims, channels=self._cohort.channels, width=config.critic.width)
         optimizers: dict[str, Optimizer] = {
-            "generator": _adam(generator, config.optimizer.generator_learning_rate, config),
-            "critic": _adam(critic, config.optimizer.critic_learning_rate, config),
+            "generator": Adam(
+                generator.parameters(),
+                lr=config.optimizer.generator_learning_rate,
+                betas=(config.optimizer.generator_beta1, config.optimizer.generator_beta2),
+            ),
+            "critic": Adam(
+                critic.parameters(),
+                lr=config.optimizer.critic_learning_rate,
+                betas=(config.optimizer.beta1, config.optimizer.beta2),
+            ),
         }
         longest = config.generator.average
 
@@ -102,20 +110,26 @@ class AdversarialTask:
         """Update the network whose turn it is."""
         networks = state.networks
         is_generator = self._order.is_generator_update(state.updates)
-        step, name = (update_generator, "generator") if is_generator else (update_critic, "critic")
-        terms = step(
-            networks["critic"],
-            networks["generator"],
-            state.optimizers[name],
+        loss, settings = self._config.loss, self._config.generator
+        critic, generator, average = networks["critic"], networks["generator"], networks["average"]
+        assert isinstance(average, AveragedModel)
+        if not is_generator:
+            optimizer = state.optimizers["critic"]
+            return update_critic(
+                critic, generator, optimizer, batches, loss=loss, settings=settings, backward=backward
+            )
+        done = self._order.generator_updates_before(state.updates)
+        terms = update_generator(
+            critic,
+            generator,
+            state.optimizers["generator"],
             batches,
-            loss=self._config.loss,
-            settings=self._config.generator,
+            loss=loss,
+            settings=settings,
             backward=backward,
+            teacher=average.module if loss.transplant_weight > 0 and done >= loss.transplant_after else None,
         )
-        if is_generator:
-            average = networks["average"]
-            assert isinstance(average, AveragedModel)
-            average.update_parameters(networks["generator"])
+        average.update_parameters(generator)
         return terms
 
     def row_is_due(self, updates: int) -> bool:
@@ -168,6 +182,7 @@ class AdversarialTask:
             output=config.generator.output,
             classes=(cohort.manifest.classes[0], cohort.manifest.classes[self._interest]),
             preparation=cohort.facts.preparation,
+            pipeline=cohort.facts.pipeline,
             rule=RULE,
             cohort_hash=cohort.facts.content_hash,
         )
@@ -180,7 +195,3 @@ class AdversarialTask:
 
     def _baseline_images(self, generator: nn.Module, images: Images) -> Images:
         return baseline_image(images, generator(images), self._config.generator.output)
-
-
-def _adam(network: nn.Module, learning_rate: float, config: Config) -> Adam:
-    return Adam(network.parameters(), lr=learning_rate, betas=(config.optimizer.beta1, config.optimizer.beta2))

@@ -62,6 +62,7 @@ class ClassifierTask:
             width=config.classifier.width,
             classes=(cohort.manifest.classes[0], cohort.manifest.classes[interest]),
             preparation=cohort.facts.preparation,
+            pipeline=cohort.facts.pipeline,
             rule=RULE,
             cohort_hash=cohort.facts.content_hash,
         )

@@ -32,11 +32,11 @@ class Generator(_Section):
     """Feature maps of the first level."""
     normalisation: Normalisation = "batch"
     """Everywhere but in the last layer: batch, group or none."""
-    mixed_batches: bool = False
+    mixed_batches: bool = True
     """Batch norm sees both classes together, as it does when the model is used. Otherwise (the authors' code) each
     class passes in batches of its own, whose statistics tell the generator the class that it should find: faster, but
     it then sees the class in images that do not have it."""
-    context: bool = False
+    context: bool = True
     """Let every place know of the whole image."""
     zero_init: bool = True
     """Start from M = 0: the last convolution's weights are zero."""
@@ -63,6 +63,11 @@ class Loss(_Section):
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
     baseline_weight: NonNegative = 20.0
     """Weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
+    transplant_weight: NonNegative = 40.0
+    """Weight of finding an effect again: the averaged generator's effect of one image is put into an image of the
+    baseline class, where the generator must find just that. Needs effects that could be anywhere else as well."""
+    transplant_after: Annotated[int, Field(ge=0)] = 5
+    """Generator updates before effects are transplanted; the first ones are not worth it."""
     constraint: Constraint = "two-sided"
     """How the critic is kept 1-Lipschitz."""
     gradient_penalty: NonNegative = 10.0
@@ -87,10 +92,14 @@ class Schedule(_Section):
 class Optimizer(_Section):
     """Adam's settings."""
 
-    generator_learning_rate: Positive = 5e-4
+    generator_learning_rate: Positive = 1e-3
     critic_learning_rate: Positive = 5e-4
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of the critic."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of the critic."""
+    generator_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    generator_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     decay_from: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Fraction of the run after which the learning rates fall to zero along half a cosine; 1 for constant."""
 

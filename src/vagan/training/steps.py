@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import update_bn
 
 from vagan.axes import concatenate_batches
-from vagan.effect import baseline_image
+from vagan.effect import baseline_image, effect_map
 from vagan.errors import DivergenceError
 from vagan.training.config import Generator, Loss
 from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
@@ -79,15 +79,20 @@ def update_generator(
     loss: Loss,
     settings: Generator,
     backward: Backward,
+    teacher: nn.Module | None = None,
 ) -> Terms:
-    """Move the map generator one step towards the minimum of Eq. 4."""
+    """Move the map generator one step towards the minimum of Eq. 4.
+
+    ``teacher``, a better copy of the generator such as its average, says which effect to transplant; None for none.
+    """
     optimizer.zero_grad(set_to_none=True)
     critic.requires_grad_(False)
     if settings.mixed_batches:
         generator.train()
     means: Terms = {}
     for batch in batches:
-        interest_map, baseline_map = _maps(generator, batch, loss, settings)
+        transplant = None if teacher is None else effect_transplant(teacher, batch, settings)
+        interest_map, baseline_map, transplant_map = _maps(generator, batch, transplant, loss, settings)
         generated = baseline_image(batch.interest, interest_map, settings.output)
         terms = {
             "generator/adversarial": generator_loss(critic(generated)),
@@ -99,6 +104,10 @@ def update_generator(
             unchanged = baseline_image(batch.baseline, baseline_map, settings.output)
             terms["generator/baseline_map"] = map_size(unchanged - batch.baseline)
             total = total + loss.baseline_weight * terms["generator/baseline_map"]
+        if transplant is not None and transplant_map is not None:
+            freed = baseline_image(transplant.images, transplant_map, settings.output)
+            terms["generator/transplant"] = map_size(freed - transplant.origin)
+            total = total + loss.transplant_weight * terms["generator/transplant"]
         require_finite(terms)
         backward(total / len(batches))
         _add_to_means(means, terms, len(batches))
@@ -111,15 +120,42 @@ def update_generator(
     return means
 
 
+class Transplant(NamedTuple):
+    """Baseline images with the effect of another image put in, and without it."""
+
+    images: Images
+    origin: Images
+
+
+def effect_transplant(teacher: nn.Module, batch: TwoClassBatch, settings: Generator) -> Transplant:
+    """Put the effect that the teacher finds in each image of the class of interest into a baseline image.
+
+    What the teacher's map owes to its own image's texture cannot be told from the baseline image's: learning to find
+    transplanted effects leaves the part of them that all such maps share, which is the effect.
+    """
+    with torch.no_grad():
+        teacher.eval()
+        without = baseline_image(batch.interest, teacher(batch.interest), settings.output)
+        # images that stay in the range of images
+        images = (batch.baseline + effect_map(batch.interest, without)).clamp(-1, 1)
+    return Transplant(images, batch.baseline)
+
+
 def _maps(
-    generator: nn.Module, batch: TwoClassBatch, loss: Loss, settings: Generator
-) -> tuple[Images, Images | None]:
-    """Raw maps of the class of interest, and, where they cost something or take part, of the baseline class."""
+    generator: nn.Module, batch: TwoClassBatch, transplant: Transplant | None, loss: Loss, settings: Generator
+) -> tuple[Images, Images | None, Images | None]:
+    """Raw maps of the class of interest, of the baseline class where they cost something, and of transplants."""
+    parts = [batch.interest]
+    if settings.mixed_batches or loss.baseline_weight > 0:
+        parts.append(batch.baseline)
+    if transplant is not None:
+        parts.append(transplant.images)
     if settings.mixed_batches:
-        both = generator(concatenate_batches(batch.interest, batch.baseline))
-        interest, baseline = both.split([len(batch.interest), len(batch.baseline)])
-        return interest, baseline
-    return generator(batch.interest), generator(batch.baseline) if loss.baseline_weight > 0 else None
+        maps = generator(concatenate_batches(*parts)).split([len(part) for part in parts])
+    else:
+        maps = [generator(part) for part in parts]
+    baseline = maps[1] if len(parts) > (1 if transplant is None else 2) else None
+    return maps[0], baseline, None if transplant is None else maps[-1]
 
 
 def require_finite(terms: Terms) -> None:
