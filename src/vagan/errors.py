@@ -46,6 +46,14 @@ class DivergenceError(VaganError):
     """A loss term stopped being a finite number."""
 
 
+class PreprocessingError(VaganError):
+    """A step of the preprocessing could not do its work on a scan."""
+
+
+class MissingExtraError(VaganError):
+    """An optional package is not installed; the message names the extra."""
+
+
 class Interrupted(VaganError):  # noqa: N818
     """The user, or the system, asked a long work to stop; it was saved first."""
 

@@ -21,7 +21,7 @@ Your own images, a folder for each class:
     vagan attribute RUN IMAGE... --out DIR
 """
 
-VERBS = ("demo", "synth", "check", "train", "attribute", "evaluate", "report")
+VERBS = ("demo", "synth", "check", "preprocess", "train", "attribute", "evaluate", "report")
 
 app = App(name="vagan", help=HELP, help_format="plaintext", version_flags=["--version"], result_action="return_value")
 for verb in VERBS:

@@ -3,10 +3,11 @@
 from vagan.errors import ConfigError
 
 
-def parse_size(text: str) -> tuple[int, ...]:
-    """``112x96`` -> (112, 96)."""
+def parse_size(text: str, *, axes: int | None = None) -> tuple[int, ...]:
+    """``112x96`` -> (112, 96); ``axes`` numbers if given, else two or three."""
     parts = text.lower().split("x")
-    if len(parts) not in (2, 3) or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    wanted = (axes,) if axes else (2, 3)
+    if len(parts) not in wanted or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ConfigError(f"a size must read like 112x112 or 64x80x56, found {text!r}")
     return tuple(int(part) for part in parts)
 

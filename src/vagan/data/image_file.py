@@ -34,7 +34,7 @@ class ImageFile:
     @property
     def stem(self) -> str:
         """File name without its suffix."""
-        return self.path.name[: -len(suffix_of(self.path))]
+        return name_of(self.path)
 
     def write_map(self, folder: Path, name: str, values: NDArray[np.float32]) -> Path:
         """Write a map of the same ``(channel, *space)``: NIfTI for NIfTI, else ``.npy`` as the picture has it."""
@@ -52,6 +52,11 @@ class ImageFile:
 def suffix_of(path: Path) -> str:
     """The accepted suffix of a file name, or an empty string."""
     return next((path.name[-len(s) :] for s in SUFFIXES if path.name.lower().endswith(s)), "")
+
+
+def name_of(path: Path) -> str:
+    """The name of a file without its suffix, or of a folder."""
+    return path.name[: len(path.name) - len(suffix_of(path))]
 
 
 def read_image(path: Path, colour: Colour | None = None) -> ImageFile:

@@ -1,4 +1,4 @@
-"""NIfTI files: the only place that imports nibabel, and the only place where image axes are reordered."""
+"""NIfTI and MGZ files: the only place that imports nibabel, and the only place where image axes are reordered."""
 
 import zlib
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.filebasedimages import ImageFileError as NibabelImageFileError
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes, ornt_transform
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from vagan.errors import ImageFileError
 from vagan.files import replacing
 
-SUFFIXES = (".nii", ".nii.gz")
+SUFFIXES = (".nii", ".nii.gz", ".mgz")
 LARGEST_VOXELS = 2**30
 
 
@@ -41,9 +41,28 @@ class Volume:
         """Distance of neighbouring voxels along each RAS+ axis of the file."""
         return tuple(float(step) for step in voxel_sizes(self.affine))
 
+    @property
+    def orientation_code(self) -> str:
+        """Where the file's own axes point, e.g. ``LPS``."""
+        return "".join(ornt2axcodes(self.orientation))
 
-def read_volume(path: Path) -> Volume:
-    """Read a NIfTI file of one 2-D or 3-D image.
+
+@dataclass(frozen=True)
+class HeaderFacts:
+    """What a header says about the place of its voxels."""
+
+    placed: bool
+    """Whether it says it at all."""
+    unit: str
+    """Of lengths: mm, meter, micron or unknown."""
+    mirrored: bool
+    """Whether sform and qform disagree about left and right."""
+    disagreement_mm: float
+    """Largest distance between a corner by sform and by qform; 0 if only one is given."""
+
+
+def read_volume(path: Path, *, largest_voxels: int = LARGEST_VOXELS) -> Volume:
+    """Read a NIfTI or MGZ file of one 2-D or 3-D image.
 
     Raises
     ------
@@ -58,8 +77,11 @@ def read_volume(path: Path) -> Volume:
             raise ImageFileError(f"{path} must hold one real number for each voxel, found {file.get_data_dtype()}")
         if 0 in file.shape:
             raise ImageFileError(f"{path} is empty: its shape is {file.shape}")
-        if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VOXELS:
-            raise ImageFileError(f"{path} claims {file.shape} voxels; at most 2^30 are read; check its header")
+        if int(np.prod(file.shape, dtype=np.int64)) > largest_voxels:
+            raise ImageFileError(
+                f"{path} claims {file.shape} voxels; at most 2^{largest_voxels.bit_length() - 1} are read; "
+                "check its header"
+            )
         shape = tuple(file.shape)
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
@@ -81,9 +103,52 @@ def read_volume(path: Path) -> Volume:
         orientation,
         stored.shape,
         file.affine,
-        file.header,
+        _nifti_header(file.header),
         tuple(file.shape),
     )
+
+
+def describe_header(path: Path) -> HeaderFacts:
+    """Read the header alone. MGZ files say all in one way."""
+    header = nib.load(path).header
+    if not isinstance(header, nib.Nifti1Header):
+        return HeaderFacts(placed=True, unit="mm", mirrored=False, disagreement_mm=0.0)
+    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    corners = np.array(np.meshgrid(*[(0, extent - 1) for extent in header.get_data_shape()[:3]])).reshape(3, -1).T
+    both = sform is not None and qform is not None
+    return HeaderFacts(
+        placed=sform is not None or qform is not None,
+        unit=header.get_xyzt_units()[0],
+        mirrored=both and np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0,
+        disagreement_mm=_largest_distance(sform, qform, corners) if both else 0.0,
+    )
+
+
+def make_volume(array: NDArray[np.float32], affine: NDArray[np.float64]) -> Volume:
+    """A volume that is not from a NIfTI file: any axes, brought to RAS+ order."""
+    orientation = io_orientation(affine)
+    header = nib.Nifti1Header()
+    header.set_data_shape(array.shape)
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, 1)
+    return Volume(
+        np.ascontiguousarray(apply_orientation(array, orientation)),
+        affine @ inv_ornt_aff(orientation, array.shape),
+        orientation,
+        array.shape,
+        affine,
+        header,
+        array.shape,
+    )
+
+
+def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
+    """Write a new NIfTI file of an array in RAS+ order; masks become bytes, all else float32."""
+    kind = np.uint8 if array.dtype.kind in "bu" else np.float32
+    image = nib.Nifti1Image(array.astype(kind), affine)
+    image.header.set_xyzt_units("mm")
+    with replacing(path) as temporary:
+        nib.save(image, temporary)
 
 
 def write_like(path: Path, array: NDArray[np.float32], volume: Volume) -> None:
@@ -97,6 +162,15 @@ def write_like(path: Path, array: NDArray[np.float32], volume: Volume) -> None:
     image = nib.Nifti1Image(stored.astype(np.float32).reshape(volume.file_shape), volume.grid_affine, header)
     with replacing(path) as temporary:
         nib.save(image, temporary)
+
+
+def _nifti_header(header: object) -> nib.Nifti1Header:
+    return header if isinstance(header, nib.Nifti1Header) else nib.Nifti1Header.from_header(header, check=False)
+
+
+def _largest_distance(one: NDArray[np.float64], other: NDArray[np.float64], points: NDArray[np.int64]) -> float:
+    between = (one - other)[:3]
+    return float(np.linalg.norm(points @ between[:, :3].T + between[:, 3], axis=1).max())
 
 
 def _drop_single(array: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,33 +3,28 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from vagan.attribution.method import AttributionMethod, Convention
-from vagan.attribution.registry import Entry, LoadedMethod, load_method
-from vagan.data.image_file import ImageFile, read_image
+from vagan.attribution.registry import LoadedMethod, load_method
+from vagan.data.image_file import ImageFile, name_of, read_image
 from vagan.errors import ModelError, OutputError
 from vagan.files import replacing
 from vagan.model_folder import ModelFacts
 from vagan.progress import track
+from vagan.reporting.description import describe
 from vagan.reporting.overlay import save_overlay
+from vagan.reporting.scan_maps import check_scan, write_scan_maps
 from vagan.training.device import find_device
-
-READING: dict[Convention, str] = {
-    "signed": "positive: what is there, and bright, speaks for the class; negative: against it",
-    "absolute": "the size alone, whatever the sign, says how much a place matters",
-    "positive": "positive values speak for the class; negative ones are not read",
-}
-EFFECT = "effect = image - image as if of the baseline class; positive: the class made it brighter"
 
 
 def attribute_files(
     run: Path, paths: Sequence[Path], out: Path, *, method: str = "", device: str = "auto"
 ) -> list[Path]:
     """Write for each image ``_effect.npy`` (NIfTI: ``.nii.gz``), ``_overlay.png`` and ``_effect.json``.
+
+    A model of scans has the record of their preprocessing: a raw scan goes through the same, and its map comes in the
+    template's space too (``_space-template_effect.nii.gz``). Scans that are prepared already are taken as they are.
 
     Parameters
     ----------
@@ -51,7 +46,7 @@ def attribute_files(
     """
     if not paths:
         raise OutputError("no image was given; name at least one image file")
-    stems = [ImageFile(path, np.empty(0, np.float32)).stem for path in paths]
+    stems = [name_of(path) for path in paths]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:
         raise OutputError(f"each map is named after its image, but {twice!r} was given twice; use one --out for each")
@@ -59,8 +54,12 @@ def attribute_files(
         raise OutputError(f"--out must be a folder: {out} is a file; choose another name")
     loaded = load_method(run, method, device=find_device(device))
     for path in paths:  # every mistake is found before anything is written; images are not kept, there may be many
-        _read(path, loaded.facts)
-    return [_write(loaded, _read(path, loaded.facts), out) for path in track(paths, len(paths), "attributing")]
+        if loaded.facts.pipeline is None:
+            _read(path, loaded.facts)
+        else:
+            check_scan(path, loaded.facts)
+    write = _write if loaded.facts.pipeline is None else write_scan_maps
+    return [write(loaded, path, out) for path in track(paths, len(paths), "attributing")]
 
 
 def _read(path: Path, facts: ModelFacts) -> ImageFile:
@@ -74,8 +73,9 @@ def _read(path: Path, facts: ModelFacts) -> ImageFile:
     return file
 
 
-def _write(loaded: LoadedMethod, file: ImageFile, out: Path) -> Path:
+def _write(loaded: LoadedMethod, path: Path, out: Path) -> Path:
     method, facts = loaded.method, loaded.facts
+    file = _read(path, facts)
     prepared = torch.from_numpy(facts.preparation.apply(file.array))[None]
     effect = method.attribute(prepared.to(loaded.device))[0].cpu().numpy()
     own_grid = facts.preparation.map_to_source(effect, file.array.shape[1:])
@@ -84,26 +84,9 @@ def _write(loaded: LoadedMethod, file: ImageFile, out: Path) -> Path:
     shown = ((file.array - low) * (2 / (high - low)) - 1).clip(-1, 1)
     save_overlay(out / f"{file.stem}_overlay.png", shown, own_grid)
     about = {
-        "source": file.path.name,
-        "method": method.name,
-        **_meaning(method, loaded.entry, (high - low) / 2),
-        "baseline_class": facts.classes[0],
-        "class_of_interest": facts.classes[1],
-        "shape": list(own_grid.shape[1:]),
-        "mean_absolute_effect": float(np.abs(own_grid).mean()),
+        **describe(loaded, file.path, own_grid, scale=(high - low) / 2),
         "preparation": facts.preparation.model_dump(mode="json"),
-        "model": {"rule": facts.rule, "cohort_hash": facts.cohort_hash},
     }
     with replacing(out / f"{file.stem}_effect.json") as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n")
     return path
-
-
-def _meaning(method: AttributionMethod, entry: Entry, scale: float) -> dict[str, Any]:
-    if entry.unit != "intensity":
-        return {"sign": READING[method.convention], "unit": entry.unit}
-    return {
-        "sign": EFFECT,
-        "unit": "intensity after scaling to [-1, 1]",
-        "times_this_in_the_units_of_the_file": scale,
-    }

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from vagan.errors import RunError
@@ -28,6 +27,7 @@ from vagan.reporting.figures import (
     score_bars,
     training_curves,
 )
+from vagan.reporting.page import page_template
 
 HEADLINE = "ncc"
 """Metric that orders the methods and is named first, wherever it was computed."""
@@ -280,16 +280,8 @@ def _drawn(figure: Figure) -> Drawn:
 
 
 def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
-    environment = Environment(
-        loader=PackageLoader("vagan.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, duration=duration)
     ranked = _ranked(results)
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2", number=number, duration=duration).render(
         results=results,
         summary=results.summary,
         figures=figures,

@@ -1,0 +1,99 @@
+"""`vagan preprocess`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def preprocess(
+    source: Path,
+    out: Path,
+    level: Literal["participant", "group"] | None = None,
+    *,
+    participant_label: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    preset: Literal["default", "paper"] = "default",
+    dof: Literal[6, 7, 12] | None = None,
+    strip: str | None = None,
+    spacing: float | None = None,
+    size: str | None = None,
+    template: Path | None = None,
+    template_mask: Path | None = None,
+    class_column: str = "class",
+    baseline: str | None = None,
+    seed: int = 0,
+    jobs: int = 0,
+    scheduler: str = "",
+) -> None:
+    """Prepare T1-weighted brain scans: strip the skull, correct the bias, register, resample, rescale.
+
+    Writes BIDS derivatives, a page of pictures for each scan, failed.csv with a reason for each scan that could not
+    be prepared, and, if the classes are known, a cohort folder OUT/cohort to train on. The same command again goes
+    on where it stopped; scans that were finished from the same input with the same settings are kept.
+
+    Parameters
+    ----------
+    source
+        A BIDS folder; a CSV table (image, and optionally subject, session, class, mask, split); a folder of scans,
+        or with a folder of scans for each class; or one scan. NIfTI, MGZ, or DICOM folders. Images of Clinica's
+        t1-linear are taken from N4 and registration on; brain masks of fMRIPrep are used.
+    out
+        Folder for the derivatives.
+    level
+        As a BIDS app: participant prepares scans only (for array jobs, with --participant-label), group makes the
+        cohort and the group page of all that are prepared [default: both].
+    participant_label
+        Only these subjects, with or without sub-.
+    preset
+        default, or paper: N4 in the whole head, ROBEX, percentiles 5 and 95 of the volume; much slower.
+    dof
+        Degrees of freedom of the registration: 6 rigid, 7 with one scale, 12 affine [default: 7].
+    strip
+        Skull stripper: deepbet, robex, given (needs masks), none (already stripped), or
+        'command: PROGRAM {input} {mask}' [default: the preset's].
+    spacing
+        Voxel size in mm [default: 1.3].
+    size
+        Voxels of a prepared scan, e.g. 64x80x56 [default: 128x160x112].
+    template
+        NIfTI file of the template; a brain alone, or a head with --template-mask [default: MNI152].
+    template_mask
+        Brain of the template.
+    class_column
+        Where a table, sessions.tsv or participants.tsv tell the class.
+    baseline
+        Name of the baseline class [default: the one called baseline, healthy, control, normal, CN or 0].
+    seed
+        Decides who goes to train, validation and test.
+    jobs
+        Scans at the same time, one thread and up to 2 GB each [default: one for each core].
+    scheduler
+        Address of a Dask scheduler whose workers see the same files, e.g. tcp://node1:8786; instead of --jobs.
+    """
+    from vagan.cli.options import parse_size
+    from vagan.preprocessing.pipeline import make_pipeline
+    from vagan.reporting.preprocess import prepare_study
+
+    shape = parse_size(size, axes=3) if size else None
+    pipeline = make_pipeline(
+        preset,
+        dof=dof,
+        strip=strip,
+        spacing_mm=spacing,
+        shape=shape,
+        template=str(template.resolve()) if template else None,
+        template_mask=str(template_mask.resolve()) if template_mask else None,
+    )
+    summary = prepare_study(
+        source,
+        out,
+        pipeline,
+        level=level,
+        participants=participant_label or [],
+        class_column=class_column,
+        baseline=baseline,
+        seed=seed,
+        processes=jobs,
+        scheduler=scheduler,
+    )
+    print(summary)

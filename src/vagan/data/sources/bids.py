@@ -1,0 +1,137 @@
+"""A BIDS tree: which T1-weighted scans it holds, of whom, and what its tables say of them."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from vagan.errors import ManifestError, nearest
+
+ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9+]+)")
+MISSING = ("n/a", "")
+
+
+def is_bids(folder: Path) -> bool:
+    """Whether a folder is a BIDS dataset: it says so, or holds ``sub-*`` folders."""
+    return (folder / "dataset_description.json").is_file() or any(folder.glob("sub-*/"))
+
+
+def find_scans(
+    folder: Path,
+    *,
+    participants: Sequence[str] = (),
+    desc: str = "",
+    class_column: str = "",
+) -> pd.DataFrame:
+    """T1-weighted images of a BIDS dataset, one row each.
+
+    Parameters
+    ----------
+    folder
+        The dataset.
+    participants
+        Only these, with or without ``sub-``; all by default.
+    desc
+        Only images with this ``desc`` entity, e.g. ``preproc`` in derivatives; by default those without any.
+    class_column
+        Column of ``sub-*/sub-*_sessions.tsv``, ``sessions.tsv`` or ``participants.tsv`` that holds the class; the
+        first table that has a value for a scan gives it. Every other column of them is kept as a covariate.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``image``, ``mask`` (empty where there is none), ``id``, ``subject``, ``session``, ``class`` if asked
+        for, and covariates. Of several runs the first is taken.
+
+    Raises
+    ------
+    ManifestError
+        If there is no scan, a participant is not there, or no table has the column.
+    """
+    if not folder.is_dir():
+        raise ManifestError(f"{folder} must be a BIDS folder; it does not exist or is a file")
+    wanted = {name.removeprefix("sub-") for name in participants}
+    rows = []
+    for path in sorted([*folder.rglob("sub-*_T1w.nii.gz"), *folder.rglob("sub-*_T1w.nii")]):
+        inside = path.relative_to(folder)
+        entities = dict(ENTITY.findall(path.name))
+        if inside.parts[0] in ("derivatives", "sourcedata", "code") or entities.get("desc", "") != desc:
+            continue
+        if wanted and entities["sub"] not in wanted:
+            continue
+        rows.append(
+            {
+                "image": str(path.resolve()),
+                "mask": _mask_beside(path),
+                "subject": f"sub-{entities['sub']}",
+                "session": f"ses-{entities['ses']}" if "ses" in entities else "",
+            }
+        )
+    table = pd.DataFrame(rows, columns=["image", "mask", "subject", "session"])
+    table = table.drop_duplicates(["subject", "session"])
+    absent = wanted - {name.removeprefix("sub-") for name in table["subject"]}
+    if absent:
+        raise ManifestError(f"{folder} has no T1w image of {', '.join(sorted(absent))}; check --participant-label")
+    if table.empty:
+        raise ManifestError(
+            f"{folder} holds no sub-*_T1w.nii[.gz]{f' with desc-{desc}' if desc else ''}; is it BIDS?"
+        )
+    table.insert(0, "id", [_join(*visit) for visit in zip(table["subject"], table["session"], strict=True)])
+    table = _with_covariates(table.reset_index(drop=True), folder)
+    return _with_class(table, class_column, folder) if class_column else table
+
+
+def _mask_beside(path: Path) -> str:
+    """FMRIPrep's brain mask on the grid of the same image."""
+    stem = re.sub(r"(_desc-[A-Za-z0-9]+)?_T1w\.nii(\.gz)?$", "", path.name)
+    mask = path.with_name(f"{stem}_desc-brain_mask.nii.gz")
+    return str(mask.resolve()) if mask.is_file() else ""
+
+
+def _join(subject: str, session: str) -> str:
+    return f"{subject}_{session}" if session else subject
+
+
+def _with_covariates(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Columns of the tables, the most specific value first."""
+    for row, (subject, session) in enumerate(zip(table["subject"], table["session"], strict=True)):
+        found: dict[str, str] = {}
+        for path, keys in (
+            (folder / subject / f"{subject}_sessions.tsv", {"session_id": session}),
+            (folder / "sessions.tsv", {"participant_id": subject, "session_id": session}),
+            (folder / "participants.tsv", {"participant_id": subject}),
+        ):
+            for name, value in _row_of(path, keys).items():
+                found.setdefault(name, value)
+        for name, value in found.items():
+            table.loc[row, name] = value
+    return table.fillna("")
+
+
+def _row_of(path: Path, keys: dict[str, str]) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        content = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path} must be a tab-separated table with a header line: {error}") from error
+    for key, value in keys.items():
+        if key not in content:
+            return {}
+        short = value.split("-", 1)[-1]
+        content = content[content[key].isin([value, short])]
+    if content.empty:
+        return {}
+    values = content.drop(columns=list(keys)).iloc[0]
+    reserved = {"image", "mask", "id", "subject", "session", "label", "split"}
+    return {str(name): value for name, value in values.items() if value not in MISSING and name not in reserved}
+
+
+def _with_class(table: pd.DataFrame, column: str, folder: Path) -> pd.DataFrame:
+    if column not in table:
+        raise ManifestError(
+            f"no sessions.tsv or participants.tsv in {folder} has the column {column!r}; "
+            f"{nearest(column, [str(name) for name in table if name not in ('image', 'mask', 'id')])}"
+        )
+    return table.drop(columns="class", errors="ignore").rename(columns={column: "class"})

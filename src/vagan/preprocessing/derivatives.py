@@ -1,0 +1,215 @@
+"""Prepared scans on disk, named and described in the manner of BIDS derivatives.
+
+For each scan a folder ``sub-X[/ses-Y]/anat`` with the image, the brain's mask, the transform, a few slices for
+quality control, and last of all the JSON record: a scan whose record is there is whole.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vagan.data.volume import write_volume
+from vagan.errors import PreprocessingError
+from vagan.files import replacing
+from vagan.preprocessing.pipeline import Pipeline, Prepared
+from vagan.preprocessing.template import PACKAGED, Register
+
+DESCRIPTION = "dataset_description.json"
+BIDS_VERSION = "1.10.0"
+SPACES = {PACKAGED: "MNI152NLin2009aSym"}
+
+
+class Record(BaseModel):
+    """The JSON file of a prepared scan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    """Name of the raw file."""
+    source_hash: str
+    """Digest of its bytes, and of those of a mask that came with it."""
+    pipeline_hash: str
+    """`Pipeline.key` of the settings it was made with."""
+    space: str
+    steps: list[dict[str, Any]]
+    raw_shape: tuple[int, ...]
+    raw_affine: list[list[float]]
+    template_from_scanner: list[list[float]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of a scan are."""
+
+    out: Path
+    subject: str
+    session: str = ""
+    space: str = SPACES[PACKAGED]
+    spacing_mm: float = 1.3
+
+    def __post_init__(self) -> None:
+        for name in (self.subject, self.session):
+            if name and not re.fullmatch(r"(sub|ses)-[A-Za-z0-9]+", name):
+                raise PreprocessingError(f"a subject or session must be letters and digits, found {name!r}")
+
+    @classmethod
+    def of_all(cls, out: Path, pipeline: Pipeline, table: pd.DataFrame) -> "list[Place]":
+        """The places of all rows of a table with the columns ``subject`` and ``session``."""
+        return [cls.of(out, pipeline, *visit) for visit in zip(table["subject"], table["session"], strict=True)]
+
+    @classmethod
+    def of(cls, out: Path, pipeline: Pipeline, subject: str, session: str) -> "Place":
+        """The place that a pipeline's results go to."""
+        register = next((step for step in pipeline.steps if isinstance(step, Register)), Register())
+        spacing = float(pipeline.grid.spacing_mm[0])
+        return cls(
+            out, label("sub", subject), label("ses", session), SPACES.get(register.template, "custom"), spacing
+        )
+
+    @cached_property
+    def folder(self) -> Path:
+        """The scan's folder."""
+        return self.out.joinpath(*filter(None, (self.subject, self.session, "anat")))
+
+    @property
+    def stem(self) -> str:
+        """Beginning of all file names."""
+        return "_".join(filter(None, (self.subject, self.session)))
+
+    @property
+    def image(self) -> Path:
+        """The prepared scan, in [-1, 1]."""
+        return self._in_space("desc-preproc_T1w.nii.gz")
+
+    @property
+    def mask(self) -> Path:
+        """The brain on the same grid."""
+        return self._in_space("desc-brain_mask.nii.gz")
+
+    @property
+    def record(self) -> Path:
+        """Settings, findings and digests; written last."""
+        return self._in_space("desc-preproc_T1w.json")
+
+    @property
+    def slices(self) -> Path:
+        """Slices after each step, for quality control."""
+        return self._in_space("desc-steps_slices.npz")
+
+    @property
+    def transform(self) -> Path:
+        """The map from the template's to the scanner's mm, in ITK's text form."""
+        return self.folder / f"{self.stem}_from-T1w_to-{self.space}_mode-image_xfm.txt"
+
+    def _in_space(self, ending: str) -> Path:
+        resolution = f"{self.spacing_mm:g}".replace(".", "p")
+        return self.folder / f"{self.stem}_space-{self.space}_res-{resolution}_{ending}"
+
+
+def label(prefix: str, name: str) -> str:
+    """``ADNI_007`` -> ``sub-ADNI007``; an empty name stays empty."""
+    bare = re.sub(r"[^A-Za-z0-9]", "", name.removeprefix(f"{prefix}-"))
+    if name and not bare:
+        raise PreprocessingError(f"a {prefix} needs letters or digits in its name, found {name!r}")
+    return f"{prefix}-{bare}" if bare else ""
+
+
+def read_record(path: Path) -> Record | None:
+    """The record of a whole scan; None if there is none or it is damaged."""
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def is_finished(place: Place, source_hash: str, pipeline: Pipeline) -> bool:
+    """Whether a scan is there, made from this input with these settings."""
+    record = read_record(place.record)
+    return (
+        record is not None
+        and (record.source_hash, record.pipeline_hash) == (source_hash, pipeline.key)
+        and all(path.is_file() for path in (place.image, place.mask, place.transform))
+    )
+
+
+def write_prepared(
+    place: Place,
+    prepared: Prepared,
+    slices: dict[str, NDArray[np.uint8]],
+    *,
+    source: Path,
+    source_hash: str,
+    pipeline: Pipeline,
+    seconds: float,
+) -> None:
+    """Write all files of a scan, each whole, the record last. An older record goes first."""
+    scan = prepared.scan
+    place.record.unlink(missing_ok=True)
+    write_volume(place.image, scan.image, scan.grid.affine)
+    mask = scan.mask if scan.mask is not None else scan.image > -1
+    write_volume(place.mask, mask, scan.grid.affine)
+    with replacing(place.transform) as temporary:
+        temporary.write_text(itk_text(np.linalg.inv(scan.template_from_scanner)))
+    with replacing(place.slices) as temporary:
+        np.savez_compressed(temporary, **slices)  # type: ignore[arg-type]
+    record = Record(
+        source=source.name,
+        source_hash=source_hash,
+        pipeline_hash=pipeline.key,
+        space=place.space,
+        steps=prepared.record,
+        raw_shape=prepared.raw_grid.shape,
+        raw_affine=prepared.raw_grid.affine.tolist(),
+        template_from_scanner=scan.template_from_scanner.tolist(),
+        seconds=round(seconds, 2),
+    )
+    with replacing(place.record) as temporary:
+        temporary.write_text(record.model_dump_json(indent=1) + "\n")
+
+
+def write_description(out: Path, pipeline: Pipeline, source: Path | None) -> None:
+    """``dataset_description.json`` of a derivative dataset."""
+    about = {
+        "Name": "T1-weighted scans prepared by vagan",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "vagan", "Version": version("vagan"), "Pipeline": pipeline.model_dump(mode="json")}],
+        "SourceDatasets": [{"URL": f"file://{source.name}"}] if source else [],
+    }
+    with replacing(out / DESCRIPTION) as temporary:
+        temporary.write_text(json.dumps(about, indent=1) + "\n")
+
+
+def digest_of(*paths: Path | None) -> str:
+    """Digest of files, or of all files of a DICOM folder in the order of their names."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in filter(None, paths):
+        for part in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if part.is_file():
+                with part.open("rb") as file:
+                    while block := file.read(2**20):
+                        digest.update(block)
+    return digest.hexdigest()
+
+
+def itk_text(scanner_from_template: NDArray[np.floating[Any]]) -> str:
+    """A linear transform as ITK, ANTs and Slicer read it."""
+    from vagan.preprocessing.itk import LPS_FROM_RAS
+
+    lps = LPS_FROM_RAS @ scanner_from_template @ LPS_FROM_RAS
+    numbers = " ".join(f"{value:.17g}" for value in [*lps[:3, :3].ravel(), *lps[:3, 3]])
+    return (
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+        f"Parameters: {numbers}\nFixedParameters: 0 0 0\n"
+    )

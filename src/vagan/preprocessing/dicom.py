@@ -1,0 +1,56 @@
+"""A DICOM series as a volume, read by SimpleITK (GDCM)."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from vagan.errors import ImageFileError
+from vagan.preprocessing.geometry import Matrix
+from vagan.preprocessing.itk import from_itk
+
+
+def read_series(folder: Path) -> tuple[NDArray[np.float32], Matrix]:
+    """Array and affine (RAS+ mm) of the one image series in a folder.
+
+    Raises
+    ------
+    ImageFileError
+        If there is no series or more than one, or if slices are missing.
+    """
+    sitk.ProcessObject.GlobalWarningDisplayOff()
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        found = "none" if not series else f"{len(series)}: {', '.join(series[:3])}"
+        raise ImageFileError(f"{folder} must hold one DICOM series, found {found}; give each series a folder")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(names)
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise ImageFileError(f"{folder} cannot be read as a DICOM series: {_last_line(error)}") from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise ImageFileError(f"{folder} must hold one grey 3-D image, found size {image.GetSize()}")
+    _require_even_slices(folder, names)
+    return from_itk(sitk.Cast(image, sitk.sitkFloat32))
+
+
+def _require_even_slices(folder: Path, names: tuple[str, ...]) -> None:
+    """The reader spaces slices evenly whatever their files say; a missing one would shorten the head unseen."""
+    positions = []
+    for name in names:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(name)
+        reader.ReadImageInformation()
+        positions.append(reader.GetOrigin())
+    steps = np.linalg.norm(np.diff(np.array(positions), axis=0), axis=1)
+    if len(steps) and steps.max() > 1.2 * steps.min() + 1e-3:
+        raise ImageFileError(
+            f"{folder} lacks slices: they are {steps.min():.3g} to {steps.max():.3g} mm apart; copy the whole series"
+        )
+
+
+def _last_line(error: RuntimeError) -> str:
+    return str(error).strip().splitlines()[-1]

@@ -1,0 +1,124 @@
+"""Where voxels lie, in mm, and the one function that interpolates between grids."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import affine_transform, gaussian_filter
+
+Matrix = NDArray[np.float64]
+"""4x4, on homogeneous coordinates. ``a_from_b`` takes points of b to points of a."""
+
+COARSER = 1.5
+"""From this ratio of target to source spacing on, an image is smoothed first, lest fine detail turn into noise."""
+
+SIGMA_OF_FWHM = float(1 / np.sqrt(8 * np.log(2)))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A box of voxels in RAS+ order: ``affine`` takes a voxel's index to mm."""
+
+    shape: tuple[int, int, int]
+    affine: Matrix
+
+    @property
+    def spacing_mm(self) -> NDArray[np.float64]:
+        """Distance of neighbouring voxels along each axis."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def center_mm(self) -> NDArray[np.float64]:
+        """The middle of the box."""
+        return transform_points(self.affine, (np.array(self.shape) - 1) / 2)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    def box(self, low: ArrayLike, high: ArrayLike) -> "Grid":
+        """The grid of voxels ``low`` to ``high`` (exclusive) of this one; both may lie outside it."""
+        low, high = np.asarray(low, int), np.asarray(high, int)
+        affine = self.affine.copy()
+        affine[:3, 3] = transform_points(self.affine, low)
+        return Grid(tuple(int(extent) for extent in high - low), affine)  # type: ignore[arg-type]
+
+    @classmethod
+    def upright(cls, shape: tuple[int, int, int], spacing_mm: ArrayLike, center_mm: ArrayLike) -> "Grid":
+        """Axes along right, front and top, around a point."""
+        spacing = np.broadcast_to(np.asarray(spacing_mm, float), 3)
+        affine = np.diag([*spacing, 1.0])
+        affine[:3, 3] = np.asarray(center_mm) - spacing * (np.array(shape) - 1) / 2
+        return cls(shape, affine)
+
+
+def transform_points(matrix: Matrix, points: ArrayLike) -> NDArray[np.float64]:
+    """Apply a 4x4 matrix to points ``(..., 3)``."""
+    return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def resample(
+    values: NDArray[np.float32] | NDArray[np.bool_],
+    grid: Grid,
+    onto: Grid,
+    grid_from_onto: Matrix | None = None,
+    *,
+    outside: float = 0.0,
+    order: Literal[0, 1, 3] = 1,
+) -> NDArray[np.float32]:
+    """Values of one grid at the voxels of another.
+
+    Parameters
+    ----------
+    values
+        ``grid.shape``.
+    grid, onto
+        Where the values lie, and where they are wanted.
+    grid_from_onto
+        Takes a point in mm of ``onto`` to its place in mm of ``grid``. Default: the same place.
+    outside
+        Value where ``grid`` does not reach.
+    order
+        0 nearest voxel, 1 linear, 3 cubic B-spline.
+
+    Notes
+    -----
+    Voxels that fall on voxels keep their values exactly. Onto a much coarser grid the values are smoothed first, by a
+    Gaussian whose width at half height makes up for the difference in resolution.
+    """
+    world = np.eye(4) if grid_from_onto is None else grid_from_onto
+    voxels = np.linalg.inv(grid.affine) @ world @ onto.affine
+    nearest = voxels.round()
+    if np.abs(voxels - nearest).max() < 1e-6:  # crops, pads and flips stay exact
+        voxels = nearest
+    source = values.astype(np.float32, copy=False)
+    steps = np.linalg.norm(voxels[:3, :3], axis=1)  # voxels of the source passed per voxel of the target
+    if order and (steps > COARSER).any():
+        sigma = np.where(steps > COARSER, np.sqrt(np.maximum(steps**2 - 1, 0)) * SIGMA_OF_FWHM, 0)
+        source = gaussian_filter(source, sigma, mode="nearest")
+    matrix, offset = voxels[:3, :3], voxels[:3, 3]
+    return affine_transform(source, matrix, offset, onto.shape, order=order, mode="constant", cval=outside)
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last-plus-one index of the true voxels along each axis."""
+    low, high = [], []
+    for axis in range(mask.ndim):
+        present = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        low.append(present[0])
+        high.append(present[-1] + 1)
+    return np.array(low), np.array(high)
+
+
+def nearest_rigid(matrix: Matrix, keeping: ArrayLike) -> Matrix:
+    """The rotation and shift nearest to an affine matrix; the point ``keeping`` goes where the affine takes it.
+
+    The rotation is the orthogonal factor of the polar decomposition.
+    """
+    left, _, right = np.linalg.svd(matrix[:3, :3])
+    rigid = np.eye(4)
+    rigid[:3, :3] = left @ right
+    rigid[:3, 3] = transform_points(matrix, keeping) - rigid[:3, :3] @ np.asarray(keeping, float)
+    return rigid

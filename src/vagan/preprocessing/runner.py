@@ -1,0 +1,184 @@
+"""Many scans: one at a time, on the cores of this machine, or on a Dask cluster. One bad scan stops no other."""
+
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vagan.errors import MissingExtraError, PreprocessingError, VaganError
+from vagan.preprocessing.derivatives import Place, digest_of, is_finished, write_prepared
+from vagan.preprocessing.pipeline import Given, Pipeline
+from vagan.preprocessing.scan import Scan, read_scan
+
+ATTEMPTS = 2
+"""A scan whose worker dies, of too little memory perhaps, is tried once more."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to prepare."""
+
+    image: Path
+    subject: str
+    session: str = ""
+    mask: Path | None = None
+    given: Given = "raw"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of it."""
+
+    job: Job
+    status: Literal["done", "kept", "failed"]
+    """``kept``: it had been finished before, from the same input with the same settings."""
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
+    """Prepare one scan and write its files; whatever goes wrong is in the outcome."""
+    begin = time.perf_counter()
+    try:
+        place = Place.of(out, pipeline, job.subject, job.session)
+        raw_hash = _digest(job)
+        if is_finished(place, raw_hash, pipeline):
+            return Outcome(job, "kept")
+        slices: dict[str, NDArray[np.uint8]] = {}
+
+        def watch(step: str, scan: Scan) -> None:
+            slices.update(slices_of(f"{len(slices) // 2:02d}-{step}", scan))
+
+        prepared = pipeline.run(read_scan(job.image, job.mask), given=job.given, watch=watch)
+        seconds = time.perf_counter() - begin
+        write_prepared(
+            place, prepared, slices, source=job.image, source_hash=raw_hash, pipeline=pipeline, seconds=seconds
+        )
+        return Outcome(job, "done", seconds=seconds)
+    except VaganError as error:
+        reason = str(error)
+    except MemoryError:
+        reason = "too little memory for this scan; use fewer --jobs"
+    except Exception as error:  # the libraries' own errors: one scan's trouble must not end a night's work
+        reason = f"{type(error).__name__}: {error}"
+    return Outcome(job, "failed", " ".join(reason.split()), time.perf_counter() - begin)
+
+
+def prepare_all(
+    jobs: Iterable[Job], pipeline: Pipeline, out: Path, *, processes: int = 1, scheduler: str = ""
+) -> Iterator[Outcome]:
+    """Outcomes in the order in which they come.
+
+    Parameters
+    ----------
+    jobs, pipeline, out
+        What to prepare, how, and the folder for the derivatives. Several runs may share a folder.
+    processes
+        Worker processes on this machine, each with one thread.
+    scheduler
+        Address of a Dask scheduler, e.g. ``tcp://node1:8786``, whose workers see the same files. Instead of
+        ``processes``.
+    """
+    jobs = list(jobs)
+    if scheduler:
+        yield from _on_cluster(jobs, pipeline, out, scheduler)
+    elif processes == 1:
+        use_one_thread()
+        for job in jobs:
+            yield prepare_scan(job, pipeline, out)
+    else:
+        yield from _on_this_machine(jobs, pipeline, out, processes)
+
+
+def slices_of(name: str, scan: Scan) -> dict[str, NDArray[np.uint8]]:
+    """The three middle slices of a scan side by side, 0 to 255, and the brain's outline in them."""
+    low, high = (float(value) for value in np.percentile(scan.image, (0.5, 99.5)))
+    grey = ((scan.image - low) / max(high - low, 1e-6)).clip(0, 1) * 255
+    mask = np.zeros(scan.image.shape, bool) if scan.mask is None else scan.mask
+    return {f"{name}_image": _triptych(grey), f"{name}_mask": _triptych(mask * 255.0)}
+
+
+def _triptych(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Sagittal, coronal and axial middle slice; up is up, or front."""
+    middle = [extent // 2 for extent in values.shape]
+    planes = [values[middle[0]], values[:, middle[1]], values[:, :, middle[2]]]
+    height = max(plane.shape[1] for plane in planes)
+    upright = [np.flipud(np.pad(plane, ((0, 0), (0, height - plane.shape[1]))).T) for plane in planes]
+    return np.concatenate(upright, axis=1).astype(np.uint8)
+
+
+def _digest(job: Job) -> str:
+    if not job.image.exists():
+        raise PreprocessingError(f"{job.image} does not exist; check the path")
+    return digest_of(job.image, job.mask)
+
+
+def use_one_thread() -> None:
+    """One thread for this process: scans are the parallel work, and results do not depend on the number."""
+    import SimpleITK as sitk
+    import torch
+
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    torch.set_num_threads(1)
+
+
+def _start_worker() -> None:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    use_one_thread()
+
+
+def _on_this_machine(jobs: list[Job], pipeline: Pipeline, out: Path, processes: int) -> Iterator[Outcome]:
+    """A process pool that is made anew when a worker dies; only scans in work at that time are tried again."""
+    waiting, attempts = deque(jobs), dict.fromkeys(jobs, 0)
+    while waiting:
+        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start_worker)
+        running: dict[Future[Outcome], Job] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < processes:
+                    job = waiting.popleft()
+                    attempts[job] += 1
+                    running[pool.submit(prepare_scan, job, pipeline, out)] = job
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    outcome = future.result()
+                    del running[future]
+                    yield outcome
+        except BrokenExecutor:
+            for job in running.values():
+                if attempts[job] < ATTEMPTS:
+                    waiting.append(job)
+                else:
+                    yield Outcome(job, "failed", "its worker process died twice; is there too little memory?")
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) -> Iterator[Outcome]:
+    try:
+        from distributed import Client, KilledWorker, as_completed
+    except ImportError as error:
+        raise MissingExtraError("--scheduler needs Dask: pip install 'vagan[cluster]'") from error
+    try:
+        client = Client(scheduler, timeout=20)
+    except (OSError, ValueError) as error:
+        raise PreprocessingError(f"no Dask scheduler answers at {scheduler}: {error}; check the address") from error
+    with client:
+        client.run(use_one_thread)
+        futures = {
+            client.submit(prepare_scan, job, pipeline, out.resolve(), pure=False, retries=ATTEMPTS - 1): job
+            for job in jobs
+        }
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except KilledWorker:
+                yield Outcome(futures[future], "failed", "its workers died one after the other; too little memory?")

@@ -1,0 +1,164 @@
+"""A head as it passes through the pipeline, and how it is read: NIfTI, MGZ or a DICOM series."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vagan.data.volume import SUFFIXES, Volume, describe_header, make_volume, read_volume
+from vagan.errors import ImageFileError
+from vagan.preprocessing.geometry import Grid, Matrix
+
+Facts = dict[str, Any]
+"""What a step found out; numbers, words and lists, written to the record as they are."""
+
+LEAST_VOXELS = 16
+FIELD_MM = (80.0, 600.0)
+SPACING_MM = (0.2, 10.0)
+LARGEST_VOXELS = 2**27
+"""A head of half a gigabyte: 0.4 mm in each direction."""
+
+AIR_IN_CT = -500.0
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A head between two steps.
+
+    Attributes
+    ----------
+    image
+        ``space``, RAS+.
+    grid
+        Where its voxels lie: in the scanner's mm, after registration in the template's.
+    mask
+        The brain, once it is known.
+    template_from_scanner
+        Takes points of the raw scan to the template, once it is known.
+    """
+
+    image: NDArray[np.float32]
+    grid: Grid
+    mask: NDArray[np.bool_] | None = None
+    template_from_scanner: Matrix = field(default_factory=lambda: np.eye(4))
+
+    @property
+    def brain(self) -> NDArray[np.float32]:
+        """The image where the mask is; all of it, as long as there is none."""
+        return self.image if self.mask is None else np.where(self.mask, self.image, 0).astype(np.float32)
+
+    def with_image(self, image: NDArray[np.float32]) -> "Scan":
+        """The same head with other intensities."""
+        return replace(self, image=image)
+
+    def with_mask(self, mask: NDArray[np.bool_]) -> "Scan":
+        """The same head, its brain known."""
+        return replace(self, mask=mask)
+
+    @property
+    def brain_ml(self) -> float:
+        """Volume of the mask."""
+        return 0.0 if self.mask is None else float(self.mask.sum()) * self.grid.voxel_ml
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """A head as its file has it: the scan, the file's own grid, and what looks odd about it."""
+
+    path: Path
+    volume: Volume
+    scan: Scan
+    warnings: tuple[str, ...]
+
+
+def read_scan(path: Path, mask: Path | None = None) -> RawScan:
+    """Read a T1-weighted head and refuse what cannot be one.
+
+    Parameters
+    ----------
+    path
+        NIfTI or MGZ file, or a folder that holds one DICOM series.
+    mask
+        Brain mask on the same grid, if there is one: zero outside the brain.
+
+    Raises
+    ------
+    ImageFileError
+        If the file is unreadable, a series over time, a few slices, constant, not finite, a CT, without a place in
+        space, or of a size in mm that no head has.
+    """
+    volume, warnings = _read(path)
+    grid = Grid(volume.array.shape, volume.affine)
+    _require_head(path, volume.array, grid)
+    return RawScan(path, volume, Scan(volume.array, grid, _read_mask(mask, grid) if mask else None), tuple(warnings))
+
+
+def _read(path: Path) -> tuple[Volume, list[str]]:
+    if path.is_dir():
+        from vagan.preprocessing.dicom import read_series
+
+        return make_volume(*read_series(path)), []
+    if not path.name.lower().endswith(SUFFIXES):
+        raise ImageFileError(
+            f"{path} is no scan: its name must end in one of {', '.join(SUFFIXES)}, or it must be a DICOM folder"
+        )
+    volume = read_volume(path, largest_voxels=LARGEST_VOXELS)
+    return volume, _header_warnings(path)
+
+
+def _header_warnings(path: Path) -> list[str]:
+    header = describe_header(path)
+    if not header.placed:
+        raise ImageFileError(
+            f"{path} must say which side is left: it has neither qform nor sform; set one, e.g. with fslorient"
+        )
+    if header.unit not in ("mm", "unknown"):
+        raise ImageFileError(f"{path} must be in mm, its header says {header.unit}; correct xyzt_units")
+    if header.mirrored:
+        return ["sform and qform disagree about which side is left; the sform was taken: check the orientation"]
+    if header.disagreement_mm > 1:
+        return [f"sform and qform differ by {header.disagreement_mm:.1f} mm; the sform was taken"]
+    return []
+
+
+def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:
+    if image.ndim != 3 or min(image.shape) < LEAST_VOXELS:
+        raise ImageFileError(
+            f"{path} must be a 3-D head of at least {LEAST_VOXELS} voxels along each axis, found {image.shape}"
+        )
+    spacing, extent = grid.spacing_mm, grid.spacing_mm * image.shape
+    if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
+        raise ImageFileError(
+            f"{path} must have voxels of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, found "
+            f"{_times(spacing)} mm; are its units right?"
+        )
+    if extent.min() < FIELD_MM[0] or extent.max() > FIELD_MM[1]:
+        raise ImageFileError(
+            f"{path} must cover a head: {FIELD_MM[0]:g} to {FIELD_MM[1]:g} mm along each axis, found "
+            f"{_times(extent)} mm"
+        )
+    if not np.isfinite(image).all():
+        bad = int((~np.isfinite(image)).sum())
+        raise ImageFileError(f"{path} holds {bad} NaN or infinite values; replace them first")
+    if image.min() == image.max():
+        raise ImageFileError(f"{path} is constant: every voxel is {image.min():g}")
+    if (image < AIR_IN_CT).mean() > 0.1:
+        raise ImageFileError(
+            f"{path} looks like a CT: a tenth of it lies below {AIR_IN_CT:g}; a T1-weighted MRI is needed"
+        )
+
+
+def _read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:
+    mask = read_volume(path, largest_voxels=LARGEST_VOXELS)
+    if mask.array.shape != grid.shape or np.abs(mask.affine - grid.affine).max() > 0.01:
+        raise ImageFileError(
+            f"{path} must lie on the grid of its scan, {_times(grid.shape)} voxels, found {_times(mask.array.shape)} "
+            "or another place; resample it first"
+        )
+    return mask.array > 0
+
+
+def _times(values: Any) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)

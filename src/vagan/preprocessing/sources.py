@@ -1,0 +1,125 @@
+"""What a user may hand to `vagan preprocess`: a BIDS tree, a table, a folder of scans, one scan."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from vagan.data.manifest import read_table
+from vagan.data.sources.bids import find_scans, is_bids
+from vagan.data.volume import SUFFIXES
+from vagan.errors import ManifestError
+from vagan.preprocessing.pipeline import Given
+from vagan.preprocessing.runner import Job
+
+
+def collect_scans(source: Path, *, participants: Sequence[str] = (), class_column: str = "class") -> pd.DataFrame:
+    """Scans of a source, one row each: ``image``, ``mask``, ``id``, ``subject``, ``session``, perhaps ``class``.
+
+    Parameters
+    ----------
+    source
+        A BIDS dataset; a CSV table with the column ``image`` and optionally ``subject``, ``session``, ``mask``,
+        ``split`` and covariates; a folder of scans, or with a folder of scans for each class; or one scan.
+    participants
+        Only these subjects.
+    class_column
+        Where the class is found. Its absence is no error: scans can be prepared without knowing it.
+    """
+    if not source.exists():
+        raise ManifestError(f"{source} does not exist; give a BIDS folder, a table, a folder of scans, or a scan")
+    if source.is_dir() and is_bids(source):
+        table = find_scans(source, participants=participants)
+        return table.rename(columns={class_column: "class"}) if class_column in table else table
+    if source.suffix.lower() == ".csv":
+        table = _from_table(source, class_column)
+    elif source.is_dir() and not _is_dicom(source):
+        table = _from_folder(source)
+    else:
+        table = pd.DataFrame({"image": [str(source.resolve())], "subject": [_stem(source)]})
+    for column in ("session", "mask"):
+        if column not in table:
+            table[column] = ""
+    if "id" not in table:
+        table["id"] = [
+            "_".join(filter(None, visit)) for visit in zip(table["subject"], table["session"], strict=True)
+        ]
+    if participants:
+        wanted = {name.removeprefix("sub-") for name in participants}
+        table = table[table["subject"].str.removeprefix("sub-").isin(wanted)].reset_index(drop=True)
+    if table.empty:
+        raise ManifestError(f"{source} holds no scan ({', '.join(SUFFIXES)}, or DICOM folders); check the path")
+    return table
+
+
+def jobs_of(table: pd.DataFrame) -> list[Job]:
+    """One job for each row."""
+    columns = [table[name] for name in ("image", "subject", "session", "mask")]
+    return [
+        Job(Path(image), subject, session, Path(mask) if mask else None, given_by_name(Path(image)))
+        for image, subject, session, mask in zip(*columns, strict=True)
+    ]
+
+
+def given_by_name(path: Path) -> Given:
+    """Clinica's ``t1-linear`` output is known by its name; anything else counts as raw."""
+    is_t1_linear = "t1_linear" in path.parts or "_space-MNI152NLin2009cSym_" in path.name
+    return "t1-linear" if is_t1_linear and "desc-preproc" not in path.name else "raw"
+
+
+def repeated_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose subject and session came before: they would be written to the same files."""
+    bare = [table[name].str.replace(r"^(sub|ses)-|[^A-Za-z0-9]", "", regex=True) for name in ("subject", "session")]
+    return table[pd.concat(bare, axis=1).duplicated()]
+
+
+def _from_table(path: Path, class_column: str) -> pd.DataFrame:
+    table = read_table(path)
+    if "image" not in table:
+        raise ManifestError(f"{path} needs a column 'image'; found {', '.join(table.columns)}")
+    if table.empty:
+        raise ManifestError(f"{path} has no rows; one for each scan is needed")
+    for column in {"image", "mask"} & set(table.columns):
+        table[column] = [
+            str((path.parent / name.strip()).resolve()) if name.strip() else "" for name in table[column]
+        ]
+    if "subject" not in table:
+        table["subject"] = table.get("id", pd.Series([_stem(Path(name)) for name in table["image"]]))
+    if class_column != "class" and class_column in table:
+        table = table.drop(columns="class", errors="ignore").rename(columns={class_column: "class"})
+    return table.drop(columns="label", errors="ignore")
+
+
+def _from_folder(folder: Path) -> pd.DataFrame:
+    """Scans in the folder itself, or in one folder for each class."""
+    here = _scans_in(folder)
+    if here:
+        return pd.DataFrame({"image": [str(path.resolve()) for path in here], "subject": [_stem(p) for p in here]})
+    rows = [
+        {"image": str(path.resolve()), "subject": _stem(path), "class": inner.name}
+        for inner in sorted(path for path in folder.iterdir() if path.is_dir())
+        for path in _scans_in(inner)
+    ]
+    return pd.DataFrame(rows, columns=["image", "subject", "class"])
+
+
+def _scans_in(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.name.lower().endswith(SUFFIXES) or (path.is_dir() and _is_dicom(path))
+    )
+
+
+def _is_dicom(folder: Path) -> bool:
+    """Whether the first file of a folder has DICOM's mark."""
+    first = next((path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".json"), None)
+    if first is None:
+        return False
+    with first.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _stem(path: Path) -> str:
+    suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), "")
+    return path.name[: -len(suffix)] if suffix else path.name

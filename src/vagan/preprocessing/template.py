@@ -1,0 +1,83 @@
+"""The brain that all others are laid onto, and the step that does it."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from vagan.data.volume import read_volume
+from vagan.errors import PreprocessingError
+from vagan.preprocessing.brain import already_stripped, require_extra
+from vagan.preprocessing.geometry import Grid
+from vagan.preprocessing.registration import Brain, Dof, register
+from vagan.preprocessing.scan import Facts, Scan
+from vagan.preprocessing.step import StepModel
+
+PACKAGED = "mni152"
+
+
+class Register(StepModel):
+    """Lay the brain onto the template's by a linear map, which from then on is part of the grid."""
+
+    step: Literal["register"] = "register"
+    dof: Dof = 7
+    """6: rotation and shift. 7: and one scale, as in the authors' code. 12: affine."""
+    template: str = PACKAGED
+    """``mni152`` (ICBM 2009a symmetric, brain only, from nilearn), or a NIfTI file."""
+    template_mask: str = ""
+    """The template's brain, where the file shows a whole head."""
+    template_hash: str = ""
+    """Digest of the template's files, filled in when they are not packaged."""
+    least_similarity: Annotated[float, Field(ge=0)] = 0.0
+
+    def apply(self, scan: Scan) -> tuple[Scan, Facts]:
+        """The same voxels, now in the template's mm."""
+        if scan.mask is None:
+            raise PreprocessingError("registration is from brain to brain: put a strip-skull step before it")
+        template = load_template(self.template, self.template_mask)
+        brain = Brain(scan.image, scan.mask, scan.grid)
+        scan_from_template, similarity = register(brain, template, self.dof)
+        template_from_scan = np.linalg.inv(scan_from_template)
+        grid = Grid(scan.grid.shape, template_from_scan @ scan.grid.affine)
+        scale = float(np.cbrt(np.linalg.det(template_from_scan[:3, :3])))
+        registered = Scan(scan.image, grid, scan.mask, template_from_scan @ scan.template_from_scanner)
+        return registered, {"similarity": similarity, "scale": scale, "matrix": template_from_scan.tolist()}
+
+
+@lru_cache(maxsize=2)
+def load_template(template: str, mask: str) -> Brain:
+    """Read the template; an error if it is not there."""
+    if template == PACKAGED:
+        require_extra("nilearn")
+        from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+        image: Any = load_mni152_template(resolution=1)
+        grid = Grid(image.shape, np.asarray(image.affine, float))
+        inside = np.asarray(load_mni152_brain_mask(resolution=1).dataobj) > 0
+        return Brain(np.asarray(image.dataobj, np.float32), inside, grid)
+    head = read_volume(Path(template))
+    grid = Grid(head.array.shape, head.affine)
+    if not mask:
+        if (head.array == 0).mean() < 0.3:
+            raise PreprocessingError(
+                f"{template} shows more than a brain, or is not 0 around it; give the brain with --template-mask"
+            )
+        return Brain(head.array, already_stripped(head.array), grid)
+    brain = read_volume(Path(mask)).array > 0
+    if brain.shape != head.array.shape:
+        raise PreprocessingError(f"{mask} must have the shape of {template}, {head.array.shape}, found {brain.shape}")
+    return Brain(head.array, brain, grid)
+
+
+def digest_of_files(*paths: str) -> str:
+    """Digest of the files' bytes; an empty string where there are none."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in filter(None, paths):
+        try:
+            digest.update(Path(path).read_bytes())
+        except OSError as error:
+            raise PreprocessingError(f"{path} must be a readable file: {error.strerror}; check the path") from error
+    return digest.hexdigest() if any(paths) else ""

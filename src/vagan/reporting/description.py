@@ -1,0 +1,42 @@
+"""What the reader of a map must know, in words and numbers: it stands beside every map."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vagan.attribution.method import AttributionMethod, Convention
+from vagan.attribution.registry import Entry, LoadedMethod
+
+READING: dict[Convention, str] = {
+    "signed": "positive: what is there, and bright, speaks for the class; negative: against it",
+    "absolute": "the size alone, whatever the sign, says how much a place matters",
+    "positive": "positive values speak for the class; negative ones are not read",
+}
+EFFECT = "effect = image - image as if of the baseline class; positive: the class made it brighter"
+
+
+def describe(loaded: LoadedMethod, path: Path, values: NDArray[np.float32], *, scale: float) -> dict[str, Any]:
+    """What a reader of a map must know: of what, by what, and how its sign and unit are meant."""
+    method, facts = loaded.method, loaded.facts
+    return {
+        "source": path.name,
+        "method": method.name,
+        **_meaning(method, loaded.entry, scale),
+        "baseline_class": facts.classes[0],
+        "class_of_interest": facts.classes[1],
+        "shape": list(values.shape[1:]),
+        "mean_absolute_effect": float(np.abs(values).mean()),
+        "model": {"rule": facts.rule, "cohort_hash": facts.cohort_hash},
+    }
+
+
+def _meaning(method: AttributionMethod, entry: Entry, scale: float) -> dict[str, Any]:
+    if entry.unit != "intensity":
+        return {"sign": READING[method.convention], "unit": entry.unit}
+    return {
+        "sign": EFFECT,
+        "unit": "intensity after scaling to [-1, 1]",
+        "times_this_in_the_units_of_the_file": scale,
+    }

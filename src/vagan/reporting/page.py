@@ -1,0 +1,19 @@
+"""Pages that are one file: text comes in escaped, nothing is loaded from anywhere."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+
+def page_template(name: str, **filters: Callable[..., Any]) -> Template:
+    """A template of ``reporting/templates``, with filters of its own."""
+    environment = Environment(
+        loader=PackageLoader("vagan.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(name)

@@ -1,0 +1,85 @@
+"""Effect maps of brain scans: through the preprocessing and back onto the raw scan's own grid."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vagan.attribution.registry import LoadedMethod
+from vagan.data.image_file import name_of
+from vagan.data.volume import write_like, write_volume
+from vagan.errors import ImageFileError
+from vagan.files import replacing
+from vagan.model_folder import ModelFacts
+from vagan.preprocessing.geometry import Grid
+from vagan.preprocessing.pipeline import Pipeline, Prepared
+from vagan.preprocessing.scan import RawScan, Scan, read_scan
+from vagan.preprocessing.sources import given_by_name
+from vagan.reporting.description import describe
+from vagan.reporting.overlay import save_overlay
+
+
+def check_scan(path: Path, facts: ModelFacts) -> None:
+    """Read a scan and raise an error if it cannot be one, or the model's record of the preprocessing is unusable."""
+    _pipeline(facts)
+    read_scan(path)
+
+
+def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
+    """Write the map of one scan on its own grid and in the template's space, a mosaic, and the description.
+
+    Returns
+    -------
+    Path
+        The map on the scan's own grid: its shape, affine, units and codes.
+    """
+    pipeline, stem = _pipeline(loaded.facts), name_of(path)
+    raw = read_scan(path)
+    prepared = _as_prepared(raw, pipeline) or pipeline.run(raw, given=given_by_name(path))
+    scan = prepared.scan
+    images = torch.from_numpy(scan.image)[None, None]
+    effect = loaded.method.attribute(images.to(loaded.device))[0, 0].cpu().numpy()
+    on_raw = prepared.to_raw(effect)
+    template_path = out / f"{stem}_space-template_effect.nii.gz"
+    write_volume(template_path, effect, scan.grid.affine)
+    raw_path = out / f"{stem}_effect.nii.gz"
+    write_like(raw_path, on_raw, raw.volume)
+    save_overlay(out / f"{stem}_overlay.png", _grey(raw.scan.image)[None], on_raw[None])
+    save_overlay(out / f"{stem}_space-template_overlay.png", scan.image[None], effect[None])
+    rescaled = next((step["found"] for step in prepared.record if step["step"] == "rescale"), None)
+    about = {
+        **describe(loaded, path, effect[None], scale=_half_range(rescaled)),
+        "warnings": list(raw.warnings),
+        "template_from_scanner": scan.template_from_scanner.tolist(),
+        "preprocessing": prepared.record,
+    }
+    with replacing(out / f"{stem}_effect.json") as temporary:
+        temporary.write_text(json.dumps(about, indent=1) + "\n")
+    return raw_path
+
+
+def _pipeline(facts: ModelFacts) -> Pipeline:
+    return Pipeline.model_validate(facts.pipeline)
+
+
+def _as_prepared(raw: RawScan, pipeline: Pipeline) -> Prepared | None:
+    """A scan that is on the common grid and in [-1, 1] has been through the pipeline before."""
+    grid, image = pipeline.grid, raw.scan.image
+    same_place = raw.scan.grid.shape == grid.shape and np.abs(raw.scan.grid.affine - grid.affine).max() < 1e-3
+    if not same_place or image.min() < -1 - 1e-5 or image.max() > 1 + 1e-5:
+        return None
+    scan = Scan(image.clip(-1, 1), Grid(grid.shape, grid.affine))
+    return Prepared(scan, raw.scan.grid, [{"step": "read", "prepared": "before"}])
+
+
+def _grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    low, high = (float(value) for value in np.percentile(image, (0.5, 99.5)))
+    if low == high:
+        raise ImageFileError(f"the scan must have contrast: almost all of it is {low:g}")
+    return ((image - low) * (2 / (high - low)) - 1).clip(-1, 1).astype(np.float32)
+
+
+def _half_range(found: dict[str, float] | None) -> float:
+    return (found["high"] - found["low"]) / 2 if found else 1.0

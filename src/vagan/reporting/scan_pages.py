@@ -1,0 +1,208 @@
+"""Pages to judge the preprocessing by: one for each scan, one for the group, made from what was recorded."""
+
+import base64
+import io
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from vagan.data.volume import read_volume
+from vagan.files import replacing
+from vagan.preprocessing.derivatives import Place, Record, read_record
+from vagan.preprocessing.geometry import Grid, resample
+from vagan.preprocessing.runner import slices_of
+from vagan.preprocessing.scan import Scan
+from vagan.preprocessing.template import PACKAGED, load_template
+from vagan.reporting.figures import as_data_uri
+from vagan.reporting.page import page_template
+
+GROUP_PAGE = "scans.html"
+OUTLINE = (230, 60, 40)
+EDGES = (60, 170, 255)
+OUTLIER = 3.5
+"""Distance from the median, in units of 1.4826 times the median distance from it, that is flagged."""
+
+WORDS = {
+    "read": "As read, in RAS+ order",
+    "crop-field": "Cropped to the head",
+    "strip-skull": "Brain found (red)",
+    "correct-bias": "Brightness evened out (N4)",
+    "register": "Registered: the same voxels, now in the template's space",
+    "conform": "On the common grid; edges of the template in blue",
+    "rescale": "Scaled to [-1, 1], as the networks see it",
+}
+FIGURES = ("brain_ml", "field_sd", "similarity", "scale", "brain_kept", "seconds")
+"""Numbers of the group page: brain volume, spread of the bias field, mutual information with the template, scale,
+share of the brain inside the box, time."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One step of a scan, drawn."""
+
+    words: str
+    uri: str
+    facts: dict[str, Any]
+
+
+def write_scan_page(place: Place) -> Path:
+    """``sub-X[_ses-Y].html`` beside the subjects' folders."""
+    record = read_record(place.record)
+    assert record is not None, place.record
+    page = place.out / f"{place.stem}.html"
+    text = page_template("scan.html.j2", brief=_brief).render(
+        stem=place.stem,
+        record=record,
+        pictures=_pictures(place, record),
+        histogram=_histogram(place),
+        warnings=_warnings(record),
+        group=GROUP_PAGE,
+    )
+    with replacing(page) as temporary:
+        temporary.write_text(text)
+    return page
+
+
+def write_group_page(out: Path, places: Sequence[Place]) -> Path:
+    """``scans.html``: every prepared scan with its figures; those far from the others are flagged."""
+    found = [(place, record) for place in places if (record := read_record(place.record)) is not None]
+    table = [figures_of(record) for _, record in found]
+    flags: list[set[str]] = [set() for _ in table]
+    for name in FIGURES[:-1]:
+        for row in outliers([entry.get(name, np.nan) for entry in table]):
+            flags[row].add(name)
+    rows = [
+        {
+            "stem": place.stem,
+            "page": f"{place.stem}.html",
+            "figures": entry,
+            "flags": flag,
+            "warnings": _warnings(record),
+        }
+        for (place, record), entry, flag in zip(found, table, flags, strict=True)
+    ]
+    page = out / GROUP_PAGE
+    with replacing(page) as temporary:
+        temporary.write_text(
+            page_template("scans.html.j2", brief=_brief).render(rows=rows, names=FIGURES, name=out.resolve().name)
+        )
+    return page
+
+
+def figures_of(record: Record) -> dict[str, float]:
+    """The numbers of a scan that can be compared with those of others."""
+    found: dict[str, float] = {"seconds": record.seconds}
+    for step in record.steps:
+        for name, value in step.get("found", {}).items():
+            if name in FIGURES:
+                found[name] = float(value)
+    return found
+
+
+def outliers(values: Sequence[float]) -> list[int]:
+    """Places of the values that are far from the median; none where fewer than five are known."""
+    array = np.asarray(values, float)
+    known = array[np.isfinite(array)]
+    if len(known) < 5:
+        return []
+    middle = np.median(known)
+    spread = 1.4826 * np.median(np.abs(known - middle))
+    if spread == 0:
+        return []
+    with np.errstate(invalid="ignore"):
+        return [int(row) for row in np.flatnonzero(np.abs(array - middle) > OUTLIER * spread)]
+
+
+def _warnings(record: Record) -> list[str]:
+    told = list(record.steps[0].get("warnings", []))
+    for step in record.steps:
+        if "refused" in step.get("found", {}):
+            told.append(f"{step['found']['refused']} found {step['found']['refused_ml']:.0f} ml and was not believed")
+    return told
+
+
+def _pictures(place: Place, record: Record) -> list[Picture]:
+    try:
+        with np.load(place.slices, allow_pickle=False) as file:
+            slices = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return []
+    facts = {step["step"]: step for step in record.steps}
+    pictures = []
+    for name in sorted(key.removesuffix("_image") for key in slices if key.endswith("_image")):
+        step = name.split("-", 1)[1]
+        edges = _template_edges(place, record) if step == "conform" else None
+        drawn = _drawn(slices[f"{name}_image"], slices[f"{name}_mask"], edges)
+        entry = facts.get(step, {})
+        told = {key: value for key, value in entry.get("found", {}).items() if key != "matrix"}
+        if "seconds" in entry:
+            told["seconds"] = entry["seconds"]
+        pictures.append(Picture(WORDS.get(step, step), _png_uri(drawn), told))
+    return pictures
+
+
+def _drawn(image: NDArray[np.uint8], mask: NDArray[np.uint8], edges: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+    from scipy.ndimage import binary_erosion
+
+    colours = np.repeat(image[..., None], 3, axis=-1)
+    if edges is not None and edges.shape == image.shape:
+        colours[edges] = EDGES
+    inside = mask > 127
+    colours[inside & ~binary_erosion(inside)] = OUTLINE
+    return colours
+
+
+def _png_uri(picture: NDArray[np.uint8]) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _template_edges(place: Place, record: Record) -> NDArray[np.bool_] | None:
+    register = next((step for step in record.steps if step["step"] == "register"), {})
+    image = read_volume(place.image)
+    return _edges_on(
+        register.get("template", "mni152"),
+        register.get("template_mask", ""),
+        image.array.shape,
+        image.affine.tobytes(),
+    )
+
+
+@lru_cache(maxsize=4)
+def _edges_on(template: str, mask: str, shape: tuple[int, int, int], affine: bytes) -> NDArray[np.bool_] | None:
+    from skimage.feature import canny
+
+    if template != PACKAGED and not os.path.isfile(template):
+        return None  # the derivatives may be looked at where the template is not
+    brain = load_template(template, mask)
+    grid = Grid(shape, np.frombuffer(affine).reshape(4, 4))
+    drawn = slices_of("t", Scan(resample(np.where(brain.mask, brain.image, 0), brain.grid, grid), grid))["t_image"]
+    return np.asarray(canny(drawn.astype(float), sigma=1.5))
+
+
+def _histogram(place: Place) -> str:
+    image, mask = read_volume(place.image).array, read_volume(place.mask).array > 0
+    figure = Figure(figsize=(6, 2.2), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(image[mask], bins=80, range=(-1, 1), color="#1f5f99")
+    axes.set(xlabel="intensity inside the brain", yticks=[], xlim=(-1, 1))
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    return as_data_uri(figure)
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
