@@ -1,3 +1,4 @@
+import math
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ SETTINGS = TINY_SETTINGS | {
     "training.validate_every": "2",
     "training.checkpoint_seconds": "0",
     "schedule.critic_updates": "2",
+    "schedule.consolidation_updates": "3",
     "optimizer.decay_from": "0.3",
 }
 
@@ -88,7 +90,7 @@ def test_a_stop_signal_saves_and_says_how_to_go_on(small_cohort, finished, tmp_p
     config = tiny(training__checkpoint_seconds=1e6)
     with monkeypatch.context() as patch:
         stop_after(4, patch, lambda: os.kill(os.getpid(), number))
-        with pytest.raises(Interrupted, match=r"update 4 of 12.*same command again") as stopped:
+        with pytest.raises(Interrupted, match=r"update 4 of 15.*same command again") as stopped:
             train(small_cohort, tmp_path / "run", config)
     assert stopped.value.exit_code == 130
     assert_same_result(train(small_cohort, tmp_path / "run", config), finished)
@@ -137,12 +139,35 @@ def test_the_averaged_generator_is_the_model_and_follows_its_formula(small_cohor
         return terms
 
     monkeypatch.setattr(adversarial, "update_generator", recorded)
-    run = train(small_cohort, tmp_path / "run", tiny(generator__average=0.15))
+    run = train(small_cohort, tmp_path / "run", tiny(generator__average=0.15, schedule__consolidation_updates=0))
     expected = seen[0]
     for count, weights in enumerate(seen[1:], start=1):
         decay = min(0.15, (1 + count) / (10 + count))
         expected = decay * expected + (1 - decay) * weights
     torch.testing.assert_close(weights_of(run)["last.weight"], expected)
+
+
+def test_the_averaged_generator_teaches_and_stays_as_it_is(small_cohort, tmp_path, monkeypatch):
+    teachers, rates = [], []
+    consolidate = adversarial.consolidate_generator
+
+    def recorded(generator, teacher, optimizer, *args, **kwargs):
+        teachers.append({name: tensor.clone() for name, tensor in teacher.state_dict().items()})
+        rates.append(optimizer.param_groups[0]["lr"])
+        if len(teachers) == 1:  # it begins where the teacher is
+            assert all(torch.equal(tensor, teachers[0][name]) for name, tensor in generator.state_dict().items())
+        return consolidate(generator, teacher, optimizer, *args, **kwargs)
+
+    monkeypatch.setattr(adversarial, "consolidate_generator", recorded)
+    config = tiny(schedule__consolidation_updates=4)
+    run = train(small_cohort, tmp_path / "run", config)
+    game = train(small_cohort, tmp_path / "game", tiny(schedule__consolidation_updates=0, optimizer__decay_from=0.3))
+    assert len(teachers) == 4
+    for name, tensor in weights_of(game).items():  # the teacher is the model that the game alone would give
+        assert all(torch.equal(teacher[name], tensor) for teacher in teachers), name
+    assert not torch.equal(weights_of(run)["last.weight"], teachers[0]["last.weight"])
+    rate = config.optimizer.generator_learning_rate
+    assert rates == pytest.approx([rate * 0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(4)])
 
 
 def test_a_diverging_run_names_the_term_and_keeps_the_last_good_checkpoint(small_cohort, tmp_path, monkeypatch):

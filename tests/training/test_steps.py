@@ -10,7 +10,13 @@ from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
-from vagan.training.steps import TwoClassBatch, effect_transplant, update_critic, update_generator
+from vagan.training.steps import (
+    TwoClassBatch,
+    consolidate_generator,
+    effect_transplant,
+    update_critic,
+    update_generator,
+)
 
 SETTINGS = Generator(mixed_batches=False)
 
@@ -246,3 +252,57 @@ class TestTransplant:
             backward=lambda loss: loss.backward() if loss.requires_grad else None,
             teacher=teacher,
         )
+
+
+class TestConsolidation:
+    def consolidate(self, generator, teacher, images, *, rate=0.0, **more):
+        weight = torch.nn.Parameter(torch.zeros(()))
+        return consolidate_generator(
+            generator,
+            teacher,
+            torch.optim.SGD([*generator.parameters(), weight], lr=rate),
+            [images],
+            loss=Loss(**more),
+            settings=SETTINGS,
+            backward=lambda loss: loss.backward() if loss.requires_grad else None,
+        )
+
+    def test_terms_hand_worked(self, players, rng):
+        space, _, _ = players
+        images, effect = batch(space, 3, rng), 0.1 * torch.rand(1, 1, *space, generator=rng)
+        images = images._replace(baseline=images.baseline * 0.5)  # nothing is clipped
+        terms = self.consolidate(Removing(0.75 * effect), Removing(effect), images)
+        torch.testing.assert_close(terms["generator/transplant"], 0.25 * effect.mean())
+        # it removes the same from images that have nothing to remove
+        torch.testing.assert_close(terms["generator/baseline_map"], 0.75 * effect.mean())
+
+    def test_a_generator_learns_a_teachers_effect_and_to_leave_the_rest_alone(self, rng):
+        """An effect that only a look at the image tells: a bright bar, in half of the images."""
+        torch.manual_seed(0)
+        generator = MapGenerator(2, width=4)
+        effect = torch.zeros(1, 1, 12, 14)
+        effect[..., 4:8, 5:11] = 0.8
+        optimizer = torch.optim.Adam(generator.parameters(), lr=5e-3)
+        losses = []
+        for _ in range(60):
+            texture = (torch.rand(2, 8, 1, 12, 14, generator=rng) - 0.5) * 0.4
+            images = TwoClassBatch(texture[0], texture[1], torch.zeros(8))
+            terms = consolidate_generator(
+                generator,
+                Removing(effect),
+                optimizer,
+                [images],
+                loss=Loss(),
+                settings=SETTINGS,
+                backward=torch.Tensor.backward,
+            )
+            losses.append(sum(float(value) for value in terms.values()))
+        assert losses[-1] < 0.3 * losses[0]
+
+    def test_the_critic_takes_no_part_and_the_teacher_learns_nothing(self, players, rng):
+        space, _, generator = players
+        teacher = copy.deepcopy(generator)
+        before = copy.deepcopy(teacher.state_dict())
+        self.consolidate(generator, teacher, batch(space, 4, rng), rate=0.1)
+        assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+        assert not torch.equal(generator.last.weight, before["last.weight"])

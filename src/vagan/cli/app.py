@@ -19,6 +19,9 @@ Your own images, a folder for each class:
     vagan import folder SRC COHORT
     vagan train COHORT RUN                   the same command again resumes
     vagan attribute RUN IMAGE... --out DIR
+
+Raw brain scans:
+    vagan preprocess BIDS_DIR OUT            and train on OUT/cohort
 """
 
 VERBS = ("demo", "synth", "check", "preprocess", "train", "attribute", "evaluate", "report")
@@ -26,9 +29,10 @@ VERBS = ("demo", "synth", "check", "preprocess", "train", "attribute", "evaluate
 app = App(name="vagan", help=HELP, help_format="plaintext", version_flags=["--version"], result_action="return_value")
 for verb in VERBS:
     app.command(f"vagan.cli.{verb}:{verb}", name=verb)
-imports = App(name="import", help="Make a cohort from your own images: from folders, or from a table.")
+imports = App(name="import", help="Make a cohort from your own images: from folders, a table, or a BIDS dataset.")
 imports.command("vagan.cli.imports:folder", name="folder")
 imports.command("vagan.cli.imports:csv", name="csv")
+imports.command("vagan.cli.imports:bids", name="bids")
 app.command(imports)
 
 

@@ -1,13 +1,18 @@
 """`vagan check`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vagan.errors import CohortError
+
+if TYPE_CHECKING:
+    from vagan.data.cohort import Cohort
 
 
 def check(path: Path) -> None:
     """List every defect of a manifest or a cohort: missing, unreadable, NaN, wrong shape, duplicate, leakage.
 
+    Of volumes it tells spacing, orientation and the amount of brain too.
     Exit code 0 if there is none, 2 otherwise.
 
     Parameters
@@ -15,11 +20,25 @@ def check(path: Path) -> None:
     path
         A cohort folder or a manifest.csv.
     """
-    from vagan.data.checks import find_problems
+    from vagan.data.checks import describe_volumes, find_problems
+    from vagan.data.cohort import STORE
+    from vagan.data.cohort import Cohort as CohortFolder
 
     problems = find_problems(path)
+    if not problems and (path / STORE).is_dir() and _is_stale(CohortFolder(path)):
+        problems.append("stale: scans were prepared anew since; run the same `vagan preprocess` again")
+    for line in describe_volumes(path):
+        print(line)
     for problem in problems:
         print(problem)
     if problems:
         raise CohortError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found in {path}")
     print(f"no problem found in {path}")
+
+
+def _is_stale(cohort: "Cohort") -> bool:
+    if not cohort.facts.made_from:
+        return False
+    from vagan.preprocessing.store import is_stale  # needs an extra
+
+    return is_stale(cohort)

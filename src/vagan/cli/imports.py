@@ -1,4 +1,4 @@
-"""`vagan import folder` and `vagan import csv`."""
+"""`vagan import folder`, `vagan import csv` and `vagan import bids`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,31 @@ def csv(
     from vagan.data.sources.csv import import_csv
 
     cohort = import_csv(source, out, _options(preparing), class_column=class_column, classes=classes)
+    _tell(cohort)
+
+
+def bids(
+    source: Path, out: Path, *, class_column: str, desc: str = "preproc", preparing: Preparing | None = None
+) -> None:
+    """Make a cohort from a BIDS dataset of T1-weighted images on one grid, e.g. preprocessed ones.
+
+    Raw scans go through `vagan preprocess` instead, which reads BIDS too and makes a cohort.
+
+    Parameters
+    ----------
+    source
+        BIDS folder.
+    out
+        Cohort folder to write: manifest.csv, dropped.csv, cohort.zarr.
+    class_column
+        Column with the class, in sub-*/sub-*_sessions.tsv, sessions.tsv or participants.tsv; all other columns
+        are kept as covariates.
+    desc
+        Take the images with this desc entity; '' takes those without one.
+    """
+    from vagan.data.sources.bids import import_bids
+
+    cohort = import_bids(source, out, _options(preparing), class_column=class_column, desc=desc)
     _tell(cohort)
 
 

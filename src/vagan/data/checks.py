@@ -1,6 +1,8 @@
 """Every defect of a manifest or a cohort at once, before hours are spent on it."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import pandas as pd
 from vagan.data.cohort import MANIFEST, STORE, Cohort
 from vagan.data.image_file import read_image
 from vagan.data.manifest import find_defects, read_table, require_disjoint_subjects
+from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
+from vagan.data.volume import Volume, read_volume
 from vagan.errors import ImageFileError, LeakageError, ManifestError, VaganError
 from vagan.progress import track
 
@@ -27,6 +31,45 @@ def find_problems(path: Path) -> list[str]:
         problems = _table_problems(path / MANIFEST)
         return problems or _cohort_problems(path)
     return _table_problems(path) or _file_problems(path)
+
+
+def describe_volumes(path: Path) -> list[str]:
+    """Spacing, orientation and amount of brain of volumes, a line each; nothing for pictures or damaged data."""
+    try:
+        if (path / STORE).is_dir():
+            return _describe_cohort(Cohort(path))
+        table = read_table(path / MANIFEST if path.is_dir() else path)
+        folder = path if path.is_dir() else path.parent
+        volumes = [volume for name in table.get("image", []) if (volume := _volume(folder / name)) is not None]
+    except VaganError:
+        return []
+    kinds = Counter((volume.orientation_code, *np.round(volume.spacing_mm, 3).tolist()) for volume in volumes)
+    return [f"{count} volumes: {code}, {_times(spacing)} mm" for (code, *spacing), count in kinds.most_common()]
+
+
+def _volume(path: Path) -> Volume | None:
+    try:
+        volume = read_volume(path) if path.name.endswith(VOLUME_SUFFIXES) else None
+    except ImageFileError:
+        return None  # `find_problems` tells why
+    return volume if volume is not None and volume.array.ndim == 3 else None
+
+
+def _describe_cohort(cohort: Cohort) -> list[str]:
+    spacing = cohort.facts.spacing_mm
+    if spacing is None or len(cohort.shape) != 3:
+        return []
+    voxel_ml = float(np.prod(spacing)) / 1000
+    amounts = np.array([(cohort.images([row]) > -1).sum().item() for row in range(len(cohort.manifest))]) * voxel_ml
+    low, middle, high = np.percentile(amounts, (0, 50, 100))
+    return [
+        f"{len(amounts)} volumes: RAS, {_times(spacing)} mm",
+        f"brighter than the background: {low:.0f} to {high:.0f} ml, half of them below {middle:.0f} ml",
+    ]
+
+
+def _times(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
 
 
 def _table_problems(path: Path) -> list[str]:

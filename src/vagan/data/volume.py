@@ -104,7 +104,7 @@ def read_volume(path: Path, *, largest_voxels: int = LARGEST_VOXELS) -> Volume:
         stored.shape,
         file.affine,
         _nifti_header(file.header),
-        tuple(file.shape),
+        tuple(int(extent) for extent in file.shape),
     )
 
 
@@ -119,7 +119,7 @@ def describe_header(path: Path) -> HeaderFacts:
     return HeaderFacts(
         placed=sform is not None or qform is not None,
         unit=header.get_xyzt_units()[0],
-        mirrored=both and np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0,
+        mirrored=both and bool(np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0),
         disagreement_mm=_largest_distance(sform, qform, corners) if both else 0.0,
     )
 

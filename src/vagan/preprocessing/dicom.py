@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from vagan.errors import ImageFileError
 from vagan.preprocessing.geometry import Matrix
-from vagan.preprocessing.itk import from_itk
+from vagan.preprocessing.itk import from_itk, sitk
 
 
 def read_series(folder: Path) -> tuple[NDArray[np.float32], Matrix]:

@@ -1,14 +1,18 @@
 """Where voxels lie, in mm, and the one function that interpolates between grids."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 
 Matrix = NDArray[np.float64]
 """4x4, on homogeneous coordinates. ``a_from_b`` takes points of b to points of a."""
+
+Points = NDArray[Any] | Sequence[float] | Sequence[int]
+"""One point or many, ``(..., 3)``."""
 
 COARSER = 1.5
 """From this ratio of target to source spacing on, an image is smoothed first, lest fine detail turn into noise."""
@@ -38,7 +42,7 @@ class Grid:
         """Volume of a voxel."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
 
-    def box(self, low: ArrayLike, high: ArrayLike) -> "Grid":
+    def box(self, low: Points, high: Points) -> "Grid":
         """The grid of voxels ``low`` to ``high`` (exclusive) of this one; both may lie outside it."""
         low, high = np.asarray(low, int), np.asarray(high, int)
         affine = self.affine.copy()
@@ -46,7 +50,7 @@ class Grid:
         return Grid(tuple(int(extent) for extent in high - low), affine)  # type: ignore[arg-type]
 
     @classmethod
-    def upright(cls, shape: tuple[int, int, int], spacing_mm: ArrayLike, center_mm: ArrayLike) -> "Grid":
+    def upright(cls, shape: tuple[int, int, int], spacing_mm: float | Points, center_mm: Points) -> "Grid":
         """Axes along right, front and top, around a point."""
         spacing = np.broadcast_to(np.asarray(spacing_mm, float), 3)
         affine = np.diag([*spacing, 1.0])
@@ -54,7 +58,7 @@ class Grid:
         return cls(shape, affine)
 
 
-def transform_points(matrix: Matrix, points: ArrayLike) -> NDArray[np.float64]:
+def transform_points(matrix: Matrix, points: Points) -> NDArray[np.float64]:
     """Apply a 4x4 matrix to points ``(..., 3)``."""
     return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
 
@@ -112,7 +116,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np
     return np.array(low), np.array(high)
 
 
-def nearest_rigid(matrix: Matrix, keeping: ArrayLike) -> Matrix:
+def nearest_rigid(matrix: Matrix, keeping: Points) -> Matrix:
     """The rotation and shift nearest to an affine matrix; the point ``keeping`` goes where the affine takes it.
 
     The rotation is the orthogonal factor of the polar decomposition.

@@ -3,13 +3,12 @@
 from typing import Annotated, Literal
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydantic import Field
 
 from vagan.errors import ImageFileError
 from vagan.preprocessing.geometry import Grid
-from vagan.preprocessing.itk import from_itk, to_itk
+from vagan.preprocessing.itk import from_itk, sitk, to_itk
 from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import StepModel
 

@@ -3,10 +3,17 @@
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from vagan.errors import MissingExtraError
 from vagan.preprocessing.geometry import Grid, Matrix
+
+try:
+    import SimpleITK as sitk
+except ImportError as error:
+    raise MissingExtraError("brain scans need SimpleITK: pip install 'vagan[mri]'") from error
+
+__all__ = ["LPS_FROM_RAS", "from_itk", "matrix_of", "sitk", "to_itk"]
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

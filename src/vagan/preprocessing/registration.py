@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from vagan.preprocessing.geometry import Grid, Matrix, bounding_box, nearest_rigid, resample, transform_points
-from vagan.preprocessing.itk import LPS_FROM_RAS, matrix_of, to_itk
+from vagan.preprocessing.itk import LPS_FROM_RAS, matrix_of, sitk, to_itk
 
 Dof = Literal[6, 7, 12]
 
 MARGIN_MM = 8.0
+EDGE_MM = 4.0
 COARSE_MM = 5.0
 SEED = 20180618
 
@@ -78,16 +79,16 @@ def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
     pair = _Pair(fixed_brain, moving_brain)
     coarse = _Pair(fixed_brain.coarse(), moving_brain.coarse())
     start = _first_guess(coarse, center, moving_brain.center_mm - center)
-    similarity = _refine(pair, start, shrink=(4, 2), sigmas_mm=(4, 2), sampling=(0.5, 0.2), step=1.0)
+    similarity = _refine(pair, start, shrink=(4, 2), sigmas_mm=(4.0, 2.0), sampling=(0.5, 0.2), step=1.0)
     pair.correlation = True
     if dof == 7:
-        found = _refine(pair, similarity, shrink=(1,), sigmas_mm=(1,), sampling=(0.1,), step=0.2)
+        found = _refine(pair, similarity, shrink=(1,), sigmas_mm=(1.0,), sampling=(0.1,), step=0.2)
         return matrix_of(found), pair.last_metric
     affine = sitk.AffineTransform(3)
     affine.SetCenter(similarity.GetCenter())
     affine.SetMatrix(similarity.GetMatrix())
     affine.SetTranslation(similarity.GetTranslation())
-    affine = _refine(pair, affine, shrink=(2, 1), sigmas_mm=(2, 1), sampling=(0.2, 0.1), step=0.5)
+    affine = _refine(pair, affine, shrink=(2, 1), sigmas_mm=(2.0, 1.0), sampling=(0.2, 0.1), step=0.5)
     matrix = matrix_of(affine)
     return (nearest_rigid(matrix, center) if dof == 6 else matrix), pair.last_metric
 
@@ -96,7 +97,9 @@ class _Pair:
     """The two images, and the value of the last optimum."""
 
     def __init__(self, fixed: Brain, moving: Brain) -> None:
-        self.fixed, self.fixed_mask = to_itk(fixed.image, fixed.grid), to_itk(fixed.mask, fixed.grid)
+        # with both sides of the brain's edge: seen from inside alone, a brain that is too large fits too well
+        around = binary_dilation(fixed.mask, iterations=round(EDGE_MM / float(fixed.grid.spacing_mm.mean())))
+        self.fixed, self.fixed_mask = to_itk(fixed.image, fixed.grid), to_itk(around, fixed.grid)
         self.moving = to_itk(moving.image, moving.grid)
         self.correlation = False
         self.last_metric = 0.0

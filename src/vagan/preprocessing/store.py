@@ -1,6 +1,7 @@
 """From prepared scans to a cohort, and whether the cohort still belongs to them."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def digest_of_records(cohort: Path, manifest: Manifest) -> str:
     """Digest of what the scans of a manifest were made from and with."""
     digest = hashlib.blake2b(digest_size=8)
     for name in manifest.table["image"]:
-        image = cohort / name
+        image = Path(os.path.normpath(cohort / name))  # the cohort's folder need not be there yet
         record = read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
         if record is not None:
             digest.update(f"{image.name} {record.source_hash} {record.pipeline_hash}\n".encode())

@@ -14,7 +14,6 @@ from vagan.model_folder import ModelFacts
 from vagan.progress import track
 from vagan.reporting.description import describe
 from vagan.reporting.overlay import save_overlay
-from vagan.reporting.scan_maps import check_scan, write_scan_maps
 from vagan.training.device import find_device
 
 
@@ -53,13 +52,19 @@ def attribute_files(
     if out.exists() and not out.is_dir():
         raise OutputError(f"--out must be a folder: {out} is a file; choose another name")
     loaded = load_method(run, method, device=find_device(device))
+    if loaded.facts.pipeline is None:
+        check, write = _check, _write
+    else:
+        from vagan.reporting.scan_maps import check_scan, write_scan_maps  # needs an extra
+
+        check, write = check_scan, write_scan_maps
     for path in paths:  # every mistake is found before anything is written; images are not kept, there may be many
-        if loaded.facts.pipeline is None:
-            _read(path, loaded.facts)
-        else:
-            check_scan(path, loaded.facts)
-    write = _write if loaded.facts.pipeline is None else write_scan_maps
+        check(path, loaded.facts)
     return [write(loaded, path, out) for path in track(paths, len(paths), "attributing")]
+
+
+def _check(path: Path, facts: ModelFacts) -> None:
+    _read(path, facts)
 
 
 def _read(path: Path, facts: ModelFacts) -> ImageFile:

@@ -20,14 +20,22 @@ from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.losses import map_size
 from vagan.training.rows import interest_label, training_rows, validation_rows
-from vagan.training.schedule import UpdateOrder, averaging_decay
+from vagan.training.schedule import UpdateOrder, averaging_decay, learning_rate_factor
 from vagan.training.state import TrainState
-from vagan.training.steps import Backward, Terms, TwoClassBatch, update_critic, update_generator
+from vagan.training.steps import (
+    Backward,
+    Terms,
+    TwoClassBatch,
+    consolidate_generator,
+    update_critic,
+    update_generator,
+)
 from vagan.training.task import Monitor
 from vagan.types import Images
 
 BATCH = 50
-RULE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
+RULE = "the generator at the end of the schedule, taught by the running average; no checkpoint is chosen"
+RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
 
 
 class AdversarialTask:
@@ -46,7 +54,7 @@ class AdversarialTask:
         self._config, self._cohort, self._interest = config, cohort, interest
         self._monitor = monitor if cohort.has_effects else None
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
-        self.total = self._order.total
+        self.total = self._order.total + config.schedule.consolidation_updates
         seed = config.training.seed
         rows = training_rows(cohort, interest, config.training)
         self._bank = ImageBank(
@@ -91,6 +99,12 @@ class AdversarialTask:
                 return new  # batch norm's counter of batches
             return torch.lerp(old, new, 1 - averaging_decay(int(count), longest=longest))
 
+        if config.schedule.consolidation_updates:
+            optimizers["consolidation"] = Adam(
+                generator.parameters(),
+                lr=config.optimizer.generator_learning_rate,
+                betas=(config.optimizer.generator_beta1, config.optimizer.generator_beta2),
+            )
         average = AveragedModel(generator, avg_fn=mean, use_buffers=True)
         return TrainState({"generator": generator, "critic": critic, "average": average}, optimizers)
 
@@ -109,6 +123,8 @@ class AdversarialTask:
     def update(self, state: TrainState, batches: Sequence[TwoClassBatch], backward: Backward) -> Terms:
         """Update the network whose turn it is."""
         networks = state.networks
+        if self._consolidates(state.updates):
+            return self._consolidate(state, batches, backward)
         is_generator = self._order.is_generator_update(state.updates)
         loss, settings = self._config.loss, self._config.generator
         critic, generator, average = networks["critic"], networks["generator"], networks["average"]
@@ -132,19 +148,47 @@ class AdversarialTask:
         average.update_parameters(generator)
         return terms
 
+    def _consolidates(self, update: int) -> bool:
+        """Whether an update (counted from 0) comes after the game with the critic."""
+        return update >= self._order.total
+
+    def _consolidate(self, state: TrainState, batches: Sequence[TwoClassBatch], backward: Backward) -> Terms:
+        generator, average = state.networks["generator"], state.networks["average"]
+        assert isinstance(average, AveragedModel)
+        if state.updates == self._order.total:  # the game is over: its average teaches, and is where learning begins
+            teacher = calibrated(average.module, self._bank, self._calibration).state_dict()
+            average.module.load_state_dict(teacher)
+            generator.load_state_dict(teacher)
+        return consolidate_generator(
+            generator,
+            average.module,
+            state.optimizers["consolidation"],
+            batches,
+            loss=self._config.loss,
+            settings=self._config.generator,
+            backward=backward,
+        )
+
+    def rate_factor(self, optimizer: str, update: int) -> float:
+        """In the game as ``optimizer.decay_from`` says; falling to 0 all along the consolidation."""
+        game = self._order.total
+        if optimizer == "consolidation":
+            return learning_rate_factor(max(0, update - game) / (self.total - game), decay_from=0.0)
+        return learning_rate_factor(min(update / game, 1.0), decay_from=self._config.optimizer.decay_from)
+
     def row_is_due(self, updates: int) -> bool:
         """After each generator update."""
-        return self._order.is_generator_update(updates - 1)
+        return self._consolidates(updates - 1) or self._order.is_generator_update(updates - 1)
 
     def validation_is_due(self, updates: int) -> bool:
-        """After every ``validate_every``-th generator update, and at the end."""
-        done = self._order.generator_updates_before(updates)
+        """After every ``validate_every``-th generator update, at the end of the game, and at the end."""
+        done = self._order.generator_updates_before(updates) + max(0, updates - self._order.total)
         return self.row_is_due(updates) and (
-            done % self._config.training.validate_every == 0 or updates == self.total
+            done % self._config.training.validate_every == 0 or updates in (self._order.total, self.total)
         )
 
     def validate(self, state: TrainState) -> dict[str, float]:
-        """Sizes of the averaged generator's maps, and the critic's view of them, on validation images."""
+        """Sizes of the maps, and the critic's view of them, on validation images."""
         generator, critic = self._usable_generator(state), state.networks["critic"]
         sizes: dict[int, float] = {}
         scores: dict[int, float] = {}
@@ -169,7 +213,7 @@ class AdversarialTask:
         }
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
-        """The averaged generator."""
+        """The averaged generator; after the game with the critic, the one that it teaches."""
         config, cohort = self._config, self._cohort
         return self._usable_generator(state), ModelFacts(
             kind="map-generator",
@@ -183,15 +227,16 @@ class AdversarialTask:
             classes=(cohort.manifest.classes[0], cohort.manifest.classes[self._interest]),
             preparation=cohort.facts.preparation,
             pipeline=cohort.facts.pipeline,
-            rule=RULE,
+            rule=RULE if config.schedule.consolidation_updates else RULE_OF_AVERAGE,
             cohort_hash=cohort.facts.content_hash,
         )
 
     def _usable_generator(self, state: TrainState) -> nn.Module:
-        """Copy of the averaged generator, with batch norm's statistics measured for its own weights."""
+        """Copy of the generator that is used so far, with batch norm's statistics measured for its own weights."""
         average = state.networks["average"]
         assert isinstance(average, AveragedModel)
-        return calibrated(average.module, self._bank, self._calibration)
+        network = state.networks["generator"] if state.updates > self._order.total else average.module
+        return calibrated(network, self._bank, self._calibration)
 
     def _baseline_images(self, generator: nn.Module, images: Images) -> Images:
         return baseline_image(images, generator(images), self._config.generator.output)

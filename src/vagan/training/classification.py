@@ -17,6 +17,7 @@ from vagan.training.accuracy import accuracy_figures
 from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.rows import interest_label, training_rows, validation_rows
+from vagan.training.schedule import learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.steps import Backward, Terms, require_finite
 from vagan.types import Images
@@ -99,6 +100,10 @@ class ClassifierTask:
             losses.append(loss.detach())
         optimizer.step()
         return {"classifier/cross_entropy": torch.stack(losses).mean()}
+
+    def rate_factor(self, optimizer: str, update: int) -> float:  # noqa: ARG002
+        """Constant, or falling from ``optimizer.decay_from`` on."""
+        return learning_rate_factor(update / self.total, decay_from=self._config.optimizer.decay_from)
 
     def row_is_due(self, updates: int) -> bool:
         """After every fifth update, and at the end."""

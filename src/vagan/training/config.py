@@ -88,6 +88,11 @@ class Schedule(_Section):
     boost_every: Annotated[int, Field(ge=0)] = 0
     """Boost the critic before every n-th generator update; 0 for never."""
 
+    consolidation_updates: Annotated[int, Field(ge=0)] = 60
+    """Updates of the generator at the end, without the critic: the averaged generator's effects are put into images
+    of the baseline class, and the generator learns to find them there. What they owed to the texture of the images
+    that they were found in is forgotten."""
+
 
 class Optimizer(_Section):
     """Adam's settings."""
@@ -121,8 +126,8 @@ class Classifier(_Section):
 class Training(_Section):
     """Length, batches, numbers and devices."""
 
-    generator_updates: Count = 160
-    """Length of the run."""
+    generator_updates: Count = 120
+    """Length of the game with the critic."""
     batch_size: Count = 16
     """Images of each class in one gradient computation."""
     accumulate: Count = 1

@@ -21,7 +21,6 @@ from vagan.training.classification import ClassifierTask
 from vagan.training.config import Config, load_config
 from vagan.training.device import open_fabric, place, using_threads
 from vagan.training.run_folder import MetricsLog, RunFolder
-from vagan.training.schedule import learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.task import Monitor, Task
 
@@ -103,7 +102,7 @@ def _fit(
     ):
         figures: dict[str, float] = {}
         for batch in read_ahead(task.load, state.updates, task.total):
-            _set_rates(state, rates, state.updates / task.total, config)
+            _set_rates(state, rates, task)
             # autocast from outside: Fabric's own module wrapper forbids the penalty's torch.autograd.grad
             with fabric.autocast():
                 terms = task.update(state, fabric.to_device(batch), fabric.backward)
@@ -148,11 +147,10 @@ def _save(task: Task[Any], state: TrainState, run: RunFolder, metrics: MetricsLo
     state.save(run.checkpoint)
 
 
-def _set_rates(state: TrainState, rates: dict[str, float], progress: float, config: Config) -> None:
-    factor = learning_rate_factor(progress, decay_from=config.optimizer.decay_from)
+def _set_rates(state: TrainState, rates: dict[str, float], task: Task[Any]) -> None:
     for name, optimizer in state.optimizers.items():
         for group in optimizer.param_groups:
-            group["lr"] = rates[name] * factor
+            group["lr"] = rates[name] * task.rate_factor(name, state.updates)
 
 
 def _timer(seconds: float) -> Callable[[], bool]:

@@ -120,6 +120,41 @@ def update_generator(
     return means
 
 
+def consolidate_generator(
+    generator: nn.Module,
+    teacher: nn.Module,
+    optimizer: Optimizer,
+    batches: Sequence[TwoClassBatch],
+    *,
+    loss: Loss,
+    settings: Generator,
+    backward: Backward,
+) -> Terms:
+    """Teach the map generator to find the teacher's effects in baseline images, and none where there is none.
+
+    There is no critic: the teacher, which stays as it is, has learnt from it what an effect is.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    generator.train()
+    means: Terms = {}
+    for batch in batches:
+        transplant = effect_transplant(teacher, batch, settings)
+        both = concatenate_batches(transplant.images, batch.baseline)
+        found = baseline_image(both, generator(both), settings.output)
+        freed, unchanged = found.split([len(transplant.images), len(batch.baseline)])
+        terms = {
+            "generator/transplant": map_size(freed - transplant.origin),
+            "generator/baseline_map": map_size(unchanged - batch.baseline),
+        }
+        total = loss.transplant_weight * terms["generator/transplant"]
+        total = total + loss.baseline_weight * terms["generator/baseline_map"]
+        require_finite(terms)
+        backward(total / len(batches))
+        _add_to_means(means, terms, len(batches))
+    optimizer.step()
+    return means
+
+
 class Transplant(NamedTuple):
     """Baseline images with the effect of another image put in, and without it."""
 

@@ -32,6 +32,9 @@ class Task(Protocol[Batch]):
     def update(self, state: TrainState, batch: Batch, backward: Backward) -> Terms:
         """Do update number ``state.updates``; returns the loss's terms."""
 
+    def rate_factor(self, optimizer: str, update: int) -> float:
+        """Factor on the learning rate of an optimiser at the given update."""
+
     def row_is_due(self, updates: int) -> bool:
         """Whether a row of metrics belongs after this many updates."""
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from vagan.data.cohort import Cohort
+from vagan.data.sources.files import Dropped, ImportOptions, import_files
 from vagan.errors import ManifestError, nearest
 
 ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9+]+)")
@@ -80,6 +82,33 @@ def find_scans(
     table.insert(0, "id", [_join(*visit) for visit in zip(table["subject"], table["session"], strict=True)])
     table = _with_covariates(table.reset_index(drop=True), folder)
     return _with_class(table, class_column, folder) if class_column else table
+
+
+def import_bids(
+    source: Path | str,
+    out: Path | str,
+    options: ImportOptions | None = None,
+    *,
+    class_column: str,
+    desc: str = "preproc",
+) -> Cohort:
+    """Make a cohort from images of a BIDS dataset that lie on one grid already, such as preprocessed ones.
+
+    Raw scans go through ``vagan preprocess`` instead, which reads BIDS too.
+
+    Parameters
+    ----------
+    source, out, options
+        The dataset, the cohort folder to write, and see `ImportOptions`.
+    class_column, desc
+        See `find_scans`. Scans without a class are left out, with the reason in ``dropped.csv``.
+    """
+    source, out = Path(source), Path(out)
+    table = find_scans(source, desc=desc, class_column=class_column).drop(columns="mask")
+    known = table["class"].ne("")
+    dropped = [Dropped(path, f"no value in the column {class_column!r}") for path in table["image"][~known]]
+    table = table[known].reset_index(drop=True)
+    return import_files(table, out, options or ImportOptions(), source=f"BIDS folder {source.name}", dropped=dropped)
 
 
 def _mask_beside(path: Path) -> str:

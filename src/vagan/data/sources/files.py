@@ -16,6 +16,8 @@ from vagan.errors import ImageFileError, ManifestError
 from vagan.files import replacing, require_replaceable
 from vagan.progress import track
 
+SAME_PLACE_MM = 1e-3
+
 
 @dataclass(frozen=True)
 class ImportOptions:
@@ -68,8 +70,9 @@ def import_files(
         Naming the first bad file and how many there are.
     """
     require_replaceable(out, OURS)
-    shapes, lows, highs, table, bad = _inspect(table, options)
-    dropped = dropped + bad
+    inspected = _inspect(table, options)
+    shapes, lows, highs, table = inspected.shapes, inspected.lows, inspected.highs, inspected.table
+    dropped = dropped + inspected.bad
     labels = label_classes(list(table["class"]), options.baseline)
     table = table.assign(label=table["class"].map(labels))
     if "session" not in table:
@@ -90,35 +93,62 @@ def import_files(
             )
         return CohortCase(image, _effect(effects[row], image.shape) if effects else None)
 
-    facts = CohortFacts(source=source, preparation=preparation)
+    placed = inspected.affine if options.size is None else None  # resized voxels lie elsewhere
+    facts = CohortFacts(
+        source=source,
+        preparation=preparation,
+        spacing_mm=None if placed is None else tuple(float(step) for step in np.linalg.norm(placed, axis=0)[:3]),
+        affine=None if placed is None else tuple(tuple(map(float, row)) for row in placed),
+    )
     cohort = write_cohort(out, manifest, facts, case_at)
     with replacing(out / DROPPED) as temporary:
         pd.DataFrame([vars(entry) for entry in dropped], columns=["image", "reason"]).to_csv(temporary, index=False)
     return cohort
 
 
-def _inspect(
-    table: pd.DataFrame, options: ImportOptions
-) -> tuple[list[tuple[int, ...]], NDArray[np.float64], NDArray[np.float64], pd.DataFrame, list[Dropped]]:
-    """Read every file once: shapes and extremes of the good ones, reasons against the bad ones."""
+@dataclass(frozen=True)
+class _Inspected:
+    """What reading every file once has shown, of the good ones in the order of their rows."""
+
+    shapes: list[tuple[int, ...]]
+    lows: NDArray[np.float64]
+    highs: NDArray[np.float64]
+    affine: NDArray[np.float64] | None
+    """Where the voxels of all of them lie, in mm; None if they are not volumes or lie in different places."""
+    table: pd.DataFrame
+    bad: list[Dropped]
+
+
+def _inspect(table: pd.DataFrame, options: ImportOptions) -> _Inspected:
+    """Read every file once: shapes, places and extremes of the good ones, reasons against the bad ones."""
     shapes, lows, highs, good, bad = [], [], [], [], []
+    affines: list[NDArray[np.float64] | None] = []
     for path in track(table["image"], len(table), "reading images"):
         try:
-            array = read_image(Path(path), options.colour).array
+            file = read_image(Path(path), options.colour)
         except ImageFileError as error:
             bad.append(Dropped(path, str(error)))
             good.append(False)
             continue
         good.append(True)
-        shapes.append(array.shape)
-        lows.append(float(array.min()))
-        highs.append(float(array.max()))
+        shapes.append(file.array.shape)
+        lows.append(float(file.array.min()))
+        highs.append(float(file.array.max()))
+        affines.append(file.volume.affine if file.volume is not None and file.array.ndim == 4 else None)
     if bad and not options.drop_bad:
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
         raise ImageFileError(f"{bad[0].reason}{more}; --drop-bad leaves such images out")
     if not any(good):
         raise ManifestError("no image is left: every file was unreadable")
-    return shapes, np.array(lows), np.array(highs), table[good].reset_index(drop=True), bad
+    return _Inspected(
+        shapes, np.array(lows), np.array(highs), _common(affines), table[good].reset_index(drop=True), bad
+    )
+
+
+def _common(affines: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    first = affines[0]
+    same = first is not None and all(a is not None and np.abs(a - first).max() < SAME_PLACE_MM for a in affines)
+    return first if same else None
 
 
 def _require_one_shape(shapes: list[tuple[int, ...]], manifest: Manifest, options: ImportOptions) -> None:

