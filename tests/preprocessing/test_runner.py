@@ -148,6 +148,7 @@ class TestMany:
         assert (tmp_path / "killed").exists()
         assert statuses(outcomes) == [("s0", "done"), ("s1", "done"), ("s2", "done")]
 
+    @pytest.mark.long
     def test_a_scan_that_kills_every_worker_fails_alone(self, tmp_path):
         jobs = jobs_in(tmp_path, 3)
         pipeline = KillingAlways(steps=QUICK.steps, subject="s1.nii.gz")
