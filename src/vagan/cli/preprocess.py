@@ -11,7 +11,9 @@ def preprocess(
     out: Path,
     level: Literal["participant", "group"] | None = None,
     *,
-    participant_label: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    participant_label: Annotated[
+        list[str] | None, Parameter(name=["--participant-label", "--participant_label"], consume_multiple=True)
+    ] = None,
     preset: Literal["default", "paper"] = "default",
     dof: Literal[6, 7, 12] | None = None,
     strip: str | None = None,

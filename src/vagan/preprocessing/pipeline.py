@@ -147,7 +147,7 @@ def make_pipeline(
         return Pipeline(
             steps=(
                 CropField(),
-                CorrectBias(within="head", shrink=2),
+                CorrectBias(within="head"),
                 StripSkull(method=strip or "robex"),
                 registration,
                 conform,
