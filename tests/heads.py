@@ -16,7 +16,7 @@ SHAPE = (26, 25, 20)
 
 QUICK = Pipeline(
     steps=(
-        StripSkull(method="none", brain_ml=(100, 5000), fallback=""),
+        StripSkull(method="none", brain_ml=(100, 5000), second_opinion=False),
         Conform(spacing_mm=8.0, shape=(16, 18, 17), center_mm=(0, 0, 0)),
         Rescale(),
     )

