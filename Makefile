@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long check format bench quality table1 clean
+.PHONY: help setup demo test test-long check format bench quality ablation table1 clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -40,12 +40,17 @@ format: .venv/installed  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/installed  ## Measure speed; results go to benchmarks/results
+bench: .venv/installed  ## Measure speed, and registration; half an hour; results go to benchmarks/results
 	$(BIN)/python benchmarks/update_time.py
+	$(BIN)/python benchmarks/preprocessing.py
 	$(BIN)/python benchmarks/readme_table.py
 
 quality: .venv/installed  ## Maps on the paper's data and on variants of it with three seeds, hours on two cores
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/readme_table.py
+
+ablation: .venv/installed  ## What each ingredient of the fast preset is worth, with three seeds, hours on two cores
+	$(BIN)/python benchmarks/ablation.py
 
 table1: .venv/installed  ## The paper's Table 1 and Figure 4 with three seeds, hours on two cores
 	$(BIN)/python benchmarks/table1.py

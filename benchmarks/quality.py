@@ -20,7 +20,7 @@ from vagan.data.cohort import MANIFEST, Cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.evaluation.evaluate import CEILING, evaluate
 from vagan.evaluation.scores import mean_ncc
-from vagan.training.config import load_config
+from vagan.training.config import Config, load_config
 from vagan.training.loop import train
 
 RESULTS = Path(__file__).parent / "results"
@@ -82,9 +82,13 @@ def _cohort(case: str, options: argparse.Namespace) -> Cohort:
 def _figures(
     cohort: Cohort, case: str, seed: int, settings: dict[str, str], options: argparse.Namespace
 ) -> dict[str, float]:
-    """Scores of one training on all test images of its case."""
     config = load_config(options.preset, {**settings, "training.seed": str(seed)})
-    run = train(cohort, options.work / case / f"{Path(options.preset).stem}-{seed}", config, monitor=mean_ncc)
+    return figures_of(cohort, options.work / case / f"{Path(options.preset).stem}-{seed}", config)
+
+
+def figures_of(cohort: Cohort, path: Path, config: Config) -> dict[str, float]:
+    """Train, or find trained, and score all test images."""
+    run = train(cohort, path, config, monitor=mean_ncc)
     method, _ = VAGAN.load(run.path)
     evaluation = evaluate({method.name: method}, cohort)
     scores, ceiling = (evaluation.summary[name] for name in (method.name, CEILING))

@@ -285,3 +285,75 @@ class TestCluster:
             ("s3", "failed"),
             ("s4", "done"),
         ]
+
+
+def test_a_full_disk_is_a_reason_and_leaves_no_half_files(tmp_path, monkeypatch):
+    from vagan.preprocessing import derivatives
+
+    def full(*_args, **_arrays):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(derivatives.np, "savez_compressed", full)
+    (outcome,) = prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out")
+    assert outcome.status == "failed"
+    assert "No space left on device" in outcome.reason
+    place = Place.of(tmp_path / "out", QUICK, "s0", "m00")
+    assert not place.record.exists()
+    assert not list(place.folder.glob(".*"))
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from heads import QUICK
+from vagan.reporting.preprocess import prepare_study
+if __name__ == "__main__":
+    prepare_study(Path(sys.argv[1]), Path(sys.argv[2]), QUICK, processes=int(sys.argv[3]))
+"""
+
+
+@pytest.mark.long
+class TestFromOutside:
+    """Whole runs as processes of their own, killed and side by side."""
+
+    def start(self, tmp_path, out, processes=1):
+        import subprocess
+        import sys
+        from pathlib import Path
+
+        (tmp_path / "program.py").write_text(PROGRAM)
+        return subprocess.Popen(
+            [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "in"), str(out), str(processes)],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def prepared(self, out):
+        return {path.name: read_volume(path).array for path in sorted(out.rglob("*desc-preproc_T1w.nii.gz"))}
+
+    def test_killed_at_any_moment_it_goes_on_to_the_same_end(self, tmp_path):
+        jobs_in(tmp_path / "in", 12)
+        self.start(tmp_path, tmp_path / "whole").wait()
+        rng = np.random.default_rng(0)
+        for delay in rng.uniform(1.5, 6, 5):
+            run = self.start(tmp_path, tmp_path / "killed", processes=2)
+            time.sleep(delay)
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+        assert self.start(tmp_path, tmp_path / "killed").wait() == 0
+        whole, killed = self.prepared(tmp_path / "whole"), self.prepared(tmp_path / "killed")
+        assert whole.keys() == killed.keys()
+        assert len(whole) == 12
+        assert all(np.array_equal(whole[name], killed[name]) for name in whole)
+        assert pd.read_csv(tmp_path / "killed" / "failed.csv").empty
+
+    def test_two_at_once_on_one_folder_do_not_disturb_each_other(self, tmp_path):
+        jobs_in(tmp_path / "in", 8)
+        runs = [self.start(tmp_path, tmp_path / "out") for _ in range(2)]
+        assert [run.wait() for run in runs] == [0, 0]
+        self.start(tmp_path, tmp_path / "alone").wait()
+        both, alone = self.prepared(tmp_path / "out"), self.prepared(tmp_path / "alone")
+        assert both.keys() == alone.keys()
+        assert all(np.array_equal(both[name], alone[name]) for name in alone)
+        assert not list((tmp_path / "out").rglob(".*"))
