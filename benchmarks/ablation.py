@@ -47,7 +47,7 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {}
     for variant in options.variants:
         for seed in options.seeds:
-            config = load_config("fast", {**VARIANTS[variant], **common, "training.seed": str(seed)})
+            config = load_config("fast", {**common, **VARIANTS[variant], "training.seed": str(seed)})
             run = options.work / f"{variant.replace(' ', '-')}-{seed}"
             found.setdefault(variant, []).append(figures_of(cohort, run, config))
         print(_line(variant, found[variant]), flush=True)

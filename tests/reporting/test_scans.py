@@ -57,6 +57,13 @@ class TestStudy:
         assert "1 scans prepared, 1 kept" in told
         assert pd.read_csv(tmp_path / "out" / "failed.csv").empty
 
+    def test_a_page_that_a_kill_prevented_is_made_up_for(self, tmp_path):
+        scan = save_head(tmp_path / "a.nii.gz")
+        prepare_study(scan, tmp_path / "out", QUICK, processes=1)
+        (tmp_path / "out" / "sub-a.html").unlink()
+        assert "1 kept" in prepare_study(scan, tmp_path / "out", QUICK, processes=1)
+        assert (tmp_path / "out" / "sub-a.html").is_file()
+
     def test_it_is_a_bids_derivative(self, study):
         about = json.loads((study[0] / "out" / "dataset_description.json").read_text())
         assert about["DatasetType"] == "derivative"

@@ -15,7 +15,8 @@ def attribute(run: Path, *images: Path, out: Path, method: str = "", device: str
         Run folder made by `vagan train`, or a model folder. Of a map generator the maps are effects; for a
         classifier, choose a --method.
     images
-        Image files of the class of interest.
+        Image files of the class of interest. For a model of preprocessed brain scans: raw scans, which go through
+        the same preprocessing; their maps come on their own grid and in the template's space.
     out
         Folder for the maps.
     method

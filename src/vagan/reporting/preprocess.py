@@ -17,7 +17,7 @@ from vagan.preprocessing.runner import Outcome, prepare_all
 from vagan.preprocessing.sources import collect_scans, jobs_of, repeated_rows
 from vagan.preprocessing.store import pack_cohort
 from vagan.progress import Bar
-from vagan.reporting.scan_pages import write_group_page, write_scan_page
+from vagan.reporting.scan_pages import page_of, write_group_page, write_scan_page
 
 FAILED = "failed.csv"
 
@@ -97,8 +97,10 @@ def _prepare(
         with Bar(len(jobs), "preparing scans") as bar:
             for outcome in prepare_all(jobs, pipeline, out, processes=count, scheduler=scheduler):
                 outcomes.append(outcome)
-                if outcome.status == "done":
-                    write_scan_page(Place.of(out, pipeline, outcome.job.subject, outcome.job.session))
+                if outcome.status != "failed":
+                    place = Place.of(out, pipeline, outcome.job.subject, outcome.job.session)
+                    if outcome.status == "done" or not page_of(place).is_file():
+                        write_scan_page(place)
                 bar.advance(f"{sum(done.status == 'failed' for done in outcomes)} failed")
     finally:
         _write_failures(out, outcomes)

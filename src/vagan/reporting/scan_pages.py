@@ -53,11 +53,16 @@ class Picture:
     facts: dict[str, Any]
 
 
+def page_of(place: Place) -> Path:
+    """Where the page of a scan is."""
+    return place.out / f"{place.stem}.html"
+
+
 def write_scan_page(place: Place) -> Path:
     """``sub-X[_ses-Y].html`` beside the subjects' folders."""
     record = read_record(place.record)
     assert record is not None, place.record
-    page = place.out / f"{place.stem}.html"
+    page = page_of(place)
     text = page_template("scan.html.j2", brief=_brief).render(
         stem=place.stem,
         record=record,
@@ -82,7 +87,7 @@ def write_group_page(out: Path, places: Sequence[Place]) -> Path:
     rows = [
         {
             "stem": place.stem,
-            "page": f"{place.stem}.html",
+            "page": page_of(place).name,
             "figures": entry,
             "flags": flag,
             "warnings": _warnings(record),
