@@ -42,6 +42,7 @@ format: .venv/installed  ## Format the code
 
 bench: .venv/installed  ## Measure speed, and registration; half an hour; results go to benchmarks/results
 	$(BIN)/python benchmarks/update_time.py
+	$(BIN)/python benchmarks/host_share.py
 	$(BIN)/python benchmarks/preprocessing.py
 	$(BIN)/python benchmarks/readme_table.py
 

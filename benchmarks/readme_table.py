@@ -72,6 +72,12 @@ def table() -> str:
         for name, ratio in result["ratio"].items():
             what = f"batch {result['options']['batch']}, {result['options']['threads']} threads"
             rows.append(f"| plain over fast path, {name} update | {ratio:.1f} × | | {what} | `make bench` |")
+    path = RESULTS / "host_share.json"
+    if path.is_file():
+        for where, share in json.loads(path.read_text())["share_outside"].items():
+            rows.append(
+                f"| share of a step outside the networks, {where} | {share:.1%} | | batch 16 | `make bench` |"
+            )
     head = "| what | measured | paper | on | command |\n| --- | --- | --- | --- | --- |\n"
     return head + "".join(f"{row}\n" for row in rows)
 
