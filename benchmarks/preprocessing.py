@@ -26,10 +26,15 @@ from vagan.preprocessing.pipeline import make_pipeline
 from vagan.preprocessing.registration import Brain, register
 from vagan.preprocessing.runner import use_one_thread
 from vagan.preprocessing.scan import Scan, read_scan
+from vagan.preprocessing.template import Register
 
 RESULTS = Path(__file__).parent / "results"
 COLIN = Path("/usr/share/mricron/templates/ch2.nii.gz")
-LARGEST_TURN_DEGREES, LARGEST_SHIFT_MM, SHADING, NOISE = 20.0, 30.0, 0.1, 0.02
+LARGEST_TURN_DEGREES, LARGEST_SHIFT_MM = 20.0, 30.0
+SHADING = 0.1
+"""Standard deviation of the log brightness's slope, along each axis from the middle to the edge."""
+NOISE = 0.02
+"""Of the 99th percentile of the head; about a twentieth of white matter."""
 
 
 def main() -> None:
@@ -85,7 +90,7 @@ def _poses(name: str, path: Path, options: argparse.Namespace, folder: Path) -> 
         moved = resample(head.array, grid, onto, np.linalg.inv(pose))
         along = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
         shaded = moved * np.exp(SHADING * np.tensordot(rng.normal(size=3), along, 1))
-        level = NOISE * float(head.array.max())
+        level = NOISE * float(np.percentile(head.array, 99))
         noisy = np.hypot(shaded + rng.normal(0, level, shape), rng.normal(0, level, shape))
         copy = folder / f"{name} {number}.nii.gz"
         write_volume(copy, noisy.astype(np.float32), onto.affine)
@@ -143,7 +148,7 @@ def _brain_points(scan: Scan, pose: np.ndarray) -> np.ndarray:
 
 
 def _within_subject(heads: dict) -> dict:
-    """Mean distance between the found and the true map of a head onto its moved copy, all with their own masks."""
+    """Mean distance between the found and the true map of a head onto its moved copy, each as the steps leave it."""
     found = {}
     for name, head in heads.items():
         fixed = _brain_of(head["head"])
@@ -158,8 +163,13 @@ def _within_subject(heads: dict) -> dict:
 
 
 def _brain_of(path: str) -> Brain:
+    """A head after all steps that come before the registration."""
     scan = read_scan(Path(path)).scan
-    return Brain(scan.image, find_brain("deepbet", scan), scan.grid)
+    for step in make_pipeline().steps:
+        if isinstance(step, Register):
+            break
+        scan, _ = step.apply(scan)
+    return Brain(scan.image, scan.mask, scan.grid)
 
 
 def _agreement(heads: dict) -> dict:

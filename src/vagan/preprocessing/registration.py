@@ -79,7 +79,10 @@ def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
     pair = _Pair(fixed_brain, moving_brain)
     coarse = _Pair(fixed_brain.coarse(), moving_brain.coarse())
     start = _first_guess(coarse, center, moving_brain.center_mm - center)
-    similarity = _refine(pair, start, shrink=(4, 2), sigmas_mm=(4.0, 2.0), sampling=(0.5, 0.2), step=1.0)
+    near = 0.01  # mm; the rest is for the last stage
+    similarity = _refine(
+        pair, start, shrink=(4, 2), sigmas_mm=(4.0, 2.0), sampling=(0.5, 0.2), step=1.0, precision=near
+    )
     pair.correlation = True
     if dof == 7:
         found = _refine(pair, similarity, shrink=(1,), sigmas_mm=(1.0,), sampling=(0.1,), step=0.2)
@@ -147,6 +150,7 @@ def _refine(
     sigmas_mm: Sequence[float],
     sampling: Sequence[float],
     step: float,
+    precision: float = 0.001,
 ) -> Any:
     method = pair.method(sampling)
     method.SetShrinkFactorsPerLevel(list(shrink))
@@ -154,7 +158,7 @@ def _refine(
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     # the tolerance on the gradient is off, or the search ends half a millimetre early
     method.SetOptimizerAsRegularStepGradientDescent(
-        step, 1e-4, 200, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-12
+        step, precision, 200, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-12
     )
     method.SetInitialTransform(start, inPlace=True)
     method.Execute(pair.fixed, pair.moving)
