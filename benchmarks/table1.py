@@ -53,20 +53,22 @@ def main() -> None:
         for name, settings in _trainings(seed, options).items():
             train(cohort, options.work / f"{name}-{seed}", load_config("fast", settings), monitor=mean_ncc)
     first = options.seeds[0]
-    permuted = {"training.permute_labels": "true", **_common(first, options)}
-    train(cohort, options.work / "permuted", load_config("fast", permuted), monitor=mean_ncc)
+    if not options.without_permuted:
+        permuted = {"training.permute_labels": "true", **_common(first, options)}
+        train(cohort, options.work / "permuted", load_config("fast", permuted), monitor=mean_ncc)
 
     tables = []
     for seed in options.seeds:
         runs = [options.work / f"{name}-{seed}" for name in ("vagan", *CLASSIFIERS)]
         methods = [name for name, entry in METHODS.items() if entry.passes <= options.most_passes]
         tables.append(_score(cohort, runs, options.work / f"results-{seed}", seed, options, methods=methods))
-    alone = _score(
-        cohort, [options.work / "permuted"], options.work / "results-permuted", first, options, methods=["vagan"]
-    )
-    alone["method"] = alone["method"].replace("VA-GAN", PERMUTED)
-    rows = pd.concat([*tables, alone[alone["method"] == PERMUTED]], ignore_index=True)
-    _write(rows, cohort, options)
+    if not options.without_permuted:
+        alone = _score(
+            cohort, [options.work / "permuted"], options.work / "results-permuted", first, options, methods=["vagan"]
+        )
+        alone["method"] = alone["method"].replace("VA-GAN", PERMUTED)
+        tables.append(alone[alone["method"] == PERMUTED])
+    _write(pd.concat(tables, ignore_index=True), cohort, options)
 
 
 def _parse() -> argparse.Namespace:
@@ -81,6 +83,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--most-passes", type=int, default=1000, help="leave out methods with more for a map: a minute a map at 1500"
     )
+    parser.add_argument("--without-permuted", action="store_true", help="leave out the control on permuted labels")
     parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
     return parser.parse_args()
 
