@@ -59,9 +59,11 @@ def main() -> None:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "ablation.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.out / "ablation.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     head = "| variant | NCC, mean (seeds) | amplitude | M(x0)/M(x1) | training, s |\n" + "|---" * 5 + "|\n"
-    (options.out / "ablation.md").write_text(head + "".join(_line(name, runs) + "\n" for name, runs in found.items()))
+    (options.out / "ablation.md").write_text(
+        head + "".join(_line(name, runs) + "\n" for name, runs in found.items()), encoding="utf-8"
+    )
 
 
 def _parse() -> argparse.Namespace:

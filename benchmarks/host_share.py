@@ -46,7 +46,7 @@ def main() -> None:
             print(f"{where}: {shares[where]:.1%} of {whole:.1f} s outside the networks", flush=True)
     result = {"options": vars(options), "share_outside": shares, **describe_machine()}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "host_share.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / "host_share.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def _timed(cohort, path: Path, settings: dict[str, str]) -> tuple[float, float]:

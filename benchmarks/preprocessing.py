@@ -57,8 +57,8 @@ def main() -> None:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "preprocessing.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / "preprocessing.md").write_text(_markdown(result))
+    (RESULTS / "preprocessing.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "preprocessing.md").write_text(_markdown(result), encoding="utf-8")
     print(_markdown(result))
 
 

@@ -53,8 +53,8 @@ def main() -> None:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "quality.json").write_text(json.dumps(result, indent=1) + "\n")
-    (options.out / "quality.md").write_text(_markdown(found))
+    (options.out / "quality.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (options.out / "quality.md").write_text(_markdown(found), encoding="utf-8")
     print(_markdown(found))
 
 

@@ -23,10 +23,10 @@ BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
 
 def main() -> None:
     readme = ROOT / "README.md"
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    readme.write_text(before + BEGIN + table() + END + after)
+    readme.write_text(before + BEGIN + table() + END + after, encoding="utf-8")
 
 
 def table() -> str:
@@ -34,7 +34,7 @@ def table() -> str:
     rows = []
     path = RESULTS / "table1.json"
     if path.is_file():
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         for name, row in sorted(result["methods"].items(), key=lambda item: -item[1]["ncc"]):
             seeds = f"{len(row['by_seed'])} seeds" if len(row["by_seed"]) > 1 else "1 seed"
             value = f"{row['ncc']:.3f} ± {row['std_over_images']:.3f}"
@@ -44,7 +44,7 @@ def table() -> str:
             rows.append(f"| NCC, {label} | {value} | {theirs} | {seeds}, {row['images']} images | `make table1` |")
     path = RESULTS / "quality.json"
     if path.is_file():
-        for case, found in json.loads(path.read_text())["cases"].items():
+        for case, found in json.loads(path.read_text(encoding="utf-8"))["cases"].items():
             runs = found["by_seed"]
             ncc = [run["ncc"] for run in runs]
             ceiling = sum(run["ceiling"] for run in runs) / len(runs)
@@ -53,7 +53,7 @@ def table() -> str:
             rows.append(f"| NCC, VA-GAN, {CASES[case]} | {value} | | {seeds}, all test images | `make quality` |")
     path = RESULTS / "preprocessing.json"
     if path.is_file():
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         for preset, figures in result["presets"].items():
             value = f"{figures['scans_per_hour_and_core']:.0f} scans per hour and core"
             memory = f"{figures['peak_memory_mb'] / 1024:.1f} GB"
@@ -68,13 +68,13 @@ def table() -> str:
         )
     path = RESULTS / "update_time.json"
     if path.is_file():
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         for name, ratio in result["ratio"].items():
             what = f"batch {result['options']['batch']}, {result['options']['threads']} threads"
             rows.append(f"| plain over fast path, {name} update | {ratio:.1f} × | | {what} | `make bench` |")
     path = RESULTS / "host_share.json"
     if path.is_file():
-        for where, share in json.loads(path.read_text())["share_outside"].items():
+        for where, share in json.loads(path.read_text(encoding="utf-8"))["share_outside"].items():
             rows.append(
                 f"| share of a step outside the networks, {where} | {share:.1%} | | batch 16 | `make bench` |"
             )

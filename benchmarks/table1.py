@@ -118,7 +118,7 @@ def _score(
             seed=0,
         )
         build_report(out)
-    seconds = json.loads((out / "summary.json").read_text())["map_seconds"]
+    seconds = json.loads((out / "summary.json").read_text(encoding="utf-8"))["map_seconds"]
     rows = pd.read_csv(out / "scores.csv", dtype={"case": str, "subject": str})
     subtypes = cohort.manifest.table.set_index("id")["subtype"]
     return rows.assign(seed=seed, subtype=rows["case"].map(subtypes), map_seconds=rows["method"].map(seconds))
@@ -150,7 +150,10 @@ def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> N
             "seconds_per_map": float(about["map_seconds"].mean()) if about["map_seconds"].notna().any() else None,
             "difference_to_vagan": differences.get(method),
         }
-    runs = [json.loads((options.work / f"results-{seed}" / "summary.json").read_text()) for seed in options.seeds]
+    runs = [
+        json.loads((options.work / f"results-{seed}" / "summary.json").read_text(encoding="utf-8"))
+        for seed in options.seeds
+    ]
     result = {
         "command": " ".join(["python", "benchmarks/table1.py", *sys.argv[1:]]),
         "seeds": options.seeds,
@@ -164,8 +167,8 @@ def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> N
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "table1.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / "table1.md").write_text(_markdown(table))
+    (RESULTS / "table1.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "table1.md").write_text(_markdown(table), encoding="utf-8")
     _recall_figure(table).savefig(RESULTS / "recall.pdf")
     figure = options.work / f"results-{options.seeds[0]}" / "figures" / "examples.pdf"
     (RESULTS / "figure4.pdf").write_bytes(figure.read_bytes())

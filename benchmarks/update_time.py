@@ -59,7 +59,7 @@ def main() -> None:
         **describe_machine(),
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "update_time.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / "update_time.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def _players(path: str, options: argparse.Namespace):

@@ -13,12 +13,12 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), target
 
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch, capsys):
-    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     assert "images=10_000" in snippet
     small = snippet.replace("images=10_000", "images=60, size=(18, 17)").replace(
         'load_config("fast")', f'load_config("fast", {TINY_SETTINGS})'
@@ -33,7 +33,7 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch, capsys):
 def test_the_readmes_commands_are_verbs_with_these_arguments(capsys):
     from vagan.cli.app import app
 
-    lines = re.findall(r"^    (vagan [^#\n]+)", (ROOT / "README.md").read_text(), re.M)
+    lines = re.findall(r"^    (vagan [^#\n]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
     assert len(lines) >= 4
     for line in lines:
         arguments = line.replace("*.png", "a.png").split()[1:]
@@ -43,8 +43,8 @@ def test_the_readmes_commands_are_verbs_with_these_arguments(capsys):
 def test_every_key_of_the_paper_preset_is_documented():
     import yaml
 
-    values = yaml.safe_load((ROOT / "src/vagan/training/presets/paper.yaml").read_text())
-    text = (ROOT / "docs/explanation/differences-from-the-paper.md").read_text()
+    values = yaml.safe_load((ROOT / "src/vagan/training/presets/paper.yaml").read_text(encoding="utf-8"))
+    text = (ROOT / "docs/explanation/differences-from-the-paper.md").read_text(encoding="utf-8")
     for section, settings in values.items():
         for name in settings:
             assert f"{section}.{name}" in text or f"{section}.*" in text, f"{section}.{name}"
@@ -66,5 +66,5 @@ def test_the_readmes_results_are_those_of_the_files():
         from readme_table import BEGIN, END, table
     finally:
         sys.path.pop(0)
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.split(BEGIN)[1].split(END)[0] == table()

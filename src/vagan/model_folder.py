@@ -68,7 +68,7 @@ def save_model(folder: Path, network: nn.Module, facts: ModelFacts) -> None:
     with replacing(folder / WEIGHTS) as temporary:
         save_file(tensors, temporary)
     with replacing(folder / CONFIG) as temporary:
-        temporary.write_text(facts.model_dump_json(indent=2) + "\n")
+        temporary.write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def load_model(path: Path) -> tuple[nn.Module, ModelFacts]:

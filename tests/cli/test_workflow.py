@@ -38,7 +38,7 @@ def test_from_folders_to_a_report(vagan, trained, tmp_path):
 
 
 def test_import_keeps_the_images_and_their_classes(vagan, pictures, tmp_path):
-    (pictures / "ill" / "notes.txt").write_text("not an image")
+    (pictures / "ill" / "notes.txt").write_text("not an image", encoding="utf-8")
     assert vagan("import", "folder", pictures, tmp_path / "cohort", "--range", 0, 255)[0] == 0
     cohort = Cohort(tmp_path / "cohort")
     assert cohort.manifest.classes == ("healthy", "ill")
@@ -101,7 +101,7 @@ def test_attribute_writes_map_overlay_and_description_of_the_images_size(vagan, 
     method, _ = VAGAN.load(trained)
     np.testing.assert_allclose(effect, method.attribute(torch.from_numpy(prepared))[0, 0], atol=1e-5)
     assert imageio.imread(tmp_path / "maps" / "03_overlay.png").shape == (21, 18, 3)
-    about = json.loads((tmp_path / "maps" / "03_effect.json").read_text())
+    about = json.loads((tmp_path / "maps" / "03_effect.json").read_text(encoding="utf-8"))
     assert about["class_of_interest"] == "ill"
     assert about["times_this_in_the_units_of_the_file"] == 127.5
 
@@ -113,7 +113,7 @@ def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, traine
     for name, unit in (("cam", "class score"), ("perturbation", "intensity after scaling to [-1, 1]")):
         out = tmp_path / name
         assert vagan("attribute", tmp_path / "cam", image, "--method", name, "--out", out)[0] == 0
-        about = json.loads((out / "03_effect.json").read_text())
+        about = json.loads((out / "03_effect.json").read_text(encoding="utf-8"))
         method, entry, *_ = load_method(tmp_path / "cam", name)
         prepared = imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1
         expected = method.attribute(torch.from_numpy(prepared))[0, 0]

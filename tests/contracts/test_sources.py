@@ -76,7 +76,7 @@ def test_a_cohort_opened_again_is_the_same(name, tmp_path):
 @pytest.mark.parametrize("name_of_table", ["thesis.tex", "manifest.csv"])
 def test_a_folder_with_other_things_in_it_is_never_touched(name, name_of_table, tmp_path):
     (tmp_path / "study" / "images").mkdir(parents=True)
-    (tmp_path / "study" / name_of_table).write_text("years of work")
+    (tmp_path / "study" / name_of_table).write_text("years of work", encoding="utf-8")
     with pytest.raises(OutputError, match="must be new, empty or an older one of its kind: .*study holds images"):
         SOURCES[name](tmp_path / "source", (21, 18), tmp_path / "study")
     assert sorted(path.name for path in (tmp_path / "study").iterdir()) == sorted(["images", name_of_table])

@@ -20,9 +20,12 @@ def dataset(tmp_path):
     save_head(root / "sub-02/anat/sub-02_space-T1w_desc-preproc_T1w.nii.gz")
     save_head(root / "sub-03/anat/sub-03_desc-brain_mask.nii.gz")
     (root / "participants.tsv").write_text(
-        "participant_id\tdiagnosis\tage\nsub-01\tCN\t70\nsub-02\tAD\t71\n03\tCN\tn/a\nsub-04\tCN\t73\n"
+        "participant_id\tdiagnosis\tage\nsub-01\tCN\t70\nsub-02\tAD\t71\n03\tCN\tn/a\nsub-04\tCN\t73\n",
+        encoding="utf-8",
     )
-    (root / "sub-04/sub-04_sessions.tsv").write_text("session_id\tdiagnosis\nses-m00\tCN\nses-m12\tAD\n")
+    (root / "sub-04/sub-04_sessions.tsv").write_text(
+        "session_id\tdiagnosis\nses-m00\tCN\nses-m12\tAD\n", encoding="utf-8"
+    )
     return root
 
 
@@ -77,9 +80,9 @@ def test_prepared_images_become_a_cohort_that_knows_where_it_lies(tmp_path):
         name = f"sub-{number:02d}"
         save_head(root / name / "anat" / f"{name}_desc-preproc_T1w.nii.gz", seed=number)
         lines.append(f"{name}\t{['CN', 'AD', 'CN', 'AD', 'CN', 'AD', 'n/a', 'CN'][number]}")
-    (root / "participants.tsv").write_text("\n".join(lines) + "\n")
+    (root / "participants.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     cohort = import_bids(root, tmp_path / "cohort", ImportOptions(seed=1), class_column="group")
     assert len(cohort.manifest) == 7
     assert cohort.facts.spacing_mm == (5, 6, 7)
     assert np.array(cohort.facts.affine)[0] == pytest.approx([5, 0, 0, -62.5])
-    assert "sub-06" in (tmp_path / "cohort" / "dropped.csv").read_text()
+    assert "sub-06" in (tmp_path / "cohort" / "dropped.csv").read_text(encoding="utf-8")

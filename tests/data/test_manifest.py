@@ -64,7 +64,7 @@ def test_a_subject_in_two_parts_is_leakage():
 
 @pytest.mark.parametrize("text", ["", "a,b\n1\n2,3,4\n", "id;subject\n1;2\n"])
 def test_a_file_that_is_no_manifest_is_named(text, tmp_path):
-    (tmp_path / "manifest.csv").write_text(text)
+    (tmp_path / "manifest.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ManifestError, match=r"manifest\.csv"):
         Manifest.read(tmp_path / "manifest.csv")
 

@@ -150,7 +150,7 @@ def test_runs_are_compared_and_what_is_written_agrees(small_cohort, tmp_path):
     wanted = ["vagan", "guided-backprop", "integrated-gradients", "cam", "random", "group-mean"]
     table = compare_runs(small_cohort, runs, tmp_path / "out", methods=wanted, subset=3)
     rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert set(summary["methods"]) == {
         "VA-GAN", "guided backprop", "integrated gradients", "CAM", "random map", "group mean difference",
     }  # fmt: skip

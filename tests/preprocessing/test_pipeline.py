@@ -177,9 +177,9 @@ class TestTemplates:
 
     def test_another_template_is_another_key(self, tmp_path):
         for name in ("a", "b"):
-            (tmp_path / f"{name}.nii.gz").write_text(name)
+            (tmp_path / f"{name}.nii.gz").write_text(name, encoding="utf-8")
         keys = {make_pipeline(template=str(tmp_path / f"{name}.nii.gz")).key for name in ("a", "b")}
-        (tmp_path / "a.nii.gz").write_text("changed")
+        (tmp_path / "a.nii.gz").write_text("changed", encoding="utf-8")
         keys.add(make_pipeline(template=str(tmp_path / "a.nii.gz")).key)
         assert len(keys) == 3
 

@@ -47,7 +47,7 @@ def test_a_scan_becomes_derivatives_with_their_record(tmp_path):
     record = read_record(place.record)
     assert record.pipeline_hash == QUICK.key
     assert record.raw_shape == (26, 25, 20)
-    transform = place.transform.read_text()
+    transform = place.transform.read_text(encoding="utf-8")
     assert "AffineTransform_double_3_3" in transform
 
 
@@ -58,7 +58,7 @@ def test_the_transform_means_the_same_to_itk(tmp_path):
     from vagan.preprocessing.itk import matrix_of
 
     matrix = np.array([[0.9, 0.1, -0.2, 4], [0.05, 1.1, 0.3, -5], [0.2, -0.1, 0.8, 6], [0, 0, 0, 1]])
-    (tmp_path / "x.txt").write_text(itk_text(matrix))
+    (tmp_path / "x.txt").write_text(itk_text(matrix), encoding="utf-8")
     read = sitk.AffineTransform(sitk.ReadTransform(str(tmp_path / "x.txt")))
     assert matrix_of(read) == pytest.approx(matrix)
     # ITK's points have the first two axes turned around
@@ -321,7 +321,7 @@ class TestFromOutside:
         import sys
         from pathlib import Path
 
-        (tmp_path / "program.py").write_text(PROGRAM)
+        (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
         return subprocess.Popen(
             [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "in"), str(out), str(processes)],
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},

@@ -70,7 +70,7 @@ def defects(folder):
     (folder / "l.nii").write_bytes(huge)
     yield "huge", folder / "l.nii", "at most 2^27"
     yield "absent", folder / "no such head ü.nii.gz", "does not exist"
-    (folder / "m.txt").write_text("no head")
+    (folder / "m.txt").write_text("no head", encoding="utf-8")
     yield "text", folder / "m.txt", "is no scan"
 
 

@@ -26,7 +26,7 @@ def test_a_folder_of_scans_and_a_folder_for_each_class(tmp_path):
 def test_a_table_with_paths_beside_it(tmp_path):
     save_head(tmp_path / "x" / "a.nii.gz")
     (tmp_path / "t.csv").write_text(
-        "image,subject,session,group,mask\nx/a.nii.gz,s1,m00,CN,\nx/a.nii.gz,s1,m06,AD,m.nii\n"
+        "image,subject,session,group,mask\nx/a.nii.gz,s1,m00,CN,\nx/a.nii.gz,s1,m06,AD,m.nii\n", encoding="utf-8"
     )
     table = collect_scans(tmp_path / "t.csv", class_column="group")
     assert list(table["id"]) == ["s1_m00", "s1_m06"]
@@ -37,7 +37,9 @@ def test_a_table_with_paths_beside_it(tmp_path):
 
 
 def test_a_visit_that_comes_twice_is_found_whatever_its_spelling(tmp_path):
-    (tmp_path / "t.csv").write_text("image,subject,session\na.nii,sub-01,\nb.nii,0_1,\nc.nii,01,m06\n")
+    (tmp_path / "t.csv").write_text(
+        "image,subject,session\na.nii,sub-01,\nb.nii,0_1,\nc.nii,01,m06\n", encoding="utf-8"
+    )
     table = collect_scans(tmp_path / "t.csv")
     assert list(repeated_rows(table)["subject"]) == ["0_1"]
 
@@ -62,6 +64,6 @@ def test_mistakes_are_told(tmp_path, name, words):
 
 
 def test_a_table_without_images_is_told(tmp_path):
-    (tmp_path / "t.csv").write_text("scan\na.nii\n")
+    (tmp_path / "t.csv").write_text("scan\na.nii\n", encoding="utf-8")
     with pytest.raises(ManifestError, match="needs a column 'image'"):
         collect_scans(tmp_path / "t.csv")

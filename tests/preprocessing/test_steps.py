@@ -178,7 +178,7 @@ nib.save(nib.Nifti1Image((image.get_fdata() > 50).astype("uint8"), image.affine)
         import sys
 
         script = tmp_path / "my stripper.py"
-        script.write_text(self.SCRIPT)
+        script.write_text(self.SCRIPT, encoding="utf-8")
         mask = find_brain(f"command: {sys.executable} '{script}' {{input}} {{mask}}", scan)
         assert np.array_equal(mask, scan.image > 50)
 

@@ -55,7 +55,7 @@ def summary() -> dict[str, Any]:
 def folder(tmp_path: Path) -> Path:
     run = tmp_path / "runs" / "vagan"
     run.mkdir(parents=True)
-    (tmp_path / "summary.json").write_text(json.dumps(summary()))
+    (tmp_path / "summary.json").write_text(json.dumps(summary()), encoding="utf-8")
     cases = [make_case(row, subtype="AB"[row], size=(16, 21)) for row in range(2)]
     images = np.stack([case.image[None] for case in cases])
     effects = np.stack([case.effect[None] for case in cases])
@@ -66,8 +66,10 @@ def folder(tmp_path: Path) -> Path:
         effects=effects,
         **{"maps/vagan": effects},
     )
-    (run / "config.yaml").write_text("method: vagan\ntraining:\n  seed: 17\n  generator_updates: 240\n")
-    (run / "environment.txt").write_text("torch==2.6\n")
+    (run / "config.yaml").write_text(
+        "method: vagan\ntraining:\n  seed: 17\n  generator_updates: 240\n", encoding="utf-8"
+    )
+    (run / "environment.txt").write_text("torch==2.6\n", encoding="utf-8")
     pd.DataFrame({"update": [1, 2, 3], "critic/wasserstein": [3.0, 2.0, 1.0]}).to_csv(
         run / "metrics.csv", index=False
     )
@@ -132,7 +134,9 @@ def test_table_holds_the_numbers_of_the_summary(folder):
 
 
 def test_summary_in_words_names_the_best_and_the_ceiling(folder):
-    text = re.search(r'<p id="summary">(.*?)</p>', build_report(folder).read_text(), re.DOTALL).group(1)
+    text = re.search(r'<p id="summary">(.*?)</p>', build_report(folder).read_text(encoding="utf-8"), re.DOTALL).group(
+        1
+    )
     words = " ".join(html.unescape(re.sub("<[^>]+>", "", text)).split())
     assert "trained on synthetic squares & more (classes: baseline, two squares), 60 images" in words
     assert "Of 3 methods, vagan has the highest mean NCC on 24 test images: 0.931" in words
@@ -161,15 +165,15 @@ def test_page_tells_how_it_came_about(folder):
 
 
 def test_text_from_the_folder_is_escaped(folder):
-    (folder / "runs" / "vagan" / "config.yaml").write_text(f"method: '{NASTY}'\n")
-    text = build_report(folder).read_text()
+    (folder / "runs" / "vagan" / "config.yaml").write_text(f"method: '{NASTY}'\n", encoding="utf-8")
+    text = build_report(folder).read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert html.escape(NASTY) in text
     assert text.count("<script>") == 1
 
 
 def test_page_refers_to_nothing_outside_itself(folder):
-    text = build_report(folder).read_text()
+    text = build_report(folder).read_text(encoding="utf-8")
     assert "http://" not in text
     assert "https://" not in text
     assert "@import" not in text
@@ -195,7 +199,7 @@ def test_figures_have_words_and_files(folder):
 
 def test_scores_alone_make_a_report(tmp_path):
     minimal = {"methods": {"vagan": {"dice": score(0.5, 0.1)}}}
-    (tmp_path / "summary.json").write_text(json.dumps(minimal))
+    (tmp_path / "summary.json").write_text(json.dumps(minimal), encoding="utf-8")
     text = page(tmp_path).text
     assert "highest mean Dice on 24 test images: 0.500" in text
     for heading in ("Examples", "Training", "Cost", "How it was selected"):
@@ -205,7 +209,7 @@ def test_scores_alone_make_a_report(tmp_path):
 def test_sizes_alone_rank_nobody(tmp_path):
     ratio = {"mean": 0.2, "std": None, "ci95": [0.1, 0.3], "n": 9}
     sizes = {"methods": {"vagan": {"energy": score(0.05, 0.01), "energy_ratio": ratio}}}
-    (tmp_path / "summary.json").write_text(json.dumps(sizes))
+    (tmp_path / "summary.json").write_text(json.dumps(sizes), encoding="utf-8")
     made = page(tmp_path)
     assert "no number here tells which map is right" in made.text
     assert "highest" not in made.text
@@ -215,7 +219,7 @@ def test_sizes_alone_rank_nobody(tmp_path):
 def test_undefined_scores_are_dashes_at_the_end(folder):
     values = summary()
     values["methods"]["cam"]["ncc"] = {"mean": None, "std": None, "ci95": [None, None], "n": 0}
-    (folder / "summary.json").write_text(json.dumps(values))
+    (folder / "summary.json").write_text(json.dumps(values), encoding="utf-8")
     rows = page(folder).rows
     assert [row[0][1] for row in rows[1:4]] == ["vagan", f"random {NASTY}", "cam"]
     assert rows[3][1][1] == "–"
@@ -269,7 +273,7 @@ def change(**parts: Any) -> str:
     ],
 )
 def test_damaged_files_are_named(folder, name, content, message):
-    (folder / name).write_text(content)
+    (folder / name).write_text(content, encoding="utf-8")
     with pytest.raises(RunError, match=message) as error:
         build_report(folder)
     assert f"`vagan evaluate COHORT RUN... --out {folder}`" in str(error.value)
@@ -305,7 +309,7 @@ def test_older_report_stays_whole_if_building_fails(folder, monkeypatch, part):
     build_report(folder)
     values = summary()
     values["methods"]["vagan"]["ncc"] = score(0.1, 0.1)
-    (folder / "summary.json").write_text(json.dumps(values))
+    (folder / "summary.json").write_text(json.dumps(values), encoding="utf-8")
     before = files(folder)
 
     def fail(*_: Any, **__: Any) -> None:
@@ -333,8 +337,8 @@ def test_classifiers_are_judged_on_the_page(folder):
     figures = {"accuracy": 0.987, "balanced_accuracy": 0.976, "auc": 0.9987, "calibration_error": 0.0123}
     bins = [{"confidence": 0.7, "accuracy": 0.65, "count": 20}, {"confidence": 0.97, "accuracy": 0.99, "count": 80}]
     about = summary() | {"classifiers": {f"mine {NASTY}": figures | {"reliability": bins}}}
-    (folder / "summary.json").write_text(json.dumps(about))
-    text = build_report(folder).read_text()
+    (folder / "summary.json").write_text(json.dumps(about), encoding="utf-8")
+    text = build_report(folder).read_text(encoding="utf-8")
     assert all(shown in text for shown in ("0.987", "0.976", "0.999", "0.012"))
     assert NASTY not in text
     assert (folder / "figures" / "reliability.pdf").is_file()

@@ -30,7 +30,7 @@ def study(tmp_path_factory):
         rows.append(f"raw/{path.name},s{number},{['CN', 'AD'][number % 2]}")
     (root / "raw" / "s3.nii.gz").write_bytes(b"broken")
     rows.append("raw/s0.nii.gz,s0,CN")
-    (root / "table.csv").write_text("image,subject,class\n" + "\n".join(rows) + "\n")
+    (root / "table.csv").write_text("image,subject,class\n" + "\n".join(rows) + "\n", encoding="utf-8")
     told = prepare_study(root / "table.csv", root / "out", QUICK, processes=1)
     return root, told
 
@@ -65,7 +65,7 @@ class TestStudy:
         assert (tmp_path / "out" / "sub-a.html").is_file()
 
     def test_it_is_a_bids_derivative(self, study):
-        about = json.loads((study[0] / "out" / "dataset_description.json").read_text())
+        about = json.loads((study[0] / "out" / "dataset_description.json").read_text(encoding="utf-8"))
         assert about["DatasetType"] == "derivative"
         assert about["GeneratedBy"][0]["Name"] == "vagan"
 
@@ -83,22 +83,22 @@ class TestStudy:
             prepare_study(tmp_path / "in", tmp_path / "out", QUICK, processes=1)
 
     def test_an_output_that_is_a_file_is_told(self, tmp_path):
-        (tmp_path / "out").write_text("mine")
+        (tmp_path / "out").write_text("mine", encoding="utf-8")
         with pytest.raises(OutputError):
             prepare_study(save_head(tmp_path / "a.nii.gz"), tmp_path / "out", QUICK)
-        assert (tmp_path / "out").read_text() == "mine"
+        assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
 class TestPages:
     def test_a_scans_page_shows_every_step_and_loads_nothing(self, study):
-        page = (study[0] / "out" / "sub-s1.html").read_text()
+        page = (study[0] / "out" / "sub-s1.html").read_text(encoding="utf-8")
         assert page.count("data:image/png") == len(QUICK.steps) + 1
         assert "data:image/svg" in page
         assert not re.search(r"(src|href)=\"(https?:)?//", page)
         assert "brain ml" in page
 
     def test_the_group_page_lists_every_prepared_scan(self, study):
-        page = (study[0] / "out" / GROUP_PAGE).read_text()
+        page = (study[0] / "out" / GROUP_PAGE).read_text(encoding="utf-8")
         assert all(f"sub-s{number}.html" in page for number in (0, 1, 2, 4, 5, 6, 7, 8, 9))
         assert "sub-s3.html" not in page
 
@@ -146,7 +146,7 @@ class TestMapsOfRawScans:
         want = -network(torch.from_numpy(prepared.scan.image)[None, None])[0, 0].detach().numpy()
         assert in_template.get_fdata() == pytest.approx(want, abs=1e-5)
         assert read_scan(path).scan.image == pytest.approx(prepared.to_raw(want), abs=1e-5)
-        about = json.loads((tmp_path / "out" / "my scan_effect.json").read_text())
+        about = json.loads((tmp_path / "out" / "my scan_effect.json").read_text(encoding="utf-8"))
         assert about["class_of_interest"] == "AD"
         assert [step["step"] for step in about["preprocessing"]] == ["read", "strip-skull", "conform", "rescale"]
         assert (tmp_path / "out" / "my scan_overlay.png").is_file()

@@ -69,7 +69,7 @@ def test_an_unknown_preset_is_named(name, message):
 @pytest.mark.parametrize("text", ["- 1\n- 2\n", "a: [", "3"])
 def test_a_preset_file_must_hold_keys(text, tmp_path):
     path = tmp_path / "preset.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"preset\.yaml must"):
         load_config(str(path))
 

@@ -231,7 +231,7 @@ def test_a_beginning_cut_short_is_begun_again(small_cohort, finished, tmp_path):
     with run.locked():
         run.begin(tiny(), small_cohort)
     run.config.unlink()
-    (run.path / ".x.config.yaml").write_text("half")
+    (run.path / ".x.config.yaml").write_text("half", encoding="utf-8")
     assert_same_result(train(small_cohort, run.path, tiny()), finished)
 
 

@@ -118,7 +118,7 @@ def compare_runs(
     }
     folders = [RunFolder(model.run) for model in models]
     write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers)
-    return (out / TABLE).read_text()
+    return (out / TABLE).read_text(encoding="utf-8")
 
 
 class _Model(NamedTuple):
@@ -229,7 +229,7 @@ def _require_unseen(run: Path, cohort: Cohort) -> None:
     record = RunFolder(run).cohort
     if not record.is_file():
         return  # a model folder on its own does not know
-    about = json.loads(record.read_text())
+    about = json.loads(record.read_text(encoding="utf-8"))
     if about["hash"] != cohort.facts.content_hash:
         return  # other images, even where their names are the same
     table = cohort.manifest.table

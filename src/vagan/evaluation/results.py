@@ -72,9 +72,9 @@ def write_results(
         },
     }
     with replacing(folder / SUMMARY) as temporary:
-        temporary.write_text(json.dumps(_known(summary), indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(_known(summary), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with replacing(folder / TABLE) as temporary:
-        temporary.write_text(markdown_table(methods, ceiling=evaluation.summary.get(CEILING)))
+        temporary.write_text(markdown_table(methods, ceiling=evaluation.summary.get(CEILING)), encoding="utf-8")
     _write_examples(folder / EXAMPLES, evaluation)
     for run in runs:
         for source in (run.config, run.metrics, run.environment):

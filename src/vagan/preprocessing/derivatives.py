@@ -160,7 +160,7 @@ def write_prepared(
     mask = scan.mask if scan.mask is not None else scan.image > -1
     write_volume(place.mask, mask, scan.grid.affine)
     with replacing(place.transform) as temporary:
-        temporary.write_text(itk_text(np.linalg.inv(scan.template_from_scanner)))
+        temporary.write_text(itk_text(np.linalg.inv(scan.template_from_scanner)), encoding="utf-8")
     with replacing(place.slices) as temporary:
         np.savez_compressed(temporary, **slices)  # type: ignore[arg-type]
     record = Record(
@@ -175,7 +175,7 @@ def write_prepared(
         seconds=round(seconds, 2),
     )
     with replacing(place.record) as temporary:
-        temporary.write_text(record.model_dump_json(indent=1) + "\n")
+        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def write_description(out: Path, pipeline: Pipeline, source: Path | None) -> None:
@@ -188,7 +188,7 @@ def write_description(out: Path, pipeline: Pipeline, source: Path | None) -> Non
         "SourceDatasets": [{"URL": f"file://{source.name}"}] if source else [],
     }
     with replacing(out / DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n")
+        temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def digest_of(*paths: Path | None) -> str:

@@ -82,7 +82,6 @@ def log_bias_field(
     full, mask = to_itk(positive, grid), to_itk(where, grid)
     factors = [min(shrink, max(1, extent // 8)) for extent in image.shape]
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    n4.SetNumberOfThreads(1)
     n4.SetMaximumNumberOfIterations(list(iterations))
     try:
         n4.Execute(sitk.Shrink(full, factors), sitk.Shrink(mask, factors))

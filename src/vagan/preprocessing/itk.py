@@ -13,6 +13,9 @@ try:
 except ImportError as error:
     raise MissingExtraError("brain scans need SimpleITK: pip install 'vagan[mri]'") from error
 
+# ITK's sums depend on the number of threads; scans, not their parts, are the parallel work
+sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
 __all__ = ["LPS_FROM_RAS", "from_itk", "matrix_of", "sitk", "to_itk"]
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -122,12 +122,9 @@ def _digest(job: Job) -> str:
 
 
 def use_one_thread() -> None:
-    """One thread for this process: scans are the parallel work, and results do not depend on the number."""
+    """One thread for this process: scans are the parallel work. ITK has one anyway."""
     import torch
 
-    from vagan.preprocessing.itk import sitk
-
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     torch.set_num_threads(1)
 
 

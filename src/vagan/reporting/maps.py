@@ -93,5 +93,5 @@ def _write(loaded: LoadedMethod, path: Path, out: Path) -> Path:
         "preparation": facts.preparation.model_dump(mode="json"),
     }
     with replacing(out / f"{file.stem}_effect.json") as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n")
+        temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return path

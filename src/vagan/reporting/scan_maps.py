@@ -56,7 +56,7 @@ def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
         "preprocessing": prepared.record,
     }
     with replacing(out / f"{stem}_effect.json") as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n")
+        temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return raw_path
 
 

@@ -72,7 +72,7 @@ def write_scan_page(place: Place) -> Path:
         group=GROUP_PAGE,
     )
     with replacing(page) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
     return page
 
 
@@ -97,7 +97,8 @@ def write_group_page(out: Path, places: Sequence[Place]) -> Path:
     page = out / GROUP_PAGE
     with replacing(page) as temporary:
         temporary.write_text(
-            page_template("scans.html.j2", brief=_brief).render(rows=rows, names=FIGURES, name=out.resolve().name)
+            page_template("scans.html.j2", brief=_brief).render(rows=rows, names=FIGURES, name=out.resolve().name),
+            encoding="utf-8",
         )
     return page
 

@@ -231,7 +231,7 @@ def parse_config(values: Any, *, where: str) -> Config:
 def write_config(config: Config, path: Path) -> None:
     """Write the resolved configuration as YAML, which is accepted back as a preset."""
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
 
 def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
@@ -263,10 +263,10 @@ def _value(config: BaseModel, key: str) -> Any:
 
 def _read_preset(preset: str) -> dict[str, Any]:
     if preset in PRESETS:
-        text = resources.files("vagan.training.presets").joinpath(f"{preset}.yaml").read_text()
+        text = resources.files("vagan.training.presets").joinpath(f"{preset}.yaml").read_text(encoding="utf-8")
     elif preset.endswith((".yaml", ".yml")):
         try:
-            text = Path(preset).read_text()
+            text = Path(preset).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the preset {preset}: {error}") from error
     else:

@@ -47,7 +47,7 @@ class RunFolder:
     def read_config(self) -> Config:
         """Resolved configuration of the run."""
         try:
-            values = yaml.safe_load(self.config.read_text())
+            values = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise RunError(
                 f"{self.path} is no run folder ({self.config.name} cannot be read); give one made by `vagan train`"
@@ -66,9 +66,9 @@ class RunFolder:
             self._require_same(config, cohort)
             return self.checkpoint.is_file()
         with replacing(self.cohort) as temporary:
-            temporary.write_text(json.dumps(_cohort_record(cohort), indent=1) + "\n")
+            temporary.write_text(json.dumps(_cohort_record(cohort), indent=1) + "\n", encoding="utf-8")
         with replacing(self.environment) as temporary:
-            temporary.write_text(_environment())
+            temporary.write_text(_environment(), encoding="utf-8")
         write_config(config, self.config)  # last: its presence makes this a run folder
         return False
 
@@ -80,7 +80,7 @@ class RunFolder:
                 "give the same settings to resume, or another run folder"
             )
         try:
-            recorded = json.loads(self.cohort.read_text())
+            recorded = json.loads(self.cohort.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(
                 f"{self.cohort} must tell what the run was begun on, but cannot be read: {error}"
@@ -161,7 +161,7 @@ class MetricsLog:
         writer.writeheader()
         writer.writerows(self._rows)
         with replacing(self._path) as temporary:
-            temporary.write_text(text.getvalue())
+            temporary.write_text(text.getvalue(), encoding="utf-8")
         self._writer.flush()
 
     def __enter__(self) -> "MetricsLog":
