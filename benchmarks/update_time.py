@@ -1,6 +1,6 @@
 """How much faster is an update of the critic or the generator on the fast path than on the plain one.
 
-Plain: float32, contiguous layout. Fast: channels-last, and bfloat16 where the processor has matrix units for it. The
+Plain: float32, contiguous layout. Fast: channels-last, and bfloat16 where the processor has instructions for it. The
 same networks and batch, in turn, in one run; the median over the repetitions, and the ratio.
 
     python benchmarks/update_time.py

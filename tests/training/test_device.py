@@ -15,9 +15,17 @@ def precision(found, shape=(32, 30)):
 
 
 class TestPrecision:
-    @pytest.mark.parametrize(("has_units", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
-    def test_auto_asks_the_processor(self, monkeypatch, has_units, expected):
-        monkeypatch.setattr("vagan.training.device._capabilities", lambda: {"amx_bf16": has_units})
+    @pytest.mark.parametrize(
+        ("found", "expected"),
+        [
+            ({"amx_bf16": True}, "bf16-mixed"),
+            ({"amx_bf16": False, "avx512_bf16": True}, "bf16-mixed"),
+            ({"amx_bf16": False, "avx512_bf16": False}, "32-true"),
+            ({}, "32-true"),
+        ],
+    )
+    def test_auto_asks_the_processor(self, monkeypatch, found, expected):
+        monkeypatch.setattr("vagan.training.device._capabilities", lambda: found)
 
         assert fast_precision(torch.device("cpu")) == expected
         assert precision(settings(device="cpu")) == expected

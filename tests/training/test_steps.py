@@ -10,6 +10,7 @@ from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
+from vagan.training.losses import gradient_penalty, mix
 from vagan.training.steps import (
     TwoClassBatch,
     consolidate_generator,
@@ -53,8 +54,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(players, update, rng
     space, critic, generator = players
     whole = batch(space, 6, rng)
     parts = [TwoClassBatch(*(tensor[start : start + 2] for tensor in whole)) for start in (0, 2, 4)]
-    together = gradients_of(update, critic, generator, [whole], Loss())
-    torch.testing.assert_close(gradients_of(update, critic, generator, parts, Loss()), together, rtol=1e-3, atol=1e-6)
+    loss = Loss(penalty_share=0.5)
+    # of each half of the parts the first one is penalised, and the whole's three are these
+    mixed = TwoClassBatch(*(tensor[[0, 2, 4, 1, 3, 5]] for tensor in whole))
+    together = gradients_of(update, critic, generator, [mixed], loss)
+    torch.testing.assert_close(gradients_of(update, critic, generator, parts, loss), together, rtol=1e-3, atol=1e-6)
 
 
 @every_update
@@ -83,6 +87,27 @@ def test_the_critics_terms_are_those_of_the_paper(players, rng):
         critic, generator, optimizer, [images], loss=Loss(), settings=SETTINGS, backward=torch.Tensor.backward
     )
     torch.testing.assert_close(terms["critic/wasserstein"], expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("share", "penalised"), [(0.01, 1), (0.5, 3), (0.51, 4), (1.0, 6)])
+def test_the_slope_is_measured_at_a_share_of_the_batch(players, rng, share, penalised):
+    space, critic, generator = players
+    images = batch(space, 6, rng)
+    with torch.no_grad():
+        generated = images.interest + generator(images.interest)
+    points = mix(images.baseline, generated, images.fractions)
+    expected = [gradient_penalty(critic, point[None], "two-sided")[0].detach() for point in points[:penalised]]
+    optimizer = torch.optim.SGD(critic.parameters(), lr=0.0)
+    terms = update_critic(
+        critic,
+        generator,
+        optimizer,
+        [images],
+        loss=Loss(penalty_share=share),
+        settings=SETTINGS,
+        backward=torch.Tensor.backward,
+    )
+    torch.testing.assert_close(terms["critic/penalty"], torch.stack(expected).mean(), rtol=1e-4, atol=1e-6)
 
 
 def test_the_generators_update_moves_the_generator_alone(players, rng):

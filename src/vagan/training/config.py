@@ -72,6 +72,9 @@ class Loss(_Section):
     """How the critic is kept 1-Lipschitz."""
     gradient_penalty: NonNegative = 10.0
     """Weight of the gradient penalty."""
+    penalty_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of a batch at which the critic's slope is measured: the rest of the penalty's cost is saved, and its mean
+    is the same."""
     clip: Positive = 0.01
     """Bound of the critic's weights where constraint is clip."""
 
@@ -139,7 +142,7 @@ class Training(_Section):
     """A control: train on randomly permuted labels. Whatever a map then shows is not an effect of the class."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
-    bfloat16 where the device has matrix units for it (GPUs; processors with AMX), else float32."""
+    bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""
     channels_last: bool = True
     """Memory layout with a pixel's channels side by side: the same numbers, faster."""
     device: str = "auto"

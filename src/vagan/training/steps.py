@@ -1,6 +1,7 @@
 """One update of the critic, and one of the map generator: the paper's algorithm, and nothing else."""
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -55,7 +56,8 @@ def update_critic(
         terms = {"critic/wasserstein": -critic_loss(baseline_scores, generated_scores)}
         total = -terms["critic/wasserstein"]
         if loss.constraint != "clip":
-            points = mix(batch.baseline, generated, batch.fractions)
+            count = ceil(loss.penalty_share * len(batch.fractions))
+            points = mix(batch.baseline[:count], generated[:count], batch.fractions[:count])
             penalty, slope = gradient_penalty(critic, points, loss.constraint)
             terms |= {"critic/penalty": penalty, "critic/slope": slope}
             total = total + loss.gradient_penalty * penalty
