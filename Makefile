@@ -25,7 +25,7 @@ demo: .venv/installed  ## The paper's synthetic experiment with a report, ten to
 	$(BIN)/vagan demo demo
 
 test: .venv/installed  ## Tests that take minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -X warn_default_encoding -m pytest
 
 test-long: .venv/installed  ## Tests that take longer
 	$(BIN)/python -m pytest -m long

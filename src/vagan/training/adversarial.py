@@ -52,6 +52,7 @@ class AdversarialTask:
     def __init__(self, config: Config, cohort: Cohort, *, monitor: Monitor | None = None) -> None:
         interest = interest_label(cohort, config.training)
         self._config, self._cohort, self._interest = config, cohort, interest
+        self._loss = config.loss.at(cohort.shape)
         self._monitor = monitor if cohort.has_effects else None
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
         self.total = self._order.total + config.schedule.consolidation_updates
@@ -126,7 +127,7 @@ class AdversarialTask:
         if self._consolidates(state.updates):
             return self._consolidate(state, batches, backward)
         is_generator = self._order.is_generator_update(state.updates)
-        loss, settings = self._config.loss, self._config.generator
+        loss, settings = self._loss, self._config.generator
         critic, generator, average = networks["critic"], networks["generator"], networks["average"]
         assert isinstance(average, AveragedModel)
         if not is_generator:
@@ -164,7 +165,7 @@ class AdversarialTask:
             average.module,
             state.optimizers["consolidation"],
             batches,
-            loss=self._config.loss,
+            loss=self._loss,
             settings=self._config.generator,
             backward=backward,
         )
