@@ -50,8 +50,8 @@ quality: .venv/installed  ## Maps on the paper's data and on variants of it with
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/readme_table.py
 
-ablation: .venv/installed  ## What each ingredient of the fast preset is worth, with three seeds, hours on two cores
-	$(BIN)/python benchmarks/ablation.py
+ablation: .venv/installed  ## What each ingredient of the fast preset is worth, images of half the size, three seeds, an hour
+	$(BIN)/python benchmarks/ablation.py --size 56 56
 
 table1: .venv/installed  ## The paper's Table 1 and Figure 4 with three seeds, hours on two cores
 	$(BIN)/python benchmarks/table1.py

@@ -97,14 +97,15 @@ class Schedule(_Section):
 
     critic_updates: Count = 5
     """Critic updates before a generator update."""
-    boosted_critic_updates: Count = 5
+    boosted_critic_updates: Count = 60
     """Critic updates before a generator update of the warm-up, and before every boost_every-th."""
-    warmup_generator_updates: Annotated[int, Field(ge=0)] = 0
-    """Generator updates with boosted critic updates at the start."""
+    warmup_generator_updates: Annotated[int, Field(ge=0)] = 1
+    """Generator updates with boosted critic updates at the start. One gives the critic a head start: a generator that
+    follows a critic that knows nothing yet takes long to find back."""
     boost_every: Annotated[int, Field(ge=0)] = 0
     """Boost the critic before every n-th generator update; 0 for never."""
 
-    consolidation_updates: Annotated[int, Field(ge=0)] = 60
+    consolidation_updates: Annotated[int, Field(ge=0)] = 30
     """Updates of the generator at the end, without the critic: the averaged generator's effects are put into images
     of the baseline class, and the generator learns to find them there. What they owed to the texture of the images
     that they were found in is forgotten."""
