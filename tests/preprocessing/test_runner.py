@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,10 @@ from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume
 from vagan.errors import MissingExtraError, PreprocessingError
 from vagan.preprocessing import runner
-from vagan.preprocessing.derivatives import Place, label, read_record
+from vagan.preprocessing.derivatives import Place, label, read_record, read_whole
+from vagan.preprocessing.failures import Failures
 from vagan.preprocessing.pipeline import Pipeline
-from vagan.preprocessing.runner import Job, prepare_all, prepare_scan
+from vagan.preprocessing.runner import Job, Outcome, prepare_all, prepare_scan
 from vagan.preprocessing.store import is_stale, pack_cohort
 
 
@@ -108,6 +110,24 @@ class TestMany:
         Place.of(tmp_path / "out", QUICK, "s0", "m00").mask.unlink()
         assert [outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")] == ["done"]
 
+    def test_what_an_older_input_gave_does_not_stand_for_one_that_fails(self, tmp_path):
+        jobs = jobs_in(tmp_path, 1)
+        list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        jobs[0].image.write_bytes(b"no scan")
+        assert [outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")] == ["failed"]
+        place = Place.of(tmp_path / "out", QUICK, "s0", "m00")
+        assert place.image.is_file()
+        assert read_record(place.record) is None
+
+    def test_an_image_of_another_run_beside_a_record_is_found_out(self, tmp_path):
+        jobs = jobs_in(tmp_path, 2)
+        list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        first, second = (Place.of(tmp_path / "out", QUICK, f"s{k}", "m00") for k in range(2))
+        first.image.write_bytes(second.image.read_bytes())
+        assert read_whole(first, QUICK) is None
+        assert read_whole(second, QUICK) is not None
+        assert statuses(prepare_all(jobs, QUICK, tmp_path / "out")) == [("s0", "done"), ("s1", "kept")]
+
     def test_a_stop_in_the_middle_of_a_scan_leaves_it_unfinished(self, tmp_path, monkeypatch):
         from vagan.preprocessing import derivatives
 
@@ -182,6 +202,36 @@ class KillingAlways(Pipeline):
         if raw.path.name == self.subject:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().run(raw, **more)
+
+
+class TestFailures:
+    def outcome(self, name, status="failed", reason="broken"):
+        return Outcome(Job(Path(f"{name}.nii"), name), status, reason)
+
+    def rows(self, folder):
+        table = pd.read_csv(folder / "failed.csv")
+        return list(zip(table["subject"], table["reason"], strict=True))
+
+    def test_jobs_side_by_side_lose_no_row_of_each_other(self, tmp_path):
+        one, two = Failures(tmp_path), Failures(tmp_path)
+        two.tell(self.outcome("b", reason='too, "dark" ü'))
+        one.tell(self.outcome("a"))
+        two.write_table()
+        one.write_table()
+        assert self.rows(tmp_path) == [("a", "broken"), ("b", 'too, "dark" ü')]
+
+    def test_what_is_mended_leaves_the_table(self, tmp_path):
+        failures = Failures(tmp_path)
+        for name in "ab":
+            failures.tell(self.outcome(name))
+        failures.tell(self.outcome("a", "done"))
+        failures.tell(self.outcome("c", "kept"))
+        failures.write_table()
+        assert self.rows(tmp_path) == [("b", "broken")]
+
+    def test_without_failures_there_is_a_header(self, tmp_path):
+        Failures(tmp_path).write_table()
+        assert (tmp_path / "failed.csv").read_text(encoding="utf-8") == "image,subject,session,reason\n"
 
 
 class TestStore:

@@ -1,4 +1,5 @@
 import gzip
+import locale
 import struct
 
 import nibabel as nib
@@ -125,6 +126,13 @@ class TestMasks:
 
 
 class TestDicom:
+    @pytest.fixture(autouse=True)
+    def keep_locale(self):
+        """What SimpleITK's DICOM writer leaves set to "C", in which text files are ASCII."""
+        before = locale.setlocale(locale.LC_ALL)
+        yield
+        locale.setlocale(locale.LC_ALL, before)
+
     def series(self, folder, *, skip=()):
         """A series written by SimpleITK, slice by slice."""
         import SimpleITK as sitk
@@ -162,7 +170,9 @@ class TestDicom:
 
     def test_a_series_is_read_in_its_place(self, tmp_path):
         array, affine = self.series(tmp_path / "dicom")
+        locale.setlocale(locale.LC_ALL, "C.UTF-8")
         raw = read_scan(tmp_path / "dicom")
+        assert locale.setlocale(locale.LC_CTYPE) == "C.UTF-8"  # reading, unlike writing, leaves it alone
         assert raw.scan.image == pytest.approx(array.round())
         assert raw.scan.grid.affine == pytest.approx(affine, abs=1e-3)
 

@@ -166,6 +166,17 @@ class TestStripSkull:
         assert facts["refused_ml"] > 1000
         assert np.array_equal(after.mask, scan.image > 50)
 
+    def test_what_both_found_is_told_where_neither_is_believed(self, scan, monkeypatch):
+        from vagan.preprocessing import brain as module
+
+        def fails(image, grid):
+            raise PreprocessingError("it broke")
+
+        monkeypatch.setitem(module.STRIPPERS, "deepbet", lambda image, grid: np.zeros(image.shape, bool))
+        monkeypatch.setitem(module.STRIPPERS, "robex", fails)
+        with pytest.raises(PreprocessingError, match="deepbet found 0 ml of brain, and it broke"):
+            StripSkull().apply(scan)
+
 
 class TestCommand:
     SCRIPT = """
@@ -204,6 +215,15 @@ def test_dice_hand_worked():
     assert np.isnan(dice(one, other))
     one[0, 0], other[0, 0, :2] = True, True
     assert dice(one, other) == pytest.approx(2 * 2 / (4 + 2))
+
+
+def test_a_registration_that_resembles_too_little_is_told(brain, monkeypatch):
+    from vagan.preprocessing import template as module
+
+    monkeypatch.setattr(module, "load_template", lambda *_: None)
+    monkeypatch.setattr(module, "register", lambda *_: (np.eye(4), 0.49))
+    with pytest.raises(PreprocessingError, match=r"correlation 0.5 or more\), found 0.49"):
+        Register().apply(brain)
 
 
 def test_registration_without_a_brain_is_told(scan):

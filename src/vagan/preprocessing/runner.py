@@ -5,7 +5,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +52,7 @@ def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
         raw_hash = _digest(job)
         if is_finished(place, raw_hash, pipeline):
             return Outcome(job, "kept")
+        place.record.unlink(missing_ok=True)  # if this fails, what was made of an older input counts no more
         slices: dict[str, NDArray[np.uint8]] = {}
 
         def watch(step: str, scan: Scan) -> None:
@@ -170,13 +171,18 @@ def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) 
     except (OSError, ValueError) as error:
         raise PreprocessingError(f"no Dask scheduler answers at {scheduler}: {error}; check the address") from error
     with client:
-        client.run(use_one_thread)
-        futures = {
-            client.submit(prepare_scan, job, pipeline, out.resolve(), pure=False, retries=ATTEMPTS - 1): job
-            for job in jobs
-        }
+        futures = {client.submit(_prepare_on_worker, job, pipeline, out.resolve(), pure=False): job for job in jobs}
         for future in as_completed(futures):
             try:
                 yield future.result()
             except KilledWorker:
                 yield Outcome(futures[future], "failed", "its workers died one after the other; too little memory?")
+            except CancelledError as error:
+                raise PreprocessingError(
+                    f"the Dask scheduler at {scheduler} is gone; the same command again goes on from here"
+                ) from error
+
+
+def _prepare_on_worker(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
+    use_one_thread()  # here, because workers may join at any time
+    return prepare_scan(job, pipeline, out)

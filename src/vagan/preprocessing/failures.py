@@ -1,0 +1,57 @@
+"""Which scans could not be prepared and why, kept so that neither a kill nor jobs side by side lose a row.
+
+Each failure is a file of its own in ``logs/failed`` until its scan is prepared; ``failed.csv`` is the table of them.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import pandas as pd
+
+from vagan.files import replacing
+from vagan.preprocessing.runner import Outcome
+
+FAILED = "failed.csv"
+COLUMNS = ("image", "subject", "session", "reason")
+
+
+class Failures:
+    """The failures of a folder of derivatives, of this run and of others."""
+
+    def __init__(self, out: Path) -> None:
+        self._out, self._folder = out, out / "logs" / "failed"
+
+    def tell(self, outcome: Outcome) -> None:
+        """Note a failure, or that an earlier one of the same scan is mended."""
+        job = outcome.job
+        path = self._folder / f"{hashlib.blake2b(os.fsencode(job.image), digest_size=8).hexdigest()}.json"
+        if outcome.status != "failed":
+            path.unlink(missing_ok=True)
+            return
+        row = (str(job.image), job.subject, job.session, outcome.reason)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n", encoding="utf-8")
+
+    def write_table(self, images: Collection[str] | None = None) -> None:
+        """Write ``failed.csv``, sorted by subject; only its header if nothing failed.
+
+        Parameters
+        ----------
+        images
+            All there are: failures of others are forgotten. Without it, they are kept.
+        """
+        rows = []
+        for path in self._folder.glob("[!.]*.json"):
+            try:
+                rows.append(json.loads(path.read_text(encoding="utf-8")))
+            except FileNotFoundError:  # mended by a run beside this one
+                continue
+            if images is not None and rows[-1]["image"] not in images:
+                path.unlink(missing_ok=True)
+                rows.pop()
+        table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["subject", "session", "image"])
+        with replacing(self._out / FAILED) as temporary:
+            table.to_csv(temporary, index=False)
