@@ -27,7 +27,7 @@ class Failures:
     def tell(self, outcome: Outcome) -> None:
         """Note a failure, or that an earlier one of the same scan is mended."""
         job = outcome.job
-        path = self._folder / f"{hashlib.blake2b(os.fsencode(job.image), digest_size=8).hexdigest()}.json"
+        path = self._file(str(job.image))
         if outcome.status != "failed":
             path.unlink(missing_ok=True)
             return
@@ -35,23 +35,26 @@ class Failures:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n", encoding="utf-8")
 
-    def write_table(self, images: Collection[str] | None = None) -> None:
-        """Write ``failed.csv``, sorted by subject; only its header if nothing failed.
-
-        Parameters
-        ----------
-        images
-            All there are: failures of others are forgotten. Without it, they are kept.
-        """
-        rows = []
+    def rows(self) -> list[dict[str, str]]:
+        """All failures, sorted by subject."""
+        found = []
         for path in self._folder.glob("[!.]*.json"):
             try:
-                rows.append(json.loads(path.read_text(encoding="utf-8")))
+                found.append(json.loads(path.read_text(encoding="utf-8")))
             except FileNotFoundError:  # mended by a run beside this one
                 continue
-            if images is not None and rows[-1]["image"] not in images:
-                path.unlink(missing_ok=True)
-                rows.pop()
-        table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["subject", "session", "image"])
+        return sorted(found, key=lambda row: (row["subject"], row["session"], row["image"]))
+
+    def forget_others(self, images: Collection[str]) -> None:
+        """Forget the failures of images that are no longer there."""
+        for row in self.rows():
+            if row["image"] not in images:
+                self._file(row["image"]).unlink(missing_ok=True)
+
+    def write_table(self) -> None:
+        """Write ``failed.csv``; only its header if nothing failed."""
         with replacing(self._out / FAILED) as temporary:
-            table.to_csv(temporary, index=False)
+            pd.DataFrame(self.rows(), columns=list(COLUMNS)).to_csv(temporary, index=False)
+
+    def _file(self, image: str) -> Path:
+        return self._folder / f"{hashlib.blake2b(os.fsencode(image), digest_size=8).hexdigest()}.json"

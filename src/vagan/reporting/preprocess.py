@@ -62,7 +62,10 @@ def prepare_study(
         if counts["failed"] == len(outcomes):
             raise PreprocessingError(f"no scan could be prepared: {outcomes[0].reason} (all reasons: {out / FAILED})")
     if level != "participant":
-        Failures(out).write_table(None if participants else set(table["image"]))
+        failures = Failures(out)
+        if not participants:
+            failures.forget_others(set(table["image"]))
+        failures.write_table()
         write_group_page(out, Place.of_all(out, pipeline, unique))
         if "class" in unique:
             cohort = pack_cohort(out, unique, pipeline, baseline=baseline, seed=seed)
