@@ -2,6 +2,9 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -336,6 +339,35 @@ class TestCluster:
             ("s4", "done"),
         ]
 
+    @pytest.mark.long
+    def test_a_scheduler_that_dies_is_told_and_the_same_command_goes_on(self, tmp_path):
+        distributed = pytest.importorskip("distributed")
+        jobs = jobs_in(tmp_path, 12)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        host, port = address.removeprefix("tcp://").split(":")
+        program = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", host, "--port", port]
+        scheduler = subprocess.Popen([*program, "--no-dashboard"], stderr=subprocess.DEVNULL)
+        program = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+        worker = subprocess.Popen(program, stderr=subprocess.DEVNULL, env=environment())
+        try:
+            with distributed.Client(address, timeout=60) as client:
+                client.wait_for_workers(1, timeout=60)
+            done = []
+            with pytest.raises(PreprocessingError, match="is gone; the same command again goes on from here"):
+                for outcome in prepare_all(jobs, QUICK, tmp_path / "out", scheduler=address):
+                    done.append(outcome)
+                    scheduler.kill()
+        finally:
+            scheduler.kill()
+            worker.kill()
+            scheduler.wait()
+            worker.wait()
+        again = [outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")]
+        assert again.count("kept") >= len(done) > 0
+        assert "failed" not in again
+
 
 def test_a_full_disk_is_a_reason_and_leaves_no_half_files(tmp_path, monkeypatch):
     from vagan.preprocessing import derivatives
@@ -362,19 +394,20 @@ if __name__ == "__main__":
 """
 
 
+def environment():
+    """For processes that import this file's helpers."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+
+
 @pytest.mark.long
 class TestFromOutside:
     """Whole runs as processes of their own, killed and side by side."""
 
     def start(self, tmp_path, out, processes=1):
-        import subprocess
-        import sys
-        from pathlib import Path
-
         (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
         return subprocess.Popen(
             [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "in"), str(out), str(processes)],
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            env=environment(),
             start_new_session=True,
             stdout=subprocess.DEVNULL,
         )

@@ -20,6 +20,7 @@ from vagan.preprocessing.template import Register
 BELIEVING = {"brain_ml": (100.0, 5000.0), "second_opinion": False}
 STEPS = [
     CropField(margin_mm=7),
+    CropField(margin_mm=7, finest_mm=6.5),
     StripSkull(method="none", **BELIEVING),
     CorrectBias(within="head", shrink=2, iterations=(10, 10)),
     Conform(spacing_mm=7.0, shape=(17, 19, 16), center_mm=(0, 0, 0)),
@@ -98,6 +99,14 @@ class TestCropField:
     def test_an_empty_field_is_told(self, scan):
         with pytest.raises(PreprocessingError, match="stand out"):
             CropField().apply(scan.with_image(np.zeros_like(scan.image)))
+
+    def test_needlessly_fine_voxels_become_larger_and_the_head_stays(self, brain):
+        coarser, _ = CropField(margin_mm=7, finest_mm=6.5).apply(brain)
+        assert coarser.grid.spacing_mm == pytest.approx([6.5, 6.5, 7.0])
+        assert coarser.image.shape == coarser.mask.shape == coarser.grid.shape
+        assert coarser.brain_ml == pytest.approx(brain.brain_ml, rel=0.02)
+        same, _ = CropField(margin_mm=7, finest_mm=5.0).apply(brain)
+        assert same.grid.spacing_mm == pytest.approx([5, 6, 7])
 
 
 class TestRescale:

@@ -150,10 +150,11 @@ def make_pipeline(
         template_hash=digest_of_files(template or "", template_mask or ""),
     )
     conform = _conform(spacing_mm, shape)
+    crop = CropField(finest_mm=min(0.65, conform.spacing_mm / 2))
     if preset == "paper":
         return Pipeline(
             steps=(
-                CropField(),
+                crop,
                 CorrectBias(within="head"),
                 StripSkull(method=strip or "robex"),
                 registration,
@@ -162,7 +163,7 @@ def make_pipeline(
             )
         )
     return Pipeline(
-        steps=(CropField(), StripSkull(method=strip or "deepbet"), CorrectBias(), registration, conform, Rescale())
+        steps=(crop, StripSkull(method=strip or "deepbet"), CorrectBias(), registration, conform, Rescale())
     )
 
 
