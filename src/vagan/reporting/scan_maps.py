@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vagan.attribution.registry import LoadedMethod
 from vagan.data.image_file import name_of
+from vagan.data.sources.bids import mask_beside
 from vagan.data.volume import write_like, write_volume
 from vagan.errors import ImageFileError
 from vagan.files import replacing
@@ -24,7 +25,7 @@ from vagan.reporting.overlay import save_overlay
 def check_scan(path: Path, facts: ModelFacts) -> None:
     """Read a scan and raise an error if it cannot be one, or the model's record of the preprocessing is unusable."""
     _pipeline(facts)
-    read_scan(path)
+    _read(path)
 
 
 def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
@@ -36,7 +37,7 @@ def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
         The map on the scan's own grid: its shape, affine, units and codes.
     """
     pipeline, stem = _pipeline(loaded.facts), name_of(path)
-    raw = read_scan(path)
+    raw = _read(path)
     prepared = _as_prepared(raw, pipeline) or pipeline.run(raw, given=given_by_name(path))
     scan = prepared.scan
     images = torch.from_numpy(scan.image)[None, None]
@@ -58,6 +59,12 @@ def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
     with replacing(out / f"{stem}_effect.json") as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return raw_path
+
+
+def _read(path: Path) -> RawScan:
+    """A scan with its brain, if a mask lies beside it: as `vagan preprocess` reads it."""
+    mask = mask_beside(path)
+    return read_scan(path, Path(mask) if mask else None)
 
 
 def _pipeline(facts: ModelFacts) -> Pipeline:
