@@ -1,0 +1,161 @@
+"""One scan of one subject, on any grid: with the disease, and as it would be without."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from vagan.data.cohort import CohortCase
+from vagan.data.sources.atrophy.base import Base
+from vagan.data.sources.atrophy.fields import Deformation, Lattice, Places
+from vagan.data.sources.atrophy.morphology import LATTICE, Morphology
+from vagan.data.sources.atrophy.scanner import PREPARED, draw_pose, magnitude, move, noise_pair, shading
+from vagan.data.sources.atrophy.subject import Anatomist, Subject, Visit
+from vagan.seeding import numpy_generator
+
+BOX_MM = (166.4, 208.0, 145.6)
+CENTER_MM = (0.0, -17.0, 12.0)
+"""The box that prepared scans fill: 128x160x112 voxels of 1.3 mm; as in ``vagan preprocess``."""
+DIVISOR = 8
+"""Networks halve images three times."""
+
+PERCENTILES = (1.0, 99.0)
+"""Intensities of the brain that become -1 and 1; as in ``vagan preprocess``."""
+BACKGROUND = np.float32(-1)
+
+SIGMA_OF_FWHM = float(1 / np.sqrt(8 * np.log(2)))
+
+
+def prepared_lattice(spacing_mm: float) -> Lattice:
+    """The grid of prepared scans: the box, in whole multiples of eight voxels."""
+    shape = [int(np.ceil(round(extent / spacing_mm / DIVISOR, 6))) * DIVISOR for extent in BOX_MM]
+    return Lattice.around(CENTER_MM, spacing_mm, shape)
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A scan without noise and shading: what is there, and what would be.
+
+    Attributes
+    ----------
+    present, healthy
+        Intensities with and without the disease; equal where it moves nothing, and everywhere in the healthy.
+    brain
+        Where the brain is, with and without the disease.
+    template
+        Where each point's tissue comes from in the template.
+    """
+
+    present: Float32[np.ndarray, "x y z"]
+    healthy: Float32[np.ndarray, "x y z"]
+    brain: NDArray[np.bool_]
+    template: Places
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A base, ready to be made subjects of."""
+
+    base: Base
+    morphology: Morphology
+    anatomist: Anatomist
+    seed: int
+
+    @classmethod
+    def on(cls, base: Base, *, seed: int) -> "Simulation":
+        """Prepare a base; takes seconds."""
+        return cls(base, Morphology.of(base), Anatomist.of(base), seed)
+
+    def volumes_ml(self, subject: Subject, visit: Visit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Volumes of `REGIONS` in the subject's own size: as they are, and as they would be without the disease."""
+        own = self._anatomy(subject)(LATTICE.places())
+        with_disease, without = (
+            self.morphology.volumes_ml(self.morphology.deformation(log_volumes)(own)) * subject.size**3
+            for log_volumes in (visit.log_volumes, visit.normal)
+        )
+        return with_disease, without if visit.ill else with_disease
+
+    def brain_ml(self, subject: Subject) -> float:
+        """Volume of the brain with its fluid, in the subject's own size."""
+        anatomy = self._anatomy(subject)
+        inside = self.base.lattice.sample(self._soft_brain[None], anatomy(anatomy.lattice.places()), outside="zeros")
+        return float(inside.sum(dtype=float)) * anatomy.lattice.point_ml * subject.size**3
+
+    def clean(self, subject: Subject, visit: Visit, places: Places, *, spacing_mm: float, gamma: float) -> Clean:
+        """The head at these places of its own, template-sized space.
+
+        Parameters
+        ----------
+        spacing_mm
+            Distance of the places; the base is blurred to it first.
+        gamma
+            Exponent of intensities: the contrast.
+        """
+        image, brain = self._blurred(spacing_mm)
+        own = self._anatomy(subject)(places)
+
+        def seen(template: Places) -> NDArray[np.float32]:
+            return self.base.lattice.sample(image[None], template)[0].clip(0) ** np.float32(gamma)
+
+        template = self.morphology.deformation(visit.log_volumes)(own)
+        present = seen(template)
+        healthy = seen(self.morphology.deformation(visit.normal)(own)) if visit.ill else present
+        # the skull does not shrink with the brain: what the disease leaves at the border is fluid
+        inside = self.base.lattice.sample(brain[None], own, outside="zeros")[0] > 0.5
+        return Clean(present, healthy, inside, template)
+
+    def prepared(self, subject: Subject, visit: Visit, lattice: Lattice) -> CohortCase:
+        """A scan as the preprocessing would give it, with the exact effect and counterfactual."""
+        steps = (subject.number, subject.visits.index(visit))
+        rng = numpy_generator(self.seed, "atrophy scan", *steps)
+        places = lattice.places()
+        gamma = self._gamma(subject, rng)
+        clean = self.clean(
+            subject, visit, move(draw_pose(rng, PREPARED), places), spacing_mm=lattice.spacing_mm, gamma=gamma
+        )
+        bright = shading(rng, places, PREPARED)
+        noise = noise_pair(rng, lattice.shape, PREPARED)
+        seen = magnitude(clean.present * bright, noise)
+        low, high = np.percentile(seen[clean.brain], PERCENTILES).astype(np.float32)
+
+        def scaled(image: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.where(clean.brain, ((image - low) * (2 / (high - low)) - 1).clip(-1, 1), BACKGROUND)
+
+        image = scaled(seen)
+        regions = np.where(clean.brain, self.morphology.territory_at(clean.template), 0).astype(np.float32)
+        if not visit.ill:
+            return CohortCase(image[None], np.zeros_like(image)[None], image[None], regions[None])
+        effect = scaled(clean.present) - scaled(clean.healthy)
+        counterfactual = scaled(magnitude(clean.healthy * bright, noise))
+        return CohortCase(image[None], effect[None], counterfactual[None], regions[None])
+
+    def _anatomy(self, subject: Subject) -> Deformation:
+        return self.anatomist.anatomy(subject.number, seed=self.seed)
+
+    def _gamma(self, subject: Subject, rng: np.random.Generator) -> float:
+        own = numpy_generator(self.seed, "atrophy contrast", subject.number).uniform(*PREPARED.gamma)
+        return float(own + PREPARED.gamma_drift * rng.standard_normal())
+
+    @cached_property
+    def _soft_brain(self) -> NDArray[np.float32]:
+        return self.base.brain.astype(np.float32)
+
+    def _blurred(self, spacing_mm: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Image and brain at the resolution of a grid."""
+        ratio = spacing_mm / self.base.lattice.spacing_mm
+        if ratio <= 1.5:
+            return self.base.image, self._soft_brain
+        if spacing_mm not in self._blurs:
+            sigma = np.sqrt(ratio**2 - 1) * SIGMA_OF_FWHM
+            self._blurs[spacing_mm] = (
+                gaussian_filter(self.base.image, sigma),
+                gaussian_filter(self._soft_brain, sigma),
+            )
+        return self._blurs[spacing_mm]
+
+    @cached_property
+    def _blurs(self) -> dict[float, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        return {}
