@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float32
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 Places = Float32[np.ndarray, "3 x y z"]
@@ -16,7 +16,9 @@ Places = Float32[np.ndarray, "3 x y z"]
 Vectors = Float32[np.ndarray, "3 x y z"]
 """Velocities or displacements in mm at the points of a lattice."""
 
-Channels = Float32[np.ndarray, "channel x y z"]
+Point = Sequence[int | float]
+Channels = Float32[np.ndarray, "channel i j k"]
+"""Values at the points of a lattice."""
 
 SQUARINGS = 6
 
@@ -31,14 +33,14 @@ class Lattice:
     shape: tuple[int, int, int]
 
     @classmethod
-    def spanning(cls, low_mm: ArrayLike, high_mm: ArrayLike, spacing_mm: float) -> "Lattice":
+    def spanning(cls, low_mm: Point, high_mm: Point, spacing_mm: float) -> "Lattice":
         """From corner to corner, the second one within a spacing."""
         low, high = np.asarray(low_mm, float), np.asarray(high_mm, float)
         shape = np.ceil((high - low) / spacing_mm).astype(int) + 1
         return cls(tuple(low.tolist()), spacing_mm, tuple(shape.tolist()))
 
     @classmethod
-    def around(cls, center_mm: ArrayLike, spacing_mm: float, shape: Sequence[int]) -> "Lattice":
+    def around(cls, center_mm: Point, spacing_mm: float, shape: Sequence[int]) -> "Lattice":
         """Of this many points, with this middle."""
         origin = np.asarray(center_mm, float) - spacing_mm * (np.array(shape) - 1) / 2
         return cls(tuple(origin.tolist()), spacing_mm, tuple(shape))  # type: ignore[arg-type]
@@ -59,13 +61,13 @@ class Lattice:
         """Where the points are."""
         return places_of(self.affine, self.shape)
 
-    def sample(self, values: Channels, places: Places, *, outside: Literal["zeros", "border"] = "border") -> Channels:
+    def sample(
+        self, values: Channels, places: Places, *, outside: Literal["zeros", "border"] = "border"
+    ) -> Float32[np.ndarray, "channel x y z"]:
         """Values at any places, linear between the points; beyond them zero, or what the border has."""
         scale = 2 / (self.spacing_mm * (np.array(self.shape) - 1))
-        relative = np.stack([
-            (place - np.float32(origin)) * np.float32(step) - np.float32(1)
-            for place, origin, step in zip(places, self.origin_mm, scale, strict=True)
-        ])  # fmt: skip
+        axes = zip(places, self.origin_mm, scale, strict=True)
+        relative = np.stack([(place - np.float32(origin)) * np.float32(step) - 1 for place, origin, step in axes])
         grid = torch.from_numpy(np.ascontiguousarray(np.moveaxis(relative[::-1], 0, -1)))
         sampled = torch.nn.functional.grid_sample(
             torch.from_numpy(np.ascontiguousarray(values))[None], grid[None], padding_mode=outside, align_corners=True

@@ -5,7 +5,7 @@ mirrors the right. On the MNI152 template the hippocampi overlap with those of t
 0.70) as the atlas' left one with its right one (0.61).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from vagan.data.sources.atrophy.fields import Lattice
 
 Tissue = Literal["csf", "grey", "brain"]
+Number = int | float
 Masks = Mapping[str, NDArray[np.bool_]]
 
 REGIONS = (
@@ -46,7 +47,7 @@ class Tube:
         By how much it is flatter from top to bottom than it is wide.
     """
 
-    line: tuple[tuple[float, float, float, float], ...]
+    line: tuple[tuple[Number, Number, Number, Number], ...]
     flat: float = 1.0
 
     def contains(self, lattice: Lattice, side: str) -> NDArray[np.bool_]:
@@ -150,5 +151,5 @@ def _coordinates(lattice: Lattice) -> tuple[NDArray[np.float32], ...]:
     return np.meshgrid(*[axis.astype(np.float32) for axis in axes], indexing="ij", sparse=True)
 
 
-def _dot(one: Sequence[Any], other: Sequence[Any]) -> Any:
+def _dot(one: Iterable[Any], other: Iterable[Any]) -> Any:
     return sum(a * b for a, b in zip(one, other, strict=True))

@@ -1,7 +1,7 @@
 """One scan of one subject, on any grid: with the disease, and as it would be without."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float32
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from vagan.data.cohort import CohortCase
-from vagan.data.sources.atrophy.base import Base
+from vagan.data.sources.atrophy.base import Base, load_base
 from vagan.data.sources.atrophy.fields import Deformation, Lattice, Places
-from vagan.data.sources.atrophy.morphology import LATTICE, Morphology
+from vagan.data.sources.atrophy.morphology import LATTICE, LogVolumes, Morphology
 from vagan.data.sources.atrophy.scanner import PREPARED, draw_pose, magnitude, move, noise_pair, shading
 from vagan.data.sources.atrophy.subject import Anatomist, Subject, Visit
 from vagan.seeding import numpy_generator
@@ -33,6 +33,12 @@ def prepared_lattice(spacing_mm: float) -> Lattice:
     """The grid of prepared scans: the box, in whole multiples of eight voxels."""
     shape = [int(np.ceil(round(extent / spacing_mm / DIVISOR, 6))) * DIVISOR for extent in BOX_MM]
     return Lattice.around(CENTER_MM, spacing_mm, shape)
+
+
+@lru_cache(maxsize=1)
+def _prepared_base(name: str) -> tuple[Base, Morphology, Anatomist]:
+    base = load_base(name)
+    return base, Morphology.of(base), Anatomist.of(base)
 
 
 @dataclass(frozen=True)
@@ -65,18 +71,19 @@ class Simulation:
     seed: int
 
     @classmethod
-    def on(cls, base: Base, *, seed: int) -> "Simulation":
-        """Prepare a base; takes seconds."""
-        return cls(base, Morphology.of(base), Anatomist.of(base), seed)
+    def on(cls, base: str, *, seed: int) -> "Simulation":
+        """Load a base by its name in `BASES` and prepare it; takes seconds when first done."""
+        return cls(*_prepared_base(base), seed)
 
     def volumes_ml(self, subject: Subject, visit: Visit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Volumes of `REGIONS` in the subject's own size: as they are, and as they would be without the disease."""
         own = self._anatomy(subject)(LATTICE.places())
-        with_disease, without = (
-            self.morphology.volumes_ml(self.morphology.deformation(log_volumes)(own)) * subject.size**3
-            for log_volumes in (visit.log_volumes, visit.normal)
-        )
-        return with_disease, without if visit.ill else with_disease
+
+        def volumes(changes: LogVolumes) -> NDArray[np.float64]:
+            return self.morphology.volumes_ml(self.morphology.deformation(changes)(own)) * subject.size**3
+
+        present = volumes(visit.log_volumes)
+        return present, volumes(visit.normal) if visit.ill else present
 
     def brain_ml(self, subject: Subject) -> float:
         """Volume of the brain with its fluid, in the subject's own size."""
@@ -133,7 +140,14 @@ class Simulation:
         return CohortCase(image[None], effect[None], counterfactual[None], regions[None])
 
     def _anatomy(self, subject: Subject) -> Deformation:
-        return self.anatomist.anatomy(subject.number, seed=self.seed)
+        if subject.number not in self._anatomies:
+            self._anatomies.clear()  # a subject's scans come one after the other
+            self._anatomies[subject.number] = self.anatomist.anatomy(subject.number, seed=self.seed)
+        return self._anatomies[subject.number]
+
+    @cached_property
+    def _anatomies(self) -> dict[int, Deformation]:
+        return {}
 
     def _gamma(self, subject: Subject, rng: np.random.Generator) -> float:
         own = numpy_generator(self.seed, "atrophy contrast", subject.number).uniform(*PREPARED.gamma)

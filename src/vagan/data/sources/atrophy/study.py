@@ -13,7 +13,6 @@ import pandas as pd
 from vagan.data.cohort import OURS, Cohort, CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
-from vagan.data.sources.atrophy.base import load_base
 from vagan.data.sources.atrophy.fields import Lattice
 from vagan.data.sources.atrophy.regions import REGIONS
 from vagan.data.sources.atrophy.simulation import Simulation, prepared_lattice
@@ -78,7 +77,7 @@ def make_atrophy_cohort(
     require_options(subjects, spacing_mm, strength)
     path = Path(path)
     require_replaceable(path, OURS)
-    simulation = Simulation.on(load_base(base), seed=seed)
+    simulation = Simulation.on(base, seed=seed)
     people = [
         draw_subject(number + 1, GROUPS[number % len(GROUPS)], seed=seed, strength=strength, late_stage=late_stage)
         for number in range(subjects)
