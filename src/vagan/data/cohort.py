@@ -200,8 +200,11 @@ def write_cohort(
 
         whole = hashlib.blake2b((folder / MANIFEST).read_bytes(), digest_size=16)
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            for part in track(pool.map(write_block, blocks), len(blocks), f"writing {path.name}"):
-                whole.update(part)
+            try:
+                for part in track(pool.map(write_block, blocks), len(blocks), f"writing {path.name}"):
+                    whole.update(part)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # if stopped, not to the end
         store.attrs.update(facts.model_copy(update={"content_hash": whole.hexdigest()}).model_dump(mode="json"))
     return Cohort(path)
 

@@ -52,17 +52,20 @@ class Tube:
 
     def contains(self, lattice: Lattice, side: str) -> NDArray[np.bool_]:
         """Points of the lattice in the tube, on one side of the brain."""
-        x, y, z = _coordinates(lattice)
-        places = [x if side == "right" else -x, y, z * self.flat]
+        corners = np.array(self.line) * (1 if side == "right" else -1, 1, 1, 1)
+        radius = corners[:, 3].max()
+        box = _box(lattice, corners[:, :3].min(0) - radius, corners[:, :3].max(0) + radius)
+        x, y, z = (axis[box] for axis in np.broadcast_arrays(*_coordinates(lattice)))
+        places, weights = [x, y, z * self.flat], np.array([1, 1, self.flat])
         inside = np.zeros(lattice.shape, bool)
-        for begin, end in pairwise(np.array(self.line)):
-            weights = np.array([1, 1, self.flat])
+        for begin, end in pairwise(corners):
             start, along = begin[:3] * weights, (end - begin)[:3] * weights
             offsets = [place - origin for place, origin in zip(places, start, strict=True)]
             fraction = (_dot(offsets, along) / _dot(along, along)).clip(0, 1)
             gaps = [offset - fraction * step for offset, step in zip(offsets, along, strict=True)]
-            inside |= _dot(gaps, gaps) < (begin[3] + fraction * (end[3] - begin[3])) ** 2
-        return inside & (places[0] > 0)
+            inside[box] |= _dot(gaps, gaps) < (begin[3] + fraction * (end[3] - begin[3])) ** 2
+        inside[box] &= x * corners[0, 0] > 0
+        return inside
 
 
 # from the head to the tail
@@ -108,15 +111,21 @@ PARTS: dict[str, tuple[tuple[Tube, ...], Tissue]] = {
 }
 
 
-def find_regions(lattice: Lattice, tissue: Mapping[Tissue, NDArray[np.bool_]]) -> Masks:
-    """Masks of `REGIONS` on the lattice of a brain whose tissues are known; no point is in two of them."""
+def find_regions(lattice: Lattice, tissue: Mapping[Tissue, NDArray[np.bool_]], known: Masks | None = None) -> Masks:
+    """Masks of `REGIONS` on the lattice of a brain whose tissues are known; no point is in two of them.
+
+    Regions that are ``known`` are taken from there.
+    """
     regions: dict[str, NDArray[np.bool_]] = {}
     taken = np.zeros(lattice.shape, bool)
     for name in REGIONS:
         part, side = name.split("_")
         tubes, kind = PARTS[part]
-        inside = np.logical_or.reduce([tube.contains(lattice, side) for tube in tubes])
-        regions[name] = inside & tissue[kind] & ~taken
+        if known and name in known:
+            mask = known[name]
+        else:
+            mask = np.logical_or.reduce([tube.contains(lattice, side) for tube in tubes]) & tissue[kind]
+        regions[name] = mask & ~taken
         taken |= regions[name]
     return regions
 
@@ -149,6 +158,12 @@ def _coordinates(lattice: Lattice) -> tuple[NDArray[np.float32], ...]:
         start + lattice.spacing_mm * np.arange(n) for start, n in zip(lattice.origin_mm, lattice.shape, strict=True)
     ]
     return np.meshgrid(*[axis.astype(np.float32) for axis in axes], indexing="ij", sparse=True)
+
+
+def _box(lattice: Lattice, low_mm: NDArray[np.float64], high_mm: NDArray[np.float64]) -> tuple[slice, ...]:
+    """The lattice's points between two corners, as far as there are any."""
+    first, last = ((corner - lattice.origin_mm) / lattice.spacing_mm for corner in (low_mm, high_mm))
+    return tuple(slice(max(0, int(a)), max(0, int(b) + 2)) for a, b in zip(first, last, strict=True))
 
 
 def _dot(one: Iterable[Any], other: Iterable[Any]) -> Any:

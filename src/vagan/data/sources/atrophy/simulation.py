@@ -77,7 +77,7 @@ class Simulation:
 
     def volumes_ml(self, subject: Subject, visit: Visit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Volumes of `REGIONS` in the subject's own size: as they are, and as they would be without the disease."""
-        own = self._anatomy(subject)(LATTICE.places())
+        own = self.anatomy(subject)(LATTICE.places())
 
         def volumes(changes: LogVolumes) -> NDArray[np.float64]:
             return self.morphology.volumes_ml(self.morphology.deformation(changes)(own)) * subject.size**3
@@ -87,12 +87,14 @@ class Simulation:
 
     def brain_ml(self, subject: Subject) -> float:
         """Volume of the brain with its fluid, in the subject's own size."""
-        anatomy = self._anatomy(subject)
+        anatomy = self.anatomy(subject)
         inside = self.base.lattice.sample(self._soft_brain[None], anatomy(anatomy.lattice.places()), outside="zeros")
         return float(inside.sum(dtype=float)) * anatomy.lattice.point_ml * subject.size**3
 
-    def clean(self, subject: Subject, visit: Visit, places: Places, *, spacing_mm: float, gamma: float) -> Clean:
-        """The head at these places of its own, template-sized space.
+    def clean(
+        self, subject: Subject, visit: Visit, places: Places, *, spacing_mm: float, gamma: float, head: bool = False
+    ) -> Clean:
+        """What is at these places of the subject's own, template-sized space.
 
         Parameters
         ----------
@@ -100,9 +102,13 @@ class Simulation:
             Distance of the places; the base is blurred to it first.
         gamma
             Exponent of intensities: the contrast.
+        head
+            The whole head, if the base has one; else the brain with fluid around it.
         """
         image, brain = self._blurred(spacing_mm)
-        own = self._anatomy(subject)(places)
+        if head and self.base.head is not None:
+            image = self.base.head
+        own = self.anatomy(subject)(places)
 
         def seen(template: Places) -> NDArray[np.float32]:
             return self.base.lattice.sample(image[None], template)[0].clip(0) ** np.float32(gamma)
@@ -119,10 +125,9 @@ class Simulation:
         steps = (subject.number, subject.visits.index(visit))
         rng = numpy_generator(self.seed, "atrophy scan", *steps)
         places = lattice.places()
-        gamma = self._gamma(subject, rng)
-        clean = self.clean(
-            subject, visit, move(draw_pose(rng, PREPARED), places), spacing_mm=lattice.spacing_mm, gamma=gamma
-        )
+        gamma = self.gamma(subject, rng)
+        posed = move(draw_pose(rng, PREPARED), places)
+        clean = self.clean(subject, visit, posed, spacing_mm=lattice.spacing_mm, gamma=gamma)
         bright = shading(rng, places, PREPARED)
         noise = noise_pair(rng, lattice.shape, PREPARED)
         seen = magnitude(clean.present * bright, noise)
@@ -139,7 +144,8 @@ class Simulation:
         counterfactual = scaled(magnitude(clean.healthy * bright, noise))
         return CohortCase(image[None], effect[None], counterfactual[None], regions[None])
 
-    def _anatomy(self, subject: Subject) -> Deformation:
+    def anatomy(self, subject: Subject) -> Deformation:
+        """The map from the subject's template-sized space to the base."""
         if subject.number not in self._anatomies:
             self._anatomies.clear()  # a subject's scans come one after the other
             self._anatomies[subject.number] = self.anatomist.anatomy(subject.number, seed=self.seed)
@@ -149,7 +155,8 @@ class Simulation:
     def _anatomies(self) -> dict[int, Deformation]:
         return {}
 
-    def _gamma(self, subject: Subject, rng: np.random.Generator) -> float:
+    def gamma(self, subject: Subject, rng: np.random.Generator) -> float:
+        """Contrast of one of the subject's scans."""
         own = numpy_generator(self.seed, "atrophy contrast", subject.number).uniform(*PREPARED.gamma)
         return float(own + PREPARED.gamma_drift * rng.standard_normal())
 

@@ -2,8 +2,8 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,12 +14,13 @@ from vagan.data.cohort import OURS, Cohort, CohortCase, CohortFacts, write_cohor
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.sources.atrophy.fields import Lattice
+from vagan.data.sources.atrophy.raw import write_scan, write_tables
 from vagan.data.sources.atrophy.regions import REGIONS
 from vagan.data.sources.atrophy.simulation import Simulation, prepared_lattice
 from vagan.data.sources.atrophy.subject import Subject, Subtype, draw_subject
 from vagan.data.splits import assign_splits
 from vagan.errors import CohortError
-from vagan.files import require_replaceable
+from vagan.files import new_folder, require_replaceable
 from vagan.progress import track
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ def make_atrophy_cohort(
     late_stage: bool = True,
     seed: int = 0,
     jobs: int = 0,
+    raw: Path | str | None = None,
 ) -> Cohort:
     """Simulate brain scans with and without a disease whose effect is known, 64/16/20 % train/validation/test.
 
@@ -66,6 +68,8 @@ def make_atrophy_cohort(
         Same arguments, same bits.
     jobs
         Processes of one thread each; 0 is one for each core.
+    raw
+        New folder for the same subjects' scans as they leave the scanner, a BIDS dataset; see `raw`.
 
     Returns
     -------
@@ -77,27 +81,34 @@ def make_atrophy_cohort(
     require_options(subjects, spacing_mm, strength)
     path = Path(path)
     require_replaceable(path, OURS)
+    if raw is not None:
+        require_replaceable(Path(raw), frozenset())
     simulation = Simulation.on(base, seed=seed)
     people = [
         draw_subject(number + 1, GROUPS[number % len(GROUPS)], seed=seed, strength=strength, late_stage=late_stage)
         for number in range(subjects)
     ]
+    visits = [(subject, number) for subject in people for number in range(len(subject.visits))]
     lattice = prepared_lattice(spacing_mm)
+    facts = CohortFacts(
+        source=f"simulated atrophy on {simulation.base.name}: {subjects} subjects, {spacing_mm:g} mm, seed {seed}, "
+        f"strength {strength:g}{'' if late_stage else ', no late stage'}",
+        preparation=Preparation(low=-1.0, high=1.0),
+        spacing_mm=(spacing_mm,) * 3,
+        affine=tuple(tuple(map(float, row)) for row in lattice.affine),
+        regions=REGIONS,
+    )
     with workers(simulation, jobs) as pool:
         table = make_table(people, pool, seed=seed)
-        visits = [(subject, number) for subject in people for number in range(len(subject.visits))]
+        if raw is not None:
+            with new_folder(Path(raw), frozenset()) as folder:
+                write_tables(folder, table, facts.source)
+                for _ in pool.map(write_scan, visits, "writing raw scans", folder):
+                    pass
 
         def case_at(row: int) -> CohortCase:
             return pool.call(_prepared, *visits[row], lattice)
 
-        facts = CohortFacts(
-            source=f"simulated atrophy on {base}: {subjects} subjects, {spacing_mm:g} mm, seed {seed}, "
-            f"strength {strength:g}{'' if late_stage else ', no late stage'}",
-            preparation=Preparation(low=-1.0, high=1.0),
-            spacing_mm=(spacing_mm,) * 3,
-            affine=tuple(tuple(map(float, row)) for row in lattice.affine),
-            regions=REGIONS,
-        )
         return write_cohort(path, Manifest(table), facts, case_at, threads=pool.processes)
 
 
@@ -115,7 +126,9 @@ def require_options(subjects: int, spacing_mm: float, strength: float) -> None:
 
 def make_table(people: list[Subject], pool: "Workers", *, seed: int) -> pd.DataFrame:
     """One row for each scan, with what is true of it."""
-    rows = [row for facts in pool.map(_facts, people, "measuring subjects") for row in facts]
+    rows = [
+        row for facts in pool.map(_facts, [(subject,) for subject in people], "measuring subjects") for row in facts
+    ]
     table = pd.DataFrame(rows)
     subtype_of = {subject.name: subject.subtype for subject in people}
     groups = table.assign(group=table["subject"].map(subtype_of))
@@ -167,13 +180,16 @@ class Workers:
         except BrokenExecutor as error:
             raise CohortError("a worker process died, perhaps of too little memory; use fewer --jobs") from error
 
-    def map(self, work: Callable[..., T], items: list[Any], description: str) -> Iterator[T]:
-        """Results in order, with a progress bar."""
-        if self._pool is None:
-            results: Iterator[T] = (work(self._simulation, item) for item in items)
-        else:
-            results = self._pool.map(_work, [work] * len(items), items, chunksize=4)
-        return track(results, len(items), description)
+    def map(
+        self, work: Callable[..., T], items: Sequence[tuple[Any, ...]], description: str, *shared: Any
+    ) -> Iterator[T]:
+        """``work(simulation, *item, *shared)`` of each item, in order, with a progress bar."""
+        with ThreadPoolExecutor(self.processes) as threads:
+            try:
+                results = threads.map(lambda item: self.call(work, *item, *shared), items)
+                yield from track(results, len(items), description)
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)  # if stopped, not to the end
 
 
 @contextmanager
