@@ -5,6 +5,7 @@ from itertools import pairwise
 from torch import nn
 
 from vagan.axes import concatenate_channels, crop_to, pad_to_multiple, spatial_shape
+from vagan.effect import RawMap
 from vagan.nn.layers import GlobalContext, Normalisation, conv, conv_block, max_pool
 from vagan.types import Images
 
@@ -21,7 +22,9 @@ class MapGenerator(nn.Module):
     num_spatial_dims
         2 or 3.
     channels
-        Channels of the images, and of the map.
+        Channels of the images.
+    outputs
+        Channels of the map; default: those of the images. See `vagan.effect.raw_channels`.
     width
         Feature maps of the first level. The paper has 16.
     normalisation
@@ -40,6 +43,7 @@ class MapGenerator(nn.Module):
         num_spatial_dims: int,
         *,
         channels: int = 1,
+        outputs: int | None = None,
         width: int = 16,
         normalisation: Normalisation = "batch",
         context: bool = False,
@@ -75,12 +79,12 @@ class MapGenerator(nn.Module):
                 block(2 * width, width),
             ]
         )
-        self.last = conv(num_spatial_dims, width, channels)
+        self.last = conv(num_spatial_dims, width, outputs or channels)
         if zero_init:
             nn.init.zeros_(self.last.weight)
 
-    def forward(self, images: Images) -> Images:
-        """Raw map ``M(x)``, the shape of the images."""
+    def forward(self, images: Images) -> RawMap:
+        """Raw map ``M(x)``, the spatial shape of the images."""
         features = pad_to_multiple(images, self.multiple)
         skips = []
         for encoder in self.encoders:

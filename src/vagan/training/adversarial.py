@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from vagan.data.bank import ImageBank
 from vagan.data.cohort import Cohort
 from vagan.data.sampling import ShuffledStream
-from vagan.effect import baseline_image, effect_map
+from vagan.effect import baseline_image, effect_map, raw_channels
 from vagan.model_folder import ModelFacts
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -74,6 +74,7 @@ class AdversarialTask:
             generator = MapGenerator(
                 dims,
                 channels=self._cohort.channels,
+                outputs=raw_channels(config.generator.output, channels=self._cohort.channels, num_spatial_dims=dims),
                 width=config.generator.width,
                 normalisation=config.generator.normalisation,
                 context=config.generator.context,

@@ -41,7 +41,8 @@ class Generator(_Section):
     zero_init: bool = True
     """Start from M = 0: the last convolution's weights are zero."""
     output: Output = "add"
-    """How the map is applied: y = x + M, or y = tanh(x + M)."""
+    """How the map is applied: ``add`` (y = x + M), ``tanh`` (y = tanh(x + M)), ``warp`` (the map deforms x) or
+    ``warp+add`` (it deforms x, then adds to it)."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """Longest decay of the running average of weights, which is the model that is used; 0 switches it off."""
     calibration_images: Annotated[int, Field(ge=0)] = 128
@@ -63,6 +64,8 @@ class Loss(_Section):
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
     baseline_weight: NonNegative = 20.0
     """Weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
+    roughness_weight: NonNegative = 10.0
+    """Weight of the mean squared slope of the velocity where the generator deforms, on all images that it sees."""
     transplant_weight: NonNegative = 40.0
     """Weight of finding an effect again: the averaged generator's effect of one image is put into an image of the
     baseline class, where the generator must find just that. Needs effects that could be anywhere else as well."""
