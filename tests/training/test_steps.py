@@ -6,6 +6,7 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from shapes import NETWORK_SPACES
+from vagan.effect import map_roughness, raw_channels
 from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -277,6 +278,66 @@ class TestTransplant:
             backward=lambda loss: loss.backward() if loss.requires_grad else None,
             teacher=teacher,
         )
+
+
+@pytest.mark.parametrize("output", ["warp", "warp+add"])
+class TestDeformingGenerator:
+    def settings(self, output):
+        return Generator(mixed_batches=False, output=output)
+
+    def generator(self, space, output):
+        torch.manual_seed(0)
+        outputs = raw_channels(output, channels=1, num_spatial_dims=len(space))
+        return MapGenerator(len(space), outputs=outputs, width=2, zero_init=False).eval()
+
+    def test_roughness_is_a_term_over_all_images_that_the_generator_sees(self, players, output, rng):
+        space, critic, _ = players
+        generator, images = self.generator(space, output), batch(space, 2, rng)
+        terms, totals = {}, []
+
+        def backward(total):
+            totals.append(total.detach())
+            total.backward()
+
+        for weight in (0.0, 5.0):
+            terms[weight] = update_generator(
+                critic,
+                generator,
+                torch.optim.SGD(generator.parameters(), lr=0.0),
+                [images],
+                loss=Loss(roughness_weight=weight),
+                settings=self.settings(output),
+                backward=backward,
+                teacher=copy.deepcopy(generator),
+            )
+        transplant = effect_transplant(generator, images, self.settings(output))
+        maps = [generator(part).detach() for part in (images.interest, images.baseline, transplant.images)]
+        expected = torch.stack([map_roughness(part) for part in maps]).mean()
+        torch.testing.assert_close(terms[5.0]["generator/roughness"], expected)
+        torch.testing.assert_close(totals[1] - totals[0], 5 * expected, rtol=1e-3, atol=1e-4)
+
+    def test_a_transplant_is_made_of_the_baseline_images_own_tissue(self, players, output, rng):
+        """A movement of a constant image shows nothing; the difference of the other image's edges would."""
+        space, _, _ = players
+        images = batch(space, 2, rng)._replace(baseline=torch.full((2, 1, *space), -1.0))
+        teacher = self.generator(space, output)
+        found = effect_transplant(teacher, images, self.settings(output))
+        changed = (found.images - found.origin).abs().max()
+        assert changed < 1e-5 if output == "warp" else changed > 1e-3
+
+    def test_consolidation_counts_it_too(self, players, output, rng):
+        space, _, _ = players
+        generator = self.generator(space, output)
+        terms = consolidate_generator(
+            generator,
+            copy.deepcopy(generator),
+            torch.optim.SGD(generator.parameters(), lr=0.0),
+            [batch(space, 2, rng)],
+            loss=Loss(),
+            settings=self.settings(output),
+            backward=torch.Tensor.backward,
+        )
+        assert terms["generator/roughness"] > 0
 
 
 class TestConsolidation:
