@@ -25,7 +25,7 @@ demo: .venv/installed  ## The paper's synthetic experiment with a report, ten to
 	$(BIN)/vagan demo demo
 
 test: .venv/installed  ## Tests that take minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -X warn_default_encoding -m pytest
 
 test-long: .venv/installed  ## Tests that take longer
 	$(BIN)/python -m pytest -m long
@@ -50,8 +50,8 @@ quality: .venv/installed  ## Maps on the paper's data and on variants of it with
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/readme_table.py
 
-ablation: .venv/installed  ## What each ingredient of the fast preset is worth, with three seeds, hours on two cores
-	$(BIN)/python benchmarks/ablation.py
+ablation: .venv/installed  ## What each ingredient of the fast preset is worth, images of half the size, three seeds, an hour
+	$(BIN)/python benchmarks/ablation.py --size 56 56
 
 table1: .venv/installed  ## The paper's Table 1 and Figure 4 with three seeds, hours on two cores
 	$(BIN)/python benchmarks/table1.py

@@ -8,7 +8,9 @@ from importlib.metadata import version
 
 def describe_machine() -> dict:
     """Processor, cores, versions and the commit of the code."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, encoding="utf-8", check=False
+    )
     return {
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
         "versions": {"python": platform.python_version(), **{n: version(n) for n in ("vagan", "torch", "numpy")}},

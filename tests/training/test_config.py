@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import yaml
 
 from vagan.errors import ConfigError
-from vagan.training.config import Config, differences, known_keys, load_config, write_config
+from vagan.training.config import Config, Loss, differences, known_keys, load_config, write_config
 
 
 def test_the_default_preset_is_the_config_models_own_defaults():
@@ -81,3 +83,21 @@ def test_every_key_can_be_set_to_its_own_value_as_text():
         for name in key.split("."):
             value = value[name]
         assert load_config(settings={key: yaml.safe_dump(value).splitlines()[0]}) == Config(), key
+
+
+@pytest.mark.parametrize("shape", [(112, 112), (56, 56), (96, 80), (64, 80, 56)])
+def test_weights_on_maps_keep_their_balance_with_the_critics_slope(shape):
+    """A critic whose gradient has length one, even over a tenth of the image, against the weight on each pixel."""
+    pixels = math.prod(shape)
+    slope_at_a_pixel = (pixels / 10) ** -0.5
+    loss = Loss().at(shape)
+
+    assert loss.map_weight / pixels / slope_at_a_pixel == pytest.approx(10 / 112 / 10**0.5)
+    assert loss.transplant_weight / loss.map_weight == pytest.approx(Loss().transplant_weight / Loss().map_weight)
+    assert loss.baseline_weight / loss.map_weight == pytest.approx(Loss().baseline_weight / Loss().map_weight)
+
+
+def test_weights_are_taken_as_they_are_at_the_papers_size_or_on_request():
+    assert Loss().at((112, 112)) == Loss()
+    assert Loss(scaled=False).at((64, 80, 56)) == Loss(scaled=False)
+    assert Loss().at((64, 80, 56)).gradient_penalty == Loss().gradient_penalty

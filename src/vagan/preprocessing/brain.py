@@ -151,7 +151,13 @@ def _run(arguments: list[str], image: NDArray[np.float32], grid: Grid, cwd: Path
         filled = [_fill(argument, names) for argument in arguments]
         try:
             ran = subprocess.run(
-                filled, cwd=cwd or temporary, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+                filled,
+                cwd=cwd or temporary,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=COMMAND_SECONDS,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise PreprocessingError(f"{Path(filled[0]).name} did not run: {error}") from error

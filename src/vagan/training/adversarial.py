@@ -62,6 +62,7 @@ class AdversarialTask:
     ) -> None:
         interest = interest_label(cohort, config.training)
         self._config, self._cohort, self._interest = config, cohort, interest
+        self._loss = config.loss.at(cohort.shape)
         self._monitor = monitor if cohort.has_effects else None
         self._share = processes.share(config.training.accumulate)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
@@ -138,7 +139,7 @@ class AdversarialTask:
         if self._consolidates(state.updates):
             return self._consolidate(state, batches, backward)
         is_generator = self._order.is_generator_update(state.updates)
-        loss, settings = self._config.loss, self._config.generator
+        loss, settings = self._loss, self._config.generator
         critic, generator, average = networks["critic"], networks["generator"], networks["average"]
         assert isinstance(average, AveragedModel)
         if not is_generator:
@@ -176,7 +177,7 @@ class AdversarialTask:
             average.module,
             state.optimizers["consolidation"],
             batches,
-            loss=self._config.loss,
+            loss=self._loss,
             settings=self._config.generator,
             backward=backward,
         )

@@ -1,5 +1,6 @@
 """Every setting of a training, with its default, in one place. Presets are differences from it."""
 
+import math
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,9 @@ from vagan.errors import ConfigError, nearest
 from vagan.files import replacing
 from vagan.nn.layers import Normalisation
 from vagan.training.losses import Constraint
+
+PIXELS_OF_THE_PAPER = 112 * 112
+"""Of the paper's 2-D images, for which the default weights were found."""
 
 Method = Literal["vagan", "classifier", "cam-classifier"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
@@ -60,6 +64,9 @@ class Critic(_Section):
 class Loss(_Section):
     """Weights and variants of Eq. 2-4."""
 
+    scaled: bool = True
+    """Weights on maps are those for 112x112 pixels, and grow with the square root of the number of pixels: the slope
+    at one pixel of a critic whose gradient has length one falls like that. Otherwise they are taken as they are."""
     map_weight: NonNegative = 10.0
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
     baseline_weight: NonNegative = 20.0
@@ -81,20 +88,27 @@ class Loss(_Section):
     clip: Positive = 0.01
     """Bound of the critic's weights where constraint is clip."""
 
+    def at(self, shape: tuple[int, ...]) -> "Loss":
+        """The same with the weights on maps that images of this spatial shape need."""
+        factor = (math.prod(shape) / PIXELS_OF_THE_PAPER) ** 0.5 if self.scaled else 1.0
+        weights = ("map_weight", "baseline_weight", "transplant_weight")
+        return self.model_copy(update={name: factor * getattr(self, name) for name in weights})
+
 
 class Schedule(_Section):
     """Critic updates per generator update."""
 
     critic_updates: Count = 5
     """Critic updates before a generator update."""
-    boosted_critic_updates: Count = 5
+    boosted_critic_updates: Count = 60
     """Critic updates before a generator update of the warm-up, and before every boost_every-th."""
-    warmup_generator_updates: Annotated[int, Field(ge=0)] = 0
-    """Generator updates with boosted critic updates at the start."""
+    warmup_generator_updates: Annotated[int, Field(ge=0)] = 1
+    """Generator updates with boosted critic updates at the start. One gives the critic a head start: a generator that
+    follows a critic that knows nothing yet takes long to find back."""
     boost_every: Annotated[int, Field(ge=0)] = 0
     """Boost the critic before every n-th generator update; 0 for never."""
 
-    consolidation_updates: Annotated[int, Field(ge=0)] = 60
+    consolidation_updates: Annotated[int, Field(ge=0)] = 30
     """Updates of the generator at the end, without the critic: the averaged generator's effects are put into images
     of the baseline class, and the generator learns to find them there. What they owed to the texture of the images
     that they were found in is forgotten."""
