@@ -78,6 +78,50 @@ def test_fast_paths_point_where_the_plain_one_does(players, update, rng):
     assert (reduced - plain).norm() < (other - plain).norm()
 
 
+def recomputing(network):
+    copied = copy.deepcopy(network)
+    copied._recompute = True
+    return copied
+
+
+@every_update
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_recomputing_changes_no_gradient_and_no_statistic(players, update, training, rng):
+    """Not even those of the penalty, a derivative of a derivative."""
+    space, critic, generator = players
+    generator.train(training)
+    batches = [batch(space, 4, rng)]
+    expected = gradients_of(update, critic, generator, batches, Loss())
+    found = gradients_of(update, recomputing(critic), recomputing(generator), batches, Loss())
+    assert expected.any()
+    assert torch.equal(found, expected)
+    statistics = []
+    for network in (copy.deepcopy(generator), recomputing(generator)):
+        network(batches[0].interest).sum().backward()
+        statistics.append(torch.cat([part.flatten().float() for part in network.buffers()]))
+        assert {norm.momentum for norm in network.modules() if "BatchNorm" in type(norm).__name__} == {0.01}
+    assert torch.equal(*statistics)
+
+
+@pytest.mark.parametrize("which", ["critic", "generator"])
+def test_recomputing_keeps_less(players, which, rng):
+    space, critic, generator = players
+    plain = {"critic": critic, "generator": generator.train()}[which]
+    images = batch(space, 2, rng).interest
+    kept = []
+    for network in (plain, recomputing(plain)):
+        sizes = {}
+
+        def pack(tensor, sizes=sizes):
+            sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            network(images)
+        kept.append(sum(sizes.values()))
+    assert kept[1] < 0.5 * kept[0]
+
+
 def test_the_critics_terms_are_those_of_the_paper(players, rng):
     space, critic, generator = players
     images = batch(space, 3, rng)

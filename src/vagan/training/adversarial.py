@@ -91,8 +91,14 @@ class AdversarialTask:
                 normalisation=config.generator.normalisation,
                 context=config.generator.context,
                 zero_init=config.generator.zero_init,
+                recompute=config.training.recompute,
             )
-            critic = Critic(dims, channels=self._cohort.channels, width=config.critic.width)
+            critic = Critic(
+                dims,
+                channels=self._cohort.channels,
+                width=config.critic.width,
+                recompute=config.training.recompute,
+            )
         optimizers: dict[str, Optimizer] = {
             "generator": Adam(
                 generator.parameters(),
