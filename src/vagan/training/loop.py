@@ -18,6 +18,7 @@ from vagan.training.adversarial import AdversarialTask
 from vagan.training.classification import ClassifierTask
 from vagan.training.config import Config, load_config
 from vagan.training.device import hosts, launch, open_fabric, place, using_threads
+from vagan.training.memory import require_memory, telling_what_helps
 from vagan.training.processes import LostProcessError, Processes, require_shares, telling_of_lost_processes
 from vagan.training.record import Record
 from vagan.training.run_folder import RunFolder
@@ -76,7 +77,13 @@ def train(
         if config.method == "vagan"
         else ClassifierTask(config, cohort, processes=processes)
     )
+    state = task.build()
+    place(state.networks, fabric, config.training)
+    half = "bf16" in str(fabric.strategy.precision.precision)
+    if config.method == "vagan":
+        require_memory(state, config, (cohort.channels, *cohort.shape), fabric.device, half=half)
     with (
+        telling_what_helps(config, half=half),
         _speaking_for_all(processes),
         run.locked() if processes.is_first else nullcontext(),
         using_threads(config.training.threads, processes=processes.count // hosts()),
@@ -84,24 +91,31 @@ def train(
         resumes = run.begin(config, cohort) if processes.is_first else False
         with telling_of_lost_processes():
             resumes = fabric.broadcast(resumes)
-        after_validation = after_validation or (lambda _: None)
-        _fit(task, run, config, fabric, processes, resumes=resumes, after_validation=after_validation)
+        _fit(
+            task,
+            state,
+            run,
+            config=config,
+            fabric=fabric,
+            processes=processes,
+            resumes=resumes,
+            after_validation=after_validation or (lambda _: None),
+        )
     return run
 
 
 def _fit(
     task: Task[Any],
+    state: TrainState,
     run: RunFolder,
+    *,
     config: Config,
     fabric: Fabric,
     processes: Processes,
-    *,
     resumes: bool,
     after_validation: Callable[[RunFolder], None],
 ) -> None:
-    state = task.build()
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
-    place(state.networks, fabric, config.training)
     processes.average_gradients_of(state.optimizers.values())
     if resumes:
         state.load(run.checkpoint)
