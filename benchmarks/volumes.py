@@ -52,7 +52,6 @@ def main() -> None:
     updates = {}
     for name in options.only:
         if name != "streaming":
-            size, path = name.split("/")
             updates[name] = {
                 part: _in_a_process(options.threads, part, name) for part in ("generator", "critic", "map")
             }
