@@ -9,6 +9,7 @@ TINY_SETTINGS = {
     "generator.width": "4",
     "critic.width": "4",
     "schedule.critic_updates": "1",
+    "schedule.warmup_generator_updates": "0",
     "schedule.consolidation_updates": "1",
 }
 TINY = ["--set", *(f"{key}={value}" for key, value in TINY_SETTINGS.items())]

@@ -129,7 +129,7 @@ class RunFolder:
 
     def note(self, text: str) -> None:
         """Append a dated line to the log."""
-        with self.log.open("a") as file:
+        with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
