@@ -21,7 +21,7 @@ from vagan.training.config import load_config
 from vagan.training.processes import Processes, require_shares
 from vagan.training.run_folder import RunFolder
 
-SETTINGS = [*TINY, "training.accumulate=4", "training.generator_updates=3", "training.checkpoint_seconds=0"]
+SETTINGS = [*TINY, "training.accumulate=4", "training.generator_updates=8", "training.checkpoint_seconds=0"]
 SETTINGS += ["training.precision=32-true", "generator.context=true"]
 
 
