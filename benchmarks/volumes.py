@@ -4,7 +4,7 @@ At 64x80x56 (2.6 mm) and at 128x160x112 (1.3 mm), with the paper's batches: 2 im
 computation, 6 of them accumulated. Each measurement is a process of its own, whose peak of resident memory is that of
 Python, PyTorch, the networks, their optimisers and the update. ``streaming`` trains on cohorts of two sizes that are
 never held in memory, and tells the share of the time outside the updates. Writes ``volumes.json`` to
-``benchmarks/results``.
+``benchmarks/results``; what is not measured this time stays in it.
 
     python benchmarks/volumes.py
 """
@@ -49,7 +49,9 @@ def main() -> None:
     if options.one:
         print(json.dumps(_streamed(int(options.one[1])) if options.one[0] == "stream" else _measured(*options.one)))
         return
-    updates = {}
+    path = RESULTS / "volumes.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    updates = before.get("updates", {})
     for name in options.only:
         if name != "streaming":
             updates[name] = {
@@ -57,11 +59,12 @@ def main() -> None:
             }
             print(name, json.dumps(updates[name]), flush=True)
     result = {"options": vars(options), "batches": [BATCH, ACCUMULATE], "updates": updates}
+    result["streaming"] = before.get("streaming", {})
     if "streaming" in options.only:
         result["streaming"] = {str(n): _in_a_process(options.threads, "stream", str(n)) for n in COHORTS}
         print("streaming", json.dumps(result["streaming"]), flush=True)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "volumes.json").write_text(json.dumps(result | describe_machine(), indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(result | describe_machine(), indent=1) + "\n", encoding="utf-8")
 
 
 def _in_a_process(threads: int, *what: str) -> dict[str, float]:
