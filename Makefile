@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long check format bench quality ablation table1 clean
+.PHONY: help setup demo test test-long check format bench bench-3d quality ablation table1 clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -44,6 +44,10 @@ bench: .venv/installed  ## Measure speed, and registration; half an hour; result
 	$(BIN)/python benchmarks/update_time.py
 	$(BIN)/python benchmarks/host_share.py
 	$(BIN)/python benchmarks/preprocessing.py
+	$(BIN)/python benchmarks/readme_table.py
+
+bench-3d: .venv/installed  ## Memory and time on volumes of 64x80x56 and 128x160x112, half an hour
+	$(BIN)/python benchmarks/volumes.py
 	$(BIN)/python benchmarks/readme_table.py
 
 quality: .venv/installed  ## Maps on the paper's data and on variants of it with three seeds, hours on two cores

@@ -18,6 +18,7 @@ CASES = {
     "discs": "discs instead of squares",
     "sites": "three sites, each in half of the images",
 }
+VOLUMES = {"small": "64×80×56", "full": "128×160×112"}
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
 
 
@@ -78,8 +79,31 @@ def table() -> str:
             rows.append(
                 f"| share of a step outside the networks, {where} | {share:.1%} | | batch 16 | `make bench` |"
             )
+    rows += _rows_on_volumes(RESULTS / "volumes.json")
     head = "| what | measured | paper | on | command |\n| --- | --- | --- | --- | --- |\n"
     return head + "".join(f"{row}\n" for row in rows)
+
+
+def _rows_on_volumes(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    rows = []
+    result = json.loads(path.read_text(encoding="utf-8"))
+    for name, parts in result["updates"].items():
+        size, how = name.split("/")
+        for part in ("generator", "critic"):
+            found = parts[part]
+            value = f"{found['peak_memory_gb']:.1f} GB, {found['seconds']:.0f} s"
+            what = f"{part} update, {VOLUMES[size]}, {how}"
+            paper = "12 GB" if size == "full" else ""
+            rows.append(f"| {what} | {value} | {paper} | 2+2 volumes, 6 accumulated | `make bench-3d` |")
+        value = f"{parts['map']['seconds']:.1f} s"
+        rows.append(f"| map of a volume, {VOLUMES[size]}, {how} | {value} | | one pass | `make bench-3d` |")
+    for count, found in result.get("streaming", {}).items():
+        value = f"{found['share_outside']:.1%} of the time, {found['peak_memory_gb']:.1f} GB"
+        what = f"reading {count} volumes while training, {VOLUMES['small']}"
+        rows.append(f"| {what} | {value} | | never held in memory | `make bench-3d` |")
+    return rows
 
 
 if __name__ == "__main__":

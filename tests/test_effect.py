@@ -2,13 +2,33 @@ import pytest
 import torch
 
 from shapes import SPACES
-from vagan.effect import baseline_image, effect_map
+from vagan.effect import baseline_image, deformation, deforms, effect_map, raw_channels, with_effect
+
+FORMS = ("add", "warp", "warp+add")
+every_form = pytest.mark.parametrize("output", FORMS)
 
 
+def raw_of(images, output):
+    count = raw_channels(output, channels=images.shape[1], num_spatial_dims=images.ndim - 2)
+    return torch.zeros(len(images), count, *images.shape[2:])
+
+
+@every_form
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("space", SPACES)
-def test_a_zero_map_leaves_the_image_exactly_as_it_is(space, rng):
+def test_a_zero_map_leaves_the_image_exactly_as_it_is(output, space, channels, rng):
+    images = torch.randn(2, channels, *space, generator=rng)
+    assert torch.equal(baseline_image(images, raw_of(images, output), output), images)
+    assert torch.equal(with_effect(images, images + 1, raw_of(images, output), output), images)
+
+
+@every_form
+@pytest.mark.parametrize("space", SPACES)
+def test_a_map_that_is_zero_can_be_learnt_from(output, space, rng):
     images = torch.randn(2, 1, *space, generator=rng)
-    assert torch.equal(baseline_image(images, torch.zeros_like(images)), images)
+    raw = raw_of(images, output).requires_grad_()
+    baseline_image(images, raw, output).square().sum().backward()
+    assert all(raw.grad[:, channel].any() for channel in range(raw.shape[1]))
 
 
 def test_the_tanh_bound_has_no_identity():
@@ -25,3 +45,75 @@ def test_the_effect_is_minus_the_map_and_positive_where_the_class_is_brighter(sp
     effect = effect_map(images, baseline_image(images, raw_map))
     torch.testing.assert_close(effect, disease)
     torch.testing.assert_close(effect, -raw_map)
+
+
+def bar(start, stop, length=40):
+    """A bright bar across a dark image, along its second axis."""
+    image = torch.full((1, 1, 6, length), -1.0)
+    image[..., start:stop] = 1.0
+    return image
+
+
+class TestDeformation:
+    """The class has moved a bar by three pixels, or shrunk it; the generator takes that back."""
+
+    def shifted(self):
+        raw = torch.zeros(1, 2, 6, 40)
+        raw[:, 1] = 3.0  # y shows at p what x has at p + 3
+        return bar(13, 20), raw
+
+    def test_the_counterfactual_has_the_bar_where_it_would_be(self):
+        images, raw = self.shifted()
+        torch.testing.assert_close(baseline_image(images, raw, "warp"), bar(10, 17), rtol=0, atol=1e-5)
+
+    def test_the_displacement_points_where_the_class_moved_it_and_no_volume_changed(self):
+        _, raw = self.shifted()
+        found = deformation(raw)
+        expected = torch.zeros(1, 2, 6, 40)
+        expected[:, 1] = 3.0
+        torch.testing.assert_close(found.displacement, expected)
+        torch.testing.assert_close(found.displacement_mm((0.5, 2.0))[:, 1], torch.full((1, 6, 40), 6.0))
+        assert not found.log_volume_ratio.any()
+
+    def test_what_the_class_shrank_has_a_negative_log_jacobian(self):
+        """Undoing it makes everything about the middle larger: y shows at p what x has nearer to the middle."""
+        raw = torch.zeros(1, 2, 6, 40)
+        raw[:, 1] = -0.2 * (torch.arange(40.0) - 19.5)
+        wider = baseline_image(bar(15, 25), raw, "warp")
+        assert (wider[0, 0, 3] > 0).sum() in (12, 13)  # 10 * exp(0.2) = 12.2
+        log_ratio = deformation(raw).log_volume_ratio[..., 12:28]
+        torch.testing.assert_close(log_ratio, torch.full_like(log_ratio, -0.2), rtol=0, atol=5e-3)
+        # tissue right of the middle was farther from it, and was moved towards it
+        assert (deformation(raw).displacement[0, 1, 3, 24:30] < 0).all()
+
+    def test_what_is_added_is_added_after_the_deformation(self):
+        images, raw = self.shifted()
+        added = torch.zeros_like(images)
+        added[..., 2:5] = 0.25
+        found = baseline_image(images, torch.cat([raw, added], dim=1), "warp+add")
+        torch.testing.assert_close(found, bar(10, 17) + added, rtol=0, atol=1e-5)
+
+    def test_an_effect_is_transplanted_as_a_movement_of_the_other_images_own_tissue(self):
+        images, raw = self.shifted()
+        found = with_effect(bar(20, 30), images, raw, "warp")
+        torch.testing.assert_close(found, bar(23, 33), rtol=0, atol=1e-5)
+        torch.testing.assert_close(baseline_image(found, raw, "warp"), bar(20, 30), rtol=0, atol=1e-5)
+
+    def test_and_with_what_is_added_both_are_undone(self):
+        images, raw = self.shifted()
+        added = torch.zeros_like(images)
+        added[..., 22:25] = 0.25
+        both = torch.cat([raw, added], dim=1)
+        found = with_effect(bar(20, 30), images, both, "warp+add")
+        torch.testing.assert_close(baseline_image(found, both, "warp+add"), bar(20, 30), rtol=0, atol=1e-5)
+
+    def test_the_effect_of_an_additive_map_is_transplanted_as_it_is(self, rng):
+        images, others, raw = torch.randn(3, 2, 1, 7, 8, generator=rng)
+        torch.testing.assert_close(with_effect(others, images, raw), others - raw)
+
+
+def test_which_outputs_deform_and_what_they_need_of_the_network():
+    assert [form for form in ("add", "tanh", *FORMS) if deforms(form)] == ["warp", "warp+add"]
+    assert raw_channels("add", channels=3, num_spatial_dims=2) == 3
+    assert raw_channels("warp", channels=3, num_spatial_dims=2) == 2
+    assert raw_channels("warp+add", channels=1, num_spatial_dims=3) == 4

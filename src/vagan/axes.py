@@ -5,7 +5,9 @@ field's codes go wrong most often (a norm over one image axis instead of the who
 written once, here, and compared with loops over samples in the tests.
 """
 
+from collections.abc import Sequence
 from types import EllipsisType
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -98,6 +100,61 @@ def forward_differences(images: Images) -> list[Float[Tensor, "batch channel *sh
     return [images.diff(dim=axis) for axis in range(FIRST_SPATIAL, images.ndim)]
 
 
+def central_differences(images: Images) -> list[Images]:
+    """Slope at each pixel along each spatial axis, one tensor an axis; one-sided at the border."""
+    return list(torch.gradient(images, dim=list(range(FIRST_SPATIAL, images.ndim))))
+
+
+def matrices_of(
+    columns: list[Float[Tensor, "batch dims *space"]],
+) -> Float[Tensor, "batch *space dims dims"]:
+    """One matrix a pixel, of which ``columns[j]`` holds column j along its channels."""
+    return torch.stack([column.movedim(CHANNEL, -1) for column in columns], dim=-1)
+
+
+def split_channels(images: Float[Tensor, "batch _ *space"], *counts: int) -> tuple[Tensor, ...]:
+    """Undo `concatenate_channels`."""
+    return images.split(list(counts), dim=CHANNEL)
+
+
+def as_channel(values: Float[Tensor, "batch *space"]) -> Float[Tensor, "batch 1 *space"]:
+    """One number a pixel as the only channel of an image."""
+    return values.unsqueeze(CHANNEL)
+
+
+def scale_channels(
+    images: Float[Tensor, "batch channel *space"], factors: Sequence[float]
+) -> Float[Tensor, "batch channel *space"]:
+    """Multiply each channel by a factor of its own."""
+    values = torch.tensor(factors, dtype=images.dtype, device=images.device)
+    return images * values.reshape(1, -1, *[1] * num_spatial_dims(images))
+
+
+def pixel_places(images: Images) -> Float[Tensor, "1 dims *space"]:
+    """Each pixel's own indices; component i runs along spatial axis i."""
+    extents = [torch.arange(extent, dtype=images.dtype, device=images.device) for extent in spatial_shape(images)]
+    return torch.stack(torch.meshgrid(*extents, indexing="ij"))[None]
+
+
+def sample_linear(
+    images: Images, places: Float[Tensor, "_ dims *space"], *, outside: Literal["zeros", "border"]
+) -> Images:
+    """Values at places between the pixels, interpolated linearly.
+
+    Parameters
+    ----------
+    places
+        In pixels, component i along spatial axis i, as `pixel_places` gives them.
+    outside
+        What lies beyond the outermost pixels: zeros, or the nearest pixel's value.
+    """
+    extents = torch.tensor(spatial_shape(images), dtype=places.dtype, device=places.device)
+    places = places.movedim(CHANNEL, -1)
+    # torch wants the image to span -1 to 1, and the last axis first
+    grid = ((2 * places + 1) / extents - 1).flip(-1).expand(len(images), *[-1] * (images.ndim - 1))
+    return torch.nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode=outside, align_corners=False)
+
+
 def concatenate_channels(*tensors: Float[Tensor, "batch _ *space"]) -> Float[Tensor, "batch _ *space"]:
     """Join feature maps of equal batch and space."""
     return torch.cat(tensors, dim=CHANNEL)
@@ -130,6 +187,12 @@ def crop_to(images: Images, shape: tuple[int, ...]) -> Float[Tensor, "batch chan
     """Keep the first ``shape`` pixels of the spatial axes."""
     keep: tuple[slice | EllipsisType, ...] = (..., *(slice(extent) for extent in shape))
     return images[keep]
+
+
+def block_means(images: Images, edge: int) -> Float[Tensor, "batch channel *reduced"]:
+    """Mean over blocks of ``edge`` pixels along each axis; the last ones are filled by repeating the border."""
+    pool = {2: torch.nn.functional.avg_pool2d, 3: torch.nn.functional.avg_pool3d}[num_spatial_dims(images)]
+    return pool(pad_to_multiple(images, edge), edge)
 
 
 def resize_linear(images: Images, shape: tuple[int, ...]) -> Float[Tensor, "batch channel *resized"]:

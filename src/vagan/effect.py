@@ -1,17 +1,45 @@
-"""The additive model of the paper (Eq. 1) and the sign convention. Nobody else writes a minus.
+"""The model of the paper (Eq. 1), its deforming kin, and the sign convention. Nobody else writes a minus.
 
-``M(x)`` is what must be *added* to an image to make it look like the baseline class: ``y = x + M(x)``.
-The *effect* is what the class put there: ``effect = x - y``, which is ``-M(x)`` unless the output is bounded.
+A generator's *raw map* says how to make an image ``x`` look like one of the baseline class, ``y``; ``output`` says
+how it is meant. The *effect* is what the class put there: ``effect = x - y``, or ``-M(x)`` where ``y = x + M(x)``.
+
+==========  ======================================  ==================================
+output      y                                       channels of the raw map
+==========  ======================================  ==================================
+add         ``x + M`` (Eq. 1)                       those of the image
+tanh        ``tanh(x + M)``, the authors' code      those of the image
+warp        ``x`` deformed                          a velocity: one for each axis
+warp+add    ``x`` deformed, ``+ M``                 velocity, then M
+==========  ======================================  ==================================
+
+``y = x`` exactly where the raw map is 0, but for ``tanh``.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
-from vagan.types import Images, Maps
+from jaxtyping import Float
+from torch import Tensor
 
-Output = Literal["add", "tanh"]
+from vagan.axes import num_channels, num_spatial_dims, scale_channels, spatial_shape, split_channels
+from vagan.deformation import Field, follow, log_volume_ratio, roughness, velocity, warp
+from vagan.types import Images, Maps, Scalar
+
+Output = Literal["add", "tanh", "warp", "warp+add"]
+RawMap = Float[Tensor, "batch raw *space"]
 
 
-def baseline_image(images: Images, raw_map: Images, output: Output = "add") -> Images:
+def deforms(output: Output) -> bool:
+    """Whether such a generator moves what is in the image."""
+    return output in ("warp", "warp+add")
+
+
+def raw_channels(output: Output, *, channels: int, num_spatial_dims: int) -> int:
+    """Channels of the raw map for images of so many channels."""
+    return (num_spatial_dims if deforms(output) else 0) + (channels if output != "warp" else 0)
+
+
+def baseline_image(images: Images, raw_map: RawMap, output: Output = "add") -> Images:
     """Counterfactual image ``y``: the same image as if it belonged to the baseline class.
 
     Parameters
@@ -19,11 +47,14 @@ def baseline_image(images: Images, raw_map: Images, output: Output = "add") -> I
     images
         ``x``, intensities in [-1, 1].
     raw_map
-        ``M(x)``, the same shape.
+        What the generator makes of them.
     output
-        ``add``: ``y = x + M`` (Eq. 1; exactly ``x`` where ``M = 0``).
-        ``tanh``: ``y = tanh(x + M)``, as in the authors' public code; not the identity at ``M = 0``.
+        How it is meant; see above.
     """
+    if deforms(output):
+        speed, added = _velocity_and_added(raw_map)
+        warped = warp(images, follow(speed, spatial_shape(images)).to(images.dtype))
+        return warped + added if num_channels(added) else warped
     total = images + raw_map
     return total.tanh() if output == "tanh" else total
 
@@ -39,3 +70,54 @@ def effect_map(images: Images, baseline: Images) -> Maps:
         ``y``, as it would look without the class of interest.
     """
     return images - baseline
+
+
+def with_effect(others: Images, images: Images, raw_map: RawMap, output: Output = "add") -> Images:
+    """Do to other images of the baseline class what the class did to these: their effect, transplanted.
+
+    An effect on intensity is added. A deformation is undone in reverse: tissue of the other image is moved as the
+    class moved it here, for the difference ``x - y`` of one image's edges means nothing at another's.
+    """
+    if deforms(output):
+        speed, added = _velocity_and_added(raw_map)
+        without = others - added if num_channels(added) else others
+        return warp(without, follow(-speed, spatial_shape(others)).to(others.dtype))
+    return others + effect_map(images, baseline_image(images, raw_map, output))
+
+
+def map_roughness(raw_map: RawMap) -> Scalar:
+    """Roughness of the deformation of a ``warp`` or ``warp+add`` generator; see `vagan.deformation.roughness`."""
+    return roughness(_velocity_and_added(raw_map)[0])
+
+
+class Deformation(NamedTuple):
+    """What the class did to the shape of what an image shows, at each place of that image.
+
+    Attributes
+    ----------
+    displacement
+        How far tissue that is here now was moved by the class, in pixels; component i along spatial axis i.
+    log_volume_ratio
+        Logarithm of its volume now over the volume that it had: negative where the class shrank it.
+    """
+
+    displacement: Field
+    log_volume_ratio: Float[Tensor, "batch 1 *space"]
+
+    def displacement_mm(self, spacing_mm: Sequence[float]) -> Field:
+        """Displacement in mm, for this distance of neighbouring pixels along each axis."""
+        return scale_channels(self.displacement, spacing_mm)
+
+
+def deformation(raw_map: RawMap) -> Deformation:
+    """Effect-signed deformation of a ``warp`` or ``warp+add`` generator, in the space of the image as observed."""
+    speed, _ = _velocity_and_added(raw_map)
+    # y shows at p what x has at p + u(p); the inverse takes places of x to where their tissue would be in y
+    back = follow(-speed, spatial_shape(raw_map))
+    return Deformation(-back, -log_volume_ratio(back))
+
+
+def _velocity_and_added(raw_map: RawMap) -> tuple[Tensor, Tensor]:
+    dims = num_spatial_dims(raw_map)
+    raw, added = split_channels(raw_map, dims, num_channels(raw_map) - dims)
+    return velocity(raw), added

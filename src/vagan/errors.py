@@ -46,6 +46,10 @@ class DivergenceError(VaganError):
     """A loss term stopped being a finite number."""
 
 
+class NotEnoughMemoryError(VaganError):
+    """A training does not fit in memory."""
+
+
 class PreprocessingError(VaganError):
     """A step of the preprocessing could not do its work on a scan."""
 

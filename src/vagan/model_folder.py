@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vagan.data.preparation import Preparation
-from vagan.effect import Output
+from vagan.effect import Output, raw_channels
 from vagan.errors import ModelError
 from vagan.files import replacing
 from vagan.nn.classifier import CAMClassifier, Classifier
@@ -58,7 +58,12 @@ def build_network(facts: ModelFacts) -> nn.Module:
     if facts.kind == "cam-classifier":
         return CAMClassifier(dims, channels=channels, width=width)
     return MapGenerator(
-        dims, channels=channels, width=width, normalisation=facts.normalisation, context=facts.context
+        dims,
+        channels=channels,
+        outputs=raw_channels(facts.output, channels=channels, num_spatial_dims=dims),
+        width=width,
+        normalisation=facts.normalisation,
+        context=facts.context,
     )
 
 

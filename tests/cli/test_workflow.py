@@ -11,6 +11,7 @@ from tiny import TINY
 from vagan.attribution import VAGAN
 from vagan.attribution.registry import load_method
 from vagan.data.cohort import Cohort
+from vagan.errors import ModelError
 
 
 @pytest.fixture
@@ -104,6 +105,23 @@ def test_attribute_writes_map_overlay_and_description_of_the_images_size(vagan, 
     about = json.loads((tmp_path / "maps" / "03_effect.json").read_text(encoding="utf-8"))
     assert about["class_of_interest"] == "ill"
     assert about["times_this_in_the_units_of_the_file"] == 127.5
+
+
+def test_a_deforming_generator_tells_its_deformation_too(vagan, trained, pictures, tmp_path):
+    image = pictures / "ill" / "03.png"
+    warping = ("--set", "generator.output=warp", "training.generator_updates=3")
+    assert vagan("train", tmp_path / "cohort", tmp_path / "warping", *TINY, *warping)[0] == 0
+    assert vagan("attribute", tmp_path / "warping", image, "--out", tmp_path / "maps")[0] == 0
+    method, _ = VAGAN.load(tmp_path / "warping")
+    prepared = torch.from_numpy(imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1)
+    found = method.deformation(prepared)
+    assert found.displacement.any()
+    displacement = np.load(tmp_path / "maps" / "03_displacement.npy")
+    np.testing.assert_allclose(displacement, found.displacement[0].movedim(0, -1), atol=1e-5)
+    log_jacobian = np.load(tmp_path / "maps" / "03_log-jacobian.npy")
+    np.testing.assert_allclose(log_jacobian, found.log_volume_ratio[0, 0], atol=1e-5)
+    with pytest.raises(ModelError, match="generator.output=warp or warp"):
+        VAGAN.load(trained)[0].deformation(prepared)
 
 
 def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, trained, pictures, tmp_path):

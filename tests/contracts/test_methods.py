@@ -10,6 +10,7 @@ from torch import nn
 from shapes import NETWORK_SPACES
 from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import METHODS
+from vagan.effect import Output, raw_channels
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.unet import MapGenerator
 
@@ -20,9 +21,13 @@ FAST = {
     "occlusion": {"window": 8, "stride": 8},
 }
 
-WITH_NETWORK = [name for name, entry in METHODS.items() if "training" not in entry.needs and entry.needs != "nothing"]
+FORMS = {f"vagan, {output}": output for output in get_args(Output) if output != "add"}
+"""The map generator with each way of applying its map; it is ``add`` by default."""
 
-every_method = pytest.mark.parametrize("name", METHODS)
+WITH_NETWORK = [name for name, entry in METHODS.items() if "training" not in entry.needs and entry.needs != "nothing"]
+WITH_NETWORK += FORMS
+
+every_method = pytest.mark.parametrize("name", [*METHODS, *FORMS])
 every_network = pytest.mark.parametrize("name", WITH_NETWORK)
 every_space = pytest.mark.parametrize("space", NETWORK_SPACES)
 
@@ -33,12 +38,15 @@ def images(space, rng):
     return torch.randn(3, channels, *space, generator=rng)
 
 
-def make_network(kind, images):
+def make_network(kind, images, output="add"):
     """A small network with batch norm statistics that are not the initial ones."""
     torch.manual_seed(0x5EED)
     channels, space = images.shape[1], tuple(images.shape[2:])
+    outputs = raw_channels(output, channels=channels, num_spatial_dims=len(space))
     network = {
-        "map-generator": lambda: MapGenerator(len(space), channels=channels, width=2, zero_init=False),
+        "map-generator": lambda: MapGenerator(
+            len(space), channels=channels, outputs=outputs, width=2, zero_init=False
+        ),
         "classifier": lambda: Classifier(len(space), shape=space, channels=channels, width=2),
         "cam-classifier": lambda: CAMClassifier(len(space), channels=channels, width=2),
     }[kind]().to(images.dtype)
@@ -49,7 +57,11 @@ def make_network(kind, images):
 
 
 def make_method(name, images):
-    entry = METHODS[name]
+    output = FORMS.get(name, "add")
+    entry = METHODS["vagan" if name in FORMS else name]
+    if name in FORMS:
+        arguments = [make_network(entry.needs, images, output)]
+        return entry.make(*arguments, output=output), *arguments
     if entry.needs == "nothing":
         arguments = []
     elif entry.needs == "training images":
@@ -109,7 +121,7 @@ def test_it_works_where_the_caller_wants_no_gradients(name, space, images):
         assert torch.equal(method.attribute(images.clone().requires_grad_(True)), expected)
 
 
-@every_method
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("space", NETWORK_SPACES[:1])
 def test_it_says_what_it_is(name, space, images):
     method, *_ = make_method(name, images)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vagan.data.image_file import read_image
-from vagan.data.volume import read_volume, write_like
+from vagan.data.volume import read_volume, write_like, write_vectors_like
 from vagan.errors import ImageFileError
 
 SPACING_MM = (1.0, 1.5, 3.0)
@@ -127,3 +127,43 @@ def test_values_that_are_not_one_real_number_are_refused(tmp_path):
     nib.save(nib.Nifti1Image(np.ones((3, 4, 5), np.complex64), np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(ImageFileError, match="one real number"):
         read_volume(tmp_path / "a.nii")
+
+
+class TestVectors:
+    """Displacements in voxels of the RAS+ axes, written as mm towards right, front and top."""
+
+    @pytest.mark.parametrize("codes", ["RAS", "LPS", "ASR", "PIL"])
+    def test_in_every_orientation_they_point_from_where_they_are_to_where_they_should(self, codes, tmp_path):
+        head(tmp_path / "in.nii.gz", codes)
+        volume = read_volume(tmp_path / "in.nii.gz")
+        field = np.zeros((3, 5, 6, 7), np.float32)
+        field[:, 4, 1, 2] = (-2, 1, 3)  # from voxel (4, 1, 2) to voxel (2, 2, 5)
+        write_vectors_like(tmp_path / "out.nii.gz", volume.vectors_mm(field), volume)
+        written, own = nib.load(tmp_path / "out.nii.gz"), nib.load(tmp_path / "in.nii.gz")
+        assert written.shape == (*own.shape, 1, 3)
+        assert written.header.get_intent()[0] == "vector"
+        np.testing.assert_allclose(written.affine, own.affine)
+        (place,) = np.argwhere(own.get_fdata() == 9)  # the mark is at (4, 1, 2) from left, back, bottom
+        np.testing.assert_allclose(written.get_fdata()[tuple(place)][0], (-2.0, 1.5, 9.0))
+        assert np.abs(written.get_fdata()).sum() == 2.0 + 1.5 + 9.0
+
+    def test_of_an_oblique_scan_they_follow_its_axes(self, tmp_path):
+        turn, spacing = np.deg2rad(20), np.diag(SPACING_MM)
+        rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+        affine = np.eye(4)
+        affine[:3, :3] = rotation @ spacing
+        nib.save(nib.Nifti1Image(np.ones((4, 5, 6), np.float32), affine), tmp_path / "in.nii")
+        vectors = read_volume(tmp_path / "in.nii").vectors_mm(np.ones((3, 4, 5, 6), np.float32))
+        np.testing.assert_allclose(vectors[:, 1, 2, 3], rotation @ SPACING_MM, rtol=1e-6)
+
+    @pytest.mark.parametrize("flat", [0, 1, 2])
+    def test_of_a_single_slice_they_stay_in_it(self, flat, tmp_path):
+        shape = [5, 6, 7]
+        shape[flat] = 1
+        nib.save(nib.Nifti1Image(np.ones(shape, np.float32), np.diag([*SPACING_MM, 1.0])), tmp_path / "in.nii")
+        volume = read_volume(tmp_path / "in.nii")
+        vectors = volume.vectors_mm(np.ones((2, *volume.array.shape), np.float32))
+        expected = [0.0 if axis == flat else step for axis, step in enumerate(SPACING_MM)]
+        np.testing.assert_allclose(vectors[:, 0, 0], expected)
+        write_vectors_like(tmp_path / "out.nii", vectors, volume)
+        assert nib.load(tmp_path / "out.nii").shape == (*shape, 1, 3)

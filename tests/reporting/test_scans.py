@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,12 +13,19 @@ import torch
 from heads import QUICK, ball, save_head
 from vagan.data.volume import write_volume
 from vagan.errors import OutputError, PreprocessingError
-from vagan.model_folder import ModelFacts, build_network, save_model
+from vagan.model_folder import ModelFacts, build_network, load_model, save_model
 from vagan.preprocessing.derivatives import Place
+from vagan.preprocessing.pipeline import Prepared
 from vagan.preprocessing.scan import read_scan
 from vagan.reporting.maps import attribute_files
 from vagan.reporting.preprocess import prepare_study
+from vagan.reporting.scan_maps import _write_deformation
 from vagan.reporting.scan_pages import GROUP_PAGE, outliers
+
+
+def read_vectors(path):
+    """In RAS+ order of the places; ``save_head`` writes so."""
+    return nib.load(path).get_fdata()[:, :, :, 0]
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +162,50 @@ class TestMapsOfRawScans:
         assert about["class_of_interest"] == "AD"
         assert [step["step"] for step in about["preprocessing"]] == ["read", "strip-skull", "conform", "rescale"]
         assert (tmp_path / "out" / "my scan_overlay.png").is_file()
+
+    def test_a_deforming_generator_says_in_mm_what_moved_and_how_much_it_shrank(self, model, study, tmp_path):
+        """The network shifts everything by two voxels, in a scan that lies on the template's grid already."""
+        facts = load_model(model[0])[1].model_copy(update={"output": "warp"})
+        network = build_network(facts)
+        torch.nn.init.zeros_(network.last.weight)
+        network.last.bias.data = torch.tensor([0.0, 2.0, 0.0])
+        save_model(tmp_path / "model", network, facts)
+        scan = Place.of(study[0] / "out", QUICK, "s1", "").image
+        (path,) = attribute_files(tmp_path / "model", [scan], tmp_path / "out")
+        stem = path.name.removesuffix("_effect.nii.gz")
+        shift_mm = QUICK.grid.affine[:3, :3] @ (0.0, 2.0, 0.0)
+        for space in ("", "_space-template"):
+            displacement = nib.load(tmp_path / "out" / f"{stem}{space}_displacement.nii.gz")
+            assert displacement.shape == (*QUICK.grid.shape, 1, 3)
+            np.testing.assert_allclose(displacement.get_fdata()[5, 5, 5, 0], shift_mm, atol=1e-4)
+            log_jacobian = nib.load(tmp_path / "out" / f"{stem}{space}_log-jacobian.nii.gz")
+            np.testing.assert_allclose(log_jacobian.affine, QUICK.grid.affine)
+            assert np.abs(log_jacobian.get_fdata()).max() < 1e-4
+        about = json.loads((tmp_path / "out" / f"{stem}_effect.json").read_text(encoding="utf-8"))
+        assert about["deformation"]["largest_displacement"] == pytest.approx(np.linalg.norm(shift_mm), rel=1e-3)
+        image, effect = nib.load(scan).get_fdata(), nib.load(path).get_fdata()
+        shown = image - effect  # y shows what is two voxels farther to the front
+        np.testing.assert_allclose(shown[:, :-2], image[:, 2:], atol=1e-4)
+
+    @pytest.mark.parametrize("turn", [0, 90])
+    def test_on_the_raw_grid_displacements_point_as_the_head_lies_there(self, turn, tmp_path):
+        """A head that lay turned about the vertical: what points to the front in the template points aside in it."""
+        raw = read_scan(save_head(tmp_path / "a.nii.gz", seed=4))
+        cosine, sine = round(np.cos(np.deg2rad(turn)), 9), round(np.sin(np.deg2rad(turn)), 9)
+        centre = raw.scan.grid.affine @ (*(np.array(raw.scan.grid.shape) / 2), 1)
+        move, back = np.eye(4), np.eye(4)
+        move[:3, 3], back[:3, 3] = -centre[:3], centre[:3]
+        rotation = np.eye(4)
+        rotation[:2, :2] = [[cosine, -sine], [sine, cosine]]
+        scan = replace(raw.scan, template_from_scanner=back @ rotation @ move)
+        field = np.zeros((3, *scan.grid.shape), np.float32)
+        field[1] = 1.0
+        _write_deformation(field, field[0], raw, Prepared(scan, raw.scan.grid, []), tmp_path)
+        written = read_vectors(tmp_path / "a_displacement.nii.gz")
+        step = raw.scan.grid.spacing_mm[1]
+        middle = tuple(extent // 2 for extent in raw.scan.grid.shape)
+        expected = (0, step, 0) if turn == 0 else (step, 0, 0)
+        np.testing.assert_allclose(written[middle], expected, atol=1e-5)
 
     def test_a_prepared_scan_is_not_prepared_again(self, model, study, tmp_path):
         folder, network = model

@@ -205,12 +205,12 @@ def test_weights_that_are_not_finite_are_never_saved(small_cohort, tmp_path):
 @pytest.mark.parametrize("victim", ["save_model", "flush", "save"])
 def test_a_crash_while_saving_loses_nothing(small_cohort, finished, tmp_path, monkeypatch, victim):
     """The last save of the run fails at each of its stages; the same command makes up for it."""
-    from vagan.training import loop
+    from vagan.training import record
     from vagan.training.run_folder import MetricsLog
     from vagan.training.state import TrainState
 
     target, name = {
-        "save_model": (loop, "save_model"),
+        "save_model": (record, "save_model"),
         "flush": (MetricsLog, "flush"),
         "save": (TrainState, "save"),
     }[victim]

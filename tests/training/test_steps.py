@@ -6,6 +6,7 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from shapes import NETWORK_SPACES
+from vagan.effect import map_roughness, raw_channels
 from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -75,6 +76,50 @@ def test_fast_paths_point_where_the_plain_one_does(players, update, rng):
     assert (reduced.norm() / plain.norm()).item() == pytest.approx(1, abs=0.06)
     other = gradients_of(update, critic, generator, [batch(space, 6, rng)], Loss())
     assert (reduced - plain).norm() < (other - plain).norm()
+
+
+def recomputing(network):
+    copied = copy.deepcopy(network)
+    copied._recompute = True
+    return copied
+
+
+@every_update
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_recomputing_changes_no_gradient_and_no_statistic(players, update, training, rng):
+    """Not even those of the penalty, a derivative of a derivative."""
+    space, critic, generator = players
+    generator.train(training)
+    batches = [batch(space, 4, rng)]
+    expected = gradients_of(update, critic, generator, batches, Loss())
+    found = gradients_of(update, recomputing(critic), recomputing(generator), batches, Loss())
+    assert expected.any()
+    assert torch.equal(found, expected)
+    statistics = []
+    for network in (copy.deepcopy(generator), recomputing(generator)):
+        network(batches[0].interest).sum().backward()
+        statistics.append(torch.cat([part.flatten().float() for part in network.buffers()]))
+        assert {norm.momentum for norm in network.modules() if "BatchNorm" in type(norm).__name__} == {0.01}
+    assert torch.equal(*statistics)
+
+
+@pytest.mark.parametrize("which", ["critic", "generator"])
+def test_recomputing_keeps_less(players, which, rng):
+    space, critic, generator = players
+    plain = {"critic": critic, "generator": generator.train()}[which]
+    images = batch(space, 2, rng).interest
+    kept = []
+    for network in (plain, recomputing(plain)):
+        sizes = {}
+
+        def pack(tensor, sizes=sizes):
+            sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            network(images)
+        kept.append(sum(sizes.values()))
+    assert kept[1] < 0.5 * kept[0]
 
 
 def test_the_critics_terms_are_those_of_the_paper(players, rng):
@@ -277,6 +322,66 @@ class TestTransplant:
             backward=lambda loss: loss.backward() if loss.requires_grad else None,
             teacher=teacher,
         )
+
+
+@pytest.mark.parametrize("output", ["warp", "warp+add"])
+class TestDeformingGenerator:
+    def settings(self, output):
+        return Generator(mixed_batches=False, output=output)
+
+    def generator(self, space, output):
+        torch.manual_seed(0)
+        outputs = raw_channels(output, channels=1, num_spatial_dims=len(space))
+        return MapGenerator(len(space), outputs=outputs, width=2, zero_init=False).eval()
+
+    def test_roughness_is_a_term_over_all_images_that_the_generator_sees(self, players, output, rng):
+        space, critic, _ = players
+        generator, images = self.generator(space, output), batch(space, 2, rng)
+        terms, totals = {}, []
+
+        def backward(total):
+            totals.append(total.detach())
+            total.backward()
+
+        for weight in (0.0, 5.0):
+            terms[weight] = update_generator(
+                critic,
+                generator,
+                torch.optim.SGD(generator.parameters(), lr=0.0),
+                [images],
+                loss=Loss(roughness_weight=weight),
+                settings=self.settings(output),
+                backward=backward,
+                teacher=copy.deepcopy(generator),
+            )
+        transplant = effect_transplant(generator, images, self.settings(output))
+        maps = [generator(part).detach() for part in (images.interest, images.baseline, transplant.images)]
+        expected = torch.stack([map_roughness(part) for part in maps]).mean()
+        torch.testing.assert_close(terms[5.0]["generator/roughness"], expected)
+        torch.testing.assert_close(totals[1] - totals[0], 5 * expected, rtol=1e-3, atol=1e-4)
+
+    def test_a_transplant_is_made_of_the_baseline_images_own_tissue(self, players, output, rng):
+        """A movement of a constant image shows nothing; the difference of the other image's edges would."""
+        space, _, _ = players
+        images = batch(space, 2, rng)._replace(baseline=torch.full((2, 1, *space), -1.0))
+        teacher = self.generator(space, output)
+        found = effect_transplant(teacher, images, self.settings(output))
+        changed = (found.images - found.origin).abs().max()
+        assert changed < 1e-5 if output == "warp" else changed > 1e-3
+
+    def test_consolidation_counts_it_too(self, players, output, rng):
+        space, _, _ = players
+        generator = self.generator(space, output)
+        terms = consolidate_generator(
+            generator,
+            copy.deepcopy(generator),
+            torch.optim.SGD(generator.parameters(), lr=0.0),
+            [batch(space, 2, rng)],
+            loss=Loss(),
+            settings=self.settings(output),
+            backward=torch.Tensor.backward,
+        )
+        assert terms["generator/roughness"] > 0
 
 
 class TestConsolidation:

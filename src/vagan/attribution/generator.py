@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from vagan.attribution.method import Convention, preserving
-from vagan.effect import Output, baseline_image, effect_map
+from vagan.effect import Deformation, Output, RawMap, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
 from vagan.model_folder import ModelFacts, load_model
 from vagan.types import Images, Maps
@@ -53,7 +53,28 @@ class VAGAN:
         """Each image as it would look in the baseline class, ``y``."""
         return baseline_image(images, self.raw_map(images), self._output)
 
-    def raw_map(self, images: Images) -> Images:
-        """``M(x)``, what the generator adds."""
+    @property
+    def deforms(self) -> bool:
+        """Whether the generator moves tissue; see `deformation`."""
+        return deforms(self._output)
+
+    def deformation(self, images: Images) -> Deformation:
+        """How far the class moved what is now at each place, and the logarithm of what it did to its volume.
+
+        Raises
+        ------
+        ModelError
+            If the generator does not deform images.
+        """
+        if not self.deforms:
+            raise ModelError(
+                f"this map generator does not move anything: its output is {self._output!r}; "
+                "train one with generator.output=warp or warp+add"
+            )
+        with torch.no_grad():
+            return deformation(self.raw_map(images))
+
+    def raw_map(self, images: Images) -> RawMap:
+        """``M(x)``, what the generator makes of the images; `vagan.effect` says how it is applied."""
         with preserving(self._generator), torch.no_grad():
             return self._generator(images)

@@ -14,6 +14,7 @@ def train(
     *,
     method: Literal["vagan", "classifier", "cam-classifier"] | None = None,
     preset: str | None = None,
+    devices: int | None = None,
     settings: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
 ) -> None:
     """Train on a cohort. The same command again resumes after a kill, a crash or Ctrl-C.
@@ -29,6 +30,9 @@ def train(
     preset
         fast, paper, or a YAML file such as another run's config.yaml [default: fast; in an existing run
         folder, its own].
+    devices
+        GPUs of this host, or processes on a CPU, to train on [default: 1, or what torchrun started]. Each takes its
+        share of training.accumulate; their number changes nothing else, and may change on resuming.
     settings
         Single settings, e.g. --set training.seed=3 loss.map_weight=20. An unknown key names the nearest.
     """
@@ -37,13 +41,16 @@ def train(
     from vagan.reporting.progress import draw_progress
     from vagan.training.config import load_config
     from vagan.training.loop import train as fit
+    from vagan.training.processes import speaks
     from vagan.training.run_folder import RunFolder
 
     folder = RunFolder(run)
     resumed = str(folder.config) if preset is None and folder.config.is_file() else None
     chosen = parse_settings(settings or []) | ({"method": method} if method else {})
     config = load_config(resumed or preset or "fast", chosen)
-    fit(Cohort(cohort), run, config, monitor=mean_ncc, after_validation=draw_progress)
+    fit(Cohort(cohort), run, config, monitor=mean_ncc, after_validation=draw_progress, devices=devices)
+    if not speaks():
+        return
     following = (
         f"attribute {run} IMAGE... --out DIR" if config.method == "vagan" else f"evaluate {cohort} {run} --out DIR"
     )

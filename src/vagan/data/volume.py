@@ -46,6 +46,23 @@ class Volume:
         """Where the file's own axes point, e.g. ``LPS``."""
         return "".join(ornt2axcodes(self.orientation))
 
+    def vectors_mm(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn displacements in voxels into mm towards right, front and top.
+
+        Parameters
+        ----------
+        field
+            ``(dims, *space)``; component i runs along axis i of ``array``.
+
+        Returns
+        -------
+        ndarray
+            ``(3, *space)``, also of a single slice, which may lie obliquely.
+        """
+        extents = apply_orientation(np.empty(self.grid_shape, bool), self.orientation).shape
+        columns = self.affine[:3, :3][:, np.array(extents) > 1]
+        return np.tensordot(columns, field, axes=1).astype(np.float32)
+
 
 @dataclass(frozen=True)
 class HeaderFacts:
@@ -153,13 +170,36 @@ def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.floa
 
 def write_like(path: Path, array: NDArray[np.float32], volume: Volume) -> None:
     """Write an array on the grid of the file that ``volume`` was read from: same axes, shape and affine."""
+    _save_like(path, _on_grid(array, volume).reshape(volume.file_shape), volume)
+
+
+def write_vectors_like(path: Path, vectors_mm: NDArray[np.float32], volume: Volume) -> None:
+    """Write ``(3, *space)`` vectors on the grid of a file, as NIfTI stores them: ``(i, j, k, 1, 3)``, intent vector.
+
+    Their components stay those towards right, front and top, in mm, whatever the order of the file's axes.
+    """
+    stored = np.stack([_on_grid(component, volume) for component in vectors_mm], axis=-1)
+    _save_like(path, stored[:, :, :, None], volume, vectors=True)
+
+
+def write_vectors(path: Path, vectors_mm: NDArray[np.float32], affine: NDArray[np.float64]) -> None:
+    """Write ``(3, *space)`` vectors in RAS+ order, as `write_vectors_like` does."""
+    write_vectors_like(path, vectors_mm, make_volume(vectors_mm[0], affine))
+
+
+def _on_grid(array: NDArray[np.float32], volume: Volume) -> NDArray[np.float32]:
     oriented = apply_orientation(np.empty(volume.grid_shape, bool), volume.orientation).shape
     to_grid = ornt_transform(io_orientation(np.eye(4)), volume.orientation)
-    stored = apply_orientation(array.reshape(oriented), to_grid)
+    return apply_orientation(array.reshape(oriented), to_grid).astype(np.float32)
+
+
+def _save_like(path: Path, stored: NDArray[np.float32], volume: Volume, *, vectors: bool = False) -> None:
     header = volume.header.copy()  # units and the codes of both transforms
     header.set_data_dtype(np.float32)
     header["cal_min"] = header["cal_max"] = 0
-    image = nib.Nifti1Image(stored.astype(np.float32).reshape(volume.file_shape), volume.grid_affine, header)
+    if vectors:
+        header.set_intent("vector")
+    image = nib.Nifti1Image(stored, volume.grid_affine, header)
     with replacing(path) as temporary:
         nib.save(image, temporary)
 

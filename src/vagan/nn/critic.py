@@ -1,9 +1,11 @@
 """The critic: one unbounded score per image (Section 2 of the paper's supplement)."""
 
+from itertools import pairwise
+
 from torch import nn
 
 from vagan.axes import per_sample_mean
-from vagan.nn.layers import conv, conv_block, max_pool
+from vagan.nn.layers import conv, conv_block, max_pool, recomputed
 from vagan.types import Images, Scores
 
 
@@ -21,10 +23,13 @@ class Critic(nn.Module):
         Channels of the images.
     width
         Feature maps of the first block; doubled at every pooling. The paper has 16.
+    recompute
+        Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
     """
 
-    def __init__(self, num_spatial_dims: int, *, channels: int = 1, width: int = 16) -> None:
+    def __init__(self, num_spatial_dims: int, *, channels: int = 1, width: int = 16, recompute: bool = False) -> None:
         super().__init__()
+        self._recompute, self._ends = recompute, [0]
         layers: list[nn.Module] = []
         inputs = channels
         for level, convolutions in enumerate((1, 1, 2, 2, 3)):
@@ -34,9 +39,15 @@ class Critic(nn.Module):
                 inputs = outputs
             if level < 4:
                 layers.append(max_pool(num_spatial_dims))
+                self._ends.append(len(layers))
         layers.append(conv(num_spatial_dims, inputs, 1, kernel=1))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Images) -> Scores:
         """Score of each image; higher means more like the baseline class."""
-        return per_sample_mean(self.layers(images).float())
+        if not self._recompute:
+            return per_sample_mean(self.layers(images).float())
+        features = images
+        for begin, end in pairwise([*self._ends, len(self.layers)]):
+            features = recomputed(self.layers[begin:end], features)
+        return per_sample_mean(features.float())

@@ -1,9 +1,13 @@
 """Convolution, pooling, normalisation for any number of spatial axes, and the paper's initialisation."""
 
 import math
+from contextlib import nullcontext
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from vagan.axes import expand_over_space, spatial_mean
 
@@ -89,6 +93,40 @@ def conv_block(
     if normalisation == "group":
         layers.append(group_norm(outputs))
     return nn.Sequential(*layers, nn.ReLU())
+
+
+def recomputed(block: nn.Module, features: Tensor, *more: Tensor) -> Tensor:
+    """Apply a block, but keep nothing of what happens inside: it happens again when derivatives are taken.
+
+    Running statistics count a batch once, though it passes twice.
+    """
+    if not torch.is_grad_enabled():
+        return block(features, *more)
+    return checkpoint(
+        block,
+        features,
+        *more,
+        use_reentrant=False,
+        preserve_rng_state=False,  # nothing in the networks is random
+        context_fn=lambda: (nullcontext(), _LeavingStatisticsAlone(block)),
+    )
+
+
+class _LeavingStatisticsAlone:
+    """A context that may be entered again and again, as a derivative of a derivative does."""
+
+    def __init__(self, block: nn.Module) -> None:
+        self._norms = [part for part in block.modules() if isinstance(part, _BatchNorm) and part.training]
+
+    def __enter__(self) -> None:
+        self._before = [(norm.momentum, norm.num_batches_tracked) for norm in self._norms]
+        for norm in self._norms:
+            norm.momentum = 0.0  # the batch counts for nothing
+            norm.num_batches_tracked = None
+
+    def __exit__(self, *_: object) -> None:
+        for norm, (momentum, count) in zip(self._norms, self._before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _he_normal(layer: nn.modules.conv._ConvNd, fan_in: int) -> nn.modules.conv._ConvNd:

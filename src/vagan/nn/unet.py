@@ -2,10 +2,11 @@
 
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 from vagan.axes import concatenate_channels, crop_to, pad_to_multiple, spatial_shape
-from vagan.nn.layers import GlobalContext, Normalisation, conv, conv_block, max_pool
+from vagan.effect import RawMap
+from vagan.nn.layers import GlobalContext, Normalisation, conv, conv_block, max_pool, recomputed
 from vagan.types import Images
 
 
@@ -21,7 +22,9 @@ class MapGenerator(nn.Module):
     num_spatial_dims
         2 or 3.
     channels
-        Channels of the images, and of the map.
+        Channels of the images.
+    outputs
+        Channels of the map; default: those of the images. See `vagan.effect.raw_channels`.
     width
         Feature maps of the first level. The paper has 16.
     normalisation
@@ -31,6 +34,8 @@ class MapGenerator(nn.Module):
         the image cannot know its class otherwise: the bottom sees 68 pixels around a place.
     zero_init
         Start from ``M = 0`` exactly: the last convolution's weights are zero.
+    recompute
+        Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
     """
 
     multiple = 8
@@ -40,12 +45,15 @@ class MapGenerator(nn.Module):
         num_spatial_dims: int,
         *,
         channels: int = 1,
+        outputs: int | None = None,
         width: int = 16,
         normalisation: Normalisation = "batch",
         context: bool = False,
         zero_init: bool = True,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self._recompute = recompute
 
         def block(inputs: int, *outputs: int) -> nn.Sequential:
             widths = (inputs, *outputs)
@@ -75,19 +83,35 @@ class MapGenerator(nn.Module):
                 block(2 * width, width),
             ]
         )
-        self.last = conv(num_spatial_dims, width, channels)
+        self.last = conv(num_spatial_dims, width, outputs or channels)
         if zero_init:
             nn.init.zeros_(self.last.weight)
 
-    def forward(self, images: Images) -> Images:
-        """Raw map ``M(x)``, the shape of the images."""
+    def forward(self, images: Images) -> RawMap:
+        """Raw map ``M(x)``, the spatial shape of the images."""
+        apply = recomputed if self._recompute else _applied
         features = pad_to_multiple(images, self.multiple)
         skips = []
         for encoder in self.encoders:
-            features = encoder(features)
+            features = apply(encoder, features)
             skips.append(features)
             features = self.pool(features)
-        features = self.bottom(features)
+        features = apply(self.bottom, features)
         for upsampler, decoder, skip in zip(self.upsamplers, self.decoders, reversed(skips), strict=True):
-            features = decoder(concatenate_channels(upsampler(features), skip))
+            features = apply(_Up(upsampler, decoder), features, skip)
         return crop_to(self.last(features), spatial_shape(images)).float()
+
+
+def _applied(block: nn.Module, *features: Tensor) -> Tensor:
+    return block(*features)
+
+
+class _Up(nn.Module):
+    """A level on the way up; made anew for each pass, so that the network's weights keep their names."""
+
+    def __init__(self, upsampler: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.upsampler, self.decoder = upsampler, decoder
+
+    def forward(self, features: Tensor, skip: Tensor) -> Tensor:
+        return self.decoder(concatenate_channels(self.upsampler(features), skip))

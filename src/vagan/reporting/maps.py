@@ -12,6 +12,7 @@ from vagan.errors import ModelError, OutputError
 from vagan.files import replacing
 from vagan.model_folder import ModelFacts
 from vagan.progress import track
+from vagan.reporting.deformation import deforming, write_deformation
 from vagan.reporting.description import describe
 from vagan.reporting.overlay import save_overlay
 from vagan.training.device import find_device
@@ -21,6 +22,8 @@ def attribute_files(
     run: Path, paths: Sequence[Path], out: Path, *, method: str = "", device: str = "auto"
 ) -> list[Path]:
     """Write for each image ``_effect.npy`` (NIfTI: ``.nii.gz``), ``_overlay.png`` and ``_effect.json``.
+
+    A generator that deforms adds ``_displacement`` and ``_log-jacobian``; see `vagan.reporting.deformation`.
 
     A model of scans has the record of their preprocessing: a raw scan goes through the same, and its map comes in the
     template's space too (``_space-template_effect.nii.gz``). Scans that are prepared already are taken as they are.
@@ -88,8 +91,10 @@ def _write(loaded: LoadedMethod, path: Path, out: Path) -> Path:
     low, high = facts.preparation.range_of(file.array)
     shown = ((file.array - low) * (2 / (high - low)) - 1).clip(-1, 1)
     save_overlay(out / f"{file.stem}_overlay.png", shown, own_grid)
+    deformation = write_deformation(deforming(method), prepared.to(loaded.device), file, out)
     about = {
         **describe(loaded, file.path, own_grid, scale=(high - low) / 2),
+        **deformation,
         "preparation": facts.preparation.model_dump(mode="json"),
     }
     with replacing(out / f"{file.stem}_effect.json") as temporary:

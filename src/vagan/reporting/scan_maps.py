@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from vagan.attribution.registry import LoadedMethod
 from vagan.data.image_file import name_of
 from vagan.data.sources.bids import mask_beside
-from vagan.data.volume import write_like, write_volume
+from vagan.data.volume import write_like, write_vectors, write_vectors_like, write_volume
 from vagan.errors import ImageFileError
 from vagan.files import replacing
 from vagan.model_folder import ModelFacts
@@ -18,6 +19,14 @@ from vagan.preprocessing.geometry import Grid
 from vagan.preprocessing.pipeline import Pipeline, Prepared
 from vagan.preprocessing.scan import RawScan, Scan, read_scan
 from vagan.preprocessing.sources import given_by_name
+from vagan.reporting.deformation import (
+    DISPLACEMENT,
+    IN_MM,
+    LOG_JACOBIAN,
+    deformation_arrays,
+    deforming,
+    describe_deformation,
+)
 from vagan.reporting.description import describe
 from vagan.reporting.overlay import save_overlay
 
@@ -49,9 +58,13 @@ def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
     write_like(raw_path, on_raw, raw.volume)
     save_overlay(out / f"{stem}_overlay.png", _grey(raw.scan.image)[None], on_raw[None])
     save_overlay(out / f"{stem}_space-template_overlay.png", scan.image[None], effect[None])
+    deformation = {}
+    if (method := deforming(loaded.method)) is not None:
+        deformation = _write_deformation(*deformation_arrays(method, images.to(loaded.device)), raw, prepared, out)
     rescaled = next((step["found"] for step in prepared.record if step["step"] == "rescale"), None)
     about = {
         **describe(loaded, path, effect[None], scale=_half_range(rescaled)),
+        **deformation,
         "warnings": list(raw.warnings),
         "template_from_scanner": scan.template_from_scanner.tolist(),
         "preprocessing": prepared.record,
@@ -65,6 +78,22 @@ def _read(path: Path) -> RawScan:
     """A scan with its brain, if a mask lies beside it: as `vagan preprocess` reads it."""
     mask = mask_beside(path)
     return read_scan(path, Path(mask) if mask else None)
+
+
+def _write_deformation(
+    field: NDArray[np.float32], log_ratio: NDArray[np.float32], raw: RawScan, prepared: Prepared, out: Path
+) -> dict[str, Any]:
+    """Write displacement and log-Jacobian in the template's space and on the scan's own grid."""
+    stem, affine = name_of(raw.path), prepared.scan.grid.affine
+    vectors = np.tensordot(affine[:3, :3], field, axes=1).astype(np.float32)
+    write_vectors(out / f"{stem}_space-template_{DISPLACEMENT}.nii.gz", vectors, affine)
+    write_volume(out / f"{stem}_space-template_{LOG_JACOBIAN}.nii.gz", log_ratio, affine)
+    # in the scanner's space they also point as the head lies there, and are as long as there
+    turned = np.tensordot(np.linalg.inv(prepared.scan.template_from_scanner[:3, :3]), vectors, axes=1)
+    on_raw = np.stack([prepared.to_raw(component.astype(np.float32)) for component in turned])
+    write_vectors_like(out / f"{stem}_{DISPLACEMENT}.nii.gz", on_raw, raw.volume)
+    write_like(out / f"{stem}_{LOG_JACOBIAN}.nii.gz", prepared.to_raw(log_ratio), raw.volume)
+    return describe_deformation(on_raw, log_ratio, IN_MM)
 
 
 def _pipeline(facts: ModelFacts) -> Pipeline:

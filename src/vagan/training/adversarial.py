@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from vagan.data.bank import ImageBank
 from vagan.data.cohort import Cohort
 from vagan.data.sampling import ShuffledStream
-from vagan.effect import baseline_image, effect_map
+from vagan.effect import baseline_image, effect_map, raw_channels
 from vagan.model_folder import ModelFacts
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -19,6 +19,7 @@ from vagan.seeding import numpy_generator, seeded
 from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.losses import map_size
+from vagan.training.processes import ALONE, Processes
 from vagan.training.rows import interest_label, training_rows, validation_rows
 from vagan.training.schedule import UpdateOrder, averaging_decay, learning_rate_factor
 from vagan.training.state import TrainState
@@ -47,13 +48,23 @@ class AdversarialTask:
         Settings and data.
     monitor
         Compares validation maps with true effects where they are known. For the curves only.
+    processes
+        Among which the batches of an update are divided.
     """
 
-    def __init__(self, config: Config, cohort: Cohort, *, monitor: Monitor | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        cohort: Cohort,
+        *,
+        monitor: Monitor | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
         interest = interest_label(cohort, config.training)
         self._config, self._cohort, self._interest = config, cohort, interest
         self._loss = config.loss.at(cohort.shape)
         self._monitor = monitor if cohort.has_effects else None
+        self._share = processes.share(config.training.accumulate)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
         self.total = self._order.total + config.schedule.consolidation_updates
         seed = config.training.seed
@@ -75,12 +86,19 @@ class AdversarialTask:
             generator = MapGenerator(
                 dims,
                 channels=self._cohort.channels,
+                outputs=raw_channels(config.generator.output, channels=self._cohort.channels, num_spatial_dims=dims),
                 width=config.generator.width,
                 normalisation=config.generator.normalisation,
                 context=config.generator.context,
                 zero_init=config.generator.zero_init,
+                recompute=config.training.recompute,
             )
-            critic = Critic(dims, channels=self._cohort.channels, width=config.critic.width)
+            critic = Critic(
+                dims,
+                channels=self._cohort.channels,
+                width=config.critic.width,
+                recompute=config.training.recompute,
+            )
         optimizers: dict[str, Optimizer] = {
             "generator": Adam(
                 generator.parameters(),
@@ -110,15 +128,15 @@ class AdversarialTask:
         return TrainState({"generator": generator, "critic": critic, "average": average}, optimizers)
 
     def load(self, update: int) -> list[TwoClassBatch]:
-        """Unpaired batches of both classes, ``accumulate`` of them."""
-        count = self._config.training.batch_size
+        """Unpaired batches of both classes: this process's share of ``accumulate``."""
+        count, parts = self._config.training.batch_size, self._config.training.accumulate
         fractions = numpy_generator(self._config.training.seed, "fractions", update)
+        mixing = torch.from_numpy(fractions.random((parts, count), dtype=np.float32))
         batches = []
-        for part in range(self._config.training.accumulate):
-            start = (update * self._config.training.accumulate + part) * count
+        for part in self._share:
+            start = (update * parts + part) * count
             images = {label: self._bank.images(stream.draw(start, count)) for label, stream in self._streams.items()}
-            mixing = torch.from_numpy(fractions.random(count, dtype=np.float32))
-            batches.append(TwoClassBatch(images[0], images[self._interest], mixing))
+            batches.append(TwoClassBatch(images[0], images[self._interest], mixing[part]))
         return batches
 
     def update(self, state: TrainState, batches: Sequence[TwoClassBatch], backward: Backward) -> Terms:

@@ -16,6 +16,7 @@ from vagan.seeding import seeded
 from vagan.training.accuracy import accuracy_figures
 from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
+from vagan.training.processes import ALONE, Processes
 from vagan.training.rows import interest_label, training_rows, validation_rows
 from vagan.training.schedule import learning_rate_factor
 from vagan.training.state import TrainState
@@ -40,12 +41,15 @@ class ClassifierTask:
     ----------
     config, cohort
         Settings and data.
+    processes
+        Among which the batches of an update are divided.
     """
 
-    def __init__(self, config: Config, cohort: Cohort) -> None:
+    def __init__(self, config: Config, cohort: Cohort, *, processes: Processes = ALONE) -> None:
         interest = interest_label(cohort, config.training)
         self._config, self._cohort, self._interest = config, cohort, interest
         self.total = config.classifier.updates
+        self._share = processes.share(config.training.accumulate)
         rows = training_rows(cohort, interest, config.training)
         everything = np.concatenate(list(rows.values()))
         self._bank = ImageBank(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
@@ -78,10 +82,10 @@ class ClassifierTask:
         return TrainState({"classifier": network}, {"classifier": optimizer})
 
     def load(self, update: int) -> list[LabelledBatch]:
-        """Balanced batches, ``accumulate`` of them."""
+        """Balanced batches: this process's share of ``accumulate``."""
         count = self._config.training.batch_size
         batches = []
-        for part in range(self._config.training.accumulate):
+        for part in self._share:
             start = (update * self._config.training.accumulate + part) * count
             images = [self._bank.images(stream.draw(start, count)) for stream in self._streams]
             labels = torch.arange(len(images)).repeat_interleave(count)

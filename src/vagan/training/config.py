@@ -45,7 +45,8 @@ class Generator(_Section):
     zero_init: bool = True
     """Start from M = 0: the last convolution's weights are zero."""
     output: Output = "add"
-    """How the map is applied: y = x + M, or y = tanh(x + M)."""
+    """How the map is applied: ``add`` (y = x + M), ``tanh`` (y = tanh(x + M)), ``warp`` (the map deforms x) or
+    ``warp+add`` (it deforms x, then adds to it)."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """Longest decay of the running average of weights, which is the model that is used; 0 switches it off."""
     calibration_images: Annotated[int, Field(ge=0)] = 128
@@ -70,6 +71,8 @@ class Loss(_Section):
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
     baseline_weight: NonNegative = 20.0
     """Weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
+    roughness_weight: NonNegative = 10.0
+    """Weight of the mean squared slope of the velocity where the generator deforms, on all images that it sees."""
     transplant_weight: NonNegative = 40.0
     """Weight of finding an effect again: the averaged generator's effect of one image is put into an image of the
     baseline class, where the generator must find just that. Needs effects that could be anywhere else as well."""
@@ -88,7 +91,7 @@ class Loss(_Section):
     def at(self, shape: tuple[int, ...]) -> "Loss":
         """The same with the weights on maps that images of this spatial shape need."""
         factor = (math.prod(shape) / PIXELS_OF_THE_PAPER) ** 0.5 if self.scaled else 1.0
-        weights = ("map_weight", "baseline_weight", "transplant_weight")
+        weights = ("map_weight", "baseline_weight", "roughness_weight", "transplant_weight")
         return self.model_copy(update={name: factor * getattr(self, name) for name in weights})
 
 
@@ -159,6 +162,9 @@ class Training(_Section):
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""
     channels_last: bool = True
     """Memory layout with a pixel's channels side by side: the same numbers, faster."""
+    recompute: bool = False
+    """Keep only what passes between the levels of a network, and compute the rest again for the derivatives: the same
+    numbers with less than half of the memory, for about a third more time. For large volumes."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``mps``."""
     memory_mb: Annotated[int, Field(ge=0)] = 4096
@@ -188,10 +194,11 @@ class Config(_Section):
 
 PRESETS = ("fast", "paper")
 WITHOUT_EFFECT = {
-    "vagan": ("training.checkpoint_seconds", "training.memory_mb", "classifier."),
+    "vagan": ("training.checkpoint_seconds", "training.memory_mb", "training.recompute", "classifier."),
     "classifier": (
         "training.checkpoint_seconds",
         "training.memory_mb",
+        "training.recompute",
         "training.generator_updates",
         "training.validate_every",
         *("generator.", "critic.", "loss.", "schedule.", "optimizer."),

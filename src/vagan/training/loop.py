@@ -1,26 +1,27 @@
 """The training loop: checkpoints, resuming and stopping, for any task."""
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 
 from vagan.data.bank import read_ahead
 from vagan.data.cohort import Cohort
-from vagan.errors import DivergenceError, Interrupted
-from vagan.model_folder import save_model
-from vagan.progress import Bar
+from vagan.errors import Interrupted
 from vagan.training.adversarial import AdversarialTask
 from vagan.training.classification import ClassifierTask
 from vagan.training.config import Config, load_config
-from vagan.training.device import open_fabric, place, using_threads
-from vagan.training.run_folder import MetricsLog, RunFolder
+from vagan.training.device import hosts, launch, open_fabric, place, using_threads
+from vagan.training.memory import require_memory, telling_what_helps
+from vagan.training.processes import LostProcessError, Processes, require_shares, telling_of_lost_processes
+from vagan.training.record import Record
+from vagan.training.run_folder import RunFolder
 from vagan.training.state import TrainState
 from vagan.training.task import Monitor, Task
 
@@ -32,6 +33,7 @@ def train(
     *,
     monitor: Monitor | None = None,
     after_validation: Callable[[RunFolder], None] | None = None,
+    devices: int | None = None,
 ) -> RunFolder:
     """Train, or go on with, the model of a run folder.
 
@@ -50,11 +52,16 @@ def train(
         Compares validation maps with true effects, where the cohort knows them. Its value is only plotted.
     after_validation
         Called with the run folder each time its metrics grew, to draw curves for example.
+    devices
+        Devices of this host to train on; default: 1, or what torchrun started. Each takes its share of the batches
+        that an update accumulates, so that their number changes nothing but rounding, and may change on resuming.
+        The calling script is started again for each; all see the same folders.
 
     Raises
     ------
     RunError
-        If the folder belongs to another configuration or cohort, or another process trains in it.
+        If the folder belongs to another configuration or cohort, another training runs in it, or one of the
+        processes of this training is lost. What was saved last is kept.
     DivergenceError
         If a loss term is no longer finite. The last good checkpoint is kept.
     Interrupted
@@ -62,89 +69,88 @@ def train(
     """
     config = config or load_config()
     run = RunFolder(Path(path))
+    fabric = open_fabric(config.training, cohort.shape, devices=devices)
+    require_shares(fabric.world_size, config.training.accumulate, config.training.batch_size)
+    processes = launch(fabric)
     task: Task[Any] = (
-        AdversarialTask(config, cohort, monitor=monitor)
+        AdversarialTask(config, cohort, monitor=monitor, processes=processes)
         if config.method == "vagan"
-        else ClassifierTask(config, cohort)
+        else ClassifierTask(config, cohort, processes=processes)
     )
-    fabric = open_fabric(config.training, cohort.shape)
-    with run.locked(), using_threads(config.training.threads):
-        resumes = run.begin(config, cohort)
-        _fit(task, run, config, fabric, resumes=resumes, after_validation=after_validation or (lambda _: None))
+    state = task.build()
+    place(state.networks, fabric, config.training)
+    half = "bf16" in str(fabric.strategy.precision.precision)
+    if config.method == "vagan":
+        require_memory(state, config, (cohort.channels, *cohort.shape), fabric.device, half=half)
+    with (
+        telling_what_helps(config, half=half),
+        _speaking_for_all(processes),
+        run.locked() if processes.is_first else nullcontext(),
+        using_threads(config.training.threads, processes=processes.count // hosts()),
+    ):
+        resumes = run.begin(config, cohort) if processes.is_first else False
+        with telling_of_lost_processes():
+            resumes = fabric.broadcast(resumes)
+        _fit(
+            task,
+            state,
+            run,
+            config=config,
+            fabric=fabric,
+            processes=processes,
+            resumes=resumes,
+            after_validation=after_validation or (lambda _: None),
+        )
     return run
 
 
 def _fit(
     task: Task[Any],
+    state: TrainState,
     run: RunFolder,
+    *,
     config: Config,
     fabric: Fabric,
-    *,
+    processes: Processes,
     resumes: bool,
     after_validation: Callable[[RunFolder], None],
 ) -> None:
-    state = task.build()
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
-    place(state.networks, fabric, config.training)
+    processes.average_gradients_of(state.optimizers.values())
     if resumes:
         state.load(run.checkpoint)
+    record = Record(task, run, state, fabric.autocast, after_validation) if processes.is_first else None
+    if record:
+        devices = f"{processes.count} x {fabric.device}" if processes.count > 1 else f"{fabric.device}"
+        record.begin(f"{devices}, {fabric.strategy.precision.precision}", resumes=resumes)
     if state.updates >= task.total:
-        run.note("already complete")
         return
-    where = f"{fabric.device}, {fabric.strategy.precision.precision}"
-    run.note(f"{'resumed' if resumes else 'begun'} at update {state.updates} of {task.total} on {where}")
     save_is_due = _timer(config.training.checkpoint_seconds)
     begin = time.monotonic() - state.seconds
-    with (
-        _stop_signals() as stopped,
-        MetricsLog(run, updates_done=state.updates) as metrics,
-        Bar(task.total, f"training {run.path.name}", done=state.updates) as bar,
-    ):
-        figures: dict[str, float] = {}
+    with _stop_signals() as stopped, record or nullcontext():
         for batch in read_ahead(task.load, state.updates, task.total):
             _set_rates(state, rates, task)
             # autocast from outside: Fabric's own module wrapper forbids the penalty's torch.autograd.grad
             with fabric.autocast():
                 terms = task.update(state, fabric.to_device(batch), fabric.backward)
+            processes.average_statistics_of(state.networks.values())
+            means, stops = processes.agree(terms, stopped.is_set())
             state.updates += 1
             state.seconds = time.monotonic() - begin
-            for name, value in terms.items():
-                state.terms.setdefault(name, []).append(float(value))
             finished = state.updates == task.total
-            if task.row_is_due(state.updates):
-                row = {"update": state.updates, "seconds": round(state.seconds, 2)}
-                row |= {name: sum(values) / len(values) for name, values in state.terms.items()}
-                state.terms.clear()
-                if task.validation_is_due(state.updates):
-                    with fabric.autocast():
-                        figures = task.validate(state)
-                metrics.add(row | figures if task.validation_is_due(state.updates) else row)
-            bar.advance(_in_words(figures))
-            if finished or stopped.is_set() or save_is_due():
-                with fabric.autocast():
-                    _save(task, state, run, metrics)
-                if len(figures):
-                    after_validation(run)
-            if stopped.is_set() and not finished:
-                run.note(f"interrupted at update {state.updates}")
+            if record:
+                record.add(means)
+                if finished or stops or save_is_due():
+                    record.save()
+                if stops and not finished:
+                    run.note(f"interrupted at update {state.updates}")
+            if stops and not finished:
                 raise Interrupted(
                     f"stopped at update {state.updates} of {task.total}; everything is saved in {run.path}: "
                     "give the same command again to go on"
                 )
-    run.note(f"finished after {state.seconds:.0f} s")
-
-
-def _save(task: Task[Any], state: TrainState, run: RunFolder, metrics: MetricsLog) -> None:
-    for name, network in state.networks.items():
-        if not all(torch.isfinite(weights).all() for weights in network.parameters()):
-            raise DivergenceError(
-                f"the weights of the {name} must be finite, but are not after update {state.updates}; "
-                f"the last good checkpoint is kept in {run.checkpoint}; lower the learning rate"
-            )
-    # the checkpoint last: whoever is killed before it is there goes on from the one before and writes all again
-    save_model(run.model, *task.model(state))
-    metrics.flush()
-    state.save(run.checkpoint)
+    if record:
+        run.note(f"finished after {state.seconds:.0f} s")
 
 
 def _set_rates(state: TrainState, rates: dict[str, float], task: Task[Any]) -> None:
@@ -166,8 +172,19 @@ def _timer(seconds: float) -> Callable[[], bool]:
     return is_due
 
 
-def _in_words(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in figures.items())
+@contextmanager
+def _speaking_for_all(processes: Processes) -> Iterator[None]:
+    """What all processes have to say is said by the first; that it is lost itself, by the second."""
+    try:
+        yield
+    except Interrupted:
+        if not processes.is_first:
+            sys.exit(0)
+        raise
+    except LostProcessError as error:
+        if processes.index > 1:
+            sys.exit(error.exit_code)
+        raise
 
 
 @contextmanager

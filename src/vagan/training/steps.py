@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import update_bn
 
 from vagan.axes import concatenate_batches
-from vagan.effect import baseline_image, effect_map
+from vagan.effect import RawMap, baseline_image, deforms, map_roughness, with_effect
 from vagan.errors import DivergenceError
 from vagan.training.config import Generator, Loss
 from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
@@ -110,6 +110,10 @@ def update_generator(
             freed = baseline_image(transplant.images, transplant_map, settings.output)
             terms["generator/transplant"] = map_size(freed - transplant.origin)
             total = total + loss.transplant_weight * terms["generator/transplant"]
+        if deforms(settings.output):
+            maps = [found for found in (interest_map, baseline_map, transplant_map) if found is not None]
+            terms["generator/roughness"] = map_roughness(concatenate_batches(*maps))
+            total = total + loss.roughness_weight * terms["generator/roughness"]
         require_finite(terms)
         backward(total / len(batches))
         _add_to_means(means, terms, len(batches))
@@ -142,7 +146,8 @@ def consolidate_generator(
     for batch in batches:
         transplant = effect_transplant(teacher, batch, settings)
         both = concatenate_batches(transplant.images, batch.baseline)
-        found = baseline_image(both, generator(both), settings.output)
+        maps = generator(both)
+        found = baseline_image(both, maps, settings.output)
         freed, unchanged = found.split([len(transplant.images), len(batch.baseline)])
         terms = {
             "generator/transplant": map_size(freed - transplant.origin),
@@ -150,6 +155,9 @@ def consolidate_generator(
         }
         total = loss.transplant_weight * terms["generator/transplant"]
         total = total + loss.baseline_weight * terms["generator/baseline_map"]
+        if deforms(settings.output):
+            terms["generator/roughness"] = map_roughness(maps)
+            total = total + loss.roughness_weight * terms["generator/roughness"]
         require_finite(terms)
         backward(total / len(batches))
         _add_to_means(means, terms, len(batches))
@@ -167,20 +175,21 @@ class Transplant(NamedTuple):
 def effect_transplant(teacher: nn.Module, batch: TwoClassBatch, settings: Generator) -> Transplant:
     """Put the effect that the teacher finds in each image of the class of interest into a baseline image.
 
+    Where the generator deforms, that image's tissue is moved as the class moved it in the other one.
+
     What the teacher's map owes to its own image's texture cannot be told from the baseline image's: learning to find
     transplanted effects leaves the part of them that all such maps share, which is the effect.
     """
     with torch.no_grad():
         teacher.eval()
-        without = baseline_image(batch.interest, teacher(batch.interest), settings.output)
-        # images that stay in the range of images
-        images = (batch.baseline + effect_map(batch.interest, without)).clamp(-1, 1)
-    return Transplant(images, batch.baseline)
+        images = with_effect(batch.baseline, batch.interest, teacher(batch.interest), settings.output)
+    # images that stay in the range of images
+    return Transplant(images.clamp(-1, 1), batch.baseline)
 
 
 def _maps(
     generator: nn.Module, batch: TwoClassBatch, transplant: Transplant | None, loss: Loss, settings: Generator
-) -> tuple[Images, Images | None, Images | None]:
+) -> tuple[RawMap, RawMap | None, RawMap | None]:
     """Raw maps of the class of interest, of the baseline class where they cost something, and of transplants."""
     parts = [batch.interest]
     if settings.mixed_batches or loss.baseline_weight > 0:

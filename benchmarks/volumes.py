@@ -1,0 +1,148 @@
+"""Memory and time of VA-GAN on volumes: an update of each network, a map, and reading while training.
+
+At 64x80x56 (2.6 mm) and at 128x160x112 (1.3 mm), with the paper's batches: 2 images of each class in a gradient
+computation, 6 of them accumulated. Each measurement is a process of its own, whose peak of resident memory is that of
+Python, PyTorch, the networks, their optimisers and the update. ``streaming`` trains on cohorts of two sizes that are
+never held in memory, and tells the share of the time outside the updates. Writes ``volumes.json`` to
+``benchmarks/results``; what is not measured this time stays in it.
+
+    python benchmarks/volumes.py
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from machine import describe_machine
+
+from vagan.axes import channels_last
+from vagan.data.sources.synthetic import make_cohort
+from vagan.nn.critic import Critic
+from vagan.nn.unet import MapGenerator
+from vagan.training.adversarial import AdversarialTask
+from vagan.training.config import Generator, Loss, load_config
+from vagan.training.loop import train
+from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+
+RESULTS = Path(__file__).parent / "results"
+BATCH, ACCUMULATE = 2, 6
+SIZES = {"small": (64, 80, 56), "full": (128, 160, 112)}
+PATHS = {"plain": (False, False), "bf16": (True, False), "recompute": (False, True), "bf16, recompute": (True, True)}
+"""Arithmetic in bfloat16, and activations recomputed."""
+DEFAULT = ["small/plain", "small/bf16", "small/recompute", "small/bf16, recompute", "full/bf16, recompute"]
+COHORTS = (40, 160)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", nargs="+", default=[*DEFAULT, "streaming"], help="size/path, or streaming")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.one:
+        print(json.dumps(_streamed(int(options.one[1])) if options.one[0] == "stream" else _measured(*options.one)))
+        return
+    path = RESULTS / "volumes.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    updates = before.get("updates", {})
+    for name in options.only:
+        if name != "streaming":
+            updates[name] = {
+                part: _in_a_process(options.threads, part, name) for part in ("generator", "critic", "map")
+            }
+            print(name, json.dumps(updates[name]), flush=True)
+    result = {"options": vars(options), "batches": [BATCH, ACCUMULATE], "updates": updates}
+    result["streaming"] = before.get("streaming", {})
+    if "streaming" in options.only:
+        result["streaming"] = {str(n): _in_a_process(options.threads, "stream", str(n)) for n in COHORTS}
+        print("streaming", json.dumps(result["streaming"]), flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result | describe_machine(), indent=1) + "\n", encoding="utf-8")
+
+
+def _in_a_process(threads: int, *what: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--threads", str(threads), "--one", *what]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        return {"failed_with_code": found.returncode}
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def _measured(part: str, name: str) -> dict[str, float]:
+    """Peak memory and seconds of one update, or of one map."""
+    size, path = name.split("/")
+    half, recompute = PATHS[path]
+    torch.manual_seed(0)
+    generator = MapGenerator(3, context=True, zero_init=False, recompute=recompute).to(memory_format=channels_last(3))
+    critic = Critic(3, recompute=recompute).to(memory_format=channels_last(3))
+    network = critic if part == "critic" else generator
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
+    images = torch.rand(ACCUMULATE, 2, BATCH, 1, *SIZES[size]) * 2 - 1
+    batches = [TwoClassBatch(one[0], one[1], torch.rand(BATCH)) for one in images]
+    update = {"critic": update_critic, "generator": update_generator}.get(part)
+    settings = {"loss": Loss(), "settings": Generator(), "backward": torch.Tensor.backward}
+    if part == "generator":  # its transplants too, as in use
+        settings["teacher"] = MapGenerator(3, context=True, zero_init=False, recompute=recompute)
+    begin = time.perf_counter()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        if update:
+            update(critic, generator, optimizer, batches, **settings)
+        else:
+            with torch.no_grad():
+                generator.eval()(images[0, 0, :1])
+    return {"seconds": time.perf_counter() - begin, "peak_memory_gb": _peak_gb()}
+
+
+def _streamed(count: int) -> dict[str, float]:
+    """Share of the time outside the updates and peak memory, training from the store on volumes of 64x80x56."""
+    with TemporaryDirectory() as folder:
+        cohort = make_cohort(Path(folder) / "cohort", images=count, size=SIZES["small"])
+        spans: list[tuple[float, float]] = []
+        update = AdversarialTask.update
+
+        def timed(self, *arguments):
+            begin = time.perf_counter()
+            terms = update(self, *arguments)
+            spans.append((begin, time.perf_counter()))
+            return terms
+
+        AdversarialTask.update = timed
+        settings = {
+            "training.generator_updates": "2",
+            "training.batch_size": str(BATCH),
+            "training.memory_mb": "0",
+            "training.threads": str(torch.get_num_threads()),
+            "training.validate_every": "1000",
+            "training.validation_images": "2",
+            "training.checkpoint_seconds": "100000",
+            "generator.calibration_images": "0",
+            "schedule.warmup_generator_updates": "0",
+            "schedule.critic_updates": "3",
+            "schedule.consolidation_updates": "0",
+        }
+        before = _peak_gb()
+        train(cohort, Path(folder) / "run", load_config("fast", settings))
+        counted = spans[1:]  # the first allocates memory
+        whole = counted[-1][1] - spans[0][1]
+        return {
+            "share_outside": 1 - sum(end - begin for begin, end in counted) / whole,
+            "seconds": whole,
+            "peak_memory_gb": _peak_gb(),
+            "peak_memory_before_gb": before,
+            "volumes_gb": count * 4 * 64 * 80 * 56 / 2**30,
+        }
+
+
+def _peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What is written down of a training while it runs: metrics, validation, progress, checkpoints."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import torch
+
+from vagan.errors import DivergenceError
+from vagan.model_folder import save_model
+from vagan.progress import Bar
+from vagan.training.run_folder import MetricsLog, RunFolder
+from vagan.training.state import TrainState
+from vagan.training.task import Task
+
+
+class Record:
+    """Record of one session of a training; a context that shows a progress bar and keeps ``metrics.csv`` whole.
+
+    Parameters
+    ----------
+    task, run, state
+        What is trained, where it is written, and how far it is.
+    autocast
+        Gives the context in which networks are used.
+    after_validation
+        Called with the run folder each time its metrics grew.
+    """
+
+    def __init__(
+        self,
+        task: Task[Any],
+        run: RunFolder,
+        state: TrainState,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        after_validation: Callable[[RunFolder], None],
+    ) -> None:
+        self._task, self._run, self._state = task, run, state
+        self._autocast, self._after_validation = autocast, after_validation
+        self._figures: dict[str, float] = {}
+        self._stack = ExitStack()
+
+    def begin(self, where: str, *, resumes: bool) -> None:
+        """Note that a session begins, or that nothing is left to do."""
+        done, total = self._state.updates, self._task.total
+        if done >= total:
+            self._run.note("already complete")
+        else:
+            self._run.note(f"{'resumed' if resumes else 'begun'} at update {done} of {total} on {where}")
+
+    def __enter__(self) -> "Record":
+        run, done = self._run, self._state.updates
+        self._metrics = self._stack.enter_context(MetricsLog(run, updates_done=done))
+        self._bar = self._stack.enter_context(Bar(self._task.total, f"training {run.path.name}", done=done))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def add(self, terms: dict[str, float]) -> None:
+        """Write down the terms of the update that is done; validate where it is due."""
+        task, state = self._task, self._state
+        for name, value in terms.items():
+            state.terms.setdefault(name, []).append(value)
+        if task.row_is_due(state.updates):
+            row = {"update": state.updates, "seconds": round(state.seconds, 2)}
+            row |= {name: sum(values) / len(values) for name, values in state.terms.items()}
+            state.terms.clear()
+            if task.validation_is_due(state.updates):
+                with self._autocast():
+                    self._figures = task.validate(state)
+                row |= self._figures
+            self._metrics.add(row)
+        self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self._figures.items()))
+
+    def save(self) -> None:
+        """Write model, metrics and checkpoint."""
+        task, run, state = self._task, self._run, self._state
+        for name, network in state.networks.items():
+            if not all(torch.isfinite(weights).all() for weights in network.parameters()):
+                raise DivergenceError(
+                    f"the weights of the {name} must be finite, but are not after update {state.updates}; "
+                    f"the last good checkpoint is kept in {run.checkpoint}; lower the learning rate"
+                )
+        # the checkpoint last: whoever is killed before it is there goes on from the one before and writes all again
+        with self._autocast():
+            save_model(run.model, *task.model(state))
+        self._metrics.flush()
+        state.save(run.checkpoint)
+        if self._figures:
+            self._after_validation(run)
