@@ -24,6 +24,8 @@ def preprocess(
     class_column: str = "class",
     baseline: str | None = None,
     seed: int = 0,
+    test_subjects: Path | None = None,
+    validation_subjects: Path | None = None,
     jobs: int = 0,
     scheduler: str = "",
 ) -> None:
@@ -36,9 +38,10 @@ def preprocess(
     Parameters
     ----------
     source
-        A BIDS folder; a CSV table (image, and optionally subject, session, class, mask, split); a folder of scans,
-        or with a folder of scans for each class; or one scan. NIfTI, MGZ, or DICOM folders. Images of Clinica's
-        t1-linear are taken from N4 and registration on; brain masks of fMRIPrep are used.
+        A BIDS folder; a CSV table (image, and optionally subject, session, class, mask, split), or the folder that
+        `vagan import adni` made; a folder of scans, or with a folder of scans for each class; or one scan. NIfTI,
+        MGZ, or DICOM folders. Images of Clinica's t1-linear are taken from N4 and registration on; brain masks of
+        fMRIPrep are used.
     out
         Folder for the derivatives.
     level
@@ -67,12 +70,17 @@ def preprocess(
         Name of the baseline class [default: the one called baseline, healthy, control, normal, CN or 0].
     seed
         Decides who goes to train, validation and test.
+    test_subjects
+        File with the test subjects, one a line, e.g. a published list; the others are train and validation.
+    validation_subjects
+        File with the validation subjects.
     jobs
         Scans at the same time, one thread and up to 2 GB each [default: one for each core].
     scheduler
         Address of a Dask scheduler whose workers see the same files, e.g. tcp://node1:8786; instead of --jobs.
     """
     from vagan.cli.options import parse_size
+    from vagan.data.splits import SubjectLists
     from vagan.preprocessing.pipeline import make_pipeline
     from vagan.reporting.preprocess import prepare_study
 
@@ -95,6 +103,7 @@ def preprocess(
         class_column=class_column,
         baseline=baseline,
         seed=seed,
+        lists=SubjectLists.read(test_subjects, validation_subjects),
         processes=jobs,
         scheduler=scheduler,
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from vagan.data.cohort import STORE, Cohort, CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import Preparation
-from vagan.data.splits import assign_splits
+from vagan.data.splits import DRAWN, SubjectLists, assign_splits
 from vagan.data.volume import read_volume
 from vagan.errors import CohortError, ManifestError
 from vagan.preprocessing.derivatives import Place, read_record
@@ -20,7 +20,15 @@ COHORT = "cohort"
 """The cohort's folder among the derivatives."""
 
 
-def pack_cohort(out: Path, table: pd.DataFrame, pipeline: Pipeline, *, baseline: str | None, seed: int) -> Cohort:
+def pack_cohort(
+    out: Path,
+    table: pd.DataFrame,
+    pipeline: Pipeline,
+    *,
+    baseline: str | None,
+    seed: int,
+    lists: SubjectLists = DRAWN,
+) -> Cohort:
     """Make the cohort of all prepared scans of a table; an up-to-date one is left as it is.
 
     Parameters
@@ -28,11 +36,11 @@ def pack_cohort(out: Path, table: pd.DataFrame, pipeline: Pipeline, *, baseline:
     out
         Folder of the derivatives; the cohort becomes its folder ``cohort``.
     table
-        Columns ``id``, ``subject``, ``session``, ``class``; optionally ``split`` and covariates. Rows whose scan
-        failed are left out.
+        Columns ``id``, ``subject``, ``session``, ``class``; optionally ``split``, ``label`` (0: the
+        baseline class) and covariates. Rows whose scan failed are left out.
     pipeline
         That they were made with.
-    baseline, seed
+    baseline, seed, lists
         The baseline class's name, and what decides the split where the table gives none.
     """
     places = Place.of_all(out, pipeline, table)
@@ -43,10 +51,10 @@ def pack_cohort(out: Path, table: pd.DataFrame, pipeline: Pipeline, *, baseline:
     table = table[whole].reset_index(drop=True)
     files = [str(place.image.relative_to(out)) for place, good in zip(places, whole, strict=True) if good]
     table = table.assign(image=[str(Path("..") / name) for name in files])
-    labels = label_classes(list(table["class"]), baseline)
+    labels = label_classes(list(table["class"]), baseline or _labelled_baseline(table))
     table = table.assign(label=table["class"].map(labels))
-    if "split" not in table:
-        table = table.assign(split=assign_splits(table, seed=seed))
+    if "split" not in table or lists != DRAWN:
+        table = table.assign(split=assign_splits(table, seed=seed, lists=lists))
     rest = [name for name in table if name not in REQUIRED]
     manifest = Manifest(table[[*REQUIRED, *rest]])
     path = out / COHORT
@@ -71,6 +79,12 @@ def pack_cohort(out: Path, table: pd.DataFrame, pipeline: Pipeline, *, baseline:
         return CohortCase(np.asarray(volume.array, np.float32)[None])
 
     return write_cohort(path, manifest, facts, case_at)
+
+
+def _labelled_baseline(table: pd.DataFrame) -> str | None:
+    """The class whose label is 0 in a table that has labels."""
+    names = set(table["class"][table["label"] == "0"]) if "label" in table else set()
+    return names.pop() if len(names) == 1 else None
 
 
 def digest_of_records(cohort: Path, manifest: Manifest) -> str:

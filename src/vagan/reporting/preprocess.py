@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from vagan.data.manifest import read_table
+from vagan.data.splits import DRAWN, SubjectLists
 from vagan.errors import ManifestError, OutputError, PreprocessingError
 from vagan.files import replacing
 from vagan.preprocessing.derivatives import Place, write_description
@@ -32,6 +33,7 @@ def prepare_study(
     class_column: str = "class",
     baseline: str | None = None,
     seed: int = 0,
+    lists: SubjectLists = DRAWN,
     processes: int = 0,
     scheduler: str = "",
 ) -> str:
@@ -67,7 +69,7 @@ def prepare_study(
     if level != "participant":
         write_group_page(out, Place.of_all(out, pipeline, unique))
         if "class" in unique:
-            cohort = pack_cohort(out, unique, pipeline, baseline=baseline, seed=seed)
+            cohort = pack_cohort(out, unique, pipeline, baseline=baseline, seed=seed, lists=lists)
             told.append(
                 f"cohort of {len(cohort.manifest)} scans in {cohort.path}; next: vagan train {cohort.path} RUN"
             )
