@@ -13,8 +13,12 @@ from vagan.data.preparation import Preparation
 from vagan.data.splits import DRAWN, SubjectLists, assign_splits
 from vagan.data.volume import read_volume
 from vagan.errors import CohortError, ManifestError
-from vagan.preprocessing.derivatives import Place, read_record
+from vagan.preprocessing.brain import already_stripped
+from vagan.preprocessing.derivatives import Place, Record, read_record
+from vagan.preprocessing.geometry import Grid
+from vagan.preprocessing.intensity import BACKGROUND
 from vagan.preprocessing.pipeline import Pipeline
+from vagan.preprocessing.scan import Scan
 
 COHORT = "cohort"
 """The cohort's folder among the derivatives."""
@@ -102,3 +106,36 @@ def is_stale(cohort: Cohort) -> bool:
     """Whether scans were prepared anew since the cohort was packed."""
     made_from = cohort.facts.made_from
     return bool(made_from) and digest_of_records(cohort.path, cohort.manifest) != made_from
+
+
+def scan_of(cohort: Cohort, row: int) -> Scan:
+    """A scan of a cohort as it came out of the preprocessing: with its brain, and its place in the scanner.
+
+    Where the derivatives are not there (any more), or never were, the brain is what is brighter than the background,
+    holes filled, and the cohort's own space stands for the scanner's.
+    """
+    if cohort.facts.affine is None or len(cohort.shape) != 3:
+        raise CohortError(f"{cohort.path} must hold volumes that know where their voxels lie, and it does not")
+    image = cohort.images([row])[0, 0].numpy()
+    grid = Grid(cohort.shape, np.array(cohort.facts.affine))
+    prepared, record = _derivative(cohort, row)
+    mask = prepared.with_name(prepared.name.replace("desc-preproc_T1w", "desc-brain_mask"))
+    if record is not None and mask != prepared and mask.is_file():
+        return Scan(image, grid, read_volume(mask).array > 0, np.array(record.template_from_scanner))
+    return Scan(image, grid, already_stripped((image - BACKGROUND).astype(np.float32)))
+
+
+def zero_of(cohort: Cohort, row: int) -> float:
+    """The prepared intensity that was 0 in the scanner; the background's if the record is not there."""
+    _, record = _derivative(cohort, row)
+    rescaled = [step["found"] for step in (record.steps if record else []) if step["step"] == "rescale"]
+    return (
+        BACKGROUND - 2 * rescaled[0]["low"] / (rescaled[0]["high"] - rescaled[0]["low"]) if rescaled else BACKGROUND
+    )
+
+
+def _derivative(cohort: Cohort, row: int) -> tuple[Path, Record | None]:
+    """File that a row was packed from, and its record if that is still there."""
+    name = str(cohort.manifest.table["image"][row]) if "image" in cohort.manifest.table else "none"
+    image = Path(os.path.normpath(cohort.path / name))
+    return image, read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
