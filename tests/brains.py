@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import torch
 
 from vagan.data.cohort import CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
@@ -106,6 +107,7 @@ def write_brains(folder, visits, *, noise=0.02, pose_sd=0.7, grid=COARSE):
             "class": [("MCI", "AD")[visit.label] for visit in visits],
             "split": [visit.split for visit in visits],
             "field_strength": "3",
+            "adas13": [f"{10 + 15 * visit.label + len(names) - place}" for place, visit in enumerate(visits)],
         }
     )
 
@@ -138,3 +140,19 @@ def patients(converters=3, stable=3, learned=3):
         for split in ("train", "validation")
         for n in range(2 * learned)
     ]
+
+
+class Oracle:
+    """Knows what the disease did to each subject, but for its pose."""
+
+    convention = "signed"
+
+    def __init__(self, cohort, name="oracle"):
+        self.name = name
+        self._images = cohort.images(np.arange(len(cohort.manifest)))
+        self._subjects = list(cohort.manifest.table["subject"])
+
+    def attribute(self, images):
+        row = int((self._images - images).abs().flatten(1).sum(1).argmin())
+        seed = sorted(set(self._subjects)).index(self._subjects[row])
+        return torch.from_numpy(exact_effect(COARSE, seed=seed, disease=1.0)[None, None])

@@ -143,6 +143,8 @@ def folder_of(images, visit, shot):
 
 
 def write_rows(path, rows, *, bom=False, quoted=False):
+    if not rows:
+        return
     with path.open("w", newline="", encoding="utf-8-sig" if bom else "utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
         writer.writeheader()
@@ -256,8 +258,8 @@ def _write_legacy(download):
                         "SeriesID": shot.series, "ImageUID": shot.image} for shot in visit.shots]  # fmt: skip
     write_rows(download.tables / "ADNIMERGE.csv", merge, quoted=True)
     write_rows(download.tables / "DXSUM_PDXCONV_ADNIALL.csv", dxsum)
-    write_rows(download.tables / "MRIMETA_05Feb2018.csv", sessions["1.5"] or [{"RID": ""}])
-    write_rows(download.tables / "MRI3META_05Feb2018.csv", sessions["3"] or [{"RID": ""}])
+    write_rows(download.tables / "MRIMETA_05Feb2018.csv", sessions["1.5"])
+    write_rows(download.tables / "MRI3META_05Feb2018.csv", sessions["3"])
     write_rows(download.tables / "MPRAGEMETA.csv", mprage, bom=True)
 
 

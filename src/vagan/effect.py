@@ -4,7 +4,10 @@
 The *effect* is what the class put there: ``effect = x - y``, which is ``-M(x)`` unless the output is bounded.
 """
 
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vagan.types import Images, Maps
 
@@ -39,3 +42,13 @@ def effect_map(images: Images, baseline: Images) -> Maps:
         ``y``, as it would look without the class of interest.
     """
     return images - baseline
+
+
+def difference(later: NDArray[np.floating[Any]], earlier: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Observed effect of what happened between two scans on one grid: positive where the later one is brighter."""
+    return later - earlier
+
+
+def without_effect(image: NDArray[np.floating[Any]], effect: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """The image as it would look without an effect; undoes `difference`."""
+    return image - effect

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from brains import COARSE, exact_effect, patients, write_brains
+from brains import COARSE, Oracle, patients, write_brains
 from vagan.data.volume import read_volume
 from vagan.errors import CohortError, ConfigError
 from vagan.evaluation import longitudinal
@@ -29,21 +28,6 @@ def results(cohort):
     out = cohort.path.parent / "results"
     evaluate_longitudinal(cohort, [], out, methods=CONTROLS)
     return out
-
-
-class Oracle:
-    """Knows what the disease did to each subject, but for its pose."""
-
-    name, convention = "oracle", "signed"
-
-    def __init__(self, cohort):
-        self._images = cohort.images(np.arange(len(cohort.manifest)))
-        self._subjects = list(cohort.manifest.table["subject"])
-
-    def attribute(self, images):
-        row = int((self._images - images).abs().flatten(1).sum(1).argmin())
-        seed = sorted(set(self._subjects)).index(self._subjects[row])
-        return torch.from_numpy(exact_effect(COARSE, seed=seed, disease=1.0)[None, None])
 
 
 def test_the_results_folder(cohort, results):

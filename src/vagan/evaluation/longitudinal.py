@@ -196,6 +196,7 @@ def _observe(cohort: Cohort, pair: Pair, path: Path, about: Mapping[str, Any], i
     found = observe(scan_of(cohort, pair.before), after, intensity=intensity, zero=zero_of(cohort, pair.after))
     write_volume(path, found.effect, after.grid.affine)
     write_volume(mask_path(path), found.mask, after.grid.affine)
+    write_volume(path.with_name(f"{_case(cohort, pair)}_T1w.nii.gz"), after.image, after.grid.affine)
     with replacing(sidecar) as temporary:
         temporary.write_text(json.dumps({**about, "Found": found.facts}, indent=1) + "\n", encoding="utf-8")
 
@@ -305,15 +306,18 @@ def _variances(file: ObservedFile) -> dict[str, float]:
 
 
 def _write_pairs(path: Path, cohort: Cohort, pairs: Pairs, used: set[Pair]) -> None:
-    ids = cohort.manifest.table["id"]
+    table = cohort.manifest.table
+    ids, severity = table["id"], table.get("adas13", pd.Series("", index=table.index))
     rows = [
         {
             "subject": pair.subject,
+            "case": _case(cohort, pair),
             "kind": pair.kind,
             "before": ids[pair.before],
             "after": ids[pair.after],
             "months": f"{pair.months:.1f}",
             "field_strength": pair.field,
+            "adas13": severity[pair.after],
             "reason": "" if pair in used else "not among the --limit that were drawn",
         }
         for pair in [*pairs.converters, *pairs.stable]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from vagan.effect import effect_map
+from vagan.effect import difference
 from vagan.errors import CohortError
 from vagan.preprocessing.geometry import Grid, Matrix, nearest_rigid, resample, transform_points
 from vagan.preprocessing.registration import Brain, align
@@ -82,7 +82,7 @@ def observe(before: Scan, after: Scan, *, intensity: Intensity = "smooth", zero:
         ratio = smooth_log_ratio(matched - zero, after.image - zero, mask, after.grid.spacing_mm)
         matched = ((matched - zero) * np.exp(ratio) + zero).astype(np.float32)
         facts |= {"shading_sd": float(ratio[mask].std())}
-    effect = np.where(mask, _subtracted(after.image, matched), 0).astype(np.float32)
+    effect = np.where(mask, difference(after.image, matched), 0).astype(np.float32)
     facts |= {"intensity": intensity, "mask_ml": float(mask.sum()) * after.grid.voxel_ml}
     return Observed(effect, mask, facts)
 
@@ -170,9 +170,3 @@ def _extended(scan: Scan) -> Array:
 
 def _mask(scan: Scan) -> Mask:
     return scan.image > -1 if scan.mask is None else scan.mask
-
-
-def _subtracted(after: Array, before: Array) -> Array:
-    import torch
-
-    return effect_map(torch.from_numpy(after)[None, None], torch.from_numpy(before)[None, None])[0, 0].numpy()
