@@ -22,6 +22,7 @@ def preprocess(
     template: Path | None = None,
     template_mask: Path | None = None,
     class_column: str = "class",
+    classes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     baseline: str | None = None,
     seed: int = 0,
     test_subjects: Path | None = None,
@@ -66,6 +67,8 @@ def preprocess(
         Brain of the template.
     class_column
         Where a table, sessions.tsv or participants.tsv tell the class.
+    classes
+        Only scans of these classes come into the cohort, e.g. MCI AD [default: all whose class is known].
     baseline
         Name of the baseline class [default: the one called baseline, healthy, control, normal, CN or 0].
     seed
@@ -101,6 +104,7 @@ def preprocess(
         level=level,
         participants=participant_label or [],
         class_column=class_column,
+        classes=classes or (),
         baseline=baseline,
         seed=seed,
         lists=SubjectLists.read(test_subjects, validation_subjects),

@@ -31,6 +31,7 @@ def prepare_study(
     level: Literal["participant", "group"] | None = None,
     participants: Sequence[str] = (),
     class_column: str = "class",
+    classes: Sequence[str] = (),
     baseline: str | None = None,
     seed: int = 0,
     lists: SubjectLists = DRAWN,
@@ -69,7 +70,10 @@ def prepare_study(
     if level != "participant":
         write_group_page(out, Place.of_all(out, pipeline, unique))
         if "class" in unique:
-            cohort = pack_cohort(out, unique, pipeline, baseline=baseline, seed=seed, lists=lists)
+            known = unique["class"].isin(classes) if classes else unique["class"].ne("")
+            cohort = pack_cohort(
+                out, unique[known].reset_index(drop=True), pipeline, baseline=baseline, seed=seed, lists=lists
+            )
             told.append(
                 f"cohort of {len(cohort.manifest)} scans in {cohort.path}; next: vagan train {cohort.path} RUN"
             )
