@@ -53,7 +53,8 @@ def table2(summary: Mapping[str, Scores], *, pairs: int, stable: int) -> str:
     lines += [[name, "", "", "", "", value] for name, value in LATER]
     lines.insert(1, ["---"] * len(lines[0]))
     table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    noise = f"{stable} subjects whose class stayed the same" if stable else "no subject: no ceiling is known"
+    counted = f"{stable} subject{'s' if stable > 1 else ''} whose class stayed the same"
+    noise = counted if stable else "no subject kept its class over two scans, so that no ceiling is known"
     return (
         f"{table}\nMean ± standard deviation over {pairs} pairs, 95 % interval of the mean by subject. The ceiling "
         f"is what the exact effect would score, given how scans differ without a change of class: {noise}.\n"
