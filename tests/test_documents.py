@@ -68,3 +68,28 @@ def test_the_readmes_results_are_those_of_the_files():
         sys.path.pop(0)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.split(BEGIN)[1].split(END)[0] == table()
+
+
+def test_commands_of_the_adni_tutorial_and_its_script_are_verbs_with_these_arguments():
+    from vagan.cli.app import app
+
+    text = (ROOT / "docs/tutorial/from-an-adni-download-to-table-2.md").read_text(encoding="utf-8")
+    script = (ROOT / "examples/adni.sh").read_text(encoding="utf-8").replace('"$@"', "").replace('"', "")
+    lines = re.findall(r"^    (vagan [^#\n]+)", text, re.M) + re.findall(r"(?:^|\|\| )(vagan [^#\n]+)", script, re.M)
+    assert len(lines) >= 6 + 8
+    for line in lines:
+        app.parse_args(line.split()[1:], exit_on_error=False, print_error=False)
+
+
+def test_the_adni_tutorials_hours_follow_from_what_was_measured():
+    import json
+
+    measured = json.loads((ROOT / "benchmarks/results/preprocessing.json").read_text(encoding="utf-8"))["presets"]
+    text = (ROOT / "docs/tutorial/from-an-adni-download-to-table-2.md").read_text(encoding="utf-8")
+    rates = [measured[preset]["scans_per_hour_and_core"] for preset in ("default", "paper")]
+    assert "{:.0f} scans an hour and core with the default preset, {:.0f} with".format(*rates) in text
+    hours = [6000 / rate for rate in rates]
+    assert "| one core | {:.0f} hours | {:.0f} hours |".format(*hours) in text
+    assert "| 16 cores | {:.1f} hours | {:.1f} hours |".format(*(value / 16 for value in hours)) in text
+    minutes = [value / 200 * 60 for value in hours]
+    assert "| {:.0f} minutes | {:.0f} minutes |".format(*minutes) in text

@@ -1,8 +1,18 @@
+import numpy as np
 import pytest
 import torch
 
 from shapes import SPACES
-from vagan.effect import baseline_image, deformation, deforms, effect_map, raw_channels, with_effect
+from vagan.effect import (
+    baseline_image,
+    deformation,
+    deforms,
+    difference,
+    effect_map,
+    raw_channels,
+    with_effect,
+    without_effect,
+)
 
 FORMS = ("add", "warp", "warp+add")
 every_form = pytest.mark.parametrize("output", FORMS)
@@ -45,6 +55,12 @@ def test_the_effect_is_minus_the_map_and_positive_where_the_class_is_brighter(sp
     effect = effect_map(images, baseline_image(images, raw_map))
     torch.testing.assert_close(effect, disease)
     torch.testing.assert_close(effect, -raw_map)
+
+
+def test_an_observed_difference_is_an_effect_and_can_be_taken_away_again():
+    earlier, later = np.array([0.0, 1.0]), np.array([0.5, 0.25])
+    assert difference(later, earlier).tolist() == [0.5, -0.75]  # positive where the class made it brighter
+    assert np.array_equal(without_effect(later, difference(later, earlier)), earlier)
 
 
 def bar(start, stop, length=40):

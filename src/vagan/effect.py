@@ -16,9 +16,11 @@ warp+add    ``x`` deformed, ``+ M``                 velocity, then M
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan.axes import num_channels, num_spatial_dims, scale_channels, spatial_shape, split_channels
@@ -70,6 +72,16 @@ def effect_map(images: Images, baseline: Images) -> Maps:
         ``y``, as it would look without the class of interest.
     """
     return images - baseline
+
+
+def difference(later: NDArray[np.floating[Any]], earlier: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Observed effect of what happened between two scans on one grid: positive where the later one is brighter."""
+    return later - earlier
+
+
+def without_effect(image: NDArray[np.floating[Any]], effect: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """The image as it would look without an effect; undoes `difference`."""
+    return image - effect
 
 
 def with_effect(others: Images, images: Images, raw_map: RawMap, output: Output = "add") -> Images:

@@ -29,10 +29,13 @@ VERBS = ("demo", "synth", "atrophy", "check", "preprocess", "train", "attribute"
 app = App(name="vagan", help=HELP, help_format="plaintext", version_flags=["--version"], result_action="return_value")
 for verb in VERBS:
     app.command(f"vagan.cli.{verb}:{verb}", name=verb)
-imports = App(name="import", help="Make a cohort from your own images: from folders, a table, or a BIDS dataset.")
+imports = App(
+    name="import", help="Make a cohort from your own images: from folders, a table, a BIDS dataset or ADNI."
+)
 imports.command("vagan.cli.imports:folder", name="folder")
 imports.command("vagan.cli.imports:csv", name="csv")
 imports.command("vagan.cli.imports:bids", name="bids")
+imports.command("vagan.cli.imports:adni", name="adni")
 app.command(imports)
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 def check(path: Path) -> None:
     """List every defect of a manifest or a cohort: missing, unreadable, NaN, wrong shape, duplicate, leakage.
 
-    Of volumes it tells spacing, orientation and the amount of brain too.
+    Of volumes it tells spacing, orientation and the amount of brain too. Where age, sex, site, field strength or
+    scanner are known it shows how far the classes lie apart in them, and warns, because a map would show that.
     Exit code 0 if there is none, 2 otherwise.
 
     Parameters
@@ -20,7 +21,7 @@ def check(path: Path) -> None:
     path
         A cohort folder or a manifest.csv.
     """
-    from vagan.data.checks import describe_volumes, find_problems
+    from vagan.data.checks import describe_balance, describe_volumes, find_problems
     from vagan.data.cohort import STORE
     from vagan.data.cohort import Cohort as CohortFolder
 
@@ -28,6 +29,8 @@ def check(path: Path) -> None:
     if not problems and (path / STORE).is_dir() and _is_stale(CohortFolder(path)):
         problems.append("stale: scans were prepared anew since; run the same `vagan preprocess` again")
     for line in describe_volumes(path):
+        print(line)
+    for line in describe_balance(path):
         print(line)
     for problem in problems:
         print(problem)

@@ -1,7 +1,7 @@
 """`vagan evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,10 +15,16 @@ def evaluate(
     subset: int = 20,
     seed: int = 0,
     device: str = "auto",
+    longitudinal: Annotated[bool, Parameter(negative=())] = False,
+    pairs: Literal["first-last", "first-first", "last-first", "all"] = "first-last",
+    intensities: Literal["smooth", "linear", "none"] = "smooth",
+    months: float = 0.0,
 ) -> None:
     """Score the models of one or more runs, beside controls, on a cohort's test images.
 
-    Leaves scores.csv (a row for each case, method and metric), summary.json and table.md.
+    Leaves scores.csv (a row for each case, method and metric), summary.json and table.md; with --longitudinal, where
+    the truth is what changed in subjects that went from the baseline class to the class of interest, table2.md,
+    pairs.csv and all maps and observed effects as NIfTI too.
 
     Parameters
     ----------
@@ -39,7 +45,36 @@ def evaluate(
         Decides which, and which are shown.
     device
         auto, cpu, cuda or mps.
+    longitudinal
+        Score against follow-up scans: subjects of the baseline class at their first scan and of the class of interest
+        later, at the same field strength. The ceiling comes from subjects whose class stayed the same.
+    pairs
+        Which two scans: the first and the last one of the class of interest; the first and the first of the class of
+        interest; the two around the change; or all.
+    intensities
+        How the first scan's are matched to the later one's: a gain and an offset and then what is left of the coils'
+        shading (smooth), gain and offset alone (linear), or not at all, as in the paper (none).
+    months
+        Least time between two scans.
     """
+    if longitudinal:
+        from vagan.data.cohort import Cohort as CohortFolder
+        from vagan.evaluation.longitudinal import LongitudinalOptions, evaluate_longitudinal
+
+        options = LongitudinalOptions(rule=pairs, intensity=intensities, least_months=months)
+        told = evaluate_longitudinal(
+            CohortFolder(cohort),
+            runs,
+            out,
+            options,
+            methods=methods,
+            limit=limit,
+            subset=subset,
+            seed=seed,
+            device=device,
+        )
+        print(told)
+        return
     from vagan.data.cohort import Cohort
     from vagan.evaluation.compare import compare_runs
 

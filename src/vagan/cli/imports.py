@@ -1,4 +1,4 @@
-"""`vagan import folder`, `vagan import csv` and `vagan import bids`."""
+"""`vagan import folder`, `vagan import csv`, `vagan import bids` and `vagan import adni`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,10 @@ class Preparing:
     """The one range [default: the extremes of the training images]."""
     seed: int = 0
     """Decides who goes to train, validation and test."""
+    test_subjects: Path | None = None
+    """File with the test subjects, one a line, e.g. a published list; the others are train and validation."""
+    validation_subjects: Path | None = None
+    """File with the validation subjects."""
     drop_bad: Annotated[bool, Parameter(negative=())] = False
     """Leave unreadable, NaN and constant images out instead of refusing."""
 
@@ -112,8 +116,74 @@ def bids(
     _tell(cohort)
 
 
+def adni(
+    images: Path,
+    tables: Path,
+    out: Path,
+    *,
+    classes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    max_days: int = 90,
+    least_confidence: Literal["high", "medium", "low"] = "low",
+    only_alzheimer: Annotated[bool, Parameter(negative=())] = False,
+    prefer: Literal["processed", "original"] = "processed",
+    field: Literal["1.5", "3"] | None = None,
+    seed: int = 0,
+    test_subjects: Path | None = None,
+    validation_subjects: Path | None = None,
+) -> None:
+    """Make a table of raw scans for `vagan preprocess` from an ADNI download and ADNI's study tables.
+
+    Reads today's tables (Key_MRI, MRIQC, All_Images, DXSUM, Study_Entry, ...) and the older ones (ADNIMERGE, MRIMETA,
+    MRI3META, DXSUM_PDXCONV, MPRAGEMETA, ...) in any mix. One scan for each subject, visit and field strength. Every
+    image that is left out is in dropped.csv with the reason; summary.md has the counts beside the paper's.
+
+    Parameters
+    ----------
+    images
+        Folder of the image download, NIfTI or DICOM, with the .xml files if there are any.
+    tables
+        Folder with the CSV tables.
+    out
+        Folder to write: manifest.csv, dropped.csv, summary.md.
+    classes
+        Two or three of CN, MCI and AD, the baseline class first [default: MCI AD].
+    max_days
+        Most days between a scan and a diagnosis that have no visit code in common.
+    least_confidence
+        Leave out labels that are less sure.
+    only_alzheimer
+        Leave out dementia that was put down to something else.
+    prefer
+        Take ADNI's processed images first, as in the paper, or the scanner's own.
+    field
+        Only scans of this field strength, in tesla.
+    seed
+        Decides who goes to train, validation and test.
+    test_subjects
+        File with the test subjects, one a line, e.g. a published list; the others are train and validation.
+    validation_subjects
+        File with the validation subjects.
+    """
+    from vagan.data.sources.adni.study import AdniOptions, import_adni
+    from vagan.data.splits import SubjectLists
+
+    options = AdniOptions(
+        classes=tuple(classes or ("MCI", "AD")),
+        max_days=max_days,
+        least_confidence=least_confidence,
+        only_alzheimer=only_alzheimer,
+        prefer=prefer,
+        one_field=field or "",
+        seed=seed,
+        lists=SubjectLists.read(test_subjects, validation_subjects),
+    )
+    print(import_adni(images, tables, out, options))
+    print(f"next: vagan preprocess {out} PREPARED")
+
+
 def _options(preparing: Preparing | None) -> "ImportOptions":
     from vagan.data.sources.files import ImportOptions
+    from vagan.data.splits import SubjectLists
 
     given = preparing or Preparing()
     return ImportOptions(
@@ -123,6 +193,7 @@ def _options(preparing: Preparing | None) -> "ImportOptions":
         intensity=given.intensity,
         intensity_range=given.range,
         seed=given.seed,
+        lists=SubjectLists.read(given.test_subjects, given.validation_subjects),
         drop_bad=given.drop_bad,
     )
 

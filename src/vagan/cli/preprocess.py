@@ -22,8 +22,11 @@ def preprocess(
     template: Path | None = None,
     template_mask: Path | None = None,
     class_column: str = "class",
+    classes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     baseline: str | None = None,
     seed: int = 0,
+    test_subjects: Path | None = None,
+    validation_subjects: Path | None = None,
     jobs: int = 0,
     scheduler: str = "",
 ) -> None:
@@ -37,8 +40,9 @@ def preprocess(
     ----------
     source
         A BIDS folder (of several runs the first is taken), also of Clinica's t1-linear or fMRIPrep, whose steps are
-        not done again; a CSV table (image, and optionally subject, session, class, mask, split); a folder of scans,
-        or with a folder of scans for each class; or one scan. NIfTI, MGZ, or DICOM folders.
+        not done again; a CSV table (image, and optionally subject, session, class, mask, split), or the folder that
+        `vagan import adni` made; a folder of scans, or with a folder of scans for each class; or one scan. NIfTI,
+        MGZ, or DICOM folders.
     out
         Folder for the derivatives.
     level
@@ -63,16 +67,23 @@ def preprocess(
         Brain of the template.
     class_column
         Where a table, sessions.tsv or participants.tsv tell the class.
+    classes
+        Only scans of these classes come into the cohort, e.g. MCI AD [default: all whose class is known].
     baseline
         Name of the baseline class [default: the one called baseline, healthy, control, normal, CN or 0].
     seed
         Decides who goes to train, validation and test.
+    test_subjects
+        File with the test subjects, one a line, e.g. a published list; the others are train and validation.
+    validation_subjects
+        File with the validation subjects.
     jobs
         Scans at the same time, one thread and up to 2 GB each [default: one for each core].
     scheduler
         Address of a Dask scheduler whose workers see the same files, e.g. tcp://node1:8786; instead of --jobs.
     """
     from vagan.cli.options import parse_size
+    from vagan.data.splits import SubjectLists
     from vagan.preprocessing.pipeline import make_pipeline
     from vagan.reporting.preprocess import prepare_study
 
@@ -93,8 +104,10 @@ def preprocess(
         level=level,
         participants=participant_label or [],
         class_column=class_column,
+        classes=classes or (),
         baseline=baseline,
         seed=seed,
+        lists=SubjectLists.read(test_subjects, validation_subjects),
         processes=jobs,
         scheduler=scheduler,
     )

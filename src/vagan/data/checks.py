@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from vagan.data.balance import imbalance_table, imbalances
 from vagan.data.cohort import MANIFEST, STORE, Cohort
 from vagan.data.image_file import read_image
-from vagan.data.manifest import find_defects, read_table, require_disjoint_subjects
+from vagan.data.manifest import Manifest, find_defects, read_table, require_disjoint_subjects
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume
 from vagan.errors import ImageFileError, LeakageError, ManifestError, VaganError
@@ -45,6 +46,22 @@ def describe_volumes(path: Path) -> list[str]:
         return []
     kinds = Counter((volume.orientation_code, *np.round(volume.spacing_mm, 3).tolist()) for volume in volumes)
     return [f"{count} volumes: {code}, {_times(spacing)} mm" for (code, *spacing), count in kinds.most_common()]
+
+
+def describe_balance(path: Path) -> list[str]:
+    """How far the training images' classes lie apart in what is known of them, and warnings; see `imbalances`."""
+    try:
+        manifest = Manifest.read(path / MANIFEST if path.is_dir() else path)
+    except ManifestError:
+        return []  # `find_problems` tells why
+    found = imbalances(manifest.table)
+    warnings = [
+        f"warning: {entry.interest} and {manifest.classes[0]} differ in {entry.covariate} "
+        f"({entry.difference:.2f} standard deviations): a map will show that too; balance the training images"
+        for entry in found
+        if entry.is_large
+    ]
+    return [*imbalance_table(found, manifest.classes[0]), *warnings]
 
 
 def _volume(path: Path) -> Volume | None:
@@ -124,11 +141,15 @@ def _file_problems(path: Path) -> list[str]:
     size = Cohort(path.parent).facts.preparation.size if is_cohort else None
     shapes: dict[tuple[int, ...], str] = {}
     for name in track(table["image"], len(table), "reading images"):
+        if (path.parent / name).is_dir():  # a DICOM series, which the preprocessing will read
+            problems += [] if any((path.parent / name).iterdir()) else [f"{name} is an empty folder"]
+            continue
         try:
             shapes.setdefault(read_image(path.parent / name, colour).array.shape, name)
         except ImageFileError as error:
             problems.append(str(error))
-    if len(shapes) > 1 and size is None:
+    raw_scans = not is_cohort and all(len(shape) == 4 for shape in shapes)  # the preprocessing gives them one shape
+    if len(shapes) > 1 and size is None and not raw_scans:
         found = ", ".join(f"{shape[1:]} ({name})" for shape, name in shapes.items())
         problems.append(f"images differ in shape: {found}; import with --size")
     return problems

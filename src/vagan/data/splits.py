@@ -1,10 +1,48 @@
-"""Train, validation and test parts: by subject, stratified, seeded."""
+"""Train, validation and test parts: by subject, stratified, seeded; or as published lists have them."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
+from vagan.errors import LeakageError, ManifestError
 from vagan.seeding import numpy_generator
+
+
+@dataclass(frozen=True)
+class SubjectLists:
+    """Subjects whose part is not drawn but given."""
+
+    test: frozenset[str] = frozenset()
+    validation: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        both = sorted(self.test & self.validation)
+        if both:
+            raise LeakageError(
+                f"each subject must be in one list only: {both[0]!r} is among test and validation subjects"
+                f"{f' (and {len(both) - 1} more)' if len(both) > 1 else ''}; correct the lists"
+            )
+
+    @classmethod
+    def read(cls, test: Path | None = None, validation: Path | None = None) -> "SubjectLists":
+        """Read lists: a subject a line, with or without ``sub-``; ``#`` begins a comment."""
+        return cls(_read_list(test), _read_list(validation))
+
+    def part_of(self, subject: str) -> str:
+        """``test``, ``validation``, or an empty string."""
+        name = _bare(subject)
+        return "test" if name in self.test else "validation" if name in self.validation else ""
+
+    def absent(self, subjects: Iterable[str]) -> int:
+        """How many of the listed subjects are not among these."""
+        return len((self.test | self.validation) - {_bare(subject) for subject in subjects})
+
+
+DRAWN = SubjectLists()
+"""No subject's part is given: all are drawn."""
 
 
 def assign_splits(
@@ -14,6 +52,7 @@ def assign_splits(
     test: float = 0.2,
     validation: float = 0.2,
     seed: int = 0,
+    lists: SubjectLists = DRAWN,
 ) -> pd.Series:
     """Split for each row, such that a subject is in one part only.
 
@@ -30,10 +69,25 @@ def assign_splits(
         Fraction of the *remaining* subjects for validation (the paper: 0.2 of 0.8).
     seed
         Same seed, same table: same parts.
+    lists
+        Subjects whose part is given. A part that has a list gets no other subject.
+
+    Raises
+    ------
+    ManifestError
+        If a list has no subject of the table.
     """
     first = table.drop_duplicates("subject")
-    parts: dict[str, str] = {}
-    for number, (_, group) in enumerate(first.groupby(list(strata), sort=True)):
+    parts = {str(subject): part for subject in first["subject"] if (part := lists.part_of(str(subject)))}
+    for name, listed in (("test", lists.test), ("validation", lists.validation)):
+        if listed and name not in parts.values():
+            raise ManifestError(
+                f"a list of {name} subjects must name subjects of the table, such as {first['subject'].iloc[0]!r}; "
+                f"found {min(listed)!r} and others, none of them known"
+            )
+    test, validation = 0.0 if lists.test else test, 0.0 if lists.validation else validation
+    free = first[~first["subject"].isin(parts.keys())]
+    for number, (_, group) in enumerate(free.groupby(list(strata), sort=True)):
         subjects = group["subject"].to_numpy()[numpy_generator(seed, "splits", number).permutation(len(group))]
         tests = round(test * len(subjects))
         validations = round(validation * (len(subjects) - tests))
@@ -41,3 +95,21 @@ def assign_splits(
             part = "test" if position < tests else "validation" if position < tests + validations else "train"
             parts[subject] = part
     return table["subject"].map(parts).rename("split")
+
+
+def _read_list(path: Path | None) -> frozenset[str]:
+    if path is None:
+        return frozenset()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path} must be a text file with a subject a line: {error}") from error
+    names = {_bare(line.split("#")[0]) for line in lines} - {""}
+    if not names:
+        raise ManifestError(f"{path} must name a subject a line; it names none")
+    return frozenset(names)
+
+
+def _bare(subject: str) -> str:
+    """``sub-002S0295``, ``002_S_0295`` -> ``002S0295``: one spelling for tables and for BIDS."""
+    return re.sub(r"[^A-Za-z0-9]", "", subject.strip().removeprefix("sub-"))

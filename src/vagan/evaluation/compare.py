@@ -1,9 +1,8 @@
 """Score the models of run folders, and the controls, beside each other."""
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,18 +14,16 @@ from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import METHODS, find_method
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
-from vagan.errors import CohortError, ConfigError, LeakageError, ModelError, OutputError
+from vagan.errors import CohortError, ConfigError, OutputError
+from vagan.evaluation.contenders import controls_of, interest_of, load_models, methods_of, require_models_for
 from vagan.evaluation.evaluate import evaluate, images_to_score
 from vagan.evaluation.results import TABLE, write_results
-from vagan.model_folder import ModelFacts, load_model
-from vagan.seeding import numpy_generator
 from vagan.training.accuracy import accuracy_figures, reliability
 from vagan.training.device import find_device
 from vagan.training.run_folder import RunFolder
 from vagan.types import Images
 
 BATCH = 50
-MEAN_IMAGES = 1000
 
 
 def compare_runs(
@@ -86,13 +83,13 @@ def compare_runs(
     if out.exists() and not out.is_dir():
         raise OutputError(f"the results folder must be a folder: {out} is a file; choose another name")
     place = find_device(device)
-    models = _load(runs, cohort, place)
-    _require_models_for(methods or (), models)
-    interest = _interest([model.facts for model in models], cohort)
+    models = load_models(runs, cohort, place)
+    require_models_for(methods or (), models)
+    interest = interest_of([model.facts for model in models], cohort)
     if not all(len(cohort.manifest.indices("test", label)) for label in (0, interest)):
         raise CohortError(f"scores need test images of both classes, {cohort.path} has not; split it again")
-    compared, expensive = _methods_of(models, wanted)
-    compared |= {method.name: method for method in _controls(cohort, wanted, interest, seed)}
+    compared, expensive = methods_of(models, wanted)
+    compared |= {method.name: method for method in controls_of(cohort, wanted, interest, seed)}
     evaluation = evaluate(
         compared,
         cohort,
@@ -121,47 +118,6 @@ def compare_runs(
     return (out / TABLE).read_text(encoding="utf-8")
 
 
-class _Model(NamedTuple):
-    run: Path
-    network: nn.Module
-    facts: ModelFacts
-
-
-def _load(runs: Sequence[Path], cohort: Cohort, place: torch.device) -> list[_Model]:
-    """Models of all runs, which must be able to take the cohort's images and must not have seen the test ones."""
-    runs = [run.resolve() for run in runs]
-    twice = next((run.name for run in runs if [other.name for other in runs].count(run.name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"tables call runs by their folders' names, but {twice!r} occurs twice; rename one")
-    models = [_Model(run, *load_model(run)) for run in runs]
-    for model in models:
-        model.network.to(place)
-        _require_same_kind(model.run, model.facts, cohort)
-        _require_unseen(model.run, cohort)
-    return models
-
-
-def _require_models_for(methods: Sequence[str], models: Sequence[_Model]) -> None:
-    there = {model.facts.kind for model in models} | {"nothing", "training images"}
-    for name in methods:
-        if METHODS[name].needs not in there:
-            raise ConfigError(f"{name} needs the run of a {METHODS[name].needs}, which is not among the runs")
-
-
-def _methods_of(models: Sequence[_Model], wanted: Iterable[str]) -> tuple[dict[str, AttributionMethod], list[str]]:
-    """Methods of all models by their names in the tables, and which of them are expensive."""
-    compared: dict[str, AttributionMethod] = {}
-    expensive = []
-    for run, network, facts in models:
-        alone = sum(other.facts.kind == facts.kind for other in models) == 1
-        for entry in (METHODS[name] for name in wanted if METHODS[name].needs == facts.kind):
-            method = entry.of(network, facts)
-            name = method.name if alone else f"{method.name} ({run.name})"
-            compared[name] = method
-            expensive += [name] if entry.passes > 1 else []
-    return compared, expensive
-
-
 def _completeness(compared: Mapping[str, AttributionMethod], images: Images) -> dict[str, str]:
     """What the attributions of an image miss of its logit's rise over the baseline (Sundararajan et al. 2017)."""
     found = {
@@ -169,40 +125,6 @@ def _completeness(compared: Mapping[str, AttributionMethod], images: Images) -> 
     }
     text = "; ".join(f"{name}: {error:.2g} in logits" for name, error in found.items())
     return {"completeness error": text} if found else {}
-
-
-def _interest(models: Sequence[ModelFacts], cohort: Cohort) -> int:
-    """Label, in this cohort, of the class that all models are about."""
-    classes = cohort.manifest.classes
-    pairs = sorted({facts.classes for facts in models})
-    if len(pairs) > 1:
-        raise ConfigError(
-            "runs that are compared must be about the same classes: found "
-            + " and ".join(f"{interest} against {baseline}" for baseline, interest in pairs[:2])
-        )
-    if len(classes) == 2:
-        return 1  # whatever the classes are called here
-    if not pairs or pairs[0][0] != classes[0] or pairs[0][1] not in classes:
-        of_the_runs = f"the runs are about {' and '.join(pairs[0])}" if pairs else "there is no run to choose one"
-        raise CohortError(
-            f"{cohort.path} holds more than one class of interest ({', '.join(classes[1:])} beside {classes[0]}), "
-            f"and {of_the_runs}; give runs that were trained on these classes"
-        )
-    return classes.index(pairs[0][1])
-
-
-def _controls(cohort: Cohort, wanted: Iterable[str], interest: int, seed: int) -> list[AttributionMethod]:
-    controls: list[AttributionMethod] = []
-    for entry in (METHODS[name] for name in wanted):
-        if entry.needs == "nothing":
-            controls.append(entry.make())
-        elif entry.needs == "training images":
-            rows = [
-                numpy_generator(seed, "mean", label).permutation(cohort.manifest.indices("train", label))
-                for label in (0, interest)
-            ]
-            controls.append(entry.make(*(cohort.images(found[:MEAN_IMAGES]) for found in rows)))
-    return controls
 
 
 def _test_accuracy(
@@ -214,28 +136,3 @@ def _test_accuracy(
         logits = concatenate_batches(*(network(part.to(place)) for part in cohort.images(rows).split(BATCH)))
     probabilities = class_column(logits.softmax(dim=-1), 1).cpu().numpy().astype(np.float64)
     return {**accuracy_figures(probabilities, labels), "reliability": reliability(probabilities, labels)}
-
-
-def _require_same_kind(run: Path, facts: ModelFacts, cohort: Cohort) -> None:
-    if (facts.num_spatial_dims, facts.channels) != (len(cohort.shape), cohort.channels):
-        raise ModelError(
-            f"{run} was trained on {facts.num_spatial_dims}-D images of {facts.channels} channels, "
-            f"{cohort.path} holds {len(cohort.shape)}-D images of {cohort.channels}; give a matching cohort"
-        )
-
-
-def _require_unseen(run: Path, cohort: Cohort) -> None:
-    """Refuse to score a model on images of its own training."""
-    record = RunFolder(run).cohort
-    if not record.is_file():
-        return  # a model folder on its own does not know
-    about = json.loads(record.read_text(encoding="utf-8"))
-    if about["hash"] != cohort.facts.content_hash:
-        return  # other images, even where their names are the same
-    table = cohort.manifest.table
-    seen = sorted(set(table["id"][table["split"] == "test"]) & set(about["splits"].get("train", [])))
-    if seen:
-        raise LeakageError(
-            f"test images must be new to the model, but {seen[0]!r} and {len(seen) - 1} more were in the training "
-            f"of {run}; score it on the split that it was trained on"
-        )

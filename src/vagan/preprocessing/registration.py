@@ -97,6 +97,29 @@ def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
     return (nearest_rigid(matrix, center) if dof == 6 else matrix), pair.last_metric
 
 
+def align(moving: Brain, fixed: Brain) -> tuple[Matrix, float]:
+    """Find the rigid map between two scans of one head that lie near each other already, within the brain.
+
+    Parameters
+    ----------
+    moving, fixed
+        The same brain twice, a few millimetres and degrees apart, each in mm of its true size.
+
+    Returns
+    -------
+    moving_from_fixed : Matrix
+        Takes points of the fixed scan, in mm RAS+, to the moving one.
+    similarity : float
+        Correlation of the intensities in and around the fixed brain, 0 to 1.
+    """
+    pair = _Pair(fixed.cropped(), moving.cropped())
+    pair.correlation = True
+    start = sitk.Euler3DTransform()
+    start.SetCenter((LPS_FROM_RAS[:3, :3] @ fixed.center_mm).tolist())
+    found = _refine(pair, start, shrink=(4, 2, 1), sigmas_mm=(4.0, 2.0, 1.0), sampling=(1.0, 0.5, 0.2), step=1.0)
+    return matrix_of(found), pair.last_metric
+
+
 class _Pair:
     """The two images, and the value of the last optimum."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from vagan.data.cohort import MANIFEST
 from vagan.data.manifest import read_table
 from vagan.data.sources.bids import entities_of, find_scans, is_bids, mask_beside
 from vagan.data.volume import SUFFIXES
@@ -20,8 +21,8 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
     ----------
     source
         A BIDS dataset, raw, of fMRIPrep or of Clinica (CAPS); a CSV table with the column ``image`` and optionally
-        ``subject``, ``session``, ``mask``, ``split`` and covariates; a folder of scans, or with a folder of scans for
-        each class; or one scan.
+        ``subject``, ``session``, ``mask``, ``split`` and covariates, or a folder with such a ``manifest.csv``; a
+        folder of scans, or with a folder of scans for each class; or one scan.
     participants
         Only these subjects.
     class_column
@@ -32,6 +33,8 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
     if source.is_dir() and is_bids(source):
         table = find_scans(source, participants=participants, rank=_rank)
         return table.rename(columns={class_column: "class"}) if class_column in table else table
+    if (source / MANIFEST).is_file():
+        source = source / MANIFEST
     if source.suffix.lower() == ".csv":
         table = _from_table(source, class_column)
     elif source.is_dir() and not _is_dicom(source):
@@ -100,7 +103,7 @@ def _from_table(path: Path, class_column: str) -> pd.DataFrame:
         table["subject"] = table.get("id", pd.Series([_stem(Path(name)) for name in table["image"]]))
     if class_column != "class" and class_column in table:
         table = table.drop(columns="class", errors="ignore").rename(columns={class_column: "class"})
-    return table.drop(columns="label", errors="ignore")
+    return table if {"label", "class"} <= set(table) else table.drop(columns="label", errors="ignore")
 
 
 def _from_folder(folder: Path) -> pd.DataFrame:

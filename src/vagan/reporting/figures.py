@@ -32,6 +32,8 @@ BLUE, ORANGE, GREY = "#3579b8", "#c8701a", "#7d8590"
 
 METRIC_LABELS: Mapping[str, str] = {
     "ncc": "NCC",
+    "ncc_brain": "NCC, brain",
+    "ncc_brain_by_subject": "NCC, brain, by subject",
     "average_precision": "Average precision",
     "relevance_mass": "Relevance mass",
     "relevance_rank": "Relevance rank",

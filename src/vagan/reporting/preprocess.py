@@ -8,6 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
+from vagan.data.splits import DRAWN, SubjectLists
 from vagan.errors import OutputError, PreprocessingError
 from vagan.preprocessing.derivatives import Place, write_description
 from vagan.preprocessing.failures import FAILED, Failures
@@ -27,8 +28,10 @@ def prepare_study(
     level: Literal["participant", "group"] | None = None,
     participants: Sequence[str] = (),
     class_column: str = "class",
+    classes: Sequence[str] = (),
     baseline: str | None = None,
     seed: int = 0,
+    lists: SubjectLists = DRAWN,
     processes: int = 0,
     scheduler: str = "",
 ) -> str:
@@ -68,11 +71,13 @@ def prepare_study(
         failures.write_table()
         write_group_page(out, Place.of_all(out, pipeline, unique))
         if "class" in unique:
-            cohort = pack_cohort(out, unique, pipeline, baseline=baseline, seed=seed)
-            missing = len(unique) - len(cohort.manifest)
+            known = unique["class"].isin(classes) if classes else unique["class"].ne("")
+            labelled = unique[known].reset_index(drop=True)
+            cohort = pack_cohort(out, labelled, pipeline, baseline=baseline, seed=seed, lists=lists)
+            missing = len(labelled) - len(cohort.manifest)
             told.append(
                 f"cohort of {len(cohort.manifest)} scans in {cohort.path}"
-                + (f" ({missing} of {len(unique)} are not prepared: {out / FAILED})" if missing else "")
+                + (f" ({missing} of {len(labelled)} are not prepared: {out / FAILED})" if missing else "")
                 + f"; next: vagan train {cohort.path} RUN"
             )
         else:

@@ -4,7 +4,7 @@ import json
 import math
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,16 @@ from vagan.reporting.figures import (
     rendered,
     score_bars,
     training_curves,
+)
+from vagan.reporting.longitudinal import (
+    Followed,
+    effects_by_region,
+    figure5,
+    figure6,
+    figure_of_means,
+    read_followed,
+    write_group_means,
+    write_regions,
 )
 from vagan.reporting.page import page_template
 
@@ -94,7 +104,9 @@ class Drawn:
     files: Mapping[Format, bytes]
 
 
-def build_report(folder: Path) -> Path:
+def build_report(
+    folder: Path, *, hide_ids: bool = False, atlas: Path | None = None, atlas_names: Path | None = None
+) -> Path:
     """Write ``report.html`` and ``figures/`` into a results folder.
 
     Everything is drawn before anything is written, and the page is replaced last: if building fails, the older
@@ -103,7 +115,12 @@ def build_report(folder: Path) -> Path:
     Parameters
     ----------
     folder
-        What ``vagan evaluate`` left behind. Only ``summary.json`` is necessary.
+        What ``vagan evaluate`` left behind. Only ``summary.json`` is necessary. With follow-up scans it gets Figures
+        5 and 6 of the paper and mean effects, as NIfTI too.
+    hide_ids
+        Number the subjects in figures and page instead of naming them.
+    atlas, atlas_names
+        With follow-up scans: effects in these regions, in ``regions.csv``; see `effects_by_region`.
 
     Returns
     -------
@@ -118,7 +135,15 @@ def build_report(folder: Path) -> Path:
         If the folder cannot be written to.
     """
     results = read_results(folder)
-    figures = {name: _drawn(figure) for name, figure in _figures(results).items()}
+    if hide_ids and results.examples is not None:
+        numbered = tuple(f"image {number}" for number in range(1, len(results.examples.ids) + 1))
+        results = replace(results, examples=replace(results.examples, ids=numbered))
+    followed = _followed(folder, hide_ids=hide_ids)
+    if atlas is not None:
+        if followed is None:
+            raise RunError(f"regions are of follow-up scans, and {folder} holds none; evaluate with --longitudinal")
+        write_regions(folder, effects_by_region(followed, atlas, atlas_names))
+    figures = {name: _drawn(figure) for name, figure in {**_figures(results), **_followed_figures(followed)}.items()}
     page = _page(results, figures)
     for name, figure in figures.items():
         for kind, content in figure.files.items():
@@ -272,6 +297,23 @@ def _figures(results: Results) -> dict[str, Figure]:
         if run.metrics is not None and len(run.metrics):
             figures[f"training-{run.name}"] = training_curves(run.metrics)
     return figures
+
+
+def _followed(folder: Path, *, hide_ids: bool) -> Followed | None:
+    """Converters with their maps, whose means are written too."""
+    followed = read_followed(folder, hide_ids=hide_ids)
+    if followed is not None:
+        write_group_means(folder, followed)
+    return followed
+
+
+def _followed_figures(followed: Followed | None) -> dict[str, Figure]:
+    """Figures 5 and 6, and means."""
+    if followed is None:
+        return {}
+    figures = {"figure5": figure5(followed), "group-means": figure_of_means(followed)}
+    generator = next((name for name in followed.maps if name.startswith("VA-GAN")), "")
+    return figures | ({"figure6": figure6(followed, generator)} if generator else {})
 
 
 def _drawn(figure: Figure) -> Drawn:

@@ -11,7 +11,7 @@ from vagan.data.cohort import DROPPED, OURS, Cohort, CohortCase, CohortFacts, wr
 from vagan.data.image_file import Colour, read_image
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import IntensityRule, Preparation
-from vagan.data.splits import assign_splits
+from vagan.data.splits import DRAWN, SubjectLists, assign_splits
 from vagan.errors import ImageFileError, ManifestError
 from vagan.files import replacing, require_replaceable
 from vagan.progress import track
@@ -33,6 +33,8 @@ class ImportOptions:
     """Intensities that become -1 and 1 with ``fixed``; None takes the extremes of the training images."""
     seed: int = 0
     """Decides the split, where the table gives none."""
+    lists: SubjectLists = DRAWN
+    """Subjects whose part is given."""
     drop_bad: bool = False
     """Leave unreadable images out, with the reason in ``dropped.csv``, instead of refusing."""
 
@@ -78,7 +80,7 @@ def import_files(
     if "session" not in table:
         table = table.assign(session="")
     if "split" not in table:
-        table = table.assign(split=assign_splits(table, seed=options.seed))
+        table = table.assign(split=assign_splits(table, seed=options.seed, lists=options.lists))
     rest = [name for name in table if name not in REQUIRED]
     manifest = Manifest(table[[*REQUIRED, *rest]].reset_index(drop=True))
     preparation = _preparation(options, manifest, lows, highs)

@@ -1,0 +1,156 @@
+"""Whether the classes differ in more than the class: a map shows that too."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+COVARIATES = ("age", "sex", "site", "field_strength", "scanner")
+"""Columns that are compared where a manifest has them."""
+
+ALIASES = {"age": ("age", "age_at_scan"), "field_strength": ("field_strength", "mri_field")}
+
+LARGE = 0.25
+"""Standardised difference from which on groups are not comparable (Rubin 2001); 0.1 is the strict limit."""
+CHANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Imbalance:
+    """How far a class of interest lies from the baseline class in one covariate.
+
+    Attributes
+    ----------
+    covariate, interest
+        Column, and name of the class.
+    baseline_value, interest_value
+        Mean and standard deviation, or the most frequent value, of the two classes.
+    difference
+        Standardised: of numbers in pooled standard deviations and signed, of kinds always positive.
+    by_chance
+        Probability of one as large in two samples of one population.
+    missing
+        Subjects of the two classes of whom it is not known.
+    """
+
+    covariate: str
+    interest: str
+    baseline_value: str
+    interest_value: str
+    difference: float
+    by_chance: float
+    missing: int
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is both large and more than chance."""
+        return abs(self.difference) > LARGE and self.by_chance < CHANCE
+
+
+def imbalances(table: pd.DataFrame) -> list[Imbalance]:
+    """Compare the classes of a manifest's training part, each subject counted once in a class.
+
+    Parameters
+    ----------
+    table
+        A manifest's table.
+
+    Returns
+    -------
+    list of Imbalance
+        One for each known covariate and class of interest.
+
+    References
+    ----------
+    Austin, An introduction to propensity score methods, Multivariate Behavioral Research 46 (2011); of kinds: Yang
+    and Dalton, A unified approach to measuring the effect size between two groups, SAS Global Forum (2012).
+    """
+    learned = table[table["split"] == "train"].drop_duplicates(["subject", "class"])
+    baseline = learned[learned["label"] == 0]
+    found = []
+    for covariate in COVARIATES:
+        column = next((name for name in ALIASES.get(covariate, (covariate,)) if name in table), "")
+        for _, interest in learned[learned["label"] != 0].groupby("label"):
+            if column and len(baseline):
+                compared = _compare(covariate, baseline[column], interest[column], str(interest["class"].iloc[0]))
+                found += [compared] if compared else []
+    return found
+
+
+def imbalance_table(found: list[Imbalance], baseline: str) -> list[str]:
+    """Lines of a table of the differences."""
+    if not found:
+        return []
+    head = ("covariate", baseline, "against", "", "difference")
+    rows = [
+        (
+            entry.covariate,
+            entry.baseline_value,
+            entry.interest,
+            entry.interest_value,
+            f"{entry.difference:+.2f}" + (" !" if entry.is_large else ""),
+        )
+        for entry in found
+    ]
+    lines = (head, *rows)
+    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+
+
+def _compare(name: str, baseline: pd.Series, interest: pd.Series, label: str) -> Imbalance | None:
+    known = [part[part.astype(str).ne("") & part.notna()] for part in (baseline, interest)]
+    if any(len(part) < 2 for part in known):
+        return None
+    missing = len(baseline) + len(interest) - sum(map(len, known))
+    numbers = [pd.to_numeric(part, errors="coerce").to_numpy(float) for part in known]
+    if name == "age" and all(np.isfinite(part).all() for part in numbers):
+        difference, chance = difference_of_numbers(*numbers)
+        values = [f"{part.mean():.1f} ± {part.std(ddof=1):.1f}" for part in numbers]
+    else:
+        kinds = [[str(kind) for kind in part] for part in known]
+        difference, chance = difference_of_kinds(*kinds)
+        values = [_most_frequent(part) for part in kinds]
+    return Imbalance(name, label, values[0], values[1], difference, chance, missing)
+
+
+def difference_of_numbers(baseline: NDArray[np.float64], interest: NDArray[np.float64]) -> tuple[float, float]:
+    """Difference of means in pooled standard deviations, and the p-value of Welch's test."""
+    from scipy.stats import ttest_ind
+
+    spread = math.sqrt((baseline.var(ddof=1) + interest.var(ddof=1)) / 2)
+    gap = float(interest.mean() - baseline.mean())
+    if spread == 0:
+        return (0.0, 1.0) if gap == 0 else (math.copysign(math.inf, gap), 0.0)
+    return gap / spread, float(ttest_ind(interest, baseline, equal_var=False).pvalue)
+
+
+def difference_of_kinds(baseline: Sequence[str], interest: Sequence[str]) -> tuple[float, float]:
+    """Mahalanobis distance of the proportions of kinds, and the p-value of a chi-squared test.
+
+    Of two kinds it is the difference of proportions in pooled standard deviations.
+    """
+    from scipy.stats import chi2_contingency
+
+    kinds = sorted({*baseline, *interest})
+    if len(kinds) == 1:
+        return 0.0, 1.0
+    counts = np.array([[part.count(kind) for kind in kinds] for part in (baseline, interest)])
+    shares = (counts / counts.sum(axis=1, keepdims=True))[:, 1:]  # the first kind's share follows from the others
+    gap = shares[1] - shares[0]
+    spread = np.mean([np.diag(share) - np.outer(share, share) for share in shares], axis=0)
+    if np.linalg.matrix_rank(spread) < len(spread):
+        apart = not np.allclose(spread @ np.linalg.pinv(spread) @ gap, gap)  # e.g. all men here, all women there
+        distance = math.inf if apart else math.sqrt(max(float(gap @ np.linalg.pinv(spread) @ gap), 0.0))
+    else:
+        distance = math.sqrt(float(gap @ np.linalg.solve(spread, gap)))
+    return distance, float(chi2_contingency(counts, correction=False).pvalue)
+
+
+def _most_frequent(values: Sequence[str]) -> str:
+    counts = Counter(sorted(values))
+    top, times = counts.most_common(1)[0]
+    return f"{top} {times / len(values):.0%}" + (f" of {len(counts)} kinds" if len(counts) > 2 else "")

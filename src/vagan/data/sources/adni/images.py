@@ -1,0 +1,226 @@
+"""What the tables know of an image: visit, date, field strength, scanner, kind of series."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from xml.etree import ElementTree
+
+from vagan.data.sources.adni.cells import day, loni, number, ptid, rid, visit, whole
+from vagan.data.sources.adni.tables import COLLECTION, Tables, first
+from vagan.data.sources.adni.tree import FoundScan
+
+Row = Mapping[str, str]
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "image": ("IMAGE_ID", "IMAGEUID", "LONIIMAGE", "LONI_IMAGE", "IMAGE_DATA_ID"),
+    "series": ("SERIES_ID", "SERIESID", "LONISERIES"),
+    "subject": ("SUBJECT_ID", "PTID", "PARTICIPANTID", "SUBJECTID", "SUBJECT"),
+    "day": ("IMAGE_DATE", "STUDYDATE", "SCANDATE", "ACQ_DATE"),
+    "description": ("SERIES_DESCRIPTION", "SERIESDESCRIPTION", "IMAGE_DESCRIPTION", "SEQUENCE", "DESCRIPTION"),
+    "series_type": ("SERIES_TYPE", "SERIESTYPE"),
+    "field": ("MAGNETIC_FIELD_STRENGTH", "MAGNETICFIELDSTRENGTH", "MAGSTRENGTH", "FIELD_STRENGTH"),
+    "manufacturer": ("SCANNER_MANUFACTURER", "MANUFACTURER"),
+    "model": ("SCANNER_MODEL", "MFG_MODEL"),
+    "phase": ("MRI_PROTOCOL_PHASE", "MRIPROTOCOLPHASE", "COLPROT", "PHASE"),
+    "sex": ("SEX",),
+    "age": ("AGE",),
+}
+"""What we call a fact, and the columns that hold it in one table or another."""
+
+VISIT_COLUMNS = ("VISCODE2", "VISIT", "IMAGE_VISIT", "VISCODE")
+
+TABLES_OF_IMAGES = ("KEY_MRI", "MRIQC", "ALL_IMAGES", "MPRAGEMETA", "MRILIST", COLLECTION)
+"""Tables with a row for each image, the one that is believed first in front."""
+
+FIELD_TABLES = {"MRIMETA": "1.5", "MRI3META": "3"}
+"""Tables of scanning sessions at 1.5 and at 3 tesla, without the images' numbers."""
+
+XML = "XML"
+_XML_TERMS = {
+    "seriesIdentifier": "SERIES_ID",
+    "subjectIdentifier": "SUBJECT_ID",
+    "dateAcquired": "IMAGE_DATE",
+    "visitIdentifier": "VISIT",
+    "subjectSex": "SEX",
+    "subjectAge": "AGE",
+    "Field Strength": "FIELD_STRENGTH",
+    "Manufacturer": "MANUFACTURER",
+    "Mfg Model": "MFG_MODEL",
+}
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What is known of an image that is on disk."""
+
+    scan: FoundScan
+    day: date | None
+    visit: str
+    """``bl``, ``m06``, ...; empty if no table tells."""
+    field: str
+    """``1.5``, ``3``, or empty."""
+    description: str
+    series_type: str
+    scanner: str
+    phase: str
+    sex: str
+    age: float
+    """In years, as the image's own row has it; NaN if none has."""
+    sources: tuple[str, ...]
+    """Tables that know the image."""
+    notes: tuple[str, ...]
+    """What they disagree on."""
+
+
+class ImageIndex:
+    """What all tables of images say of the scans on disk, and the scanning sessions by subject."""
+
+    def __init__(self, tables: Tables, scans: Sequence[FoundScan], xml: Mapping[str, Path]) -> None:
+        images, series = {scan.image_id for scan in scans} - {""}, {scan.series_id for scan in scans} - {""}
+        self._by_image: dict[str, list[tuple[str, Row]]] = defaultdict(list)
+        self._by_series: dict[str, list[tuple[str, Row]]] = defaultdict(list)
+        self._sessions: dict[int, list[tuple[str, Row]]] = defaultdict(list)
+        self._xml = xml
+        for name in TABLES_OF_IMAGES:
+            for row in tables.rows(name):
+                # a table of all images that were ever made has a million rows: those on disk are kept
+                if (image := loni(_value(row, "image"))) in images:
+                    self._by_image[image].append((name, row))
+                if (of := loni(_value(row, "series"))) in series:
+                    self._by_series[of].append((name, row))
+        for name in FIELD_TABLES:
+            for row in tables.rows(name):
+                subject = rid(first(row, "RID", "PTID"))
+                if subject is not None and row.get("MMCONDCT") != "0":  # not conducted
+                    self._sessions[subject].append((name, row))
+
+    def facts(self, scan: FoundScan, max_days: int) -> ImageFacts:
+        """All that is known of a scan.
+
+        Parameters
+        ----------
+        scan
+            From the image tree.
+        max_days
+            Most days between the scan and a session of MRIMETA or MRI3META that still counts as its own.
+        """
+        rows = self._rows_of(scan)
+        notes = list(_conflicts(scan, rows))
+        made = scan.day or next(filter(None, (day(_value(row, "day")) for _, row in rows)), None)
+        codes = [(name, visit(*(row.get(column, "") for column in VISIT_COLUMNS))) for name, row in rows]
+        session, apart = self._nearest_session(scan, made)
+        sources = [name for name, _ in rows]
+        field = next(filter(None, (_tesla(_value(row, "field")) for _, row in rows)), "")
+        code = next((code for _, code in codes if code), "")
+        if session and apart <= max_days:
+            name, row = session
+            field = field or FIELD_TABLES[name]
+            code = code or visit(row.get("VISCODE2", ""), row.get("VISCODE", ""))
+            sources.append(f"{name} ({apart} d)")
+        return ImageFacts(
+            scan=scan,
+            day=made,
+            visit=code,
+            field=field,
+            description=_any(rows, "description") or scan.description,
+            series_type=_any(rows, "series_type"),
+            scanner=" ".join(filter(None, (_any(rows, "manufacturer"), _any(rows, "model")))),
+            phase=_any(rows, "phase"),
+            sex=_any(rows, "sex"),
+            age=next((age for _, row in rows if not math.isnan(age := number(_value(row, "age")))), math.nan),
+            sources=tuple(dict.fromkeys(sources)),
+            notes=tuple(notes),
+        )
+
+    def _rows_of(self, scan: FoundScan) -> list[tuple[str, Row]]:
+        """Rows about an image, by its number; by its series' where no image number is known."""
+        rows = self._by_image[scan.image_id] if scan.image_id else []
+        if not rows and scan.series_id:
+            rows = self._by_series[scan.series_id]
+        rows = [(name, row) for name, row in rows if ptid(_value(row, "subject")) in ("", scan.subject)]
+        if scan.image_id in self._xml:
+            rows = [*rows, (XML, read_xml(self._xml[scan.image_id]))]
+        return rows
+
+    def _nearest_session(self, scan: FoundScan, made: date | None) -> tuple[tuple[str, Row] | None, int]:
+        """The session of MRIMETA or MRI3META nearest to a day; none if both are as near, and so tell no field."""
+        dated = [
+            (abs((made - on).days), name, row)
+            for name, row in self._sessions.get(rid(scan.subject) or -1, [])
+            if made and (on := day(row.get("EXAMDATE", "")))
+        ]
+        if not dated:
+            return None, 0
+        apart, name, row = min(dated, key=lambda session: session[0])
+        same = {other for gap, other, _ in dated if gap == apart}
+        return (None, 0) if len(same) > 1 else ((name, row), apart)
+
+
+def quality_failures(tables: Tables) -> dict[str, str]:
+    """Images (``I123``) and series (``S123``) that the study's quality control rejected, and which table says so."""
+    failed: dict[str, str] = {}
+    for row in tables.rows("MRIQUALITY"):
+        if row.get("PASS") == "0" and (series := loni(row.get("LONIUID", ""))):
+            failed[f"S{series}"] = "MRIQUALITY"
+    for row in tables.rows("IMAGEQC"):
+        if whole(row.get("SERIES_QUALITY", "")) == 4 and (image := loni(row.get("LONI_IMAGE", ""))):
+            failed[f"I{image}"] = "MRI_IMAGEQC"
+    return failed
+
+
+def listed_images(tables: Tables) -> Iterator[tuple[str, str]]:
+    """Image id and description of each row of the list that came with the images."""
+    for row in tables.rows(COLLECTION):
+        if image := loni(_value(row, "image")):
+            yield image, _value(row, "description")
+
+
+def read_xml(path: Path) -> dict[str, str]:
+    """The metadata file of an image as a row; empty if it is damaged, since tables tell the same."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError):
+        return {}
+    row: dict[str, str] = {}
+    for element in root.iter():
+        name = element.get("term") if element.tag.endswith("protocol") else element.tag.rsplit("}", 1)[-1]
+        if name in _XML_TERMS and element.text:
+            row.setdefault(_XML_TERMS[name], element.text.strip())
+    return row
+
+
+def _value(row: Row, fact: str) -> str:
+    return first(dict(row), *COLUMNS[fact])
+
+
+def _any(rows: Iterable[tuple[str, Row]], fact: str) -> str:
+    return next(filter(None, (_value(row, fact) for _, row in rows)), "")
+
+
+def _tesla(cell: str) -> str:
+    """``3.0``, ``3T``, ``1.5 Tesla MRI``, ``2.9`` -> nominal field strength."""
+    found = re.match(r"\d+(\.\d+)?", cell)
+    if not found:
+        return ""
+    value = float(found.group())
+    return "1.5" if 1.3 <= value <= 1.7 else "3" if 2.7 <= value <= 3.3 else f"{value:g}"
+
+
+def _conflicts(scan: FoundScan, rows: Iterable[tuple[str, Row]]) -> Iterator[str]:
+    """What tables say differently of one image."""
+    days = {"path": scan.day, **{name: day(_value(row, "day")) for name, row in rows}}
+    known = {name: value for name, value in days.items() if value}
+    if len(set(known.values())) > 1:
+        yield "dates: " + ", ".join(f"{name} {value}" for name, value in known.items())
+    visits = {name: visit(*(row.get(column, "") for column in VISIT_COLUMNS)) for name, row in rows}
+    told = {name: value for name, value in visits.items() if value}
+    if len(set(told.values())) > 1:
+        yield "visits: " + ", ".join(f"{name} {value}" for name, value in told.items())
+    fields = {name: _tesla(_value(row, "field")) for name, row in rows}
+    measured = {name: value for name, value in fields.items() if value}
+    if len(set(measured.values())) > 1:
+        yield "field: " + ", ".join(f"{name} {value}" for name, value in measured.items())

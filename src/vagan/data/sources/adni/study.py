@@ -1,0 +1,226 @@
+"""From an ADNI download to a manifest of raw scans: who, which class, how that is known, and what was left out."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from vagan.data.cohort import DROPPED, MANIFEST
+from vagan.data.manifest import Manifest
+from vagan.data.sources.adni.cells import rid
+from vagan.data.sources.adni.choice import Preference, in_order, is_repeat, refusal
+from vagan.data.sources.adni.covariates import CovariateIndex
+from vagan.data.sources.adni.diagnoses import CONFIDENCES, Confidence, Label, label_of, read_diagnoses
+from vagan.data.sources.adni.images import ImageFacts, ImageIndex, listed_images, quality_failures
+from vagan.data.sources.adni.summary import summary_text
+from vagan.data.sources.adni.tables import Tables, read_tables
+from vagan.data.sources.adni.tree import Tree, find_scans
+from vagan.data.splits import DRAWN, SubjectLists, assign_splits
+from vagan.errors import ManifestError
+from vagan.files import new_folder
+
+SUMMARY = "summary.md"
+OURS = frozenset({MANIFEST, DROPPED, SUMMARY})
+
+
+@dataclass(frozen=True)
+class AdniOptions:
+    """Rules of the import."""
+
+    classes: tuple[str, ...] = ("MCI", "AD")
+    """Classes that are wanted, the baseline class first; of CN, MCI, AD."""
+    max_days: int = 90
+    """Most days between a scan and a table's entry without a common visit code."""
+    least_confidence: Confidence = "low"
+    """Labels that are less sure are left out."""
+    only_alzheimer: bool = False
+    """Leave out dementia that was put down to something else (DXDDUE)."""
+    prefer: Preference = "processed"
+    """Which images of a visit are taken first: ADNI's own processed ones, as in the paper, or the scanner's."""
+    one_field: str = ""
+    """Only scans of this field strength: ``1.5`` or ``3``."""
+    seed: int = 0
+    lists: SubjectLists = DRAWN
+    """Subjects whose part is given."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    facts: ImageFacts
+    label: Label
+
+
+def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | None = None) -> str:
+    """Write ``manifest.csv`` for `vagan preprocess`, ``dropped.csv`` and ``summary.md``.
+
+    Parameters
+    ----------
+    images
+        Folder of a LONI image download, NIfTI or DICOM.
+    tables
+        Folder with study tables, of any generation.
+    out
+        Folder to write.
+    options
+        See `AdniOptions`.
+
+    Returns
+    -------
+    str
+        The summary.
+
+    Raises
+    ------
+    ManifestError
+        If nothing usable is there.
+    """
+    options = options or AdniOptions()
+    _require_classes(options.classes)
+    tree, read = find_scans(images), read_tables(tables)
+    index, failed = ImageIndex(read, tree.scans, tree.xml), quality_failures(read)
+    dropped = [_Left("", "", entry.image, entry.reason) for entry in tree.dropped]
+    known = [index.facts(scan, options.max_days) for scan in tree.scans]
+    usable = []
+    for facts in known:
+        reason = refusal(facts) or _failure(facts, failed) or _wrong_field(facts, options.one_field)
+        (dropped.append(_left(facts, reason)) if reason else usable.append(facts))
+    candidates, without = _labelled(usable, read, options)
+    chosen, others = _one_for_each_visit(candidates, options.prefer)
+    dropped += [*without, *others, *_missing(tree, read)]
+    if not chosen:
+        raise ManifestError(
+            f"no scan in {images} is left of {len(tree.scans)}; the first reason: {dropped[0].reason}"
+        )
+    table = _table(chosen, CovariateIndex(read), options)
+    manifest = Manifest(table)
+    left = pd.DataFrame([vars(entry) for entry in dropped], columns=["subject", "image_id", "image", "reason"])
+    text = summary_text(table, left, read, options.lists)
+    with new_folder(out, OURS) as folder:
+        manifest.write(folder / MANIFEST)
+        left.to_csv(folder / DROPPED, index=False)
+        (folder / SUMMARY).write_text(text, encoding="utf-8")
+    return text
+
+
+@dataclass(frozen=True)
+class _Left:
+    """An image that was left out."""
+
+    subject: str
+    image_id: str
+    image: str
+    reason: str
+
+
+def _left(facts: ImageFacts, reason: str) -> _Left:
+    return _Left(facts.scan.subject, facts.scan.image_id, str(facts.scan.path), reason)
+
+
+def _require_classes(classes: Sequence[str]) -> None:
+    if len(set(classes)) < 2 or len(set(classes)) < len(classes) or not set(classes) <= {"CN", "MCI", "AD"}:
+        raise ManifestError(f"--classes must name two or three of CN, MCI and AD, found {' '.join(classes)}")
+
+
+def _failure(facts: ImageFacts, failed: Mapping[str, str]) -> str:
+    table = failed.get(f"I{facts.scan.image_id}") or failed.get(f"S{facts.scan.series_id}")
+    return f"failed the study's quality control ({table})" if table else ""
+
+
+def _wrong_field(facts: ImageFacts, wanted: str) -> str:
+    return f"field strength {facts.field or 'unknown'}, not {wanted}" if wanted and facts.field != wanted else ""
+
+
+def _labelled(
+    images: Sequence[ImageFacts], tables: Tables, options: AdniOptions
+) -> tuple[list[_Candidate], list[_Left]]:
+    """Images with a class that is wanted, and the others with the reason."""
+    diagnoses = read_diagnoses(tables)
+    candidates, left = [], []
+    for facts in images:
+        of_subject = diagnoses.get(rid(facts.scan.subject) or -1, [])
+        label = label_of(of_subject, facts.visit, facts.day, options.max_days, sure_of_scan=not facts.notes)
+        reason = _refused_label(facts, label, options)
+        if label and not reason:
+            candidates.append(_Candidate(facts, label))
+        else:
+            left.append(_left(facts, reason))
+    return candidates, left
+
+
+def _refused_label(facts: ImageFacts, label: Label | None, options: AdniOptions) -> str:
+    if label is None:
+        when = f"visit {facts.visit}" if facts.visit else "no known visit"
+        return f"no diagnosis: {when}, none within {options.max_days} days of {facts.day or 'an unknown date'}"
+    if label.diagnosis.name not in options.classes:
+        return f"class {label.diagnosis.name}, not one of {' '.join(options.classes)}"
+    if options.only_alzheimer and label.diagnosis.due_to_alzheimer is False:
+        return "dementia that was not put down to Alzheimer's disease"
+    if CONFIDENCES.index(label.confidence) > CONFIDENCES.index(options.least_confidence):
+        return f"class {label.diagnosis.name} with {label.confidence} confidence only: {label.join}"
+    return ""
+
+
+def _session(facts: ImageFacts) -> str:
+    """Visit and field strength; the date where no visit is known: ``m12x1p5T``, ``d20100301x3T``."""
+    when = facts.visit or (f"d{facts.day:%Y%m%d}" if facts.day else f"i{facts.scan.image_id}")
+    return f"{when}x{facts.field.replace('.', 'p')}T" if facts.field else when
+
+
+def _one_for_each_visit(candidates: Sequence[_Candidate], prefer: Preference) -> tuple[list[_Candidate], list[_Left]]:
+    """One image for each subject, visit and field strength."""
+    groups: dict[tuple[str, str], dict[ImageFacts, _Candidate]] = defaultdict(dict)
+    for candidate in candidates:
+        groups[candidate.facts.scan.subject, _session(candidate.facts)][candidate.facts] = candidate
+    chosen, left = [], []
+    for group in groups.values():
+        best, *others = in_order(list(group), prefer)
+        chosen.append(group[best])
+        for facts in others:
+            kind = "repeated scan" if is_repeat(facts) else f"another image of the visit ({facts.description})"
+            left.append(_left(facts, f"{kind}; taken was I{best.scan.image_id} ({best.description})"))
+    return chosen, left
+
+
+def _missing(tree: Tree, tables: Tables) -> list[_Left]:
+    """What the download's own list has and the disk has not."""
+    there = {scan.image_id for scan in tree.scans}
+    return [
+        _Left("", image, "", f"in the list of the download ({description}), but not among the images")
+        for image, description in listed_images(tables)
+        if image not in there
+    ]
+
+
+def _table(chosen: Sequence[_Candidate], covariates: CovariateIndex, options: AdniOptions) -> pd.DataFrame:
+    rows = []
+    for facts, label in ((candidate.facts, candidate.label) for candidate in chosen):
+        session = _session(facts)
+        rows.append(
+            {
+                "id": f"{facts.scan.subject}_{session}",
+                "subject": facts.scan.subject,
+                "session": session,
+                "label": options.classes.index(label.diagnosis.name),
+                "class": label.diagnosis.name,
+                "image": str(facts.scan.path),
+                "date": str(facts.day or ""),
+                **covariates.of(facts, options.max_days),
+                "field_strength": facts.field,
+                "scanner": facts.scanner,
+                "phase": facts.phase,
+                "image_id": facts.scan.image_id,
+                "description": facts.description,
+                "label_source": label.diagnosis.source,
+                "label_join": label.join,
+                "label_confidence": label.confidence,
+                "image_source": ", ".join(facts.sources),
+                "notes": "; ".join((*facts.notes, *label.notes)),
+            }
+        )
+    # by date, so that a subject's first row is that of the first diagnosis, by which the parts are stratified
+    table = pd.DataFrame(rows).sort_values(["subject", "date", "session"], kind="stable").reset_index(drop=True)
+    split = assign_splits(table, seed=options.seed, lists=options.lists)
+    table.insert(5, "split", split)
+    return table

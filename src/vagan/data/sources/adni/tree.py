@@ -1,0 +1,117 @@
+"""The scans of a LONI download: NIfTI files, or folders of DICOM files, and what their paths say of them.
+
+``.../<PTID>/<description>/<YYYY-MM-DD_HH_MM_SS.0>/<I image or S series>/ADNI_<PTID>_..._S<series>_I<image>.nii``
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from vagan.data.sources.adni.cells import PTID, day, ptid
+from vagan.data.sources.files import Dropped
+from vagan.errors import ManifestError
+
+NIFTI = (".nii", ".nii.gz")
+
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[_ ]\d{2}[_:]\d{2}[_:]\d{2}(\.\d+)?")
+_IMAGE = re.compile(r"_I(\d+)(?=\.)|^I(\d+)$")
+_SERIES = re.compile(r"_S(\d+)(?=_)|^S(\d+)$")
+_DESCRIPTION = re.compile(r"_MR_(.+?)_(?:Br_|raw_|br_raw_)*\d{14,17}_")
+
+
+@dataclass(frozen=True)
+class FoundScan:
+    """A scan on disk: a NIfTI file, or a folder with one DICOM series."""
+
+    path: Path
+    subject: str
+    """Its PTID."""
+    image_id: str
+    """Without the I; empty if the path does not tell."""
+    series_id: str
+    """Without the S."""
+    description: str
+    """As the folder is called: specials of the sequence's name are ``_``."""
+    day: date | None
+    """When it was made."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All that is in an image tree."""
+
+    scans: list[FoundScan]
+    dropped: list[Dropped]
+    xml: dict[str, Path]
+    """Metadata files, by image id."""
+
+
+def find_scans(root: Path) -> Tree:
+    """Walk an image tree.
+
+    Raises
+    ------
+    ManifestError
+        If it is no folder, or holds no scan of an ADNI subject.
+    """
+    if not root.is_dir():
+        raise ManifestError(f"{root} must be the folder of an ADNI image download; it does not exist or is a file")
+    scans: list[FoundScan] = []
+    dropped: list[Dropped] = []
+    xml: dict[str, Path] = {}
+    for folder, folders, names in os.walk(root.resolve()):
+        folders.sort()
+        place = Path(folder)
+        for name in names:
+            if name.lower().endswith(".xml") and (found := _number(_IMAGE, name)):
+                xml[found] = place / name
+        for path, file_name in _scans_of(place, sorted(names)):
+            scan = _from_path(path, file_name)
+            if scan.subject:
+                scans.append(scan)
+            else:
+                dropped.append(
+                    Dropped(str(path), "neither folder nor file is named after an ADNI subject (002_S_0295)")
+                )
+    if not scans:
+        raise ManifestError(
+            f"{root} must hold NIfTI or DICOM files below folders such as 002_S_0295/MPRAGE/..., found none"
+        )
+    return Tree(scans, dropped, xml)
+
+
+def _scans_of(folder: Path, names: list[str]) -> Iterator[tuple[Path, str]]:
+    """Scans that lie in a folder itself; where there is NIfTI, DICOM files beside it are its source."""
+    nifti = [name for name in names if name.lower().endswith(NIFTI)]
+    for name in nifti:
+        yield folder / name, name
+    dicom = next((name for name in names if name.lower().endswith((".dcm", ".ima"))), None)
+    if dicom and not nifti:
+        yield folder, dicom
+
+
+def _from_path(path: Path, file_name: str) -> FoundScan:
+    parts = list(path.parts[:-1]) if path.name == file_name else list(path.parts)
+    of_subject = [place for place, part in enumerate(parts) if PTID.fullmatch(part)]
+    described = _DESCRIPTION.search(file_name)
+    if of_subject and len(parts) > of_subject[-1] + 1:
+        description = parts[of_subject[-1] + 1]
+    else:
+        description = described.group(1) if described else ""
+    time = next((part for part in reversed(parts) if _TIME.fullmatch(part)), "")
+    return FoundScan(
+        path=path,
+        subject=parts[of_subject[-1]] if of_subject else ptid(file_name),
+        image_id=_number(_IMAGE, file_name) or _number(_IMAGE, parts[-1]),
+        series_id=_number(_SERIES, file_name) or _number(_SERIES, parts[-1]),
+        description=description,
+        day=day(time[:10]),
+    )
+
+
+def _number(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.search(text)
+    return next(group for group in found.groups() if group).lstrip("0") if found else ""

@@ -1,0 +1,199 @@
+"""Which two scans of a subject show what the class did to it: before and after it changed its class."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from vagan.data.manifest import Manifest
+from vagan.errors import CohortError
+
+Rule = Literal["first-last", "first-first", "last-first", "all"]
+"""Which visit of the baseline class, and which later one of the class of interest: the paper's subjects are of the
+baseline class at their first scan and of the class of interest at *one of* the later ones."""
+
+FIELDS = ("field_strength", "mri_field")
+TIMES = ("date", "examination_date", "age", "session")
+DAYS_PER_MONTH = 365.25 / 12
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two scans of one subject at one field strength, as rows of the cohort."""
+
+    subject: str
+    before: int
+    after: int
+    months: float
+    """Between them; NaN if only their order is known."""
+    field: str
+    kind: Literal["converter", "stable"]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What can be compared, and why the others cannot."""
+
+    converters: list[Pair]
+    stable: list[Pair]
+    """Subjects of the same class twice: their difference is what changes without a change of class."""
+    left_out: dict[str, str]
+    """Subjects that had both classes and give no pair, with the reason."""
+
+
+def find_pairs(
+    manifest: Manifest,
+    *,
+    interest: int = 1,
+    rule: Rule = "first-last",
+    least_months: float = 0.0,
+    split: str = "test",
+) -> Pairs:
+    """Converters and stable subjects of a part of a cohort.
+
+    Parameters
+    ----------
+    manifest
+        Of a cohort. It needs a column that orders a subject's scans: ``date``, ``age``, or sessions such as ``m12``;
+        ``field_strength`` is respected where it is known.
+    interest
+        Label of the class of interest.
+    rule
+        The first scan must be of the baseline class. ``first-last``: it and the last one of the class of interest.
+        ``first-first``: it and the first one of the class of interest. ``last-first``: the two around the change.
+        ``all``: each scan of the baseline class with each later one of the class of interest.
+    least_months
+        Pairs closer than this are left out.
+    split
+        Part whose subjects are taken.
+
+    Returns
+    -------
+    Pairs
+        Stable ones as far apart as half of the converters are, as nearly as their scans allow; at most as many.
+
+    Raises
+    ------
+    CohortError
+        If scans cannot be ordered, or no subject converts.
+    """
+    table = manifest.table
+    when, unit = _times(table)
+    field = next((table[name].astype(str) for name in FIELDS if name in table), pd.Series("", index=table.index))
+    columns = {"subject": table["subject"].astype(str), "label": table["label"], "when": when, "field": field}
+    rows = pd.DataFrame(columns)[(table["split"] == split) & table["label"].isin([0, interest])]
+    rows = rows.sort_values("when", kind="stable")
+    converters: list[Pair] = []
+    left_out: dict[str, str] = {}
+    for subject, scans in rows.groupby("subject"):
+        if scans["label"].nunique() == 1:
+            continue
+        found, reason = _converting(scans, rule, interest, unit, least_months)
+        converters += found
+        if not found:
+            left_out[str(subject)] = reason
+    if not converters:
+        classes, one = manifest.classes, next(iter(left_out.items()), None)
+        raise CohortError(
+            f"no {split} subject goes from {classes[0]} to {classes[interest]} at one field strength"
+            + (f"; {one[0]}: {one[1]}" if one else "")
+        )
+    interval = float(np.nanmedian([pair.months for pair in converters])) if unit else 0.0
+    stable = [
+        pair
+        for _, scans in rows.groupby("subject")
+        if scans["label"].nunique() == 1 and (pair := _stable(scans, unit, interval))
+    ]
+    stable.sort(key=lambda pair: abs(pair.months - interval) if unit else 0.0)
+    return Pairs(converters, stable[: len(converters)], left_out)
+
+
+def _converting(
+    scans: pd.DataFrame, rule: Rule, interest: int, unit: float, least_months: float
+) -> tuple[list[Pair], str]:
+    labels = list(scans["label"])
+    if labels[0] != 0:
+        return [], "its first scan is of the class of interest already"
+    if any(later < earlier for earlier, later in pairwise(labels)):
+        return [], "it went back to the baseline class"
+    found = []
+    for _, same in scans.groupby("field"):
+        before, after = same[same["label"] == 0], same[same["label"] == interest]
+        found += [
+            _pair(scans, int(one), int(other), unit, "converter")
+            for one, other in PAIRINGS[rule](list(before.index), list(after.index))
+        ]
+    if not found:
+        return [], "no two scans of both classes at one field strength"
+    far = [pair for pair in found if not pair.months < least_months]
+    if not far:
+        return [], f"its scans are less than {least_months:g} months apart"
+    return far if rule == "all" else [max(far, key=lambda pair: pair.months)], ""
+
+
+Chosen = list[tuple[int, int]]
+
+PAIRINGS: dict[Rule, Callable[[list[int], list[int]], Chosen]] = {
+    "first-last": lambda before, after: [(before[0], after[-1])] if before and after else [],
+    "first-first": lambda before, after: [(before[0], after[0])] if before and after else [],
+    "last-first": lambda before, after: [(before[-1], after[0])] if before and after else [],
+    "all": lambda before, after: [(one, other) for one in before for other in after],
+}
+
+
+def _stable(scans: pd.DataFrame, unit: float, interval: float) -> Pair | None:
+    """The two scans at one field strength whose distance in time is nearest to an interval."""
+    pairs = [
+        _pair(scans, int(one), int(other), unit, "stable")
+        for _, same in scans.groupby("field")
+        for place, one in enumerate(same.index)
+        for other in same.index[place + 1 :]
+        if not unit or same["when"][one] < same["when"][other]
+    ]
+    return min(pairs, key=lambda pair: abs(pair.months - interval) if unit else 0.0, default=None)
+
+
+def _pair(scans: pd.DataFrame, before: int, after: int, unit: float, kind: Literal["converter", "stable"]) -> Pair:
+    months = float(scans["when"][after] - scans["when"][before]) * unit if unit else float("nan")
+    return Pair(str(scans["subject"][before]), before, after, months, str(scans["field"][before]), kind)
+
+
+def _times(table: pd.DataFrame) -> tuple[pd.Series, float]:
+    """When each scan was made, and how many months the unit of that is; 0 if only the order is known."""
+    for name in TIMES:
+        if name not in table:
+            continue
+        cells = table[name].astype(str)
+        if name in ("date", "examination_date"):
+            values, unit = cells.map(_day), 1 / DAYS_PER_MONTH
+        elif name == "age":
+            values, unit = pd.to_numeric(cells, errors="coerce"), 12.0
+        else:
+            values, unit = cells.map(_months), 1.0
+        if values.notna().all():
+            return values, unit
+    raise CohortError(
+        "scans of a subject must have an order: no column of the manifest tells it for every scan; "
+        f"looked for {', '.join(TIMES)} (sessions such as m12)"
+    )
+
+
+def _day(cell: str) -> float:
+    try:
+        return float(date.fromisoformat(cell[:10]).toordinal())
+    except ValueError:
+        return float("nan")
+
+
+def _months(cell: str) -> float:
+    """``ses-M012``, ``m12x1p5T``, ``bl``, ``baseline`` -> months."""
+    name = cell.lower().removeprefix("ses-")
+    if re.match(r"(bl|baseline|sc)", name):
+        return 0.0
+    found = re.match(r"m(\d+)", name)
+    return float(found.group(1)) if found else float("nan")

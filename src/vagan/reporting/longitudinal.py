@@ -1,0 +1,289 @@
+"""Figures 5 and 6 of the paper, group means, and effects by region, from a results folder with follow-up scans."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from vagan.data.volume import read_volume, write_volume
+from vagan.effect import without_effect
+from vagan.errors import RunError
+from vagan.evaluation.longitudinal import MAPS, OBSERVED, PAIRS, map_path, mask_path
+from vagan.files import replacing
+from vagan.preprocessing.geometry import Grid, resample
+from vagan.reporting.overlay import overlay, plane, symmetric_range
+
+REGIONS = "regions.csv"
+ROWS = 4
+CORONAL, SAGITTAL = 1, 0
+CLOSE_UP_MM = 45.0
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Converters of a results folder: later scans, observed effects and maps, ordered by ADAS13."""
+
+    names: list[str]
+    adas13: list[str]
+    images: Array
+    """``(n, *space)``."""
+    observed: Array
+    masks: NDArray[np.bool_]
+    maps: Mapping[str, dict[int, Array]]
+    """For each method, the maps of those that it was asked for."""
+    scores: Mapping[tuple[str, str], float]
+    """NCC within the brain, by method and name."""
+    affine: NDArray[np.float64]
+
+
+def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
+    """Read what `evaluate_longitudinal` left; None if the folder holds no such results.
+
+    Parameters
+    ----------
+    folder
+        Results folder.
+    hide_ids
+        Number the subjects instead of naming them.
+    """
+    if not (folder / PAIRS).is_file():
+        return None
+    try:
+        pairs = pd.read_csv(folder / PAIRS, dtype=str, keep_default_na=False)
+        scores = pd.read_csv(folder / "scores.csv").query("metric == 'ncc_brain'")
+        methods = list(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["methods"])
+        pairs = pairs[(pairs["kind"] == "converter") & (pairs["reason"] == "")]
+        severity = pd.to_numeric(pairs["adas13"], errors="coerce")
+        pairs = pairs.loc[severity.sort_values(kind="stable", na_position="first").index]
+        cases = list(pairs["case"])
+        paths = [folder / OBSERVED / f"{case}_desc-observed_stat-effect_statmap.nii.gz" for case in cases]
+        volumes = [read_volume(folder / OBSERVED / f"{case}_T1w.nii.gz") for case in cases]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{folder} is damaged: {error}; run `vagan evaluate --longitudinal` again") from error
+    names = [f"subject {number}" for number in range(1, len(cases) + 1)] if hide_ids else cases
+    called = dict(zip(cases, names, strict=True))
+    maps: dict[str, dict[int, Array]] = {}
+    for method in methods:
+        found = {row: map_path(folder / MAPS, method, case) for row, case in enumerate(cases)}
+        maps[method] = {row: read_volume(path).array for row, path in found.items() if path.is_file()}
+    return Followed(
+        names=names,
+        adas13=list(pairs["adas13"]),
+        images=np.stack([volume.array for volume in volumes]),
+        observed=np.stack([read_volume(path).array for path in paths]),
+        masks=np.stack([read_volume(mask_path(path)).array > 0 for path in paths]),
+        maps={method: found for method, found in maps.items() if found},
+        scores={
+            (str(method), called[case]): float(value)
+            for method, case, value in zip(scores["method"], scores["case"], scores["value"], strict=True)
+            if case in called
+        },
+        affine=volumes[0].affine,
+    )
+
+
+def figure5(followed: Followed) -> Figure:
+    """Coronal and sagittal overlays of the observed effect and all methods, the mildest subject on top.
+
+    Every column has one symmetric colour range; subjects are spread evenly over the ADAS13 scores.
+    """
+    rows = _spread(followed)
+    at = _most_changed(followed)
+    columns: list[tuple[str, Mapping[int, Array]]] = [("observed effect", dict(enumerate(followed.observed)))]
+    columns += [(name, maps) for name, maps in followed.maps.items() if all(row in maps for row in rows)]
+    figure = Figure(figsize=(1.55 * (len(columns) + 1) + 0.3, 3.0 * len(rows) + 0.4), layout="constrained")
+    axes = figure.subplots(2 * len(rows), len(columns) + 1, squeeze=False)
+    limits = [symmetric_range(np.stack([maps[row] for row in rows]))[1] for _, maps in columns]
+    for place, row in enumerate(rows):
+        for half, axis in enumerate((CORONAL, SAGITTAL)):
+            image = plane(followed.images[row][None], axis, at[axis])
+            line = axes[2 * place + half]
+            line[0].imshow(image[0], cmap="gray", vmin=-1, vmax=1)
+            _mark_orientation(line[-1], axis)
+            for column, ((name, maps), limit) in enumerate(zip(columns, limits, strict=True), start=1):
+                line[column].imshow(overlay(image, plane(maps[row][None], axis, at[axis]), limit=limit))
+                score = followed.scores.get((name, followed.names[row]))
+                if half == 1 and score is not None:
+                    line[column].set_xlabel(f"NCC {score:.2f}", fontsize=7, labelpad=2)
+        label = f"{followed.names[row]}\nADAS13 {followed.adas13[row] or 'unknown'}"
+        axes[2 * place][0].set_ylabel(label, fontsize=6.5, parse_math=False)
+    titles = ["follow-up scan", *(f"{name}\n±{limit:.2g}" for (name, _), limit in zip(columns, limits, strict=True))]
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize=8, parse_math=False)
+    _bare(axes.ravel())
+    return figure
+
+
+def figure6(followed: Followed, method: str) -> Figure:
+    """Close-ups of the baseline scan, the follow-up scan and the generated image, with the same contours in all.
+
+    The contours are those of the baseline scan, halfway between fluid and tissue, where most has changed.
+    """
+    rows = [row for row in _spread(followed) if row in followed.maps[method]]
+    at = _most_changed(followed)
+    box = _box(followed, at)
+    figure = Figure(figsize=(6.6, 2.3 * len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), 3, squeeze=False)
+    for line, row in zip(axes, rows, strict=True):
+        after = followed.images[row]
+        shown = [
+            without_effect(after, followed.observed[row]),
+            after,
+            without_effect(after, followed.maps[method][row]),
+        ]
+        slices = [plane(volume[None], CORONAL, at[CORONAL])[0][box] for volume in shown]
+        level = (float(np.percentile(slices[0], 5)) + float(np.percentile(slices[0], 75))) / 2
+        for panel, picture in zip(line, slices, strict=True):
+            panel.imshow(picture, cmap="gray", vmin=-1, vmax=1)
+            if slices[0].min() < level < slices[0].max():
+                panel.contour(slices[0], [level], colors=["#e0a030"], linewidths=0.9, linestyles="solid")
+        line[0].set_ylabel(followed.names[row], fontsize=6.5, parse_math=False)
+        _mark_orientation(line[-1], CORONAL)
+    for panel, title in zip(axes[0], ("baseline scan", "follow-up scan", "generated"), strict=True):
+        panel.set_title(title, fontsize=8)
+    _bare(axes.ravel())
+    return figure
+
+
+def group_means(followed: Followed) -> dict[str, Array]:
+    """Mean observed effect and mean map of each method over the converters that it was asked for."""
+    means = {"observed effect": followed.observed.mean(axis=0)}
+    means |= {name: np.mean(list(maps.values()), axis=0, dtype=np.float32) for name, maps in followed.maps.items()}
+    return means
+
+
+def write_group_means(folder: Path, followed: Followed) -> None:
+    """As NIfTI beside the single maps."""
+    for name, mean in group_means(followed).items():
+        path = folder / OBSERVED if name == "observed effect" else map_path(folder / MAPS, name, "x").parent
+        write_volume(path / "group-mean_stat-effect_statmap.nii.gz", mean, followed.affine)
+
+
+def figure_of_means(followed: Followed) -> Figure:
+    """Mean effects over the mean scan, a row for each method: sagittal, coronal and axial through the same place."""
+    means, at, image = group_means(followed), _most_changed(followed), followed.images.mean(axis=0)
+    figure = Figure(figsize=(6.2, 1.9 * len(means) + 0.3), layout="constrained")
+    axes = figure.subplots(len(means), 3, squeeze=False)
+    for line, (name, mean) in zip(axes, means.items(), strict=True):
+        limit = symmetric_range(mean)[1]
+        for axis, panel in enumerate(line):
+            panel.imshow(overlay(plane(image[None], axis, at[axis]), plane(mean[None], axis, at[axis]), limit=limit))
+            _mark_orientation(panel, axis)
+        line[0].set_ylabel(f"{name}\n±{limit:.2g}", fontsize=7, parse_math=False)
+    _bare(axes.ravel())
+    return figure
+
+
+def effects_by_region(followed: Followed, atlas: Path, names: Path | None = None) -> pd.DataFrame:
+    """Mean effect in each region of an atlas.
+
+    Parameters
+    ----------
+    followed
+        See `read_followed`.
+    atlas
+        NIfTI file of whole numbers in the template's space; 0 is no region. Any grid.
+    names
+        Table (.csv or .tsv) with the columns ``index`` and ``name``.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``case, method, region, ml, mean_effect, mean_size``: effects in prepared intensity, sizes their
+        absolute values.
+
+    Raises
+    ------
+    RunError
+        If the atlas has no region in the volumes.
+    """
+    volume = read_volume(atlas)
+    grid = Grid(followed.images.shape[1:], followed.affine)
+    labels = resample(volume.array, Grid(volume.array.shape, volume.affine), grid, order=0).round().astype(int)
+    if not labels.any():
+        raise RunError(
+            f"{atlas} must have regions where the brains are, and has none; is it in the template's space?"
+        )
+    called = _region_names(names)
+    rows = []
+    sources: dict[str, Mapping[int, Array]] = {"observed effect": dict(enumerate(followed.observed)), **followed.maps}
+    for region in np.unique(labels[labels > 0]):
+        inside = labels == region
+        for method, maps in sources.items():
+            for row, values in maps.items():
+                within = values[inside]
+                rows.append(
+                    {
+                        "case": followed.names[row],
+                        "method": method,
+                        "region": called.get(int(region), str(region)),
+                        "ml": float(inside.sum()) * grid.voxel_ml,
+                        "mean_effect": float(within.mean()),
+                        "mean_size": float(np.abs(within).mean()),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def write_regions(folder: Path, table: pd.DataFrame) -> Path:
+    """Write the table of regions into a results folder."""
+    path = folder / REGIONS
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.5g")
+    return path
+
+
+def _region_names(path: Path | None) -> dict[int, str]:
+    if path is None:
+        return {}
+    try:
+        table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str)
+        return {int(index): str(name) for index, name in zip(table["index"], table["name"], strict=True)}
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{path} must be a table with the columns index and name: {error}") from error
+
+
+def _spread(followed: Followed) -> list[int]:
+    """Up to four subjects, evenly over their order, among those whose maps all methods have."""
+    shared = [row for row in range(len(followed.names)) if all(row in maps for maps in followed.maps.values())]
+    rows = shared or list(range(len(followed.names)))
+    picked = np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).round().astype(int)
+    return [rows[place] for place in picked]
+
+
+def _most_changed(followed: Followed) -> tuple[int, ...]:
+    """Voxel around which most was observed to change, on average."""
+    size = gaussian_filter(np.abs(followed.observed).mean(axis=0), 2)
+    return tuple(int(place) for place in np.unravel_index(size.argmax(), size.shape))
+
+
+def _box(followed: Followed, at: Sequence[int]) -> tuple[slice, slice]:
+    """Rows and columns of a coronal slice around a voxel."""
+    shape = followed.images.shape[1:]
+    half = [round(CLOSE_UP_MM / 2 / float(np.linalg.norm(followed.affine[:3, axis]))) for axis in (2, 0)]
+    row, column = shape[2] - 1 - at[2], at[0]
+    return (
+        slice(max(row - half[0], 0), min(row + half[0] + 1, shape[2])),
+        slice(max(column - half[1], 0), min(column + half[1] + 1, shape[0])),
+    )
+
+
+def _mark_orientation(panel: Any, axis: int) -> None:
+    """A letter beside the right edge: the subject's right is there, or its front."""
+    letter = "A" if axis == SAGITTAL else "R"
+    panel.text(1.02, 0.5, letter, transform=panel.transAxes, fontsize=7, ha="left", va="center")
+
+
+def _bare(panels: Any) -> None:
+    for panel in panels:
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)

@@ -1,0 +1,82 @@
+"""The whole way at the command line on a look-alike: from a download to Table 2."""
+
+from datetime import date, timedelta
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from brains import GRID, prepared, raw_head
+from lookalike import Shot, Subject, Visit, subject, write_download
+from tiny import TINY
+from vagan.data.cohort import Cohort
+from vagan.data.volume import write_volume
+
+FIRST = date(2008, 3, 10)
+CODES = ("LIP", "RAS", "PSR")
+
+
+def people():
+    """A converter and a stable subject to test on, two to validate on, two to learn from."""
+    found = []
+    for number, course in enumerate(("MCI AD", "MCI MCI", "MCI", "AD", "MCI", "AD"), start=1):
+        name, visits = subject(number, site=2 + number % 3), []
+        for year, dx in enumerate(course.split()):
+            shot = Shot(1000 + 10 * number + year, field=("1.5", "3")[number % 2])
+            visits.append(Visit(name, ("bl", "m12")[year], FIRST + timedelta(days=365 * year), dx, (shot,)))
+        found.append(Subject(name, tuple(visits), sex=("Male", "Female")[number % 2], age=70.0 + number / 3))
+    return found
+
+
+def head(person, number, shot):
+    ill = float(person.visits[number].dx == "AD")
+    seed = int(person.name[-4:])
+    return raw_head(seed, ill, CODES[seed % 3], draw=number)
+
+
+@pytest.fixture(scope="module")
+def download(tmp_path_factory):
+    root = tmp_path_factory.mktemp("look-alike ü")
+    template = prepared(seed=99)
+    write_volume(root / "template.nii.gz", (template.image + 1) * 75, GRID.affine)
+    names = [person.name for person in people()]
+    (root / "test_subjects.txt").write_text("\n".join(names[:2]) + "\n", encoding="utf-8")
+    (root / "validation_subjects.txt").write_text("\n".join(names[2:4]) + "\n", encoding="utf-8")
+    return write_download(root, people(), legacy=False, head=head)
+
+
+@pytest.mark.long
+def test_from_a_download_to_table_2(vagan, download):
+    root = download.tables.parent
+    code, out, error = vagan(
+        *("import", "adni", download.images, download.tables, root / "study"),
+        *("--test-subjects", root / "test_subjects.txt", "--validation-subjects", root / "validation_subjects.txt"),
+    )
+    assert code == 0, error
+    assert "| images | 8 | 5,778 |" in out
+    assert f"next: vagan preprocess {root / 'study'} PREPARED" in out
+    code, out, error = vagan("check", root / "study")
+    assert code == 0, error
+    assert "3 volumes: PSR" in out
+    small = ["--strip", "none", "--template", root / "template.nii.gz", "--spacing", 7, "--size", "20x24x19"]
+    code, out, error = vagan("preprocess", root / "study", root / "prepared", "--jobs", 1, *small)
+    assert code == 0, error
+    assert "8 scans prepared" in out
+    cohort = Cohort(root / "prepared" / "cohort")
+    assert cohort.manifest.classes == ("MCI", "AD")  # the manifest's own baseline
+    assert set(cohort.manifest.table["subject"][cohort.manifest.indices("test")]) == {p.name for p in people()[:2]}
+    assert {"age", "sex", "site", "adas13", "field_strength", "label_confidence"} <= set(cohort.manifest.table)
+    code, out, error = vagan("train", cohort.path, root / "run", *TINY, "training.batch_size=1")
+    assert code == 0, error
+    code, out, error = vagan(
+        *("evaluate", cohort.path, root / "run", "--out", root / "results", "--longitudinal"),
+        *("--methods", "vagan", "group-mean"),
+    )
+    assert code == 0, error
+    assert "| VA-GAN |" in out
+    assert "ceiling: the exact effect" in out
+    pairs = pd.read_csv(root / "results" / "pairs.csv", dtype=str)
+    assert pairs["kind"].value_counts().to_dict() == {"converter": 1, "stable": 1}
+    observed = next((root / "results" / "observed").glob("*statmap.nii.gz"))
+    np.testing.assert_allclose(nib.load(observed).affine, np.array(cohort.facts.affine), atol=1e-5)

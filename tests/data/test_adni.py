@@ -1,0 +1,155 @@
+"""From a look-alike of an ADNI download to a manifest, with the tables of today, of 2018, and of both."""
+
+import pandas as pd
+import pytest
+
+from lookalike import small_study, write_download, write_rows
+from vagan.data.manifest import Manifest, read_table
+from vagan.data.sources.adni.study import AdniOptions, import_adni
+from vagan.data.splits import SubjectLists
+from vagan.errors import ManifestError
+from vagan.preprocessing.sources import collect_scans, repeated_rows
+
+GENERATIONS = {"today": {"legacy": False}, "legacy": {"today": False}, "both": {}}
+
+
+@pytest.fixture(params=GENERATIONS.values(), ids=GENERATIONS)
+def download(request, tmp_path):
+    return write_download(tmp_path, small_study(), **request.param)
+
+
+def imported(download, tmp_path, **options):
+    import_adni(download.images, download.tables, tmp_path / "study", AdniOptions(**options))
+    return read_table(tmp_path / "study" / "manifest.csv").set_index("id"), read_table(
+        tmp_path / "study" / "dropped.csv"
+    )
+
+
+def test_every_generation_of_tables_gives_the_same_study(download, tmp_path):
+    table, _ = imported(download, tmp_path)
+    assert table["class"].to_dict() == {
+        "002_S_0295_blx1p5T": "MCI",
+        "002_S_0295_blx3T": "MCI",
+        "002_S_0295_m12x1p5T": "MCI",
+        "002_S_0295_m24x1p5T": "AD",
+        "002_S_0413_blx1p5T": "MCI",
+        "002_S_0413_m06x1p5T": "AD",
+        "002_S_0413_m12x1p5T": "MCI",
+        "007_S_0091_blx1p5T": "AD",
+        "011_S_10501_blx3T": "AD",
+        "011_S_4020_blx3T": "MCI",
+        "011_S_4020_m12x3T": "AD",
+    }
+    assert (table["label"] == table["class"].map({"MCI": "0", "AD": "1"})).all()
+    assert list(table["image_id"]) == ["1002", "1004", "1011", "1021", "1101", "1102", "1103", "1601", "1401",
+                                       "1301", "1303"]  # fmt: skip
+    assert all(
+        download.path_of(image).samefile(path) for image, path in zip(table["image_id"], table["image"], strict=True)
+    )
+    assert table["label_confidence"].to_dict() == dict.fromkeys(table.index, "high") | {"007_S_0091_blx1p5T": "low"}
+    assert table["label_source"].str.match(r"DXSUM(_PDXCONV)?\.(DIAGNOSIS|DXCHANGE|DXCURREN|DXMCI|DXAD)").all()
+
+
+def test_covariates_are_those_at_the_scan(download, tmp_path):
+    table, _ = imported(download, tmp_path)
+    row = table.loc["002_S_0413_m12x1p5T"]
+    assert list(row[["age", "sex", "site", "field_strength", "date"]]) == ["82.0", "F", "002", "1.5", "2007-03-09"]
+    assert table.loc["002_S_0295_m24x1p5T", "adas13"] == "31"
+    assert table.loc["002_S_0295_m12x1p5T", "adas13"] == ""  # -4
+    assert table.loc["002_S_0295_blx3T", "date"] == "2006-03-21"
+
+
+def test_what_was_left_out_and_why(download, tmp_path):
+    table, dropped = imported(download, tmp_path)
+    reasons = dropped.set_index("image_id")["reason"]
+    listed = download.tables.joinpath("my_collection_11_24_2026.csv").exists()
+    every = {str(shot.image) for person in small_study() for visit in person.visits for shot in visit.shots}
+    assert set(table["image_id"]) | set(reasons.index) == every - (set() if listed else {"1202"})
+    assert not set(table["image_id"]) & set(reasons.index)
+    for image, words in {
+        "1001": "another image of the visit (MPR; ; N3); taken was I1002",
+        "1003": "repeated scan; taken was I1002",
+        "1005": "another image of the visit",
+        "1201": "class CN, not one of MCI AD",
+        "1302": "repeated scan; taken was I1303",
+        "1402": "without correction of the gradients' distortion",
+        "1403": "T1-weighted",
+        "1501": "no diagnosis: visit bl, none within 90 days of 2006-03-09",
+    }.items():
+        assert words in reasons[image]
+    assert not listed or "not among the images" in reasons["1202"]
+
+
+def test_the_manifest_is_what_the_preprocessing_takes(download, tmp_path):
+    table, _ = imported(download, tmp_path)
+    scans = collect_scans(tmp_path / "study")
+    assert len(scans) == len(table)
+    assert repeated_rows(scans).empty  # fields, visits and subjects stay apart in BIDS names
+    assert {"class", "label", "split", "age", "field_strength"} <= set(scans)
+    Manifest.read(tmp_path / "study" / "manifest.csv")
+
+
+def test_other_classes_fields_and_less_doubt(download, tmp_path):
+    table, dropped = imported(download, tmp_path, classes=("CN", "AD"), one_field="1.5", least_confidence="high")
+    assert table["class"].to_dict() == {
+        "002_S_0295_m24x1p5T": "AD",
+        "002_S_0413_m06x1p5T": "AD",
+        "005_S_1001_blx1p5T": "CN",
+    }
+    reasons = dropped.set_index("image_id")["reason"]
+    assert reasons["1004"] == "field strength 3, not 1.5"
+    assert "low confidence only: visit bl, although 400 days apart" in reasons["1601"]
+
+
+def test_dementia_of_another_cause_can_be_left_out(tmp_path):
+    download = write_download(tmp_path, small_study(), legacy=False)
+    path = download.tables / "All_Subjects_DXSUM_24Nov2026.csv"
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").to_dict("records")
+    for row in rows:
+        if row["PTID"] == "011_S_10501":
+            row["DXDDUE"] = "2"
+    write_rows(path, rows, bom=True)
+    assert "011_S_10501_blx3T" in imported(download, tmp_path)[0].index
+    table, dropped = imported(download, tmp_path, only_alzheimer=True)
+    assert "011_S_10501_blx3T" not in table.index
+    assert "not put down to Alzheimer's" in dropped.set_index("image_id")["reason"]["1401"]
+
+
+def test_the_summary_counts_and_names_nobody(download, tmp_path):
+    text = import_adni(download.images, download.tables, tmp_path / "study")
+    assert text == (tmp_path / "study" / "summary.md").read_text(encoding="utf-8")
+    assert "| images | 11 | 5,778 |" in text
+    assert "| subjects | 5 | 1,288 |" in text
+    assert "| images at 1.5 T | 7 | 2,839 |" in text
+    assert "3 subjects went from MCI to AD, 1 came back." in text
+    assert "_S_" not in text
+
+
+def test_published_subject_lists_decide(download, tmp_path):
+    lists = SubjectLists(frozenset({"002S0413"}), frozenset({"011S10501", "999S9999"}))
+    table, _ = imported(download, tmp_path, lists=lists)
+    of_subject = table.groupby("subject")["split"].unique().str.join(" ").to_dict()
+    assert of_subject == {"002_S_0295": "train", "002_S_0413": "test", "007_S_0091": "train",
+                          "011_S_10501": "validation", "011_S_4020": "train"}  # fmt: skip
+    assert "1 subjects of the given lists have no image here" in (tmp_path / "study/summary.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"classes": ("MCI",)}, "two or three of CN, MCI and AD, found MCI"),
+        ({"classes": ("MCI", "LMCI")}, "found MCI LMCI"),
+        ({"one_field": "7"}, "no scan .* is left of 19"),
+    ],
+)
+def test_mistakes_are_told_and_nothing_is_written(tmp_path, options, words):
+    download = write_download(tmp_path, small_study(), legacy=False)
+    with pytest.raises(ManifestError, match=words):
+        imported(download, tmp_path, **options)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_folder_without_scans(tmp_path):
+    download = write_download(tmp_path, small_study(), legacy=False)
+    with pytest.raises(ManifestError, match="below folders such as 002_S_0295"):
+        import_adni(download.tables, download.tables, tmp_path / "study")

@@ -1,0 +1,367 @@
+"""Each rule by which ADNI's tables are read, with the row that needs it."""
+
+import math
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from vagan.data.sources.adni.cells import clean, day, loni, number, ptid, rid, visit, whole
+from vagan.data.sources.adni.choice import in_order, refusal
+from vagan.data.sources.adni.covariates import CovariateIndex
+from vagan.data.sources.adni.diagnoses import Diagnosis, class_of, label_of, read_diagnoses
+from vagan.data.sources.adni.images import ImageFacts, ImageIndex, quality_failures
+from vagan.data.sources.adni.tables import Tables, read_adni_csv, read_tables
+from vagan.data.sources.adni.tree import FoundScan, find_scans
+from vagan.errors import ManifestError
+
+
+def tables_of(**frames):
+    import pandas as pd
+
+    return Tables({name: pd.DataFrame(rows).fillna("").astype(str) for name, rows in frames.items()}, {})
+
+
+def scan(subject="002_S_0295", image="45108", series="13407", description="MPRAGE", made=date(2006, 4, 18)):
+    return FoundScan(Path("x.nii"), subject, image, series, description, made)
+
+
+def facts(description, image="1", folder=None, **more):
+    found = scan(image=image, description=folder or "".join(c if c.isalnum() else "_" for c in description))
+    values = {"day": None, "visit": "", "field": "", "series_type": "", "scanner": "", "phase": "", "sex": ""}
+    return ImageFacts(found, description=description, age=math.nan, sources=(), notes=(), **(values | more))
+
+
+class TestCells:
+    @pytest.mark.parametrize("cell", ["", " ", "-4", '"-4"', "-4.0", "NA", "n/a", "NaN", "-1"])
+    def test_what_means_nothing(self, cell):
+        assert clean(cell) == ""
+        assert math.isnan(number(cell))
+        assert whole(cell) is None
+
+    @pytest.mark.parametrize(("cell", "value"), [("3", 3), ("3.0", 3), (" 12.33 ", 12.33), ("0", 0)])
+    def test_numbers(self, cell, value):
+        assert number(cell) == value
+
+    @pytest.mark.parametrize("cell", ["<200", ">1700", "12a"])
+    def test_bounds_and_words_are_no_numbers(self, cell):
+        assert math.isnan(number(cell))
+
+    @pytest.mark.parametrize(
+        "cell",
+        ["2006-04-08", "2006/4/8", "4/8/2006", "04/08/06", "2006-04-08 00:00:00.0", "2006-04-08_10_31_05.0"],
+    )
+    def test_dates_have_the_month_in_the_middle_or_in_front(self, cell):
+        assert day(cell) == date(2006, 4, 8)
+
+    @pytest.mark.parametrize("cell", ["", "-4", "31/12/2006", "2006-13-01", "April 2006", "20060408"])
+    def test_what_is_no_date(self, cell):
+        assert day(cell) is None
+
+    @pytest.mark.parametrize(
+        ("cell", "code"),
+        [
+            *[(cell, "bl") for cell in ("bl", "sc", "scmri", "m0", "M00", "m000", "ADNI Screening", "ADNI Baseline")],
+            *[("ADNI2 Screening MRI-New Pt", "bl"), ("m06", "m06"), ("M6", "m06"), ("m108", "m108")],
+            *[("ADNI1/GO Month 12", "m12"), ("ADNIGO Month 3 MRI", "m03")],
+            # only their phase knows what these are
+            *[(cell, "") for cell in ("v06", "init", "y1", "4_bl", "ADNI2 Year 1 Visit", "uns1", "f", "nv", "")],
+            ("ADNI2 Initial Visit-Cont Pt", ""),
+        ],
+    )
+    def test_visits(self, cell, code):
+        assert visit(cell) == code
+
+    def test_the_first_cell_that_tells_a_visit_counts(self):
+        assert visit("", "v11", "m24", "m12") == "m24"
+
+    def test_identifiers_with_four_and_five_digits(self):
+        assert ptid("ADNI_011_S_10501_MR_x") == "011_S_10501"
+        assert rid("011_S_10501") == 10501
+        assert rid("002_S_0295") == rid("295") == rid("295.0") == 295
+        assert rid("-4") is None
+
+    @pytest.mark.parametrize("cell", ["I45108", "45108", "45108.0", "D45108", " i45108 "])
+    def test_loni_ids_with_and_without_their_letter(self, cell):
+        assert loni(cell) == "45108"
+
+
+class TestFiles:
+    def test_todays_and_older_names(self, tmp_path):
+        for name in (
+            *("All_Subjects_DXSUM_24Nov2026", "DXSUM_PDXCONV_ADNIALL", "ADNIMERGE_05Feb2018", "MRI3META", "NEUROBAT"),
+            *("study_a_All_Images_1Jan2026", "MAYOADIRL_MRI_IMAGEQC_12_08_15", "ADAS_ADNIGO23"),
+        ):
+            (tmp_path / f"{name}.csv").write_text("RID\n1\n", encoding="utf-8")
+        assert set(read_tables(tmp_path).frames) == {
+            "DXSUM", "DXSUM_PDXCONV", "ADNIMERGE", "MRI3META", "ALL_IMAGES", "IMAGEQC", "ADAS_ADNIGO23"}  # fmt: skip
+
+    def test_two_files_of_one_table_are_told(self, tmp_path):
+        for name in ("DXSUM_05Feb2018", "All_Subjects_DXSUM_24Nov2026"):
+            (tmp_path / f"{name}.csv").write_text("RID\n1\n", encoding="utf-8")
+        with pytest.raises(ManifestError, match="DXSUM, found All_Subjects.*, DXSUM_05Feb2018.csv; keep the newest"):
+            read_tables(tmp_path)
+
+    def test_without_diagnoses_nothing_can_be_done(self, tmp_path):
+        (tmp_path / "MRIQC.csv").write_text("RID\n1\n", encoding="utf-8")
+        with pytest.raises(ManifestError, match=r"DXSUM, DXSUM_PDXCONV or ADNIMERGE.*found MRIQC"):
+            read_tables(tmp_path)
+        with pytest.raises(ManifestError, match="does not exist or is a file"):
+            read_tables(tmp_path / "none")
+
+    def test_marks_quotes_cases_and_encodings(self, tmp_path):
+        path = tmp_path / "x.csv"
+        path.write_bytes('\ufeff"Rid","Image Data ID","Note"\r\n"7"," I12 ","-4"\r\n'.encode())
+        assert read_adni_csv(path).to_dict("records") == [{"RID": "7", "IMAGE_DATA_ID": "I12", "NOTE": ""}]
+        path.write_bytes("RID,NOTE\n7,50 \xb5g\n".encode("cp1252"))
+        assert read_adni_csv(path)["NOTE"][0] == "50 \xb5g"
+
+    def test_the_tree_of_one_subject_alone_and_older_names(self, tmp_path):
+        folder = tmp_path / "002_S_0295" / "MP-RAGE" / "2006-04-18_08_20_30.0" / "S13407"
+        folder.mkdir(parents=True)
+        (folder / "ADNI_002_S_0295_MR_MP-RAGE__br_raw_20060418193713091_1_S13407_I13721.dcm").touch()
+        (folder / "ADNI_002_S_0295_MR_MP-RAGE__br_raw_20060418193713091_2_S13407_I13721.dcm").touch()
+        (found,) = find_scans(tmp_path / "002_S_0295").scans
+        assert found == FoundScan(folder, "002_S_0295", "13721", "13407", "MP-RAGE", date(2006, 4, 18))
+
+    def test_a_flat_folder_is_read_by_the_names_of_its_files(self, tmp_path):
+        name = "ADNI_002_S_0295_MR_MPR__GradWarp__N3_Br_20070319113435930_S13408_I45108.nii.gz"
+        (tmp_path / name).touch()
+        (tmp_path / "other.nii").touch()
+        tree = find_scans(tmp_path)
+        assert tree.scans == [FoundScan(tmp_path / name, "002_S_0295", "45108", "13408", "MPR__GradWarp__N3", None)]
+        assert [entry.image for entry in tree.dropped] == [str(tmp_path / "other.nii")]
+
+
+class TestClass:
+    @pytest.mark.parametrize(
+        ("row", "expected"),
+        [
+            ({"DIAGNOSIS": "2", "DXCHANGE": "1"}, ("MCI", "DIAGNOSIS")),
+            ({"DIAGNOSIS": "3.0"}, ("AD", "DIAGNOSIS")),
+            ({"DIAGNOSIS": "Dementia"}, ("AD", "DIAGNOSIS")),  # tables of the R package have words
+            ({"DIAGNOSIS": "CN"}, ("CN", "DIAGNOSIS")),
+            *[({"DIAGNOSIS": "", "DXCHANGE": c}, ("CN", "DXCHANGE")) for c in "179"],
+            *[({"DXCHANGE": c}, ("MCI", "DXCHANGE")) for c in "248"],
+            *[({"DXCHANGE": c}, ("AD", "DXCHANGE")) for c in "356"],
+            ({"DXCHANGE": "Conversion: MCI to Dementia"}, ("AD", "DXCHANGE")),
+            ({"DXCHANGE": "Reversion: MCI to NL"}, ("CN", "DXCHANGE")),
+            ({"DXCHANGE": "", "DXCURREN": "3"}, ("AD", "DXCURREN")),
+            ({"DIAGNOSIS": "", "DXNORM": "", "DXMCI": "1", "DXAD": "0"}, ("MCI", "DXMCI")),
+            ({"DXMCI": "1", "DXAD": "1"}, ("", "")),  # contradicts itself
+            ({"DX": "EMCI"}, ("MCI", "DX")),
+            ({"DX": "SMC"}, ("CN", "DX")),
+            ({"DX_BL": "AD"}, ("", "")),  # not of this visit
+            ({"DIAGNOSIS": "4"}, ("", "")),
+        ],
+    )
+    def test_of_a_row(self, row, expected):
+        assert class_of(row) == expected
+
+    def test_screen_failures_and_missed_visits_do_not_count(self):
+        rows = [{"RID": 1, "VISCODE": code, "DIAGNOSIS": 2, "EXAMDATE": "2006-01-02"} for code in ("f", "nv", "uns1")]
+        (only,) = read_diagnoses(tables_of(DXSUM=rows))[1]
+        assert (only.visit, only.day) == ("", date(2006, 1, 2))  # an unscheduled one can still be found by its date
+
+    def test_the_newer_table_comes_first_and_subjects_are_known_by_either_name(self):
+        found = read_diagnoses(
+            tables_of(
+                ADNIMERGE=[{"PTID": "011_S_10501", "VISCODE": "bl", "DX": "MCI"}],
+                DXSUM=[{"RID": 10501, "VISCODE2": "sc", "DIAGNOSIS": 3, "DXDDUE": 2}],
+            )
+        )[10501]
+        assert [(entry.source, entry.visit) for entry in found] == [("DXSUM.DIAGNOSIS", "bl"), ("ADNIMERGE.DX", "bl")]
+        assert found[0].due_to_alzheimer is False
+
+
+class TestJoin:
+    MADE = date(2008, 3, 1)
+
+    def entry(self, name, code, when, source="DXSUM.DIAGNOSIS"):
+        return Diagnosis(name, code, when, source, None)
+
+    def test_the_same_visit(self):
+        entries = [self.entry("MCI", "bl", date(2006, 3, 1)), self.entry("AD", "m24", date(2008, 3, 20))]
+        found = label_of(entries, "m24", self.MADE, 90)
+        assert (found.diagnosis.name, found.confidence, found.join) == ("AD", "high", "visit m24, 19 days apart")
+
+    def test_of_two_rows_of_the_visit_the_nearer_one(self):
+        entries = [self.entry("MCI", "bl", date(2008, 1, 1)), self.entry("AD", "bl", date(2008, 2, 20))]
+        assert label_of(entries, "bl", self.MADE, 90).diagnosis.name == "AD"
+
+    def test_the_same_visit_without_dates_is_less_sure(self):
+        assert label_of([self.entry("AD", "m24", None)], "m24", self.MADE, 90).confidence == "medium"
+
+    def test_tables_that_disagree_make_it_less_sure_and_are_told(self):
+        entries = [self.entry("AD", "m24", self.MADE), self.entry("MCI", "m24", self.MADE, "ADNIMERGE.DX")]
+        found = label_of(entries, "m24", self.MADE, 90)
+        assert (found.diagnosis.name, found.confidence, found.notes) == ("AD", "medium", ("ADNIMERGE.DX says MCI",))
+        assert label_of(entries[:1], "m24", self.MADE, 90, sure_of_scan=False).confidence == "medium"
+
+    @pytest.mark.parametrize(("days", "sure"), [(0, "medium"), (30, "medium"), (31, "low"), (90, "low"), (91, None)])
+    def test_without_a_visit_the_nearest_date(self, days, sure):
+        entries = [self.entry("MCI", "m36", date(2009, 3, 1)), self.entry("AD", "", date.fromordinal(
+            self.MADE.toordinal() + days))]  # fmt: skip
+        found = label_of(entries, "", self.MADE, 90)
+        assert (found and found.confidence) == sure
+        assert found is None or found.diagnosis.name == "AD"
+
+    def test_a_visit_far_off_yields_to_a_date_nearby(self):
+        entries = [self.entry("MCI", "bl", date(2006, 3, 1)), self.entry("AD", "m24", date(2008, 3, 9))]
+        found = label_of(entries, "bl", self.MADE, 90)
+        assert (found.diagnosis.name, found.confidence) == ("AD", "low")
+        assert "8 days apart; the diagnosis of visit bl is too far off" in found.join
+
+    def test_a_visit_far_off_with_nothing_nearby_is_kept_with_low_confidence(self):
+        found = label_of([self.entry("MCI", "m24", date(2006, 3, 1))], "m24", self.MADE, 90)
+        assert (found.confidence, found.join) == ("low", "visit m24, although 731 days apart")
+
+    def test_without_visit_and_date_there_is_no_label(self):
+        assert label_of([self.entry("MCI", "bl", self.MADE)], "", None, 90) is None
+
+
+def known(tables, found=None, xml=None):
+    found = found or scan()
+    return ImageIndex(tables, [found], xml or {}).facts(found, 90)
+
+
+class TestImages:
+    def test_the_first_table_wins_and_disagreements_are_noted(self):
+        found = known(
+            tables_of(
+                MRIQC=[
+                    {
+                        "LONIIMAGE": "I45108",
+                        "VISCODE2": "m06",
+                        "STUDYDATE": "2006-05-02",
+                        "MAGNETICFIELDSTRENGTH": "1.494",
+                    }
+                ],
+                KEY_MRI=[
+                    {
+                        "IMAGE_ID": "45108",
+                        "IMAGE_VISIT": "v04",
+                        "IMAGE_DATE": "2006/04/18",
+                        "MAGNETIC_FIELD_STRENGTH": "1.5",
+                        "SERIES_TYPE": "T1w",
+                    }
+                ],
+                MPRAGEMETA=[{"IMAGEUID": "45108", "VISIT": "ADNI Screening", "MAGSTRENGTH": "3.0"}],
+            )
+        )
+        assert (found.visit, found.field, found.day) == ("m06", "1.5", date(2006, 4, 18))
+        assert found.sources == ("KEY_MRI", "MRIQC", "MPRAGEMETA")
+        assert found.notes == (
+            "dates: path 2006-04-18, KEY_MRI 2006-04-18, MRIQC 2006-05-02",
+            "visits: MRIQC m06, MPRAGEMETA bl",
+            "field: KEY_MRI 1.5, MRIQC 1.5, MPRAGEMETA 3",
+        )
+
+    def test_without_its_number_an_image_is_known_by_its_series(self):
+        tables = tables_of(MPRAGEMETA=[{"SERIESID": "13407", "IMAGEUID": "1", "MAGSTRENGTH": "3"}])
+        assert known(tables, scan(image="")).field == "3"
+
+    def test_a_row_of_another_subject_is_not_believed(self):
+        assert known(tables_of(KEY_MRI=[{"IMAGE_ID": "45108", "SUBJECT_ID": "005_S_0001"}])).sources == ()
+
+    @pytest.mark.parametrize(("days", "field", "code"), [(0, "3", "m12"), (90, "3", "m12"), (91, "", "")])
+    def test_field_and_visit_from_the_session_nearest_in_time(self, days, field, code):
+        made = date.fromordinal(date(2006, 4, 18).toordinal() + days)
+        at = {"RID": 295, "VISCODE": "m12", "EXAMDATE": "2006-04-18"}
+        tables = tables_of(
+            MRIMETA=[{"RID": 295, "VISCODE": "bl", "EXAMDATE": "4/18/2004"}, at | {"MMCONDCT": "0"}],  # not conducted
+            MRI3META=[at | {"MMCONDCT": "1"}],
+        )
+        found = known(tables, scan(made=made))
+        assert (found.field, found.visit) == (field, code)
+
+    def test_sessions_at_both_fields_on_one_day_tell_none(self):
+        rows = [{"RID": 295, "VISCODE": "bl", "EXAMDATE": "4/18/2006"}]
+        assert known(tables_of(MRIMETA=rows, MRI3META=rows)).field == ""
+
+    def test_the_metadata_file_of_an_image(self, tmp_path):
+        path = tmp_path / "ADNI_002_S_0295_MPR_S13407_I45108.xml"
+        path.write_text(
+            '<idaxs xmlns="http://ida.loni.usc.edu"><project><subject><subjectIdentifier>002_S_0295</subjectIdentifier>'
+            "<subjectSex>M</subjectSex><visit><visitIdentifier>ADNI1/GO Month 6</visitIdentifier></visit><study>"
+            "<subjectAge>84.9</subjectAge><series><dateAcquired>2006-11-02 08:16:44.0</dateAcquired><protocol "
+            'term="Field Strength">1.5</protocol><protocol term="Manufacturer">SIEMENS</protocol></series></study>'
+            "</subject></project></idaxs>",
+            encoding="utf-8",
+        )
+        found = known(tables_of(), scan(made=None), {"45108": path})
+        assert (found.visit, found.field, found.scanner) == ("m06", "1.5", "SIEMENS")
+        assert (found.day, found.age, found.sex) == (date(2006, 11, 2), 84.9, "M")
+        path.write_text("<damaged", encoding="utf-8")
+        assert known(tables_of(), xml={"45108": path}).visit == ""
+
+    def test_quality_control(self):
+        failed = quality_failures(
+            tables_of(
+                MRIQUALITY=[{"LONIUID": "S13407", "PASS": "0"}, {"LONIUID": "S2", "PASS": "1"}],
+                IMAGEQC=[{"LONI_IMAGE": "I77", "SERIES_QUALITY": "4"}, {"LONI_IMAGE": "I78", "SERIES_QUALITY": "1"}],
+            )
+        )
+        assert failed == {"S13407": "MRIQUALITY", "I77": "MRI_IMAGEQC"}
+
+
+class TestChoice:
+    def test_the_order_of_the_authors(self):
+        names = ["MPR____N3", "MT1__N3m", "MPR__GradWarp__N3", "MPR__GradWarp__B1_Correction__N3",
+                 "MT1__GradWarp__N3m", "MPR__GradWarp__B1_Correction__N3__Scaled", "MPRAGE",
+                 "MPR-R__GradWarp__B1_Correction__N3"]  # fmt: skip
+        images = [facts(name, image=str(n), folder=name) for n, name in enumerate(names)]
+        order = [image.description for image in in_order(images, "processed")]
+        assert order == [names[k] for k in (4, 3, 2, 1, 0, 5, 6, 7)]
+        assert in_order(images, "original")[0].description == "MPRAGE"
+
+    def test_equals_go_by_number(self):
+        images = [facts("MPRAGE", image=str(n)) for n in (1002, 999)]
+        assert in_order(images, "processed")[0].scan.image_id == "999"
+
+    @pytest.mark.parametrize("name", ["MPRAGE", "MP-RAGE", "ADNI       MPRAGE #2", "IR-FSPGR", "Sag IR-SPGR",
+                                      "Accelerated Sagittal MPRAGE", "MT1; N3m", "MPR; ; N3", "T1w"])  # fmt: skip
+    def test_what_is_t1_weighted(self, name):
+        assert refusal(facts(name)) == ""
+
+    @pytest.mark.parametrize("name", ["Axial T2 STAR", "Sagittal 3D FLAIR", "3 Plane Localizer", "B1-Calibration PA",
+                                      "Axial DTI", "MPR; GradWarp; N3; Mask", "HighResHippocampus", "", "PD T2 FSE",
+                                      "MPRAGE_ND"])  # fmt: skip
+    def test_what_is_not(self, name):
+        assert refusal(facts(name))
+
+    def test_a_series_type_outweighs_the_name(self):
+        assert refusal(facts("Protocol 7", series_type="T1w")) == ""
+        assert "series type FLAIR" in refusal(facts("MPRAGE", series_type="FLAIR"))
+
+
+class TestCovariates:
+    def of(self, tables, **more):
+        return CovariateIndex(tables).of(facts("MPRAGE", **({"day": date(2008, 7, 1)} | more)), 90)
+
+    def test_age_at_the_scan(self):
+        assert self.of(tables_of(STUDY_ENTRY=[{"SUBJECT_ID": "002_S_0295", "ENTRY_AGE": "70.5",
+                                               "ENTRY_DATE": "2006-07-01"}]))["age"] == "72.5"  # fmt: skip
+        # ADNIMERGE repeats the age at baseline
+        merged = [
+            {"RID": 295, "VISCODE": "m24", "AGE": "70.5", "EXAMDATE": "2008-07-01", "EXAMDATE_BL": "2006-07-01"}
+        ]
+        assert self.of(tables_of(ADNIMERGE=merged))["age"] == "72.5"
+        assert self.of(tables_of(PTDEMOG=[{"RID": 295, "PTDOBYY": "1936", "PTDOBMM": "1"}]))["age"] == "72.5"
+        assert self.of(tables_of(), day=None)["age"] == ""
+
+    def test_sex_site_and_alleles(self):
+        found = self.of(tables_of(PTDEMOG=[{"RID": 295, "PTGENDER": "2"}],
+                                  APOERES=[{"RID": 295, "APGEN1": "3", "APGEN2": "4"}],
+                                  ADNIMERGE=[{"RID": 295, "PTGENDER": "Male", "APOE4": "0"}]))  # fmt: skip
+        assert (found["site"], found["apoe4"], found["sex"]) == ("002", "1", "M")
+        assert self.of(tables_of(APOERES=[{"PTID": "002_S_0295", "GENOTYPE": "4/4"}]))["apoe4"] == "2"
+        assert self.of(tables_of(), sex="Female")["sex"] == "F"
+
+    def test_scores_of_the_visit_or_nearest_in_time(self):
+        rows = [{"RID": 295, "VISCODE2": "m12", "VISDATE": "2008-07-02", "TOTAL13": "20"},
+                {"RID": 295, "VISCODE2": "m24", "VISDATE": "2008-09-01", "TOTAL13": "30"},
+                {"RID": 295, "VISCODE2": "m36", "VISDATE": "2009-09-01", "TOTAL13": "-4"}]  # fmt: skip
+        assert self.of(tables_of(ADAS=rows), visit="m24")["adas13"] == "30"
+        assert self.of(tables_of(ADAS=rows))["adas13"] == "20"
+        assert self.of(tables_of(ADAS=rows), day=date(2009, 9, 1))["adas13"] == ""

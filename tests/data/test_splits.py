@@ -1,0 +1,62 @@
+"""Parts by subject: proportions, reproducibility, published lists."""
+
+import pandas as pd
+import pytest
+
+from vagan.data.splits import SubjectLists, assign_splits
+from vagan.errors import LeakageError, ManifestError
+
+
+@pytest.fixture
+def table():
+    """Sixty subjects with two rows each, the first of label 0 for forty of them; half of those go to 1."""
+    first = [0] * 40 + [1] * 20
+    later = [1] * 20 + [0] * 20 + [1] * 20
+    rows = [
+        (f"{n:03d}_S_{n + 1000}", label) for n, pair in enumerate(zip(first, later, strict=True)) for label in pair
+    ]
+    return pd.DataFrame(rows, columns=["subject", "label"])
+
+
+def test_a_subject_is_in_one_part_and_counts_by_its_first_row(table):
+    table["split"] = assign_splits(table, seed=4)
+    assert table.groupby("subject")["split"].nunique().max() == 1
+    first = table.drop_duplicates("subject")
+    counts = first.groupby("label")["split"].value_counts().to_dict()
+    assert counts == {
+        **{(0, "test"): 8, (0, "train"): 26, (0, "validation"): 6},
+        **{(1, "test"): 4, (1, "train"): 13, (1, "validation"): 3},
+    }
+
+
+def test_the_seed_decides(table):
+    assert assign_splits(table, seed=1).equals(assign_splits(table, seed=1))
+    assert not assign_splits(table, seed=1).equals(assign_splits(table, seed=2))
+
+
+def test_lists_in_any_spelling(table, tmp_path):
+    (tmp_path / "test.txt").write_text("\ufeffsub-000S1000\n001_S_1001  # x\n\n# a comment\n", encoding="utf-8")
+    (tmp_path / "validation.txt").write_text("002_S_1002\n999_S_9999\n", encoding="utf-8")
+    lists = SubjectLists.read(tmp_path / "test.txt", tmp_path / "validation.txt")
+    parts = assign_splits(table, lists=lists).groupby(table["subject"]).first()
+    assert list(parts[:3]) == ["test", "test", "validation"]
+    assert set(parts[3:]) == {"train"}
+    assert lists.absent(table["subject"]) == 1
+
+
+def test_with_test_subjects_given_validation_is_drawn_from_the_others(table):
+    parts = assign_splits(table, lists=SubjectLists(test=frozenset({"000S1000"})))
+    assert (parts == "test").sum() == 2
+    assert (parts == "validation").sum() == 2 * (8 + 4)
+
+
+def test_mistakes_in_lists_are_told(table, tmp_path):
+    with pytest.raises(LeakageError, match="'1' is among test and validation subjects"):
+        SubjectLists(frozenset({"1", "2"}), frozenset({"1"}))
+    with pytest.raises(ManifestError, match="such as '000_S_1000'; found '999S9999'"):
+        assign_splits(table, lists=SubjectLists(test=frozenset({"999S9999"})))
+    with pytest.raises(ManifestError, match="must be a text file with a subject a line"):
+        SubjectLists.read(tmp_path / "none")
+    (tmp_path / "empty").write_text("# nobody\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match="it names none"):
+        SubjectLists.read(tmp_path / "empty")
