@@ -31,6 +31,8 @@ from vagan.preprocessing.template import Register
 RESULTS = Path(__file__).parent / "results"
 COLIN = Path("/usr/share/mricron/templates/ch2.nii.gz")
 LARGEST_TURN_DEGREES, LARGEST_SHIFT_MM = 20.0, 30.0
+SEED = 1
+"""Of the poses. No setting was chosen on these; those of seed 0 served for that."""
 SHADING = 0.1
 """Standard deviation of the log brightness's slope, along each axis from the middle to the edge."""
 NOISE = 0.02
@@ -79,7 +81,7 @@ def _poses(name: str, path: Path, options: argparse.Namespace, folder: Path) -> 
     """The head itself and moved copies of it as files, with the map from the head's mm to the copy's."""
     head = read_volume(path)
     grid = Grid(head.array.shape, head.affine)
-    rng = np.random.default_rng(len(name))
+    rng = np.random.default_rng([SEED, len(name)])
     copies = []
     for number in range(options.poses):
         pose = _random_pose(rng, grid.center_mm)
