@@ -22,6 +22,17 @@ def test_plain_lines_with_the_time_left_where_there_is_no_terminal(monkeypatch, 
     assert "\x1b" not in "".join(lines)
 
 
+def test_what_was_done_before_does_not_count_for_the_time_left(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with Bar(10, "preparing") as bar:
+        for _ in range(5):
+            bar.advance(for_nothing=True)
+        clock[0] = 20.0
+        bar.advance()  # one in 20 s; four are left
+    assert capsys.readouterr().err == "preparing: 6/10, 80 s left\n"
+
+
 @pytest.mark.parametrize("width", [60, 120])
 def test_a_bar_on_a_terminal_shows_count_and_figures(monkeypatch, width):
     screen = io.StringIO()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vagan.attribution.generator import VAGAN as VAGAN
     from vagan.data.cohort import Cohort as Cohort
+    from vagan.data.sources.atrophy.study import make_atrophy_cohort as make_atrophy_cohort
     from vagan.data.sources.csv import import_csv as import_csv
     from vagan.data.sources.folder import import_folder as import_folder
     from vagan.data.sources.synthetic import make_cohort as make_cohort
@@ -21,6 +22,7 @@ _HOME = {
     "import_csv": "vagan.data.sources.csv",
     "import_folder": "vagan.data.sources.folder",
     "load_config": "vagan.training.config",
+    "make_atrophy_cohort": "vagan.data.sources.atrophy.study",
     "make_cohort": "vagan.data.sources.synthetic",
     "train": "vagan.training.loop",
 }
@@ -31,6 +33,7 @@ __all__ = [
     "import_csv",
     "import_folder",
     "load_config",
+    "make_atrophy_cohort",
     "make_cohort",
     "train",
 ]

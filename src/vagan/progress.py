@@ -65,15 +65,20 @@ class Bar:
         if self._progress:
             self._progress.stop()
 
-    def advance(self, figures: str | None = None, *, by: int = 1) -> None:
-        """Another unit, or ``by`` of them, is done; ``figures`` replaces the text shown beside the bar."""
+    def advance(self, figures: str | None = None, *, by: int = 1, for_nothing: bool = False) -> None:
+        """Another unit, or ``by`` of them, is done; ``figures`` replaces the text shown beside the bar.
+
+        Units that cost nothing, because they were done before, do not count for the time left.
+        """
         self.done += by
+        if for_nothing:
+            self._first += by
         self._figures = figures or self._figures
         if self._progress:
             self._progress.update(self._task, completed=self.done, figures=self._figures)
         elif time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
-            left_s = (self._last_line - self._begin) / (self.done - self._first) * (self.total - self.done)
+            left_s = (self._last_line - self._begin) / max(self.done - self._first, 1) * (self.total - self.done)
             line = f"{self.description}: {self.done}/{self.total}, {left_s:.0f} s left"
             print(f"{line}, {self._figures}" if self._figures else line, file=sys.stderr, flush=True)
 

@@ -2,9 +2,14 @@ import numpy as np
 import pytest
 
 from heads import save_head
-from vagan.data.sources.bids import find_scans, import_bids, is_bids
+from vagan.data.sources.bids import entities_of, find_scans, import_bids, is_bids
 from vagan.data.sources.files import ImportOptions
 from vagan.errors import ManifestError
+
+
+def plain(path):
+    """Images without a desc entity."""
+    return None if "desc" in entities_of(path.name) else 0
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def dataset(tmp_path):
 
 
 def test_raw_scans_one_for_each_visit(dataset):
-    table = find_scans(dataset)
+    table = find_scans(dataset, rank=plain)
     assert list(table["id"]) == ["sub-01", "sub-02", "sub-03", "sub-04_ses-m00", "sub-04_ses-m12"]
     assert table["image"][3].endswith("run-01_T1w.nii.gz")
     assert table["mask"][2].endswith("sub-03_desc-brain_mask.nii.gz")
@@ -38,7 +43,7 @@ def test_raw_scans_one_for_each_visit(dataset):
 
 
 def test_the_class_is_that_of_the_session_before_that_of_the_participant(dataset):
-    table = find_scans(dataset, class_column="diagnosis").set_index("id")
+    table = find_scans(dataset, rank=plain, class_column="diagnosis").set_index("id")
     assert table["class"].to_dict() == {
         "sub-01": "CN",
         "sub-02": "AD",
@@ -51,7 +56,7 @@ def test_the_class_is_that_of_the_session_before_that_of_the_participant(dataset
 
 
 def test_single_participants_with_or_without_their_prefix(dataset):
-    assert list(find_scans(dataset, participants=["02", "sub-03"])["subject"]) == ["sub-02", "sub-03"]
+    assert list(find_scans(dataset, rank=plain, participants=["02", "sub-03"])["subject"]) == ["sub-02", "sub-03"]
 
 
 @pytest.mark.parametrize(
@@ -59,12 +64,28 @@ def test_single_participants_with_or_without_their_prefix(dataset):
     [
         ({"participants": ["9"]}, "no T1w image of 9"),
         ({"class_column": "diagnosys"}, "did you mean 'diagnosis'"),
-        ({"desc": "nothing"}, "desc-nothing"),
+        ({"rank": lambda path: None}, "of the wanted kind"),
     ],
 )
 def test_mistakes_are_told(dataset, more, words):
     with pytest.raises(ManifestError, match=words):
-        find_scans(dataset, **more)
+        find_scans(dataset, **{"rank": plain} | more)
+
+
+def test_the_lowest_rank_of_a_visit_is_taken(dataset):
+    table = find_scans(dataset, rank=lambda path: 0 if "desc-preproc" in path.name or "run-02" in path.name else 1)
+    assert [name.rsplit("/", 1)[1] for name in table["image"]] == [
+        "sub-01_T1w.nii.gz",
+        "sub-02_space-T1w_desc-preproc_T1w.nii.gz",
+        "sub-03_T1w.nii.gz",
+        "sub-04_ses-m00_run-02_T1w.nii.gz",
+        "sub-04_ses-m12_run-01_T1w.nii.gz",
+    ]
+
+
+def test_derivatives_ask_the_tables_of_their_dataset(dataset):
+    table = find_scans(dataset / "derivatives" / "x", rank=plain, class_column="diagnosis")
+    assert list(table["class"]) == ["CN"]
 
 
 def test_what_is_bids(dataset, tmp_path):

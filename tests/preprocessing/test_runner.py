@@ -2,7 +2,11 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,9 +18,10 @@ from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume
 from vagan.errors import MissingExtraError, PreprocessingError
 from vagan.preprocessing import runner
-from vagan.preprocessing.derivatives import Place, label, read_record
+from vagan.preprocessing.derivatives import Place, label, read_record, read_whole
+from vagan.preprocessing.failures import Failures
 from vagan.preprocessing.pipeline import Pipeline
-from vagan.preprocessing.runner import Job, prepare_all, prepare_scan
+from vagan.preprocessing.runner import Job, Outcome, prepare_all, prepare_scan
 from vagan.preprocessing.store import is_stale, pack_cohort
 
 
@@ -108,6 +113,24 @@ class TestMany:
         Place.of(tmp_path / "out", QUICK, "s0", "m00").mask.unlink()
         assert [outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")] == ["done"]
 
+    def test_what_an_older_input_gave_does_not_stand_for_one_that_fails(self, tmp_path):
+        jobs = jobs_in(tmp_path, 1)
+        list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        jobs[0].image.write_bytes(b"no scan")
+        assert [outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")] == ["failed"]
+        place = Place.of(tmp_path / "out", QUICK, "s0", "m00")
+        assert place.image.is_file()
+        assert read_record(place.record) is None
+
+    def test_an_image_of_another_run_beside_a_record_is_found_out(self, tmp_path):
+        jobs = jobs_in(tmp_path, 2)
+        list(prepare_all(jobs, QUICK, tmp_path / "out"))
+        first, second = (Place.of(tmp_path / "out", QUICK, f"s{k}", "m00") for k in range(2))
+        first.image.write_bytes(second.image.read_bytes())
+        assert read_whole(first, QUICK) is None
+        assert read_whole(second, QUICK) is not None
+        assert statuses(prepare_all(jobs, QUICK, tmp_path / "out")) == [("s0", "done"), ("s1", "kept")]
+
     def test_a_stop_in_the_middle_of_a_scan_leaves_it_unfinished(self, tmp_path, monkeypatch):
         from vagan.preprocessing import derivatives
 
@@ -182,6 +205,36 @@ class KillingAlways(Pipeline):
         if raw.path.name == self.subject:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().run(raw, **more)
+
+
+class TestFailures:
+    def outcome(self, name, status="failed", reason="broken"):
+        return Outcome(Job(Path(f"{name}.nii"), name), status, reason)
+
+    def rows(self, folder):
+        table = pd.read_csv(folder / "failed.csv")
+        return list(zip(table["subject"], table["reason"], strict=True))
+
+    def test_jobs_side_by_side_lose_no_row_of_each_other(self, tmp_path):
+        one, two = Failures(tmp_path), Failures(tmp_path)
+        two.tell(self.outcome("b", reason='too, "dark" ü'))
+        one.tell(self.outcome("a"))
+        two.write_table()
+        one.write_table()
+        assert self.rows(tmp_path) == [("a", "broken"), ("b", 'too, "dark" ü')]
+
+    def test_what_is_mended_leaves_the_table(self, tmp_path):
+        failures = Failures(tmp_path)
+        for name in "ab":
+            failures.tell(self.outcome(name))
+        failures.tell(self.outcome("a", "done"))
+        failures.tell(self.outcome("c", "kept"))
+        failures.write_table()
+        assert self.rows(tmp_path) == [("b", "broken")]
+
+    def test_without_failures_there_is_a_header(self, tmp_path):
+        Failures(tmp_path).write_table()
+        assert (tmp_path / "failed.csv").read_text(encoding="utf-8") == "image,subject,session,reason\n"
 
 
 class TestStore:
@@ -286,6 +339,35 @@ class TestCluster:
             ("s4", "done"),
         ]
 
+    @pytest.mark.long
+    def test_a_scheduler_that_dies_is_told_and_the_same_command_goes_on(self, tmp_path):
+        distributed = pytest.importorskip("distributed")
+        jobs = jobs_in(tmp_path, 12)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        host, port = address.removeprefix("tcp://").split(":")
+        program = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", host, "--port", port]
+        scheduler = subprocess.Popen([*program, "--no-dashboard"], stderr=subprocess.DEVNULL)
+        program = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+        worker = subprocess.Popen(program, stderr=subprocess.DEVNULL, env=environment())
+        try:
+            with distributed.Client(address, timeout=60) as client:
+                client.wait_for_workers(1, timeout=60)
+            done = []
+            with pytest.raises(PreprocessingError, match="is gone; the same command again goes on from here"):
+                for outcome in prepare_all(jobs, QUICK, tmp_path / "out", scheduler=address):
+                    done.append(outcome)
+                    scheduler.kill()
+        finally:
+            scheduler.kill()
+            worker.kill()
+            scheduler.wait()
+            worker.wait()
+        again = [outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")]
+        assert again.count("kept") >= len(done) > 0
+        assert "failed" not in again
+
 
 def test_a_full_disk_is_a_reason_and_leaves_no_half_files(tmp_path, monkeypatch):
     from vagan.preprocessing import derivatives
@@ -312,19 +394,20 @@ if __name__ == "__main__":
 """
 
 
+def environment():
+    """For processes that import this file's helpers."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+
+
 @pytest.mark.long
 class TestFromOutside:
     """Whole runs as processes of their own, killed and side by side."""
 
     def start(self, tmp_path, out, processes=1):
-        import subprocess
-        import sys
-        from pathlib import Path
-
         (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
         return subprocess.Popen(
             [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "in"), str(out), str(processes)],
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            env=environment(),
             start_new_session=True,
             stdout=subprocess.DEVNULL,
         )

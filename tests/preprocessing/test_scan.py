@@ -1,4 +1,5 @@
 import gzip
+import locale
 import struct
 
 import nibabel as nib
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from heads import SHAPE, ball, save_head
+from vagan.data.volume import write_like
 from vagan.errors import ImageFileError
 from vagan.preprocessing.scan import read_scan
 
@@ -125,6 +127,13 @@ class TestMasks:
 
 
 class TestDicom:
+    @pytest.fixture(autouse=True)
+    def keep_locale(self):
+        """What SimpleITK's DICOM writer leaves set to "C", in which text files are ASCII."""
+        before = locale.setlocale(locale.LC_ALL)
+        yield
+        locale.setlocale(locale.LC_ALL, before)
+
     def series(self, folder, *, skip=()):
         """A series written by SimpleITK, slice by slice."""
         import SimpleITK as sitk
@@ -162,9 +171,22 @@ class TestDicom:
 
     def test_a_series_is_read_in_its_place(self, tmp_path):
         array, affine = self.series(tmp_path / "dicom")
+        locale.setlocale(locale.LC_ALL, "C.UTF-8")
         raw = read_scan(tmp_path / "dicom")
+        assert locale.setlocale(locale.LC_CTYPE) == "C.UTF-8"  # reading, unlike writing, leaves it alone
         assert raw.scan.image == pytest.approx(array.round())
         assert raw.scan.grid.affine == pytest.approx(affine, abs=1e-3)
+
+    def test_a_map_is_written_on_the_series_own_grid(self, tmp_path):
+        array, affine = self.series(tmp_path / "dicom")
+        raw = read_scan(tmp_path / "dicom")
+        write_like(tmp_path / "map.nii.gz", raw.scan.image, raw.volume)
+        written = nib.load(tmp_path / "map.nii.gz")
+        assert "".join(nib.aff2axcodes(written.affine)) == raw.volume.orientation_code
+        assert written.shape == array.shape
+        back = read_scan(tmp_path / "map.nii.gz").scan
+        assert np.array_equal(back.image, raw.scan.image)
+        assert back.grid.affine == pytest.approx(affine, abs=1e-3)
 
     def test_a_missing_slice_is_told(self, tmp_path):
         self.series(tmp_path / "dicom", skip=(9,))

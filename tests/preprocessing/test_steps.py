@@ -20,6 +20,7 @@ from vagan.preprocessing.template import Register
 BELIEVING = {"brain_ml": (100.0, 5000.0), "second_opinion": False}
 STEPS = [
     CropField(margin_mm=7),
+    CropField(margin_mm=7, finest_mm=6.5),
     StripSkull(method="none", **BELIEVING),
     CorrectBias(within="head", shrink=2, iterations=(10, 10)),
     Conform(spacing_mm=7.0, shape=(17, 19, 16), center_mm=(0, 0, 0)),
@@ -99,6 +100,14 @@ class TestCropField:
         with pytest.raises(PreprocessingError, match="stand out"):
             CropField().apply(scan.with_image(np.zeros_like(scan.image)))
 
+    def test_needlessly_fine_voxels_become_larger_and_the_head_stays(self, brain):
+        coarser, _ = CropField(margin_mm=7, finest_mm=6.5).apply(brain)
+        assert coarser.grid.spacing_mm == pytest.approx([6.5, 6.5, 7.0])
+        assert coarser.image.shape == coarser.mask.shape == coarser.grid.shape
+        assert coarser.brain_ml == pytest.approx(brain.brain_ml, rel=0.02)
+        same, _ = CropField(margin_mm=7, finest_mm=5.0).apply(brain)
+        assert same.grid.spacing_mm == pytest.approx([5, 6, 7])
+
 
 class TestRescale:
     def test_hand_worked(self, brain):
@@ -166,6 +175,17 @@ class TestStripSkull:
         assert facts["refused_ml"] > 1000
         assert np.array_equal(after.mask, scan.image > 50)
 
+    def test_what_both_found_is_told_where_neither_is_believed(self, scan, monkeypatch):
+        from vagan.preprocessing import brain as module
+
+        def fails(image, grid):
+            raise PreprocessingError("it broke")
+
+        monkeypatch.setitem(module.STRIPPERS, "deepbet", lambda image, grid: np.zeros(image.shape, bool))
+        monkeypatch.setitem(module.STRIPPERS, "robex", fails)
+        with pytest.raises(PreprocessingError, match="deepbet found 0 ml of brain, and it broke"):
+            StripSkull().apply(scan)
+
 
 class TestCommand:
     SCRIPT = """
@@ -204,6 +224,15 @@ def test_dice_hand_worked():
     assert np.isnan(dice(one, other))
     one[0, 0], other[0, 0, :2] = True, True
     assert dice(one, other) == pytest.approx(2 * 2 / (4 + 2))
+
+
+def test_a_registration_that_resembles_too_little_is_told(brain, monkeypatch):
+    from vagan.preprocessing import template as module
+
+    monkeypatch.setattr(module, "load_template", lambda *_: None)
+    monkeypatch.setattr(module, "register", lambda *_: (np.eye(4), 0.49))
+    with pytest.raises(PreprocessingError, match=r"correlation 0.5 or more\), found 0.49"):
+        Register().apply(brain)
 
 
 def test_registration_without_a_brain_is_told(scan):

@@ -109,11 +109,15 @@ class TestPages:
         page = (study[0] / "out" / GROUP_PAGE).read_text(encoding="utf-8")
         assert all(f"sub-s{number}.html" in page for number in (0, 1, 2, 4, 5, 6, 7, 8, 9))
         assert "sub-s3.html" not in page
+        assert "2 that could not be prepared" in page
+        assert "s3.nii.gz cannot be read as NIfTI" in page
 
     def test_outliers_hand_worked(self):
         assert outliers([10.0, 11.0, 12.0, 13.0, 14.0, 30.0, float("nan")]) == [5]
         assert outliers([1.0] * 6) == []
         assert outliers([1.0, 2.0, 100.0]) == []
+        assert outliers([1.0, 1.0, 1.0, 1.0, 4.0, 5.0], least_spread=1.0) == [5]
+        assert outliers([-20.0, 1.0, 2.0, 3.0, 4.0, 30.0], suspect="low") == [0]
 
 
 @pytest.fixture(scope="module")

@@ -36,9 +36,9 @@ def preprocess(
     Parameters
     ----------
     source
-        A BIDS folder; a CSV table (image, and optionally subject, session, class, mask, split); a folder of scans,
-        or with a folder of scans for each class; or one scan. NIfTI, MGZ, or DICOM folders. Images of Clinica's
-        t1-linear are taken from N4 and registration on; brain masks of fMRIPrep are used.
+        A BIDS folder (of several runs the first is taken), also of Clinica's t1-linear or fMRIPrep, whose steps are
+        not done again; a CSV table (image, and optionally subject, session, class, mask, split); a folder of scans,
+        or with a folder of scans for each class; or one scan. NIfTI, MGZ, or DICOM folders.
     out
         Folder for the derivatives.
     level

@@ -30,7 +30,7 @@ OURS = frozenset({MANIFEST, STORE, DROPPED})
 
 SHARD_BYTES = 2**24
 READ_BLOCK = 256
-FIELDS = {"images": "image", "effects": "effect", "counterfactuals": "counterfactual"}
+FIELDS = {"images": "image", "effects": "effect", "counterfactuals": "counterfactual", "regions": "regions"}
 
 
 class CohortFacts(BaseModel):
@@ -47,6 +47,8 @@ class CohortFacts(BaseModel):
     """Of scans: the preprocessing that new scans must go through too; see ``vagan.preprocessing``."""
     made_from: str = ""
     """Of scans: digest of the inputs and settings of the prepared files that the cohort was packed from."""
+    regions: tuple[str, ...] = ()
+    """Names of the regions where the class acts, where the cohort knows them: numbered from 1 in ``regions``."""
     content_hash: str = ""
     """Digest of the table and of every pixel; the same data give the same digest."""
 
@@ -60,6 +62,8 @@ class CohortCase:
     """True or observed effect of the class."""
     counterfactual: NDArray[np.float32] | None = None
     """The same image without the effect, prepared by the same rule; gives the ceiling of scores."""
+    regions: NDArray[np.float32] | None = None
+    """Number of the region that a pixel belongs to, from 1; 0 elsewhere."""
 
 
 class Cohort:
@@ -116,6 +120,11 @@ class Cohort:
         """Whether exact counterfactuals are known."""
         return "counterfactuals" in self._arrays
 
+    @property
+    def has_regions(self) -> bool:
+        """Whether it is known which region each pixel belongs to."""
+        return "regions" in self._arrays
+
     def images(self, indices: ArrayLike) -> Images:
         """Prepared images, in [-1, 1]."""
         return self._read("images", indices)
@@ -127,6 +136,11 @@ class Cohort:
     def counterfactuals(self, indices: ArrayLike) -> Images:
         """The same images as they would be without the class of interest."""
         return self._read("counterfactuals", indices)
+
+    def regions(self, indices: ArrayLike) -> dict[str, NDArray[np.bool_]]:
+        """Where each region is in these images, by name; ``(image, channel, *space)``."""
+        numbers = self._read("regions", indices).numpy()
+        return {name: numbers == number for number, name in enumerate(self.facts.regions, start=1)}
 
     def _read(self, name: str, indices: ArrayLike) -> Images:
         if name not in self._arrays:
@@ -186,8 +200,11 @@ def write_cohort(
 
         whole = hashlib.blake2b((folder / MANIFEST).read_bytes(), digest_size=16)
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            for part in track(pool.map(write_block, blocks), len(blocks), f"writing {path.name}"):
-                whole.update(part)
+            try:
+                for part in track(pool.map(write_block, blocks), len(blocks), f"writing {path.name}"):
+                    whole.update(part)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # if stopped, not to the end
         store.attrs.update(facts.model_copy(update={"content_hash": whole.hexdigest()}).model_dump(mode="json"))
     return Cohort(path)
 

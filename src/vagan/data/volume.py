@@ -160,7 +160,7 @@ def make_volume(array: NDArray[np.float32], affine: NDArray[np.float64]) -> Volu
 
 
 def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
-    """Write a new NIfTI file of an array in RAS+ order; masks become bytes, all else float32."""
+    """Write a new NIfTI file of an array, its axes as in ``affine``; masks become bytes, all else float32."""
     kind = np.uint8 if array.dtype.kind in "bu" else np.float32
     image = nib.Nifti1Image(array.astype(kind), affine)
     image.header.set_xyzt_units("mm")

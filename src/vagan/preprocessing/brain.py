@@ -48,25 +48,29 @@ class StripSkull(StepModel):
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """The scan with its mask. A mask that came with the scan is kept."""
         if scan.mask is not None:
-            found, used = scan.mask, "given"
-        else:
-            found, used = find_brain(self.method, scan), self.method
-        volume = float(found.sum()) * scan.grid.voxel_ml
-        refused = {}
-        if not self._believes(volume) and self.second_opinion and used in STRIPPERS:
-            refused = {"refused": used, "refused_ml": volume}
-            used = next(name for name in STRIPPERS if name != used)
-            found = find_brain(used, scan)
-            volume = float(found.sum()) * scan.grid.voxel_ml
-        if not self._believes(volume):
-            raise PreprocessingError(
-                f"the brain must have {self.brain_ml[0]:g} to {self.brain_ml[1]:g} ml, {used} found {volume:.0f}; "
-                "is it a whole head with T1 contrast? give a mask if it is"
-            )
-        return scan.with_mask(found), {"used": used, "brain_ml": volume, **refused}
+            return self._believed(scan, "given", scan.mask)
+        found = find_brain(self.method, scan)
+        if self._believes(scan, found) or not (self.second_opinion and self.method in STRIPPERS):
+            return self._believed(scan, self.method, found)
+        refused_ml = scan.with_mask(found).brain_ml
+        other = next(name for name in STRIPPERS if name != self.method)
+        try:
+            stripped, facts = self._believed(scan, other, find_brain(other, scan))
+        except PreprocessingError as error:
+            raise PreprocessingError(f"{self.method} found {refused_ml:.0f} ml of brain, and {error}") from error
+        return stripped, facts | {"refused": self.method, "refused_ml": refused_ml}
 
-    def _believes(self, volume_ml: float) -> bool:
-        return self.brain_ml[0] <= volume_ml <= self.brain_ml[1]
+    def _believes(self, scan: Scan, found: NDArray[np.bool_]) -> bool:
+        return self.brain_ml[0] <= scan.with_mask(found).brain_ml <= self.brain_ml[1]
+
+    def _believed(self, scan: Scan, name: str, found: NDArray[np.bool_]) -> tuple[Scan, Facts]:
+        stripped = scan.with_mask(found)
+        if not self._believes(scan, found):
+            raise PreprocessingError(
+                f"the brain must have {self.brain_ml[0]:g} to {self.brain_ml[1]:g} ml, {name} found "
+                f"{stripped.brain_ml:.0f}; is it a whole head with T1 contrast? give a mask if it is"
+            )
+        return stripped, {"used": name, "brain_ml": stripped.brain_ml}
 
 
 def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:
@@ -74,7 +78,10 @@ def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:
     if method == "none":
         return already_stripped(scan.image)
     if method == "given":
-        raise PreprocessingError("a mask must come with each scan where --strip is given; this scan has none")
+        raise PreprocessingError(
+            "a mask must come with each scan where --strip is given; this scan has none: "
+            "put SUBJECT_desc-brain_mask.nii.gz beside SUBJECT_T1w.nii.gz, or name it in a table"
+        )
     strip: SkullStripper
     if method.startswith("command:"):
         strip = Command(method.removeprefix("command:").strip())

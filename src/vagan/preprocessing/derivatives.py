@@ -45,6 +45,8 @@ class Record(BaseModel):
     raw_shape: tuple[int, ...]
     raw_affine: list[list[float]]
     template_from_scanner: list[list[float]]
+    files: dict[str, str]
+    """Names and digests of what was written."""
     seconds: float
 
 
@@ -133,14 +135,22 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
+def read_whole(place: Place, pipeline: Pipeline) -> Record | None:
+    """The record of a scan that was made with these settings and whose files are those that it tells of.
+
+    Runs with different settings may have met in one folder; then a record can lie beside another run's image.
+    """
+    record = read_record(place.record)
+    if record is None or record.pipeline_hash != pipeline.key:
+        return None
+    found = {path.name: digest_of(path) for path in (place.image, place.mask, place.transform) if path.is_file()}
+    return record if found == record.files else None
+
+
 def is_finished(place: Place, source_hash: str, pipeline: Pipeline) -> bool:
     """Whether a scan is there, made from this input with these settings."""
-    record = read_record(place.record)
-    return (
-        record is not None
-        and (record.source_hash, record.pipeline_hash) == (source_hash, pipeline.key)
-        and all(path.is_file() for path in (place.image, place.mask, place.transform))
-    )
+    record = read_whole(place, pipeline)
+    return record is not None and record.source_hash == source_hash
 
 
 def write_prepared(
@@ -153,9 +163,8 @@ def write_prepared(
     pipeline: Pipeline,
     seconds: float,
 ) -> None:
-    """Write all files of a scan, each whole, the record last. An older record goes first."""
+    """Write all files of a scan, each whole, the record last."""
     scan = prepared.scan
-    place.record.unlink(missing_ok=True)
     write_volume(place.image, scan.image, scan.grid.affine)
     mask = scan.mask if scan.mask is not None else scan.image > -1
     write_volume(place.mask, mask, scan.grid.affine)
@@ -172,6 +181,7 @@ def write_prepared(
         raw_shape=prepared.raw_grid.shape,
         raw_affine=prepared.raw_grid.affine.tolist(),
         template_from_scanner=scan.template_from_scanner.tolist(),
+        files={path.name: digest_of(path) for path in (place.image, place.mask, place.transform)},
         seconds=round(seconds, 2),
     )
     with replacing(place.record) as temporary:

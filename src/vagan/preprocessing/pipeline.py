@@ -20,8 +20,15 @@ from vagan.preprocessing.scan import RawScan, Scan
 from vagan.preprocessing.template import PACKAGED, Register, digest_of_files
 
 AnyStep = Annotated[CropField | StripSkull | CorrectBias | Register | Conform | Rescale, Field(discriminator="step")]
-Given = Literal["raw", "t1-linear"]
-"""What a file went through before: nothing, or Clinica's ``t1-linear`` (N4 and affine registration to MNI152)."""
+Given = Literal["raw", "fmriprep", "t1-linear"]
+"""What a file went through before."""
+
+DONE_BEFORE: dict[Given, tuple[str, ...]] = {
+    "raw": (),
+    "fmriprep": ("correct-bias",),
+    "t1-linear": ("correct-bias", "register"),
+}
+"""Steps that the programs of these names have done: N4, and in Clinica the affine registration to MNI152."""
 
 Watch = Callable[[str, Scan], None]
 """Is shown the scan as read and after each step, for pictures."""
@@ -61,8 +68,8 @@ class Pipeline(BaseModel):
             watch("read", scan)
         for step in self.steps:
             settings = step.model_dump(mode="json")
-            if given == "t1-linear" and isinstance(step, CorrectBias | Register):
-                record.append(settings | {"skipped": "done by t1-linear"})
+            if step.step in DONE_BEFORE[given]:
+                record.append(settings | {"skipped": f"done by {given}"})
                 continue
             begin = time.perf_counter()
             scan, facts = step.apply(scan)
@@ -143,10 +150,11 @@ def make_pipeline(
         template_hash=digest_of_files(template or "", template_mask or ""),
     )
     conform = _conform(spacing_mm, shape)
+    crop = CropField(finest_mm=min(0.65, conform.spacing_mm / 2))
     if preset == "paper":
         return Pipeline(
             steps=(
-                CropField(),
+                crop,
                 CorrectBias(within="head"),
                 StripSkull(method=strip or "robex"),
                 registration,
@@ -155,7 +163,7 @@ def make_pipeline(
             )
         )
     return Pipeline(
-        steps=(CropField(), StripSkull(method=strip or "deepbet"), CorrectBias(), registration, conform, Rescale())
+        steps=(crop, StripSkull(method=strip or "deepbet"), CorrectBias(), registration, conform, Rescale())
     )
 
 

@@ -72,7 +72,7 @@ def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
     moving_from_fixed : Matrix
         Takes points of the template, in mm RAS+, to the scan.
     similarity : float
-        Correlation of the two brains' intensities in the template's brain, 0 to 1.
+        Correlation of the two brains' intensities in the template's brain and just around it, 0 to 1.
     """
     fixed_brain, moving_brain = fixed.cropped(), moving.cropped()
     center = fixed_brain.center_mm
@@ -85,13 +85,14 @@ def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
     )
     pair.correlation = True
     if dof == 7:
-        found = _refine(pair, similarity, shrink=(1,), sigmas_mm=(1.0,), sampling=(0.1,), step=0.2)
+        # unsmoothed: noise averages out, but shading that is left and the edges of the masks do not
+        found = _refine(pair, similarity, shrink=(1,), sigmas_mm=(0.0,), sampling=(0.1,), step=0.2)
         return matrix_of(found), pair.last_metric
     affine = sitk.AffineTransform(3)
     affine.SetCenter(similarity.GetCenter())
     affine.SetMatrix(similarity.GetMatrix())
     affine.SetTranslation(similarity.GetTranslation())
-    affine = _refine(pair, affine, shrink=(2, 1), sigmas_mm=(2.0, 1.0), sampling=(0.2, 0.1), step=0.5)
+    affine = _refine(pair, affine, shrink=(2, 1), sigmas_mm=(2.0, 0.0), sampling=(0.2, 0.1), step=0.5)
     matrix = matrix_of(affine)
     return (nearest_rigid(matrix, center) if dof == 6 else matrix), pair.last_metric
 

@@ -1,14 +1,15 @@
 """Many scans: one at a time, on the cores of this machine, or on a Dask cluster. One bad scan stops no other."""
 
+import logging
 import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,7 @@ def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
         raw_hash = _digest(job)
         if is_finished(place, raw_hash, pipeline):
             return Outcome(job, "kept")
+        place.record.unlink(missing_ok=True)  # if this fails, what was made of an older input counts no more
         slices: dict[str, NDArray[np.uint8]] = {}
 
         def watch(step: str, scan: Scan) -> None:
@@ -100,19 +102,22 @@ def prepare_all(
 
 def slices_of(name: str, scan: Scan) -> dict[str, NDArray[np.uint8]]:
     """The three middle slices of a scan side by side, 0 to 255, and the brain's outline in them."""
-    low, high = (float(value) for value in np.percentile(scan.image, (0.5, 99.5)))
-    grey = ((scan.image - low) / max(high - low, 1e-6)).clip(0, 1) * 255
-    mask = np.zeros(scan.image.shape, bool) if scan.mask is None else scan.mask
-    return {f"{name}_image": _triptych(grey), f"{name}_mask": _triptych(mask * 255.0)}
+    every = tuple(slice(None, None, 1 + extent // 128) for extent in scan.image.shape)
+    low, high = (float(value) for value in np.percentile(scan.image[every], (0.5, 99.5)))
+    picture = _triptych(scan.image)
+    grey = ((picture - low) / max(high - low, 1e-6)).clip(0, 1) * 255
+    mask = np.zeros_like(grey) if scan.mask is None else _triptych(scan.mask) * 255
+    return {f"{name}_image": grey.astype(np.uint8), f"{name}_mask": mask.astype(np.uint8)}
 
 
-def _triptych(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Sagittal, coronal and axial middle slice; up is up, or front."""
+def _triptych(values: NDArray[np.float32] | NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Sagittal, coronal and axial middle slice; up is up, or front. The least value fills up."""
     middle = [extent // 2 for extent in values.shape]
     planes = [values[middle[0]], values[:, middle[1]], values[:, :, middle[2]]]
-    height = max(plane.shape[1] for plane in planes)
-    upright = [np.flipud(np.pad(plane, ((0, 0), (0, height - plane.shape[1]))).T) for plane in planes]
-    return np.concatenate(upright, axis=1).astype(np.uint8)
+    planes = [plane.astype(np.float32) for plane in planes]
+    height, least = max(plane.shape[1] for plane in planes), min(float(plane.min()) for plane in planes)
+    padded = [np.pad(plane, ((0, 0), (0, height - plane.shape[1])), constant_values=least) for plane in planes]
+    return np.concatenate([np.flipud(plane.T) for plane in padded], axis=1)
 
 
 def _digest(job: Job) -> str:
@@ -169,14 +174,20 @@ def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) 
         client = Client(scheduler, timeout=20)
     except (OSError, ValueError) as error:
         raise PreprocessingError(f"no Dask scheduler answers at {scheduler}: {error}; check the address") from error
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told in our own words
     with client:
-        client.run(use_one_thread)
-        futures = {
-            client.submit(prepare_scan, job, pipeline, out.resolve(), pure=False, retries=ATTEMPTS - 1): job
-            for job in jobs
-        }
+        futures = {client.submit(_prepare_on_worker, job, pipeline, out.resolve(), pure=False): job for job in jobs}
         for future in as_completed(futures):
             try:
                 yield future.result()
             except KilledWorker:
                 yield Outcome(futures[future], "failed", "its workers died one after the other; too little memory?")
+            except CancelledError as error:
+                raise PreprocessingError(
+                    f"the Dask scheduler at {scheduler} is gone; the same command again goes on from here"
+                ) from error
+
+
+def _prepare_on_worker(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
+    use_one_thread()  # here, because workers may join at any time
+    return prepare_scan(job, pipeline, out)

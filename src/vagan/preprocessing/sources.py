@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from vagan.data.manifest import read_table
-from vagan.data.sources.bids import find_scans, is_bids
+from vagan.data.sources.bids import entities_of, find_scans, is_bids, mask_beside
 from vagan.data.volume import SUFFIXES
 from vagan.errors import ManifestError
 from vagan.preprocessing.pipeline import Given
@@ -19,8 +19,9 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
     Parameters
     ----------
     source
-        A BIDS dataset; a CSV table with the column ``image`` and optionally ``subject``, ``session``, ``mask``,
-        ``split`` and covariates; a folder of scans, or with a folder of scans for each class; or one scan.
+        A BIDS dataset, raw, of fMRIPrep or of Clinica (CAPS); a CSV table with the column ``image`` and optionally
+        ``subject``, ``session``, ``mask``, ``split`` and covariates; a folder of scans, or with a folder of scans for
+        each class; or one scan.
     participants
         Only these subjects.
     class_column
@@ -29,14 +30,16 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
     if not source.exists():
         raise ManifestError(f"{source} does not exist; give a BIDS folder, a table, a folder of scans, or a scan")
     if source.is_dir() and is_bids(source):
-        table = find_scans(source, participants=participants)
+        table = find_scans(source, participants=participants, rank=_rank)
         return table.rename(columns={class_column: "class"}) if class_column in table else table
     if source.suffix.lower() == ".csv":
         table = _from_table(source, class_column)
     elif source.is_dir() and not _is_dicom(source):
         table = _from_folder(source)
+        table["mask"] = [mask_beside(Path(name)) for name in table["image"]]
     else:
-        table = pd.DataFrame({"image": [str(source.resolve())], "subject": [_stem(source)]})
+        row = {"image": str(source.resolve()), "subject": _stem(source), "mask": mask_beside(source)}
+        table = pd.DataFrame([row])
     for column in ("session", "mask"):
         if column not in table:
             table[column] = ""
@@ -62,9 +65,19 @@ def jobs_of(table: pd.DataFrame) -> list[Job]:
 
 
 def given_by_name(path: Path) -> Given:
-    """Clinica's ``t1-linear`` output is known by its name; anything else counts as raw."""
-    is_t1_linear = "t1_linear" in path.parts or "_space-MNI152NLin2009cSym_" in path.name
-    return "t1-linear" if is_t1_linear and "desc-preproc" not in path.name else "raw"
+    """Output of Clinica's ``t1-linear`` and of fMRIPrep is known by its name; anything else counts as raw."""
+    space, desc = (entities_of(path.name).get(name, "") for name in ("space", "desc"))
+    if desc in ("", "Crop") and ("t1_linear" in path.parts or space == "MNI152NLin2009cSym"):
+        return "t1-linear"
+    return "fmriprep" if (space, desc) == ("", "preproc") else "raw"
+
+
+def _rank(path: Path) -> int | None:
+    """Raw scans before those that others have worked on; what is in a template's space is taken of Clinica alone."""
+    given = given_by_name(path)
+    if given == "raw" and {"space", "desc"} & entities_of(path.name).keys():
+        return None
+    return ("raw", "fmriprep", "t1-linear").index(given)
 
 
 def repeated_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +120,8 @@ def _scans_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.name.lower().endswith(SUFFIXES) or (path.is_dir() and _is_dicom(path))
+        if (path.name.lower().endswith(SUFFIXES) and not _stem(path).endswith("_mask"))
+        or (path.is_dir() and _is_dicom(path))
     )
 
 

@@ -13,7 +13,7 @@ from vagan.data.preparation import Preparation
 from vagan.data.splits import assign_splits
 from vagan.data.volume import read_volume
 from vagan.errors import CohortError, ManifestError
-from vagan.preprocessing.derivatives import Place, read_record
+from vagan.preprocessing.derivatives import Place, read_record, read_whole
 from vagan.preprocessing.pipeline import Pipeline
 
 COHORT = "cohort"
@@ -36,8 +36,7 @@ def pack_cohort(out: Path, table: pd.DataFrame, pipeline: Pipeline, *, baseline:
         The baseline class's name, and what decides the split where the table gives none.
     """
     places = Place.of_all(out, pipeline, table)
-    records = [read_record(place.record) for place in places]
-    whole = [record is not None and record.pipeline_hash == pipeline.key for record in records]
+    whole = [read_whole(place, pipeline) is not None for place in places]
     if not any(whole):
         raise ManifestError(f"no prepared scan is in {out}; failed.csv has the reasons")
     table = table[whole].reset_index(drop=True)

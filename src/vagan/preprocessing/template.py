@@ -31,7 +31,8 @@ class Register(StepModel):
     """The template's brain, where the file shows a whole head."""
     template_hash: str = ""
     """Digest of the template's files, filled in when they are not packaged."""
-    least_similarity: Annotated[float, Field(ge=0)] = 0.0
+    least_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.5
+    """Correlation with the template below which the result is not believed: another contrast, or laid wrongly."""
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """The same voxels, now in the template's mm."""
@@ -40,6 +41,11 @@ class Register(StepModel):
         template = load_template(self.template, self.template_mask)
         brain = Brain(scan.image, scan.mask, scan.grid)
         scan_from_template, similarity = register(brain, template, self.dof)
+        if similarity < self.least_similarity:
+            raise PreprocessingError(
+                f"the registered brain must resemble the template (correlation {self.least_similarity:g} or more), "
+                f"found {similarity:.2f}; is it T1-weighted? is its mask right?"
+            )
         template_from_scan = np.linalg.inv(scan_from_template)
         grid = Grid(scan.grid.shape, template_from_scan @ scan.grid.affine)
         scale = float(np.cbrt(np.linalg.det(template_from_scan[:3, :3])))

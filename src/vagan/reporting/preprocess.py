@@ -8,18 +8,15 @@ from typing import Literal
 
 import pandas as pd
 
-from vagan.data.manifest import read_table
-from vagan.errors import ManifestError, OutputError, PreprocessingError
-from vagan.files import replacing
+from vagan.errors import OutputError, PreprocessingError
 from vagan.preprocessing.derivatives import Place, write_description
+from vagan.preprocessing.failures import FAILED, Failures
 from vagan.preprocessing.pipeline import Pipeline
 from vagan.preprocessing.runner import Outcome, prepare_all
 from vagan.preprocessing.sources import collect_scans, jobs_of, repeated_rows
 from vagan.preprocessing.store import pack_cohort
 from vagan.progress import Bar
 from vagan.reporting.scan_pages import page_of, write_group_page, write_scan_page
-
-FAILED = "failed.csv"
 
 
 def prepare_study(
@@ -65,11 +62,18 @@ def prepare_study(
         if counts["failed"] == len(outcomes):
             raise PreprocessingError(f"no scan could be prepared: {outcomes[0].reason} (all reasons: {out / FAILED})")
     if level != "participant":
+        failures = Failures(out)
+        if not participants:
+            failures.forget_others(set(table["image"]))
+        failures.write_table()
         write_group_page(out, Place.of_all(out, pipeline, unique))
         if "class" in unique:
             cohort = pack_cohort(out, unique, pipeline, baseline=baseline, seed=seed)
+            missing = len(unique) - len(cohort.manifest)
             told.append(
-                f"cohort of {len(cohort.manifest)} scans in {cohort.path}; next: vagan train {cohort.path} RUN"
+                f"cohort of {len(cohort.manifest)} scans in {cohort.path}"
+                + (f" ({missing} of {len(unique)} are not prepared: {out / FAILED})" if missing else "")
+                + f"; next: vagan train {cohort.path} RUN"
             )
         else:
             told.append(f"no class known (column {class_column!r}), so no cohort was made")
@@ -89,39 +93,23 @@ def _prepare(
     write_description(out, pipeline, source)
     jobs = jobs_of(table)
     count = min(processes or os.cpu_count() or 1, len(jobs))
-    outcomes = [
-        Outcome(job, "failed", "another scan has the same subject and session; give each visit a session")
-        for job in jobs_of(repeated)
-    ]
+    outcomes = []
+    failures = Failures(out)
     try:
         with Bar(len(jobs), "preparing scans") as bar:
             for outcome in prepare_all(jobs, pipeline, out, processes=count, scheduler=scheduler):
                 outcomes.append(outcome)
+                failures.tell(outcome)
                 if outcome.status != "failed":
                     place = Place.of(out, pipeline, outcome.job.subject, outcome.job.session)
                     if outcome.status == "done" or not page_of(place).is_file():
                         write_scan_page(place)
-                bar.advance(f"{sum(done.status == 'failed' for done in outcomes)} failed")
+                figures = f"{sum(done.status == 'failed' for done in outcomes)} failed"
+                bar.advance(figures, for_nothing=outcome.status == "kept")
+        for job in jobs_of(repeated):
+            reason = "another scan has the same subject and session; give each visit a session"
+            outcomes.append(Outcome(job, "failed", reason))
+            failures.tell(outcomes[-1])
     finally:
-        _write_failures(out, outcomes)
+        failures.write_table()
     return outcomes
-
-
-def _write_failures(out: Path, outcomes: list[Outcome]) -> None:
-    """The scans of this run that failed, and those of earlier runs that were not tried again."""
-    tried = {str(outcome.job.image) for outcome in outcomes}
-    rows = [
-        [str(outcome.job.image), outcome.job.subject, outcome.job.session, outcome.reason]
-        for outcome in outcomes
-        if outcome.status == "failed"
-    ]
-    failed = pd.DataFrame(rows, columns=["image", "subject", "session", "reason"])
-    path = out / FAILED
-    try:
-        old = read_table(path) if path.is_file() else failed[:0]
-    except ManifestError:
-        old = failed[:0]  # damaged: it is written anew
-    if "image" in old:
-        failed = pd.concat([old[~old["image"].isin(tried)], failed])
-    with replacing(path) as temporary:
-        failed.to_csv(temporary, index=False)

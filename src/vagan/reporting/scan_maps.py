@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vagan.attribution.registry import LoadedMethod
 from vagan.data.image_file import name_of
+from vagan.data.sources.bids import mask_beside
 from vagan.data.volume import write_like, write_vectors, write_vectors_like, write_volume
 from vagan.errors import ImageFileError
 from vagan.files import replacing
@@ -33,7 +34,7 @@ from vagan.reporting.overlay import save_overlay
 def check_scan(path: Path, facts: ModelFacts) -> None:
     """Read a scan and raise an error if it cannot be one, or the model's record of the preprocessing is unusable."""
     _pipeline(facts)
-    read_scan(path)
+    _read(path)
 
 
 def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
@@ -45,7 +46,7 @@ def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
         The map on the scan's own grid: its shape, affine, units and codes.
     """
     pipeline, stem = _pipeline(loaded.facts), name_of(path)
-    raw = read_scan(path)
+    raw = _read(path)
     prepared = _as_prepared(raw, pipeline) or pipeline.run(raw, given=given_by_name(path))
     scan = prepared.scan
     images = torch.from_numpy(scan.image)[None, None]
@@ -87,6 +88,12 @@ def _write_deformation(
     write_vectors_like(out / f"{stem}_{DISPLACEMENT}.nii.gz", on_raw, raw.volume)
     write_like(out / f"{stem}_{LOG_JACOBIAN}.nii.gz", prepared.to_raw(log_ratio), raw.volume)
     return describe_deformation(on_raw, log_ratio, IN_MM)
+
+
+def _read(path: Path) -> RawScan:
+    """A scan with its brain, if a mask lies beside it: as `vagan preprocess` reads it."""
+    mask = mask_beside(path)
+    return read_scan(path, Path(mask) if mask else None)
 
 
 def _pipeline(facts: ModelFacts) -> Pipeline:

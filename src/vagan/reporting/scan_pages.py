@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from vagan.data.volume import read_volume
 from vagan.files import replacing
 from vagan.preprocessing.derivatives import Place, Record, read_record
+from vagan.preprocessing.failures import Failures
 from vagan.preprocessing.geometry import Grid, resample
 from vagan.preprocessing.runner import slices_of
 from vagan.preprocessing.scan import Scan
@@ -39,9 +40,27 @@ WORDS = {
     "conform": "On the common grid; edges of the template in blue",
     "rescale": "Scaled to [-1, 1], as the networks see it",
 }
-FIGURES = ("brain_ml", "field_sd", "similarity", "scale", "brain_kept", "seconds")
-"""Numbers of the group page: brain volume, spread of the bias field, mutual information with the template, scale,
-share of the brain inside the box, time."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number of each scan on the group page."""
+
+    words: str
+    decimals: int
+    least_spread: float
+    """Scans may differ as much as this, however alike the others are."""
+    suspect: Literal["both", "low", "never"] = "both"
+
+
+FIGURES = {
+    "brain_ml": Figure("volume of the brain that was found, in ml", 0, 30.0),
+    "field_sd": Figure("spread of the logarithm of the coil's shading", 3, 0.02),
+    "similarity": Figure("correlation with the template after registration", 3, 0.02, "low"),
+    "scale": Figure("size of the template relative to the brain", 3, 0.01),
+    "brain_kept": Figure("share of the brain inside the common box", 3, 0.005, "low"),
+    "seconds": Figure("time taken", 0, 0.0, "never"),
+}
 
 
 @dataclass(frozen=True)
@@ -81,8 +100,8 @@ def write_group_page(out: Path, places: Sequence[Place]) -> Path:
     found = [(place, record) for place in places if (record := read_record(place.record)) is not None]
     table = [figures_of(record) for _, record in found]
     flags: list[set[str]] = [set() for _ in table]
-    for name in FIGURES[:-1]:
-        for row in outliers([entry.get(name, np.nan) for entry in table]):
+    for name, figure in FIGURES.items():
+        for row in outliers([entry.get(name, np.nan) for entry in table], figure.least_spread, figure.suspect):
             flags[row].add(name)
     rows = [
         {
@@ -97,7 +116,9 @@ def write_group_page(out: Path, places: Sequence[Place]) -> Path:
     page = out / GROUP_PAGE
     with replacing(page) as temporary:
         temporary.write_text(
-            page_template("scans.html.j2", brief=_brief).render(rows=rows, names=FIGURES, name=out.resolve().name),
+            page_template("scans.html.j2").render(
+                rows=rows, figures=FIGURES, failed=Failures(out).rows(), name=out.resolve().name
+            ),
             encoding="utf-8",
         )
     return page
@@ -113,18 +134,21 @@ def figures_of(record: Record) -> dict[str, float]:
     return found
 
 
-def outliers(values: Sequence[float]) -> list[int]:
+def outliers(
+    values: Sequence[float], least_spread: float = 0.0, suspect: Literal["both", "low", "never"] = "both"
+) -> list[int]:
     """Places of the values that are far from the median; none where fewer than five are known."""
     array = np.asarray(values, float)
     known = array[np.isfinite(array)]
-    if len(known) < 5:
+    if len(known) < 5 or suspect == "never":
         return []
     middle = np.median(known)
-    spread = 1.4826 * np.median(np.abs(known - middle))
+    spread = max(1.4826 * float(np.median(np.abs(known - middle))), least_spread)
     if spread == 0:
         return []
-    with np.errstate(invalid="ignore"):
-        return [int(row) for row in np.flatnonzero(np.abs(array - middle) > OUTLIER * spread)]
+    away = (array - middle) / spread
+    far = away < -OUTLIER if suspect == "low" else np.abs(away) > OUTLIER  # never so where NaN
+    return [int(row) for row in np.flatnonzero(far)]
 
 
 def _warnings(record: Record) -> list[str]:
@@ -199,7 +223,7 @@ def _edges_on(template: str, mask: str, shape: tuple[int, int, int], affine: byt
 
 def _histogram(place: Place) -> str:
     image, mask = read_volume(place.image).array, read_volume(place.mask).array > 0
-    figure = Figure(figsize=(6, 2.2), layout="constrained")
+    figure = Drawing(figsize=(6, 2.2), layout="constrained")
     axes = figure.subplots()
     axes.hist(image[mask], bins=80, range=(-1, 1), color="#1f5f99")
     axes.set(xlabel="intensity inside the brain", yticks=[], xlim=(-1, 1))
@@ -210,5 +234,5 @@ def _histogram(place: Place) -> str:
 
 def _brief(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

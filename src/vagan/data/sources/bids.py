@@ -1,7 +1,8 @@
 """A BIDS tree: which T1-weighted scans it holds, of whom, and what its tables say of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -15,18 +16,24 @@ MISSING = ("n/a", "")
 
 
 def is_bids(folder: Path) -> bool:
-    """Whether a folder is a BIDS dataset: it says so, or holds ``sub-*`` folders."""
-    return (folder / "dataset_description.json").is_file() or any(folder.glob("sub-*/"))
+    """Whether a folder is a BIDS dataset: it says so, or holds ``sub-*`` folders (in Clinica's CAPS, deeper down)."""
+    holds = any(folder.glob("sub-*/")) or any(folder.glob("subjects/sub-*/"))
+    return holds or (folder / "dataset_description.json").is_file()
+
+
+def entities_of(name: str) -> dict[str, str]:
+    """``sub-01_ses-m00_T1w.nii.gz`` -> ``{"sub": "01", "ses": "m00"}``."""
+    return dict(ENTITY.findall(name))
 
 
 def find_scans(
     folder: Path,
     *,
     participants: Sequence[str] = (),
-    desc: str = "",
+    rank: Callable[[Path], int | None],
     class_column: str = "",
 ) -> pd.DataFrame:
-    """T1-weighted images of a BIDS dataset, one row each.
+    """T1-weighted images of a BIDS dataset, one row for each visit.
 
     Parameters
     ----------
@@ -34,17 +41,19 @@ def find_scans(
         The dataset.
     participants
         Only these, with or without ``sub-``; all by default.
-    desc
-        Only images with this ``desc`` entity, e.g. ``preproc`` in derivatives; by default those without any.
+    rank
+        Of the images of a visit the one with the lowest rank is taken, of equals the first by name, so that the
+        first run is; None is none of them.
     class_column
         Column of ``sub-*/sub-*_sessions.tsv``, ``sessions.tsv`` or ``participants.tsv`` that holds the class; the
-        first table that has a value for a scan gives it. Every other column of them is kept as a covariate.
+        first table that has a value for a scan gives it. Every other column of them is kept as a covariate. For
+        ``DATASET/derivatives/NAME`` the tables of the dataset are asked too.
 
     Returns
     -------
     DataFrame
         Columns ``image``, ``mask`` (empty where there is none), ``id``, ``subject``, ``session``, ``class`` if asked
-        for, and covariates. Of several runs the first is taken.
+        for, and covariates.
 
     Raises
     ------
@@ -56,28 +65,29 @@ def find_scans(
     wanted = {name.removeprefix("sub-") for name in participants}
     rows = []
     for path in sorted([*folder.rglob("sub-*_T1w.nii.gz"), *folder.rglob("sub-*_T1w.nii")]):
-        inside = path.relative_to(folder)
-        entities = dict(ENTITY.findall(path.name))
-        if inside.parts[0] in ("derivatives", "sourcedata", "code") or entities.get("desc", "") != desc:
+        entities, place = entities_of(path.name), rank(path)
+        if place is None or path.relative_to(folder).parts[0] in ("derivatives", "sourcedata", "code"):
             continue
         if wanted and entities["sub"] not in wanted:
             continue
         rows.append(
             {
                 "image": str(path.resolve()),
-                "mask": _mask_beside(path),
+                "mask": mask_beside(path),
                 "subject": f"sub-{entities['sub']}",
                 "session": f"ses-{entities['ses']}" if "ses" in entities else "",
+                "rank": place,
             }
         )
-    table = pd.DataFrame(rows, columns=["image", "mask", "subject", "session"])
-    table = table.drop_duplicates(["subject", "session"])
+    table = pd.DataFrame(rows, columns=["image", "mask", "subject", "session", "rank"])
+    table = table.sort_values(["subject", "session", "rank", "image"], kind="stable")
+    table = table.drop_duplicates(["subject", "session"]).drop(columns="rank")
     absent = wanted - {name.removeprefix("sub-") for name in table["subject"]}
     if absent:
         raise ManifestError(f"{folder} has no T1w image of {', '.join(sorted(absent))}; check --participant-label")
     if table.empty:
         raise ManifestError(
-            f"{folder} holds no sub-*_T1w.nii[.gz]{f' with desc-{desc}' if desc else ''}; is it BIDS?"
+            f"{folder} holds no sub-*_T1w.nii[.gz] of the wanted kind outside its derivatives; is it BIDS?"
         )
     table.insert(0, "id", [_join(*visit) for visit in zip(table["subject"], table["session"], strict=True)])
     table = _with_covariates(table.reset_index(drop=True), folder)
@@ -104,15 +114,19 @@ def import_bids(
         See `find_scans`. Scans without a class are left out, with the reason in ``dropped.csv``.
     """
     source, out = Path(source), Path(out)
-    table = find_scans(source, desc=desc, class_column=class_column).drop(columns="mask")
+
+    def rank(path: Path) -> int | None:
+        return 0 if entities_of(path.name).get("desc", "") == desc else None
+
+    table = find_scans(source, rank=rank, class_column=class_column).drop(columns="mask")
     known = table["class"].ne("")
     dropped = [Dropped(path, f"no value in the column {class_column!r}") for path in table["image"][~known]]
     table = table[known].reset_index(drop=True)
     return import_files(table, out, options or ImportOptions(), source=f"BIDS folder {source.name}", dropped=dropped)
 
 
-def _mask_beside(path: Path) -> str:
-    """FMRIPrep's brain mask on the grid of the same image."""
+def mask_beside(path: Path) -> str:
+    """A brain mask on the grid of the same image, as fMRIPrep names it; empty if there is none."""
     stem = re.sub(r"(_desc-[A-Za-z0-9]+)?_T1w\.nii(\.gz)?$", "", path.name)
     mask = path.with_name(f"{stem}_desc-brain_mask.nii.gz")
     return str(mask.resolve()) if mask.is_file() else ""
@@ -124,15 +138,17 @@ def _join(subject: str, session: str) -> str:
 
 def _with_covariates(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Columns of the tables, the most specific value first."""
+    roots = [folder, folder.parent.parent] if folder.resolve().parent.name == "derivatives" else [folder]
     for row, (subject, session) in enumerate(zip(table["subject"], table["session"], strict=True)):
         found: dict[str, str] = {}
-        for path, keys in (
-            (folder / subject / f"{subject}_sessions.tsv", {"session_id": session}),
-            (folder / "sessions.tsv", {"participant_id": subject, "session_id": session}),
-            (folder / "participants.tsv", {"participant_id": subject}),
-        ):
-            for name, value in _row_of(path, keys).items():
-                found.setdefault(name, value)
+        for root in roots:
+            for path, keys in (
+                (root / subject / f"{subject}_sessions.tsv", {"session_id": session}),
+                (root / "sessions.tsv", {"participant_id": subject, "session_id": session}),
+                (root / "participants.tsv", {"participant_id": subject}),
+            ):
+                for name, value in _row_of(path, keys).items():
+                    found.setdefault(name, value)
         for name, value in found.items():
             table.loc[row, name] = value
     return table.fillna("")
@@ -141,10 +157,7 @@ def _with_covariates(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 def _row_of(path: Path, keys: dict[str, str]) -> dict[str, str]:
     if not path.is_file():
         return {}
-    try:
-        content = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ManifestError(f"{path} must be a tab-separated table with a header line: {error}") from error
+    content = _read_tsv(path, path.stat().st_mtime_ns)
     for key, value in keys.items():
         if key not in content:
             return {}
@@ -155,6 +168,15 @@ def _row_of(path: Path, keys: dict[str, str]) -> dict[str, str]:
     values = content.drop(columns=list(keys)).iloc[0]
     reserved = {"image", "mask", "id", "subject", "session", "label", "split"}
     return {str(name): value for name, value in values.items() if value not in MISSING and name not in reserved}
+
+
+@lru_cache(maxsize=4)
+def _read_tsv(path: Path, _changed: int) -> pd.DataFrame:
+    """A table, not read anew for each of thousands of scans."""
+    try:
+        return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path} must be a tab-separated table with a header line: {error}") from error
 
 
 def _with_class(table: pd.DataFrame, column: str, folder: Path) -> pd.DataFrame:
