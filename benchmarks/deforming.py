@@ -2,8 +2,9 @@
 
 Made-up images: a bright ellipse with smooth texture, which in patients has shrunk: the texture inside with it, that
 around it stretched to fill the room. For each image of a patient the image before is known, and with it the exact
-effect and the change of area. Trains with each way of applying the map, and reports NCC with the effect on test images,
-and for generators that deform the mean log-Jacobian inside the ellipse beside the true one. Writes ``deforming.json`` to ``benchmarks/results``.
+effect and the change of area. Trains with each way of applying the map, and reports NCC with the effect on test
+images, and for generators that deform the mean log-Jacobian inside the ellipse beside the true one. Writes
+``deforming.json`` to ``benchmarks/results``.
 
     python benchmarks/deforming.py
 """
