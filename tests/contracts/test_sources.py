@@ -7,6 +7,7 @@ import pytest
 
 from vagan.data.checks import find_problems
 from vagan.data.cohort import Cohort
+from vagan.data.sources.atrophy.study import make_atrophy_cohort
 from vagan.data.sources.csv import import_csv
 from vagan.data.sources.folder import import_folder
 from vagan.data.sources.synthetic import make_cohort
@@ -35,7 +36,12 @@ SOURCES = {
     "folder": lambda source, shape, out: import_folder(write_files(source, shape), out),
     "csv": lambda source, shape, out: import_csv(write_files(source, shape) / "table.csv", out),
 }
-every_source = pytest.mark.parametrize("name", SOURCES)
+# on its own grid, and seconds for each subject
+SOURCES_3D = {"atrophy": lambda _, __, out: make_atrophy_cohort(out, subjects=20, spacing_mm=8.0, jobs=1)}
+SOURCES |= SOURCES_3D
+every_source = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name in SOURCES_3D else ()) for name in SOURCES]
+)
 every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 
 
@@ -46,7 +52,7 @@ def test_the_cohort_is_sound(name, shape, tmp_path):
     assert find_problems(cohort.path) == []
     table = cohort.manifest.table
     images = cohort.images(np.arange(len(table)))
-    assert images.shape == (len(table), 1, *shape)
+    assert images.shape == (len(table), 1, *(cohort.shape if name in SOURCES_3D else shape))
     assert images.min() >= -1
     assert images.max() <= 1
     assert cohort.manifest.classes[0] in ("baseline", "control")

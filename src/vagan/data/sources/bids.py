@@ -185,4 +185,6 @@ def _with_class(table: pd.DataFrame, column: str, folder: Path) -> pd.DataFrame:
             f"no sessions.tsv or participants.tsv in {folder} has the column {column!r}; "
             f"{nearest(column, [str(name) for name in table if name not in ('image', 'mask', 'id')])}"
         )
+    if column == "class":
+        return table
     return table.drop(columns="class", errors="ignore").rename(columns={column: "class"})

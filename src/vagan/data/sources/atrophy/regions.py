@@ -52,7 +52,7 @@ class Tube:
 
     def contains(self, lattice: Lattice, side: str) -> NDArray[np.bool_]:
         """Points of the lattice in the tube, on one side of the brain."""
-        corners = np.array(self.line) * (1 if side == "right" else -1, 1, 1, 1)
+        corners = np.array(self.line, float) * (1 if side == "right" else -1, 1, 1, 1)
         radius = corners[:, 3].max()
         box = _box(lattice, corners[:, :3].min(0) - radius, corners[:, :3].max(0) + radius)
         x, y, z = (axis[box] for axis in np.broadcast_arrays(*_coordinates(lattice)))

@@ -78,7 +78,7 @@ def make_atrophy_cohort(
         (years), ``sex``, ``brain_ml``, and for each region its volume and the part of it that is the disease's
         (``_change_ml``), in the subject's own size. ``regions`` tells which region a voxel is nearest to.
     """
-    require_options(subjects, spacing_mm, strength)
+    require_options(subjects, spacing_mm, strength, jobs)
     path = Path(path)
     require_replaceable(path, OURS)
     if raw is not None:
@@ -112,7 +112,7 @@ def make_atrophy_cohort(
         return write_cohort(path, Manifest(table), facts, case_at, threads=pool.processes)
 
 
-def require_options(subjects: int, spacing_mm: float, strength: float) -> None:
+def require_options(subjects: int, spacing_mm: float, strength: float, jobs: int) -> None:
     """Refuse what cannot be simulated."""
     if subjects < LEAST_SUBJECTS:
         raise CohortError(f"at least {LEAST_SUBJECTS} subjects are needed, found {subjects}")
@@ -122,6 +122,8 @@ def require_options(subjects: int, spacing_mm: float, strength: float) -> None:
         raise CohortError(
             f"the strength must be above {STRENGTH[0]:g} and at most {STRENGTH[1]:g}, found {strength:g}"
         )
+    if jobs < 0:
+        raise CohortError(f"--jobs must be 0 or more, found {jobs}")
 
 
 def make_table(people: list[Subject], pool: "Workers", *, seed: int) -> pd.DataFrame:
@@ -196,8 +198,6 @@ class Workers:
 def workers(simulation: Simulation, jobs: int) -> Iterator[Workers]:
     """Start processes of one thread each; the same results whatever their number."""
     processes = jobs or os.cpu_count() or 1
-    if processes < 0:
-        raise CohortError(f"--jobs must be 0 or more, found {jobs}")
     if processes == 1:
         yield Workers(simulation, 1, None)
         return
