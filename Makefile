@@ -51,7 +51,8 @@ bench-3d: .venv/installed  ## Memory and time on volumes of 64x80x56 and 128x160
 	$(BIN)/python benchmarks/readme_table.py
 
 quality: .venv/installed  ## Maps on the paper's data and on variants of it with three seeds, hours on two cores
-	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/quality.py --cases paper fixed few
+	$(BIN)/python benchmarks/quality.py --name robustness --cases 96x80 faint discs sites
 	$(BIN)/python benchmarks/readme_table.py
 
 ablation: .venv/installed  ## What each ingredient of the fast preset is worth, images of half the size, three seeds, an hour

@@ -53,8 +53,8 @@ def main() -> None:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "quality.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (options.out / "quality.md").write_text(_markdown(found), encoding="utf-8")
+    (options.out / f"{options.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (options.out / f"{options.name}.md").write_text(_markdown(found), encoding="utf-8")
     print(_markdown(found))
 
 
@@ -62,6 +62,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="where cohorts and runs are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--name", default="quality", help="of the result's files")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

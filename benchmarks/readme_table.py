@@ -43,8 +43,9 @@ def table() -> str:
             theirs = f"{paper['mean']:.2f} ± {paper['std']:.2f}" if paper else ""
             label = "exact counterfactual (ceiling)" if name == "ceiling" else name
             rows.append(f"| NCC, {label} | {value} | {theirs} | {seeds}, {row['images']} images | `make table1` |")
-    path = RESULTS / "quality.json"
-    if path.is_file():
+    for path in (RESULTS / "quality.json", RESULTS / "robustness.json"):
+        if not path.is_file():
+            continue
         for case, found in json.loads(path.read_text(encoding="utf-8"))["cases"].items():
             runs = found["by_seed"]
             ncc = [run["ncc"] for run in runs]
@@ -66,6 +67,16 @@ def table() -> str:
         value = f"{mean:.2f} mm, worst voxel {worst:.2f} mm"
         rows.append(
             f"| a head in other poses, after registration, apart | {value} | | worse of the heads | {PREPARING} |"
+        )
+    path = RESULTS / "time_to_quality.json"
+    if path.is_file():
+        result = json.loads(path.read_text(encoding="utf-8"))
+        seconds = result["seconds_to_ncc"]["fast"]
+        more = "" if result["paper_reached_it"] else "more than "
+        what = f"NCC {result['ncc']} in {sum(seconds) / len(seconds):.0f} s, {result['threads']} threads"
+        rows.append(
+            f"| preset paper, plain, over preset fast, time to equal maps | {more}{result['ratio']:.0f} × | | {what} "
+            "| `python benchmarks/time_to_quality.py` |"
         )
     path = RESULTS / "update_time.json"
     if path.is_file():

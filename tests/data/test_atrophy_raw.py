@@ -9,10 +9,10 @@ from vagan.data.sources.atrophy.regions import REGIONS
 from vagan.data.sources.atrophy.simulation import Simulation
 from vagan.data.sources.atrophy.study import _facts
 from vagan.data.sources.atrophy.subject import Subject, Visit
-from vagan.data.sources.bids import find_scans
 from vagan.data.volume import read_volume
 from vagan.preprocessing.geometry import transform_points
 from vagan.preprocessing.scan import read_scan
+from vagan.preprocessing.sources import collect_scans
 
 HEALTHY = dict.fromkeys(REGIONS, 0.0)
 SPACING_MM = 4.0
@@ -34,7 +34,7 @@ def tree(tmp_path_factory):
 
 
 def test_the_tree_is_bids_and_its_tables_tell_the_class(tree):
-    scans = find_scans(tree, class_column="class")
+    scans = collect_scans(tree, class_column="class")
     assert list(scans["id"]) == [
         "sub-0001_ses-01", "sub-0001_ses-02", "sub-0002_ses-02", "sub-0003_ses-02", "sub-0004_ses-02",
     ]  # fmt: skip

@@ -32,7 +32,7 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
         raise ManifestError(f"{source} does not exist; give a BIDS folder, a table, a folder of scans, or a scan")
     if source.is_dir() and is_bids(source):
         table = find_scans(source, participants=participants, rank=_rank)
-        return table.rename(columns={class_column: "class"}) if class_column in table else table
+        return _with_class(table, class_column)
     if (source / MANIFEST).is_file():
         source = source / MANIFEST
     if source.suffix.lower() == ".csv":
@@ -101,9 +101,15 @@ def _from_table(path: Path, class_column: str) -> pd.DataFrame:
         ]
     if "subject" not in table:
         table["subject"] = table.get("id", pd.Series([_stem(Path(name)) for name in table["image"]]))
-    if class_column != "class" and class_column in table:
-        table = table.drop(columns="class", errors="ignore").rename(columns={class_column: "class"})
+    table = _with_class(table, class_column)
     return table if {"label", "class"} <= set(table) else table.drop(columns="label", errors="ignore")
+
+
+def _with_class(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """With the column that holds the class under that name."""
+    if column == "class" or column not in table:
+        return table
+    return table.drop(columns="class", errors="ignore").rename(columns={column: "class"})
 
 
 def _from_folder(folder: Path) -> pd.DataFrame:
