@@ -164,7 +164,8 @@ class Training(_Section):
     """Memory layout with a pixel's channels side by side: the same numbers, faster."""
     recompute: bool = False
     """Keep only what passes between the levels of a network, and compute the rest again for the derivatives: the same
-    numbers with less than half of the memory, for about a third more time. For large volumes."""
+    numbers for more time. Less than half of the activations are kept; the peak of memory falls less. For large
+    volumes."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``mps``."""
     memory_mb: Annotated[int, Field(ge=0)] = 4096
