@@ -52,6 +52,12 @@ def test_a_device_that_is_not_there_is_an_error_that_names_it():
         open_fabric(settings(device="no-such-device"), (32, 30))
 
 
+@pytest.mark.parametrize("devices", [0, -1])
+def test_training_on_no_device_is_an_error(devices):
+    with pytest.raises(ConfigError, match=f"at least one device must train: found {devices}; leave --devices out"):
+        open_fabric(settings(device="cpu"), (32, 30), devices=devices)
+
+
 @pytest.mark.parametrize("is_last", [True, False])
 def test_networks_get_the_memory_layout(is_last):
     networks = {"some": torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))}

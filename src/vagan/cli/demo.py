@@ -18,7 +18,7 @@ SUBSET = 5
 def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> None:
     """Do the paper's synthetic experiment: make the images, train, score all methods, and write a report.
 
-    Ten to fifteen minutes on two CPU cores. The same command again goes on where it stopped.
+    Five to fifteen minutes on two CPU cores. The same command again goes on where it stopped.
 
     Parameters
     ----------
