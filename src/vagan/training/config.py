@@ -146,7 +146,7 @@ class Classifier(_Section):
 class Training(_Section):
     """Length, batches, numbers and devices."""
 
-    generator_updates: Count = 120
+    generator_updates: Count = 220
     """Length of the game with the critic."""
     batch_size: Count = 16
     """Images of each class in one gradient computation."""
