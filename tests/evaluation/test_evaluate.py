@@ -15,7 +15,8 @@ from vagan.errors import CohortError, ConfigError
 from vagan.evaluation import evaluate as module
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import CEILING, evaluate
-from vagan.evaluation.scores import ncc, otsu_threshold
+from vagan.evaluation.localisation import otsu_threshold
+from vagan.evaluation.scores import ncc
 from vagan.training.config import load_config
 from vagan.training.loop import train
 

@@ -1,6 +1,7 @@
 """Scores against hand-worked values, identities, other libraries and slow loops."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,23 +9,30 @@ import torch
 from scipy.stats import pearsonr
 
 from vagan.errors import CohortError, ConfigError, ModelError
+from vagan.evaluation.cases import truth_mask
+from vagan.evaluation.localisation import MASK_METRICS, otsu_threshold
 from vagan.evaluation.scores import (
     METRICS,
     amplitude_slope,
     apply_convention,
     average_precision,
-    dice,
     energy,
     mean_ncc,
     ncc,
-    otsu_threshold,
+    pointing_game,
     region_recall,
     relevance_mass,
     relevance_rank,
 )
 
 SHAPES = [(3, 1, 7, 8), (2, 1, 7, 8, 9), (2, 3, 5, 4)]
-PAIRED = [*(metric.function for metric in METRICS), lambda m, e: dice(m, e, 0.5), lambda m, e: region_recall(m, e, 5)]
+PAIRED = [
+    *(metric.function for metric in METRICS),
+    *(partial(metric.function, threshold=0.5) for metric in MASK_METRICS),
+    lambda m, e: region_recall(m, e, 5),
+]
+FALSE_LESIONS = PAIRED[-2]
+WITH_TRUTH = [average_precision, relevance_mass, relevance_rank, pointing_game, amplitude_slope, PAIRED[-1]]
 
 # with the shapes in signatures executed, a wrong one is already caught there, as a TypeError
 SHAPE_ERRORS = (ValueError, TypeError)
@@ -36,9 +44,9 @@ def one_case(*values):
 
 
 def random_pair(shape, seed=0):
-    """Noisy maps and sparse effects of either sign; every case has both truth and background."""
+    """Noisy maps and sparse effects of either sign; every case has both truth and background, no effect is faint."""
     generator = np.random.default_rng(seed)
-    effects = generator.normal(size=shape) * (generator.random(shape) < 0.3)
+    effects = generator.choice([-1, 1], shape) * generator.uniform(0.5, 2, shape) * (generator.random(shape) < 0.3)
     return effects + generator.normal(size=shape), effects
 
 
@@ -145,57 +153,45 @@ class TestRelevance:
         np.testing.assert_allclose(relevance_rank(maps, effects), ranks, rtol=1e-12)
 
 
-class TestDice:
+class TestTruth:
     def test_hand_worked(self):
-        # marked: -3 and 2; truth: first and last; one in common: 2 * 1 / (2 + 2)
-        assert dice(one_case(-3, 2, 0.5, 0), one_case(-1, 0, 0, 1), 1.0) == pytest.approx([0.5])
+        # a tenth of the largest, 2, just counts; what is fainter does not, whatever its sign
+        effects = np.array([[0.2, -2, 0.19, 0], [-0.0009, 0.0099, 0.0, 0.01]]).reshape(2, 1, 2, 2)
+        expected = np.array([[1, 1, 0, 0], [0, 1, 0, 1]]).reshape(2, 1, 2, 2) == 1
+        np.testing.assert_array_equal(truth_mask(effects), expected)
 
-    def test_a_pixel_at_the_threshold_is_not_marked(self):
-        assert dice(one_case(1, 2), one_case(0, 1), 1.0).tolist() == [1]
+    def test_of_masks_it_is_where_they_are_not_zero_and_nowhere_without_an_effect(self):
+        masks = (np.random.default_rng(0).random((3, 1, 7, 8)) < 0.3).astype(np.float32)
+        masks[1] = 0
+        np.testing.assert_array_equal(truth_mask(masks), masks != 0)
 
-    def test_limits(self):
-        effects = one_case(0, -2, 1)
-        assert dice(effects, effects, 0.0).tolist() == [1]
-        assert dice(effects, effects, 9.0).tolist() == [0]
-        assert dice(one_case(1, 0, 0), effects, 0.0).tolist() == [0]
-        assert dice(0 * effects, 0 * effects, 0.0).tolist() == [1]
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_neither_amplitude_nor_sign_matter_and_the_mask_is_its_own(self, shape):
+        effects = np.random.default_rng(0).normal(size=shape) ** 3
+        mask = truth_mask(effects)
+        assert mask.any()
+        assert not mask.all()
+        np.testing.assert_array_equal(truth_mask(-0.25 * effects), mask)
+        np.testing.assert_array_equal(truth_mask(np.where(mask, effects, 0)), mask)
 
-    def test_cases_are_scored_apart(self):
-        maps = np.array([[1, 1, 0, 0], [1, 1, 1, 1]]).reshape(2, 1, 2, 2)
-        effects = np.array([[1, 1, 0, 0], [1, 0, 0, 0]]).reshape(2, 1, 2, 2)
-        assert dice(maps, effects, 0.0) == pytest.approx([1, 2 / 5])
-
-    @pytest.mark.parametrize("threshold", [-0.1, np.nan, np.inf])
-    def test_refuses_impossible_thresholds(self, threshold):
-        with pytest.raises(ValueError, match="must be a number from 0"):
-            dice(one_case(1, 0), one_case(1, 0), threshold)
+    @pytest.mark.parametrize("function", PAIRED[:-1])
+    def test_faint_effects_change_no_score_of_a_place(self, function):
+        if function in (ncc, amplitude_slope):
+            return  # they weigh each pixel by its effect
+        maps, effects = random_pair((3, 1, 7, 8))
+        faint = np.where(effects == 0, 0.01 * np.random.default_rng(1).normal(size=effects.shape), effects)
+        np.testing.assert_array_equal(function(maps, faint), function(maps, effects))
 
 
-class TestOtsu:
-    def test_divides_two_groups_as_an_exhaustive_search_does(self):
-        generator = np.random.default_rng(0)
-        strengths = np.concatenate([generator.normal(1, 0.1, 300), generator.normal(4, 0.4, 100)])
-        signs = generator.choice([-1, 1], 400)
-        found = otsu_threshold((strengths * signs).reshape(2, 1, 10, 20))
+class TestPointingGame:
+    def test_hand_worked(self):
+        maps = np.array([[1, -5, 2, 3], [5, 0, 2, 5]]).reshape(2, 1, 2, 2)
+        effects = np.array([[0, 1, 0, 0], [0, 1, 1, 2]]).reshape(2, 1, 2, 2)
+        assert pointing_game(maps, effects).tolist() == [1, 0.5]
 
-        def variance_within(threshold):
-            low, high = strengths[strengths <= threshold], strengths[strengths > threshold]
-            return len(low) * low.var() + len(high) * high.var()
-
-        best = min(variance_within(t) for t in np.sort(strengths)[:-1])
-        assert variance_within(found) == pytest.approx(best, rel=0.02)
-        assert ((strengths > found) == (np.arange(400) >= 300)).all()
-
-    def test_pools_the_cases(self):
-        faint, strong = np.full((1, 1, 4, 5), 0.1), np.full((1, 1, 4, 5), -0.9)
-        assert 0.1 <= otsu_threshold(np.concatenate([faint, strong])) < 0.9
-
-    @pytest.mark.parametrize("value", [0.0, 0.3, -2.0])
-    def test_marks_nothing_in_constant_maps(self, value):
-        maps = np.full((2, 1, 3, 4), value, dtype=np.float32)
-        threshold = otsu_threshold(maps)
-        assert threshold == abs(np.float32(value))
-        assert not (np.abs(maps.astype(np.float64)) > threshold).any()
+    def test_of_a_constant_map_it_is_the_part_of_the_image_that_is_affected(self):
+        _, effects = random_pair((3, 1, 7, 8))
+        np.testing.assert_allclose(pointing_game(np.ones_like(effects), effects), (effects != 0).mean((1, 2, 3)))
 
 
 class TestEnergy:
@@ -295,7 +291,8 @@ class TestContract:
         effects[effects != 0] = 2.0
         if function is PAIRED[-1]:
             effects = np.where(np.arange(56).reshape(7, 8) < 5, effects * 0 + 2, 0)  # the area asked for
-        np.testing.assert_allclose(function(effects, effects), 1)
+        best = 0 if function is FALSE_LESIONS else 1
+        np.testing.assert_allclose(function(effects, effects), best)
 
     @pytest.mark.parametrize("function", PAIRED)
     def test_refuses_two_shapes(self, function):
@@ -319,9 +316,7 @@ class TestContract:
         with pytest.raises(CohortError, match="case 2 holds NaN"):
             function(maps, effects)
 
-    @pytest.mark.parametrize(
-        "function", [average_precision, relevance_mass, relevance_rank, amplitude_slope, PAIRED[-1]]
-    )
+    @pytest.mark.parametrize("function", WITH_TRUTH)
     def test_scores_of_a_place_refuse_an_empty_truth(self, function):
         maps, effects = random_pair((3, 1, 7, 8))
         effects[1] = 0

@@ -15,15 +15,9 @@ from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
 from vagan.effect import effect_map
 from vagan.errors import CohortError, ConfigError
-from vagan.evaluation.scores import (
-    METRICS,
-    amplitude_slope,
-    apply_convention,
-    dice,
-    energy,
-    otsu_threshold,
-    region_recall,
-)
+from vagan.evaluation.cases import truth_mask
+from vagan.evaluation.localisation import MASK_METRICS, otsu_threshold
+from vagan.evaluation.scores import METRICS, amplitude_slope, apply_convention, energy, region_recall
 from vagan.evaluation.statistics import ratio_interval, summarise
 from vagan.progress import Bar
 from vagan.seeding import numpy_generator
@@ -101,7 +95,8 @@ def evaluate(
     limits
         Smaller subsets for methods that take long, by name. Subsets are nested: the first images in one order.
     regions
-        Splits true effects into named parts, arrays of the same shape. The score ``recall/<name>`` is the fraction
+        Splits true effects into named parts, arrays of the same shape; it gets them with zeros where they are too
+        faint to count (see `truth_mask`). The score ``recall/<name>`` is the fraction
         of a part that is among the K pixels of largest |map|, K being the size of the whole effect: the same map
         area for all methods.
     seed
@@ -147,12 +142,16 @@ def evaluate(
             if effects is not None:
                 scored, truth = apply_convention(maps, method.convention), effects[: len(maps)]
                 scores = _scores(scored, truth, None if exact is None else exact[: len(maps)])
-                scores |= {"dice": dice(scored, truth, thresholds[name])}
-                for part, mask in (regions(truth) if regions else {}).items():
-                    scores[f"recall/{part}"] = _recalls(scored, mask, truth)
+                scores |= _mask_scores(scored, truth, thresholds[name])
+                if regions is not None:
+                    whole = np.where(truth_mask(truth), truth, 0)
+                    scores |= {
+                        f"recall/{part}": _recalls(scored, mask, whole) for part, mask in regions(whole).items()
+                    }
                 rows += _rows(cohort, diseased, name, scores)
     if effects is not None and exact is not None:
         ceiling = {"energy": energy(exact), **_scores(exact, effects, exact)}
+        ceiling |= _mask_scores(exact, effects, otsu_threshold(_exact_effects(cohort, validation)))
         rows += _rows(cohort, tests[interest], CEILING, ceiling)
     table = pd.concat(rows, ignore_index=True)
     first = tests[interest][:EXAMPLES]
@@ -192,8 +191,12 @@ def _scores(maps: Array, effects: Array, exact: Array | None) -> dict[str, NDArr
     scores = {metric.name: metric.function(maps, effects) for metric in METRICS}
     if exact is not None:
         # the stored effect may be a mask; how bright the class made a pixel is what the counterfactual tells
-        scores["amplitude_slope"] = amplitude_slope(maps, np.where(effects != 0, exact, 0))
+        scores["amplitude_slope"] = amplitude_slope(maps, np.where(truth_mask(effects), exact, 0))
     return scores
+
+
+def _mask_scores(maps: Array, effects: Array, threshold: float) -> dict[str, NDArray[np.float64]]:
+    return {metric.name: metric.function(maps, effects, threshold) for metric in MASK_METRICS}
 
 
 def _recalls(maps: Array, part: Array, whole: Array) -> NDArray[np.float64]:

@@ -1,24 +1,26 @@
 """How well maps agree with known effects: one value per case, any number of spatial dimensions.
 
-Maps and effects are arrays ``(case, channel, *space)``. A case's channels and pixels count alike, and one case
-is read at a time, so that volumes need no second copy in memory. The *truth* of a case is where its effect is
-not zero; its *strength* is ``|map|``.
+The *truth* of a case is where its effect is (`vagan.evaluation.cases.truth_mask`); its *strength* is ``|map|``.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
 
 from vagan.attribution.method import Convention
-from vagan.errors import CohortError, ConfigError, ModelError, nearest
+from vagan.errors import ConfigError, nearest
+from vagan.evaluation.cases import (
+    CaseMaps,
+    CaseScores,
+    Pixels,
+    Region,
+    for_each_case,
+    map_of,
+    require_pixels,
+    truth_of,
+)
 from vagan.types import Maps
-
-CaseMaps = Shaped[np.ndarray, "case channel *space"]
-CaseScores = Float[np.ndarray, " case"]
-Pixels = Float[np.ndarray, " pixel"]
-Region = Bool[np.ndarray, " pixel"]
 
 
 def apply_convention(maps: CaseMaps, convention: Convention) -> CaseMaps:
@@ -66,7 +68,7 @@ def ncc(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     ----------
     Baumgartner et al., Visual Feature Attribution using Wasserstein GANs, CVPR 2018, section 4.2.
     """
-    return _for_each_case(_ncc, maps, effects)
+    return for_each_case(_ncc, maps, effects)
 
 
 def mean_ncc(maps: Maps, effects: Maps) -> float:
@@ -87,7 +89,7 @@ def average_precision(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     CohortError
         If the truth of a case is empty.
     """
-    return _for_each_case(_average_precision, maps, effects, with_truth=True)
+    return for_each_case(_average_precision, maps, effects, with_truth=True)
 
 
 def relevance_mass(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
@@ -107,7 +109,7 @@ def relevance_mass(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     ----------
     Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81 (2022): "relevance mass accuracy".
     """
-    return _for_each_case(_relevance_mass, maps, effects, with_truth=True)
+    return for_each_case(_relevance_mass, maps, effects, with_truth=True)
 
 
 def relevance_rank(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
@@ -130,11 +132,11 @@ def relevance_rank(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     ----------
     Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81 (2022): "relevance rank accuracy".
     """
-    return _for_each_case(_relevance_rank, maps, effects, with_truth=True)
+    return for_each_case(_relevance_rank, maps, effects, with_truth=True)
 
 
 def amplitude_slope(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
-    """Least-squares slope through the origin of the map on the exact effect, inside the truth.
+    """Least-squares slope through the origin of the map on the exact effect, where there is any.
 
     `ncc` does not see a map that is right but too faint; this does. Both must be in image units.
 
@@ -148,33 +150,30 @@ def amplitude_slope(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     CohortError
         If the truth of a case is empty.
     """
-    return _for_each_case(_amplitude_slope, maps, effects, with_truth=True)
+    return for_each_case(_amplitude_slope, maps, effects, with_truth=True)
 
 
-def dice(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:
-    """Dice overlap of the pixels stronger than a threshold with the truth.
+def pointing_game(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+    """Whether the strongest pixel lies inside the truth.
 
-    Parameters
-    ----------
-    maps, effects
-        Of the same cases.
-    threshold
-        In units of the maps, at least 0. Must not come from the truth of these cases; see `otsu_threshold`.
+    Where several are equally strong, the score is the share of them that do.
 
     Returns
     -------
     CaseScores
-        In [0, 1]; 1 is best. 1 where both are empty.
+        In [0, 1]; 1 is best. A constant map scores the fraction of pixels in the truth.
+
+    Raises
+    ------
+    CohortError
+        If the truth of a case is empty.
+
+    References
+    ----------
+    Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016; here without their tolerance of 15
+    pixels.
     """
-    if not (np.isfinite(threshold) and threshold >= 0):
-        raise ValueError(f"a threshold on |map| must be a number from 0, got {threshold}")
-
-    def overlap(map_: Pixels, effect: Pixels) -> float:
-        marked, truth = np.abs(map_) > threshold, effect != 0
-        total = marked.sum() + truth.sum()
-        return float(2 * (marked & truth).sum() / total) if total else 1.0
-
-    return _for_each_case(overlap, maps, effects)
+    return for_each_case(_pointing_game, maps, effects, with_truth=True)
 
 
 def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
@@ -201,45 +200,20 @@ def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
     CohortError
         If the region of a case is empty.
     """
-    _require_pixels(maps)
+    require_pixels(maps)
     if not 1 <= area <= maps[0].size:
         raise ValueError(f"the area must be 1 to {maps[0].size} pixels, all there are; got {area}")
 
     def recall(map_: Pixels, region: Pixels) -> float:
         return _expected_hits(np.abs(map_), region != 0, area) / np.count_nonzero(region)
 
-    return _for_each_case(recall, maps, regions, with_truth=True)
+    return for_each_case(recall, maps, regions, with_truth=True)
 
 
 def energy(maps: CaseMaps) -> CaseScores:
     """Mean strength over all pixels, in units of the map. Needs no truth; small on baseline images is good."""
-    _require_pixels(maps)
-    return np.array([np.abs(_map_pixels(maps, case)).mean() for case in range(len(maps))])
-
-
-def otsu_threshold(maps: CaseMaps) -> float:
-    """Threshold that best divides the pooled strengths into two groups; needs no truth.
-
-    Parameters
-    ----------
-    maps
-        Of *validation* cases: a threshold chosen on the cases it is then scored on would flatter.
-
-    Returns
-    -------
-    float
-        In units of the maps, from a histogram of 256 bins. Where all strengths are equal it is that strength,
-        so that no pixel lies above it.
-
-    References
-    ----------
-    Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 9 (1979).
-    """
-    from skimage.filters import threshold_otsu
-
-    _require_pixels(maps)
-    strengths = np.abs(np.concatenate([_map_pixels(maps, case) for case in range(len(maps))]))
-    return float(threshold_otsu(strengths, nbins=256))
+    require_pixels(maps)
+    return np.array([np.abs(map_of(maps, case)).mean() for case in range(len(maps))])
 
 
 @dataclass(frozen=True)
@@ -258,48 +232,9 @@ METRICS = (
     Metric("average_precision", average_precision, "Davis and Goadrich, ICML 2006"),
     Metric("relevance_mass", relevance_mass, "Arras et al., Information Fusion 2022"),
     Metric("relevance_rank", relevance_rank, "Arras et al., Information Fusion 2022"),
+    Metric("pointing_game", pointing_game, "Zhang et al., ECCV 2016"),
     Metric("amplitude_slope", amplitude_slope, "this package"),
 )
-
-
-def _for_each_case(
-    score: Callable[[Pixels, Pixels], float], maps: CaseMaps, effects: CaseMaps, *, with_truth: bool = False
-) -> CaseScores:
-    _require_pixels(maps)
-    if maps.shape != effects.shape:
-        raise ValueError(
-            f"maps and effects must have the same shape: {maps.shape} and {effects.shape}; "
-            "bring both to one grid first"
-        )
-    values = [score(_map_pixels(maps, case), _effect_pixels(effects, case, with_truth)) for case in range(len(maps))]
-    return np.array(values, dtype=np.float64)
-
-
-def _require_pixels(maps: CaseMaps) -> None:
-    if maps.ndim < 3 or not maps.size:
-        raise ValueError(f"maps must be (case, channel, *space) and hold at least one pixel, got shape {maps.shape}")
-
-
-def _map_pixels(maps: CaseMaps, case: int) -> Pixels:
-    pixels = maps[case].reshape(-1).astype(np.float64)
-    if not np.isfinite(pixels).all():
-        raise ModelError(
-            f"maps must be finite: the map of case {case} holds NaN or infinity; "
-            "check the image, then whether the model's training diverged"
-        )
-    return pixels
-
-
-def _effect_pixels(effects: CaseMaps, case: int, with_truth: bool) -> Pixels:
-    pixels = effects[case].reshape(-1).astype(np.float64)
-    if not np.isfinite(pixels).all():
-        raise CohortError(f"effects must be finite: that of case {case} holds NaN or infinity; make the cohort again")
-    if with_truth and not pixels.any():
-        raise CohortError(
-            f"this score needs an effect that is not zero everywhere: that of case {case} is; "
-            "score only images of a class of interest"
-        )
-    return pixels
 
 
 def _ncc(map_: Pixels, effect: Pixels) -> float:
@@ -317,19 +252,23 @@ def _standardised(pixels: Pixels) -> Pixels:
 def _average_precision(map_: Pixels, effect: Pixels) -> float:
     from sklearn.metrics import average_precision_score
 
-    return float(average_precision_score(effect != 0, np.abs(map_)))
+    return float(average_precision_score(truth_of(effect).ravel(), np.abs(map_).ravel()))
 
 
 def _relevance_mass(map_: Pixels, effect: Pixels) -> float:
     strength = np.abs(map_)
     total = strength.sum()
-    return float(strength[effect != 0].sum() / total) if total else 0.0
+    return float(strength[truth_of(effect)].sum() / total) if total else 0.0
 
 
 def _relevance_rank(map_: Pixels, effect: Pixels) -> float:
-    truth = effect != 0
+    truth = truth_of(effect)
     size = int(truth.sum())
     return _expected_hits(np.abs(map_), truth, size) / size
+
+
+def _pointing_game(map_: Pixels, effect: Pixels) -> float:
+    return _expected_hits(np.abs(map_), truth_of(effect), 1)
 
 
 def _amplitude_slope(map_: Pixels, effect: Pixels) -> float:
@@ -338,7 +277,7 @@ def _amplitude_slope(map_: Pixels, effect: Pixels) -> float:
 
 def _expected_hits(strength: Pixels, region: Region, count: int) -> float:
     """How many of the ``count`` strongest pixels lie in a region, on average over the ways to break ties."""
-    last = np.partition(strength, -count)[-count]
+    last = np.partition(strength, -count, axis=None)[-count]
     above, tied = strength > last, strength == last
     places = count - int(above.sum())
     return float(region[above].sum() + places * region[tied].mean())
