@@ -1,17 +1,19 @@
 """VA-GAN as a task for the training loop: which images meet which network at which update."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vagan.data.bank import ImageBank, ShuffledImages
+from vagan.data.bank import ImageBank, ImagesInTurn, ShuffledImages
 from vagan.data.cohort import Cohort
 from vagan.effect import baseline_image, effect_map, raw_channels
 from vagan.model_folder import ModelFacts
+from vagan.nn.conditions import Condition, told
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.seeding import numpy_generator, seeded
@@ -19,7 +21,7 @@ from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.losses import map_size
 from vagan.training.processes import ALONE, Processes
-from vagan.training.rows import interest_label, mirror_axis_of, training_rows, validation_rows
+from vagan.training.rows import interest_labels, mirror_axis_of, training_rows, validation_rows
 from vagan.training.schedule import UpdateOrder, averaging_decay, learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.steps import (
@@ -39,7 +41,9 @@ RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no
 
 
 class AdversarialTask:
-    """Critic against map generator, on the baseline class and one class of interest.
+    """Critic against map generator, on the baseline class and one class of interest or several.
+
+    Where there are several, both networks are told which one an image is of.
 
     Parameters
     ----------
@@ -59,27 +63,30 @@ class AdversarialTask:
         monitor: Monitor | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        interest = interest_label(cohort, config.training)
-        self._config, self._cohort, self._interest = config, cohort, interest
+        interests = interest_labels(cohort, config.training)
+        self._config, self._cohort, self._interests = config, cohort, interests
+        self._conditions = len(interests) if len(interests) > 1 else 0
         self._loss = config.loss.at(cohort.shape)
         self._monitor = monitor if cohort.has_effects else None
         self._share = processes.share(config.training.accumulate)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
         self.total = self._order.total + config.schedule.consolidation_updates
         seed = config.training.seed
-        rows = training_rows(cohort, interest, config.training)
+        rows = training_rows(cohort, interests, config.training)
         self._bank = ImageBank(
             cohort, np.concatenate(list(rows.values())), memory_bytes=config.training.memory_mb * 2**20
         )
         mirror_axis = mirror_axis_of(cohort, config.training)
-        self._streams = {
+        streams = {
             label: ShuffledImages(
                 self._bank, found, mirror_axis=mirror_axis, seed=seed, purpose=f"images of class {label}"
             )
             for label, found in rows.items()
         }
-        self._validation = validation_rows(cohort, interest, config.training)
+        self._baseline_images, self._interest_images = streams[0], ImagesInTurn([streams[n] for n in interests])
+        self._validation = validation_rows(cohort, interests, config.training)
         self._calibration = calibration_rows(rows, config.generator.calibration_images, seed=seed)
+        self._calibration_condition = self._condition_of(cohort.manifest.table["label"].to_numpy()[self._calibration])
 
     def build(self) -> TrainState:
         """Critic, generator and its average, with Adam for each."""
@@ -93,12 +100,14 @@ class AdversarialTask:
                 normalisation=config.generator.normalisation,
                 context=config.generator.context,
                 zero_init=config.generator.zero_init,
+                conditions=self._conditions,
                 recompute=config.training.recompute,
             )
             critic = Critic(
                 dims,
                 channels=self._cohort.channels,
                 width=config.critic.width,
+                conditions=self._conditions,
                 recompute=config.training.recompute,
             )
         optimizers: dict[str, Optimizer] = {
@@ -137,8 +146,10 @@ class AdversarialTask:
         batches = []
         for part in self._share:
             start = (update * parts + part) * count
-            images = {label: stream.draw(start, count) for label, stream in self._streams.items()}
-            batches.append(TwoClassBatch(images[0], images[self._interest], mixing[part]))
+            baseline = self._baseline_images.draw(start, count)
+            interest, turns = self._interest_images.draw(start, count)
+            condition = self._condition_of(np.array(self._interests)[turns])
+            batches.append(TwoClassBatch(baseline, interest, mixing[part], condition))
         return batches
 
     def update(self, state: TrainState, batches: Sequence[TwoClassBatch], backward: Backward) -> Terms:
@@ -177,7 +188,7 @@ class AdversarialTask:
         generator, average = state.networks["generator"], state.networks["average"]
         assert isinstance(average, AveragedModel)
         if state.updates == self._order.total:  # the game is over: its average teaches, and is where learning begins
-            teacher = calibrated(average.module, self._bank, self._calibration).state_dict()
+            teacher = self._calibrated(average.module).state_dict()
             average.module.load_state_dict(teacher)
             generator.load_state_dict(teacher)
         return consolidate_generator(
@@ -213,24 +224,28 @@ class AdversarialTask:
         generator, critic = self._usable_generator(state), state.networks["critic"]
         sizes: dict[int, float] = {}
         scores: dict[int, float] = {}
-        figures: dict[str, float] = {}
+        agreement: list[float] = []
         device = next(generator.parameters()).device
         with torch.no_grad():
             for label, rows in self._validation.items():
-                images = self._cohort.images(rows).to(device)
-                generated = torch.cat([self._baseline_images(generator, part) for part in images.split(BATCH)])
-                sizes[label] = float(map_size(generated - images))
-                judged = generated if label else images
-                scores[label] = float(torch.cat([critic(part) for part in judged.split(BATCH)]).mean())
+                generated, judged = [], []
+                images = self._cohort.images(rows)
+                condition = self._condition_of(np.full(len(rows), label))
+                for part, of_part in _in_parts(images.to(device), condition):
+                    without = self._without_class(generator, part, of_part)
+                    generated.append(without)
+                    judged.append(told(critic, of_part)(without if label else part))
+                maps = effect_map(images, torch.cat(generated).cpu())
+                sizes[label], scores[label] = float(map_size(maps)), float(torch.cat(judged).mean())
                 if label and self._monitor:
-                    maps = effect_map(images, generated)
-                    figures["monitor/ncc"] = self._monitor(maps.cpu(), self._cohort.effects(rows))
+                    agreement.append(self._monitor(maps, self._cohort.effects(rows)))
+        size, score = (float(np.mean([found[label] for label in self._interests])) for found in (sizes, scores))
         return {
-            "validation/map": sizes[self._interest],
+            "validation/map": size,
             "validation/baseline_map": sizes[0],
-            "validation/energy_ratio": sizes[0] / max(sizes[self._interest], 1e-12),
-            "validation/wasserstein": scores[0] - scores[self._interest],
-            **figures,
+            "validation/energy_ratio": sizes[0] / max(size, 1e-12),
+            "validation/wasserstein": scores[0] - score,
+            **({"monitor/ncc": float(np.mean(agreement))} if agreement else {}),
         }
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
@@ -245,7 +260,7 @@ class AdversarialTask:
             normalisation=config.generator.normalisation,
             context=config.generator.context,
             output=config.generator.output,
-            classes=(cohort.manifest.classes[0], cohort.manifest.classes[self._interest]),
+            classes=tuple(cohort.manifest.classes[label] for label in (0, *self._interests)),
             preparation=cohort.facts.preparation,
             pipeline=cohort.facts.pipeline,
             rule=RULE if config.schedule.consolidation_updates else RULE_OF_AVERAGE,
@@ -257,7 +272,26 @@ class AdversarialTask:
         average = state.networks["average"]
         assert isinstance(average, AveragedModel)
         network = state.networks["generator"] if state.updates > self._order.total else average.module
-        return calibrated(network, self._bank, self._calibration)
+        return self._calibrated(network)
 
-    def _baseline_images(self, generator: nn.Module, images: Images) -> Images:
-        return baseline_image(images, generator(images), self._config.generator.output)
+    def _calibrated(self, network: nn.Module) -> nn.Module:
+        return calibrated(network, self._bank, self._calibration, self._calibration_condition)
+
+    def _condition_of(self, labels: NDArray[np.int64]) -> Condition | None:
+        """One-hot classes of interest, where there are several; baseline images are of each in turn."""
+        if not self._conditions:
+            return None
+        turns = np.arange(len(labels)) % self._conditions
+        numbers = np.where(labels == 0, turns, np.searchsorted(self._interests, labels))
+        return torch.eye(self._conditions)[torch.from_numpy(numbers)]
+
+    def _without_class(self, generator: nn.Module, images: Images, condition: Condition | None) -> Images:
+        maps = told(generator, condition)(images)
+        return baseline_image(images, maps, self._config.generator.output)
+
+
+def _in_parts(images: Images, condition: Condition | None) -> Iterator[tuple[Images, Condition | None]]:
+    """At most `BATCH` at a time."""
+    for start in range(0, len(images), BATCH):
+        part = slice(start, start + BATCH)
+        yield images[part], None if condition is None else condition[part].to(images.device)
