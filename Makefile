@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long check format bench bench-3d quality ablation table1 clean
+.PHONY: help setup demo test test-long check format bench bench-3d quality ablation table1 table3d clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -46,8 +46,9 @@ bench: .venv/installed  ## Measure speed, and registration; half an hour; result
 	$(BIN)/python benchmarks/preprocessing.py
 	$(BIN)/python benchmarks/readme_table.py
 
-bench-3d: .venv/installed  ## Memory and time on volumes of 64x80x56 and 128x160x112, half an hour
+bench-3d: .venv/installed  ## Memory and time on volumes of 64x80x56 and 128x160x112, and of simulating them, an hour
 	$(BIN)/python benchmarks/volumes.py
+	$(BIN)/python benchmarks/simulation.py
 	$(BIN)/python benchmarks/readme_table.py
 
 quality: .venv/installed  ## Maps on the paper's data and on variants of it with three seeds, hours on two cores
@@ -60,6 +61,10 @@ ablation: .venv/installed  ## What each ingredient of the fast preset is worth, 
 
 table1: .venv/installed  ## The paper's Table 1 and Figure 4 with three seeds, hours on two cores
 	$(BIN)/python benchmarks/table1.py
+	$(BIN)/python benchmarks/readme_table.py
+
+table3d: .venv/installed  ## All methods on simulated atrophy, two seeds, hours on two cores
+	$(BIN)/python benchmarks/table3d.py
 	$(BIN)/python benchmarks/readme_table.py
 
 clean:  ## Remove the environment and what the demo made

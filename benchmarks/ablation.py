@@ -37,7 +37,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "optimizer.generator_beta2": "0.9",
     },
     "no penalty on baseline images": {"loss.baseline_weight": "0"},
-    "half as long": {"training.generator_updates": "60"},
+    "half as long": {"training.generator_updates": "110"},
 }
 
 

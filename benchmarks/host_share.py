@@ -8,16 +8,13 @@ takes the time inside the updates from that of the whole loop. Writes ``host_sha
 
 import argparse
 import json
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from machine import describe_machine
+from spans import train_with_spans
 
 from vagan.data.sources.synthetic import make_cohort
-from vagan.training.adversarial import AdversarialTask
-from vagan.training.config import load_config
-from vagan.training.loop import train
 
 RESULTS = Path(__file__).parent / "results"
 FIRST = 2
@@ -41,32 +38,12 @@ def main() -> None:
                 "training.checkpoint_seconds": "100000",
                 "schedule.consolidation_updates": "0",
             }
-            inside, whole = _timed(cohort, Path(folder) / where, settings)
+            inside, whole = train_with_spans(cohort, Path(folder) / where, settings, skip=FIRST)
             shares[where] = 1 - inside / whole
             print(f"{where}: {shares[where]:.1%} of {whole:.1f} s outside the networks", flush=True)
     result = {"options": vars(options), "share_outside": shares, **describe_machine()}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "host_share.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-def _timed(cohort, path: Path, settings: dict[str, str]) -> tuple[float, float]:
-    """Seconds inside the updates, and from the end of the first ones to the end of the last."""
-    spans: list[tuple[float, float]] = []
-    update = AdversarialTask.update
-
-    def timed(self, *arguments):
-        begin = time.perf_counter()
-        terms = update(self, *arguments)
-        spans.append((begin, time.perf_counter()))
-        return terms
-
-    AdversarialTask.update = timed
-    try:
-        train(cohort, path, load_config("fast", settings))
-    finally:
-        AdversarialTask.update = update
-    counted = spans[FIRST:]
-    return sum(end - begin for begin, end in counted), counted[-1][1] - spans[FIRST - 1][1]
 
 
 if __name__ == "__main__":

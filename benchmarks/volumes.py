@@ -20,14 +20,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 from machine import describe_machine
+from spans import train_with_spans
 
 from vagan.axes import channels_last
 from vagan.data.sources.synthetic import make_cohort
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
-from vagan.training.adversarial import AdversarialTask
-from vagan.training.config import Generator, Loss, load_config
-from vagan.training.loop import train
+from vagan.training.config import Generator, Loss
 from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 
 RESULTS = Path(__file__).parent / "results"
@@ -104,16 +103,6 @@ def _streamed(count: int) -> dict[str, float]:
     """Share of the time outside the updates and peak memory, training from the store on volumes of 64x80x56."""
     with TemporaryDirectory() as folder:
         cohort = make_cohort(Path(folder) / "cohort", images=count, size=SIZES["small"])
-        spans: list[tuple[float, float]] = []
-        update = AdversarialTask.update
-
-        def timed(self, *arguments):
-            begin = time.perf_counter()
-            terms = update(self, *arguments)
-            spans.append((begin, time.perf_counter()))
-            return terms
-
-        AdversarialTask.update = timed
         settings = {
             "training.generator_updates": "2",
             "training.batch_size": str(BATCH),
@@ -128,11 +117,9 @@ def _streamed(count: int) -> dict[str, float]:
             "schedule.consolidation_updates": "0",
         }
         before = _peak_gb()
-        train(cohort, Path(folder) / "run", load_config("fast", settings))
-        counted = spans[1:]  # the first allocates memory
-        whole = counted[-1][1] - spans[0][1]
+        inside, whole = train_with_spans(cohort, Path(folder) / "run", settings, skip=1)
         return {
-            "share_outside": 1 - sum(end - begin for begin, end in counted) / whole,
+            "share_outside": 1 - inside / whole,
             "seconds": whole,
             "peak_memory_gb": _peak_gb(),
             "peak_memory_before_gb": before,

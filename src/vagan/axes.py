@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from types import EllipsisType
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vagan.types import Images, Scores
@@ -71,6 +72,13 @@ def expand_over_space(
 ) -> Float[Tensor, "batch channel *ones"]:
     """One number for each feature map, with as many spatial axes of extent one as the features have."""
     return values.reshape(*values.shape, *[1] * num_spatial_dims(features))
+
+
+def mirrored(images: Images, chosen: Bool[np.ndarray, " batch"], axis: int) -> Images:
+    """The same images, the chosen ones mirrored along a spatial axis."""
+    images = images.clone()
+    images[torch.from_numpy(chosen)] = images[torch.from_numpy(chosen)].flip(FIRST_SPATIAL + axis)
+    return images
 
 
 def batch_mean(images: Images) -> Float[Tensor, "1 channel *space"]:

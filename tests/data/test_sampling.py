@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vagan.data.bank import ImageBank, read_ahead
+from vagan.data.bank import ImageBank, ShuffledImages, read_ahead
 from vagan.data.sampling import ShuffledStream
 
 
@@ -25,6 +25,26 @@ def test_the_bank_gives_the_cohorts_images_from_memory_or_store(small_cohort, me
     bank = ImageBank(small_cohort, rows, memory_bytes=memory_bytes)
     asked = rows[[4, 0, 4, 9]]
     assert np.array_equal(bank.images(asked), small_cohort.images(asked))
+
+
+def test_without_mirroring_images_come_in_the_streams_order(small_cohort):
+    rows = small_cohort.manifest.indices("train")
+    bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
+    images = ShuffledImages(bank, rows, mirror_axis=None, seed=3, purpose="x")
+    expected = ShuffledStream(rows, seed=3, purpose="x").draw(2, 9)
+    assert np.array_equal(images.draw(2, 9), small_cohort.images(expected))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_with_mirroring_a_round_holds_each_image_once_as_it_is_and_once_mirrored(small_cohort, axis):
+    rows = small_cohort.manifest.indices("train")[:5]
+    bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
+    stream = ShuffledImages(bank, rows, mirror_axis=axis, seed=3, purpose="x")
+    drawn = stream.draw(10, 10).numpy()  # the second round
+    images = small_cohort.images(rows).numpy()
+    expected = np.concatenate([images, np.flip(images, 2 + axis)])
+    assert sorted(image.tobytes() for image in drawn) == sorted(image.tobytes() for image in expected)
+    assert np.array_equal(stream.draw(13, 4), drawn[3:7])
 
 
 def test_reading_ahead_keeps_the_order_and_stops_when_the_reader_does():

@@ -8,7 +8,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vagan.axes import mirrored
 from vagan.data.cohort import Cohort
+from vagan.data.sampling import ShuffledStream
 from vagan.types import Images
 
 Batch = TypeVar("Batch")
@@ -39,6 +41,43 @@ class ImageBank:
         if self._held is None:
             return self._cohort.images(rows)
         return self._held[self._place[rows]]
+
+
+class ShuffledImages:
+    """Endless images of some rows in random order, each round a new one.
+
+    Parameters
+    ----------
+    bank
+        Where they come from.
+    rows
+        What to draw from.
+    mirror_axis
+        Draw each image also mirrored along this spatial axis, as if there were twice as many.
+    seed, purpose
+        Decide the orders; see `ShuffledStream`.
+    """
+
+    def __init__(
+        self,
+        bank: ImageBank,
+        rows: NDArray[np.int64],
+        *,
+        mirror_axis: int | None,
+        seed: int,
+        purpose: str,
+    ) -> None:
+        self._bank, self._rows, self._mirror_axis = bank, rows, mirror_axis
+        entries = len(rows) * (1 if mirror_axis is None else 2)
+        self._stream = ShuffledStream(np.arange(entries), seed=seed, purpose=purpose)
+
+    def draw(self, start: int, count: int) -> Images:
+        """Images ``start`` to ``start + count`` of the stream."""
+        entries = self._stream.draw(start, count)
+        images = self._bank.images(self._rows[entries % len(self._rows)])
+        if self._mirror_axis is None:
+            return images
+        return mirrored(images, entries >= len(self._rows), self._mirror_axis)
 
 
 def read_ahead(load: Callable[[int], Batch], start: int, stop: int, *, depth: int = 2) -> Iterator[Batch]:

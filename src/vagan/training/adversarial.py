@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vagan.data.bank import ImageBank
+from vagan.data.bank import ImageBank, ShuffledImages
 from vagan.data.cohort import Cohort
-from vagan.data.sampling import ShuffledStream
 from vagan.effect import baseline_image, effect_map, raw_channels
 from vagan.model_folder import ModelFacts
 from vagan.nn.critic import Critic
@@ -20,7 +19,7 @@ from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.losses import map_size
 from vagan.training.processes import ALONE, Processes
-from vagan.training.rows import interest_label, training_rows, validation_rows
+from vagan.training.rows import interest_label, mirror_axis_of, training_rows, validation_rows
 from vagan.training.schedule import UpdateOrder, averaging_decay, learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.steps import (
@@ -72,8 +71,11 @@ class AdversarialTask:
         self._bank = ImageBank(
             cohort, np.concatenate(list(rows.values())), memory_bytes=config.training.memory_mb * 2**20
         )
+        mirror_axis = mirror_axis_of(cohort, config.training)
         self._streams = {
-            label: ShuffledStream(found, seed=seed, purpose=f"images of class {label}")
+            label: ShuffledImages(
+                self._bank, found, mirror_axis=mirror_axis, seed=seed, purpose=f"images of class {label}"
+            )
             for label, found in rows.items()
         }
         self._validation = validation_rows(cohort, interest, config.training)
@@ -135,7 +137,7 @@ class AdversarialTask:
         batches = []
         for part in self._share:
             start = (update * parts + part) * count
-            images = {label: self._bank.images(stream.draw(start, count)) for label, stream in self._streams.items()}
+            images = {label: stream.draw(start, count) for label, stream in self._streams.items()}
             batches.append(TwoClassBatch(images[0], images[self._interest], mixing[part]))
         return batches
 

@@ -8,16 +8,15 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vagan.axes import concatenate_batches
-from vagan.data.bank import ImageBank
+from vagan.data.bank import ImageBank, ShuffledImages
 from vagan.data.cohort import Cohort
-from vagan.data.sampling import ShuffledStream
 from vagan.model_folder import ModelFacts, build_network
 from vagan.seeding import seeded
 from vagan.training.accuracy import accuracy_figures
 from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.processes import ALONE, Processes
-from vagan.training.rows import interest_label, training_rows, validation_rows
+from vagan.training.rows import interest_label, mirror_axis_of, training_rows, validation_rows
 from vagan.training.schedule import learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.steps import Backward, Terms, require_finite
@@ -53,8 +52,9 @@ class ClassifierTask:
         rows = training_rows(cohort, interest, config.training)
         everything = np.concatenate(list(rows.values()))
         self._bank = ImageBank(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
+        mirror_axis, seed = mirror_axis_of(cohort, config.training), config.training.seed
         self._streams = [
-            ShuffledStream(found, seed=config.training.seed, purpose=f"images of class {label}")
+            ShuffledImages(self._bank, found, mirror_axis=mirror_axis, seed=seed, purpose=f"images of class {label}")
             for label, found in rows.items()
         ]
         self._validation = validation_rows(cohort, interest, config.training)
@@ -87,7 +87,7 @@ class ClassifierTask:
         batches = []
         for part in self._share:
             start = (update * self._config.training.accumulate + part) * count
-            images = [self._bank.images(stream.draw(start, count)) for stream in self._streams]
+            images = [stream.draw(start, count) for stream in self._streams]
             labels = torch.arange(len(images)).repeat_interleave(count)
             batches.append(LabelledBatch(concatenate_batches(*images), labels))
         return batches

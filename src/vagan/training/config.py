@@ -146,7 +146,7 @@ class Classifier(_Section):
 class Training(_Section):
     """Length, batches, numbers and devices."""
 
-    generator_updates: Count = 120
+    generator_updates: Count = 220
     """Length of the game with the critic."""
     batch_size: Count = 16
     """Images of each class in one gradient computation."""
@@ -157,6 +157,9 @@ class Training(_Section):
     """Name of the class of interest; needed where the cohort has several."""
     permute_labels: bool = False
     """A control: train on randomly permuted labels. Whatever a map then shows is not an effect of the class."""
+    mirror_axis: Annotated[int, Field(ge=0)] | None = None
+    """Use each training image also mirrored along this spatial axis: twice as many, where the two sides are alike. Of
+    brain scans in RAS axes 0 is left and right. Not where a class has a side."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""

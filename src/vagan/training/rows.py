@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
-from vagan.errors import CohortError, nearest
+from vagan.errors import CohortError, ConfigError, nearest
 from vagan.seeding import numpy_generator
 from vagan.training.config import Training
 
@@ -25,6 +25,16 @@ def interest_label(cohort: Cohort, settings: Training) -> int:
             f"which class is of interest beside {baseline}? found {', '.join(others)}; say it with training.interest"
         )
     return 1
+
+
+def mirror_axis_of(cohort: Cohort, settings: Training) -> int | None:
+    """Spatial axis along which training images are mirrored, if any."""
+    axis, dims = settings.mirror_axis, len(cohort.shape)
+    if axis is not None and axis >= dims:
+        raise ConfigError(
+            f"training.mirror_axis must be 0 to {dims - 1} for {dims}-D images, found {axis}; 0 is the first axis"
+        )
+    return axis
 
 
 def training_rows(cohort: Cohort, interest: int, settings: Training) -> dict[int, NDArray[np.int64]]:

@@ -1,0 +1,156 @@
+"""How do all methods score on simulated atrophy: a Table 2 on volumes whose effects are known in each voxel.
+
+Makes the cohort (`vagan atrophy`), trains for each seed VA-GAN with every way of applying its map, the classifier and
+its CAM variant; scores every method on the same test images; writes ``table3d.md``, ``table3d.json`` and
+``table3d.pdf`` to ``benchmarks/results``. Hours on two cores. The same command again goes on where it stopped.
+
+    python benchmarks/table3d.py --work runs/table3d
+"""
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from machine import describe_machine
+
+from vagan.attribution.registry import METHODS
+from vagan.data.cohort import MANIFEST, Cohort
+from vagan.data.sources.atrophy.study import make_atrophy_cohort
+from vagan.evaluation.compare import compare_runs
+from vagan.evaluation.evaluate import CEILING
+from vagan.evaluation.scores import mean_ncc
+from vagan.reporting.report import build_report
+from vagan.training.config import load_config
+from vagan.training.loop import train
+
+RESULTS = Path(__file__).parent / "results"
+VOLUMES = {"training.mirror_axis": "0", "training.batch_size": "4"}
+RUNS: dict[str, dict[str, str]] = {
+    "warp": {"generator.output": "warp"},
+    # an effect on intensity means nothing at another brain's edges, so it is not transplanted
+    "add": {"generator.output": "add", "loss.transplant_weight": "0", "schedule.consolidation_updates": "0"},
+    "classifier": {"method": "classifier", "classifier.width": "16", "classifier.updates": "300"},
+    "cam-classifier": {"method": "cam-classifier", "classifier.width": "16", "classifier.updates": "300"},
+}
+CONTROLS = ("gradient magnitude", "group mean difference", "random map")
+MOST_PASSES = 1000
+COLUMNS = {
+    "share of ceiling": "share_of_ceiling",
+    "hippocampus L": "recall/hippocampus_left",
+    "hippocampus R": "recall/hippocampus_right",
+    "ventricle L": "recall/ventricle_left",
+    "ventricle R": "recall/ventricle_right",
+    "temporal L": "recall/temporal_left",
+    "temporal R": "recall/temporal_right",
+    "severity": "severity_correlation",
+    "M(x0)/M(x1)": "energy_ratio",
+    "amplitude": "amplitude_slope",
+}
+"""Recalls at equal map area, and the rank correlation of the map's size with the severity."""
+
+
+def main() -> None:
+    options = _parse()
+    folder = options.work / "cohort"
+    cohort = (
+        Cohort(folder)
+        if (folder / MANIFEST).is_file()
+        else make_atrophy_cohort(folder, subjects=options.subjects, spacing_mm=options.spacing_mm, jobs=options.jobs)
+    )
+    found: dict[str, list[dict[str, float]]] = {}
+    seconds: dict[str, list[float]] = {}
+    for seed in options.seeds:
+        runs = []
+        for name in options.runs:
+            run = train(cohort, options.work / f"seed-{seed}" / name, _config(name, seed, options), monitor=mean_ncc)
+            seconds.setdefault(name, []).append(run.seconds())
+            runs.append(run.path)
+        for method, scores in _score(cohort, runs, options.work / f"results-{seed}", options).items():
+            found.setdefault(method, []).append(scores)
+    result = {
+        "command": " ".join(["python", "benchmarks/table3d.py", *sys.argv[1:]]),
+        "cohort": {"source": cohort.facts.source, "hash": cohort.facts.content_hash},
+        "seeds": options.seeds,
+        "runs": {name: RUNS[name] for name in options.runs},
+        "settings": [*VOLUMES.items(), *options.set],
+        "training_seconds": seconds,
+        "methods": found,
+        "vagan_over_best_classifier": _ratio(found),
+        **describe_machine(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "table3d.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (options.out / "table3d.md").write_text(_markdown(found), encoding="utf-8")
+    figure = options.work / f"results-{options.seeds[0]}" / "figures" / "examples.pdf"
+    (options.out / "table3d.pdf").write_bytes(figure.read_bytes())
+    print(_markdown(found))
+    print(f"VA-GAN over the best classifier-based method: {result['vagan_over_best_classifier']:.2f}")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/table3d"), help="where the cohort and runs are kept")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--subjects", type=int, default=1200)
+    parser.add_argument("--spacing-mm", type=float, default=2.6)
+    parser.add_argument("--jobs", type=int, default=0, help="processes that simulate; 0 for one on each core")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
+    parser.add_argument("--limit", type=int, help="random test images of each class to score, the same for all")
+    parser.add_argument("--subset", type=int, default=16, help="images for methods with many passes for a map")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
+    return parser.parse_args()
+
+
+def _config(name: str, seed: int, options: argparse.Namespace):
+    more = dict(setting.split("=", 1) for setting in options.set)
+    return load_config("fast", {**VOLUMES, **RUNS[name], **more, "training.seed": str(seed)})
+
+
+def _score(cohort: Cohort, runs: list[Path], out: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Mean of each score over test images, by method."""
+    if not (out / "summary.json").is_file():
+        methods = [name for name, entry in METHODS.items() if entry.passes <= MOST_PASSES]
+        compare_runs(
+            cohort, runs, out, methods=methods, limit=options.limit, subset=options.subset, severity="severity"
+        )
+        build_report(out)
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    ceiling = summary["ceiling"]["ncc"]["mean"]
+    return {
+        method: {name: entry["mean"] for name, entry in scores.items()}
+        | {"share_of_ceiling": scores["ncc"]["mean"] / ceiling}
+        for method, scores in (summary["methods"] | {CEILING: summary["ceiling"]}).items()
+    }
+
+
+def _ratio(found: dict[str, list[dict[str, float]]]) -> float:
+    """Best VA-GAN's mean NCC over that of the best method that explains a classifier."""
+    means = {method: float(np.mean([scores["ncc"] for scores in seeds])) for method, seeds in found.items()}
+    ours = [value for name, value in means.items() if name.startswith("VA-GAN")]
+    theirs = [value for name, value in means.items() if not name.startswith(("VA-GAN", CEILING, *CONTROLS))]
+    return max(ours) / max(theirs) if ours and theirs else float("nan")
+
+
+def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
+    head = "| method | NCC, mean (seeds) | " + " | ".join(COLUMNS) + " |\n" + "|---" * (2 + len(COLUMNS)) + "|\n"
+    lines = []
+    for method, seeds in sorted(found.items(), key=lambda item: -np.mean([scores["ncc"] for scores in item[1]])):
+        cells = [method, _seeds([scores["ncc"] for scores in seeds])]
+        for key in COLUMNS.values():
+            values = [scores[key] for scores in seeds if scores.get(key) is not None]
+            cells.append(f"{np.mean(values):.2f}" if values else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return head + "\n".join(lines) + "\n"
+
+
+def _seeds(values: list[float]) -> str:
+    return f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
+
+
+if __name__ == "__main__":
+    main()
