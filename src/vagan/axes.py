@@ -173,6 +173,25 @@ def concatenate_batches(*tensors: Float[Tensor, "_ channel *space"]) -> Float[Te
     return torch.cat(tensors, dim=BATCH)
 
 
+def stack_members(*maps: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "member batch channel *space"]:
+    """Maps of the same images by several methods, one after the other along a new first axis."""
+    return torch.stack(maps, dim=0)
+
+
+def member_mean(
+    members: Float[Tensor, "member batch channel *space"],
+) -> Float[Tensor, "batch channel *space"]:
+    """Mean over members."""
+    return members.mean(dim=0)
+
+
+def member_std(
+    members: Float[Tensor, "member batch channel *space"],
+) -> Float[Tensor, "batch channel *space"]:
+    """Standard deviation over members, of a sample."""
+    return members.std(dim=0, correction=1)
+
+
 def channels_last(num_dims: int) -> torch.memory_format:
     """Memory layout with the channels of a pixel side by side; the fast one for convolutions."""
     return torch.channels_last if num_dims == 2 else torch.channels_last_3d

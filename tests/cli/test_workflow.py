@@ -140,6 +140,30 @@ def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, traine
         assert ("times_this_in_the_units_of_the_file" in about) == (entry.unit == "intensity")
 
 
+def test_several_runs_give_their_mean_and_how_far_they_agree(vagan, trained, pictures, tmp_path):
+    image = pictures / "ill" / "03.png"
+    seeds = [tmp_path / "seed-1", tmp_path / "seed-2"]
+    for seed, run in enumerate(seeds, start=1):
+        assert vagan("train", tmp_path / "cohort", run, *TINY, "--set", f"training.seed={seed}")[0] == 0
+    out = tmp_path / "maps"
+    assert vagan("attribute", trained, image, "--ensemble", *seeds, "--out", out)[0] == 0
+    prepared = torch.from_numpy(imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1)
+    maps = np.stack([VAGAN.load(run)[0].attribute(prepared)[0, 0].numpy() for run in (trained, *seeds)])
+    np.testing.assert_allclose(np.load(out / "03_effect.npy"), maps.mean(0), atol=1e-5)
+    np.testing.assert_allclose(np.load(out / "03_spread.npy"), maps.std(0, ddof=1), atol=1e-5)
+    agreement = np.load(out / "03_sign-agreement.npy")
+    np.testing.assert_allclose(agreement, np.abs(np.sign(maps).mean(0)), atol=1e-5)
+    about = json.loads((out / "03_effect.json").read_text(encoding="utf-8"))
+    assert about["method"] == "VA-GAN, mean of 3"
+    assert about["certainty"]["members"] == 3
+    assert about["certainty"]["mean_sign_agreement"] == pytest.approx(agreement.mean(), abs=1e-5)
+    kind = ("--method", "classifier", *TINY, "--set", "classifier.updates=2", "--set", "classifier.width=2")
+    assert vagan("train", tmp_path / "cohort", tmp_path / "other", *kind)[0] == 0
+    code, _, error = vagan("attribute", trained, image, "--ensemble", tmp_path / "other", "--out", out)
+    assert code == 2
+    assert "a method must be chosen" in error
+
+
 def test_nifti_in_nifti_out_on_the_same_grid(vagan, trained, tmp_path):
     affine = np.array([[0, 0, 2.0, 5], [-1.5, 0, 0, 7], [0, 1.0, 0, -3], [0, 0, 0, 1]])
     values = np.random.default_rng(0).integers(0, 255, (18, 21, 1)).astype(np.int16)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tiny import TINY_SETTINGS
+from vagan.attribution.ensemble import Ensemble
 from vagan.data.cohort import CohortCase, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.sources.synthetic import square_regions
@@ -174,6 +175,27 @@ def test_runs_are_compared_and_what_is_written_agrees(small_cohort, tmp_path):
     tests = small_cohort.manifest.indices("test", 1)
     expected = ncc(difference[None].repeat(8, 1, 1, 1).numpy(), small_cohort.effects(tests).numpy()).mean()
     assert summary["methods"]["group mean difference"]["ncc"]["mean"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_ensemble_that_is_unsure_where_it_is_wrong_is_told_from_one_that_is_not(small_cohort, truth):
+    rng = np.random.default_rng(0)
+    images, without = (read(np.arange(80)).numpy() for read in (small_cohort.images, small_cohort.counterfactuals))
+    wrong = rng.random(truth.shape, dtype=np.float32) ** 4
+
+    def member(sign, doubt):
+        return Known(small_cohort, lambda row: images[row] - without[row] + wrong[row] + sign * doubt(wrong[row]))
+
+    def knowing(error):
+        return error**2 + 0.01  # any growing function of the error
+
+    knows = Ensemble([member(sign, knowing) for sign in (-1, 1)])
+    believes = Ensemble([member(sign, lambda error: 1 / (0.1 + error)) for sign in (-1, 1)])
+    summary = evaluate({"knows": knows, "believes": believes, "alone": knows.members[0]}, small_cohort).summary
+    assert summary["knows"]["spread_error"]["mean"] == pytest.approx(1, abs=1e-3)
+    assert summary["believes"]["spread_error"]["mean"] == pytest.approx(-1, abs=1e-3)
+    assert "spread_error" not in summary["alone"]
+    # the errors of the members cancel in the mean, whatever their spread
+    assert summary["knows"]["ncc"]["mean"] == pytest.approx(summary["believes"]["ncc"]["mean"], abs=1e-5)
 
 
 def test_every_method_is_a_public_name():

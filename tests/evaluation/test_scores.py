@@ -226,6 +226,11 @@ class TestAmplitudeSlope:
 
 
 class TestRegionRecall:
+    def test_pixels_weigh_by_their_squared_effect(self):
+        maps, region = one_case(-9, 8, 7, 1, 0), one_case(1, 0, -3, 2, 0)
+        recalls = [region_recall(maps, region, area)[0] for area in range(1, 6)]
+        assert recalls == pytest.approx([1 / 14, 1 / 14, 10 / 14, 1, 1])
+
     def test_hand_worked(self):
         maps, region = one_case(-9, 8, 7, 1, 0), one_case(1, 0, 1, 1, 0)
         recalls = [region_recall(maps, region, area)[0] for area in range(1, 6)]
@@ -236,7 +241,8 @@ class TestRegionRecall:
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_is_relevance_rank_when_the_area_is_that_of_the_region(self, shape):
-        maps, regions = random_pair(shape)
+        maps, effects = random_pair(shape)
+        regions = (effects != 0).astype(float)
         for case in range(len(maps)):
             one = slice(case, case + 1)
             area = int(np.count_nonzero(regions[one]))

@@ -1,6 +1,6 @@
 """Every attribution method by its name on the command line. A new method is one file and one line here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import nn
 
 from vagan.attribution.cam import CAM, GradCAM
 from vagan.attribution.controls import GradientMagnitude, GroupMeanDifference, RandomSmoothMap
+from vagan.attribution.ensemble import Ensemble
 from vagan.attribution.generator import VAGAN
 from vagan.attribution.guided import GuidedBackpropagation
 from vagan.attribution.integrated import IntegratedGradients
@@ -86,6 +87,15 @@ def find_method(name: str) -> Entry:
     return METHODS[name]
 
 
+def unit_of(method: AttributionMethod) -> Unit:
+    """What a method's values mean; none for methods that are not in `METHODS`."""
+    for entry in METHODS.values():
+        made = entry.make.func if isinstance(entry.make, partial) else entry.make
+        if isinstance(made, type) and isinstance(method, made):
+            return entry.unit
+    return "none"
+
+
 class LoadedMethod(NamedTuple):
     """A method bound to a model, and what is to be known of both."""
 
@@ -124,3 +134,24 @@ def load_method(run: Path, name: str = "", *, device: torch.device | str = "cpu"
         raise ConfigError(f"{run} holds a {facts.kind}: {problem}; choose one of {', '.join(fitting)}")
     method = METHODS[name].of(network.to(device), facts)
     return LoadedMethod(method, METHODS[name], facts, torch.device(device))
+
+
+def load_ensemble(runs: Sequence[Path], name: str = "", *, device: torch.device | str = "cpu") -> LoadedMethod:
+    """The same method for the models of several runs, as one; see `load_method`.
+
+    Raises
+    ------
+    ConfigError
+        If the models are not about the same classes, or take images that were prepared differently.
+    """
+    loaded = [load_method(run, name, device=device) for run in runs]
+    first = loaded[0]
+    for run, other in zip(runs, loaded, strict=True):
+        for fact in ("kind", "num_spatial_dims", "channels", "classes", "preparation", "pipeline"):
+            ours, theirs = getattr(first.facts, fact), getattr(other.facts, fact)
+            if ours != theirs:
+                raise ConfigError(
+                    f"an ensemble's models must agree in {fact}: {runs[0]} has {ours}, {run} has {theirs}; "
+                    "give runs of one cohort with different seeds"
+                )
+    return first._replace(method=Ensemble([other.method for other in loaded]))

@@ -1,9 +1,19 @@
 """`vagan attribute`."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
-def attribute(run: Path, *images: Path, out: Path, method: str = "", device: str = "auto") -> None:
+def attribute(
+    run: Path,
+    *images: Path,
+    out: Path,
+    method: str = "",
+    ensemble: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+    device: str = "auto",
+) -> None:
     """Effect maps of new images: what the class of interest put there, and how bright.
 
     For each image: the map (.npy, or NIfTI for NIfTI) of exactly the image's size, a colour overlay (.png) and
@@ -22,10 +32,13 @@ def attribute(run: Path, *images: Path, out: Path, method: str = "", device: str
     method
         For a classifier: guided-backprop, integrated-gradients, grad-cam, occlusion, perturbation,
         perturbation-paper; for a CAM classifier cam as well.
+    ensemble
+        More runs of the same cohort, with other seeds. The map is then the mean of all; beside it stand how far they
+        differ at each place (_spread) and how far they agree on the sign (_sign-agreement).
     device
         auto, cpu, cuda or mps.
     """
     from vagan.reporting.maps import attribute_files
 
-    written = attribute_files(run, images, out, method=method, device=device)
+    written = attribute_files(run, images, out, method=method, others=ensemble or (), device=device)
     print(f"{len(written)} map{'s' if len(written) != 1 else ''} in {out}")

@@ -1,7 +1,9 @@
 """`vagan check`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from vagan.errors import CohortError
 
@@ -9,7 +11,7 @@ if TYPE_CHECKING:
     from vagan.data.cohort import Cohort
 
 
-def check(path: Path) -> None:
+def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = False, seed: int = 0) -> None:
     """List every defect of a manifest or a cohort: missing, unreadable, NaN, wrong shape, duplicate, leakage.
 
     Of volumes it tells spacing, orientation and the amount of brain too. Where age, sex, site, field strength or
@@ -20,10 +22,17 @@ def check(path: Path) -> None:
     ----------
     path
         A cohort folder or a manifest.csv.
+    confounders
+        Look for shortcuts in the training images of a cohort too: can the classes be told apart by the corners, the
+        border, the background, brightness, frequencies, a coarse image, or age, sex, site and scanner alone? Each is
+        cross-validated by subject and compared with shuffled labels. A map shows what it warns of.
+    seed
+        Decides which images are looked at, and the shuffles.
     """
     from vagan.data.checks import describe_balance, describe_volumes, find_problems
     from vagan.data.cohort import STORE
     from vagan.data.cohort import Cohort as CohortFolder
+    from vagan.data.confounders import confounder_table, find_confounders
 
     problems = find_problems(path)
     if not problems and (path / STORE).is_dir() and _is_stale(CohortFolder(path)):
@@ -32,6 +41,14 @@ def check(path: Path) -> None:
         print(line)
     for line in describe_balance(path):
         print(line)
+    if confounders and not problems:
+        if not (path / STORE).is_dir():
+            raise CohortError(
+                f"confounders are looked for in a cohort's images: {path} is none; give a cohort folder"
+            )
+        cohort = CohortFolder(path)
+        for line in confounder_table(find_confounders(cohort, seed=seed), cohort.manifest.classes[0]):
+            print(line)
     for problem in problems:
         print(problem)
     if problems:

@@ -13,6 +13,9 @@ def evaluate(
     methods: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     limit: int | None = None,
     subset: int = 20,
+    severity: str | None = None,
+    judge: Path | None = None,
+    ensemble: Annotated[bool, Parameter(negative=())] = False,
     seed: int = 0,
     device: str = "auto",
     longitudinal: Annotated[bool, Parameter(negative=())] = False,
@@ -41,6 +44,13 @@ def evaluate(
     subset
         Score methods that need many passes through a network for a map on this many images, the same for all of
         them: integrated gradients, occlusion, perturbation.
+    severity
+        Column of the manifest with numbers, e.g. a clinical score: correlate the size of the maps with it.
+    judge
+        Run of a classifier that none of the maps were made with: is an image without its effect one of the baseline
+        class to it, how far is it from those, and how much had to change? Needs no known effects.
+    ensemble
+        Score the mean map of all runs of map generators as well, and whether it is wrong where they differ.
     seed
         Decides which, and which are shown.
     device
@@ -79,5 +89,17 @@ def evaluate(
     from vagan.evaluation.compare import compare_runs
 
     print(
-        compare_runs(Cohort(cohort), runs, out, methods=methods, limit=limit, subset=subset, seed=seed, device=device)
+        compare_runs(
+            Cohort(cohort),
+            runs,
+            out,
+            methods=methods,
+            limit=limit,
+            subset=subset,
+            severity=severity,
+            judge=judge,
+            ensemble=ensemble,
+            seed=seed,
+            device=device,
+        )
     )

@@ -1,6 +1,6 @@
 """Score the models of run folders, and the controls, beside each other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,18 @@ from vagan.attribution.registry import METHODS, find_method
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, OutputError
-from vagan.evaluation.contenders import controls_of, interest_of, load_models, methods_of, require_models_for
+from vagan.evaluation.contenders import (
+    controls_of,
+    ensemble_of,
+    interest_of,
+    load_judge,
+    load_models,
+    methods_of,
+    require_models_for,
+)
 from vagan.evaluation.evaluate import evaluate, images_to_score
+from vagan.evaluation.judge import Judge
+from vagan.evaluation.regions import Parts
 from vagan.evaluation.results import TABLE, write_results
 from vagan.training.accuracy import accuracy_figures, reliability
 from vagan.training.device import find_device
@@ -34,7 +44,10 @@ def compare_runs(
     methods: Sequence[str] | None = None,
     limit: int | None = None,
     subset: int = 20,
-    regions: Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]] | None = None,
+    regions: Parts | None = None,
+    severity: str | None = None,
+    judge: Path | None = None,
+    ensemble: bool = False,
     seed: int = 0,
     device: str = "auto",
 ) -> str:
@@ -56,8 +69,12 @@ def compare_runs(
         Methods that need many passes through a network for a map are scored on this many random test images of the
         class of interest, the same for all of them and the first of the others', and on a quarter as many of the
         baseline class.
-    regions
+    regions, severity
         See `evaluate`.
+    judge
+        Run of a classifier that is not among the runs; see `vagan.evaluation.judge`.
+    ensemble
+        Score the mean of the map generators of all runs too, and whether their spread tells its error.
     seed
         Decides the subset and the examples.
     device
@@ -88,7 +105,11 @@ def compare_runs(
     interest = interest_of([model.facts for model in models], cohort)
     if not all(len(cohort.manifest.indices("test", label)) for label in (0, interest)):
         raise CohortError(f"scores need test images of both classes, {cohort.path} has not; split it again")
+    judging = None if judge is None else load_judge(judge, models, cohort, place)
     compared, expensive = methods_of(models, wanted)
+    if ensemble:
+        together = ensemble_of(models)
+        compared[together.name] = together
     compared |= {method.name: method for method in controls_of(cohort, wanted, interest, seed)}
     evaluation = evaluate(
         compared,
@@ -97,6 +118,8 @@ def compare_runs(
         limit=limit,
         limits=dict.fromkeys(expensive, subset),
         regions=regions,
+        severity=severity,
+        judge=judging,
         seed=seed,
         device=place,
     )
@@ -108,6 +131,8 @@ def compare_runs(
         **_completeness(compared, torch.from_numpy(evaluation.examples.images).to(place)),
     }
     scored = [images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)]
+    if judging is not None and judge is not None:
+        rules["judge"] = _about_judge(judging, judge.name, *scored)
     classifiers = {
         model.run.name: _test_accuracy(model.network, cohort, scored, place)
         for model in models
@@ -116,6 +141,18 @@ def compare_runs(
     folders = [RunFolder(model.run) for model in models]
     write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers)
     return (out / TABLE).read_text(encoding="utf-8")
+
+
+def _about_judge(judge: Judge, name: str, baseline: NDArray[np.int64], diseased: NDArray[np.int64]) -> str:
+    """Who judged, and between what its distances lie."""
+    healthy, ill = judge.opinion(baseline), judge.opinion(diseased)
+    right = np.concatenate([healthy.probabilities <= 0.5, ill.probabilities > 0.5]).mean()
+    near, far = (judge.distance(opinion.features, np.arange(len(opinion.features))) for opinion in (healthy, ill))
+    return (
+        f"{name}, seen by none of the methods, right in {right:.1%} of the images as they are; kernel distance from "
+        f"validation images of the baseline class: {far['mean']:.3g} of images of the class of interest, "
+        f"{near['mean']:.3g} of test images of the baseline class"
+    )
 
 
 def _completeness(compared: Mapping[str, AttributionMethod], images: Images) -> dict[str, str]:

@@ -8,11 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from vagan.attribution.ensemble import Ensemble
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, LeakageError, ModelError
+from vagan.evaluation.judge import Judge
 from vagan.model_folder import ModelFacts, load_model
+from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.seeding import numpy_generator
 from vagan.training.run_folder import RunFolder
 
@@ -41,6 +44,25 @@ def load_models(runs: Sequence[Path], cohort: Cohort, place: torch.device) -> li
     return models
 
 
+def load_judge(run: Path, models: Sequence[Model], cohort: Cohort, place: torch.device) -> Judge:
+    """The classifier of a run that is none of the models, and about the same classes."""
+    (model,) = load_models([run], cohort, place)
+    if not isinstance(model.network, Classifier | CAMClassifier):
+        raise ConfigError(f"a judge must be a classifier: {run} holds a {model.facts.kind}; train one with --method")
+    if any(_same_weights(model.network, other.network) for other in models):
+        raise ConfigError(
+            f"a judge must be independent of what it judges: {run} is among the runs, or was trained with the same "
+            "seed; train another with --set training.seed"
+        )
+    interest_of([model.facts, *(other.facts for other in models)], cohort)
+    return Judge(model.network, cohort, device=place)
+
+
+def _same_weights(one: nn.Module, other: nn.Module) -> bool:
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
 def require_models_for(methods: Sequence[str], models: Sequence[Model]) -> None:
     """Refuse methods that no run's model allows."""
     there = {model.facts.kind for model in models} | {"nothing", "training images"}
@@ -61,6 +83,14 @@ def methods_of(models: Sequence[Model], wanted: Iterable[str]) -> tuple[dict[str
             compared[name] = method
             expensive += [name] if entry.passes > 1 else []
     return compared, expensive
+
+
+def ensemble_of(models: Sequence[Model]) -> Ensemble:
+    """The map generators of all runs together."""
+    generators = [model for model in models if model.facts.kind == "map-generator"]
+    if len(generators) < 2:
+        raise ConfigError(f"an ensemble needs two or more runs of map generators, found {len(generators)}")
+    return Ensemble([METHODS["vagan"].of(model.network, model.facts) for model in generators])
 
 
 def interest_of(models: Sequence[ModelFacts], cohort: Cohort) -> int:

@@ -1,7 +1,7 @@
 """Score any number of methods on the same test images: one row for each case, method and metric."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,14 +11,18 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from vagan.attribution.ensemble import Ensemble, Spread
 from vagan.attribution.method import AttributionMethod
+from vagan.attribution.registry import unit_of
 from vagan.data.cohort import Cohort
-from vagan.effect import effect_map
-from vagan.errors import CohortError, ConfigError
-from vagan.evaluation.cases import truth_mask
-from vagan.evaluation.localisation import MASK_METRICS, otsu_threshold
-from vagan.evaluation.scores import METRICS, amplitude_slope, apply_convention, energy, region_recall
-from vagan.evaluation.statistics import ratio_interval, summarise
+from vagan.errors import CohortError, ConfigError, nearest
+from vagan.evaluation.certainty import spread_error
+from vagan.evaluation.judge import Judge
+from vagan.evaluation.localisation import otsu_threshold
+from vagan.evaluation.regions import Array, Parts
+from vagan.evaluation.scores import apply_convention, energy
+from vagan.evaluation.statistics import correlation_entry, ratio_interval, summarise
+from vagan.evaluation.truth import Truth
 from vagan.progress import Bar
 from vagan.seeding import numpy_generator
 
@@ -27,7 +31,6 @@ BATCH = 25
 THRESHOLD_IMAGES = 100
 EXAMPLES = 4
 
-Array = NDArray[np.float32]
 Summary = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -74,7 +77,9 @@ def evaluate(
     interest: int = 1,
     limit: int | None = None,
     limits: Mapping[str, int] | None = None,
-    regions: Callable[[Array], Mapping[str, Array]] | None = None,
+    regions: Parts | None = None,
+    severity: str | None = None,
+    judge: Judge | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Evaluation:
@@ -95,10 +100,14 @@ def evaluate(
     limits
         Smaller subsets for methods that take long, by name. Subsets are nested: the first images in one order.
     regions
-        Splits true effects into named parts, arrays of the same shape; it gets them with zeros where they are too
-        faint to count (see `truth_mask`). The score ``recall/<name>`` is the fraction
-        of a part that is among the K pixels of largest |map|, K being the size of the whole effect: the same map
-        area for all methods.
+        Splits true effects into named parts, which ``recall/<name>`` scores; see `part_recalls`. Default: the regions
+        that the cohort knows, if any; of these ``regional/<name>`` is scored as well, see `regional_correlations`.
+    severity
+        Numeric column of the manifest. The score ``severity_correlation`` is its rank correlation with the size of
+        the maps, over images of the class of interest.
+    judge
+        A classifier that none of the methods has seen. It scores the methods whose maps are in units of intensity
+        (see `Judge.scores`), and ``kernel_distance`` is that of the images without the effect from baseline images.
     seed
         Decides the subset, the validation images and the examples.
     device
@@ -107,7 +116,7 @@ def evaluate(
     Raises
     ------
     ConfigError
-        If a limit is below 1.
+        If a limit is below 1, or the severity is no column of numbers.
     CohortError
         If there are no test or validation images of the class of interest.
     """
@@ -116,13 +125,15 @@ def evaluate(
             raise ConfigError(f"at least 1 image of each class must be scored, found a limit of {most}")
     tests = {label: images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)}
     validation = images_to_score(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
-    effects = cohort.effects(tests[interest]).numpy() if cohort.has_effects else None
-    exact = _exact_effects(cohort, tests[interest]) if cohort.has_counterfactuals else None
+    severities = None if severity is None else _numbers(cohort, severity, tests[interest])
+    truth = Truth(cohort, tests[interest], regions) if cohort.has_effects else None
+    before = judge.opinion(tests[interest]) if judge is not None else None
     most_of = {name: (limits or {}).get(name, max(map(len, tests.values()))) for name in methods}
     rows: list[pd.DataFrame] = []
     thresholds: dict[str, float] = {}
     seconds: dict[str, float] = {}
     kept: dict[str, Array] = {}
+    more: Summary = {name: {} for name in methods}
     total = sum(len(part[: most_of[name]]) for name in methods for part in (validation, *tests.values()))
     with Bar(total, "scoring") as bar:
         maps_of = partial(_maps, cohort=cohort, device=device, bar=bar)
@@ -139,29 +150,34 @@ def evaluate(
                 kept[name] = maps[:EXAMPLES]
             rows += _rows(cohort, diseased, name, {"energy": energy(maps)})
             rows += _rows(cohort, baseline, name, {"energy": energy(maps_of(method, baseline))})
-            if effects is not None:
-                scored, truth = apply_convention(maps, method.convention), effects[: len(maps)]
-                scores = _scores(scored, truth, None if exact is None else exact[: len(maps)])
-                scores |= _mask_scores(scored, truth, thresholds[name])
-                if regions is not None:
-                    whole = np.where(truth_mask(truth), truth, 0)
-                    scores |= {
-                        f"recall/{part}": _recalls(scored, mask, whole) for part, mask in regions(whole).items()
-                    }
-                rows += _rows(cohort, diseased, name, scores)
-    if effects is not None and exact is not None:
-        ceiling = {"energy": energy(exact), **_scores(exact, effects, exact)}
-        ceiling |= _mask_scores(exact, effects, otsu_threshold(_exact_effects(cohort, validation)))
-        rows += _rows(cohort, tests[interest], CEILING, ceiling)
+            if truth is not None:
+                scored = apply_convention(maps, method.convention)
+                rows += _rows(cohort, diseased, name, truth.scores(scored, thresholds[name]))
+                more[name] |= truth.regional(scored, signed=method.convention == "signed")
+            if truth is not None and isinstance(method, Ensemble):
+                spreads = maps_of(Spread(method), diseased)
+                rows += _rows(cohort, diseased, name, {"spread_error": spread_error(spreads, truth.errors(maps))})
+            if severities is not None:
+                entry = correlation_entry(energy(maps), severities[: len(maps)], groups=_subjects(cohort, diseased))
+                more[name]["severity_correlation"] = entry
+            if judge is not None and before is not None and _is_effect(method):
+                after = judge.opinion(diseased, maps)
+                rows += _rows(cohort, diseased, name, judge.scores(diseased, maps, before.first(len(maps)), after))
+                more[name]["kernel_distance"] = judge.distance(after.features, _subjects(cohort, diseased))
+    if truth is not None:
+        rows += _rows(cohort, tests[interest], CEILING, truth.ceiling(validation))
     table = pd.concat(rows, ignore_index=True)
     first = tests[interest][:EXAMPLES]
     examples = Examples(
         ids=[str(name) for name in cohort.manifest.table["id"].iloc[first]],
         images=cohort.images(first).numpy(),
-        effects=None if effects is None else effects[:EXAMPLES],
+        effects=None if truth is None else truth.effects[:EXAMPLES],
         maps=kept,
     )
-    return Evaluation(table, _summary(table, interest), thresholds, seconds, examples)
+    summary = _summary(table, interest)
+    for name, entries in more.items():
+        summary[name] |= entries
+    return Evaluation(table, summary, thresholds, seconds, examples)
 
 
 def images_to_score(cohort: Cohort, split: str, label: int, limit: int | None, seed: int) -> NDArray[np.int64]:
@@ -183,30 +199,31 @@ def _maps(
     return np.concatenate(parts)
 
 
-def _exact_effects(cohort: Cohort, indices: NDArray[np.int64]) -> Array:
-    return effect_map(cohort.images(indices), cohort.counterfactuals(indices)).numpy()
+def _is_effect(method: AttributionMethod) -> bool:
+    """Whether its maps can be taken out of an image."""
+    return unit_of(method.members[0] if isinstance(method, Ensemble) else method) == "intensity"
 
 
-def _scores(maps: Array, effects: Array, exact: Array | None) -> dict[str, NDArray[np.float64]]:
-    scores = {metric.name: metric.function(maps, effects) for metric in METRICS}
-    if exact is not None:
-        # the stored effect may be a mask; how bright the class made a pixel is what the counterfactual tells
-        scores["amplitude_slope"] = amplitude_slope(maps, np.where(truth_mask(effects), exact, 0))
-    return scores
+def _subjects(cohort: Cohort, rows: NDArray[np.int64]) -> NDArray[Any]:
+    return cohort.manifest.table["subject"].to_numpy()[rows]
 
 
-def _mask_scores(maps: Array, effects: Array, threshold: float) -> dict[str, NDArray[np.float64]]:
-    return {metric.name: metric.function(maps, effects, threshold) for metric in MASK_METRICS}
-
-
-def _recalls(maps: Array, part: Array, whole: Array) -> NDArray[np.float64]:
-    areas = [int(np.count_nonzero(effect)) for effect in whole]
-    return np.concatenate([region_recall(maps[i : i + 1], part[i : i + 1], area) for i, area in enumerate(areas)])
+def _numbers(cohort: Cohort, column: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A column of the manifest; NaN where a cell is empty."""
+    table = cohort.manifest.table
+    if column not in table:
+        hint = nearest(column, map(str, table.columns))
+        raise ConfigError(f"the severity must be a column of the manifest: {column!r} is none; {hint}")
+    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)[rows]
+    if np.isfinite(values).sum() < 3:
+        raise ConfigError(f"the severity must be numbers, {column!r} has fewer than three in the images to score")
+    return values
 
 
 def _rows(
     cohort: Cohort, indices: NDArray[np.int64], method: str, scores: dict[str, NDArray[np.float64]]
 ) -> list[pd.DataFrame]:
+    """A row for each case and metric; none where a score is undefined (NaN)."""
     about = cohort.manifest.table.iloc[indices]
     return [
         pd.DataFrame(
@@ -218,7 +235,7 @@ def _rows(
                 "metric": metric,
                 "value": values,
             }
-        )
+        ).dropna(subset="value")
         for metric, values in scores.items()
     ]
 

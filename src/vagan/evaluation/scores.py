@@ -177,16 +177,17 @@ def pointing_game(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
 
 
 def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
-    """Fraction of a region covered by the strongest pixels, the same number of them for every method.
+    """Share of a region's squared effect under the strongest pixels, the same number of them for every method.
 
-    Ties for the last places count by their expectation, as in `relevance_rank`.
+    Of a mask it is the fraction of its pixels. Ties for the last places count by their expectation, as in
+    `relevance_rank`.
 
     Parameters
     ----------
     maps
         Of the cases.
     regions
-        The same shape; the region is where they are not zero.
+        The same shape: the effect in the region, zero elsewhere.
     area
         Number of strongest pixels that count as covered, from 1 to all pixels of a case.
 
@@ -205,7 +206,7 @@ def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
         raise ValueError(f"the area must be 1 to {maps[0].size} pixels, all there are; got {area}")
 
     def recall(map_: Pixels, region: Pixels) -> float:
-        return _expected_hits(np.abs(map_), region != 0, area) / np.count_nonzero(region)
+        return _expected_hits(np.abs(map_), region**2, area) / float((region**2).sum())
 
     return for_each_case(recall, maps, regions, with_truth=True)
 
@@ -275,9 +276,9 @@ def _amplitude_slope(map_: Pixels, effect: Pixels) -> float:
     return float((map_ * effect).sum() / (effect**2).sum())  # zero effect adds nothing to either sum
 
 
-def _expected_hits(strength: Pixels, region: Region, count: int) -> float:
-    """How many of the ``count`` strongest pixels lie in a region, on average over the ways to break ties."""
+def _expected_hits(strength: Pixels, weights: Pixels | Region, count: int) -> float:
+    """Total weight of the ``count`` strongest pixels, on average over the ways to break ties."""
     last = np.partition(strength, -count, axis=None)[-count]
     above, tied = strength > last, strength == last
     places = count - int(above.sum())
-    return float(region[above].sum() + places * region[tied].mean())
+    return float(weights[above].sum() + places * weights[tied].mean())

@@ -201,6 +201,51 @@ def paired_differences(
     }
 
 
+def rank_correlation(
+    values: ArrayLike,
+    others: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, Interval]:
+    """Spearman's correlation over cases, with a percentile bootstrap interval that draws whole subjects.
+
+    Parameters
+    ----------
+    values, others
+        One of each for each case, ``(case,)``.
+    groups
+        Subject of each case; see `bootstrap_interval`.
+
+    Returns
+    -------
+    correlation, interval
+        NaN where fewer than three cases, or constant values, leave it undefined; of a single subject the interval.
+    """
+    values, others = _checked(values), _checked(others)
+    of_case, count = _numbered(groups, len(values))
+    cases_of = [np.flatnonzero(of_case == group) for group in range(count)]
+    drawn = numpy_generator(seed, "bootstrap of correlations").integers(0, count, (resamples, count))
+    found = np.array(
+        [_spearman(values[c], others[c]) for c in (np.concatenate([cases_of[g] for g in d]) for d in drawn)]
+    )
+    known = found[np.isfinite(found)]
+    sure = count > 1 and len(known) > resamples / 2
+    return _spearman(values, others), _percentiles(known, level) if sure else Interval(np.nan, np.nan)
+
+
+def correlation_entry(values: ArrayLike, others: ArrayLike, *, groups: ArrayLike) -> dict[str, Any]:
+    """`rank_correlation` of the cases that have both values, as an entry of a summary; see `summarise`."""
+    values, others = np.asarray(values, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    both = np.isfinite(values) & np.isfinite(others)
+    if not both.any():
+        return {"mean": np.nan, "std": None, "ci95": [np.nan, np.nan], "n": 0}
+    found, interval = rank_correlation(values[both], others[both], groups=np.asarray(groups)[both])
+    return {"mean": found, "std": None, "ci95": list(interval), "n": int(both.sum())}
+
+
 def holm(p_values: Sequence[float] | Values) -> Values:
     """Step-down corrected p-values: with those up to 0.05 taken as real, any false one is at most 5 % likely.
 
@@ -289,6 +334,14 @@ def _bootstrap_means(values: ArrayLike, groups: ArrayLike | None, resamples: int
     drawn = numpy_generator(seed, purpose).integers(0, count, (resamples, count))
     totals, sizes = _sums(values, of_case, count), np.bincount(of_case)
     return totals[drawn].sum(axis=-1) / sizes[drawn].sum(axis=-1)
+
+
+def _spearman(values: Values, others: Values) -> float:
+    from scipy.stats import rankdata
+
+    if len(values) < 3 or np.ptp(values) == 0 or np.ptp(others) == 0:
+        return float("nan")
+    return float(np.corrcoef(rankdata(values), rankdata(others))[0, 1])
 
 
 def _percentiles(means: Values, level: float) -> Interval:

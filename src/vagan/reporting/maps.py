@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from vagan.attribution.registry import LoadedMethod, load_method
+from vagan.attribution.registry import LoadedMethod, load_ensemble, load_method
 from vagan.data.image_file import ImageFile, name_of, read_image
 from vagan.errors import ModelError, OutputError
 from vagan.files import replacing
 from vagan.model_folder import ModelFacts
 from vagan.progress import track
+from vagan.reporting.certainty import certainty_arrays, describe_certainty
 from vagan.reporting.deformation import deforming, write_deformation
 from vagan.reporting.description import describe
 from vagan.reporting.overlay import save_overlay
@@ -19,11 +20,18 @@ from vagan.training.device import find_device
 
 
 def attribute_files(
-    run: Path, paths: Sequence[Path], out: Path, *, method: str = "", device: str = "auto"
+    run: Path,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    method: str = "",
+    others: Sequence[Path] = (),
+    device: str = "auto",
 ) -> list[Path]:
     """Write for each image ``_effect.npy`` (NIfTI: ``.nii.gz``), ``_overlay.png`` and ``_effect.json``.
 
-    A generator that deforms adds ``_displacement`` and ``_log-jacobian``; see `vagan.reporting.deformation`.
+    A generator that deforms adds ``_displacement`` and ``_log-jacobian``; see `vagan.reporting.deformation`. Several
+    runs together add ``_spread`` and ``_sign-agreement``; see `vagan.reporting.certainty`.
 
     A model of scans has the record of their preprocessing: a raw scan goes through the same, and its map comes in the
     template's space too (``_space-template_effect.nii.gz``). Scans that are prepared already are taken as they are.
@@ -38,6 +46,8 @@ def attribute_files(
         Folder for the maps; files of the same names are replaced.
     method
         Name of an attribution method; needed where the model is a classifier.
+    others
+        More runs: the map is the mean of all.
     device
         See `vagan.training.device.find_device`.
 
@@ -54,7 +64,8 @@ def attribute_files(
         raise OutputError(f"each map is named after its image, but {twice!r} was given twice; use one --out for each")
     if out.exists() and not out.is_dir():
         raise OutputError(f"--out must be a folder: {out} is a file; choose another name")
-    loaded = load_method(run, method, device=find_device(device))
+    place = find_device(device)
+    loaded = load_ensemble([run, *others], method, device=place) if others else load_method(run, method, device=place)
     if loaded.facts.pipeline is None:
         check, write = _check, _write
     else:
@@ -92,9 +103,13 @@ def _write(loaded: LoadedMethod, path: Path, out: Path) -> Path:
     shown = ((file.array - low) * (2 / (high - low)) - 1).clip(-1, 1)
     save_overlay(out / f"{file.stem}_overlay.png", shown, own_grid)
     deformation = write_deformation(deforming(method), prepared.to(loaded.device), file, out)
+    certainty = certainty_arrays(method, prepared.to(loaded.device))
+    for kind, values in certainty.items():
+        file.write_map(out, f"{file.stem}_{kind}", facts.preparation.map_to_source(values, file.array.shape[1:]))
     about = {
         **describe(loaded, file.path, own_grid, scale=(high - low) / 2),
         **deformation,
+        **describe_certainty(method, certainty),
         "preparation": facts.preparation.model_dump(mode="json"),
     }
     with replacing(out / f"{file.stem}_effect.json") as temporary:

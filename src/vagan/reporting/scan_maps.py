@@ -19,6 +19,7 @@ from vagan.preprocessing.geometry import Grid
 from vagan.preprocessing.pipeline import Pipeline, Prepared
 from vagan.preprocessing.scan import RawScan, Scan, read_scan
 from vagan.preprocessing.sources import given_by_name
+from vagan.reporting.certainty import certainty_arrays, describe_certainty
 from vagan.reporting.deformation import (
     DISPLACEMENT,
     IN_MM,
@@ -61,10 +62,15 @@ def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
     deformation = {}
     if (method := deforming(loaded.method)) is not None:
         deformation = _write_deformation(*deformation_arrays(method, images.to(loaded.device)), raw, prepared, out)
+    certainty = certainty_arrays(loaded.method, images.to(loaded.device))
+    for kind, values in certainty.items():
+        write_volume(out / f"{stem}_space-template_{kind}.nii.gz", values[0], scan.grid.affine)
+        write_like(out / f"{stem}_{kind}.nii.gz", prepared.to_raw(values[0]), raw.volume)
     rescaled = next((step["found"] for step in prepared.record if step["step"] == "rescale"), None)
     about = {
         **describe(loaded, path, effect[None], scale=_half_range(rescaled)),
         **deformation,
+        **describe_certainty(loaded.method, certainty),
         "warnings": list(raw.warnings),
         "template_from_scanner": scan.template_from_scanner.tolist(),
         "preprocessing": prepared.record,
