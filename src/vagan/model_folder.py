@@ -53,22 +53,29 @@ class ModelFacts(BaseModel):
     cohort_hash: str = ""
 
 
-def class_condition(facts: ModelFacts, interest: str = "") -> Condition | None:
-    """What a map generator must be told to show a class of interest: ``(1, classes)``; None where it knows one alone.
+def about_class(facts: ModelFacts, interest: str = "") -> tuple[ModelFacts, Condition | None]:
+    """A model as one of a single class of interest.
+
+    Returns
+    -------
+    facts, condition
+        With this class alone beside the baseline class, and what the network must be told to show it, of shape
+        ``(1, classes)``; None where it knows no other.
 
     Raises
     ------
     ConfigError
-        If it knows several and none is named, or does not know the one that is.
+        If the model knows several and none is named, or does not know the one that is.
     """
     known = facts.classes[1:]
     if interest and interest not in known:
         raise ConfigError(f"the model knows no class of interest {interest!r}; {nearest(interest, known)}")
     if len(known) == 1:
-        return None
+        return facts, None
     if not interest:
         raise ConfigError(f"the model knows several classes of interest: say which one of {', '.join(known)}")
-    return torch.eye(len(known))[[known.index(interest)]]
+    narrowed = facts.model_copy(update={"classes": (facts.classes[0], interest)})
+    return narrowed, torch.eye(len(known))[[known.index(interest)]]
 
 
 def build_network(facts: ModelFacts) -> nn.Module:

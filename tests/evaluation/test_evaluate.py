@@ -9,6 +9,7 @@ import torch
 
 from tiny import TINY_SETTINGS
 from vagan.attribution.ensemble import Ensemble
+from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import CohortCase, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.sources.synthetic import square_regions
@@ -207,6 +208,23 @@ def test_every_method_is_a_public_name():
     maps = IntegratedGradients(model, target=1).attribute(images)
     torch.testing.assert_close(maps, (images + 1) * weights)
     assert CAM.__name__ == "CAM"
+
+
+def test_a_run_that_knows_several_classes_is_scored_on_the_one_that_is_named(small_cohort, tmp_path):
+    three = three_classes(small_cohort, tmp_path / "three")
+    run = train(three, tmp_path / "run", load_config(settings=TINY_SETTINGS)).path
+    with pytest.raises(ConfigError, match="say which one of type A, type B"):
+        compare_runs(three, [run], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    compare_runs(three, [run], tmp_path / "out", methods=["vagan"], interest="type B")
+    rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
+    assert set(rows["label"]) == {0, 2}
+    method, facts = VAGAN.load(run, interest="type B")
+    assert facts.classes == ("baseline", "type B")
+    cases = three.manifest.indices("test", label=2)
+    expected = np.abs(method.attribute(three.images(cases)).numpy()).mean(axis=(1, 2, 3))
+    found = rows[(rows["metric"] == "energy") & (rows["label"] == 2)].set_index("case")["value"]
+    np.testing.assert_allclose(found[three.manifest.table["id"].iloc[cases]], expected, rtol=1e-4)
 
 
 def test_of_several_classes_the_one_that_the_runs_are_about_is_scored(small_cohort, tmp_path):

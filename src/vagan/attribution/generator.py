@@ -8,7 +8,7 @@ from torch import nn
 from vagan.attribution.method import Convention, preserving
 from vagan.effect import Deformation, Output, RawMap, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
-from vagan.model_folder import ModelFacts, class_condition, load_model
+from vagan.model_folder import ModelFacts, about_class, load_model
 from vagan.nn.conditions import Condition, told
 from vagan.types import Images, Maps
 
@@ -24,7 +24,7 @@ class VAGAN:
         How the raw map is applied to the image.
     condition
         What the generator is told about every image, ``(1, conditions)``: of which class of interest it is, where the
-        generator knows several. See `vagan.model_folder.class_condition`.
+        generator knows several. See `vagan.model_folder.about_class`.
 
     Examples
     --------
@@ -47,7 +47,8 @@ class VAGAN:
         network, facts = load_model(Path(path))
         if facts.kind != "map-generator":
             raise ModelError(f"{path} holds a {facts.kind}, not a map generator; choose one of the methods for it")
-        return cls(network, output=facts.output, condition=class_condition(facts, interest)), facts
+        facts, condition = about_class(facts, interest)
+        return cls(network, output=facts.output, condition=condition), facts
 
     def attribute(self, images: Images) -> Maps:
         """Effect of the class of interest in each image, ``x - y``."""

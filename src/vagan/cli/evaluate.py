@@ -11,6 +11,7 @@ def evaluate(
     *runs: Path,
     out: Path,
     methods: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    interest: Annotated[str, Parameter(name="--class")] = "",
     limit: int | None = None,
     subset: int = 20,
     severity: str | None = None,
@@ -39,6 +40,8 @@ def evaluate(
         Folder for the results; `vagan report` turns it into a page.
     methods
         Which to score, e.g. vagan integrated-gradients cam [default: all that the runs allow, and the controls].
+    interest
+        Name of the class of interest; needed where a run knows several.
     limit
         Score this many random test images of each class [default: all].
     subset
@@ -94,6 +97,7 @@ def evaluate(
             runs,
             out,
             methods=methods,
+            interest=interest,
             limit=limit,
             subset=subset,
             severity=severity,

@@ -42,6 +42,7 @@ def compare_runs(
     out: Path,
     *,
     methods: Sequence[str] | None = None,
+    interest: str = "",
     limit: int | None = None,
     subset: int = 20,
     regions: Parts | None = None,
@@ -63,6 +64,8 @@ def compare_runs(
         Results folder.
     methods
         Names in `vagan.attribution.registry.METHODS`; default: all that have what they need.
+    interest
+        Class of interest; needed where a model knows several.
     limit
         Score this many random test images of each class.
     subset
@@ -100,21 +103,21 @@ def compare_runs(
     if out.exists() and not out.is_dir():
         raise OutputError(f"the results folder must be a folder: {out} is a file; choose another name")
     place = find_device(device)
-    models = load_models(runs, cohort, place)
+    models = load_models(runs, cohort, place, interest)
     require_models_for(methods or (), models)
-    interest = interest_of([model.facts for model in models], cohort)
-    if not all(len(cohort.manifest.indices("test", label)) for label in (0, interest)):
+    label = interest_of([model.facts for model in models], cohort)
+    if not all(len(cohort.manifest.indices("test", part)) for part in (0, label)):
         raise CohortError(f"scores need test images of both classes, {cohort.path} has not; split it again")
-    judging = None if judge is None else load_judge(judge, models, cohort, place)
+    judging = None if judge is None else load_judge(judge, models, cohort, place, interest)
     compared, expensive = methods_of(models, wanted)
     if ensemble:
         together = ensemble_of(models)
         compared[together.name] = together
-    compared |= {method.name: method for method in controls_of(cohort, wanted, interest, seed)}
+    compared |= {method.name: method for method in controls_of(cohort, wanted, label, seed)}
     evaluation = evaluate(
         compared,
         cohort,
-        interest=interest,
+        interest=label,
         limit=limit,
         limits=dict.fromkeys(expensive, subset),
         regions=regions,
@@ -130,7 +133,7 @@ def compare_runs(
         f"same for all, for methods that need many passes for a map ({', '.join(expensive) or 'none here'})",
         **_completeness(compared, torch.from_numpy(evaluation.examples.images).to(place)),
     }
-    scored = [images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)]
+    scored = [images_to_score(cohort, "test", part, limit, seed) for part in (0, label)]
     if judging is not None and judge is not None:
         rules["judge"] = _about_judge(judging, judge.name, *scored)
     classifiers = {

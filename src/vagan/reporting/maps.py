@@ -25,6 +25,7 @@ def attribute_files(
     out: Path,
     *,
     method: str = "",
+    interest: str = "",
     others: Sequence[Path] = (),
     device: str = "auto",
 ) -> list[Path]:
@@ -46,6 +47,8 @@ def attribute_files(
         Folder for the maps; files of the same names are replaced.
     method
         Name of an attribution method; needed where the model is a classifier.
+    interest
+        Class of interest; needed where the model knows several.
     others
         More runs: the map is the mean of all.
     device
@@ -65,7 +68,12 @@ def attribute_files(
     if out.exists() and not out.is_dir():
         raise OutputError(f"--out must be a folder: {out} is a file; choose another name")
     place = find_device(device)
-    loaded = load_ensemble([run, *others], method, device=place) if others else load_method(run, method, device=place)
+    runs = [run, *others]
+    loaded = (
+        load_ensemble(runs, method, interest=interest, device=place)
+        if others
+        else load_method(run, method, interest=interest, device=place)
+    )
     if loaded.facts.pipeline is None:
         check, write = _check, _write
     else:
