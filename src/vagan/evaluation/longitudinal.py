@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from vagan.attribution.generator import VAGAN
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import METHODS, find_method
 from vagan.data.cohort import Cohort
@@ -30,6 +31,7 @@ from vagan.progress import Bar
 from vagan.seeding import numpy_generator
 from vagan.training.device import find_device
 from vagan.training.run_folder import RunFolder
+from vagan.types import Images
 
 TABLE2, PAIRS = "table2.md", "pairs.csv"
 OBSERVED, MAPS = "observed", "maps"
@@ -81,8 +83,9 @@ def evaluate_longitudinal(
 ) -> str:
     """Compare the maps of the later scans of subjects that changed their class with what changed in them.
 
-    Leaves a results folder like `compare_runs`, and in it ``observed/`` and ``maps/`` as NIfTI, ``pairs.csv`` with
-    the subjects that give no pair and why, and ``table2.md``. An observed effect that is there from before is kept.
+    Leaves a results folder like `compare_runs`, and in it ``observed/`` and ``maps/`` as NIfTI, with log-Jacobians of
+    generators that deform, ``pairs.csv`` with the subjects that give no pair and why, and ``table2.md``. An observed
+    effect that is there from before is kept.
 
     Parameters
     ----------
@@ -168,6 +171,11 @@ def map_path(maps: Path, method: str, case: str) -> Path:
     return maps / folder / f"{case}_stat-effect_statmap.nii.gz"
 
 
+def log_jacobian_path(maps: Path, method: str, case: str) -> Path:
+    """Where a deforming method's logarithm of the volume now over the volume before is, on the same grid."""
+    return map_path(maps, method, case).with_name(f"{case}_stat-logjacobian_statmap.nii.gz")
+
+
 def _observe_all(cohort: Cohort, pairs: Sequence[Pair], out: Path, intensity: Intensity) -> list[ObservedFile]:
     files = []
     with Bar(len(pairs), "observed effects") as bar:
@@ -245,9 +253,11 @@ def _score(
     with Bar(sum(map(len, scored.values())), "scoring") as bar:
         for name, method in compared.items():
             for file in scored[name]:
-                found = method.attribute(cohort.images([file.pair.after]).to(device))[0, 0].cpu().numpy()
+                image = cohort.images([file.pair.after]).to(device)
+                found = method.attribute(image)[0, 0].cpu().numpy()
                 rows += _rows(name, file, found, signed=method.convention == "signed")
                 write_volume(map_path(maps, name, file.case), found, affine)
+                _write_log_jacobian(log_jacobian_path(maps, name, file.case), method, image, affine)
                 if file in shown:
                     kept[name].append(found)
                 bar.advance()
@@ -258,6 +268,13 @@ def _score(
         maps={name: np.stack(found)[:, None] for name, found in kept.items()},
     )
     return _with_subjects(pd.DataFrame(rows)), examples
+
+
+def _write_log_jacobian(path: Path, method: AttributionMethod, image: Images, affine: NDArray[np.float64]) -> None:
+    """Of methods that deform; one that is there from another method of the name is removed."""
+    path.unlink(missing_ok=True)
+    if isinstance(method, VAGAN) and method.deforms:
+        write_volume(path, method.deformation(image).log_volume_ratio[0, 0].cpu().numpy(), affine)
 
 
 def _rows(method: str, file: ObservedFile, found: Array, *, signed: bool) -> list[dict[str, Any]]:
