@@ -81,6 +81,7 @@ def evaluate(
             out,
             options,
             methods=methods,
+            interest=interest,
             limit=limit,
             subset=subset,
             seed=seed,

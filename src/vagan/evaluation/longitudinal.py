@@ -76,6 +76,7 @@ def evaluate_longitudinal(
     options: LongitudinalOptions | None = None,
     *,
     methods: Sequence[str] | None = None,
+    interest: str = "",
     limit: int | None = None,
     subset: int = 20,
     seed: int = 0,
@@ -91,7 +92,7 @@ def evaluate_longitudinal(
     ----------
     cohort
         Prepared scans; see `find_pairs` for what its manifest needs.
-    runs, out, methods, subset, seed, device
+    runs, out, methods, interest, subset, seed, device
         As in `compare_runs`.
     options
         See `LongitudinalOptions`.
@@ -111,18 +112,18 @@ def evaluate_longitudinal(
     if subset < 1 or (limit is not None and limit < 1):
         raise ConfigError("--limit and --subset must be at least 1")
     wanted, place = list(methods or METHODS), find_device(device)
-    models = load_models(runs, cohort, place)
+    models = load_models(runs, cohort, place, interest)
     require_models_for(methods or (), models)
-    interest = interest_of([model.facts for model in models], cohort)
+    label = interest_of([model.facts for model in models], cohort)
     pairs = find_pairs(
-        cohort.manifest, interest=interest, rule=options.rule, least_months=options.least_months, split=options.split
+        cohort.manifest, interest=label, rule=options.rule, least_months=options.least_months, split=options.split
     )
     order = numpy_generator(seed, "converters to score").permutation(len(pairs.converters))[:limit]
     converters = [pairs.converters[place] for place in order]
     files = _observe_all(cohort, [*converters, *pairs.stable[:limit]], out, options.intensity)
     observed, stable = files[: len(converters)], files[len(converters) :]
     compared, expensive = methods_of(models, wanted)
-    compared |= {method.name: method for method in controls_of(cohort, wanted, interest, seed)}
+    compared |= {method.name: method for method in controls_of(cohort, wanted, label, seed)}
     limits = dict.fromkeys(expensive, subset)
     rows, examples = _score(compared, limits, cohort, observed, maps=out / MAPS, device=place)
     rows = pd.concat([rows, _ceiling(observed, stable)], ignore_index=True)
