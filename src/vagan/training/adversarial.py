@@ -1,27 +1,24 @@
 """VA-GAN as a task for the training loop: which images meet which network at which update."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vagan.data.bank import ImageBank, ImagesInTurn, ShuffledImages
 from vagan.data.cohort import Cohort
 from vagan.effect import baseline_image, effect_map, raw_channels
 from vagan.model_folder import ModelFacts
 from vagan.nn.conditions import Condition, told
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
-from vagan.seeding import numpy_generator, seeded
-from vagan.training.calibration import calibrated, calibration_rows
+from vagan.seeding import seeded
 from vagan.training.config import Config
+from vagan.training.images import TrainingImages
 from vagan.training.losses import map_size
 from vagan.training.processes import ALONE, Processes
-from vagan.training.rows import interest_labels, mirror_axis_of, training_rows, validation_rows
 from vagan.training.schedule import UpdateOrder, averaging_decay, learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.steps import (
@@ -35,7 +32,6 @@ from vagan.training.steps import (
 from vagan.training.task import Monitor
 from vagan.types import Images
 
-BATCH = 50
 RULE = "the generator at the end of the schedule, taught by the running average; no checkpoint is chosen"
 RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
 
@@ -63,30 +59,13 @@ class AdversarialTask:
         monitor: Monitor | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        interests = interest_labels(cohort, config.training)
-        self._config, self._cohort, self._interests = config, cohort, interests
-        self._conditions = len(interests) if len(interests) > 1 else 0
+        self._config, self._cohort = config, cohort
+        self._images = TrainingImages(config, cohort)
         self._loss = config.loss.at(cohort.shape)
         self._monitor = monitor if cohort.has_effects else None
         self._share = processes.share(config.training.accumulate)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
         self.total = self._order.total + config.schedule.consolidation_updates
-        seed = config.training.seed
-        rows = training_rows(cohort, interests, config.training)
-        self._bank = ImageBank(
-            cohort, np.concatenate(list(rows.values())), memory_bytes=config.training.memory_mb * 2**20
-        )
-        mirror_axis = mirror_axis_of(cohort, config.training)
-        streams = {
-            label: ShuffledImages(
-                self._bank, found, mirror_axis=mirror_axis, seed=seed, purpose=f"images of class {label}"
-            )
-            for label, found in rows.items()
-        }
-        self._baseline_images, self._interest_images = streams[0], ImagesInTurn([streams[n] for n in interests])
-        self._validation = validation_rows(cohort, interests, config.training)
-        self._calibration = calibration_rows(rows, config.generator.calibration_images, seed=seed)
-        self._calibration_condition = self._condition_of(cohort.manifest.table["label"].to_numpy()[self._calibration])
 
     def build(self) -> TrainState:
         """Critic, generator and its average, with Adam for each."""
@@ -100,14 +79,14 @@ class AdversarialTask:
                 normalisation=config.generator.normalisation,
                 context=config.generator.context,
                 zero_init=config.generator.zero_init,
-                conditions=self._conditions,
+                conditions=self._images.conditions,
                 recompute=config.training.recompute,
             )
             critic = Critic(
                 dims,
                 channels=self._cohort.channels,
                 width=config.critic.width,
-                conditions=self._conditions,
+                conditions=self._images.conditions,
                 recompute=config.training.recompute,
             )
         optimizers: dict[str, Optimizer] = {
@@ -140,17 +119,7 @@ class AdversarialTask:
 
     def load(self, update: int) -> list[TwoClassBatch]:
         """Unpaired batches of both classes: this process's share of ``accumulate``."""
-        count, parts = self._config.training.batch_size, self._config.training.accumulate
-        fractions = numpy_generator(self._config.training.seed, "fractions", update)
-        mixing = torch.from_numpy(fractions.random((parts, count), dtype=np.float32))
-        batches = []
-        for part in self._share:
-            start = (update * parts + part) * count
-            baseline = self._baseline_images.draw(start, count)
-            interest, turns = self._interest_images.draw(start, count)
-            condition = self._condition_of(np.array(self._interests)[turns])
-            batches.append(TwoClassBatch(baseline, interest, mixing[part], condition))
-        return batches
+        return self._images.batches(update, self._share)
 
     def update(self, state: TrainState, batches: Sequence[TwoClassBatch], backward: Backward) -> Terms:
         """Update the network whose turn it is."""
@@ -188,7 +157,7 @@ class AdversarialTask:
         generator, average = state.networks["generator"], state.networks["average"]
         assert isinstance(average, AveragedModel)
         if state.updates == self._order.total:  # the game is over: its average teaches, and is where learning begins
-            teacher = self._calibrated(average.module).state_dict()
+            teacher = self._images.calibrated(average.module).state_dict()
             average.module.load_state_dict(teacher)
             generator.load_state_dict(teacher)
         return consolidate_generator(
@@ -227,19 +196,20 @@ class AdversarialTask:
         agreement: list[float] = []
         device = next(generator.parameters()).device
         with torch.no_grad():
-            for label, rows in self._validation.items():
-                generated, judged = [], []
-                images = self._cohort.images(rows)
-                condition = self._condition_of(np.full(len(rows), label))
-                for part, of_part in _in_parts(images.to(device), condition):
-                    without = self._without_class(generator, part, of_part)
-                    generated.append(without)
-                    judged.append(told(critic, of_part)(without if label else part))
-                maps = effect_map(images, torch.cat(generated).cpu())
-                sizes[label], scores[label] = float(map_size(maps)), float(torch.cat(judged).mean())
+            for label, rows in self._images.validation.items():
+                maps, judged = [], []
+                for part in self._images.validation_images(label):
+                    images = part.images.to(device)
+                    without = self._without_class(generator, images, part.condition)
+                    maps.append(effect_map(images, without).cpu())
+                    judged.append(told(critic, part.condition)(without if label else images))
+                effects = torch.cat(maps)
+                sizes[label], scores[label] = float(map_size(effects)), float(torch.cat(judged).mean())
                 if label and self._monitor:
-                    agreement.append(self._monitor(maps, self._cohort.effects(rows)))
-        size, score = (float(np.mean([found[label] for label in self._interests])) for found in (sizes, scores))
+                    agreement.append(self._monitor(effects, self._cohort.effects(rows)))
+        size, score = (
+            float(np.mean([found[label] for label in self._images.interests])) for found in (sizes, scores)
+        )
         return {
             "validation/map": size,
             "validation/baseline_map": sizes[0],
@@ -260,7 +230,7 @@ class AdversarialTask:
             normalisation=config.generator.normalisation,
             context=config.generator.context,
             output=config.generator.output,
-            classes=tuple(cohort.manifest.classes[label] for label in (0, *self._interests)),
+            classes=tuple(cohort.manifest.classes[label] for label in (0, *self._images.interests)),
             preparation=cohort.facts.preparation,
             pipeline=cohort.facts.pipeline,
             rule=RULE if config.schedule.consolidation_updates else RULE_OF_AVERAGE,
@@ -272,26 +242,8 @@ class AdversarialTask:
         average = state.networks["average"]
         assert isinstance(average, AveragedModel)
         network = state.networks["generator"] if state.updates > self._order.total else average.module
-        return self._calibrated(network)
-
-    def _calibrated(self, network: nn.Module) -> nn.Module:
-        return calibrated(network, self._bank, self._calibration, self._calibration_condition)
-
-    def _condition_of(self, labels: NDArray[np.int64]) -> Condition | None:
-        """One-hot classes of interest, where there are several; baseline images are of each in turn."""
-        if not self._conditions:
-            return None
-        turns = np.arange(len(labels)) % self._conditions
-        numbers = np.where(labels == 0, turns, np.searchsorted(self._interests, labels))
-        return torch.eye(self._conditions)[torch.from_numpy(numbers)]
+        return self._images.calibrated(network)
 
     def _without_class(self, generator: nn.Module, images: Images, condition: Condition | None) -> Images:
         maps = told(generator, condition)(images)
         return baseline_image(images, maps, self._config.generator.output)
-
-
-def _in_parts(images: Images, condition: Condition | None) -> Iterator[tuple[Images, Condition | None]]:
-    """At most `BATCH` at a time."""
-    for start in range(0, len(images), BATCH):
-        part = slice(start, start + BATCH)
-        yield images[part], None if condition is None else condition[part].to(images.device)
