@@ -86,6 +86,15 @@ def find_method(name: str) -> Entry:
     return METHODS[name]
 
 
+def unit_of(method: AttributionMethod) -> Unit:
+    """What a method's values mean; none for methods that are not in `METHODS`."""
+    for entry in METHODS.values():
+        made = entry.make.func if isinstance(entry.make, partial) else entry.make
+        if isinstance(made, type) and isinstance(method, made):
+            return entry.unit
+    return "none"
+
+
 class LoadedMethod(NamedTuple):
     """A method bound to a model, and what is to be known of both."""
 

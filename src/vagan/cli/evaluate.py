@@ -13,6 +13,7 @@ def evaluate(
     methods: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     limit: int | None = None,
     subset: int = 20,
+    examples: int = 4,
     seed: int = 0,
     device: str = "auto",
     longitudinal: Annotated[bool, Parameter(negative=())] = False,
@@ -41,6 +42,8 @@ def evaluate(
     subset
         Score methods that need many passes through a network for a map on this many images, the same for all of
         them: integrated gradients, occlusion, perturbation.
+    examples
+        Show this many random images in the report, beside the best, the median and the worst one.
     seed
         Decides which, and which are shown.
     device
@@ -79,5 +82,15 @@ def evaluate(
     from vagan.evaluation.compare import compare_runs
 
     print(
-        compare_runs(Cohort(cohort), runs, out, methods=methods, limit=limit, subset=subset, seed=seed, device=device)
+        compare_runs(
+            Cohort(cohort),
+            runs,
+            out,
+            methods=methods,
+            limit=limit,
+            subset=subset,
+            examples=examples,
+            seed=seed,
+            device=device,
+        )
     )

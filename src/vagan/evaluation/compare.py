@@ -11,12 +11,12 @@ from torch import nn
 
 from vagan.attribution.integrated import IntegratedGradients
 from vagan.attribution.method import AttributionMethod
-from vagan.attribution.registry import METHODS, find_method
+from vagan.attribution.registry import METHODS, find_method, unit_of
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, OutputError
 from vagan.evaluation.contenders import controls_of, interest_of, load_models, methods_of, require_models_for
-from vagan.evaluation.evaluate import evaluate, images_to_score
+from vagan.evaluation.evaluate import EXAMPLES, evaluate, images_to_score
 from vagan.evaluation.results import TABLE, write_results
 from vagan.training.accuracy import accuracy_figures, reliability
 from vagan.training.device import find_device
@@ -35,6 +35,7 @@ def compare_runs(
     limit: int | None = None,
     subset: int = 20,
     regions: Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]] | None = None,
+    examples: int = EXAMPLES,
     seed: int = 0,
     device: str = "auto",
 ) -> str:
@@ -56,7 +57,7 @@ def compare_runs(
         Methods that need many passes through a network for a map are scored on this many random test images of the
         class of interest, the same for all of them and the first of the others', and on a quarter as many of the
         baseline class.
-    regions
+    regions, examples
         See `evaluate`.
     seed
         Decides the subset and the examples.
@@ -97,6 +98,7 @@ def compare_runs(
         limit=limit,
         limits=dict.fromkeys(expensive, subset),
         regions=regions,
+        examples=examples,
         seed=seed,
         device=place,
     )
@@ -114,7 +116,8 @@ def compare_runs(
         if model.facts.kind != "map-generator"
     }
     folders = [RunFolder(model.run) for model in models]
-    write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers)
+    units = {name: unit_of(method) for name, method in compared.items()}
+    write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers, units=units)
     return (out / TABLE).read_text(encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
 from vagan.effect import effect_map
 from vagan.errors import CohortError, ConfigError
+from vagan.evaluation.examples import Examples, choose_examples
 from vagan.evaluation.scores import (
     METRICS,
     amplitude_slope,
@@ -32,22 +33,10 @@ CEILING = "ceiling"
 BATCH = 25
 THRESHOLD_IMAGES = 100
 EXAMPLES = 4
+"""Random ones; those at the ends and in the middle of the scores are shown besides."""
 
 Array = NDArray[np.float32]
 Summary = dict[str, dict[str, dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """A few test images of the class of interest with the maps of all methods that were asked for as many.
-
-    Arrays are (case, channel, *space).
-    """
-
-    ids: list[str]
-    images: Array
-    effects: Array | None
-    maps: dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -81,6 +70,7 @@ def evaluate(
     limit: int | None = None,
     limits: Mapping[str, int] | None = None,
     regions: Callable[[Array], Mapping[str, Array]] | None = None,
+    examples: int = EXAMPLES,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Evaluation:
@@ -104,6 +94,8 @@ def evaluate(
         Splits true effects into named parts, arrays of the same shape. The score ``recall/<name>`` is the fraction
         of a part that is among the K pixels of largest |map|, K being the size of the whole effect: the same map
         area for all methods.
+    examples
+        Keep this many random images with their maps, and the best, the median and the worst one.
     seed
         Decides the subset, the validation images and the examples.
     device
@@ -116,9 +108,9 @@ def evaluate(
     CohortError
         If there are no test or validation images of the class of interest.
     """
-    for most in (limit, *(limits or {}).values()):
+    for most in (limit, examples, *(limits or {}).values()):
         if most is not None and most < 1:
-            raise ConfigError(f"at least 1 image of each class must be scored, found a limit of {most}")
+            raise ConfigError(f"at least 1 image of each class must be scored and shown, found {most}")
     tests = {label: images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)}
     validation = images_to_score(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
     effects = cohort.effects(tests[interest]).numpy() if cohort.has_effects else None
@@ -140,8 +132,8 @@ def evaluate(
             begin = time.perf_counter()
             maps = maps_of(method, diseased)
             seconds[name] = (time.perf_counter() - begin) / len(maps)
-            if len(maps) >= min(EXAMPLES, len(tests[interest])):
-                kept[name] = maps[:EXAMPLES]
+            if len(maps) >= min(examples, len(tests[interest])):
+                kept[name] = maps[:examples]
             rows += _rows(cohort, diseased, name, {"energy": energy(maps)})
             rows += _rows(cohort, baseline, name, {"energy": energy(maps_of(method, baseline))})
             if effects is not None:
@@ -155,14 +147,44 @@ def evaluate(
         ceiling = {"energy": energy(exact), **_scores(exact, effects, exact)}
         rows += _rows(cohort, tests[interest], CEILING, ceiling)
     table = pd.concat(rows, ignore_index=True)
-    first = tests[interest][:EXAMPLES]
-    examples = Examples(
-        ids=[str(name) for name in cohort.manifest.table["id"].iloc[first]],
-        images=cohort.images(first).numpy(),
-        effects=None if effects is None else effects[:EXAMPLES],
-        maps=kept,
+    of_interest = table[table["label"] == interest]
+    shown = _examples(
+        methods, kept, of_interest, cohort=cohort, tests=tests[interest], random=examples, device=device
     )
-    return Evaluation(table, _summary(table, interest), thresholds, seconds, examples)
+    return Evaluation(table, _summary(table, interest), thresholds, seconds, shown)
+
+
+def _examples(
+    methods: Mapping[str, AttributionMethod],
+    kept: Mapping[str, Array],
+    rows: pd.DataFrame,
+    *,
+    cohort: Cohort,
+    tests: NDArray[np.int64],
+    random: int,
+    device: torch.device | str,
+) -> Examples:
+    """The chosen images; of the random ones the maps are there, of the others they are made again."""
+    ids = cohort.manifest.table["id"]
+    choice = choose_examples(rows[rows["method"] != CEILING], list(ids.iloc[tests]), random=random)
+    extremes = [place for place in choice.positions if place >= random]
+    maps = {}
+    with Bar(len(extremes) * len(kept), "examples") as bar:
+        for name, first in kept.items():
+            made = dict(enumerate(first))
+            if extremes:
+                again = _maps(methods[name], tests[extremes], cohort=cohort, device=device, bar=bar)
+                made |= dict(zip(extremes, again, strict=True))
+            maps[name] = np.stack([made[place] for place in choice.positions])
+    found = tests[choice.positions]
+    return Examples(
+        ids=[str(name) for name in ids.iloc[found]],
+        images=cohort.images(found).numpy(),
+        effects=cohort.effects(found).numpy() if cohort.has_effects else None,
+        maps=maps,
+        roles=choice.roles,
+        rule=choice.rule,
+    )
 
 
 def images_to_score(cohort: Cohort, split: str, label: int, limit: int | None, seed: int) -> NDArray[np.int64]:
