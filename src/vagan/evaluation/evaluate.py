@@ -26,6 +26,8 @@ from vagan.evaluation.scores import (
     region_recall,
 )
 from vagan.evaluation.statistics import ratio_interval, summarise
+from vagan.evaluation.tables import score_cells
+from vagan.notebook import table_html
 from vagan.progress import Bar
 from vagan.seeding import numpy_generator
 
@@ -60,6 +62,12 @@ class Evaluation:
     thresholds: dict[str, float]
     map_seconds: dict[str, float]
     examples: Examples
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: mean, deviation and interval of every score, the best method first."""
+        methods = {name: scores for name, scores in self.summary.items() if name != CEILING}
+        columns, *rows = score_cells(methods, ceiling=self.summary.get(CEILING))
+        return table_html(columns, rows)
 
 
 def evaluate(
