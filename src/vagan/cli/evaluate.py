@@ -17,6 +17,7 @@ def evaluate(
     severity: str | None = None,
     judge: Path | None = None,
     ensemble: Annotated[bool, Parameter(negative=())] = False,
+    examples: int = 4,
     seed: int = 0,
     device: str = "auto",
     longitudinal: Annotated[bool, Parameter(negative=())] = False,
@@ -54,6 +55,8 @@ def evaluate(
         class to it, how far is it from those, and how much had to change? Needs no known effects.
     ensemble
         Score the mean map of all runs of map generators as well, and whether it is wrong where they differ.
+    examples
+        Show this many random images in the report, beside the best, the median and the worst one.
     seed
         Decides which, and which are shown.
     device
@@ -104,6 +107,7 @@ def evaluate(
             severity=severity,
             judge=judge,
             ensemble=ensemble,
+            examples=examples,
             seed=seed,
             device=device,
         )

@@ -11,7 +11,7 @@ from torch import nn
 
 from vagan.attribution.integrated import IntegratedGradients
 from vagan.attribution.method import AttributionMethod
-from vagan.attribution.registry import METHODS, find_method
+from vagan.attribution.registry import METHODS, find_method, unit_of
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, OutputError
@@ -24,7 +24,7 @@ from vagan.evaluation.contenders import (
     methods_of,
     require_models_for,
 )
-from vagan.evaluation.evaluate import evaluate, images_to_score
+from vagan.evaluation.evaluate import EXAMPLES, evaluate, images_to_score
 from vagan.evaluation.judge import Judge
 from vagan.evaluation.regions import Parts
 from vagan.evaluation.results import TABLE, write_results
@@ -49,6 +49,7 @@ def compare_runs(
     severity: str | None = None,
     judge: Path | None = None,
     ensemble: bool = False,
+    examples: int = EXAMPLES,
     seed: int = 0,
     device: str = "auto",
 ) -> str:
@@ -72,7 +73,7 @@ def compare_runs(
         Methods that need many passes through a network for a map are scored on this many random test images of the
         class of interest, the same for all of them and the first of the others', and on a quarter as many of the
         baseline class.
-    regions, severity
+    regions, severity, examples
         See `evaluate`.
     judge
         Run of a classifier that is not among the runs; see `vagan.evaluation.judge`.
@@ -123,6 +124,7 @@ def compare_runs(
         regions=regions,
         severity=severity,
         judge=judging,
+        examples=examples,
         seed=seed,
         device=place,
     )
@@ -142,7 +144,8 @@ def compare_runs(
         if model.facts.kind != "map-generator"
     }
     folders = [RunFolder(model.run) for model in models]
-    write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers)
+    units = {name: unit_of(method) for name, method in compared.items()}
+    write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers, units=units)
     return (out / TABLE).read_text(encoding="utf-8")
 
 

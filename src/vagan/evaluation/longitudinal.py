@@ -18,7 +18,8 @@ from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume, write_volume
 from vagan.errors import ConfigError, OutputError
 from vagan.evaluation.contenders import controls_of, interest_of, load_models, methods_of, require_models_for
-from vagan.evaluation.evaluate import CEILING, EXAMPLES, Evaluation, Examples
+from vagan.evaluation.evaluate import CEILING, EXAMPLES, Evaluation
+from vagan.evaluation.examples import Examples
 from vagan.evaluation.observed import Intensity, observe
 from vagan.evaluation.pairs import Pair, Pairs, Rule, find_pairs
 from vagan.evaluation.results import write_results
