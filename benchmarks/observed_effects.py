@@ -48,6 +48,8 @@ RESULTS = Path(__file__).parent / "results"
 SEED = 11
 SHAPES = {1.3: (128, 160, 112), 2.6: (64, 80, 56)}
 NOMINAL = Protocol(turn_deg=0.1 / np.sqrt(3), shift_mm=0.2 / np.sqrt(3), zoom=0.0, shading=0.02)
+SHADING_MM = 5.0
+"""Gaussian over which what shading is left is measured: finer than what the pipeline can have left."""
 SUBTYPES = ("hippocampal", "ventricular")
 
 
@@ -172,15 +174,13 @@ def clean_of(scan: RawScan, gamma: float | None) -> np.ndarray:
 
 
 def residual_shading(pair: Pair, found: Observed, laid) -> np.ndarray:
-    """Slowly varying log ratio of the matched earlier scan to the later one that is not in the clean scans."""
+    """Log ratio of the matched earlier scan to the later one that is not in the clean scans, without the noise."""
     matched = pair.after.image - found.effect - pair.zero
-    clean = [
-        _on_grid(pair, clean_of(pair.true_before, None), pair.true_before, laid),
-        _on_grid(pair, pair.true_after.clean.present, pair.true_after),
-    ]
-    spacing = pair.after.grid.spacing_mm
-    seen = smooth_log_ratio(pair.after.image - pair.zero, matched, found.mask, spacing)
-    return seen - smooth_log_ratio(clean[1], clean[0], found.mask, spacing)
+    before = _on_grid(pair, clean_of(pair.true_before, None), pair.true_before, laid)
+    after = _on_grid(pair, pair.true_after.clean.present, pair.true_after)
+    about = {"mask": found.mask, "spacing_mm": pair.after.grid.spacing_mm, "sigma_mm": SHADING_MM}
+    seen = smooth_log_ratio(pair.after.image - pair.zero, matched, **about)
+    return seen - smooth_log_ratio(after, before, **about)
 
 
 def agreement(one, other, mask) -> float:

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=$1
 mkdir -p "$out"
 [ -d "$out/raw" ] || vagan atrophy "$out/truth" --subjects 20 --spacing-mm 8 --healthy-follow-up \
-    --raw "$out/raw" --raw-spacing-mm 2.6
+    --raw "$out/raw" --raw-spacing-mm 1.6
 [ -f "$out/download/truth.csv" ] || python "$here/simulate.py" "$out/raw" "$out/download"
 export IMPORT="--test-subjects $out/download/test_subjects.txt --validation-subjects $out/download/validation_subjects.txt"
 export TRAIN="--set training.generator_updates=60 training.batch_size=2 training.accumulate=1 training.validate_every=20"

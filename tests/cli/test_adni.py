@@ -66,7 +66,7 @@ def test_the_example_goes_the_whole_way_and_again_without_doing_anything_twice(d
         shutil.copy(path, tmp_path / f"{part}.txt")  # its folder's name has a space, which options cannot
     more = {
         "IMPORT": f"--test-subjects {tmp_path / 'test.txt'} --validation-subjects {tmp_path / 'validation.txt'}",
-        "TRAIN": " ".join([*TINY, "training.batch_size=1"]),
+        "TRAIN": " ".join([*TINY, "training.batch_size=1", "classifier.updates=2", "classifier.width=2"]),
         "EVALUATE": "--subset 1 --methods vagan cam gradient-magnitude random",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }

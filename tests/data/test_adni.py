@@ -143,12 +143,11 @@ def test_all_three_classes_in_the_order_that_is_given(tmp_path):
 
 
 def test_the_scanners_own_images_can_be_preferred(tmp_path):
-    people = [
-        replace(small_study()[0], visits=(replace(small_study()[0].visits[0], shots=(Shot(1), Shot(2, "MP-RAGE"))),))
-    ]
-    download = write_download(tmp_path, people, legacy=False)
-    assert list(imported(download, tmp_path)[0]["image_id"]) == ["1"]
-    assert list(imported(download, tmp_path, prefer="original")[0]["image_id"]) == ["2"]
+    first, *others = small_study()
+    visits = (replace(first.visits[0], shots=(Shot(1), Shot(2, "MP-RAGE"))),)
+    download = write_download(tmp_path, [replace(first, visits=visits), *others], legacy=False)
+    assert imported(download, tmp_path)[0].loc["002_S_0295_blx1p5T", "image_id"] == "1"
+    assert imported(download, tmp_path, prefer="original")[0].loc["002_S_0295_blx1p5T", "image_id"] == "2"
 
 
 def test_without_any_table_of_images_visits_are_known_by_their_dates(tmp_path):
