@@ -95,6 +95,8 @@ class Page(HTMLParser):
         self._quiet = tag in ("style", "script")
         if tag == "br":
             self.handle_data(" ")
+        if tag in ("td", "th", "dt", "dd"):
+            self.text += " "
         if self._inside and tag == "tr":
             self.rows.append([])
         if self._inside and tag in ("td", "th"):
