@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long check format bench bench-3d quality ablation table1 table3d clean
+.PHONY: help setup demo test test-long test-browser check format bench bench-3d quality ablation table1 table3d clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -18,7 +18,7 @@ setup: .venv/installed  ## Make the environment in .venv
 	$(BIN)/python -c "import torch" 2>/dev/null \
 	|| { ! command -v nvidia-smi >/dev/null && $(BIN)/python -m pip install --quiet "torch==2.13.0+cpu" 2>/dev/null; } \
 	|| { $(BIN)/python -m pip install --quiet "uv>=0.8" && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=auto "torch>=2.6"; }
-	$(BIN)/python -m pip install --quiet --editable ".[dev,mri,cluster]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,mri,cluster,serve]"
 	touch $@
 
 demo: .venv/installed  ## The paper's synthetic experiment with a report, five to fifteen minutes on two cores
@@ -29,6 +29,12 @@ test: .venv/installed  ## Tests that take minutes
 
 test-long: .venv/installed  ## Tests that take longer
 	$(BIN)/python -m pytest -m long
+
+test-browser: .venv/installed  ## Tests of the report and of the local page in a headless Chromium
+	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	|| { apt-get update -qq && apt-get install -y -qq chromium; }
+	$(BIN)/python -m pip install --quiet --editable ".[browser]"
+	$(BIN)/python -m pytest tests/browser
 
 check: .venv/installed  ## Formatting, lint, types, import directions
 	$(BIN)/ruff format --check .

@@ -1,17 +1,30 @@
 #!/bin/bash
 # From an ADNI download to the paper's Table 2 and Figures 5 and 6:
 #   adni.sh IMAGES TABLES OUT [--strip robex ...]       further options are those of `vagan preprocess`
-# Every step goes on where it stopped if the same command is given again.
+# Options of other steps are taken from the environment, e.g. IMPORT="--field 3" TRAIN="--set training.seed=2"
+# EVALUATE="--pairs all" REPORT="--atlas atlas.nii.gz".
+# Every step goes on where it stopped if the same command is given again. Try it on a look-alike first:
+# adni_lookalike/run.sh.
 set -euo pipefail
 images=$1
 tables=$2
 out=$3
 shift 3
-[ -f "$out/study/manifest.csv" ] || vagan import adni "$images" "$tables" "$out/study" --classes MCI AD
-vagan preprocess "$out/study" "$out/prepared" "$@"
-vagan check "$out/prepared/cohort"
-vagan train "$out/prepared/cohort" "$out/vagan"
-vagan train "$out/prepared/cohort" "$out/classifier" --method classifier
-vagan train "$out/prepared/cohort" "$out/cam" --method cam-classifier
-vagan evaluate "$out/prepared/cohort" "$out/vagan" "$out/classifier" "$out/cam" --longitudinal --out "$out/results"
-vagan report "$out/results" --hide-ids
+step() {
+    echo "== vagan $1"
+    local begin=$SECONDS
+    vagan "$@"
+    echo "== $1 took $((SECONDS - begin)) s"
+}
+cohort="$out/prepared/cohort"
+# shellcheck disable=SC2086  # several options in one variable
+{
+    [ -f "$out/study/manifest.csv" ] || step import adni "$images" "$tables" "$out/study" --classes MCI AD ${IMPORT:-}
+    step preprocess "$out/study" "$out/prepared" "$@"
+    step check "$cohort"
+    step train "$cohort" "$out/vagan" ${TRAIN:-}
+    step train "$cohort" "$out/classifier" --method classifier ${TRAIN:-}
+    step train "$cohort" "$out/cam" --method cam-classifier ${TRAIN:-}
+    step evaluate "$cohort" "$out/vagan" "$out/classifier" "$out/cam" --longitudinal --out "$out/results" ${EVALUATE:-}
+    step report "$out/results" --hide-ids ${REPORT:-}
+}

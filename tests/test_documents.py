@@ -74,9 +74,12 @@ def test_commands_of_the_adni_tutorial_and_its_script_are_verbs_with_these_argum
     from vagan.cli.app import app
 
     text = (ROOT / "docs/tutorial/from-an-adni-download-to-table-2.md").read_text(encoding="utf-8")
-    script = (ROOT / "examples/adni.sh").read_text(encoding="utf-8").replace('"$@"', "").replace('"', "")
-    lines = re.findall(r"^    (vagan [^#\n]+)", text, re.M) + re.findall(r"(?:^|\|\| )(vagan [^#\n]+)", script, re.M)
-    assert len(lines) >= 6 + 8
+    lines = re.findall(r"^    (vagan [^#\n]+)", text, re.M)
+    for name, command in (("adni.sh", "step"), ("adni_lookalike/run.sh", "vagan")):
+        script = (ROOT / "examples" / name).read_text(encoding="utf-8").replace("\\\n", " ")
+        script = re.sub(r'"\$@"|\$\{\w+:-\}|"', "", script)
+        lines += [f"vagan {found}" for found in re.findall(rf"(?:^ *|\|\| ){command} ([a-z]+ [^#\n]+)", script, re.M)]
+    assert len(lines) >= 6 + 8 + 1
     for line in lines:
         app.parse_args(line.split()[1:], exit_on_error=False, print_error=False)
 

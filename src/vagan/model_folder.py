@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -10,9 +11,10 @@ from torch import nn
 
 from vagan.data.preparation import Preparation
 from vagan.effect import Output, raw_channels
-from vagan.errors import ModelError
+from vagan.errors import ConfigError, ModelError, nearest
 from vagan.files import replacing
 from vagan.nn.classifier import CAMClassifier, Classifier
+from vagan.nn.conditions import Condition
 from vagan.nn.layers import Normalisation
 from vagan.nn.unet import MapGenerator
 
@@ -41,13 +43,39 @@ class ModelFacts(BaseModel):
     output: Output = "add"
     """Of a map generator."""
     classes: tuple[str, ...]
-    """Class names; the first is the baseline class."""
+    """Class names; the first is the baseline class. Of a map generator the others are its classes of interest: where
+    there are several, it is told which."""
     preparation: Preparation
     pipeline: dict[str, Any] | None = None
     """Of models of scans: how raw ones are preprocessed."""
     rule: str
     """How this network was chosen among those of its training."""
     cohort_hash: str = ""
+
+
+def about_class(facts: ModelFacts, interest: str = "") -> tuple[ModelFacts, Condition | None]:
+    """A model as one of a single class of interest.
+
+    Returns
+    -------
+    facts, condition
+        With this class alone beside the baseline class, and what the network must be told to show it, of shape
+        ``(1, classes)``; None where it knows no other.
+
+    Raises
+    ------
+    ConfigError
+        If the model knows several and none is named, or does not know the one that is.
+    """
+    known = facts.classes[1:]
+    if interest and interest not in known:
+        raise ConfigError(f"the model knows no class of interest {interest!r}; {nearest(interest, known)}")
+    if len(known) == 1:
+        return facts, None
+    if not interest:
+        raise ConfigError(f"the model knows several classes of interest: say which one of {', '.join(known)}")
+    narrowed = facts.model_copy(update={"classes": (facts.classes[0], interest)})
+    return narrowed, torch.eye(len(known))[[known.index(interest)]]
 
 
 def build_network(facts: ModelFacts) -> nn.Module:
@@ -64,6 +92,7 @@ def build_network(facts: ModelFacts) -> nn.Module:
         width=width,
         normalisation=facts.normalisation,
         context=facts.context,
+        conditions=len(facts.classes) - 1 if len(facts.classes) > 2 else 0,
     )
 
 

@@ -1,6 +1,12 @@
 """The whole way at the command line on a look-alike: from a download to Table 2."""
 
+import os
+import re
+import shutil
+import subprocess
+import sys
 from datetime import date, timedelta
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +18,8 @@ from lookalike import Shot, Subject, Visit, subject, write_download
 from tiny import TINY
 from vagan.data.cohort import Cohort
 from vagan.data.volume import write_volume
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "adni.sh"
 
 FIRST = date(2008, 3, 10)
 CODES = ("LIP", "RAS", "PSR")
@@ -44,6 +52,37 @@ def download(tmp_path_factory):
     (root / "test_subjects.txt").write_text("\n".join(names[:2]) + "\n", encoding="utf-8")
     (root / "validation_subjects.txt").write_text("\n".join(names[2:4]) + "\n", encoding="utf-8")
     return write_download(root, people(), legacy=False, head=head)
+
+
+SMALL = ("--strip", "none", "--spacing", "7", "--size", "20x24x19", "--jobs", "1")
+
+
+@pytest.mark.long
+def test_the_example_goes_the_whole_way_and_again_without_doing_anything_twice(download, tmp_path):
+    """As a user runs it, with the classifiers of the other methods, and a report."""
+    root = download.tables.parent
+    lists = {part: root / f"{part}_subjects.txt" for part in ("test", "validation")}
+    for part, path in lists.items():
+        shutil.copy(path, tmp_path / f"{part}.txt")  # its folder's name has a space, which options cannot
+    more = {
+        "IMPORT": f"--test-subjects {tmp_path / 'test.txt'} --validation-subjects {tmp_path / 'validation.txt'}",
+        "TRAIN": " ".join([*TINY, "training.batch_size=1", "classifier.updates=2", "classifier.width=2"]),
+        "EVALUATE": "--subset 1 --methods vagan cam gradient-magnitude random",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    command = [str(EXAMPLE), str(download.images), str(download.tables), str(tmp_path / "out"), *SMALL]
+    command += ["--template", str(root / "template.nii.gz")]
+    first = subprocess.run(command, env=os.environ | more, capture_output=True, encoding="utf-8", check=False)
+    assert first.returncode == 0, first.stderr
+    steps = ("import", "preprocess", "check", "train", "train", "train", "evaluate", "report")
+    assert re.findall(r"^== (\S+) took \d+ s$", first.stdout, re.M) == list(steps)
+    results = tmp_path / "out" / "results"
+    assert "| VA-GAN |" in (results / "table2.md").read_text("utf-8")
+    assert {"figure5.pdf", "figure6.pdf"} <= {path.name for path in (results / "figures").iterdir()}
+    assert "_S_" not in (results / "report.html").read_text("utf-8")
+    again = subprocess.run(command, env=os.environ | more, capture_output=True, encoding="utf-8", check=False)
+    assert again.returncode == 0, again.stderr
+    assert "0 scans prepared, 8 kept from before" in again.stdout
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ import pytest
         ("--subjects", 5, "at least 20 subjects are needed, found 5"),
         ("--spacing-mm", 0.2, "voxels must be of 1 to 8 mm, found 0.2"),
         ("--spacing-mm", "nan", "voxels must be of 1 to 8 mm, found nan"),
+        ("--raw-spacing-mm", 0.5, "voxels must be of 1 to 8 mm, found 0.5"),
         ("--strength", 0, "the strength must be above 0 and at most 2, found 0"),
         ("--base", "mni", "the base must be one of mni152, robex, colin27, or a NIfTI file, found 'mni'"),
         ("--base", "nowhere.nii.gz", "nowhere.nii.gz does not exist"),

@@ -1,9 +1,11 @@
 """From a look-alike of an ADNI download to a manifest, with the tables of today, of 2018, and of both."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
-from lookalike import small_study, write_download, write_rows
+from lookalike import Shot, small_study, write_download, write_rows
 from vagan.data.manifest import Manifest, read_table
 from vagan.data.sources.adni.study import AdniOptions, import_adni
 from vagan.data.splits import SubjectLists
@@ -46,7 +48,12 @@ def test_every_generation_of_tables_gives_the_same_study(download, tmp_path):
     assert all(
         download.path_of(image).samefile(path) for image, path in zip(table["image_id"], table["image"], strict=True)
     )
-    assert table["label_confidence"].to_dict() == dict.fromkeys(table.index, "high") | {"007_S_0091_blx1p5T": "low"}
+    assert table["label_confidence"].to_dict() == dict.fromkeys(table.index, "high") | {
+        "007_S_0091_blx1p5T": "low",
+        "002_S_0295_m24x1p5T": "medium",  # tables disagree about its date
+    }
+    assert table["notes"]["002_S_0295_m24x1p5T"].startswith("dates: path 2008-03-08, M")
+    assert table["date"]["002_S_0295_m24x1p5T"] == "2008-03-08"
     assert table["label_source"].str.match(r"DXSUM(_PDXCONV)?\.(DIAGNOSIS|DXCHANGE|DXCURREN|DXMCI|DXAD)").all()
 
 
@@ -92,7 +99,6 @@ def test_the_manifest_is_what_the_preprocessing_takes(download, tmp_path):
 def test_other_classes_fields_and_less_doubt(download, tmp_path):
     table, dropped = imported(download, tmp_path, classes=("CN", "AD"), one_field="1.5", least_confidence="high")
     assert table["class"].to_dict() == {
-        "002_S_0295_m24x1p5T": "AD",
         "002_S_0413_m06x1p5T": "AD",
         "005_S_1001_blx1p5T": "CN",
     }
@@ -113,6 +119,51 @@ def test_dementia_of_another_cause_can_be_left_out(tmp_path):
     table, dropped = imported(download, tmp_path, only_alzheimer=True)
     assert "011_S_10501_blx3T" not in table.index
     assert "not put down to Alzheimer's" in dropped.set_index("image_id")["reason"]["1401"]
+
+
+def test_what_failed_quality_control_yields_to_the_next_image(tmp_path):
+    download = write_download(tmp_path, small_study(), legacy=False)
+    failing = next(
+        shot for person in small_study() for visit in person.visits for shot in visit.shots if shot.image == 1102
+    )
+    write_rows(
+        download.tables / "MAYOADIRL_MRI_IMAGEQC_12_08_15.csv", [{"loni_image": "I1002", "series_quality": "4"}]
+    )
+    write_rows(download.tables / "MRIQUALITY.csv", [{"LONIUID": f"S{failing.series}", "PASS": "0"}])
+    table, dropped = imported(download, tmp_path)
+    assert table.loc["002_S_0295_blx1p5T", "image_id"] == "1001"
+    reasons = dropped.set_index("image_id")["reason"]
+    assert reasons["1002"] == "failed the study's quality control (MRI_IMAGEQC)"
+    assert reasons["1102"] == "failed the study's quality control (MRIQUALITY)"
+
+
+def test_all_three_classes_in_the_order_that_is_given(tmp_path):
+    table, _ = imported(write_download(tmp_path, small_study(), legacy=False), tmp_path, classes=("CN", "MCI", "AD"))
+    assert table.groupby("class")["label"].unique().str.join("").to_dict() == {"CN": "0", "MCI": "1", "AD": "2"}
+
+
+def test_the_scanners_own_images_can_be_preferred(tmp_path):
+    first, *others = small_study()
+    visits = (replace(first.visits[0], shots=(Shot(1), Shot(2, "MP-RAGE"))),)
+    download = write_download(tmp_path, [replace(first, visits=visits), *others], legacy=False)
+    assert imported(download, tmp_path)[0].loc["002_S_0295_blx1p5T", "image_id"] == "1"
+    assert imported(download, tmp_path, prefer="original")[0].loc["002_S_0295_blx1p5T", "image_id"] == "2"
+
+
+def test_without_any_table_of_images_visits_are_known_by_their_dates(tmp_path):
+    """Only the diagnoses are there: the nearest in time counts, and sessions are called by their days."""
+    download = write_download(tmp_path, small_study(), legacy=False)
+    for path in download.tables.glob("*.csv"):
+        if "DXSUM" not in path.name:
+            path.unlink()
+    table, _ = imported(download, tmp_path)
+    assert table.loc["002_S_0413_d20060907", "class"] == "AD"
+    assert set(table["label_join"]) == {"date, 0 days apart", "date, 12 days apart", "date, 20 days apart"}
+    assert set(table["label_confidence"]) == {"medium"}
+    assert set(table["field_strength"]) == {""}
+    (tmp_path / "study" / "manifest.csv").unlink()
+    with pytest.raises(ManifestError, match="the first reason: field strength unknown, not 3"):
+        imported(download, tmp_path, one_field="3")
 
 
 def test_the_summary_counts_and_names_nobody(download, tmp_path):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from vagan.data.sources.adni.cells import clean, day, loni, number, ptid, rid, visit, whole
-from vagan.data.sources.adni.choice import in_order, refusal
+from vagan.data.sources.adni.choice import in_order, is_repeat, refusal
 from vagan.data.sources.adni.covariates import CovariateIndex
 from vagan.data.sources.adni.diagnoses import Diagnosis, class_of, label_of, read_diagnoses
-from vagan.data.sources.adni.images import ImageFacts, ImageIndex, quality_failures
+from vagan.data.sources.adni.images import ImageFacts, ImageIndex, listed_images, quality_failures
 from vagan.data.sources.adni.tables import Tables, read_adni_csv, read_tables
 from vagan.data.sources.adni.tree import FoundScan, find_scans
 from vagan.errors import ManifestError
@@ -109,6 +109,13 @@ class TestFiles:
         with pytest.raises(ManifestError, match="does not exist or is a file"):
             read_tables(tmp_path / "none")
 
+    def test_lists_of_several_downloads_are_one(self, tmp_path):
+        (tmp_path / "DXSUM.csv").write_text("RID\n1\n", encoding="utf-8")
+        for image in (7, 8):
+            text = f'"Image Data ID","Subject","Description"\n"I{image}","002_S_0295","MPRAGE"\n'
+            (tmp_path / f"list {image}.csv").write_text(text, encoding="utf-8-sig")
+        assert list(listed_images(read_tables(tmp_path))) == [("7", "MPRAGE"), ("8", "MPRAGE")]
+
     def test_marks_quotes_cases_and_encodings(self, tmp_path):
         path = tmp_path / "x.csv"
         path.write_bytes('\ufeff"Rid","Image Data ID","Note"\r\n"7"," I12 ","-4"\r\n'.encode())
@@ -123,6 +130,25 @@ class TestFiles:
         (folder / "ADNI_002_S_0295_MR_MP-RAGE__br_raw_20060418193713091_2_S13407_I13721.dcm").touch()
         (found,) = find_scans(tmp_path / "002_S_0295").scans
         assert found == FoundScan(folder, "002_S_0295", "13721", "13407", "MP-RAGE", date(2006, 4, 18))
+
+    def test_dicom_without_a_suffix_is_known_by_its_mark_and_other_files_are_not_taken(self, tmp_path):
+        folder = tmp_path / "002_S_0295" / "MP-RAGE" / "2006-04-18_08_20_30.0" / "I13721"
+        folder.mkdir(parents=True)
+        (folder / ".DS_Store").write_bytes(bytes(128) + b"DICM")
+        (folder / "readme").write_text("no image", encoding="utf-8")
+        with pytest.raises(ManifestError, match="found none"):
+            find_scans(tmp_path)
+        (folder / "1.2.840.113619.2.5").write_bytes(bytes(128) + b"DICM" + bytes(8))
+        (found,) = find_scans(tmp_path).scans
+        assert found == FoundScan(folder, "002_S_0295", "13721", "", "MP-RAGE", date(2006, 4, 18))
+
+    def test_nifti_beside_dicom_is_taken(self, tmp_path):
+        folder = tmp_path / "002_S_0295" / "MP-RAGE" / "2006-04-18_08_20_30.0" / "S13407"
+        folder.mkdir(parents=True)
+        (folder / "ADNI_002_S_0295_MR_MP-RAGE__br_raw_20060418193713091_1_S13407_I13721.dcm").touch()
+        path = folder / "ADNI_002_S_0295_MR_MP-RAGE_Br_20060418193713091_S13407_I13721.nii"
+        path.touch()
+        assert [found.path for found in find_scans(tmp_path).scans] == [path]
 
     def test_a_flat_folder_is_read_by_the_names_of_its_files(self, tmp_path):
         name = "ADNI_002_S_0295_MR_MPR__GradWarp__N3_Br_20070319113435930_S13408_I45108.nii.gz"
@@ -162,6 +188,10 @@ class TestClass:
         rows = [{"RID": 1, "VISCODE": code, "DIAGNOSIS": 2, "EXAMDATE": "2006-01-02"} for code in ("f", "nv", "uns1")]
         (only,) = read_diagnoses(tables_of(DXSUM=rows))[1]
         assert (only.visit, only.day) == ("", date(2006, 1, 2))  # an unscheduled one can still be found by its date
+
+    def test_a_row_without_examination_date_has_that_of_its_entry(self):
+        (only,) = read_diagnoses(tables_of(DXSUM=[{"RID": 1, "DIAGNOSIS": 2, "USERDATE": "2006-01-02"}]))[1]
+        assert only.day == date(2006, 1, 2)
 
     def test_the_newer_table_comes_first_and_subjects_are_known_by_either_name(self):
         found = read_diagnoses(
@@ -275,6 +305,19 @@ class TestImages:
         found = known(tables, scan(made=made))
         assert (found.field, found.visit) == (field, code)
 
+    @pytest.mark.parametrize(
+        ("cell", "field"),
+        [("3.0", "3"), ("3T", "3"), ("2.9", "3"), ("1.5 Tesla MRI", "1.5"), ("1.494", "1.5"), ("7", "7"), ("", "")],
+    )
+    def test_nominal_field_strength(self, cell, field):
+        assert known(tables_of(KEY_MRI=[{"IMAGE_ID": "45108", "MAGNETIC_FIELD_STRENGTH": cell}])).field == field
+
+    def test_of_two_sessions_the_nearer_one(self):
+        rows = [
+            {"RID": 295, "VISCODE": code, "EXAMDATE": day} for code, day in (("bl", "3/1/2006"), ("m06", "4/30/2006"))
+        ]
+        assert known(tables_of(MRIMETA=rows[:1], MRI3META=rows[1:])).field == "3"
+
     def test_sessions_at_both_fields_on_one_day_tell_none(self):
         rows = [{"RID": 295, "VISCODE": "bl", "EXAMDATE": "4/18/2006"}]
         assert known(tables_of(MRIMETA=rows, MRI3META=rows)).field == ""
@@ -330,6 +373,26 @@ class TestChoice:
     def test_what_is_not(self, name):
         assert refusal(facts(name))
 
+    def test_what_was_made_of_a_t1_is_told_by_its_folder_whatever_the_series(self):
+        assert "not known as T1" in refusal(facts("MPRAGE", series_type="T1w", folder="MPR__GradWarp__N3__Mask"))
+        assert "distortion" in refusal(facts("MPRAGE", series_type="T1w", folder="MPRAGE_ND"))
+
+    @pytest.mark.parametrize("name", ["MPR-R; GradWarp; N3", "MPRAGE repeat", "MPRAGE_RPT", "Sag IR-SPGR REP"])
+    def test_what_is_a_second_scan_of_the_visit(self, name):
+        assert is_repeat(facts(name))
+        assert is_repeat(facts("MPRAGE", folder="".join(c if c.isalnum() or c == "-" else "_" for c in name)))
+
+    @pytest.mark.parametrize("name", ["MPRAGE", "MPR; ; N3", "MP-RAGE", "MPRAGE report"])
+    def test_what_is_not_a_second_scan(self, name):
+        assert not is_repeat(facts(name))
+
+    def test_the_folder_tells_the_processing_where_tables_name_the_sequence(self):
+        images = [
+            facts("MPRAGE", image="1", folder="MPR____N3"),
+            facts("MPRAGE", image="2", folder="MT1__GradWarp__N3m"),
+        ]
+        assert [image.scan.image_id for image in in_order(images, "processed")] == ["2", "1"]
+
     def test_a_series_type_outweighs_the_name(self):
         assert refusal(facts("Protocol 7", series_type="T1w")) == ""
         assert "series type FLAIR" in refusal(facts("MPRAGE", series_type="FLAIR"))
@@ -357,6 +420,23 @@ class TestCovariates:
         assert (found["site"], found["apoe4"], found["sex"]) == ("002", "1", "M")
         assert self.of(tables_of(APOERES=[{"PTID": "002_S_0295", "GENOTYPE": "4/4"}]))["apoe4"] == "2"
         assert self.of(tables_of(), sex="Female")["sex"] == "F"
+
+    def test_an_age_at_baseline_without_its_date_is_that_of_the_baseline_row(self):
+        rows = [{"RID": 295, "VISCODE": "m24", "AGE": "70.5", "EXAMDATE": "2008-07-01"},
+                {"RID": 295, "VISCODE": "bl", "AGE": "70.5", "EXAMDATE": "2006-07-01"}]  # fmt: skip
+        assert self.of(tables_of(ADNIMERGE=rows[1:]))["age"] == "72.5"
+        assert self.of(tables_of(ADNIMERGE=rows))["age"] == "72.5"
+
+    def test_a_birth_year_without_month_is_taken_in_its_middle(self):
+        assert self.of(tables_of(PTDEMOG=[{"RID": 295, "PTDOBYY": "1936.0"}]))["age"] == "72.0"
+
+    @pytest.mark.parametrize(("table", "column", "name"), [
+        ("ADNIMERGE", "ADAS13", "adas13"), ("ADAS", "TOTAL13", "adas13"), ("ADAS_ADNIGO23", "TOTAL13", "adas13"),
+        ("ADASSCORES", "TOTALMOD", "adas13"), ("ADNIMERGE", "MMSE", "mmse"), ("MMSE", "MMSCORE", "mmse"),
+    ])  # fmt: skip
+    def test_every_table_of_scores_is_asked(self, table, column, name):
+        row = {"RID": 295, "VISCODE": "m24", "EXAMDATE": "2008-07-01", column: "21"}
+        assert self.of(tables_of(**{table: [row]}), visit="m24")[name] == "21"
 
     def test_scores_of_the_visit_or_nearest_in_time(self):
         rows = [{"RID": 295, "VISCODE2": "m12", "VISDATE": "2008-07-02", "TOTAL13": "20"},

@@ -10,6 +10,7 @@ from vagan.data.sources.atrophy.regions import REGIONS
 from vagan.data.sources.atrophy.simulation import Simulation, prepared_lattice
 from vagan.data.sources.atrophy.study import _facts, _prepared, make_atrophy_cohort, make_table, workers
 from vagan.data.sources.atrophy.subject import ANATOMY, Subject, Visit, draw_subject
+from vagan.data.volume import read_volume
 
 SMALL = Lattice((-3.0, 1.0, 20.0), 2.0, (9, 8, 11))
 COARSE = prepared_lattice(5.2)
@@ -201,6 +202,46 @@ def test_ages_are_those_of_both_classes_and_ventricles_grow_with_them():
             first, second = subject.visits
             assert second.age_years > first.age_years
             assert second.normal["hippocampus_left"] < first.normal["hippocampus_left"]
+
+
+def test_a_follow_up_of_the_healthy_changes_nothing_else():
+    groups = ("", "hippocampal", "", "ventricular")
+    once, twice = (
+        [draw_subject(number, groups[number % 4], seed=1, healthy_follow_up=more) for number in range(400)]
+        for more in (False, True)
+    )
+    for one, other in zip(once, twice, strict=True):
+        if one.subtype:
+            assert other == one
+            continue
+        before, after = other.visits
+        assert (one.sex, one.size) == (other.sex, other.size)
+        assert (after.age_years, after.normal) == (one.visits[0].age_years, one.visits[0].normal)
+        assert 1 <= after.age_years - before.age_years <= 4
+        assert {before.ill, after.ill} == {False}
+        assert (before.session, after.session) == ("ses-01", "ses-02")
+    visits = [visit for subject in twice for visit in subject.visits]
+    ages = {ill: np.mean([v.age_years for v in visits if v.ill is ill]) for ill in (False, True)}
+    assert ages[True] == pytest.approx(ages[False], abs=0.8)
+
+
+@pytest.mark.long
+def test_healthy_subjects_are_scanned_twice_on_request(tmp_path):
+    cohort = make_atrophy_cohort(
+        tmp_path / "cohort", subjects=20, spacing_mm=8.0, healthy_follow_up=True, jobs=1,
+        raw=tmp_path / "raw", raw_spacing_mm=8.0,
+    )  # fmt: skip
+    table = cohort.manifest.table
+    assert (table.groupby("subject").size() == 2).all()
+    assert cohort.facts.source.endswith("healthy subjects twice")
+    first = table[table["subject"] == "sub-0001"]
+    assert list(first["label"]) == [0, 0]
+    one, other = cohort.images(first.index)
+    assert 0.02 < float((one - other).abs().mean()) < 0.5  # another pose and noise, the same brain
+    assert len(list((tmp_path / "raw").rglob("*_T1w.nii.gz"))) == 40 + 10  # and the exact effects
+    scan = next((tmp_path / "raw").glob("sub-*/*/anat/*.nii.gz"))
+    spacings = np.abs(np.linalg.norm(read_volume(scan).affine[:3, :3], axis=0))
+    np.testing.assert_allclose(spacings, 8.0, rtol=1e-5)
 
 
 def test_late_stage_is_for_severe_disease_and_can_be_switched_off():

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vagan.data.sources.atrophy.raw import TRUTH, write_scan, write_tables
+from vagan.data.sources.atrophy.raw import TRUTH, simulate_scan, write_scan, write_tables
 from vagan.data.sources.atrophy.regions import REGIONS
 from vagan.data.sources.atrophy.simulation import Simulation
 from vagan.data.sources.atrophy.study import _facts
 from vagan.data.sources.atrophy.subject import Subject, Visit
 from vagan.data.volume import read_volume
-from vagan.preprocessing.geometry import transform_points
+from vagan.preprocessing.geometry import Grid, resample, transform_points
 from vagan.preprocessing.scan import read_scan
 from vagan.preprocessing.sources import collect_scans
 
@@ -51,6 +51,22 @@ def test_files_lie_in_several_orientations_and_the_preprocessing_reads_them(tree
     for raw in raws:
         brain_ml = (raw.scan.image > 0).sum() * raw.scan.grid.voxel_ml
         assert 1000 < brain_ml < 1886 * 0.9**3 * 1.15  # the template's brain at the subject's size, an own anatomy
+
+
+def test_a_subjects_scans_share_their_own_space():
+    """Without shading and noise, the tissue at one place of the subject looks the same in both scans."""
+    simulation = Simulation.on("mni152", seed=5)
+    visits = (Visit("ses-01", 70.0, HEALTHY), Visit("ses-02", 70.0, HEALTHY))
+    one, other = (simulate_scan(simulation, Subject(3, "F", 0.9, "", 0.0, visits), n, SPACING_MM) for n in (0, 1))
+    onto = np.linalg.inv(one.own_from_scanner) @ other.own_from_scanner
+    assert np.abs(onto - np.eye(4)).max() > 0.5  # the head lies elsewhere
+    shapes = one.image.shape, other.image.shape
+    moved = resample(one.clean.present, Grid(shapes[0], one.affine), Grid(shapes[1], other.affine), onto)
+    alike = np.corrcoef(moved[other.clean.brain], other.clean.present[other.clean.brain] ** (one.gamma / other.gamma))
+    assert alike[0, 1] > 0.97
+    plain = np.corrcoef(other.image[other.clean.brain], (other.clean.present * other.bright)[other.clean.brain])
+    assert 0.99 < plain[0, 1] < 1
+    assert not other.effect.any()
 
 
 def test_the_effect_is_on_the_raw_grid_and_on_the_left(tree):

@@ -55,6 +55,27 @@ def test_the_class_is_that_of_the_session_before_that_of_the_participant(dataset
     assert table["age"]["sub-03"] == ""
 
 
+def test_scans_tsv_tells_of_the_image_that_is_taken(dataset):
+    """As Clinica writes ADNI's field strengths."""
+    for session, lines in {
+        "m00": "anat/sub-04_ses-m00_run-02_T1w.nii.gz\t3\nanat/sub-04_ses-m00_run-01_T1w.nii.gz\t1.5\n",
+        "m12": "pet/sub-04_ses-m12_pet.nii.gz\tn/a\nanat/sub-04_ses-m12_acq-x_T1w.nii.gz\t3\n",
+    }.items():
+        path = dataset / f"sub-04/ses-{session}/sub-04_ses-{session}_scans.tsv"
+        path.write_text(f"filename\tmri_field\n{lines}", encoding="utf-8")
+    (dataset / "sub-02/sub-02_scans.tsv").write_text(
+        "filename\tage\nanat/sub-02_T1w.nii.gz\t71.5\n", encoding="utf-8"
+    )
+    table = find_scans(dataset, rank=plain).set_index("id")
+    assert table["mri_field"].to_dict() == {
+        "sub-01": "", "sub-02": "", "sub-03": "",
+        "sub-04_ses-m00": "1.5",
+        "sub-04_ses-m12": "3",  # of another name, as of a derivative, but the only T1w
+    }  # fmt: skip
+    assert table["age"]["sub-02"] == "71.5"  # before that of the participant
+    assert table["age"]["sub-04_ses-m00"] == "73"
+
+
 def test_single_participants_with_or_without_their_prefix(dataset):
     assert list(find_scans(dataset, rank=plain, participants=["02", "sub-03"])["subject"]) == ["sub-02", "sub-03"]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vagan.data.bank import ImageBank, ShuffledImages, read_ahead
+from vagan.data.bank import ImageBank, ImagesInTurn, ShuffledImages, read_ahead
 from vagan.data.sampling import ShuffledStream
 
 
@@ -45,6 +45,25 @@ def test_with_mirroring_a_round_holds_each_image_once_as_it_is_and_once_mirrored
     expected = np.concatenate([images, np.flip(images, 2 + axis)])
     assert sorted(image.tobytes() for image in drawn) == sorted(image.tobytes() for image in expected)
     assert np.array_equal(stream.draw(13, 4), drawn[3:7])
+
+
+def test_streams_in_turn_can_be_entered_anywhere(small_cohort):
+    rows = small_cohort.manifest.indices("train")
+    bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
+    streams = [
+        ShuffledImages(bank, part, mirror_axis=None, seed=1, purpose=str(len(part))) for part in (rows[:3], rows[3:8])
+    ]
+    in_turn = ImagesInTurn(streams)
+    whole, turns = in_turn.draw(0, 20)
+    assert turns.tolist() == [0, 1] * 10
+    for number, stream in enumerate(streams):
+        assert np.array_equal(whole[number::2], stream.draw(0, 10))
+    part, turns = in_turn.draw(7, 4)
+    assert turns.tolist() == [1, 0, 1, 0]
+    assert np.array_equal(part, whole[7:11])
+    alone, turns = ImagesInTurn(streams[1:]).draw(3, 6)
+    assert np.array_equal(alone, streams[1].draw(3, 6))
+    assert not turns.any()
 
 
 def test_reading_ahead_keeps_the_order_and_stops_when_the_reader_does():

@@ -9,13 +9,14 @@ import torch
 
 from tiny import TINY_SETTINGS
 from vagan.attribution.ensemble import Ensemble
+from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import CohortCase, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.sources.synthetic import square_regions
 from vagan.errors import CohortError, ConfigError
-from vagan.evaluation import evaluate as module
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import CEILING, evaluate
+from vagan.evaluation.examples import choose_examples
 from vagan.evaluation.localisation import otsu_threshold
 from vagan.evaluation.scores import ncc
 from vagan.training.config import load_config
@@ -119,17 +120,50 @@ def test_only_the_images_that_may_be_looked_at_are(small_cohort, truth):
     assert "train" not in set(small_cohort.manifest.table["split"][method.asked])
 
 
-def test_expensive_methods_are_scored_on_the_first_of_the_others_images(small_cohort, truth, monkeypatch):
-    monkeypatch.setattr(module, "EXAMPLES", 3)
+def test_expensive_methods_are_scored_on_the_first_of_the_others_images(small_cohort, truth):
     methods = {name: Known(small_cohort, lambda row: truth[row]) for name in ("cheap", "dear", "dearest")}
-    evaluation = evaluate(methods, small_cohort, limit=6, limits={"dear": 3, "dearest": 2})
+    evaluation = evaluate(methods, small_cohort, limit=6, limits={"dear": 3, "dearest": 2}, examples=3)
     rows = evaluation.rows[(evaluation.rows["metric"] == "ncc")]
     cases = {name: list(rows["case"][rows["method"] == name]) for name in methods}
     assert [len(found) for found in cases.values()] == [6, 3, 2]
     assert cases["dear"] == cases["cheap"][:3]
     assert cases["dearest"] == cases["cheap"][:2]
     assert set(evaluation.examples.maps) == {"cheap", "dear"}
-    assert evaluation.examples.ids == cases["cheap"][:3]
+    roles = dict(zip(evaluation.examples.ids, evaluation.examples.roles, strict=True))
+    assert {name for name, role in roles.items() if "random" in role} == set(cases["cheap"][:3])
+
+
+def test_the_best_the_median_and_the_worst_image_are_shown_with_their_own_maps(small_cohort, truth):
+    tests = small_cohort.manifest.indices("test", 1)
+    noise = np.random.default_rng(3).normal(size=truth.shape).astype(np.float32)
+    share = {row: 0.02 * (1 + (7 * place) % len(tests)) for place, row in enumerate(tests)}  # a score for each image
+
+    def map_of(row):
+        return truth[row] + share.get(row, 0) * noise[row]
+
+    methods = {"worse": Known(small_cohort, lambda row: noise[row]), "better": Known(small_cohort, map_of)}
+    examples = evaluate(methods, small_cohort, examples=1).examples
+    rows = [int(np.flatnonzero(small_cohort.manifest.table["id"] == name)[0]) for name in examples.ids]
+    shown = dict(zip((role.split(",")[0] for role in examples.roles), rows, strict=True))
+    by_share = sorted(tests, key=share.__getitem__)
+    assert [shown[role] for role in ("best", "median", "worst")] == [
+        by_share[0],
+        by_share[len(tests) // 2],
+        by_share[-1],
+    ]
+    np.testing.assert_allclose(examples.maps["better"], np.stack([map_of(row) for row in rows]), atol=1e-6)
+    np.testing.assert_array_equal(examples.images, small_cohort.images(rows))
+    assert "by NCC of better, the method of the highest mean" in examples.rule
+
+
+def test_without_known_effects_the_largest_and_the_smallest_map_are_shown():
+    rows = pd.DataFrame(
+        {"case": list("abcde"), "method": "m", "metric": "energy", "value": [3.0, 1.0, 5.0, 2.0, 4.0]}
+    )
+    choice = choose_examples(rows, list("abcde"), random=2)
+    assert choice.positions == [2, 0, 1]
+    assert choice.roles == ["largest map", "median map, random", "smallest map, random"]
+    assert "by mean |map| of m" in choice.rule
 
 
 def test_the_energy_ratio_is_that_of_the_class_means(small_cohort, truth):
@@ -207,6 +241,23 @@ def test_every_method_is_a_public_name():
     maps = IntegratedGradients(model, target=1).attribute(images)
     torch.testing.assert_close(maps, (images + 1) * weights)
     assert CAM.__name__ == "CAM"
+
+
+def test_a_run_that_knows_several_classes_is_scored_on_the_one_that_is_named(small_cohort, tmp_path):
+    three = three_classes(small_cohort, tmp_path / "three")
+    run = train(three, tmp_path / "run", load_config(settings=TINY_SETTINGS)).path
+    with pytest.raises(ConfigError, match="say which one of type A, type B"):
+        compare_runs(three, [run], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    compare_runs(three, [run], tmp_path / "out", methods=["vagan"], interest="type B")
+    rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
+    assert set(rows["label"]) == {0, 2}
+    method, facts = VAGAN.load(run, interest="type B")
+    assert facts.classes == ("baseline", "type B")
+    cases = three.manifest.indices("test", label=2)
+    expected = np.abs(method.attribute(three.images(cases)).numpy()).mean(axis=(1, 2, 3))
+    found = rows[(rows["metric"] == "energy") & (rows["label"] == 2)].set_index("case")["value"]
+    np.testing.assert_allclose(found[three.manifest.table["id"].iloc[cases]], expected, rtol=1e-4)
 
 
 def test_of_several_classes_the_one_that_the_runs_are_about_is_scored(small_cohort, tmp_path):

@@ -1,12 +1,15 @@
 """Maps against follow-up scans, on made-up brains whose exact effect is known."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from brains import COARSE, Oracle, patients, write_brains
+from vagan.attribution.generator import VAGAN
 from vagan.data.volume import read_volume
 from vagan.errors import CohortError, ConfigError
 from vagan.evaluation import longitudinal
@@ -75,6 +78,12 @@ def test_table2_stands_beside_the_papers(results):
     ]
     assert lines[6].endswith("| 0.365 |")
     assert "3 subjects whose class stayed the same" in lines[-1]
+    ceiling = json.loads((results / "summary.json").read_text("utf-8"))["ceiling"]
+    cells = lines[2].split(" | ")
+    assert [cell[-8:] for cell in cells[1:4]] == [
+        f" of {ceiling[metric]['mean']:.2f}" for metric in ("ncc", "ncc_brain", "ncc_brain_by_subject")
+    ]
+    assert " of " not in lines[4].split(" | ")[1]  # the ceiling itself
     score = {"mean": 0.2, "std": 0.1, "ci95": [0.1, 0.3], "n": 3}
     every = dict.fromkeys(("ncc", "ncc_brain", "ncc_brain_by_subject"), score)
     text = table2({"VA-GAN": every, "CAM (run)": every}, pairs=3, stable=0)
@@ -93,6 +102,38 @@ def test_the_ceiling_is_what_the_exact_effect_scores(cohort, results, monkeypatc
         assert summary["methods"]["oracle"][metric]["mean"] == pytest.approx(
             summary["ceiling"][metric]["mean"], abs=0.1
         )
+
+
+class Shrinking(torch.nn.Module):
+    """Raw map of a velocity along the first axis that is linear: volumes change by the same factor everywhere."""
+
+    def forward(self, images):
+        places = torch.linspace(-1, 1, images.shape[2]).view(1, 1, -1, 1, 1)
+        raw = torch.zeros(len(images), 3, *images.shape[2:])
+        raw[:, :1] = 0.5 * places
+        return raw
+
+
+def test_what_a_generator_moves_is_written_as_log_jacobian(cohort, results, monkeypatch):
+    method = VAGAN(Shrinking(), output="warp")
+    monkeypatch.setattr(longitudinal, "controls_of", lambda *_: [method])
+    shutil.copytree(results, results.parent / "deforming")
+    evaluate_longitudinal(cohort, [], results.parent / "deforming", methods=["random"], limit=1)
+    (path,) = (results.parent / "deforming" / "maps" / "VA-GAN").glob("*_stat-logjacobian_statmap.nii.gz")
+    case = path.name.split("_stat-")[0]
+    row = (
+        next(row for row, name in enumerate(cohort.manifest.table["subject"]) if case.startswith(f"sub-{name}_")) + 1
+    )
+    written = read_volume(path)
+    wanted = method.deformation(cohort.images([row])).log_volume_ratio[0, 0].numpy()
+    np.testing.assert_allclose(written.array, wanted, atol=1e-5)
+    np.testing.assert_allclose(written.affine, COARSE.affine)
+    middle = wanted[6:14, 4:-4, 4:-4]
+    assert abs(middle.mean()) > 0.01
+    assert middle.std() < 0.1 * abs(middle.mean())
+    monkeypatch.setattr(longitudinal, "controls_of", lambda *_: [Oracle(cohort, "VA-GAN")])
+    evaluate_longitudinal(cohort, [], results.parent / "deforming", methods=["random"], limit=1)
+    assert not path.exists()
 
 
 def test_the_formula_of_the_ceiling():

@@ -1,6 +1,7 @@
 """Figures 5 and 6, means and regions of follow-up scans."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from brains import COARSE, Oracle, patients, write_brains
 from vagan.data.volume import read_volume, write_volume
 from vagan.errors import RunError
 from vagan.evaluation import longitudinal as evaluation
+from vagan.evaluation.evaluate import CEILING
 from vagan.evaluation.longitudinal import evaluate_longitudinal
 from vagan.preprocessing.geometry import Grid
 from vagan.reporting.longitudinal import (
@@ -54,7 +56,8 @@ def test_figure_5_has_two_views_of_each_subject_and_prints_score_and_id(followed
     assert "ADAS13" in figure.axes[0].get_ylabel()
     assert "sub-c2" in figure.axes[0].get_ylabel()
     told = figure.axes[4 + 2].get_xlabel()
-    assert told == f"NCC {followed.scores['VA-GAN', followed.names[0]]:.2f}"
+    score, ceiling = (followed.scores[name, followed.names[0]] for name in ("VA-GAN", CEILING))
+    assert told == f"NCC {score:.2f} of {ceiling:.2f}"
     assert [axes.texts[0].get_text() for axes in (figure.axes[3], figure.axes[7])] == ["R", "A"]
 
 
@@ -98,6 +101,21 @@ def test_regions_of_an_atlas_on_another_grid(followed, tmp_path):
     write_volume(tmp_path / "empty.nii.gz", labels * 0, fine.affine)
     with pytest.raises(RunError, match="is it in the template's space"):
         effects_by_region(followed, tmp_path / "empty.nii.gz")
+
+
+def test_the_change_of_a_regions_volume_is_that_of_its_tissue(followed, tmp_path):
+    """Left, half of the voxels had twice and half had half of their volume; right, nothing is known to have moved."""
+    labels = np.zeros(COARSE.shape, np.float32)
+    labels[:10], labels[10:] = 1, 2
+    write_volume(tmp_path / "atlas.nii.gz", labels, COARSE.affine)
+    log_volume = np.zeros(COARSE.shape, np.float32)
+    log_volume[:5], log_volume[5:10] = np.log(0.5), np.log(2.0)
+    moved = replace(followed, log_volumes={"VA-GAN": {0: log_volume}})
+    table = effects_by_region(moved, tmp_path / "atlas.nii.gz").set_index(["method", "case", "region"])
+    change = table["volume_change_percent"]
+    assert change["VA-GAN", followed.names[0], "1"] == pytest.approx(100 * (1 / 1.25 - 1))
+    assert change["VA-GAN", followed.names[0], "2"] == pytest.approx(0, abs=1e-9)
+    assert change.isna().sum() == len(table) - 2
 
 
 def test_the_page_shows_them_and_names_nobody_when_asked(results, tmp_path):

@@ -169,7 +169,7 @@ def test_text_from_the_folder_is_escaped(folder):
     text = build_report(folder).read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert html.escape(NASTY) in text
-    assert text.count("<script>") == 1
+    assert text.count("<script>") == 3  # of the table, and of the viewer
 
 
 def test_page_refers_to_nothing_outside_itself(folder):
@@ -185,6 +185,44 @@ def test_page_refers_to_nothing_outside_itself(folder):
     ]
     assert references
     assert all(value.startswith("data:image/svg+xml,") for value in references)
+
+
+def test_what_was_left_out_is_counted_and_named_unless_ids_are_hidden(folder):
+    assert "What was left out" not in page(folder).text  # a folder of an earlier version does not know
+    rows = f"image,reason\nsub-7.nii,no brain\nsub-8.nii,no brain\nsub-9.nii,{NASTY}\n"
+    (folder / "left_out.csv").write_text(rows, encoding="utf-8")
+    text = " ".join(page(folder).text.split())
+    assert "3 images did not come into the cohort" in text
+    assert "no brain 2" in text
+    assert "sub-8.nii no brain" in text
+    hidden = build_report(folder, hide_ids=True).read_text(encoding="utf-8")
+    assert "sub-8" not in hidden
+    assert "no brain" in hidden
+    assert NASTY not in hidden
+    (folder / "left_out.csv").write_text("image,reason\n", encoding="utf-8")
+    assert "No image was left out on import" in page(folder).text
+
+
+def viewer_of(folder: Path, **options: Any) -> dict[str, Any]:
+    text = build_report(folder, **options).read_text(encoding="utf-8")
+    (content,) = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
+    return json.loads(content)
+
+
+def test_the_viewer_shows_the_examples_with_their_own_scores(folder):
+    rows = [f"one,s,1,vagan,ncc,0.91\n{NASTY},s,1,vagan,ncc,-0.2"]
+    (folder / "scores.csv").write_text("\n".join(["case,subject,label,method,metric,value", *rows]), "utf-8")
+    data = viewer_of(folder)
+    assert [(case["name"], case["scores"]) for case in data["cases"]] == [
+        ("one", {"vagan": "NCC 0.910"}),
+        (NASTY, {"vagan": "NCC −0.200"}),
+    ]
+    assert [method["name"] for method in data["methods"]] == ["vagan", "observed effect"]
+    hidden = viewer_of(folder, hide_ids=True)
+    assert [(case["name"], case["scores"]) for case in hidden["cases"]] == [
+        ("image 1", {"vagan": "NCC 0.910"}),
+        ("image 2", {"vagan": "NCC −0.200"}),
+    ]
 
 
 def test_figures_have_words_and_files(folder):

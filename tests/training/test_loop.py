@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tiny import TINY_SETTINGS
+from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.errors import CohortError, ConfigError, DivergenceError, Interrupted, RunError
@@ -279,19 +280,57 @@ def test_another_split_of_the_same_images_is_refused(finished, small_cohort, tmp
         train(Cohort(tmp_path / "cohort"), finished.path, tiny())
 
 
-def test_with_several_classes_the_one_of_interest_must_be_named(small_cohort, tmp_path):
-    shutil.copytree(small_cohort.path, tmp_path / "cohort")
-    table = pd.read_csv(tmp_path / "cohort" / "manifest.csv", dtype=str, keep_default_na=False)
+@pytest.fixture(scope="module")
+def three_classes(small_cohort, tmp_path_factory):
+    """The subtypes as classes of their own."""
+    folder = tmp_path_factory.mktemp("three") / "cohort"
+    shutil.copytree(small_cohort.path, folder)
+    table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
     second = table["subtype"] == "B"
     table.loc[second, ["label", "class"]] = ["2", "other"]
-    table.to_csv(tmp_path / "cohort" / "manifest.csv", index=False)
-    cohort = Cohort(tmp_path / "cohort")
-    with pytest.raises(CohortError, match=r"found two squares, other; say it with training\.interest"):
-        train(cohort, tmp_path / "run", tiny())
+    table.to_csv(folder / "manifest.csv", index=False)
+    return Cohort(folder)
+
+
+def test_of_several_classes_one_can_be_named(three_classes, tmp_path):
     with pytest.raises(CohortError, match="did you mean 'other'"):
-        train(cohort, tmp_path / "run", tiny(training__interest="othre"))
-    run = train(cohort, tmp_path / "run", tiny(training__interest="other"))
+        train(three_classes, tmp_path / "run", tiny(training__interest="othre"))
+    run = train(three_classes, tmp_path / "run", tiny(training__interest="other"))
     assert load_model(run.path)[1].classes == ("baseline", "other")
+    with pytest.raises(CohortError, match=r"found two squares, other; say it with training\.interest"):
+        train(three_classes, tmp_path / "classifier", tiny(method="classifier"))
+
+
+def test_images_of_several_classes_come_in_turn_and_with_their_class(three_classes):
+    task = adversarial.AdversarialTask(tiny(), three_classes)
+    table, images = three_classes.manifest.table, three_classes.images(range(len(three_classes.manifest))).numpy()
+    label_of = {image.tobytes(): label for image, label in zip(images, table["label"], strict=True)}
+    for update in (0, 1):
+        (batch,) = task.load(update)
+        labels = [label_of[image.tobytes()] for image in batch.interest.numpy()]
+        assert [int(row.argmax()) + 1 for row in batch.condition] == labels
+        assert abs(labels.count(1) - labels.count(2)) <= 1
+        assert {label_of[image.tobytes()] for image in batch.baseline.numpy()} == {0}
+
+
+def test_one_generator_learns_several_classes_and_resumes(three_classes, tmp_path, monkeypatch):
+    whole = train(three_classes, tmp_path / "whole", tiny())
+    network, facts = load_model(whole.path)
+    assert facts.classes == ("baseline", "two squares", "other")
+    images = three_classes.images(three_classes.manifest.indices("test")[:2])
+    maps = [VAGAN.load(whole.path, interest=name)[0].raw_map(images) for name in facts.classes[1:]]
+    for condition, found in zip(torch.eye(2), maps, strict=True):
+        assert torch.equal(network(images, condition.expand(2, 2)), found)
+    assert not torch.equal(*maps)
+    with pytest.raises(ConfigError, match="several classes of interest: say which one of two squares, other"):
+        VAGAN.load(whole.path)
+    with pytest.raises(ConfigError, match=r"knows no class of interest 'oter'; did you mean 'other'"):
+        VAGAN.load(whole.path, interest="oter")
+    stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(three_classes, tmp_path / "cut", tiny())
+    monkeypatch.undo()
+    assert_same_result(train(three_classes, tmp_path / "cut", tiny()), whole)
 
 
 def test_two_trainings_of_one_folder_are_refused(small_cohort, tmp_path):
@@ -328,8 +367,8 @@ def test_the_paper_presets_choices_run(small_cohort, tmp_path):
 def test_permuted_labels_keep_the_images_and_the_class_sizes(small_cohort):
     from vagan.training.rows import training_rows
 
-    true = training_rows(small_cohort, 1, tiny().training)
-    permuted = training_rows(small_cohort, 1, tiny(training__permute_labels="true").training)
+    true = training_rows(small_cohort, (1,), tiny().training)
+    permuted = training_rows(small_cohort, (1,), tiny(training__permute_labels="true").training)
     assert {label: len(rows) for label, rows in true.items()} == {
         label: len(rows) for label, rows in permuted.items()
     }

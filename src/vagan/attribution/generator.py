@@ -8,7 +8,8 @@ from torch import nn
 from vagan.attribution.method import Convention, preserving
 from vagan.effect import Deformation, Output, RawMap, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
-from vagan.model_folder import ModelFacts, load_model
+from vagan.model_folder import ModelFacts, about_class, load_model
+from vagan.nn.conditions import Condition, told
 from vagan.types import Images, Maps
 
 
@@ -21,6 +22,9 @@ class VAGAN:
         Network from images to raw maps ``M(x)``.
     output
         How the raw map is applied to the image.
+    condition
+        What the generator is told about every image, ``(1, conditions)``: of which class of interest it is, where the
+        generator knows several. See `vagan.model_folder.about_class`.
 
     Examples
     --------
@@ -34,16 +38,17 @@ class VAGAN:
     name = "VA-GAN"
     convention: Convention = "signed"
 
-    def __init__(self, generator: nn.Module, *, output: Output = "add") -> None:
-        self._generator, self._output = generator, output
+    def __init__(self, generator: nn.Module, *, output: Output = "add", condition: Condition | None = None) -> None:
+        self._generator, self._output, self._condition = generator, output, condition
 
     @classmethod
-    def load(cls, path: Path | str) -> tuple["VAGAN", ModelFacts]:
-        """Read a run folder or a model folder."""
+    def load(cls, path: Path | str, *, interest: str = "") -> tuple["VAGAN", ModelFacts]:
+        """Read a run folder or a model folder; of a generator of several classes of interest, name one."""
         network, facts = load_model(Path(path))
         if facts.kind != "map-generator":
             raise ModelError(f"{path} holds a {facts.kind}, not a map generator; choose one of the methods for it")
-        return cls(network, output=facts.output), facts
+        facts, condition = about_class(facts, interest)
+        return cls(network, output=facts.output, condition=condition), facts
 
     def attribute(self, images: Images) -> Maps:
         """Effect of the class of interest in each image, ``x - y``."""
@@ -77,4 +82,4 @@ class VAGAN:
     def raw_map(self, images: Images) -> RawMap:
         """``M(x)``, what the generator makes of the images; `vagan.effect` says how it is applied."""
         with preserving(self._generator), torch.no_grad():
-            return self._generator(images)
+            return told(self._generator, self._condition)(images)

@@ -19,7 +19,8 @@ from vagan.attribution.method import AttributionMethod
 from vagan.attribution.occlusion import Occlusion
 from vagan.attribution.perturbation import AdditivePerturbation
 from vagan.errors import ConfigError, nearest
-from vagan.model_folder import ModelFacts, load_model
+from vagan.model_folder import ModelFacts, about_class, load_model
+from vagan.nn.conditions import Condition
 
 Needs = Literal["map-generator", "classifier", "cam-classifier", "training images", "nothing"]
 Unit = Literal["intensity", "class score", "class score per intensity", "none"]
@@ -53,11 +54,13 @@ class Entry:
         """Whether the method can explain a single model of this kind."""
         return self.needs in (kind, "nothing") or (self.needs == "classifier" and kind == "cam-classifier")
 
-    def of(self, network: nn.Module, facts: ModelFacts) -> AttributionMethod:
-        """The method for a loaded model that it explains."""
+    def of(self, network: nn.Module, facts: ModelFacts, condition: Condition | None = None) -> AttributionMethod:
+        """The method for a loaded model that it explains; see `vagan.model_folder.about_class`."""
         if self.needs == "nothing":
             return self.make()
-        return self.make(network, output=facts.output) if self.needs == "map-generator" else self.make(network)
+        if self.needs == "map-generator":
+            return self.make(network, output=facts.output, condition=condition)
+        return self.make(network)
 
 
 METHODS: dict[str, Entry] = {
@@ -106,7 +109,7 @@ class LoadedMethod(NamedTuple):
     """Where the network is, and where images must be."""
 
 
-def load_method(run: Path, name: str = "", *, device: torch.device | str = "cpu") -> LoadedMethod:
+def load_method(run: Path, name: str = "", *, interest: str = "", device: torch.device | str = "cpu") -> LoadedMethod:
     """A method for the model of a run folder or model folder.
 
     Parameters
@@ -115,6 +118,8 @@ def load_method(run: Path, name: str = "", *, device: torch.device | str = "cpu"
         Where the model is.
     name
         Name in `METHODS`; a map generator explains itself if none is given.
+    interest
+        Class of interest; needed where the model knows several.
     device
         Where the network is to be, and the images that it gets.
 
@@ -125,18 +130,21 @@ def load_method(run: Path, name: str = "", *, device: torch.device | str = "cpu"
     """
     if name:
         find_method(name)
-    network, facts = load_model(run)
+    network, whole = load_model(run)
+    facts, condition = about_class(whole, interest)
     if not name and facts.kind == "map-generator":
         name = "vagan"
     fitting = [known for known, entry in METHODS.items() if entry.explains(facts.kind)]
     if name not in fitting:
         problem = f"{name} cannot explain it" if name else "a method must be chosen with --method"
         raise ConfigError(f"{run} holds a {facts.kind}: {problem}; choose one of {', '.join(fitting)}")
-    method = METHODS[name].of(network.to(device), facts)
+    method = METHODS[name].of(network.to(device), facts, condition)
     return LoadedMethod(method, METHODS[name], facts, torch.device(device))
 
 
-def load_ensemble(runs: Sequence[Path], name: str = "", *, device: torch.device | str = "cpu") -> LoadedMethod:
+def load_ensemble(
+    runs: Sequence[Path], name: str = "", *, interest: str = "", device: torch.device | str = "cpu"
+) -> LoadedMethod:
     """The same method for the models of several runs, as one; see `load_method`.
 
     Raises
@@ -144,7 +152,7 @@ def load_ensemble(runs: Sequence[Path], name: str = "", *, device: torch.device 
     ConfigError
         If the models are not about the same classes, or take images that were prepared differently.
     """
-    loaded = [load_method(run, name, device=device) for run in runs]
+    loaded = [load_method(run, name, interest=interest, device=device) for run in runs]
     first = loaded[0]
     for run, other in zip(runs, loaded, strict=True):
         for fact in ("kind", "num_spatial_dims", "channels", "classes", "preparation", "pipeline"):

@@ -24,7 +24,19 @@ Raw brain scans:
     vagan preprocess BIDS_DIR OUT            and train on OUT/cohort
 """
 
-VERBS = ("demo", "synth", "atrophy", "check", "preprocess", "train", "attribute", "evaluate", "report")
+VERBS = (
+    "demo",
+    "synth",
+    "atrophy",
+    "check",
+    "preprocess",
+    "train",
+    "attribute",
+    "evaluate",
+    "report",
+    "serve",
+    "export",
+)
 
 app = App(name="vagan", help=HELP, help_format="plaintext", version_flags=["--version"], result_action="return_value")
 for verb in VERBS:

@@ -1,6 +1,9 @@
 """`vagan atrophy`."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
 def atrophy(
@@ -11,9 +14,11 @@ def atrophy(
     base: str = "mni152",
     strength: float = 1.0,
     late_stage: bool = True,
+    healthy_follow_up: Annotated[bool, Parameter(negative=())] = False,
     seed: int = 0,
     jobs: int = 0,
     raw: Path | None = None,
+    raw_spacing_mm: float = 1.1,
 ) -> None:
     """Write a 3-D cohort with a known disease, simulated on a real brain.
 
@@ -35,6 +40,8 @@ def atrophy(
         Multiplies what the disease does, above 0 to 2.
     late_stage
         Shrink the temporal lobes too where the disease is severe.
+    healthy_follow_up
+        Scan healthy subjects a second time too, which tells what changes between two scans without the disease.
     seed
         Same options, same bits.
     jobs
@@ -43,6 +50,8 @@ def atrophy(
         Also write raw scans of the same subjects, in all orientations, to this new folder: a BIDS dataset for
         `vagan preprocess RAW PREPARED`, with exact effects in derivatives/truth. Whole heads with --base robex or
         colin27; of mni152 and of files the brain alone (preprocess with --strip none).
+    raw_spacing_mm
+        Voxel size of the raw scans.
     """
     from vagan.data.sources.atrophy.study import make_atrophy_cohort
 
@@ -53,9 +62,11 @@ def atrophy(
         base=base,
         strength=strength,
         late_stage=late_stage,
+        healthy_follow_up=healthy_follow_up,
         seed=seed,
         jobs=jobs,
         raw=raw,
+        raw_spacing_mm=raw_spacing_mm,
     )
     table = cohort.manifest.table
     print(f"{len(table)} scans of {table['subject'].nunique()} subjects in {out}")

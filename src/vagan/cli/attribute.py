@@ -11,6 +11,7 @@ def attribute(
     *images: Path,
     out: Path,
     method: str = "",
+    interest: Annotated[str, Parameter(name="--class")] = "",
     ensemble: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     device: str = "auto",
 ) -> None:
@@ -32,6 +33,8 @@ def attribute(
     method
         For a classifier: guided-backprop, integrated-gradients, grad-cam, occlusion, perturbation,
         perturbation-paper; for a CAM classifier cam as well.
+    interest
+        Name of the class of interest; needed where the run knows several.
     ensemble
         More runs of the same cohort, with other seeds. The map is then the mean of all; beside it stand how far they
         differ at each place (_spread) and how far they agree on the sign (_sign-agreement).
@@ -40,5 +43,7 @@ def attribute(
     """
     from vagan.reporting.maps import attribute_files
 
-    written = attribute_files(run, images, out, method=method, others=ensemble or (), device=device)
+    written = attribute_files(
+        run, images, out, method=method, interest=interest, others=ensemble or (), device=device
+    )
     print(f"{len(written)} map{'s' if len(written) != 1 else ''} in {out}")

@@ -11,11 +11,13 @@ def evaluate(
     *runs: Path,
     out: Path,
     methods: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    interest: Annotated[str, Parameter(name="--class")] = "",
     limit: int | None = None,
     subset: int = 20,
     severity: str | None = None,
     judge: Path | None = None,
     ensemble: Annotated[bool, Parameter(negative=())] = False,
+    examples: int = 4,
     seed: int = 0,
     device: str = "auto",
     longitudinal: Annotated[bool, Parameter(negative=())] = False,
@@ -39,6 +41,8 @@ def evaluate(
         Folder for the results; `vagan report` turns it into a page.
     methods
         Which to score, e.g. vagan integrated-gradients cam [default: all that the runs allow, and the controls].
+    interest
+        Name of the class of interest; needed where a run knows several.
     limit
         Score this many random test images of each class [default: all].
     subset
@@ -51,6 +55,8 @@ def evaluate(
         class to it, how far is it from those, and how much had to change? Needs no known effects.
     ensemble
         Score the mean map of all runs of map generators as well, and whether it is wrong where they differ.
+    examples
+        Show this many random images in the report, beside the best, the median and the worst one.
     seed
         Decides which, and which are shown.
     device
@@ -78,6 +84,7 @@ def evaluate(
             out,
             options,
             methods=methods,
+            interest=interest,
             limit=limit,
             subset=subset,
             seed=seed,
@@ -94,11 +101,13 @@ def evaluate(
             runs,
             out,
             methods=methods,
+            interest=interest,
             limit=limit,
             subset=subset,
             severity=severity,
             judge=judge,
             ensemble=ensemble,
+            examples=examples,
             seed=seed,
             device=device,
         )

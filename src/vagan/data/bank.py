@@ -1,14 +1,15 @@
 """Fast access to a cohort's images during training: kept in memory where they fit, read ahead where not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import Queue
 from threading import Event, Thread
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from vagan.axes import mirrored
+from vagan.axes import concatenate_batches, mirrored
 from vagan.data.cohort import Cohort
 from vagan.data.sampling import ShuffledStream
 from vagan.types import Images
@@ -78,6 +79,25 @@ class ShuffledImages:
         if self._mirror_axis is None:
             return images
         return mirrored(images, entries >= len(self._rows), self._mirror_axis)
+
+
+class ImagesInTurn:
+    """Several streams as one, which goes round them: its p-th image is the next of stream ``p mod n``."""
+
+    def __init__(self, streams: Sequence[ShuffledImages]) -> None:
+        self._streams = streams
+
+    def draw(self, start: int, count: int) -> tuple[Images, NDArray[np.int64]]:
+        """Images ``start`` to ``start + count``, and the number of the stream that each is of."""
+        turns = np.arange(start, start + count) % len(self._streams)
+        images: list[Images] = [torch.empty(0)] * count
+        for number, stream in enumerate(self._streams):
+            places = np.flatnonzero(turns == number)
+            if len(places):
+                found = stream.draw((start + int(places[0])) // len(self._streams), len(places))
+                for place, image in zip(places, found.split(1), strict=True):
+                    images[place] = image
+        return concatenate_batches(*images), turns
 
 
 def read_ahead(load: Callable[[int], Batch], start: int, stop: int, *, depth: int = 2) -> Iterator[Batch]:

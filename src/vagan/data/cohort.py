@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from zarr.codecs import BloscCodec
 
-from vagan.data.manifest import Manifest
+from vagan.data.manifest import SPLITS, Manifest
 from vagan.data.preparation import Preparation
 from vagan.errors import CohortError
 from vagan.files import new_folder
+from vagan.notebook import facts_html, pictures_html, table_html
 from vagan.progress import track
 from vagan.types import Images
 
@@ -125,6 +126,26 @@ class Cohort:
         """Whether it is known which region each pixel belongs to."""
         return "regions" in self._arrays
 
+    def _repr_html_(self) -> str:
+        """What notebooks show: the facts, how many images of each class are in each part, and one of each class."""
+        table, classes = self.manifest.table, self.manifest.classes
+        facts = {
+            "made of": self.facts.source,
+            "images": f"{len(self.manifest)} of {' × '.join(map(str, self.shape))}, {self.channels} channel(s)",
+            "subjects": table["subject"].nunique(),
+            "true effects": "known" if self.has_effects else "not known",
+            "hash": self.facts.content_hash,
+        }
+        splits = [split for split in SPLITS if (table["split"] == split).any()]
+        counts = [[name, *(str(len(self.manifest.indices(s, k))) for s in splits)] for k, name in enumerate(classes)]
+        shown = [int(np.flatnonzero(table["label"] == label)[0]) for label in range(len(classes))]
+        pictures = [_middle_slice(image.numpy()) for image in self.images(shown)]
+        return (
+            facts_html(f"Cohort {self.path}", facts)
+            + table_html(["class", *splits], counts)
+            + pictures_html(pictures, classes)
+        )
+
     def images(self, indices: ArrayLike) -> Images:
         """Prepared images, in [-1, 1]."""
         return self._read("images", indices)
@@ -155,6 +176,12 @@ class Cohort:
         except (OSError, ValueError, RuntimeError) as error:
             raise CohortError(f"{name} of {self.path} are damaged ({error}); make the cohort again") from error
         return torch.from_numpy(read[places])
+
+
+def _middle_slice(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image as ``(height, width)``, channels averaged; of a volume an axial slice: right at the right."""
+    flat = image.mean(axis=0)
+    return flat if flat.ndim == 2 else flat[..., flat.shape[-1] // 2].T[::-1]
 
 
 def write_cohort(

@@ -11,7 +11,7 @@ from torch import nn
 
 from vagan.attribution.integrated import IntegratedGradients
 from vagan.attribution.method import AttributionMethod
-from vagan.attribution.registry import METHODS, find_method
+from vagan.attribution.registry import METHODS, find_method, unit_of
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, OutputError
@@ -24,7 +24,7 @@ from vagan.evaluation.contenders import (
     methods_of,
     require_models_for,
 )
-from vagan.evaluation.evaluate import evaluate, images_to_score
+from vagan.evaluation.evaluate import EXAMPLES, evaluate, images_to_score
 from vagan.evaluation.judge import Judge
 from vagan.evaluation.regions import Parts
 from vagan.evaluation.results import TABLE, write_results
@@ -42,12 +42,14 @@ def compare_runs(
     out: Path,
     *,
     methods: Sequence[str] | None = None,
+    interest: str = "",
     limit: int | None = None,
     subset: int = 20,
     regions: Parts | None = None,
     severity: str | None = None,
     judge: Path | None = None,
     ensemble: bool = False,
+    examples: int = EXAMPLES,
     seed: int = 0,
     device: str = "auto",
 ) -> str:
@@ -63,13 +65,15 @@ def compare_runs(
         Results folder.
     methods
         Names in `vagan.attribution.registry.METHODS`; default: all that have what they need.
+    interest
+        Class of interest; needed where a model knows several.
     limit
         Score this many random test images of each class.
     subset
         Methods that need many passes through a network for a map are scored on this many random test images of the
         class of interest, the same for all of them and the first of the others', and on a quarter as many of the
         baseline class.
-    regions, severity
+    regions, severity, examples
         See `evaluate`.
     judge
         Run of a classifier that is not among the runs; see `vagan.evaluation.judge`.
@@ -100,26 +104,27 @@ def compare_runs(
     if out.exists() and not out.is_dir():
         raise OutputError(f"the results folder must be a folder: {out} is a file; choose another name")
     place = find_device(device)
-    models = load_models(runs, cohort, place)
+    models = load_models(runs, cohort, place, interest)
     require_models_for(methods or (), models)
-    interest = interest_of([model.facts for model in models], cohort)
-    if not all(len(cohort.manifest.indices("test", label)) for label in (0, interest)):
+    label = interest_of([model.facts for model in models], cohort)
+    if not all(len(cohort.manifest.indices("test", part)) for part in (0, label)):
         raise CohortError(f"scores need test images of both classes, {cohort.path} has not; split it again")
-    judging = None if judge is None else load_judge(judge, models, cohort, place)
+    judging = None if judge is None else load_judge(judge, models, cohort, place, interest)
     compared, expensive = methods_of(models, wanted)
     if ensemble:
         together = ensemble_of(models)
         compared[together.name] = together
-    compared |= {method.name: method for method in controls_of(cohort, wanted, interest, seed)}
+    compared |= {method.name: method for method in controls_of(cohort, wanted, label, seed)}
     evaluation = evaluate(
         compared,
         cohort,
-        interest=interest,
+        interest=label,
         limit=limit,
         limits=dict.fromkeys(expensive, subset),
         regions=regions,
         severity=severity,
         judge=judging,
+        examples=examples,
         seed=seed,
         device=place,
     )
@@ -130,7 +135,7 @@ def compare_runs(
         f"same for all, for methods that need many passes for a map ({', '.join(expensive) or 'none here'})",
         **_completeness(compared, torch.from_numpy(evaluation.examples.images).to(place)),
     }
-    scored = [images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)]
+    scored = [images_to_score(cohort, "test", part, limit, seed) for part in (0, label)]
     if judging is not None and judge is not None:
         rules["judge"] = _about_judge(judging, judge.name, *scored)
     classifiers = {
@@ -139,7 +144,8 @@ def compare_runs(
         if model.facts.kind != "map-generator"
     }
     folders = [RunFolder(model.run) for model in models]
-    write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers)
+    units = {name: unit_of(method) for name, method in compared.items()}
+    write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers, units=units)
     return (out / TABLE).read_text(encoding="utf-8")
 
 

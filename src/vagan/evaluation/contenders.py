@@ -14,8 +14,9 @@ from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, LeakageError, ModelError
 from vagan.evaluation.judge import Judge
-from vagan.model_folder import ModelFacts, load_model
+from vagan.model_folder import ModelFacts, about_class, load_model
 from vagan.nn.classifier import CAMClassifier, Classifier
+from vagan.nn.conditions import Condition
 from vagan.seeding import numpy_generator
 from vagan.training.run_folder import RunFolder
 
@@ -28,15 +29,21 @@ class Model(NamedTuple):
     run: Path
     network: nn.Module
     facts: ModelFacts
+    """About a single class of interest; see `about_class`."""
+    condition: Condition | None
 
 
-def load_models(runs: Sequence[Path], cohort: Cohort, place: torch.device) -> list[Model]:
-    """Models of all runs, which must be able to take the cohort's images and must not have seen the test ones."""
+def load_models(runs: Sequence[Path], cohort: Cohort, place: torch.device, interest: str = "") -> list[Model]:
+    """Models of all runs, which must be able to take the cohort's images and must not have seen the test ones.
+
+    ``interest`` names the class of interest, which is needed where a model knows several.
+    """
     runs = [run.resolve() for run in runs]
     twice = next((run.name for run in runs if [other.name for other in runs].count(run.name) > 1), None)
     if twice is not None:
         raise ConfigError(f"tables call runs by their folders' names, but {twice!r} occurs twice; rename one")
-    models = [Model(run, *load_model(run)) for run in runs]
+    loaded = [(run, *load_model(run)) for run in runs]
+    models = [Model(run, network, *about_class(facts, interest)) for run, network, facts in loaded]
     for model in models:
         model.network.to(place)
         _require_same_kind(model.run, model.facts, cohort)
@@ -44,9 +51,9 @@ def load_models(runs: Sequence[Path], cohort: Cohort, place: torch.device) -> li
     return models
 
 
-def load_judge(run: Path, models: Sequence[Model], cohort: Cohort, place: torch.device) -> Judge:
+def load_judge(run: Path, models: Sequence[Model], cohort: Cohort, place: torch.device, interest: str = "") -> Judge:
     """The classifier of a run that is none of the models, and about the same classes."""
-    (model,) = load_models([run], cohort, place)
+    (model,) = load_models([run], cohort, place, interest)
     if not isinstance(model.network, Classifier | CAMClassifier):
         raise ConfigError(f"a judge must be a classifier: {run} holds a {model.facts.kind}; train one with --method")
     if any(_same_weights(model.network, other.network) for other in models):
@@ -75,10 +82,10 @@ def methods_of(models: Sequence[Model], wanted: Iterable[str]) -> tuple[dict[str
     """Methods of all models by their names in the tables, and which of them are expensive."""
     compared: dict[str, AttributionMethod] = {}
     expensive = []
-    for run, network, facts in models:
+    for run, network, facts, condition in models:
         alone = sum(other.facts.kind == facts.kind for other in models) == 1
         for entry in (METHODS[name] for name in wanted if METHODS[name].needs == facts.kind):
-            method = entry.of(network, facts)
+            method = entry.of(network, facts, condition)
             name = method.name if alone else f"{method.name} ({run.name})"
             compared[name] = method
             expensive += [name] if entry.passes > 1 else []
@@ -90,7 +97,7 @@ def ensemble_of(models: Sequence[Model]) -> Ensemble:
     generators = [model for model in models if model.facts.kind == "map-generator"]
     if len(generators) < 2:
         raise ConfigError(f"an ensemble needs two or more runs of map generators, found {len(generators)}")
-    return Ensemble([METHODS["vagan"].of(model.network, model.facts) for model in generators])
+    return Ensemble([METHODS["vagan"].of(model.network, model.facts, model.condition) for model in generators])
 
 
 def interest_of(models: Sequence[ModelFacts], cohort: Cohort) -> int:

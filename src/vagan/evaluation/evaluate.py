@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError
+from vagan.evaluation.examples import Examples, choose_examples
 from vagan.evaluation.judge import Judge
 from vagan.evaluation.localisation import otsu_threshold
 from vagan.evaluation.measures import Measures
 from vagan.evaluation.regions import Array, Parts
 from vagan.evaluation.scores import apply_convention, energy
 from vagan.evaluation.statistics import ratio_interval, summarise
+from vagan.evaluation.tables import score_cells
 from vagan.evaluation.truth import Truth
+from vagan.notebook import table_html
 from vagan.progress import Bar
 from vagan.seeding import numpy_generator
 
@@ -28,21 +31,9 @@ CEILING = "ceiling"
 BATCH = 25
 THRESHOLD_IMAGES = 100
 EXAMPLES = 4
+"""Random ones; those at the ends and in the middle of the scores are shown besides."""
 
 Summary = dict[str, dict[str, dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """A few test images of the class of interest with the maps of all methods that were asked for as many.
-
-    Arrays are (case, channel, *space).
-    """
-
-    ids: list[str]
-    images: Array
-    effects: Array | None
-    maps: dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -67,6 +58,12 @@ class Evaluation:
     map_seconds: dict[str, float]
     examples: Examples
 
+    def _repr_html_(self) -> str:
+        """What notebooks show: mean, deviation and interval of every score, the best method first."""
+        methods = {name: scores for name, scores in self.summary.items() if name != CEILING}
+        columns, *rows = score_cells(methods, ceiling=self.summary.get(CEILING))
+        return table_html(columns, rows)
+
 
 def evaluate(
     methods: Mapping[str, AttributionMethod],
@@ -78,6 +75,7 @@ def evaluate(
     regions: Parts | None = None,
     severity: str | None = None,
     judge: Judge | None = None,
+    examples: int = EXAMPLES,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Evaluation:
@@ -106,6 +104,8 @@ def evaluate(
     judge
         A classifier that none of the methods has seen. It scores the methods whose maps are in units of intensity
         (see `Judge.scores`), and ``kernel_distance`` is that of the images without the effect from baseline images.
+    examples
+        Keep this many random images with their maps, and the best, the median and the worst one.
     seed
         Decides the subset, the validation images and the examples.
     device
@@ -118,9 +118,9 @@ def evaluate(
     CohortError
         If there are no test or validation images of the class of interest.
     """
-    for most in (limit, *(limits or {}).values()):
+    for most in (limit, examples, *(limits or {}).values()):
         if most is not None and most < 1:
-            raise ConfigError(f"at least 1 image of each class must be scored, found a limit of {most}")
+            raise ConfigError(f"at least 1 image of each class must be scored and shown, found {most}")
     tests = {label: images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)}
     validation = images_to_score(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
     truth = Truth(cohort, tests[interest], regions) if cohort.has_effects else None
@@ -143,25 +143,55 @@ def evaluate(
             begin = time.perf_counter()
             maps = maps_of(method, diseased)
             seconds[name] = (time.perf_counter() - begin) / len(maps)
-            if len(maps) >= min(EXAMPLES, len(tests[interest])):
-                kept[name] = maps[:EXAMPLES]
+            if len(maps) >= min(examples, len(tests[interest])):
+                kept[name] = maps[:examples]
             scores, more[name] = measures.of(method, maps, thresholds[name], maps_of)
             rows += _rows(cohort, diseased, name, scores)
             rows += _rows(cohort, baseline, name, {"energy": energy(maps_of(method, baseline))})
     if truth is not None:
         rows += _rows(cohort, tests[interest], CEILING, truth.ceiling(validation))
     table = pd.concat(rows, ignore_index=True)
-    first = tests[interest][:EXAMPLES]
-    examples = Examples(
-        ids=[str(name) for name in cohort.manifest.table["id"].iloc[first]],
-        images=cohort.images(first).numpy(),
-        effects=None if truth is None else truth.effects[:EXAMPLES],
-        maps=kept,
-    )
     summary = _summary(table, interest)
     for name, entries in more.items():
         summary[name] |= entries
-    return Evaluation(table, summary, thresholds, seconds, examples)
+    of_interest = table[table["label"] == interest]
+    shown = _examples(
+        methods, kept, of_interest, cohort=cohort, tests=tests[interest], random=examples, device=device
+    )
+    return Evaluation(table, summary, thresholds, seconds, shown)
+
+
+def _examples(
+    methods: Mapping[str, AttributionMethod],
+    kept: Mapping[str, Array],
+    rows: pd.DataFrame,
+    *,
+    cohort: Cohort,
+    tests: NDArray[np.int64],
+    random: int,
+    device: torch.device | str,
+) -> Examples:
+    """The chosen images; of the random ones the maps are there, of the others they are made again."""
+    ids = cohort.manifest.table["id"]
+    choice = choose_examples(rows[rows["method"] != CEILING], list(ids.iloc[tests]), random=random)
+    extremes = [place for place in choice.positions if place >= random]
+    maps = {}
+    with Bar(len(extremes) * len(kept), "examples") as bar:
+        for name, first in kept.items():
+            made = dict(enumerate(first))
+            if extremes:
+                again = _maps(methods[name], tests[extremes], cohort=cohort, device=device, bar=bar)
+                made |= dict(zip(extremes, again, strict=True))
+            maps[name] = np.stack([made[place] for place in choice.positions])
+    found = tests[choice.positions]
+    return Examples(
+        ids=[str(name) for name in ids.iloc[found]],
+        images=cohort.images(found).numpy(),
+        effects=cohort.effects(found).numpy() if cohort.has_effects else None,
+        maps=maps,
+        roles=choice.roles,
+        rule=choice.rule,
+    )
 
 
 def images_to_score(cohort: Cohort, split: str, label: int, limit: int | None, seed: int) -> NDArray[np.int64]:

@@ -11,13 +11,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from vagan.attribution.generator import VAGAN
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import METHODS, find_method
 from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume, write_volume
 from vagan.errors import ConfigError, OutputError
 from vagan.evaluation.contenders import controls_of, interest_of, load_models, methods_of, require_models_for
-from vagan.evaluation.evaluate import CEILING, EXAMPLES, Evaluation, Examples
+from vagan.evaluation.evaluate import CEILING, EXAMPLES, Evaluation
+from vagan.evaluation.examples import Examples
 from vagan.evaluation.observed import Intensity, observe
 from vagan.evaluation.pairs import Pair, Pairs, Rule, find_pairs
 from vagan.evaluation.results import write_results
@@ -30,6 +32,7 @@ from vagan.progress import Bar
 from vagan.seeding import numpy_generator
 from vagan.training.device import find_device
 from vagan.training.run_folder import RunFolder
+from vagan.types import Images
 
 TABLE2, PAIRS = "table2.md", "pairs.csv"
 OBSERVED, MAPS = "observed", "maps"
@@ -74,6 +77,7 @@ def evaluate_longitudinal(
     options: LongitudinalOptions | None = None,
     *,
     methods: Sequence[str] | None = None,
+    interest: str = "",
     limit: int | None = None,
     subset: int = 20,
     seed: int = 0,
@@ -81,14 +85,15 @@ def evaluate_longitudinal(
 ) -> str:
     """Compare the maps of the later scans of subjects that changed their class with what changed in them.
 
-    Leaves a results folder like `compare_runs`, and in it ``observed/`` and ``maps/`` as NIfTI, ``pairs.csv`` with
-    the subjects that give no pair and why, and ``table2.md``. An observed effect that is there from before is kept.
+    Leaves a results folder like `compare_runs`, and in it ``observed/`` and ``maps/`` as NIfTI, with log-Jacobians of
+    generators that deform, ``pairs.csv`` with the subjects that give no pair and why, and ``table2.md``. An observed
+    effect that is there from before is kept.
 
     Parameters
     ----------
     cohort
         Prepared scans; see `find_pairs` for what its manifest needs.
-    runs, out, methods, subset, seed, device
+    runs, out, methods, interest, subset, seed, device
         As in `compare_runs`.
     options
         See `LongitudinalOptions`.
@@ -108,18 +113,18 @@ def evaluate_longitudinal(
     if subset < 1 or (limit is not None and limit < 1):
         raise ConfigError("--limit and --subset must be at least 1")
     wanted, place = list(methods or METHODS), find_device(device)
-    models = load_models(runs, cohort, place)
+    models = load_models(runs, cohort, place, interest)
     require_models_for(methods or (), models)
-    interest = interest_of([model.facts for model in models], cohort)
+    label = interest_of([model.facts for model in models], cohort)
     pairs = find_pairs(
-        cohort.manifest, interest=interest, rule=options.rule, least_months=options.least_months, split=options.split
+        cohort.manifest, interest=label, rule=options.rule, least_months=options.least_months, split=options.split
     )
     order = numpy_generator(seed, "converters to score").permutation(len(pairs.converters))[:limit]
     converters = [pairs.converters[place] for place in order]
     files = _observe_all(cohort, [*converters, *pairs.stable[:limit]], out, options.intensity)
     observed, stable = files[: len(converters)], files[len(converters) :]
     compared, expensive = methods_of(models, wanted)
-    compared |= {method.name: method for method in controls_of(cohort, wanted, interest, seed)}
+    compared |= {method.name: method for method in controls_of(cohort, wanted, label, seed)}
     limits = dict.fromkeys(expensive, subset)
     rows, examples = _score(compared, limits, cohort, observed, maps=out / MAPS, device=place)
     rows = pd.concat([rows, _ceiling(observed, stable)], ignore_index=True)
@@ -166,6 +171,11 @@ def map_path(maps: Path, method: str, case: str) -> Path:
     """Where a method's map of a pair's later scan is."""
     folder = "".join(letter if letter.isalnum() else "-" for letter in method)
     return maps / folder / f"{case}_stat-effect_statmap.nii.gz"
+
+
+def log_jacobian_path(maps: Path, method: str, case: str) -> Path:
+    """Where a deforming method's logarithm of the volume now over the volume before is, on the same grid."""
+    return map_path(maps, method, case).with_name(f"{case}_stat-logjacobian_statmap.nii.gz")
 
 
 def _observe_all(cohort: Cohort, pairs: Sequence[Pair], out: Path, intensity: Intensity) -> list[ObservedFile]:
@@ -245,9 +255,11 @@ def _score(
     with Bar(sum(map(len, scored.values())), "scoring") as bar:
         for name, method in compared.items():
             for file in scored[name]:
-                found = method.attribute(cohort.images([file.pair.after]).to(device))[0, 0].cpu().numpy()
+                image = cohort.images([file.pair.after]).to(device)
+                found = method.attribute(image)[0, 0].cpu().numpy()
                 rows += _rows(name, file, found, signed=method.convention == "signed")
                 write_volume(map_path(maps, name, file.case), found, affine)
+                _write_log_jacobian(log_jacobian_path(maps, name, file.case), method, image, affine)
                 if file in shown:
                     kept[name].append(found)
                 bar.advance()
@@ -258,6 +270,13 @@ def _score(
         maps={name: np.stack(found)[:, None] for name, found in kept.items()},
     )
     return _with_subjects(pd.DataFrame(rows)), examples
+
+
+def _write_log_jacobian(path: Path, method: AttributionMethod, image: Images, affine: NDArray[np.float64]) -> None:
+    """Of methods that deform; one that is there from another method of the name is removed."""
+    path.unlink(missing_ok=True)
+    if isinstance(method, VAGAN) and method.deforms:
+        write_volume(path, method.deformation(image).log_volume_ratio[0, 0].cpu().numpy(), affine)
 
 
 def _rows(method: str, file: ObservedFile, found: Array, *, signed: bool) -> list[dict[str, Any]]:

@@ -107,7 +107,9 @@ def linear_match(values: NDArray[np.floating[Any]], onto: NDArray[np.floating[An
     return gain, offset
 
 
-def smooth_log_ratio(before: Array, after: Array, mask: Mask, spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+def smooth_log_ratio(
+    before: Array, after: Array, mask: Mask, spacing_mm: NDArray[np.float64], *, sigma_mm: float = SMOOTH_MM
+) -> NDArray[np.float64]:
     """Slowly varying part of ``log(after / before)``: a Gaussian mean over voxels that did not change their tissue.
 
     Parameters
@@ -117,7 +119,9 @@ def smooth_log_ratio(before: Array, after: Array, mask: Mask, spacing_mm: NDArra
     mask
         Brain.
     spacing_mm
-        Of the voxels; the Gaussian has a standard deviation of 15 mm.
+        Of the voxels.
+    sigma_mm
+        Standard deviation of the Gaussian.
     """
     bright = 0.3 * float(np.median(after[mask]))
     usable = mask & (before > bright) & (after > bright)
@@ -126,8 +130,8 @@ def smooth_log_ratio(before: Array, after: Array, mask: Mask, spacing_mm: NDArra
     smooth = np.zeros(mask.shape)
     for _ in range(2):  # the second time around the first estimate
         weights = (usable & (np.abs(log_ratio - smooth) < CHANGED)).astype(float)
-        total = gaussian_filter(weights, SMOOTH_MM / spacing_mm)
-        mean = gaussian_filter(weights * log_ratio, SMOOTH_MM / spacing_mm)
+        total = gaussian_filter(weights, sigma_mm / spacing_mm)
+        mean = gaussian_filter(weights * log_ratio, sigma_mm / spacing_mm)
         smooth = np.where(total > 1e-3, mean / np.maximum(total, 1e-3), 0)
     return smooth
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from vagan.data.cohort import Cohort
+from vagan.data.cohort import DROPPED, Cohort
 from vagan.errors import OutputError
 from vagan.evaluation.evaluate import CEILING, Evaluation
 from vagan.evaluation.tables import markdown_table
@@ -20,7 +21,10 @@ from vagan.files import replacing
 from vagan.training.run_folder import RunFolder
 
 SCORES, SUMMARY, TABLE, EXAMPLES = "scores.csv", "summary.json", "table.md", "examples.npz"
-EXAMPLE_RULE = "the first test images of the class of interest in a random order that does not depend on any score"
+LEFT_OUT = "left_out.csv"
+"""Images that never came into the cohort, and why."""
+PREPROCESSING_FAILURES = "failed.csv"
+"""Of `vagan preprocess`, beside the cohort that it packs."""
 LIBRARIES = ("vagan", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
 
 
@@ -32,6 +36,7 @@ def write_results(
     *,
     rules: Mapping[str, Any],
     classifiers: Mapping[str, Mapping[str, Any]],
+    units: Mapping[str, str] | None = None,
 ) -> None:
     """Write scores, summary, table and examples, with copies of the runs' settings and curves.
 
@@ -47,6 +52,8 @@ def write_results(
         What a reader must know: how models were selected, how maps were scored.
     classifiers
         Accuracy and reliability of the classifiers on the test images, by run.
+    units
+        Of each method's maps; see `vagan.attribution.registry.Entry`. Maps in intensity can be taken off an image.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"the results folder must be a folder: {folder} is a file; choose another name")
@@ -57,9 +64,10 @@ def write_results(
         "methods": methods,
         "ceiling": evaluation.summary.get(CEILING, {}),
         "thresholds": evaluation.thresholds,
-        "rules": {"examples": EXAMPLE_RULE, **rules},
+        "rules": {"examples": evaluation.examples.rule, **rules},
         "runs": [run.path.name for run in runs],
         "classifiers": classifiers,
+        "units": units or {},
         "train_seconds": {run.path.name: run.seconds() for run in runs},
         "map_seconds": evaluation.map_seconds,
         "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
@@ -75,7 +83,9 @@ def write_results(
         temporary.write_text(json.dumps(_known(summary), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with replacing(folder / TABLE) as temporary:
         temporary.write_text(markdown_table(methods, ceiling=evaluation.summary.get(CEILING)), encoding="utf-8")
-    _write_examples(folder / EXAMPLES, evaluation)
+    _write_examples(folder / EXAMPLES, evaluation, cohort)
+    with replacing(folder / LEFT_OUT) as temporary:
+        _left_out(cohort).to_csv(temporary, index=False)
     for run in runs:
         for source in (run.config, run.metrics, run.environment):
             if source.is_file():
@@ -83,9 +93,23 @@ def write_results(
                     shutil.copyfile(source, temporary)
 
 
-def _write_examples(path: Path, evaluation: Evaluation) -> None:
+def _left_out(cohort: Cohort) -> pd.DataFrame:
+    """Rows of what was dropped on import and of what failed in the preprocessing: image, reason."""
+    tables = [
+        pd.read_csv(path, dtype=str, keep_default_na=False)
+        for path in (cohort.path / DROPPED, cohort.path.parent / PREPROCESSING_FAILURES)
+        if path.is_file()
+    ]
+    return pd.concat([pd.DataFrame(columns=["image", "reason"]), *tables])[["image", "reason"]]
+
+
+def _write_examples(path: Path, evaluation: Evaluation, cohort: Cohort) -> None:
     examples = evaluation.examples
     arrays: dict[str, Any] = {"ids": np.array(examples.ids), "images": examples.images}
+    if examples.roles:
+        arrays["roles"] = np.array(examples.roles)
+    if cohort.facts.affine is not None:
+        arrays["affine"] = np.array(cohort.facts.affine)
     if examples.effects is not None:
         arrays["effects"] = examples.effects
     arrays |= {f"maps/{name}": maps for name, maps in examples.maps.items()}

@@ -42,8 +42,14 @@ def table2(summary: Mapping[str, Scores], *, pairs: int, stable: int) -> str:
     methods = {name: scores for name, scores in summary.items() if name != CEILING}
     ordered = sorted(methods, key=lambda name: -methods[name]["ncc_brain"]["mean"])
     lines = [["method", *COLUMNS.values(), "paper, whole volume", "later, brain, by subject"]]
+    ceiling = {metric: score["mean"] for metric, score in summary.get(CEILING, {}).items()}
     lines += [
-        [name, *(_cell(methods[name].get(metric)) for metric in COLUMNS), PAPER.get(name.split(" (")[0], ""), ""]
+        [
+            name,
+            *(_cell(methods[name].get(metric), ceiling.get(metric)) for metric in COLUMNS),
+            PAPER.get(name.split(" (")[0], ""),
+            "",
+        ]
         for name in ordered
     ]
     if CEILING in summary:
@@ -53,17 +59,20 @@ def table2(summary: Mapping[str, Scores], *, pairs: int, stable: int) -> str:
     lines += [[name, "", "", "", "", value] for name, value in LATER]
     lines.insert(1, ["---"] * len(lines[0]))
     table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    counted = f"{stable} subject{'s' if stable > 1 else ''} whose class stayed the same"
+    counted = f"from {stable} subject{'s' if stable > 1 else ''} whose class stayed the same"
     noise = counted if stable else "no subject kept its class over two scans, so that no ceiling is known"
     return (
-        f"{table}\nMean ± standard deviation over {pairs} pairs, 95 % interval of the mean by subject. The ceiling "
-        f"is what the exact effect would score, given how scans differ without a change of class: {noise}.\n"
+        f"{table}\nMean ± standard deviation over {pairs} pairs, 95 % interval of the mean by subject, and the "
+        "ceiling: what the exact effect would score, given how scans differ without a change of class; "
+        f"{noise}.\n"
     )
 
 
-def _cell(score: Mapping[str, Any] | None) -> str:
+def _cell(score: Mapping[str, Any] | None, ceiling: float | None = None) -> str:
+    """``0.210 ± 0.100 [0.15, 0.27] of 0.45``."""
     if score is None:
         return "n/a"
     low, high = score["ci95"]
     interval = f" [{low:.2f}, {high:.2f}]" if not math.isnan(low) else ""
-    return f"{score['mean']:z.3f} ± {score['std']:.3f}{interval}"
+    limit = f" of {ceiling:.2f}" if ceiling is not None else ""
+    return f"{score['mean']:z.3f} ± {score['std']:.3f}{interval}{limit}"

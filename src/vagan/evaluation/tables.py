@@ -40,12 +40,25 @@ def markdown_table(
         The table, ending in a newline. A score that a method lacks is ``n/a``; an unknown standard deviation
         or interval is left out.
     """
+    lines = score_cells(summary, metrics, ceiling=ceiling, order_by=order_by, digits=digits)
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+
+
+def score_cells(
+    summary: Mapping[str, Scores],
+    metrics: Sequence[str] | None = None,
+    *,
+    ceiling: Scores | None = None,
+    order_by: str = "ncc",
+    digits: int = 2,
+) -> list[list[str]]:
+    """Text of the cells of `markdown_table`: the names of the columns, then the rows."""
     metrics = _columns(summary) if metrics is None else metrics
     lines = [["method", *metrics]]
     for method, scores in _ordered(summary, order_by, ceiling):
         lines.append([method, *(_cell(scores.get(metric), digits) for metric in metrics)])
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+    return lines
 
 
 def _columns(summary: Mapping[str, Scores]) -> list[str]:

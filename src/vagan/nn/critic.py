@@ -4,7 +4,8 @@ from itertools import pairwise
 
 from torch import nn
 
-from vagan.axes import per_sample_mean
+from vagan.axes import per_sample_mean, per_sample_sum, spatial_mean
+from vagan.nn.conditions import Condition
 from vagan.nn.layers import conv, conv_block, max_pool, recomputed
 from vagan.types import Images, Scores
 
@@ -23,13 +24,24 @@ class Critic(nn.Module):
         Channels of the images.
     width
         Feature maps of the first block; doubled at every pooling. The paper has 16.
+    conditions
+        Numbers that it is told about each image; 0 for none, as in the paper. They add to the score by their inner
+        product with the means of the last feature maps, through a matrix (Miyato and Koyama 2018).
     recompute
         Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
     """
 
-    def __init__(self, num_spatial_dims: int, *, channels: int = 1, width: int = 16, recompute: bool = False) -> None:
+    def __init__(
+        self,
+        num_spatial_dims: int,
+        *,
+        channels: int = 1,
+        width: int = 16,
+        conditions: int = 0,
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
-        self._recompute, self._ends = recompute, [0]
+        self.conditions, self._recompute, self._ends = conditions, recompute, [0]
         layers: list[nn.Module] = []
         inputs = channels
         for level, convolutions in enumerate((1, 1, 2, 2, 3)):
@@ -42,12 +54,15 @@ class Critic(nn.Module):
                 self._ends.append(len(layers))
         layers.append(conv(num_spatial_dims, inputs, 1, kernel=1))
         self.layers = nn.Sequential(*layers)
+        self.projection = nn.Linear(conditions, inputs, bias=False) if conditions else None
 
-    def forward(self, images: Images) -> Scores:
-        """Score of each image; higher means more like the baseline class."""
-        if not self._recompute:
-            return per_sample_mean(self.layers(images).float())
+    def forward(self, images: Images, condition: Condition | None = None) -> Scores:
+        """Score of each image; higher means more like the baseline class, judged by what is told of it."""
         features = images
-        for begin, end in pairwise([*self._ends, len(self.layers)]):
-            features = recomputed(self.layers[begin:end], features)
-        return per_sample_mean(features.float())
+        for begin, end in pairwise([*self._ends, len(self.layers) - 1]):
+            block = self.layers[begin:end]
+            features = recomputed(block, features) if self._recompute else block(features)
+        scores = per_sample_mean(self.layers[-1](features).float())
+        if self.projection is None or condition is None:
+            return scores
+        return scores + per_sample_sum(self.projection(condition) * spatial_mean(features)).float()

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from vagan.axes import concatenate_channels, crop_to, pad_to_multiple, spatial_shape
 from vagan.effect import RawMap
+from vagan.errors import ModelError
+from vagan.nn.conditions import Condition, FeatureModulation
 from vagan.nn.layers import GlobalContext, Normalisation, conv, conv_block, max_pool, recomputed
 from vagan.types import Images
 
@@ -34,6 +36,8 @@ class MapGenerator(nn.Module):
         the image cannot know its class otherwise: the bottom sees 68 pixels around a place.
     zero_init
         Start from ``M = 0`` exactly: the last convolution's weights are zero.
+    conditions
+        Numbers that it is told about each image, see `vagan.nn.conditions`; 0 for none, as in the paper.
     recompute
         Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
     """
@@ -50,10 +54,11 @@ class MapGenerator(nn.Module):
         normalisation: Normalisation = "batch",
         context: bool = False,
         zero_init: bool = True,
+        conditions: int = 0,
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self._recompute = recompute
+        self.conditions, self._recompute = conditions, recompute
 
         def block(inputs: int, *outputs: int) -> nn.Sequential:
             widths = (inputs, *outputs)
@@ -83,12 +88,26 @@ class MapGenerator(nn.Module):
                 block(2 * width, width),
             ]
         )
+        modulated = [8 * width, 4 * width, 2 * width, width] if conditions else []
+        self.modulations = nn.ModuleList([FeatureModulation(conditions, features) for features in modulated])
         self.last = conv(num_spatial_dims, width, outputs or channels)
         if zero_init:
             nn.init.zeros_(self.last.weight)
 
-    def forward(self, images: Images) -> RawMap:
-        """Raw map ``M(x)``, the spatial shape of the images."""
+    def forward(self, images: Images, condition: Condition | None = None) -> RawMap:
+        """Raw map ``M(x)``, the spatial shape of the images.
+
+        Raises
+        ------
+        ModelError
+            If the network must be told a condition and is not, or the other way round.
+        """
+        if bool(self.conditions) != (condition is not None):
+            raise ModelError(
+                "a map generator of several classes of interest must be told which one; say it"
+                if condition is None
+                else "this map generator takes no condition; leave it out"
+            )
         apply = recomputed if self._recompute else _applied
         features = pad_to_multiple(images, self.multiple)
         skips = []
@@ -96,10 +115,14 @@ class MapGenerator(nn.Module):
             features = apply(encoder, features)
             skips.append(features)
             features = self.pool(features)
-        features = apply(self.bottom, features)
-        for upsampler, decoder, skip in zip(self.upsamplers, self.decoders, reversed(skips), strict=True):
-            features = apply(_Up(upsampler, decoder), features, skip)
+        features = self._modulated(0, apply(self.bottom, features), condition)
+        levels = zip(self.upsamplers, self.decoders, reversed(skips), strict=True)
+        for level, (upsampler, decoder, skip) in enumerate(levels, start=1):
+            features = self._modulated(level, apply(_Up(upsampler, decoder), features, skip), condition)
         return crop_to(self.last(features), spatial_shape(images)).float()
+
+    def _modulated(self, level: int, features: Tensor, condition: Condition | None) -> Tensor:
+        return features if condition is None else self.modulations[level](features, condition)
 
 
 def _applied(block: nn.Module, *features: Tensor) -> Tensor:

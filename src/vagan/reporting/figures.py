@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
+from numpy.typing import NDArray
 
 from vagan.reporting.overlay import EFFECT_COLOURS, Array, plane, symmetric_range
 
@@ -66,12 +67,31 @@ class Examples:
         Observed effects of the same shape, if known: positive where the class made the image brighter.
     maps
         Effect maps of the same shape and sign, for each method.
+    roles
+        Why each is shown; empty if all are random.
+    affine
+        Of volumes: voxels to mm, if known.
     """
 
     ids: tuple[str, ...]
     images: Array
     effects: Array | None
     maps: Mapping[str, Array]
+    roles: tuple[str, ...] = ()
+    affine: NDArray[np.float64] | None = None
+
+    def random(self) -> "Examples":
+        """Those alone that were not chosen by their scores."""
+        if not any("random" in role for role in self.roles):
+            return self
+        rows = [row for row, role in enumerate(self.roles) if "random" in role]
+        return Examples(
+            tuple(self.ids[row] for row in rows),
+            self.images[rows],
+            None if self.effects is None else self.effects[rows],
+            {name: maps[rows] for name, maps in self.maps.items()},
+            affine=self.affine,
+        )
 
 
 def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:

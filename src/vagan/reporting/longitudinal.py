@@ -1,7 +1,7 @@
 """Figures 5 and 6 of the paper, group means, and effects by region, from a results folder with follow-up scans."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter
 from vagan.data.volume import read_volume, write_volume
 from vagan.effect import without_effect
 from vagan.errors import RunError
-from vagan.evaluation.longitudinal import MAPS, OBSERVED, PAIRS, map_path, mask_path
+from vagan.evaluation.evaluate import CEILING
+from vagan.evaluation.longitudinal import MAPS, OBSERVED, PAIRS, log_jacobian_path, map_path, mask_path
 from vagan.files import replacing
 from vagan.preprocessing.geometry import Grid, resample
 from vagan.reporting.overlay import overlay, plane, symmetric_range
@@ -40,8 +41,10 @@ class Followed:
     masks: NDArray[np.bool_]
     maps: Mapping[str, dict[int, Array]]
     """For each method, the maps of those that it was asked for."""
+    log_volumes: Mapping[str, dict[int, Array]]
+    """For each method that deforms, the logarithm of the volume now over the volume before."""
     scores: Mapping[tuple[str, str], float]
-    """NCC within the brain, by method and name."""
+    """NCC within the brain, by method and name; the ceiling among the methods if it is known."""
     affine: NDArray[np.float64]
 
 
@@ -71,10 +74,8 @@ def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
         raise RunError(f"{folder} is damaged: {error}; run `vagan evaluate --longitudinal` again") from error
     names = [f"subject {number}" for number in range(1, len(cases) + 1)] if hide_ids else cases
     called = dict(zip(cases, names, strict=True))
-    maps: dict[str, dict[int, Array]] = {}
-    for method in methods:
-        found = {row: map_path(folder / MAPS, method, case) for row, case in enumerate(cases)}
-        maps[method] = {row: read_volume(path).array for row, path in found.items() if path.is_file()}
+    maps = {method: _read_there(folder, method, cases, map_path) for method in methods}
+    log_volumes = {method: _read_there(folder, method, cases, log_jacobian_path) for method in methods}
     return Followed(
         names=names,
         adas13=list(pairs["adas13"]),
@@ -82,6 +83,7 @@ def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
         observed=np.stack([read_volume(path).array for path in paths]),
         masks=np.stack([read_volume(mask_path(path)).array > 0 for path in paths]),
         maps={method: found for method, found in maps.items() if found},
+        log_volumes={method: found for method, found in log_volumes.items() if found},
         scores={
             (str(method), called[case]): float(value)
             for method, case, value in zip(scores["method"], scores["case"], scores["value"], strict=True)
@@ -91,10 +93,19 @@ def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
     )
 
 
+def _read_there(
+    folder: Path, method: str, cases: Sequence[str], path_of: Callable[[Path, str, str], Path]
+) -> dict[int, Array]:
+    """A method's volumes of the cases that it was asked for."""
+    paths = {row: path_of(folder / MAPS, method, case) for row, case in enumerate(cases)}
+    return {row: read_volume(path).array for row, path in paths.items() if path.is_file()}
+
+
 def figure5(followed: Followed) -> Figure:
     """Coronal and sagittal overlays of the observed effect and all methods, the mildest subject on top.
 
-    Every column has one symmetric colour range; subjects are spread evenly over the ADAS13 scores.
+    Every column has one symmetric colour range; subjects are spread evenly over the ADAS13 scores. Beside each score
+    stands its ceiling.
     """
     rows = _spread(followed)
     at = _most_changed(followed)
@@ -113,7 +124,9 @@ def figure5(followed: Followed) -> Figure:
                 line[column].imshow(overlay(image, plane(maps[row][None], axis, at[axis]), limit=limit))
                 score = followed.scores.get((name, followed.names[row]))
                 if half == 1 and score is not None:
-                    line[column].set_xlabel(f"NCC {score:.2f}", fontsize=7, labelpad=2)
+                    ceiling = followed.scores.get((CEILING, followed.names[row]))
+                    limit_of_score = "" if ceiling is None else f" of {ceiling:.2f}"
+                    line[column].set_xlabel(f"NCC {score:.2f}{limit_of_score}", fontsize=7, labelpad=2)
         label = f"{followed.names[row]}\nADAS13 {followed.adas13[row] or 'unknown'}"
         axes[2 * place][0].set_ylabel(label, fontsize=6.5, parse_math=False)
     titles = ["follow-up scan", *(f"{name}\n±{limit:.2g}" for (name, _), limit in zip(columns, limits, strict=True))]
@@ -184,7 +197,7 @@ def figure_of_means(followed: Followed) -> Figure:
 
 
 def effects_by_region(followed: Followed, atlas: Path, names: Path | None = None) -> pd.DataFrame:
-    """Mean effect in each region of an atlas.
+    """Mean effect in each region of an atlas, and its change of volume by methods that deform.
 
     Parameters
     ----------
@@ -198,8 +211,9 @@ def effects_by_region(followed: Followed, atlas: Path, names: Path | None = None
     Returns
     -------
     DataFrame
-        Columns ``case, method, region, ml, mean_effect, mean_size``: effects in prepared intensity, sizes their
-        absolute values.
+        Columns ``case, method, region, ml, mean_effect, mean_size, volume_change_percent``: effects in prepared
+        intensity, sizes their absolute values; what the class did to the volume of the tissue that is in the region
+        now, positive where it grew, empty for methods that do not deform.
 
     Raises
     ------
@@ -229,9 +243,19 @@ def effects_by_region(followed: Followed, atlas: Path, names: Path | None = None
                         "ml": float(inside.sum()) * grid.voxel_ml,
                         "mean_effect": float(within.mean()),
                         "mean_size": float(np.abs(within).mean()),
+                        "volume_change_percent": _volume_change(
+                            followed.log_volumes.get(method, {}).get(row), inside
+                        ),
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def _volume_change(log_volume: Array | None, inside: NDArray[np.bool_]) -> float:
+    """Volume now over the volume before, less 1, in percent; each voxel of now had ``exp(-log_volume)`` before."""
+    if log_volume is None:
+        return float("nan")
+    return 100 * (float(inside.sum()) / float(np.exp(-log_volume[inside].astype(np.float64)).sum()) - 1)
 
 
 def write_regions(folder: Path, table: pd.DataFrame) -> Path:

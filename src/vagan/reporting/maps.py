@@ -1,8 +1,9 @@
 """Effect maps of image files, on each file's own grid."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -16,7 +17,15 @@ from vagan.reporting.certainty import certainty_arrays, describe_certainty
 from vagan.reporting.deformation import deforming, write_deformation
 from vagan.reporting.description import describe
 from vagan.reporting.overlay import save_overlay
+from vagan.reporting.written import Written
 from vagan.training.device import find_device
+
+
+class Writer(NamedTuple):
+    """``check`` raises an error for a file that cannot be attributed; ``write`` takes method, file and folder."""
+
+    check: Callable[[Path, ModelFacts], None]
+    write: Callable[[LoadedMethod, Path, Path], Written]
 
 
 def attribute_files(
@@ -25,6 +34,7 @@ def attribute_files(
     out: Path,
     *,
     method: str = "",
+    interest: str = "",
     others: Sequence[Path] = (),
     device: str = "auto",
 ) -> list[Path]:
@@ -46,6 +56,8 @@ def attribute_files(
         Folder for the maps; files of the same names are replaced.
     method
         Name of an attribution method; needed where the model is a classifier.
+    interest
+        Class of interest; needed where the model knows several.
     others
         More runs: the map is the mean of all.
     device
@@ -65,16 +77,25 @@ def attribute_files(
     if out.exists() and not out.is_dir():
         raise OutputError(f"--out must be a folder: {out} is a file; choose another name")
     place = find_device(device)
-    loaded = load_ensemble([run, *others], method, device=place) if others else load_method(run, method, device=place)
-    if loaded.facts.pipeline is None:
-        check, write = _check, _write
-    else:
-        from vagan.reporting.scan_maps import check_scan, write_scan_maps  # needs an extra
-
-        check, write = check_scan, write_scan_maps
+    runs = [run, *others]
+    loaded = (
+        load_ensemble(runs, method, interest=interest, device=place)
+        if others
+        else load_method(run, method, interest=interest, device=place)
+    )
+    check, write = writer_for(loaded.facts)
     for path in paths:  # every mistake is found before anything is written; images are not kept, there may be many
         check(path, loaded.facts)
-    return [write(loaded, path, out) for path in track(paths, len(paths), "attributing")]
+    return [write(loaded, path, out).path for path in track(paths, len(paths), "attributing")]
+
+
+def writer_for(facts: ModelFacts) -> Writer:
+    """How the model's kind of images is checked and attributed: pictures and volumes, or scans of heads."""
+    if facts.pipeline is None:
+        return Writer(_check, _write)
+    from vagan.reporting.scan_maps import check_scan, write_scan_maps  # needs an extra
+
+    return Writer(check_scan, write_scan_maps)
 
 
 def _check(path: Path, facts: ModelFacts) -> None:
@@ -92,7 +113,7 @@ def _read(path: Path, facts: ModelFacts) -> ImageFile:
     return file
 
 
-def _write(loaded: LoadedMethod, path: Path, out: Path) -> Path:
+def _write(loaded: LoadedMethod, path: Path, out: Path) -> Written:
     method, facts = loaded.method, loaded.facts
     file = _read(path, facts)
     prepared = torch.from_numpy(facts.preparation.apply(file.array))[None]
@@ -114,4 +135,4 @@ def _write(loaded: LoadedMethod, path: Path, out: Path) -> Path:
     }
     with replacing(out / f"{file.stem}_effect.json") as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return path
+    return Written(path, shown, own_grid, None if file.volume is None else file.volume.affine)

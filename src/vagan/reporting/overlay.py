@@ -19,6 +19,10 @@ EFFECT_COLOURS = "RdBu_r"
 RANGE_PERCENTILE = 99.5
 """Of the absolute values other than zero: a few extreme pixels must not make the rest of a map pale."""
 
+HUES: NDArray[np.float64] = np.array(mpl.colormaps[EFFECT_COLOURS](np.array([0.88, 0.15])))[:, :3]
+"""Red, green and blue of positive and of negative effects over an image: short of the ends of `EFFECT_COLOURS`, which
+are too dark to tell from a dark image."""
+
 OVERLAY_OPACITY = 0.85
 """Opacity of the strongest effect in an overlay; the image stays visible below it."""
 
@@ -65,9 +69,7 @@ def overlay(image: Array, effect: Array, *, limit: float | None = None) -> NDArr
     limit = symmetric_range(effect)[1] if limit is None else limit
     strength = effect.mean(axis=0) / limit
     opacity = OVERLAY_OPACITY * np.abs(strength).clip(0, 1)[..., None]
-    colours = mpl.colormaps[EFFECT_COLOURS]
-    # one hue for each sign, short of the map's ends, which are too dark to tell from a dark image
-    hue = np.where(strength[..., None] > 0, colours(0.88)[:3], colours(0.15)[:3])
+    hue = np.where(strength[..., None] > 0, HUES[0], HUES[1])
     grey = ((image.mean(axis=0) + 1) / 2).clip(0, 1)[..., None]
     return (255 * (grey * (1 - opacity) + hue * opacity)).round().astype(np.uint8)
 

@@ -1,16 +1,11 @@
 """One self-contained page about a results folder, made from nothing but that folder."""
 
-import json
 import math
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import yaml
 from matplotlib.figure import Figure
 
 from vagan.errors import RunError
@@ -18,7 +13,6 @@ from vagan.files import replacing
 from vagan.reporting.figures import (
     DARK_INK,
     METRIC_LABELS,
-    Examples,
     Format,
     as_data_uri,
     example_grid,
@@ -38,60 +32,12 @@ from vagan.reporting.longitudinal import (
     write_regions,
 )
 from vagan.reporting.page import page_template
+from vagan.reporting.results_folder import SIZES, Results, Score, read_results
+from vagan.reporting.viewer import Case, asset, hue_bytes, viewer_data, viewer_scripts
 
-HEADLINE = "ncc"
-"""Metric that orders the methods and is named first, wherever it was computed."""
-
-SIZES = ("energy", "energy_ratio")
-"""Metrics that need no known effects, and so cannot tell which map is right."""
+TRUTH = "observed effect"
 
 FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
-
-
-@dataclass(frozen=True)
-class Score:
-    """One metric of one method over all test cases: mean, standard deviation, 95 % interval of the mean."""
-
-    mean: float
-    std: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def decimals(self) -> int:
-        """Decimals for all its numbers: three, or as many as give the largest of them three digits."""
-        largest = max((abs(v) for v in (self.mean, self.std, self.low, self.high) if math.isfinite(v)), default=0.0)
-        return 3 if largest == 0 or 0.01 <= largest < 10 else max(2 - math.floor(math.log10(largest)), 0)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A training: its settings as dotted keys, as written, and what it logged."""
-
-    name: str
-    settings: Mapping[str, Any]
-    config: str
-    metrics: pd.DataFrame | None
-    environment: str
-
-
-@dataclass(frozen=True)
-class Results:
-    """Content of a results folder. What is optional and missing is None or empty."""
-
-    folder: Path
-    summary: Mapping[str, Any]
-    methods: Mapping[str, Mapping[str, Score]]
-    ceiling: Mapping[str, Score]
-    examples: Examples | None
-    runs: tuple[Run, ...]
-
-    @property
-    def metrics(self) -> list[str]:
-        """Metrics of any method; the first one is the headline."""
-        names = list(dict.fromkeys(name for scores in self.methods.values() for name in scores))
-        return sorted(names, key=lambda name: (name != HEADLINE, name in SIZES))
 
 
 @dataclass(frozen=True)
@@ -135,9 +81,8 @@ def build_report(
         If the folder cannot be written to.
     """
     results = read_results(folder)
-    if hide_ids and results.examples is not None:
-        numbered = tuple(f"image {number}" for number in range(1, len(results.examples.ids) + 1))
-        results = replace(results, examples=replace(results.examples, ids=numbered))
+    if hide_ids:
+        results = _anonymous(results)
     followed = _followed(folder, hide_ids=hide_ids)
     if atlas is not None:
         if followed is None:
@@ -154,143 +99,22 @@ def build_report(
     return folder / "report.html"
 
 
-def read_results(folder: Path) -> Results:
-    """Read and check a results folder.
-
-    Raises
-    ------
-    RunError
-        If ``summary.json`` is missing, or any file is damaged; names the file and the command that makes it.
-    """
-    path = folder / "summary.json"
-    if not path.is_file():
-        raise RunError(f"{folder} must hold results, but {path} is missing; {_remedy(folder)}")
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        methods = {name: _scores(values) for name, values in summary["methods"].items()}
-        ceiling = _scores(summary.get("ceiling", {}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from error
-    if not any(methods.values()):
-        raise RunError(f"{path} must hold scores of at least one method, found none; {_remedy(folder)}")
-    for key, defect in _defects(summary):
-        raise RunError(f"{path} is damaged: {key} must {defect}; {_remedy(folder)}")
-    # folders of an earlier evaluation may still lie there
-    shown = summary.get("runs")
-    runs = sorted(run for run in (folder / "runs").glob("*") if run.is_dir() and (shown is None or run.name in shown))
-    return Results(folder, summary, methods, ceiling, _read_examples(folder), tuple(_read_run(run) for run in runs))
-
-
-def _defects(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Optional parts that are there but not of the kind they should be."""
-    for key in (
-        "thresholds",
-        "rules",
-        "classifiers",
-        "train_seconds",
-        "map_seconds",
-        "machine",
-        "versions",
-        "cohort",
-    ):
-        table = summary.get(key, {})
-        if not isinstance(table, dict):
-            yield key, "hold names and values"
-        elif key.endswith("_seconds") and not all(isinstance(value, int | float) for value in table.values()):
-            yield key, "hold numbers"
-        else:
-            inner = [name for name in ("counts", "conventions") if not isinstance(table.get(name, {}), dict)]
-            yield from ((f"{key}.{name}", "hold names and values") for name in inner)
-
-
-def _scores(values: Mapping[str, Any]) -> dict[str, Score]:
-    return {
-        metric: Score(
-            mean=_number(score["mean"]),
-            std=_number(score["std"]),
-            low=_number(score["ci95"][0]),
-            high=_number(score["ci95"][1]),
-            n=int(score["n"]),
-        )
-        for metric, score in values.items()
-    }
-
-
-def _number(value: int | float | None) -> float:
-    """Where a score is undefined, JSON has null."""
-    return math.nan if value is None else float(value)
-
-
-def _read_examples(folder: Path) -> Examples | None:
-    path = folder / "examples.npz"
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            ids = tuple(str(name) for name in file["ids"])
-            images = np.asarray(file["images"], np.float32)
-            maps = {name: np.asarray(file[name], np.float32) for name in file.files if name.startswith("maps/")}
-            effects = np.asarray(file["effects"], np.float32) if "effects" in file.files else None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
-    arrays = {"images": images, **maps} | ({} if effects is None else {"effects": effects})
-    if not ids or images.ndim not in (4, 5) or images.size == 0:
-        raise RunError(f"{path} must hold images (n, channel, *space), found {images.shape}; {_remedy(folder)}")
-    for name, array in arrays.items():
-        if array.shape != (len(ids), *images.shape[1:]):
-            raise RunError(
-                f"{path}: all arrays must have the shape of the images, found {array.shape} for {name} "
-                f"beside {images.shape} and {len(ids)} ids; {_remedy(folder)}"
-            )
-        if not np.isfinite(array).all():
-            raise RunError(f"{path}: all values must be finite, found NaN or infinity in {name}; {_remedy(folder)}")
-    return Examples(ids, images, effects, {name.removeprefix("maps/"): array for name, array in maps.items()})
-
-
-def _read_run(path: Path) -> Run:
-    config, metrics, environment = path / "config.yaml", path / "metrics.csv", path / "environment.txt"
-    file = config
-    try:
-        text = config.read_text(encoding="utf-8") if config.is_file() else ""
-        values = yaml.safe_load(text) or {}
-        if not isinstance(values, dict):
-            raise ValueError(f"keys and values are needed, found {type(values).__name__}")
-        file = metrics
-        table = pd.read_csv(metrics) if metrics.is_file() else None
-        file = environment
-        installed = environment.read_text(encoding="utf-8") if environment.is_file() else ""
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise _damaged(file, error) from error
-    settings = dict(_dotted(values))
-    if table is not None and "update" not in table:
-        found = ", ".join(table.columns.astype(str))
-        raise RunError(f"{metrics} must have the column update, found {found}; {_remedy(path.parents[1])}")
-    return Run(path.name, settings, text, table, installed)
-
-
-def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _damaged(path: Path, error: Exception) -> RunError:
-    folder = path.parent if path.parent.parent.name != "runs" else path.parents[2]
-    found = " ".join(str(error).split())
-    return RunError(f"{path} is damaged ({type(error).__name__}: {found}); {_remedy(folder)}")
-
-
-def _remedy(folder: Path) -> str:
-    return f"make it with `vagan evaluate COHORT RUN... --out {folder}`"
+def _anonymous(results: Results) -> Results:
+    """The same with numbers for ids; of what was left out only the reasons stay."""
+    left_out = None if results.left_out is None else results.left_out.assign(image="")
+    if results.examples is None:
+        return replace(results, left_out=left_out)
+    numbers = {name: f"image {number}" for number, name in enumerate(results.examples.ids, start=1)}
+    values = {(numbers.get(case, ""), method): value for (case, method), value in results.values.items()}
+    examples = replace(results.examples, ids=tuple(numbers[name] for name in results.examples.ids))
+    return replace(results, examples=examples, values=values, left_out=left_out)
 
 
 def _figures(results: Results) -> dict[str, Figure]:
     """All figures that the folder has the content for."""
     figures = {"scores": score_bars(results.summary, results.metrics[0])}
     if results.examples is not None:
-        figures["examples"] = example_grid(results.examples, list(results.examples.maps))
+        figures["examples"] = example_grid(results.examples.random(), list(results.examples.maps))
     if results.summary.get("classifiers"):
         figures["reliability"] = reliability_curves(results.summary["classifiers"])
     for run in results.runs:
@@ -323,6 +147,7 @@ def _drawn(figure: Figure) -> Drawn:
 
 def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
     ranked = _ranked(results)
+    shown = None if results.examples is None else _viewed(results, [name for name, _ in ranked])
     return page_template("report.html.j2", number=number, duration=duration).render(
         results=results,
         summary=results.summary,
@@ -332,7 +157,37 @@ def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
         comparable=results.metrics[0] not in SIZES,
         labels=METRIC_LABELS,
         seeds={run.name: run.settings["training.seed"] for run in results.runs if "training.seed" in run.settings},
+        viewer=shown,
+        hues=hue_bytes(),
+        style=asset("viewer.css"),
+        scripts=viewer_scripts(volumes=shown["volumes"]) if shown else "",
+        reasons={} if results.left_out is None else results.left_out["reason"].value_counts().to_dict(),
     )
+
+
+def _viewed(results: Results, ranked: Sequence[str]) -> dict[str, Any]:
+    """The examples for the viewer: the best method first, and the observed effect behind it."""
+    examples, headline = results.examples, results.metrics[0]
+    assert examples is not None
+    named = [name for name in ranked if name in examples.maps]
+    order = [*named, *(name for name in examples.maps if name not in named)]
+    label = METRIC_LABELS.get(headline, headline)
+    cases = []
+    for row, name in enumerate(examples.ids):
+        maps = {method: examples.maps[method][row] for method in order}
+        if examples.effects is not None:
+            first, *others = maps
+            maps = {first: maps[first], TRUTH: examples.effects[row], **{other: maps[other] for other in others}}
+        scores = {
+            method: f"{label} {number(results.values[name, method], 3)}"
+            for method in order
+            if (name, method) in results.values
+        }
+        role = examples.roles[row] if examples.roles else "random"
+        cases.append(Case(name, role, examples.images[row], maps, scores, examples.affine))
+    units = {name: "intensity" for name in order if name.startswith("VA-GAN")}  # older folders do not tell
+    classes = results.summary.get("cohort", {}).get("classes") or ["the baseline class"]
+    return viewer_data(cases, units=results.summary.get("units") or units, baseline=str(classes[0]))
 
 
 def _ranked(results: Results) -> list[tuple[str, Mapping[str, Score]]]:

@@ -30,6 +30,7 @@ from vagan.reporting.deformation import (
 )
 from vagan.reporting.description import describe
 from vagan.reporting.overlay import save_overlay
+from vagan.reporting.written import Written
 
 
 def check_scan(path: Path, facts: ModelFacts) -> None:
@@ -38,13 +39,13 @@ def check_scan(path: Path, facts: ModelFacts) -> None:
     _read(path)
 
 
-def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
+def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Written:
     """Write the map of one scan on its own grid and in the template's space, a mosaic, and the description.
 
     Returns
     -------
-    Path
-        The map on the scan's own grid: its shape, affine, units and codes.
+    Written
+        Its path is the map on the scan's own grid: its shape, affine, units and codes.
     """
     pipeline, stem = _pipeline(loaded.facts), name_of(path)
     raw = _read(path)
@@ -77,7 +78,7 @@ def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Path:
     }
     with replacing(out / f"{stem}_effect.json") as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return raw_path
+    return Written(raw_path, scan.image[None], effect[None], scan.grid.affine)
 
 
 def _read(path: Path) -> RawScan:

@@ -8,18 +8,17 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vagan.data.bank import ImageBank, ShuffledImages
 from vagan.data.cohort import Cohort
 from vagan.effect import baseline_image, effect_map, raw_channels
 from vagan.model_folder import ModelFacts
+from vagan.nn.conditions import Condition, told
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
-from vagan.seeding import numpy_generator, seeded
-from vagan.training.calibration import calibrated, calibration_rows
+from vagan.seeding import seeded
 from vagan.training.config import Config
+from vagan.training.images import TrainingImages
 from vagan.training.losses import map_size
 from vagan.training.processes import ALONE, Processes
-from vagan.training.rows import interest_label, mirror_axis_of, training_rows, validation_rows
 from vagan.training.schedule import UpdateOrder, averaging_decay, learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.steps import (
@@ -33,13 +32,14 @@ from vagan.training.steps import (
 from vagan.training.task import Monitor
 from vagan.types import Images
 
-BATCH = 50
 RULE = "the generator at the end of the schedule, taught by the running average; no checkpoint is chosen"
 RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
 
 
 class AdversarialTask:
-    """Critic against map generator, on the baseline class and one class of interest.
+    """Critic against map generator, on the baseline class and one class of interest or several.
+
+    Where there are several, both networks are told which one an image is of.
 
     Parameters
     ----------
@@ -59,27 +59,13 @@ class AdversarialTask:
         monitor: Monitor | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        interest = interest_label(cohort, config.training)
-        self._config, self._cohort, self._interest = config, cohort, interest
+        self._config, self._cohort = config, cohort
+        self._images = TrainingImages(config, cohort)
         self._loss = config.loss.at(cohort.shape)
         self._monitor = monitor if cohort.has_effects else None
         self._share = processes.share(config.training.accumulate)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
         self.total = self._order.total + config.schedule.consolidation_updates
-        seed = config.training.seed
-        rows = training_rows(cohort, interest, config.training)
-        self._bank = ImageBank(
-            cohort, np.concatenate(list(rows.values())), memory_bytes=config.training.memory_mb * 2**20
-        )
-        mirror_axis = mirror_axis_of(cohort, config.training)
-        self._streams = {
-            label: ShuffledImages(
-                self._bank, found, mirror_axis=mirror_axis, seed=seed, purpose=f"images of class {label}"
-            )
-            for label, found in rows.items()
-        }
-        self._validation = validation_rows(cohort, interest, config.training)
-        self._calibration = calibration_rows(rows, config.generator.calibration_images, seed=seed)
 
     def build(self) -> TrainState:
         """Critic, generator and its average, with Adam for each."""
@@ -93,12 +79,14 @@ class AdversarialTask:
                 normalisation=config.generator.normalisation,
                 context=config.generator.context,
                 zero_init=config.generator.zero_init,
+                conditions=self._images.conditions,
                 recompute=config.training.recompute,
             )
             critic = Critic(
                 dims,
                 channels=self._cohort.channels,
                 width=config.critic.width,
+                conditions=self._images.conditions,
                 recompute=config.training.recompute,
             )
         optimizers: dict[str, Optimizer] = {
@@ -131,15 +119,7 @@ class AdversarialTask:
 
     def load(self, update: int) -> list[TwoClassBatch]:
         """Unpaired batches of both classes: this process's share of ``accumulate``."""
-        count, parts = self._config.training.batch_size, self._config.training.accumulate
-        fractions = numpy_generator(self._config.training.seed, "fractions", update)
-        mixing = torch.from_numpy(fractions.random((parts, count), dtype=np.float32))
-        batches = []
-        for part in self._share:
-            start = (update * parts + part) * count
-            images = {label: stream.draw(start, count) for label, stream in self._streams.items()}
-            batches.append(TwoClassBatch(images[0], images[self._interest], mixing[part]))
-        return batches
+        return self._images.batches(update, self._share)
 
     def update(self, state: TrainState, batches: Sequence[TwoClassBatch], backward: Backward) -> Terms:
         """Update the network whose turn it is."""
@@ -177,7 +157,7 @@ class AdversarialTask:
         generator, average = state.networks["generator"], state.networks["average"]
         assert isinstance(average, AveragedModel)
         if state.updates == self._order.total:  # the game is over: its average teaches, and is where learning begins
-            teacher = calibrated(average.module, self._bank, self._calibration).state_dict()
+            teacher = self._images.calibrated(average.module).state_dict()
             average.module.load_state_dict(teacher)
             generator.load_state_dict(teacher)
         return consolidate_generator(
@@ -213,24 +193,29 @@ class AdversarialTask:
         generator, critic = self._usable_generator(state), state.networks["critic"]
         sizes: dict[int, float] = {}
         scores: dict[int, float] = {}
-        figures: dict[str, float] = {}
+        agreement: list[float] = []
         device = next(generator.parameters()).device
         with torch.no_grad():
-            for label, rows in self._validation.items():
-                images = self._cohort.images(rows).to(device)
-                generated = torch.cat([self._baseline_images(generator, part) for part in images.split(BATCH)])
-                sizes[label] = float(map_size(generated - images))
-                judged = generated if label else images
-                scores[label] = float(torch.cat([critic(part) for part in judged.split(BATCH)]).mean())
+            for label, rows in self._images.validation.items():
+                maps, judged = [], []
+                for part in self._images.validation_images(label):
+                    images = part.images.to(device)
+                    without = self._without_class(generator, images, part.condition)
+                    maps.append(effect_map(images, without).cpu())
+                    judged.append(told(critic, part.condition)(without if label else images))
+                effects = torch.cat(maps)
+                sizes[label], scores[label] = float(map_size(effects)), float(torch.cat(judged).mean())
                 if label and self._monitor:
-                    maps = effect_map(images, generated)
-                    figures["monitor/ncc"] = self._monitor(maps.cpu(), self._cohort.effects(rows))
+                    agreement.append(self._monitor(effects, self._cohort.effects(rows)))
+        size, score = (
+            float(np.mean([found[label] for label in self._images.interests])) for found in (sizes, scores)
+        )
         return {
-            "validation/map": sizes[self._interest],
+            "validation/map": size,
             "validation/baseline_map": sizes[0],
-            "validation/energy_ratio": sizes[0] / max(sizes[self._interest], 1e-12),
-            "validation/wasserstein": scores[0] - scores[self._interest],
-            **figures,
+            "validation/energy_ratio": sizes[0] / max(size, 1e-12),
+            "validation/wasserstein": scores[0] - score,
+            **({"monitor/ncc": float(np.mean(agreement))} if agreement else {}),
         }
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
@@ -245,7 +230,7 @@ class AdversarialTask:
             normalisation=config.generator.normalisation,
             context=config.generator.context,
             output=config.generator.output,
-            classes=(cohort.manifest.classes[0], cohort.manifest.classes[self._interest]),
+            classes=tuple(cohort.manifest.classes[label] for label in (0, *self._images.interests)),
             preparation=cohort.facts.preparation,
             pipeline=cohort.facts.pipeline,
             rule=RULE if config.schedule.consolidation_updates else RULE_OF_AVERAGE,
@@ -257,7 +242,8 @@ class AdversarialTask:
         average = state.networks["average"]
         assert isinstance(average, AveragedModel)
         network = state.networks["generator"] if state.updates > self._order.total else average.module
-        return calibrated(network, self._bank, self._calibration)
+        return self._images.calibrated(network)
 
-    def _baseline_images(self, generator: nn.Module, images: Images) -> Images:
-        return baseline_image(images, generator(images), self._config.generator.output)
+    def _without_class(self, generator: nn.Module, images: Images, condition: Condition | None) -> Images:
+        maps = told(generator, condition)(images)
+        return baseline_image(images, maps, self._config.generator.output)

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.optim.swa_utils import update_bn
 
 from vagan.data.bank import ImageBank
+from vagan.nn.conditions import Condition, told
+from vagan.nn.statistics import measuring_statistics
 from vagan.seeding import numpy_generator
 
 BATCH = 50
@@ -28,11 +30,15 @@ def calibration_rows(rows: Mapping[int, NDArray[np.int64]], count: int, *, seed:
     return np.stack(chosen, axis=-1).ravel()
 
 
-def calibrated(network: Network, bank: ImageBank, rows: NDArray[np.int64]) -> Network:
+def calibrated(
+    network: Network, bank: ImageBank, rows: NDArray[np.int64], condition: Condition | None = None
+) -> Network:
     """Copy of the network in evaluation mode, with statistics of these images; as it is where there are none."""
     network = copy.deepcopy(network).eval()
     if len(rows):
         device = next(network.parameters()).device
-        parts = np.array_split(rows, -(-len(rows) // BATCH))
-        update_bn((bank.images(part) for part in parts), network, device=device)
+        with measuring_statistics(network):
+            for part in np.array_split(np.arange(len(rows)), -(-len(rows) // BATCH)):
+                of_part = None if condition is None else condition[torch.from_numpy(part)].to(device)
+                told(network, of_part)(bank.images(rows[part]).to(device))
     return network

@@ -16,7 +16,7 @@ from vagan.training.accuracy import accuracy_figures
 from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.processes import ALONE, Processes
-from vagan.training.rows import interest_label, mirror_axis_of, training_rows, validation_rows
+from vagan.training.rows import mirror_axis_of, only_interest_label, training_rows, validation_rows
 from vagan.training.schedule import learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.steps import Backward, Terms, require_finite
@@ -45,11 +45,11 @@ class ClassifierTask:
     """
 
     def __init__(self, config: Config, cohort: Cohort, *, processes: Processes = ALONE) -> None:
-        interest = interest_label(cohort, config.training)
+        interest = only_interest_label(cohort, config.training)
         self._config, self._cohort, self._interest = config, cohort, interest
         self.total = config.classifier.updates
         self._share = processes.share(config.training.accumulate)
-        rows = training_rows(cohort, interest, config.training)
+        rows = training_rows(cohort, (interest,), config.training)
         everything = np.concatenate(list(rows.values()))
         self._bank = ImageBank(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
         mirror_axis, seed = mirror_axis_of(cohort, config.training), config.training.seed
@@ -57,7 +57,7 @@ class ClassifierTask:
             ShuffledImages(self._bank, found, mirror_axis=mirror_axis, seed=seed, purpose=f"images of class {label}")
             for label, found in rows.items()
         ]
-        self._validation = validation_rows(cohort, interest, config.training)
+        self._validation = validation_rows(cohort, (interest,), config.training)
         self._calibration = calibration_rows(rows, config.classifier.calibration_images, seed=config.training.seed)
         self._facts = ModelFacts(
             kind=config.method,

@@ -154,7 +154,8 @@ class Training(_Section):
     """Gradient computations added up before an update."""
     seed: Annotated[int, Field(ge=0)] = 0
     interest: str = ""
-    """Name of the class of interest; needed where the cohort has several."""
+    """Name of the class of interest. Where the cohort has several and none is named, one map generator learns all and
+    is told which; a classifier needs a name."""
     permute_labels: bool = False
     """A control: train on randomly permuted labels. Whatever a map then shows is not an effect of the class."""
     mirror_axis: Annotated[int, Field(ge=0)] | None = None

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vagan.errors import NotEnoughMemoryError
+from vagan.nn.critic import Critic
+from vagan.nn.unet import MapGenerator
 from vagan.training.config import Config
 from vagan.training.state import TrainState
 
@@ -63,9 +65,12 @@ def _kept(network: nn.Module, shape: tuple[int, ...]) -> int:
     weights = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
     for name, _ in network.named_parameters():
         weights[name].requires_grad_()
-    images = torch.empty(shape, device="meta")
+    inputs = [torch.empty(shape, device="meta")]
+    assert isinstance(network, MapGenerator | Critic)
+    if network.conditions:
+        inputs.append(torch.empty((shape[0], network.conditions), device="meta"))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        torch.func.functional_call(network, weights, (images,))
+        torch.func.functional_call(network, weights, tuple(inputs))
     return sum(sizes.values())
 
 

@@ -12,19 +12,26 @@ SMALLEST_EXTENT = 16
 """Four poolings reduce fewer pixels to nothing."""
 
 
-def interest_label(cohort: Cohort, settings: Training) -> int:
-    """Label of the class of interest."""
+def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
+    """Labels of the classes of interest: the one that the settings name, or all."""
+    _, *others = cohort.manifest.classes
+    if not settings.interest:
+        return tuple(range(1, 1 + len(others)))
+    if settings.interest not in others:
+        hint = nearest(settings.interest, others)
+        raise CohortError(f"training.interest {settings.interest!r} is no class of interest; {hint}")
+    return (1 + others.index(settings.interest),)
+
+
+def only_interest_label(cohort: Cohort, settings: Training) -> int:
+    """Label of the class of interest, of which there may be one alone."""
     baseline, *others = cohort.manifest.classes
-    if settings.interest:
-        if settings.interest not in others:
-            hint = nearest(settings.interest, others)
-            raise CohortError(f"training.interest {settings.interest!r} is no class of interest; {hint}")
-        return 1 + others.index(settings.interest)
-    if len(others) > 1:
+    label, *more = interest_labels(cohort, settings)
+    if more:
         raise CohortError(
             f"which class is of interest beside {baseline}? found {', '.join(others)}; say it with training.interest"
         )
-    return 1
+    return label
 
 
 def mirror_axis_of(cohort: Cohort, settings: Training) -> int | None:
@@ -37,14 +44,14 @@ def mirror_axis_of(cohort: Cohort, settings: Training) -> int | None:
     return axis
 
 
-def training_rows(cohort: Cohort, interest: int, settings: Training) -> dict[int, NDArray[np.int64]]:
-    """Training images of the baseline class and the class of interest, enough for a batch."""
+def training_rows(cohort: Cohort, interests: tuple[int, ...], settings: Training) -> dict[int, NDArray[np.int64]]:
+    """Training images of the baseline class and each class of interest, enough for a batch."""
     if min(cohort.shape) < SMALLEST_EXTENT:
         raise CohortError(
             f"images must have at least {SMALLEST_EXTENT} pixels along each axis, found {cohort.shape}; "
             "import them again with a larger --size"
         )
-    rows = {label: cohort.manifest.indices("train", label) for label in (0, interest)}
+    rows = {label: cohort.manifest.indices("train", label) for label in (0, *interests)}
     for label, found in rows.items():
         if len(found) < settings.batch_size:
             raise CohortError(
@@ -54,10 +61,10 @@ def training_rows(cohort: Cohort, interest: int, settings: Training) -> dict[int
     return _permuted(rows, settings) if settings.permute_labels else rows
 
 
-def validation_rows(cohort: Cohort, interest: int, settings: Training) -> dict[int, NDArray[np.int64]]:
-    """A random subset of the validation images of both classes, the same throughout a run."""
+def validation_rows(cohort: Cohort, interests: tuple[int, ...], settings: Training) -> dict[int, NDArray[np.int64]]:
+    """A random subset of the validation images of each class, the same throughout a run."""
     chosen = {}
-    for label in (0, interest):
+    for label in (0, *interests):
         found = cohort.manifest.indices("validation", label)
         if not len(found):
             raise CohortError(f"no validation images of class {cohort.manifest.classes[label]!r}; split again")

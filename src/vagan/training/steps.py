@@ -7,11 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import update_bn
 
 from vagan.axes import concatenate_batches
 from vagan.effect import RawMap, baseline_image, deforms, map_roughness, with_effect
 from vagan.errors import DivergenceError
+from vagan.nn.conditions import Condition, told
+from vagan.nn.statistics import measuring_statistics
 from vagan.training.config import Generator, Loss
 from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
 from vagan.types import Images, Scores
@@ -27,6 +28,8 @@ class TwoClassBatch(NamedTuple):
     interest: Images
     fractions: Scores
     """One number in [0, 1] per sample."""
+    condition: Condition | None = None
+    """What the networks are told of each image of the class of interest, and of the baseline image beside it."""
 
 
 def update_critic(
@@ -48,17 +51,18 @@ def update_critic(
         generator.eval()  # with the statistics of both classes that the generator's last update left
     means: Terms = {}
     for batch in batches:
+        map_of, judge = told(generator, batch.condition), told(critic, batch.condition)
         with torch.no_grad():
-            generated = baseline_image(batch.interest, generator(batch.interest), settings.output)
+            generated = baseline_image(batch.interest, map_of(batch.interest), settings.output)
         # one pass for both kinds of image: the critic treats samples independently
-        scores = critic(concatenate_batches(batch.baseline, generated))
+        scores = judge(concatenate_batches(batch.baseline, generated))
         baseline_scores, generated_scores = scores.split([len(batch.baseline), len(generated)])
         terms = {"critic/wasserstein": -critic_loss(baseline_scores, generated_scores)}
         total = -terms["critic/wasserstein"]
         if loss.constraint != "clip":
             count = ceil(loss.penalty_share * len(batch.fractions))
             points = mix(batch.baseline[:count], generated[:count], batch.fractions[:count])
-            penalty, slope = gradient_penalty(critic, points, loss.constraint)
+            penalty, slope = gradient_penalty(judge, points, loss.constraint)
             terms |= {"critic/penalty": penalty, "critic/slope": slope}
             total = total + loss.gradient_penalty * penalty
         require_finite(terms)
@@ -93,11 +97,12 @@ def update_generator(
         generator.train()
     means: Terms = {}
     for batch in batches:
+        map_of, judge = told(generator, batch.condition), told(critic, batch.condition)
         transplant = None if teacher is None else effect_transplant(teacher, batch, settings)
-        interest_map, baseline_map, transplant_map = _maps(generator, batch, transplant, loss, settings)
+        interest_map, baseline_map, transplant_map = _maps(map_of, batch, transplant, loss, settings)
         generated = baseline_image(batch.interest, interest_map, settings.output)
         terms = {
-            "generator/adversarial": generator_loss(critic(generated)),
+            "generator/adversarial": generator_loss(judge(generated)),
             # without a bound this is |M(x)|; with tanh it is what the bound leaves of it, as in the authors' code
             "generator/map": map_size(generated - batch.interest),
         }
@@ -122,7 +127,9 @@ def update_generator(
     if settings.mixed_batches:
         # batch norm's statistics for the weights as they are now, of which autocast keeps older copies
         torch.clear_autocast_cache()
-        update_bn((concatenate_batches(batch.interest, batch.baseline) for batch in batches), generator)
+        with measuring_statistics(generator):
+            for batch in batches:
+                told(generator, batch.condition)(concatenate_batches(batch.interest, batch.baseline))
     return means
 
 
@@ -146,7 +153,7 @@ def consolidate_generator(
     for batch in batches:
         transplant = effect_transplant(teacher, batch, settings)
         both = concatenate_batches(transplant.images, batch.baseline)
-        maps = generator(both)
+        maps = told(generator, batch.condition)(both)
         found = baseline_image(both, maps, settings.output)
         freed, unchanged = found.split([len(transplant.images), len(batch.baseline)])
         terms = {
@@ -182,13 +189,18 @@ def effect_transplant(teacher: nn.Module, batch: TwoClassBatch, settings: Genera
     """
     with torch.no_grad():
         teacher.eval()
-        images = with_effect(batch.baseline, batch.interest, teacher(batch.interest), settings.output)
+        raw_map = told(teacher, batch.condition)(batch.interest)
+        images = with_effect(batch.baseline, batch.interest, raw_map, settings.output)
     # images that stay in the range of images
     return Transplant(images.clamp(-1, 1), batch.baseline)
 
 
 def _maps(
-    generator: nn.Module, batch: TwoClassBatch, transplant: Transplant | None, loss: Loss, settings: Generator
+    map_of: Callable[[Images], RawMap],
+    batch: TwoClassBatch,
+    transplant: Transplant | None,
+    loss: Loss,
+    settings: Generator,
 ) -> tuple[RawMap, RawMap | None, RawMap | None]:
     """Raw maps of the class of interest, of the baseline class where they cost something, and of transplants."""
     parts = [batch.interest]
@@ -197,9 +209,9 @@ def _maps(
     if transplant is not None:
         parts.append(transplant.images)
     if settings.mixed_batches:
-        maps = generator(concatenate_batches(*parts)).split([len(part) for part in parts])
+        maps = map_of(concatenate_batches(*parts)).split([len(part) for part in parts])
     else:
-        maps = [generator(part) for part in parts]
+        maps = [map_of(part) for part in parts]
     baseline = maps[1] if len(parts) > (1 if transplant is None else 2) else None
     return maps[0], baseline, None if transplant is None else maps[-1]
 

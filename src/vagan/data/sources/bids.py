@@ -45,9 +45,9 @@ def find_scans(
         Of the images of a visit the one with the lowest rank is taken, of equals the first by name, so that the
         first run is; None is none of them.
     class_column
-        Column of ``sub-*/sub-*_sessions.tsv``, ``sessions.tsv`` or ``participants.tsv`` that holds the class; the
-        first table that has a value for a scan gives it. Every other column of them is kept as a covariate. For
-        ``DATASET/derivatives/NAME`` the tables of the dataset are asked too.
+        Column of ``sub-*[_ses-*]_scans.tsv``, ``sub-*_sessions.tsv``, ``sessions.tsv`` or ``participants.tsv`` that
+        holds the class; the first table that has a value for a scan gives it. Every other column of them is kept as
+        a covariate. For ``DATASET/derivatives/NAME`` the tables of the dataset are asked too.
 
     Returns
     -------
@@ -139,16 +139,18 @@ def _join(subject: str, session: str) -> str:
 def _with_covariates(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Columns of the tables, the most specific value first."""
     roots = [folder, folder.parent.parent] if folder.resolve().parent.name == "derivatives" else [folder]
-    for row, (subject, session) in enumerate(zip(table["subject"], table["session"], strict=True)):
+    visits = zip(table["id"], table["subject"], table["session"], table["image"], strict=True)
+    for row, (visit, subject, session, image) in enumerate(visits):
         found: dict[str, str] = {}
         for root in roots:
-            for path, keys in (
-                (root / subject / f"{subject}_sessions.tsv", {"session_id": session}),
-                (root / "sessions.tsv", {"participant_id": subject, "session_id": session}),
-                (root / "participants.tsv", {"participant_id": subject}),
-            ):
-                for name, value in _row_of(path, keys).items():
-                    found.setdefault(name, value)
+            in_tables = [
+                _row_of_scan(root / subject / session / f"{visit}_scans.tsv", Path(image).name),
+                _row_of(root / subject / f"{subject}_sessions.tsv", {"session_id": session}),
+                _row_of(root / "sessions.tsv", {"participant_id": subject, "session_id": session}),
+                _row_of(root / "participants.tsv", {"participant_id": subject}),
+            ]
+            for values in in_tables:
+                found = values | found  # what is known already stays
         for name, value in found.items():
             table.loc[row, name] = value
     return table.fillna("")
@@ -163,11 +165,24 @@ def _row_of(path: Path, keys: dict[str, str]) -> dict[str, str]:
             return {}
         short = value.split("-", 1)[-1]
         content = content[content[key].isin([value, short])]
-    if content.empty:
+    return {} if content.empty else _values(content.drop(columns=list(keys)).iloc[0])
+
+
+def _row_of_scan(path: Path, image: str) -> dict[str, str]:
+    """What is said of the image, or, where it was derived from the one that is listed, of the visit's only T1w."""
+    content = _read_tsv(path, path.stat().st_mtime_ns) if path.is_file() else pd.DataFrame()
+    if "filename" not in content:
         return {}
-    values = content.drop(columns=list(keys)).iloc[0]
+    names = content["filename"].str.rsplit("/", n=1).str[-1]
+    of_image = content[names == image]
+    if of_image.empty:
+        of_image = content[names.str.contains(r"_T1w\.nii", regex=True)]
+    return _values(of_image.drop(columns="filename").iloc[0]) if len(of_image) == 1 else {}
+
+
+def _values(row: pd.Series) -> dict[str, str]:
     reserved = {"image", "mask", "id", "subject", "session", "label", "split"}
-    return {str(name): value for name, value in values.items() if value not in MISSING and name not in reserved}
+    return {str(name): value for name, value in row.items() if value not in MISSING and name not in reserved}
 
 
 @lru_cache(maxsize=4)

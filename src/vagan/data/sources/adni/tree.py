@@ -15,6 +15,9 @@ from vagan.data.sources.files import Dropped
 from vagan.errors import ManifestError
 
 NIFTI = (".nii", ".nii.gz")
+DICOM = (".dcm", ".ima")
+NO_IMAGES = (".xml", ".csv", ".txt", ".json", ".pdf", ".html", ".zip", ".log", ".jpg", ".png")
+"""What is not asked whether it is DICOM under another name."""
 
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}[_ ]\d{2}[_:]\d{2}[_:]\d{2}(\.\d+)?")
 _IMAGE = re.compile(r"_I(\d+)(?=\.)|^I(\d+)$")
@@ -88,9 +91,20 @@ def _scans_of(folder: Path, names: list[str]) -> Iterator[tuple[Path, str]]:
     nifti = [name for name in names if name.lower().endswith(NIFTI)]
     for name in nifti:
         yield folder / name, name
-    dicom = next((name for name in names if name.lower().endswith((".dcm", ".ima"))), None)
-    if dicom and not nifti:
+    if nifti:
+        return
+    dicom = next((name for name in names if name.lower().endswith(DICOM)), None)
+    dicom = dicom or next((name for name in names if _is_unnamed_dicom(folder / name)), None)
+    if dicom:
         yield folder, dicom
+
+
+def _is_unnamed_dicom(path: Path) -> bool:
+    """Whether a file whose name does not say so has DICOM's mark."""
+    if path.name.startswith(".") or path.name.lower().endswith(NO_IMAGES):
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _from_path(path: Path, file_name: str) -> FoundScan:

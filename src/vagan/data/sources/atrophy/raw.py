@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from vagan.data.sources.atrophy.fields import places_of
 from vagan.data.sources.atrophy.scanner import (
     PIVOT_MM,
     RAW,
+    Image,
     Protocol,
     draw_pose,
     magnitude,
@@ -20,7 +22,7 @@ from vagan.data.sources.atrophy.scanner import (
     noise_pair,
     shading,
 )
-from vagan.data.sources.atrophy.simulation import Simulation
+from vagan.data.sources.atrophy.simulation import Clean, Simulation
 from vagan.data.sources.atrophy.subject import Subject
 from vagan.data.volume import write_volume
 from vagan.files import replacing
@@ -56,28 +58,75 @@ def write_tables(folder: Path, table: pd.DataFrame, source: str) -> None:
         _write_tsv(folder / str(name) / f"{name}_sessions.tsv", rows.drop(columns="subject"))
 
 
-def write_scan(
-    simulation: Simulation, subject: Subject, visit: int, folder: Path, spacing_mm: float = SPACING_MM
-) -> None:
-    """Write one raw scan and its exact effect; a base without a skull gives a brain with zeros around it."""
-    seen = subject.visits[visit]
+@dataclass(frozen=True)
+class RawScan:
+    """A simulated scan and what is true of it, all on the grid of its file; white matter is about 1.
+
+    Attributes
+    ----------
+    image
+        With shading and noise.
+    clean
+        Without either.
+    bright
+        The coil's shading, a factor.
+    gamma
+        Exponent of its contrast.
+    affine
+        Takes voxels to mm of the scanner.
+    own_from_scanner
+        Takes points in mm of the scanner to the subject's own space, which all scans of a subject share.
+    """
+
+    image: Image
+    clean: Clean
+    bright: Image
+    gamma: float
+    affine: NDArray[np.float64]
+    own_from_scanner: NDArray[np.float64]
+
+    @property
+    def effect(self) -> Image:
+        """What the disease did to the clean image."""
+        return self.clean.present - self.clean.healthy
+
+
+def simulate_scan(simulation: Simulation, subject: Subject, visit: int, spacing_mm: float = SPACING_MM) -> RawScan:
+    """Simulate one raw scan; a base without a skull gives a brain with zeros around it."""
     rng = numpy_generator(simulation.seed, "atrophy raw scan", subject.number, visit)
     affine, shape = _draw_grid(rng, subject, spacing_mm, whole=simulation.base.head is not None)
     places = places_of(affine, shape)
-    own = move(_own_from_scanner(rng, subject), places)
+    own_from_scanner = _own_from_scanner(rng, subject)
+    gamma = simulation.gamma(subject, rng)
     clean = simulation.clean(
-        subject, seen, own, spacing_mm=spacing_mm, gamma=simulation.gamma(subject, rng), head=True
+        subject,
+        subject.visits[visit],
+        move(own_from_scanner, places),
+        spacing_mm=spacing_mm,
+        gamma=gamma,
+        head=True,
     )
-    image = magnitude(clean.present * shading(rng, places, RAW), noise_pair(rng, shape, RAW))
-    effect = clean.present - clean.healthy
     if simulation.base.head is None:
-        image, effect = np.where(clean.brain, image, 0), np.where(clean.brain, effect, 0)
-    files = {f"{subject.name}_{seen.session}_T1w.nii.gz": (folder, np.rint(WHITE_MATTER * image))}
+        brain = clean.brain
+        clean = replace(clean, present=np.where(brain, clean.present, 0), healthy=np.where(brain, clean.healthy, 0))
+    bright = shading(rng, places, RAW)
+    image = magnitude(clean.present * bright, noise_pair(rng, shape, RAW))
+    if simulation.base.head is None:
+        image = np.where(clean.brain, image, 0)
+    return RawScan(image, clean, bright, gamma, affine, own_from_scanner)
+
+
+def write_scan(
+    simulation: Simulation, subject: Subject, visit: int, folder: Path, spacing_mm: float = SPACING_MM
+) -> None:
+    """Write one raw scan and its exact effect."""
+    scan, seen = simulate_scan(simulation, subject, visit, spacing_mm), subject.visits[visit]
+    files = {f"{subject.name}_{seen.session}_T1w.nii.gz": (folder, np.rint(WHITE_MATTER * scan.image))}
     if seen.ill:
         name = f"{subject.name}_{seen.session}_desc-effect_T1w.nii.gz"
-        files[name] = (folder / TRUTH, WHITE_MATTER * effect)
+        files[name] = (folder / TRUTH, WHITE_MATTER * scan.effect)
     for name, (root, values) in files.items():
-        write_volume(root / subject.name / seen.session / "anat" / name, values, affine)
+        write_volume(root / subject.name / seen.session / "anat" / name, values, scan.affine)
 
 
 def _own_from_scanner(rng: np.random.Generator, subject: Subject) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from vagan.data.cohort import OURS, Cohort, CohortCase, CohortFacts, write_cohor
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.sources.atrophy.fields import Lattice
+from vagan.data.sources.atrophy.raw import SPACING_MM as RAW_SPACING_MM
 from vagan.data.sources.atrophy.raw import write_scan, write_tables
 from vagan.data.sources.atrophy.regions import REGIONS
 from vagan.data.sources.atrophy.simulation import Simulation, prepared_lattice
@@ -41,14 +42,16 @@ def make_atrophy_cohort(
     base: str = "mni152",
     strength: float = 1.0,
     late_stage: bool = True,
+    healthy_follow_up: bool = False,
     seed: int = 0,
     jobs: int = 0,
     raw: Path | str | None = None,
+    raw_spacing_mm: float = RAW_SPACING_MM,
 ) -> Cohort:
     """Simulate brain scans with and without a disease whose effect is known, 64/16/20 % train/validation/test.
 
-    Half of the subjects are healthy and have one scan. The others, half of each subtype, have a healthy one and a
-    later one with the disease, with another pose, noise and shading.
+    Half of the subjects are healthy and have one scan, or two. The others, half of each subtype, have a healthy one
+    and a later one with the disease, with another pose, noise and shading.
 
     Parameters
     ----------
@@ -64,12 +67,16 @@ def make_atrophy_cohort(
         Multiplies what the disease does.
     late_stage
         Whether severe disease shrinks the temporal lobes too.
+    healthy_follow_up
+        Whether healthy subjects have a second scan too: what changes between scans without a disease.
     seed
         Same arguments, same bits.
     jobs
         Processes of one thread each; 0 is one for each core.
     raw
         New folder for the same subjects' scans as they leave the scanner, a BIDS dataset; see `raw`.
+    raw_spacing_mm
+        Voxel size of those.
 
     Returns
     -------
@@ -79,20 +86,29 @@ def make_atrophy_cohort(
         (``_change_ml``), in the subject's own size. ``regions`` tells which region a voxel is nearest to.
     """
     require_options(subjects, spacing_mm, strength, jobs)
+    _require_spacing(raw_spacing_mm)
     path = Path(path)
     require_replaceable(path, OURS)
     if raw is not None:
         require_replaceable(Path(raw), frozenset())
     simulation = Simulation.on(base, seed=seed)
     people = [
-        draw_subject(number + 1, GROUPS[number % len(GROUPS)], seed=seed, strength=strength, late_stage=late_stage)
+        draw_subject(
+            number + 1,
+            GROUPS[number % len(GROUPS)],
+            seed=seed,
+            strength=strength,
+            late_stage=late_stage,
+            healthy_follow_up=healthy_follow_up,
+        )
         for number in range(subjects)
     ]
     visits = [(subject, number) for subject in people for number in range(len(subject.visits))]
     lattice = prepared_lattice(spacing_mm)
     facts = CohortFacts(
         source=f"simulated atrophy on {simulation.base.name}: {subjects} subjects, {spacing_mm:g} mm, seed {seed}, "
-        f"strength {strength:g}{'' if late_stage else ', no late stage'}",
+        f"strength {strength:g}{'' if late_stage else ', no late stage'}"
+        f"{', healthy subjects twice' if healthy_follow_up else ''}",
         preparation=Preparation(low=-1.0, high=1.0),
         spacing_mm=(spacing_mm,) * 3,
         affine=tuple(tuple(map(float, row)) for row in lattice.affine),
@@ -103,7 +119,7 @@ def make_atrophy_cohort(
         if raw is not None:
             with new_folder(Path(raw), frozenset()) as folder:
                 write_tables(folder, table, facts.source)
-                for _ in pool.map(write_scan, visits, "writing raw scans", folder):
+                for _ in pool.map(write_scan, visits, "writing raw scans", folder, raw_spacing_mm):
                     pass
 
         def case_at(row: int) -> CohortCase:
@@ -116,14 +132,18 @@ def require_options(subjects: int, spacing_mm: float, strength: float, jobs: int
     """Refuse what cannot be simulated."""
     if subjects < LEAST_SUBJECTS:
         raise CohortError(f"at least {LEAST_SUBJECTS} subjects are needed, found {subjects}")
-    if not SPACING_MM[0] <= spacing_mm <= SPACING_MM[1]:
-        raise CohortError(f"voxels must be of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, found {spacing_mm:g}")
+    _require_spacing(spacing_mm)
     if not STRENGTH[0] < strength <= STRENGTH[1]:
         raise CohortError(
             f"the strength must be above {STRENGTH[0]:g} and at most {STRENGTH[1]:g}, found {strength:g}"
         )
     if jobs < 0:
         raise CohortError(f"--jobs must be 0 or more, found {jobs}")
+
+
+def _require_spacing(spacing_mm: float) -> None:
+    if not SPACING_MM[0] <= spacing_mm <= SPACING_MM[1]:
+        raise CohortError(f"voxels must be of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, found {spacing_mm:g}")
 
 
 def make_table(people: list[Subject], pool: "Workers", *, seed: int) -> pd.DataFrame:

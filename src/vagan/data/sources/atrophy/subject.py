@@ -72,7 +72,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Subject:
-    """A person with one scan, or a healthy one and a later one with the disease."""
+    """A person with one or two healthy scans, or a healthy one and a later one with the disease."""
 
     number: int
     sex: Literal["F", "M"]
@@ -88,7 +88,13 @@ class Subject:
 
 
 def draw_subject(
-    number: int, subtype: Subtype, *, seed: int, strength: float = 1.0, late_stage: bool = True
+    number: int,
+    subtype: Subtype,
+    *,
+    seed: int,
+    strength: float = 1.0,
+    late_stage: bool = True,
+    healthy_follow_up: bool = False,
 ) -> Subject:
     """Draw a subject; the same arguments give the same one.
 
@@ -97,18 +103,21 @@ def draw_subject(
     number
         From 1; each has its own randomness.
     subtype
-        Of the disease that the second visit finds; ``""`` for healthy subjects, who come once.
+        Of the disease that the second visit finds; ``""`` for healthy subjects.
     seed
         Seed of the cohort.
     strength
         Multiplies all that the disease does.
     late_stage
         Whether severe disease shrinks the temporal lobes too.
+    healthy_follow_up
+        Whether healthy subjects come twice, as far apart as patients. Nothing else changes by it: their last scan is
+        at the age of the only one otherwise.
 
     Notes
     -----
-    Healthy subjects are scanned at the age that they would have two visits later, so that both classes are of the
-    same age on average.
+    Healthy subjects are scanned at the age that they would have two visits later, with a follow-up at the age of the
+    visit before too, so that both classes are of the same age on average.
     """
     rng = numpy_generator(seed, "atrophy subject", number)
     sex: Literal["F", "M"] = "F" if rng.random() < 0.5 else "M"
@@ -125,8 +134,9 @@ def draw_subject(
     severity = float(rng.uniform(*SEVERITY))
     uneven = {part: ASYMMETRY * rng.standard_normal() for part in NATURE}
     if not subtype:
-        age = first_age + 2 * years
-        return Subject(number, sex, size, "", 0.0, (Visit("ses-01", age, normal(age)),))
+        ages = [first_age + years] * healthy_follow_up + [first_age + 2 * years]
+        visits = tuple(Visit(f"ses-{n:02d}", age, normal(age)) for n, age in enumerate(ages, start=1))
+        return Subject(number, sex, size, "", 0.0, visits)
     at_full = {part: strength * change for part, change in DISEASE[subtype].items()}
     changes = {part: severity * change for part, change in at_full.items()}
     if late_stage and severity > LATE_FROM:
@@ -137,15 +147,9 @@ def draw_subject(
         for name in REGIONS
         if part_of(name) in changes
     }
-    ages = first_age, first_age + years
-    return Subject(
-        number,
-        sex,
-        size,
-        subtype,
-        severity,
-        (Visit("ses-01", ages[0], normal(ages[0])), Visit("ses-02", ages[1], normal(ages[1]), disease)),
-    )
+    before, after = first_age, first_age + years
+    visits = (Visit("ses-01", before, normal(before)), Visit("ses-02", after, normal(after), disease))
+    return Subject(number, sex, size, subtype, severity, visits)
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,19 @@ class Shot:
     days: int = 0
     """After the visit's examination."""
     on_disk: bool = True
+    disputed_days: int = 0
+    """By which MRIQC and MPRAGEMETA have another date than all others."""
 
     @property
     def series(self):
+        """LONI's number of the series."""
         return self.image // 2 + 10_000
 
 
 @dataclass(frozen=True)
 class Visit:
+    """One visit of a subject: what was found, and what was scanned."""
+
     subject: str
     code: str
     """VISCODE2."""
@@ -48,31 +53,36 @@ class Visit:
 
     @property
     def viscode(self):
+        """The code that the visit's phase has for it."""
         return self.phase_code or self.code
 
 
 @dataclass(frozen=True)
 class Subject:
+    """A made-up participant."""
+
     name: str
     visits: tuple[Visit, ...]
     sex: str = "Male"
     age: float = 74.3
     apoe4: str = "1"
-    disease: tuple[float, ...] = ()
-    """How ill at each visit, 0 to 1."""
 
 
 @dataclass
 class Download:
+    """What lies on the disk: the image tree, and the folder of tables."""
+
     images: Path
     tables: Path
     subjects: list[Subject] = field(default_factory=list)
 
     def path_of(self, image: int) -> Path:
+        """The file of an image."""
         return next(path for path in self.images.rglob(f"*_I{image}.nii*"))
 
 
 def subject(number, site=2, digits=4):
+    """A subject's identifier."""
     return f"{site:03d}_S_{number:0{digits}d}"
 
 
@@ -89,7 +99,8 @@ def small_study():
                 Shot(1004, "MT1; GradWarp; N3m", field="3", days=12),
                 Shot(1005, "MPR; GradWarp; B1 Correction; N3; Scaled")), adas13="19.67"),
             Visit(a, "m12", first + year, "MCI", (Shot(1011, days=-20),), adas13="-4"),
-            Visit(a, "m24", first + 2 * year, "AD", (Shot(1021),), adas13="31"),
+            # two tables have another date for it
+            Visit(a, "m24", first + 2 * year, "AD", (Shot(1021, disputed_days=9),), adas13="31"),
         )),
         # goes to AD and comes back
         Subject(b, (
@@ -127,7 +138,7 @@ def write_download(root, subjects, *, today=True, legacy=True, head=None, suffix
     download = Download(root / "ADNI ü", root / "tables", list(subjects))
     for person, number, visit, shot in _shots(subjects):
         if shot.on_disk:
-            _write_image(download.images, visit, shot, (head or _dot)(person, number, shot), suffix)
+            _write_image(download.images, visit, shot, (head or one_dot)(person, number, shot), suffix)
     download.tables.mkdir(parents=True, exist_ok=True)
     if today:
         _write_todays(download)
@@ -137,12 +148,14 @@ def write_download(root, subjects, *, today=True, legacy=True, head=None, suffix
 
 
 def folder_of(images, visit, shot):
+    """The folder of an image, as LONI names it."""
     folder = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in shot.description)
     time = f"{visit.day + timedelta(days=shot.days):%Y-%m-%d}_10_31_05.0"
     return images / "ADNI" / visit.subject / folder / time / f"I{shot.image}"
 
 
 def write_rows(path, rows, *, bom=False, quoted=False):
+    """Write a table in one of the ways that ADNI's are written."""
     if not rows:
         return
     with path.open("w", newline="", encoding="utf-8-sig" if bom else "utf-8") as file:
@@ -152,10 +165,12 @@ def write_rows(path, rows, *, bom=False, quoted=False):
 
 
 def american(day):
+    """M/D/YYYY."""
     return f"{day.month}/{day.day}/{day.year}"
 
 
 def rid_of(name):
+    """The roster number in an identifier."""
     return int(name.rsplit("_", 1)[1])
 
 
@@ -173,7 +188,8 @@ def _write_image(images, visit, shot, image, suffix):
     nib.save(image, folder / f"{name}{suffix}")
 
 
-def _dot(person, number, shot):
+def one_dot(_person, _number, shot):
+    """A few voxels, where only the import is to be seen."""
     values = np.arange(60, dtype=np.float32).reshape(3, 4, 5) + shot.image
     return nib.Nifti1Image(values, np.diag([2.0, 3, 4, 1]))
 
@@ -192,7 +208,8 @@ def _write_todays(download):
                         "magnetic_field_strength": f"{float(shot.field)}", "scanner_manufacturer": "SIEMENS",
                         "scanner_model": "Skyra"})  # fmt: skip
         quality.append({"image_id": shot.image, "ParticipantID": visit.subject, "VISCODE2": visit.code,
-                        "StudyDate": f"{made}", "SeriesType": "", "MRIProtocolPhase": visit.phase,
+                        "StudyDate": f"{made + timedelta(days=shot.disputed_days)}",
+                        "SeriesType": "", "MRIProtocolPhase": visit.phase,
                         "SeriesDescription": shot.description, "MagneticFieldStrength": shot.field,
                         "LONISeries": f"S{shot.series}", "LONIImage": f"I{shot.image}"})  # fmt: skip
     for person in download.subjects:
@@ -253,7 +270,8 @@ def _write_legacy(download):
                                            "EXAMDATE": american(visit.day + timedelta(days=made)),
                                            "FIELD_STRENGTH": strength})  # fmt: skip
             mprage += [{"SubjectID": visit.subject, "Visit": _in_words(visit), "Orig/Proc": "Processed",
-                        "ScanDate": f"{visit.day + timedelta(days=shot.days)}", "Sequence": shot.description,
+                        "ScanDate": f"{visit.day + timedelta(days=shot.days + shot.disputed_days)}",
+                        "Sequence": shot.description,
                         "MagStrength": "" if shot.image % 2 else f"{float(shot.field)}",
                         "SeriesID": shot.series, "ImageUID": shot.image} for shot in visit.shots]  # fmt: skip
     write_rows(download.tables / "ADNIMERGE.csv", merge, quoted=True)

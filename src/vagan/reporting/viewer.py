@@ -1,0 +1,166 @@
+"""What the interactive viewer of a page shows, as text that its scripts read.
+
+An image takes one byte a pixel, and so does a map: of the many maps of a report, and of volumes above all, more would
+not fit in a page. Scores are never computed from these.
+"""
+
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from vagan.data.volume import encoded_volume
+from vagan.reporting.overlay import HUES, Array, symmetric_range
+
+LEVELS = 127
+HEADROOM = 4.0
+"""Maps are stored up to this many times the end of their colour range, so that all of it is taken off an image."""
+
+PAGE_BYTES = 50 * 2**20
+"""Of all images and maps in a page. Maps that do not fit, of the last methods, are left out, and these named."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its maps.
+
+    Attributes
+    ----------
+    name, why
+        Id, and the reason why it is shown.
+    image
+        ``(channel, *space)``, intensities in [-1, 1]; volumes in RAS+ order.
+    maps
+        For each method the effect, of the same shape.
+    scores
+        For each method what is to be told of this map, if anything is.
+    affine
+        Of a volume, voxels to mm.
+    """
+
+    name: str
+    why: str
+    image: Array
+    maps: Mapping[str, Array]
+    scores: Mapping[str, str]
+    affine: NDArray[np.float64] | None = None
+
+
+def viewer_data(
+    cases: Sequence[Case],
+    *,
+    units: Mapping[str, str],
+    baseline: str,
+    most_bytes: int = PAGE_BYTES,
+) -> dict[str, Any]:
+    """Everything that ``viewer.js`` shows, ready for JSON.
+
+    Parameters
+    ----------
+    cases
+        At least one, all of one number of axes.
+    units
+        Of each method's maps. Those in ``intensity`` can be taken off the image, which is then shown as it would look
+        in the baseline class.
+    baseline
+        Name of the baseline class.
+    most_bytes
+        Maps of later methods are left out where all would take more than this.
+
+    Returns
+    -------
+    dict
+        ``left_out`` names methods of which some map did not fit.
+    """
+    volumes = cases[0].image.ndim == 4
+    names = list(dict.fromkeys(name for case in cases for name in case.maps))
+    images = [_encoded_image(case) for case in cases]
+    used = sum(len(text) for text in images)
+    methods: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    for name in names:
+        limit = symmetric_range(np.concatenate([case.maps[name].ravel() for case in cases if name in case.maps]))[1]
+        maps: list[dict[str, Any] | None] = []
+        for case in cases:
+            entry = _encoded_map(case, name, limit)
+            size = len(entry["data"]) if entry else 0
+            if methods and used + size > most_bytes:  # the first method is always whole
+                entry = None
+                left_out.append(name)
+            else:
+                used += size
+            maps.append(entry)
+        taken_off = units.get(name) == "intensity"
+        if any(maps):
+            methods.append(
+                {"name": name, "limit": limit, "unit": units.get(name, ""), "off": taken_off, "maps": maps}
+            )
+    return {
+        "volumes": volumes,
+        "baseline": baseline,
+        "hues": hue_bytes(),
+        "cases": [
+            {
+                "name": case.name,
+                "why": case.why,
+                "image": image,
+                "shape": list(case.image.shape[1:]),
+                "scores": dict(case.scores),
+            }
+            for case, image in zip(cases, images, strict=True)
+        ],
+        "methods": methods,
+        "left_out": list(dict.fromkeys(left_out)),
+    }
+
+
+def viewer_scripts(*, volumes: bool, nonce: str = "") -> Markup:
+    """The viewer's scripts; NiiVue, two megabytes, only where there are volumes.
+
+    A page whose policy allows scripts by a nonce gives it.
+    """
+    names = ["pictures.js", *(["niivue/niivue.umd.js", "volumes.js"] if volumes else []), "viewer.js"]
+    opening = f'<script nonce="{nonce}">' if nonce else "<script>"
+    # files of the package, and so markup; nothing of a user's is in them
+    return Markup("".join(f"{opening}\n{asset(name)}\n</script>\n" for name in names))
+
+
+def hue_bytes() -> list[list[int]]:
+    """Red, green and blue, from 0 to 255, of positive and of negative effects."""
+    return [[round(255 * float(part)) for part in hue] for hue in HUES]
+
+
+def asset(name: str) -> str:
+    """Text of a file of ``reporting/assets``."""
+    return files("vagan.reporting").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _encoded_image(case: Case) -> str:
+    grey = ((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    return _encoded(grey, case, slope=1 / 127.5, offset=-1.0)
+
+
+def _encoded_map(case: Case, name: str, limit: float) -> dict[str, Any] | None:
+    if name not in case.maps:
+        return None
+    values = case.maps[name].mean(axis=0)
+    largest = min(float(np.abs(values).max()), HEADROOM * limit)
+    scale = (largest or 1.0) / LEVELS
+    levels = (values / scale).round().clip(-LEVELS, LEVELS).astype(np.int8)
+    return {"scale": scale, "data": _encoded(levels, case, slope=scale)}
+
+
+def _encoded(array: NDArray[np.int8] | NDArray[np.uint8], case: Case, *, slope: float, offset: float = 0.0) -> str:
+    """Compressed and in letters: plain rows of bytes in 2-D, NIfTI in 3-D."""
+    if array.ndim == 2:
+        content = zlib.compress(array.tobytes(), 9)
+    else:
+        affine = np.eye(4) if case.affine is None else case.affine
+        content = encoded_volume(array, affine, slope=slope, offset=offset)
+    return base64.b64encode(content).decode("ascii")

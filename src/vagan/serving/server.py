@@ -1,0 +1,86 @@
+"""`vagan serve`: the model in memory, the queue, and a web server that this machine alone can reach."""
+
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from vagan.attribution.registry import LoadedMethod, load_method
+from vagan.errors import MissingExtraError, OutputError
+from vagan.reporting.maps import writer_for
+from vagan.reporting.viewer import Case, viewer_data
+from vagan.training.device import find_device
+
+HOST = "127.0.0.1"
+
+
+def serve_run(
+    run: Path,
+    *,
+    method: str = "",
+    device: str = "auto",
+    port: int = 8765,
+    largest_mb: int = 512,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Serve until interrupted.
+
+    Parameters
+    ----------
+    run, method, device
+        As in `vagan.reporting.maps.attribute_files`.
+    port
+        On 127.0.0.1; 0 takes any that is free.
+    largest_mb
+        Largest upload.
+    tell
+        Gets the address, which holds a new random token.
+    """
+    try:
+        import uvicorn
+
+        from vagan.serving.app import make_app
+        from vagan.serving.jobs import JobQueue
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"vagan serve needs {error.name}: pip install 'vagan[serve]'") from error
+    loaded = load_method(run, method, device=find_device(device))
+    token = secrets.token_urlsafe(24)
+    with TemporaryDirectory(prefix="vagan-serve-") as folder, _listening(port) as listener:
+        port = listener.getsockname()[1]
+        app = make_app(
+            JobQueue(lambda image, out: attribute(loaded, image, out), Path(folder)),
+            loaded.facts,
+            loaded.method.name,
+            token=token,
+            hosts=[f"{name}:{port}" for name in (HOST, "localhost")],
+            largest_bytes=largest_mb * 2**20,
+        )
+        tell(f"http://{HOST}:{port}/?token={token}")
+        # the access log would hold the token
+        config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def attribute(loaded: LoadedMethod, image: Path, out: Path) -> dict[str, Any]:
+    """Write the maps of one image, and return what the viewer shows of them."""
+    check, write = writer_for(loaded.facts)
+    check(image, loaded.facts)
+    written = write(loaded, image, out)
+    name = loaded.method.name
+    case = Case("", "", written.image, {name: written.effect}, {}, written.affine)
+    return viewer_data([case], units={name: loaded.entry.unit}, baseline=loaded.facts.classes[0])
+
+
+def _listening(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise OutputError(
+            f"port {port} of {HOST} must be free, but is not ({error}); choose another --port"
+        ) from error
+    return listener

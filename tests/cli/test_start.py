@@ -1,0 +1,24 @@
+"""The command starts at once: nothing heavy is imported before a verb needs it."""
+
+import subprocess
+import sys
+
+HEAVY = ("torch", "pandas", "scipy", "matplotlib", "zarr", "fastapi", "lightning_fabric", "nibabel")
+PROGRAM = """
+import resource, sys
+from vagan.cli.app import main
+try:
+    main(["--help"])
+except SystemExit as end:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(end.code, used.ru_utime + used.ru_stime, *sys.modules, file=sys.stderr)
+"""
+
+
+def test_help_takes_less_than_half_a_second_and_imports_nothing_heavy():
+    """Of processor time: on a busy machine the clock would measure the others."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    code, seconds, *modules = done.stderr.splitlines()[-1].split()
+    assert code == "0"
+    assert [name for name in HEAVY if name in modules] == []
+    assert float(seconds) < 0.5

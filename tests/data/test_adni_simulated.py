@@ -1,0 +1,92 @@
+"""The look-alike that is made of simulated raw scans: the import finds again what was simulated."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from simulate import simulate
+from vagan.data.manifest import read_table
+from vagan.data.sources.adni.study import AdniOptions, import_adni
+from vagan.data.sources.atrophy.raw import write_tables
+from vagan.data.sources.atrophy.subject import draw_subject
+from vagan.data.splits import SubjectLists
+
+GROUPS = ("", "hippocampal", "", "ventricular")
+
+
+@pytest.fixture(scope="module")
+def people():
+    return [draw_subject(n + 1, GROUPS[n % 4], seed=3, healthy_follow_up=True) for n in range(20)]
+
+
+@pytest.fixture(scope="module")
+def download(tmp_path_factory, people):
+    """Twenty people; in place of each head a few voxels that tell whose it is."""
+    root = tmp_path_factory.mktemp("simulated ü")
+    rows = [
+        {
+            "id": f"{person.name}_{visit.session}", "subject": person.name, "session": visit.session,
+            "label": int(visit.ill), "class": "atrophy" if visit.ill else "baseline", "split": "train",
+            "severity": person.severity * visit.ill, "age": round(visit.age_years, 2), "sex": person.sex,
+        }
+        for person in people
+        for visit in person.visits
+    ]  # fmt: skip
+    write_tables(root / "raw", pd.DataFrame(rows), "made up")
+    for number, row in enumerate(rows):
+        folder = root / "raw" / row["subject"] / row["session"] / "anat"
+        folder.mkdir(parents=True)
+        image = nib.Nifti1Image(np.full((3, 4, 5), 100 + number, np.float32), np.diag([2.0, 3, 4, 1]))
+        nib.save(image, folder / f"{row['subject']}_{row['session']}_T1w.nii.gz")
+    return simulate(root / "raw", root / "download")
+
+
+@pytest.fixture(scope="module")
+def imported(download):
+    root = download.tables.parent
+    lists = SubjectLists.read(root / "test_subjects.txt", root / "validation_subjects.txt")
+    import_adni(download.images, download.tables, root / "study", AdniOptions(lists=lists))
+    return read_table(root / "study" / "manifest.csv"), read_table(root / "study" / "dropped.csv")
+
+
+def test_the_import_takes_each_simulated_scan_once_and_nothing_else(download, imported):
+    table, _ = imported
+    truth = read_table(download.tables.parent / "truth.csv").set_index("image_id")["scan"]
+    assert sorted(table["image_id"]) == sorted(truth.index)
+    for image, path in zip(table["image_id"], table["image"], strict=True):
+        one, other = nib.load(path), nib.load(truth[image])
+        assert np.array_equal(one.get_fdata(), other.get_fdata())
+        np.testing.assert_allclose(one.affine, other.affine)
+
+
+def test_classes_ages_and_fields_are_those_of_the_simulation(people, imported):
+    table, _ = imported
+    # names are given in the order of the simulated ones
+    visits = [visit for person in people for visit in person.visits]
+    table = table.sort_values("image_id", key=lambda ids: ids.astype(int))
+    wanted = np.array(["AD" if visit.ill else "MCI" for visit in visits])
+    wrong = table[table["class"].to_numpy() != wanted]
+    assert len(wrong) == 1  # of the one that reverts
+    assert (wrong["split"] == "test").all()
+    np.testing.assert_allclose(table["age"].astype(float), [visit.age_years for visit in visits], atol=0.1)
+    assert set(table["field_strength"]) == {"1.5", "3"}
+    assert table.groupby("subject")["field_strength"].nunique().max() == 1
+    assert table["subject"].str.fullmatch(r"\d{3}_S_\d{5}").any()
+    assert (table["label_confidence"] == "medium").sum() == (table["notes"] != "").sum() > 0
+    assert (table["adas13"] == "").any()
+
+
+def test_parts_are_those_of_the_lists_and_hold_converters_and_stable_subjects(imported):
+    table, _ = imported
+    courses = table.sort_values("date").groupby(["split", "subject"])["class"].agg(" ".join)
+    for part in ("train", "test"):
+        assert {"MCI AD", "MCI MCI"} <= set(courses[part])
+    assert list(courses.groupby("split").size()[["train", "validation", "test"]]) == [14, 2, 4]
+
+
+def test_each_kind_of_dirt_is_left_out_with_its_reason(imported):
+    _, dropped = imported
+    for words in ("repeated scan", "not T1-weighted", "not among the images", "another image of the visit",
+                  "distortion", "class CN", "no diagnosis"):  # fmt: skip
+        assert dropped["reason"].str.contains(words).any(), words

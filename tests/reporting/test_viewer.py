@@ -1,0 +1,117 @@
+"""What the viewer's scripts get is the image and the maps, within the step of one byte."""
+
+import base64
+import gzip
+import json
+import zlib
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from vagan.reporting.overlay import HUES, symmetric_range
+from vagan.reporting.viewer import HEADROOM, Case, viewer_data, viewer_scripts
+
+AFFINE = np.array([[0, 2.0, 0, -7], [1.5, 0, 0, 4], [0, 0, 3.0, 9], [0, 0, 0, 1]])
+
+
+def case(shape, name="a", methods=("VA-GAN", "CAM"), **more):
+    rng = np.random.default_rng(len(shape))
+    maps = {method: rng.normal(size=(1, *shape)).astype(np.float32) * 0.1 for method in methods}
+    return Case(name, "random", rng.uniform(-1, 1, (1, *shape)).astype(np.float32), maps, {}, **more)
+
+
+def read_picture(text, shape, kind):
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), kind).reshape(shape)
+
+
+def read_volume(text):
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
+    return image.get_fdata(), image.affine
+
+
+def test_pictures_come_back_within_half_a_step():
+    given = case((7, 9))
+    data = viewer_data([given], units={"VA-GAN": "intensity"}, baseline="healthy")
+    image = read_picture(data["cases"][0]["image"], (7, 9), np.uint8) / 127.5 - 1
+    np.testing.assert_allclose(image, given.image[0], atol=0.5 / 127.5 + 1e-6)
+    for method in data["methods"]:
+        (entry,) = method["maps"]
+        shown = read_picture(entry["data"], (7, 9), np.int8) * entry["scale"]
+        np.testing.assert_allclose(shown, given.maps[method["name"]][0], atol=0.51 * entry["scale"])
+        assert method["limit"] == pytest.approx(symmetric_range(given.maps[method["name"]])[1])
+    assert [method["off"] for method in data["methods"]] == [True, False]
+
+
+def test_volumes_are_nifti_files_in_their_place():
+    given = case((5, 6, 7), affine=AFFINE)
+    data = viewer_data([given], units={}, baseline="healthy")
+    image, affine = read_volume(data["cases"][0]["image"])
+    np.testing.assert_allclose(image, given.image[0], atol=0.5 / 127.5 + 1e-6)
+    np.testing.assert_allclose(affine, AFFINE)
+    (entry, _) = (method["maps"][0] for method in data["methods"])
+    shown, affine = read_volume(entry["data"])
+    np.testing.assert_allclose(shown, given.maps["VA-GAN"][0], atol=0.51 * entry["scale"])
+    np.testing.assert_allclose(affine, AFFINE)
+    assert viewer_data([given], units={}, baseline="healthy") == data
+
+
+def test_a_wild_voxel_does_not_make_the_others_coarse():
+    given = case((40, 50), methods=("VA-GAN",))
+    given.maps["VA-GAN"][0, 3, 4] = 1e4
+    ((entry,),) = (method["maps"] for method in viewer_data([given], units={}, baseline="b")["methods"])
+    shown = read_picture(entry["data"], (40, 50), np.int8) * entry["scale"]
+    limit = symmetric_range(given.maps["VA-GAN"])[1]
+    assert shown[3, 4] == pytest.approx(HEADROOM * limit)
+    others = np.delete(shown.ravel() - given.maps["VA-GAN"].ravel(), 3 * 50 + 4)
+    assert np.abs(others).max() <= 0.51 * HEADROOM * limit / 127
+
+
+def test_maps_that_are_all_zero_stay_zero():
+    given = Case("a", "", np.zeros((1, 3, 4), np.float32), {"m": np.zeros((1, 3, 4), np.float32)}, {})
+    ((entry,),) = (method["maps"] for method in viewer_data([given], units={}, baseline="b")["methods"])
+    assert not read_picture(entry["data"], (3, 4), np.int8).any()
+
+
+def test_maps_of_the_last_methods_are_left_out_of_a_page_that_would_be_too_large():
+    cases = [case((30, 31), name, methods=tuple("abcd")) for name in "xy"]
+    whole = viewer_data(cases, units={}, baseline="b")
+    sizes = [len(entry["data"]) for method in whole["methods"] for entry in method["maps"]]
+    images = sum(len(entry["image"]) for entry in whole["cases"])
+    data = viewer_data(cases, units={}, baseline="b", most_bytes=images + sum(sizes[:5]))
+    kept = {method["name"]: [entry is not None for entry in method["maps"]] for method in data["methods"]}
+    assert kept == {"a": [True, True], "b": [True, True], "c": [True, False]}
+    assert data["left_out"] == ["c", "d"]
+    least = viewer_data(cases, units={}, baseline="b", most_bytes=1)
+    assert [method["name"] for method in least["methods"]] == ["a"]  # never a viewer without a map
+
+
+def test_an_image_without_a_methods_map_says_so():
+    data = viewer_data([case((4, 5)), case((4, 5), "b", methods=("VA-GAN",))], units={}, baseline="b")
+    assert [entry is None for entry in data["methods"][1]["maps"]] == [False, True]
+    json.dumps(data, allow_nan=False)
+
+
+def test_niivue_comes_only_with_volumes_and_cannot_end_its_script():
+    assert "niivue" not in viewer_scripts(volumes=False).lower()
+    text = viewer_scripts(volumes=True)
+    assert text.count("<script>") == text.count("</script") == 4
+    assert "sA.niivue={}" in text
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
+DEFICIENCIES = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+@pytest.mark.parametrize("kind", DEFICIENCIES)
+def test_brighter_and_darker_look_different_to_colour_blind_readers(kind):
+    from skimage.color import rgb2lab
+
+    linear = np.power(np.array(HUES), 2.2)
+    seen = np.clip(linear @ np.array(DEFICIENCIES[kind]).T, 0, 1) ** (1 / 2.2)
+    red, blue = rgb2lab(seen[None])[0]
+    assert np.linalg.norm(red - blue) > 40  # ten times what is just told apart side by side

@@ -1,0 +1,322 @@
+"""The local server: who may ask, what is taken, what comes back, and what never does."""
+
+import io
+import threading
+import time
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+pytest.importorskip("httpx2", reason="needs the extra dev")
+from starlette.testclient import TestClient
+
+from vagan.attribution.registry import load_method
+from vagan.data.preparation import Preparation
+from vagan.errors import ImageFileError, OutputError
+from vagan.model_folder import ModelFacts, build_network, save_model
+from vagan.serving.app import make_app
+from vagan.serving.jobs import JobQueue, QueueFullError
+from vagan.serving.server import _listening, attribute
+
+TOKEN = "the-token"
+HOST = "127.0.0.1:8765"
+LARGEST = 50_000
+NASTY = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """A map generator with random weights, whose maps are not zero."""
+    facts = ModelFacts(
+        kind="map-generator",
+        num_spatial_dims=2,
+        channels=1,
+        shape=(24, 20),
+        width=4,
+        classes=(f"healthy {NASTY}", "ill"),
+        preparation=Preparation(intensity="fixed", low=0, high=255),
+        rule="none",
+    )
+    network = build_network(facts)
+    for weight in network.parameters():
+        weight.data.uniform_(-0.2, 0.2)
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, network, facts)
+    return load_method(folder)
+
+
+@pytest.fixture
+def client_of(tmp_path, loaded):
+    """Clients of a server that does ``work``."""
+    opened = []
+
+    def made(work=lambda image, out: attribute(loaded, image, out), **limits):
+        jobs = JobQueue(work, tmp_path, **limits)
+        app = make_app(
+            jobs, loaded.facts, loaded.method.name, token=TOKEN, hosts=[HOST, "localhost:8765"], largest_bytes=LARGEST
+        )
+        client = TestClient(app, base_url=f"http://{HOST}", headers={"X-Vagan-Token": TOKEN})
+        opened.append(jobs)
+        return client
+
+    yield made
+    for jobs in opened:
+        jobs.close()
+
+
+@pytest.fixture
+def client(client_of):
+    return client_of()
+
+
+def picture(shape=(21, 17)) -> bytes:
+    buffer = io.BytesIO()
+    imageio.imwrite(buffer, np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8), extension=".png")
+    return buffer.getvalue()
+
+
+def finished(client, job):
+    """Wait for a job."""
+    for attempt in range(600):
+        status = client.get(f"/api/maps/{job['id']}").json()
+        if status["state"] in ("done", "failed"):
+            return status
+        time.sleep(min(0.01 * 1.5**attempt, 0.5))
+    raise AssertionError("the job did not end")
+
+
+def send(client, content, name="scan.png"):
+    return client.post("/api/maps", params={"name": name}, content=content)
+
+
+def test_an_image_goes_in_and_its_map_comes_out(client, loaded, tmp_path):
+    content = picture()
+    answer = send(client, content)
+    assert answer.status_code == 202
+    status = finished(client, answer.json())
+    assert (status["state"], status["name"]) == ("done", "scan.png")
+    assert status["files"] == ["effect.json", "effect.npy", "overlay.png"]
+    result = client.get(f"/api/maps/{status['id']}/files/effect.npy")
+    assert 'filename="scan_effect.npy"' in result.headers["content-disposition"]
+    import torch
+
+    image = imageio.imread(content).astype(np.float32)[None, None] / 255 * 2 - 1
+    expected = loaded.method.attribute(torch.from_numpy(image))[0, 0]
+    assert expected.abs().max() > 0.01
+    np.testing.assert_allclose(np.load(io.BytesIO(result.content)), expected, atol=1e-5)
+    view = client.get(f"/api/maps/{status['id']}/view").json()
+    assert view["cases"][0]["shape"] == [21, 17]
+    assert [method["off"] for method in view["methods"]] == [True]
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/openapi.json", "/api/model", "/api/maps/x", "/nothing"])
+def test_nothing_is_told_without_the_token(client, path):
+    for headers in ({"X-Vagan-Token": ""}, {"X-Vagan-Token": "wrong"}):
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == 401
+        assert "open the whole address that was printed" in answer.json()["detail"]
+    assert send(TestClient(client.app, base_url=f"http://{HOST}"), picture()).status_code == 401
+
+
+def test_the_token_may_stand_in_the_address(client):
+    answer = client.get("/", params={"token": TOKEN}, headers={"X-Vagan-Token": ""})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1", "127.0.0.1:80", ""])
+def test_foreign_hosts_are_refused(client, host):
+    assert client.get("/api/model", headers={"Host": host}).status_code == 421
+    assert client.get("/api/model", headers={"Host": "localhost:8765"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:9999"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_pages_of_other_sites_are_refused_even_with_the_token(client, headers):
+    assert client.get("/api/model", headers=headers).status_code == 403
+    assert client.post("/api/maps?name=a.png", content=picture(), headers=headers).status_code == 403
+    # nor does the answer to a browser's question before that allow anything
+    asked = client.options("/api/maps", headers={**headers, "Access-Control-Request-Method": "POST"})
+    assert asked.status_code == 403
+    assert not [name for name in asked.headers if name.lower().startswith("access-control")]
+
+
+def test_our_own_page_may_ask(client):
+    own = {"Origin": f"http://{HOST}", "Sec-Fetch-Site": "same-origin"}
+    assert client.get("/api/model", headers=own).json()["classes"][1] == "ill"
+
+
+def test_every_answer_forbids_caching_framing_and_guessing(client):
+    for path in ("/", "/api", "/api/model", "/nothing"):
+        headers = client.get(path).headers
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+    assert "default-src 'none'" in client.get("/").headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("lied", [False, True])
+def test_uploads_that_are_too_large_are_refused_and_leave_nothing(client, tmp_path, lied):
+    content = b"x" * (LARGEST + 1)
+    answer = send(client, (content[at : at + 999] for at in range(0, len(content), 999)) if lied else content)
+    assert answer.status_code == 413
+    assert "at most 0 MB" in answer.json()["detail"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "message"),
+    [
+        ("notes.txt", b"text", 415, "must end in one of"),
+        ("a.png", b"", 400, "empty"),
+        ("a.png", b"no picture", 0, "a.png cannot be read as an image"),
+        ("a.nii.gz", b"no volume", 0, "a.nii.gz cannot be read as NIfTI"),
+        ("a.npy", b"\x93NUMPY", 0, "a.npy cannot be read as a NumPy array"),
+        ("<b>bold.png", b"no picture", 0, "<b>bold.png cannot be read"),
+    ],
+)
+def test_bad_files_get_a_sentence_that_names_them_and_no_path_of_ours(client, name, content, code, message):
+    answer = send(client, content, name)
+    if code:
+        assert answer.status_code == code
+        assert message in answer.json()["detail"]
+        return
+    status = finished(client, answer.json())
+    assert status["state"] == "failed"
+    assert message in status["message"]
+    assert status["message"].startswith(status["name"])  # not with a path of ours
+    assert "/" not in status["message"].split(":")[0]
+    assert send(client, picture()).status_code == 202  # and the next one is taken
+
+
+def test_an_error_of_our_own_is_told_without_its_details(client_of, caplog):
+    def broken(image, out):
+        raise RuntimeError("the secret")
+
+    client = client_of(broken)
+    status = finished(client, send(client, picture()).json())
+    assert status["state"] == "failed"
+    assert "secret" not in status["message"]
+    assert "the secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../../etc/passwd",
+        "..%2f..%2fetc%2fpasswd",
+        "%2e%2e/image.png",
+        "/etc/passwd",
+        "image.png",
+        "out/effect.npy",
+        "%00",
+    ],
+)
+def test_only_results_can_be_asked_for(client, path):
+    status = finished(client, send(client, picture()).json())
+    assert client.get(f"/api/maps/{status['id']}/files/{path}").status_code == 404
+    assert client.get(f"/api/maps/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["../../evil.png", "/etc/evil.png", "..\\..\\evil.png", "a/b/evil.png"])
+def test_names_of_uploads_lead_nowhere(client, tmp_path, name):
+    status = finished(client, send(client, picture(), name).json())
+    assert status["name"] == "evil.png"
+    assert status["state"] == "done"
+    (folder,) = tmp_path.iterdir()
+    assert {path.name for path in folder.iterdir()} == {"image.png", "out"}
+
+
+def test_images_wait_in_one_line_and_the_line_is_short(client_of):
+    running, release, order = threading.Event(), threading.Event(), []
+
+    def work(image, out):
+        running.set()
+        assert release.wait(60)
+        out.mkdir()
+        order.append(image.parent.name)
+        return {}
+
+    client = client_of(work, most_waiting=2)
+    first = send(client, picture(), "a.png").json()
+    assert running.wait(60)
+    others = [send(client, picture(), name).json() for name in ("b.png", "c.png")]
+    assert [client.get(f"/api/maps/{job['id']}").json()["ahead"] for job in (first, *others)] == [0, 1, 2]
+    refused = send(client, picture(), "d.png")
+    assert refused.status_code == 429
+    assert "2 images are waiting already" in refused.json()["detail"]
+    assert client.get(f"/api/maps/{first['id']}/view").status_code == 409
+    assert client.delete(f"/api/maps/{first['id']}").status_code == 409
+    release.set()
+    assert finished(client, others[1])["state"] == "done"
+    assert order == [job["id"] for job in (first, *others)]
+
+
+def test_results_are_forgotten_when_asked_and_when_there_are_many(client_of, tmp_path):
+    def work(image, out):
+        out.mkdir()
+        return {}
+
+    client = client_of(work, most_kept=2)
+    jobs = [send(client, picture()).json() for _ in range(4)]
+    finished(client, jobs[-1])
+    time.sleep(0.2)
+    assert [client.get(f"/api/maps/{job['id']}").status_code for job in jobs] == [404, 404, 200, 200]
+    assert client.delete(f"/api/maps/{jobs[2]['id']}").status_code == 204
+    assert {path.name for path in tmp_path.iterdir()} == {jobs[3]["id"]}
+
+
+def test_the_line_may_fill_while_an_image_comes_in(tmp_path):
+    jobs = JobQueue(lambda image, out: {}, tmp_path, most_waiting=0)
+    job = jobs.prepare("a.png", ".png")
+    with pytest.raises(QueueFullError):
+        jobs.submit(job)
+    assert list(tmp_path.iterdir()) == []
+    jobs.close()
+
+
+def test_the_pages_escape_names_and_list_what_may_be_asked(client):
+    page, reference = client.get("/").text, client.get("/api").text
+    assert NASTY not in page
+    schema = client.get("/api/openapi.json").json()
+    assert set(schema["paths"]) == {
+        "/api/model",
+        "/api/maps",
+        "/api/maps/{job_id}",
+        "/api/maps/{job_id}/view",
+        "/api/maps/{job_id}/files/{name}",
+    }
+    assert all(path in reference for path in schema["paths"])
+    assert not [text for text in (page, reference) if "https://" in text]
+
+
+def test_a_model_that_does_not_fit_the_image_says_so(client):
+    volume = io.BytesIO()
+    np.save(volume, np.random.default_rng(0).normal(size=(5, 6, 7)))
+    status = finished(client, send(client, volume.getvalue(), "volume.npy").json())
+    assert "volume.npy is a 3-D image" in status["message"]
+
+
+def test_a_port_that_is_taken_is_told():
+    with _listening(0) as first:
+        first.listen()
+        port = first.getsockname()[1]
+        with pytest.raises(OutputError, match=f"port {port} of 127.0.0.1 must be free"):
+            _listening(port)
+
+
+def test_bad_images_raise_what_the_command_line_tells(loaded, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    with pytest.raises(ImageFileError):
+        attribute(loaded, tmp_path / "a.png", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
