@@ -11,18 +11,16 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from vagan.attribution.ensemble import Ensemble, Spread
 from vagan.attribution.method import AttributionMethod
-from vagan.attribution.registry import unit_of
 from vagan.data.cohort import Cohort
-from vagan.errors import CohortError, ConfigError, nearest
-from vagan.evaluation.certainty import spread_error
+from vagan.errors import CohortError, ConfigError
 from vagan.evaluation.examples import Examples, choose_examples
 from vagan.evaluation.judge import Judge
 from vagan.evaluation.localisation import otsu_threshold
+from vagan.evaluation.measures import Measures
 from vagan.evaluation.regions import Array, Parts
 from vagan.evaluation.scores import apply_convention, energy
-from vagan.evaluation.statistics import correlation_entry, ratio_interval, summarise
+from vagan.evaluation.statistics import ratio_interval, summarise
 from vagan.evaluation.tables import score_cells
 from vagan.evaluation.truth import Truth
 from vagan.notebook import table_html
@@ -125,15 +123,14 @@ def evaluate(
             raise ConfigError(f"at least 1 image of each class must be scored and shown, found {most}")
     tests = {label: images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)}
     validation = images_to_score(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
-    severities = None if severity is None else _numbers(cohort, severity, tests[interest])
     truth = Truth(cohort, tests[interest], regions) if cohort.has_effects else None
-    before = judge.opinion(tests[interest]) if judge is not None else None
+    measures = Measures(cohort, tests[interest], truth=truth, severity=severity, judge=judge)
     most_of = {name: (limits or {}).get(name, max(map(len, tests.values()))) for name in methods}
     rows: list[pd.DataFrame] = []
     thresholds: dict[str, float] = {}
     seconds: dict[str, float] = {}
     kept: dict[str, Array] = {}
-    more: Summary = {name: {} for name in methods}
+    more: Summary = {}
     total = sum(len(part[: most_of[name]]) for name in methods for part in (validation, *tests.values()))
     with Bar(total, "scoring") as bar:
         maps_of = partial(_maps, cohort=cohort, device=device, bar=bar)
@@ -148,22 +145,9 @@ def evaluate(
             seconds[name] = (time.perf_counter() - begin) / len(maps)
             if len(maps) >= min(examples, len(tests[interest])):
                 kept[name] = maps[:examples]
-            rows += _rows(cohort, diseased, name, {"energy": energy(maps)})
+            scores, more[name] = measures.of(method, maps, thresholds[name], maps_of)
+            rows += _rows(cohort, diseased, name, scores)
             rows += _rows(cohort, baseline, name, {"energy": energy(maps_of(method, baseline))})
-            if truth is not None:
-                scored = apply_convention(maps, method.convention)
-                rows += _rows(cohort, diseased, name, truth.scores(scored, thresholds[name]))
-                more[name] |= truth.regional(scored, signed=method.convention == "signed")
-            if truth is not None and isinstance(method, Ensemble):
-                spreads = maps_of(Spread(method), diseased)
-                rows += _rows(cohort, diseased, name, {"spread_error": spread_error(spreads, truth.errors(maps))})
-            if severities is not None:
-                entry = correlation_entry(energy(maps), severities[: len(maps)], groups=_subjects(cohort, diseased))
-                more[name]["severity_correlation"] = entry
-            if judge is not None and before is not None and _is_effect(method):
-                after = judge.opinion(diseased, maps)
-                rows += _rows(cohort, diseased, name, judge.scores(diseased, maps, before.first(len(maps)), after))
-                more[name]["kernel_distance"] = judge.distance(after.features, _subjects(cohort, diseased))
     if truth is not None:
         rows += _rows(cohort, tests[interest], CEILING, truth.ceiling(validation))
     table = pd.concat(rows, ignore_index=True)
@@ -227,27 +211,6 @@ def _maps(
         parts.append(method.attribute(cohort.images(part).to(device)).cpu().numpy())
         bar.advance(by=len(part))
     return np.concatenate(parts)
-
-
-def _is_effect(method: AttributionMethod) -> bool:
-    """Whether its maps can be taken out of an image."""
-    return unit_of(method.members[0] if isinstance(method, Ensemble) else method) == "intensity"
-
-
-def _subjects(cohort: Cohort, rows: NDArray[np.int64]) -> NDArray[Any]:
-    return cohort.manifest.table["subject"].to_numpy()[rows]
-
-
-def _numbers(cohort: Cohort, column: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """A column of the manifest; NaN where a cell is empty."""
-    table = cohort.manifest.table
-    if column not in table:
-        hint = nearest(column, map(str, table.columns))
-        raise ConfigError(f"the severity must be a column of the manifest: {column!r} is none; {hint}")
-    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)[rows]
-    if np.isfinite(values).sum() < 3:
-        raise ConfigError(f"the severity must be numbers, {column!r} has fewer than three in the images to score")
-    return values
 
 
 def _rows(

@@ -1,0 +1,110 @@
+"""All that is measured of a method's maps of images of the class of interest, as far as there is something to ask."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vagan.attribution.ensemble import Ensemble, Spread
+from vagan.attribution.method import AttributionMethod
+from vagan.attribution.registry import unit_of
+from vagan.data.cohort import Cohort
+from vagan.errors import ConfigError, nearest
+from vagan.evaluation.certainty import spread_error
+from vagan.evaluation.judge import Judge
+from vagan.evaluation.regions import Array, Values
+from vagan.evaluation.scores import apply_convention, energy
+from vagan.evaluation.statistics import correlation_entry
+from vagan.evaluation.truth import Truth
+
+
+class Measures:
+    """Scores for each case, and entries of the summary that are of all cases together.
+
+    Parameters
+    ----------
+    cohort, rows
+        The images.
+    truth
+        Their effects, if known.
+    severity
+        Column of the manifest with numbers.
+    judge
+        A classifier that none of the methods has seen.
+
+    Raises
+    ------
+    ConfigError
+        If the severity is no column of numbers.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        rows: NDArray[np.int64],
+        *,
+        truth: Truth | None,
+        severity: str | None,
+        judge: Judge | None,
+    ) -> None:
+        self._rows, self._truth, self._judge = rows, truth, judge
+        self._subjects = cohort.manifest.table["subject"].to_numpy()[rows]
+        self._severities = None if severity is None else _numbers(cohort, severity, rows)
+        self._before = None if judge is None else judge.opinion(rows)
+
+    def of(
+        self,
+        method: AttributionMethod,
+        maps: Array,
+        threshold: float,
+        maps_of: Callable[[AttributionMethod, NDArray[np.int64]], Array],
+    ) -> tuple[dict[str, Values], dict[str, dict[str, Any]]]:
+        """Scores and entries of the maps of the first images.
+
+        Parameters
+        ----------
+        method
+            That made them.
+        maps
+            As it made them.
+        threshold
+            Above which a pixel is marked.
+        maps_of
+            Makes more maps.
+        """
+        rows, subjects = self._rows[: len(maps)], self._subjects[: len(maps)]
+        scores: dict[str, Values] = {"energy": energy(maps)}
+        entries: dict[str, dict[str, Any]] = {}
+        if self._truth is not None:
+            scored = apply_convention(maps, method.convention)
+            scores |= self._truth.scores(scored, threshold)
+            entries |= self._truth.regional(scored, signed=method.convention == "signed")
+            if isinstance(method, Ensemble):
+                scores["spread_error"] = spread_error(maps_of(Spread(method), rows), self._truth.errors(maps))
+        if self._severities is not None:
+            severities = self._severities[: len(maps)]
+            entries["severity_correlation"] = correlation_entry(scores["energy"], severities, groups=subjects)
+        if self._judge is not None and self._before is not None and _is_effect(method):
+            after = self._judge.opinion(rows, maps)
+            scores |= self._judge.scores(rows, maps, self._before.first(len(maps)), after)
+            entries["kernel_distance"] = self._judge.distance(after.features, subjects)
+        return scores, entries
+
+
+def _is_effect(method: AttributionMethod) -> bool:
+    """Whether its maps can be taken out of an image."""
+    return unit_of(method.members[0] if isinstance(method, Ensemble) else method) == "intensity"
+
+
+def _numbers(cohort: Cohort, column: str, rows: NDArray[np.int64]) -> Values:
+    """A column of the manifest; NaN where a cell is empty."""
+    table = cohort.manifest.table
+    if column not in table:
+        hint = nearest(column, map(str, table.columns))
+        raise ConfigError(f"the severity must be a column of the manifest: {column!r} is none; {hint}")
+    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)[rows]
+    if np.isfinite(values).sum() < 3:
+        raise ConfigError(f"the severity must be numbers, {column!r} has fewer than three in the images to score")
+    return values
