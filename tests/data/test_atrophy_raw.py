@@ -54,16 +54,25 @@ def test_files_lie_in_several_orientations_and_the_preprocessing_reads_them(tree
 
 
 def test_a_subjects_scans_share_their_own_space():
-    """Without shading and noise, the tissue at one place of the subject looks the same in both scans."""
+    """Without shading and noise, the tissue at one place of the subject looks the same in both scans.
+
+    But for what interpolation blurs: the correlation is 0.950, 0.971 and 0.985 for voxels of 4, 2.6 and 1.6 mm.
+    """
     simulation = Simulation.on("mni152", seed=5)
     visits = (Visit("ses-01", 70.0, HEALTHY), Visit("ses-02", 70.0, HEALTHY))
-    one, other = (simulate_scan(simulation, Subject(3, "F", 0.9, "", 0.0, visits), n, SPACING_MM) for n in (0, 1))
+    one, other = (simulate_scan(simulation, Subject(3, "F", 0.9, "", 0.0, visits), n, 2.6) for n in (0, 1))
     onto = np.linalg.inv(one.own_from_scanner) @ other.own_from_scanner
     assert np.abs(onto - np.eye(4)).max() > 0.5  # the head lies elsewhere
     shapes = one.image.shape, other.image.shape
-    moved = resample(one.clean.present, Grid(shapes[0], one.affine), Grid(shapes[1], other.affine), onto)
-    alike = np.corrcoef(moved[other.clean.brain], other.clean.present[other.clean.brain] ** (one.gamma / other.gamma))
-    assert alike[0, 1] > 0.97
+    expected = other.clean.present[other.clean.brain] ** (one.gamma / other.gamma)
+
+    def alike(transform):
+        moved = resample(one.clean.present, Grid(shapes[0], one.affine), Grid(shapes[1], other.affine), transform)
+        return np.corrcoef(moved[other.clean.brain], expected)[0, 1]
+
+    assert alike(onto) > 0.97
+    assert alike(np.eye(4)) < 0.3
+    assert alike(np.linalg.inv(onto)) < 0.3
     plain = np.corrcoef(other.image[other.clean.brain], (other.clean.present * other.bright)[other.clean.brain])
     assert 0.99 < plain[0, 1] < 1
     assert not other.effect.any()

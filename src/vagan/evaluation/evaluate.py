@@ -120,7 +120,7 @@ def evaluate(
     """
     for most in (limit, examples, *(limits or {}).values()):
         if most is not None and most < 1:
-            raise ConfigError(f"at least 1 image of each class must be scored and shown, found {most}")
+            raise ConfigError(f"at least 1 image of each class must be scored and shown, found a limit of {most}")
     tests = {label: images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)}
     validation = images_to_score(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
     truth = Truth(cohort, tests[interest], regions) if cohort.has_effects else None

@@ -24,28 +24,13 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from vagan.reporting.overlay import EFFECT_COLOURS, Array, plane, symmetric_range
+from vagan.reporting.wording import label_of
 
 Format = Literal["png", "svg", "pdf"]
 
 INK = "#1f2328"
 DARK_INK = "#d5dae0"
 BLUE, ORANGE, GREY = "#3579b8", "#c8701a", "#7d8590"
-
-METRIC_LABELS: Mapping[str, str] = {
-    "ncc": "NCC",
-    "ncc_brain": "NCC, brain",
-    "ncc_brain_by_subject": "NCC, brain, by subject",
-    "average_precision": "Average precision",
-    "relevance_mass": "Relevance mass",
-    "relevance_rank": "Relevance rank",
-    "dice": "Dice",
-    "amplitude_slope": "Amplitude slope",
-    "recall/centre": "Recall, centre",
-    "recall/off-centre": "Recall, off-centre",
-    "energy": "Map size",
-    "energy_ratio": "Map size ratio",
-}
-"""Names of the metrics for readers; other metrics are shown by their key."""
 
 AXIS_NAMES = ("x", "y", "z")
 PANELS_ACROSS = 3
@@ -244,7 +229,7 @@ def score_bars(summary: Mapping[str, Any], metric: str = "ncc") -> Figure:
     axes.set_yticks(range(len(names)), [_shortened(name) for name in names], fontsize=9, parse_math=False)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(METRIC_LABELS.get(metric, metric), fontsize=9, parse_math=False)
+    axes.set_xlabel(label_of(metric), fontsize=9, parse_math=False)
     ceiling = summary.get("ceiling", {}).get(metric)
     if ceiling:
         at = float(ceiling["mean"])

@@ -12,7 +12,6 @@ from vagan.errors import RunError
 from vagan.files import replacing
 from vagan.reporting.figures import (
     DARK_INK,
-    METRIC_LABELS,
     Format,
     as_data_uri,
     example_grid,
@@ -32,8 +31,9 @@ from vagan.reporting.longitudinal import (
     write_regions,
 )
 from vagan.reporting.page import page_template
-from vagan.reporting.results_folder import SIZES, Results, Score, read_results
+from vagan.reporting.results_folder import Results, Score, read_results
 from vagan.reporting.viewer import Case, asset, hue_bytes, viewer_data, viewer_scripts
+from vagan.reporting.wording import WITHOUT_TRUTH, label_of, meaning_of
 
 TRUTH = "observed effect"
 
@@ -154,8 +154,9 @@ def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
         figures=figures,
         ranked=ranked,
         headline=results.metrics[0],
-        comparable=results.metrics[0] not in SIZES,
-        labels=METRIC_LABELS,
+        comparable=results.metrics[0] not in WITHOUT_TRUTH,
+        label_of=label_of,
+        meaning_of=meaning_of,
         seeds={run.name: run.settings["training.seed"] for run in results.runs if "training.seed" in run.settings},
         viewer=shown,
         hues=hue_bytes(),
@@ -171,7 +172,7 @@ def _viewed(results: Results, ranked: Sequence[str]) -> dict[str, Any]:
     assert examples is not None
     named = [name for name in ranked if name in examples.maps]
     order = [*named, *(name for name in examples.maps if name not in named)]
-    label = METRIC_LABELS.get(headline, headline)
+    label = label_of(headline)
     cases = []
     for row, name in enumerate(examples.ids):
         maps = {method: examples.maps[method][row] for method in order}

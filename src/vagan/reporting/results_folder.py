@@ -14,12 +14,10 @@ import yaml
 
 from vagan.errors import RunError
 from vagan.reporting.figures import Examples
+from vagan.reporting.wording import WITHOUT_TRUTH
 
 HEADLINE = "ncc"
 """Metric that orders the methods and is named first, wherever it was computed."""
-
-SIZES = ("energy", "energy_ratio")
-"""Metrics that need no known effects, and so cannot tell which map is right."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def read_results(folder: Path) -> Results:
 
 
 def _ordered(metrics: list[str]) -> list[str]:
-    return sorted(metrics, key=lambda name: (name != HEADLINE, name in SIZES))
+    return sorted(metrics, key=lambda name: (name != HEADLINE, name in WITHOUT_TRUTH))
 
 
 def _read_values(folder: Path, metric: str) -> dict[tuple[str, str], float]:
