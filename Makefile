@@ -21,7 +21,7 @@ setup: .venv/installed  ## Make the environment in .venv
 	$(BIN)/python -m pip install --quiet --editable ".[dev,mri,cluster,serve]"
 	touch $@
 
-demo: .venv/installed  ## The paper's synthetic experiment with a report, five to fifteen minutes on two cores
+demo: .venv/installed  ## The paper's synthetic experiment with a report, ten to twenty minutes on two cores
 	$(BIN)/vagan demo demo
 
 test: .venv/installed  ## Tests that take minutes
