@@ -55,6 +55,13 @@ def finished(small_cohort, tmp_path_factory):
     return train(small_cohort, tmp_path_factory.mktemp("runs") / "whole", tiny())
 
 
+def test_a_run_shows_its_latest_figures_in_a_notebook(finished):
+    made = finished._repr_html_()
+    last = pd.read_csv(finished.metrics)["validation/energy_ratio"].dropna().iloc[-1]
+    for name, value in (("validation/energy_ratio", f"{last:.4g}"), ("trains", "vagan"), ("model", "ready")):
+        assert f'<th style="text-align: left">{name}</th><td style="text-align: left">{value}</td>' in made
+
+
 def test_mirroring_needs_an_axis_of_the_images(small_cohort, tmp_path):
     with pytest.raises(ConfigError, match="mirror_axis must be 0 to 1 for 2-D images, found 2"):
         train(small_cohort, tmp_path / "run", tiny(training__mirror_axis=2))

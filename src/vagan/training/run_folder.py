@@ -19,6 +19,7 @@ import yaml
 from vagan.data.cohort import Cohort
 from vagan.errors import OutputError, RunError
 from vagan.files import replacing
+from vagan.notebook import facts_html
 from vagan.training.config import Config, differences, parse_config, write_config
 
 LOCK = "lock"
@@ -53,6 +54,16 @@ class RunFolder:
                 f"{self.path} is no run folder ({self.config.name} cannot be read); give one made by `vagan train`"
             ) from error
         return parse_config(values, where=str(self.config))
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: what is trained, how far it got, and the latest figures."""
+        config = self.read_config()
+        facts: dict[str, Any] = {"folder": self.path, "trains": config.method, "seed": config.training.seed}
+        if self.metrics.is_file():
+            figures = pd.read_csv(self.metrics).ffill().iloc[-1:].dropna(axis="columns")
+            facts |= {name: f"{value:.4g}" for name, value in figures.iloc[0].items()} if len(figures) else {}
+        facts["model"] = "ready" if self.model.is_dir() else "not yet"
+        return facts_html(self.path.name, facts)
 
     def begin(self, config: Config, cohort: Cohort) -> bool:
         """Prepare the folder for a training, or check that it belongs to this one.
