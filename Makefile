@@ -34,7 +34,7 @@ test-browser: .venv/installed  ## Tests of the report and of the local page in a
 	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	|| { apt-get update -qq && apt-get install -y -qq chromium; }
 	$(BIN)/python -m pip install --quiet --editable ".[browser]"
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest -m browser
 
 check: .venv/installed  ## Formatting, lint, types, import directions
 	$(BIN)/ruff format --check .

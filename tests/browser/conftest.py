@@ -63,7 +63,13 @@ class Visit:
     def drawn(self, selector: str) -> np.ndarray:
         """What a 2-D canvas holds, ``(height, width, 3)``, one value for each pixel of the image."""
         values, height, width = self.page.locator(selector).first.evaluate(
-            "c => [[...c.getContext('2d').getImageData(0, 0, c.width, c.height).data], c.height, c.width]"
+            """canvas => {
+              // a copy that is meant to be read: the browser warns of reading the page's own
+              const copy = new OffscreenCanvas(canvas.width, canvas.height);
+              const context = copy.getContext("2d", { willReadFrequently: true });
+              context.drawImage(canvas, 0, 0);
+              return [[...context.getImageData(0, 0, copy.width, copy.height).data], copy.height, copy.width];
+            }"""
         )
         return np.array(values).reshape(height, width, 4)[..., :3]
 

@@ -8,6 +8,8 @@ import pytest
 from vagan.data.sources.synthetic import make_case
 from vagan.reporting.report import build_report
 
+pytestmark = pytest.mark.browser
+
 NASTY = "<img src=x onerror=alert(1)>"
 WIDTHS = pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 

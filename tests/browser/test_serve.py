@@ -15,6 +15,9 @@ import torch
 from vagan.data.preparation import Preparation
 from vagan.model_folder import ModelFacts, build_network, save_model
 
+pytestmark = pytest.mark.browser
+
+api = pytest.importorskip("playwright.sync_api", reason="needs the extra browser")
 SIZE = (26, 24, 22)
 
 
@@ -83,7 +86,7 @@ def test_a_dropped_head_shows_its_effect_and_gives_its_map(visit, address, head,
         seen.open(address)
         drop(seen, head)
         seen.ready()
-        seen.page.wait_for_function("document.getElementById('state').textContent.startsWith('done')")
+        api.expect(seen.page.locator("#state")).to_have_text(re.compile("^done"), timeout=60_000)
         assert seen.page.locator("#name").inner_text() == "head.nii.gz"
         first = seen.pixels(".planes canvas")
         seen.set("opacity", 0)
@@ -106,7 +109,7 @@ def test_a_bad_file_gets_a_sentence_and_the_next_one_is_taken(visit, address, he
     with visit() as seen:
         seen.open(address)
         drop(seen, bad)
-        seen.page.wait_for_function("document.getElementById('problem').textContent !== ''")
+        api.expect(seen.page.locator("#problem")).not_to_be_empty(timeout=60_000)
         told = seen.page.locator("#problem").inner_text()
         assert told.startswith("<b>bad.nii.gz cannot be read as NIfTI")
         assert seen.page.locator("#results").is_hidden()
@@ -117,14 +120,14 @@ def test_a_bad_file_gets_a_sentence_and_the_next_one_is_taken(visit, address, he
 
 def test_a_page_of_another_site_gets_nothing(visit, address, tmp_path):
     """Even one that knows the token."""
-    api = address.replace("/?", "/api/model?")
+    endpoint = address.replace("/?", "/api/model?")
     evil = tmp_path / "evil.html"
     evil.write_text("<title>evil</title>", encoding="utf-8")
     with visit() as seen:
         seen.open(evil.as_uri())
-        got = seen.page.evaluate("address => fetch(address).then((a) => a.text(), () => 'nothing')", api)
+        got = seen.page.evaluate("address => fetch(address).then((a) => a.text(), () => 'nothing')", endpoint)
         assert got == "nothing"
         status = seen.page.evaluate(
-            "address => fetch(address, {mode: 'no-cors'}).then((answer) => answer.type, () => 'nothing')", api
+            "address => fetch(address, {mode: 'no-cors'}).then((answer) => answer.type, () => 'nothing')", endpoint
         )
         assert status in ("opaque", "nothing")  # never readable
