@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from cohorts import kept
 from machine import describe_machine
 from quality import figures_of
 
-from vagan.data.cohort import MANIFEST, Cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.training.config import load_config
 
@@ -43,12 +43,7 @@ VARIANTS: dict[str, dict[str, str]] = {
 
 def main() -> None:
     options = _parse()
-    folder = options.work / "cohort"
-    cohort = (
-        Cohort(folder)
-        if (folder / MANIFEST).is_file()
-        else make_cohort(folder, images=options.images, size=tuple(options.size))
-    )
+    cohort = kept(options.work / "cohort", make_cohort, images=options.images, size=tuple(options.size))
     common = dict(setting.split("=", 1) for setting in options.set)
     found: dict[str, list[dict[str, float]]] = {}
     for variant in options.variants:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from cohorts import kept
 from machine import describe_machine
 
 from vagan.attribution.generator import VAGAN
@@ -32,7 +33,7 @@ CLASSES = ("type A", "type B")
 
 def main() -> None:
     options = _parse()
-    cohort = _cohort(options)
+    cohort = kept(options.work / "cohort", make_two_classes, images=options.images, size=tuple(options.size))
     found: dict[str, list[dict[str, float]]] = {}
     for seed in options.seeds:
         settings = dict(setting.split("=", 1) for setting in options.set) | {"training.seed": str(seed)}
@@ -71,17 +72,14 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _cohort(options: argparse.Namespace) -> Cohort:
+def make_two_classes(folder: Path, *, images: int, size: tuple[int, ...]) -> Cohort:
     """The paper's cohort, the subtype in place of the class."""
-    folder = options.work / "cohort"
-    if not (folder / MANIFEST).is_file():
-        making = make_cohort(options.work / "paper", images=options.images, size=tuple(options.size)).path
-        table = pd.read_csv(making / MANIFEST, dtype=str, keep_default_na=False)
-        for label, (subtype, name) in enumerate(zip("AB", CLASSES, strict=True), start=1):
-            table.loc[table["subtype"] == subtype, ["label", "class"]] = [str(label), name]
-        table.to_csv(making / MANIFEST, index=False)
-        shutil.move(making, folder)
-    return Cohort(folder)
+    made = make_cohort(folder.with_name("paper"), images=images, size=size).path
+    table = pd.read_csv(made / MANIFEST, dtype=str, keep_default_na=False)
+    for label, (subtype, name) in enumerate(zip("AB", CLASSES, strict=True), start=1):
+        table.loc[table["subtype"] == subtype, ["label", "class"]] = [str(label), name]
+    table.to_csv(made / MANIFEST, index=False)
+    return Cohort(shutil.move(made, folder))
 
 
 def _scores(cohort: Cohort, run: Path, name: str, label: int) -> dict[str, float]:

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from cohorts import kept
 from machine import describe_machine
 
 from vagan.attribution.generator import VAGAN
-from vagan.data.cohort import MANIFEST, Cohort
+from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.evaluation.evaluate import CEILING, evaluate
 from vagan.evaluation.scores import mean_ncc
@@ -72,12 +73,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _cohort(case: str, options: argparse.Namespace) -> Cohort:
-    folder = options.work / case / "cohort"
-    return (
-        Cohort(folder)
-        if (folder / MANIFEST).is_file()
-        else make_cohort(folder, **{"images": options.images, **CASES[case]})
-    )
+    return kept(options.work / case / "cohort", make_cohort, **{"images": options.images, **CASES[case]})
 
 
 def _figures(

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from cohorts import kept
 from machine import describe_machine
 from matplotlib.figure import Figure
 from scipy import stats
 
 from vagan.attribution.registry import METHODS
-from vagan.data.cohort import MANIFEST, Cohort
+from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort, square_regions
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import CEILING
@@ -46,9 +47,7 @@ PERMUTED = "VA-GAN, permuted labels"
 
 def main() -> None:
     options = _parse()
-    folder = options.work / "cohort"
-    exists = (folder / MANIFEST).is_file()
-    cohort = Cohort(folder) if exists else make_cohort(folder, images=options.images)
+    cohort = kept(options.work / "cohort", make_cohort, images=options.images)
     for seed in options.seeds:
         for name, settings in _trainings(seed, options).items():
             train(cohort, options.work / f"{name}-{seed}", load_config("fast", settings), monitor=mean_ncc)

@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from cohorts import kept
 from machine import describe_machine
 
 from vagan.attribution.registry import METHODS
-from vagan.data.cohort import MANIFEST, Cohort
+from vagan.data.cohort import Cohort
 from vagan.data.sources.atrophy.study import make_atrophy_cohort
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import CEILING
@@ -54,11 +55,12 @@ COLUMNS = {
 
 def main() -> None:
     options = _parse()
-    folder = options.work / "cohort"
-    cohort = (
-        Cohort(folder)
-        if (folder / MANIFEST).is_file()
-        else make_atrophy_cohort(folder, subjects=options.subjects, spacing_mm=options.spacing_mm, jobs=options.jobs)
+    cohort = kept(
+        options.work / "cohort",
+        make_atrophy_cohort,
+        subjects=options.subjects,
+        spacing_mm=options.spacing_mm,
+        jobs=options.jobs,
     )
     found: dict[str, list[dict[str, float]]] = {}
     seconds: dict[str, list[float]] = {}

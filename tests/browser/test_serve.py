@@ -10,10 +10,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
+from models import save_random_generator
 from vagan.data.preparation import Preparation
-from vagan.model_folder import ModelFacts, build_network, save_model
 
 pytestmark = pytest.mark.browser
 
@@ -25,23 +24,9 @@ SIZE = (26, 24, 22)
 def model(tmp_path_factory):
     """A map generator of volumes with random weights."""
     pytest.importorskip("uvicorn", reason="needs the extra serve")
-    facts = ModelFacts(
-        kind="map-generator",
-        num_spatial_dims=3,
-        channels=1,
-        shape=SIZE,
-        width=4,
-        classes=("healthy", "ill"),
-        preparation=Preparation(size=SIZE, intensity="per-image"),
-        rule="none",
-    )
-    network = build_network(facts)
-    generator = torch.Generator().manual_seed(0)
-    for weight in network.parameters():
-        weight.data.uniform_(-0.2, 0.2, generator=generator)
+    preparation = Preparation(size=SIZE, intensity="per-image")
     folder = tmp_path_factory.mktemp("model")
-    save_model(folder, network, facts)
-    return folder
+    return save_random_generator(folder, num_spatial_dims=3, shape=SIZE, preparation=preparation)
 
 
 @pytest.fixture(scope="module")

@@ -5,31 +5,18 @@ import json
 import pytest
 import torch
 
+from models import save_random_generator
 from vagan.attribution import VAGAN
-from vagan.data.preparation import Preparation
 from vagan.errors import OutputError, RunError
 from vagan.exporting.hub import export_hub
-from vagan.model_folder import ModelFacts, build_network, save_model
 
 SCORE = {"ncc": {"mean": 0.93, "std": 0.04, "ci95": [0.91, 0.95], "n": 24}}
 
 
 @pytest.fixture
 def run(tmp_path):
-    facts = ModelFacts(
-        kind="map-generator",
-        num_spatial_dims=2,
-        channels=1,
-        shape=(24, 20),
-        width=4,
-        classes=("healthy", "ill\n# not a heading <b>"),
-        preparation=Preparation(intensity="fixed", low=0, high=255),
-        rule="the last one",
-    )
-    network = build_network(facts)
-    for weight in network.parameters():
-        weight.data.uniform_(-0.2, 0.2)
-    save_model(tmp_path / "run" / "model", network, facts)
+    classes = ("healthy", "ill\n# not a heading <b>")
+    save_random_generator(tmp_path / "run" / "model", classes=classes, rule="the last one")
     about = {
         "hash": "abc123",
         "source": "a study",

@@ -12,10 +12,9 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("httpx2", reason="needs the extra dev")
 from starlette.testclient import TestClient
 
+from models import save_random_generator
 from vagan.attribution.registry import load_method
-from vagan.data.preparation import Preparation
 from vagan.errors import ImageFileError, OutputError
-from vagan.model_folder import ModelFacts, build_network, save_model
 from vagan.serving.app import make_app
 from vagan.serving.jobs import JobQueue, QueueFullError
 from vagan.serving.server import _listening, attribute
@@ -29,22 +28,7 @@ NASTY = "<script>alert(1)</script>"
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     """A map generator with random weights, whose maps are not zero."""
-    facts = ModelFacts(
-        kind="map-generator",
-        num_spatial_dims=2,
-        channels=1,
-        shape=(24, 20),
-        width=4,
-        classes=(f"healthy {NASTY}", "ill"),
-        preparation=Preparation(intensity="fixed", low=0, high=255),
-        rule="none",
-    )
-    network = build_network(facts)
-    for weight in network.parameters():
-        weight.data.uniform_(-0.2, 0.2)
-    folder = tmp_path_factory.mktemp("model")
-    save_model(folder, network, facts)
-    return load_method(folder)
+    return load_method(save_random_generator(tmp_path_factory.mktemp("model"), classes=(f"healthy {NASTY}", "ill")))
 
 
 @pytest.fixture

@@ -9,10 +9,8 @@ import time
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from tiny import TINY_SETTINGS
-from vagan.attribution.generator import VAGAN
+from trainings import SETTINGS, assert_same_result, stop_after, tiny, weights_of
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.errors import CohortError, ConfigError, DivergenceError, Interrupted, RunError
@@ -21,33 +19,6 @@ from vagan.training import adversarial
 from vagan.training.config import load_config
 from vagan.training.loop import train
 from vagan.training.run_folder import RunFolder
-
-SETTINGS = TINY_SETTINGS | {
-    "generator.mixed_batches": "true",
-    "generator.context": "true",
-    "loss.transplant_after": "1",
-    "training.generator_updates": "4",
-    "training.validate_every": "2",
-    "training.checkpoint_seconds": "0",
-    "schedule.critic_updates": "2",
-    "schedule.consolidation_updates": "3",
-    "optimizer.decay_from": "0.3",
-}
-
-
-def tiny(**more):
-    return load_config(settings=SETTINGS | {name.replace("__", "."): str(value) for name, value in more.items()})
-
-
-def weights_of(run):
-    return load_file(run.model / "model.safetensors")
-
-
-def assert_same_result(one, other):
-    for name, tensor in weights_of(one).items():
-        assert torch.equal(tensor, weights_of(other)[name]), name
-    tables = [pd.read_csv(run.metrics).drop(columns="seconds") for run in (one, other)]
-    pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +42,6 @@ def test_mirroring_needs_an_axis_of_the_images(small_cohort, tmp_path):
 def test_mirroring_changes_what_is_seen(finished, small_cohort, tmp_path):
     run = train(small_cohort, tmp_path / "run", tiny(training__mirror_axis=0))
     assert any(not torch.equal(tensor, weights_of(finished)[name]) for name, tensor in weights_of(run).items())
-
-
-def stop_after(count, monkeypatch, action):
-    """Let ``action`` happen right after the given number of updates."""
-    update = adversarial.AdversarialTask.update
-
-    def counted(self, state, batches, backward):
-        terms = update(self, state, batches, backward)
-        if state.updates + 1 == count:
-            action()
-        return terms
-
-    monkeypatch.setattr(adversarial.AdversarialTask, "update", counted)
 
 
 def test_same_seed_same_bits_and_another_seed_others(small_cohort, finished, tmp_path):
@@ -285,59 +243,6 @@ def test_another_split_of_the_same_images_is_refused(finished, small_cohort, tmp
     table.to_csv(tmp_path / "cohort" / "manifest.csv", index=False)
     with pytest.raises(RunError, match="another split"):
         train(Cohort(tmp_path / "cohort"), finished.path, tiny())
-
-
-@pytest.fixture(scope="module")
-def three_classes(small_cohort, tmp_path_factory):
-    """The subtypes as classes of their own."""
-    folder = tmp_path_factory.mktemp("three") / "cohort"
-    shutil.copytree(small_cohort.path, folder)
-    table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
-    second = table["subtype"] == "B"
-    table.loc[second, ["label", "class"]] = ["2", "other"]
-    table.to_csv(folder / "manifest.csv", index=False)
-    return Cohort(folder)
-
-
-def test_of_several_classes_one_can_be_named(three_classes, tmp_path):
-    with pytest.raises(CohortError, match="did you mean 'other'"):
-        train(three_classes, tmp_path / "run", tiny(training__interest="othre"))
-    run = train(three_classes, tmp_path / "run", tiny(training__interest="other"))
-    assert load_model(run.path)[1].classes == ("baseline", "other")
-    with pytest.raises(CohortError, match=r"found two squares, other; say it with training\.interest"):
-        train(three_classes, tmp_path / "classifier", tiny(method="classifier"))
-
-
-def test_images_of_several_classes_come_in_turn_and_with_their_class(three_classes):
-    task = adversarial.AdversarialTask(tiny(), three_classes)
-    table, images = three_classes.manifest.table, three_classes.images(range(len(three_classes.manifest))).numpy()
-    label_of = {image.tobytes(): label for image, label in zip(images, table["label"], strict=True)}
-    for update in (0, 1):
-        (batch,) = task.load(update)
-        labels = [label_of[image.tobytes()] for image in batch.interest.numpy()]
-        assert [int(row.argmax()) + 1 for row in batch.condition] == labels
-        assert abs(labels.count(1) - labels.count(2)) <= 1
-        assert {label_of[image.tobytes()] for image in batch.baseline.numpy()} == {0}
-
-
-def test_one_generator_learns_several_classes_and_resumes(three_classes, tmp_path, monkeypatch):
-    whole = train(three_classes, tmp_path / "whole", tiny())
-    network, facts = load_model(whole.path)
-    assert facts.classes == ("baseline", "two squares", "other")
-    images = three_classes.images(three_classes.manifest.indices("test")[:2])
-    maps = [VAGAN.load(whole.path, interest=name)[0].raw_map(images) for name in facts.classes[1:]]
-    for condition, found in zip(torch.eye(2), maps, strict=True):
-        assert torch.equal(network(images, condition.expand(2, 2)), found)
-    assert not torch.equal(*maps)
-    with pytest.raises(ConfigError, match="several classes of interest: say which one of two squares, other"):
-        VAGAN.load(whole.path)
-    with pytest.raises(ConfigError, match=r"knows no class of interest 'oter'; did you mean 'other'"):
-        VAGAN.load(whole.path, interest="oter")
-    stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        train(three_classes, tmp_path / "cut", tiny())
-    monkeypatch.undo()
-    assert_same_result(train(three_classes, tmp_path / "cut", tiny()), whole)
 
 
 def test_two_trainings_of_one_folder_are_refused(small_cohort, tmp_path):

@@ -1,9 +1,20 @@
 """`vagan serve`."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
-def serve(run: Path, *, method: str = "", device: str = "auto", port: int = 8765, largest_mb: int = 512) -> None:
+def serve(
+    run: Path,
+    *,
+    method: str = "",
+    interest: Annotated[str, Parameter(name="--class")] = "",
+    device: str = "auto",
+    port: int = 8765,
+    largest_mb: int = 512,
+) -> None:
     """A page on this machine: drop an image on it, and see its effect.
 
     Prints the address. It holds a random token, and whoever has it can use the page; other machines cannot reach it.
@@ -15,6 +26,8 @@ def serve(run: Path, *, method: str = "", device: str = "auto", port: int = 8765
         Run folder made by `vagan train`, or a model folder.
     method
         For a classifier, as in `vagan attribute`.
+    interest
+        Name of the class of interest; needed where the run knows several.
     device
         auto, cpu, cuda or mps.
     port
@@ -24,7 +37,7 @@ def serve(run: Path, *, method: str = "", device: str = "auto", port: int = 8765
     """
     from vagan.serving.server import serve_run
 
-    serve_run(run, method=method, device=device, port=port, largest_mb=largest_mb, tell=_tell)
+    serve_run(run, method=method, interest=interest, device=device, port=port, largest_mb=largest_mb, tell=_tell)
 
 
 def _tell(address: str) -> None:

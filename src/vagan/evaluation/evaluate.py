@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from vagan.attribution.ensemble import Ensemble
 from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError
@@ -132,6 +133,8 @@ def evaluate(
     kept: dict[str, Array] = {}
     more: Summary = {}
     total = sum(len(part[: most_of[name]]) for name in methods for part in (validation, *tests.values()))
+    if truth is not None:  # the spread of an ensemble is a pass of its own
+        total += sum(len(tests[interest][: most_of[n]]) for n, m in methods.items() if isinstance(m, Ensemble))
     with Bar(total, "scoring") as bar:
         maps_of = partial(_maps, cohort=cohort, device=device, bar=bar)
         for name, method in methods.items():

@@ -20,6 +20,7 @@ def serve_run(
     run: Path,
     *,
     method: str = "",
+    interest: str = "",
     device: str = "auto",
     port: int = 8765,
     largest_mb: int = 512,
@@ -29,7 +30,7 @@ def serve_run(
 
     Parameters
     ----------
-    run, method, device
+    run, method, interest, device
         As in `vagan.reporting.maps.attribute_files`.
     port
         On 127.0.0.1; 0 takes any that is free.
@@ -45,7 +46,7 @@ def serve_run(
         from vagan.serving.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"vagan serve needs {error.name}: pip install 'vagan[serve]'") from error
-    loaded = load_method(run, method, device=find_device(device))
+    loaded = load_method(run, method, interest=interest, device=find_device(device))
     token = secrets.token_urlsafe(24)
     with TemporaryDirectory(prefix="vagan-serve-") as folder, _listening(port) as listener:
         port = listener.getsockname()[1]

@@ -1,0 +1,108 @@
+"""One generator for several classes of interest: it is told which."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from trainings import assert_same_result, stop_after, tiny
+from vagan.attribution.generator import VAGAN
+from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.manifest import Manifest
+from vagan.data.preparation import Preparation
+from vagan.errors import CohortError, ConfigError
+from vagan.evaluation.scores import mean_ncc
+from vagan.model_folder import load_model
+from vagan.training import adversarial
+from vagan.training.config import load_config
+from vagan.training.loop import train
+
+
+@pytest.fixture(scope="module")
+def three_classes(small_cohort, tmp_path_factory):
+    """The subtypes as classes of their own."""
+    folder = tmp_path_factory.mktemp("three") / "cohort"
+    shutil.copytree(small_cohort.path, folder)
+    table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
+    second = table["subtype"] == "B"
+    table.loc[second, ["label", "class"]] = ["2", "other"]
+    table.to_csv(folder / "manifest.csv", index=False)
+    return Cohort(folder)
+
+
+def test_of_several_classes_one_can_be_named(three_classes, tmp_path):
+    with pytest.raises(CohortError, match="did you mean 'other'"):
+        train(three_classes, tmp_path / "run", tiny(training__interest="othre"))
+    run = train(three_classes, tmp_path / "run", tiny(training__interest="other"))
+    assert load_model(run.path)[1].classes == ("baseline", "other")
+    with pytest.raises(CohortError, match=r"found two squares, other; say it with training\.interest"):
+        train(three_classes, tmp_path / "classifier", tiny(method="classifier"))
+
+
+def test_images_of_several_classes_come_in_turn_and_with_their_class(three_classes):
+    task = adversarial.AdversarialTask(tiny(), three_classes)
+    table, images = three_classes.manifest.table, three_classes.images(range(len(three_classes.manifest))).numpy()
+    label_of = {image.tobytes(): label for image, label in zip(images, table["label"], strict=True)}
+    for update in (0, 1):
+        (batch,) = task.load(update)
+        labels = [label_of[image.tobytes()] for image in batch.interest.numpy()]
+        assert [int(row.argmax()) + 1 for row in batch.condition] == labels
+        assert abs(labels.count(1) - labels.count(2)) <= 1
+        assert {label_of[image.tobytes()] for image in batch.baseline.numpy()} == {0}
+
+
+def test_one_generator_learns_several_classes_and_resumes(three_classes, tmp_path, monkeypatch):
+    whole = train(three_classes, tmp_path / "whole", tiny())
+    network, facts = load_model(whole.path)
+    assert facts.classes == ("baseline", "two squares", "other")
+    images = three_classes.images(three_classes.manifest.indices("test")[:2])
+    maps = [VAGAN.load(whole.path, interest=name)[0].raw_map(images) for name in facts.classes[1:]]
+    for condition, found in zip(torch.eye(2), maps, strict=True):
+        assert torch.equal(network(images, condition.expand(2, 2)), found)
+    assert not torch.equal(*maps)
+    with pytest.raises(ConfigError, match="several classes of interest: say which one of two squares, other"):
+        VAGAN.load(whole.path)
+    with pytest.raises(ConfigError, match=r"knows no class of interest 'oter'; did you mean 'other'"):
+        VAGAN.load(whole.path, interest="oter")
+    stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(three_classes, tmp_path / "cut", tiny())
+    monkeypatch.undo()
+    assert_same_result(train(three_classes, tmp_path / "cut", tiny()), whole)
+
+
+BLOCKS = {1: (slice(2, 8), slice(2, 8)), 2: (slice(9, 15), slice(11, 18))}
+
+
+@pytest.mark.long
+def test_each_class_gets_its_own_effect(tmp_path):
+    """A bright block in one corner of the first class, in another one of the second."""
+
+    def case(row):
+        image = np.random.default_rng(row).normal(0, 0.15, (1, 16, 20)).astype(np.float32)
+        effect = np.zeros_like(image)
+        if row % 3:
+            effect[0][BLOCKS[row % 3]] = 0.8
+        return CohortCase(image + effect, effect)
+
+    count = 480
+    table = pd.DataFrame({"id": [f"{row:04d}" for row in range(count)], "label": np.arange(count) % 3})
+    table["subject"], table["session"] = table["id"], ""
+    table["class"] = table["label"].map(["none", "first", "second"].__getitem__)
+    table["split"] = np.array(["train", "train", "train", "validation", "test"])[np.arange(count) // 3 % 5]
+    facts = CohortFacts(source="blocks", preparation=Preparation(low=-1.0, high=1.0))
+    cohort = write_cohort(tmp_path / "cohort", Manifest(table), facts, case)
+    run = train(
+        cohort, tmp_path / "run", load_config(settings={"training.generator_updates": "60", "training.threads": "1"})
+    )
+    for label, other in ((1, 2), (2, 1)):
+        method, _ = VAGAN.load(run.path, interest=cohort.manifest.classes[label])
+        rows = cohort.manifest.indices("test", label)
+        maps = method.attribute(cohort.images(rows))
+        assert mean_ncc(maps, cohort.effects(rows)) > 0.9
+        # an image of the other class has nothing to remove where this class acts
+        foreign = method.attribute(cohort.images(cohort.manifest.indices("test", other))).numpy()
+        here = np.abs(foreign[:, 0, *BLOCKS[label]]).mean()
+        assert here < 0.1 * 0.8

@@ -1,0 +1,49 @@
+"""Trainings that end in a second, and what tests do to them."""
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+
+from tiny import TINY_SETTINGS
+from vagan.training import adversarial
+from vagan.training.config import load_config
+
+SETTINGS = TINY_SETTINGS | {
+    "generator.mixed_batches": "true",
+    "generator.context": "true",
+    "loss.transplant_after": "1",
+    "training.generator_updates": "4",
+    "training.validate_every": "2",
+    "training.checkpoint_seconds": "0",
+    "schedule.critic_updates": "2",
+    "schedule.consolidation_updates": "3",
+    "optimizer.decay_from": "0.3",
+}
+
+
+def tiny(**more):
+    return load_config(settings=SETTINGS | {name.replace("__", "."): str(value) for name, value in more.items()})
+
+
+def weights_of(run):
+    return load_file(run.model / "model.safetensors")
+
+
+def assert_same_result(one, other):
+    for name, tensor in weights_of(one).items():
+        assert torch.equal(tensor, weights_of(other)[name]), name
+    tables = [pd.read_csv(run.metrics).drop(columns="seconds") for run in (one, other)]
+    pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=1e-12)
+
+
+def stop_after(count, monkeypatch, action):
+    """Let ``action`` happen right after the given number of updates."""
+    update = adversarial.AdversarialTask.update
+
+    def counted(self, state, batches, backward):
+        terms = update(self, state, batches, backward)
+        if state.updates + 1 == count:
+            action()
+        return terms
+
+    monkeypatch.setattr(adversarial.AdversarialTask, "update", counted)
