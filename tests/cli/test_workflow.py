@@ -162,6 +162,10 @@ def test_several_runs_give_their_mean_and_how_far_they_agree(vagan, trained, pic
     code, _, error = vagan("attribute", trained, image, "--ensemble", tmp_path / "other", "--out", out)
     assert code == 2
     assert "a method must be chosen" in error
+    code, _, error = vagan("attribute", trained, image, "--ensemble", seeds[0], seeds[0], "--out", tmp_path / "new")
+    assert code == 2
+    assert "members must differ" in error
+    assert not (tmp_path / "new").exists()
 
 
 def test_nifti_in_nifti_out_on_the_same_grid(vagan, trained, tmp_path):

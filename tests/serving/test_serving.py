@@ -14,10 +14,10 @@ from starlette.testclient import TestClient
 
 from models import save_random_generator
 from vagan.attribution.registry import load_method
-from vagan.errors import ImageFileError, OutputError
+from vagan.errors import ConfigError, ImageFileError, OutputError
 from vagan.serving.app import make_app
 from vagan.serving.jobs import JobQueue, QueueFullError
-from vagan.serving.server import _listening, attribute
+from vagan.serving.server import _listening, attribute, serve_run
 
 TOKEN = "the-token"
 HOST = "127.0.0.1:8765"
@@ -304,3 +304,8 @@ def test_bad_images_raise_what_the_command_line_tells(loaded, tmp_path):
     with pytest.raises(ImageFileError):
         attribute(loaded, tmp_path / "a.png", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_server_that_could_take_nothing_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="at least 1 MB, found -3; change --largest-mb"):
+        serve_run(tmp_path, largest_mb=-3)

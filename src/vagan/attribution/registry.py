@@ -150,8 +150,13 @@ def load_ensemble(
     Raises
     ------
     ConfigError
-        If the models are not about the same classes, or take images that were prepared differently.
+        If a run is named twice, or the models are not about the same classes, or take images that were prepared
+        differently.
     """
+    places = [run.resolve() for run in runs]
+    twice = next((run for run, place in zip(runs, places, strict=True) if places.count(place) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"an ensemble's members must differ: {twice} is named twice; give runs of different seeds")
     loaded = [load_method(run, name, interest=interest, device=device) for run in runs]
     first = loaded[0]
     for run, other in zip(runs, loaded, strict=True):

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vagan.attribution.registry import LoadedMethod, load_method
-from vagan.errors import MissingExtraError, OutputError
+from vagan.errors import ConfigError, MissingExtraError, OutputError
 from vagan.reporting.maps import writer_for
 from vagan.reporting.viewer import Case, viewer_data
 from vagan.training.device import find_device
@@ -39,6 +39,8 @@ def serve_run(
     tell
         Gets the address, which holds a new random token.
     """
+    if largest_mb < 1:
+        raise ConfigError(f"the largest upload must be at least 1 MB, found {largest_mb}; change --largest-mb")
     try:
         import uvicorn
 
