@@ -14,7 +14,8 @@ class Volumes {
     stage.append(this.card);
     this.canvas = this.card.querySelector("canvas");
     this.nv = new niivue.Niivue({
-      crosshairColor: [1, 0.8, 0.2, 0.7], crosshairWidth: 1, crosshairGap: 6, fontColor: [0.9, 0.9, 0.9, 1], fontMinPx: 14,
+      crosshairColor: [1, 0.8, 0.2, 0.7], crosshairWidth: 0.2, crosshairWidthUnit: "mm", crosshairGap: 6,
+      fontColor: [0.9, 0.9, 0.9, 1], fontMinPx: 14,
       dragAndDropEnabled: false, loadingText: "", logLevel: "error", multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
       viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "",
     });
