@@ -28,7 +28,7 @@ from vagan.training.config import load_config
 from vagan.training.loop import train
 
 RESULTS = Path(__file__).parent / "results"
-VOLUMES = {"training.mirror_axis": "0", "training.batch_size": "4"}
+VOLUMES = {"augmentation.mirror_axis": "0", "training.batch_size": "4"}
 RUNS: dict[str, dict[str, str]] = {
     "warp": {"generator.output": "warp"},
     # an effect on intensity means nothing at another brain's edges, so it is not transplanted

@@ -144,6 +144,14 @@ def pixel_places(images: Images) -> Float[Tensor, "1 dims *space"]:
     return torch.stack(torch.meshgrid(*extents, indexing="ij"))[None]
 
 
+def transform_places(
+    places: Float[Tensor, "1 dims *space"], matrix: Float[Tensor, "dims dims"], offset: Float[Tensor, " dims"]
+) -> Float[Tensor, "1 dims *space"]:
+    """Take each place ``p`` to ``matrix @ p + offset``."""
+    moved = torch.einsum("ij,bj...->bi...", matrix.to(places), places)
+    return moved + expand_over_space(offset.to(places)[None], places)
+
+
 def sample_linear(
     images: Images, places: Float[Tensor, "_ dims *space"], *, outside: Literal["zeros", "border"]
 ) -> Images:

@@ -30,7 +30,7 @@ def test_the_bank_gives_the_cohorts_images_from_memory_or_store(small_cohort, me
 def test_without_mirroring_images_come_in_the_streams_order(small_cohort):
     rows = small_cohort.manifest.indices("train")
     bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
-    images = ShuffledImages(bank, rows, mirror_axis=None, seed=3, purpose="x")
+    images = ShuffledImages(bank, rows, seed=3, purpose="x")
     expected = ShuffledStream(rows, seed=3, purpose="x").draw(2, 9)
     assert np.array_equal(images.draw(2, 9), small_cohort.images(expected))
 
@@ -50,9 +50,7 @@ def test_with_mirroring_a_round_holds_each_image_once_as_it_is_and_once_mirrored
 def test_streams_in_turn_can_be_entered_anywhere(small_cohort):
     rows = small_cohort.manifest.indices("train")
     bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
-    streams = [
-        ShuffledImages(bank, part, mirror_axis=None, seed=1, purpose=str(len(part))) for part in (rows[:3], rows[3:8])
-    ]
+    streams = [ShuffledImages(bank, part, seed=1, purpose=str(len(part))) for part in (rows[:3], rows[3:8])]
     in_turn = ImagesInTurn(streams)
     whole, turns = in_turn.draw(0, 20)
     assert turns.tolist() == [0, 1] * 10

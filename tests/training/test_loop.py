@@ -35,12 +35,12 @@ def test_a_run_shows_its_latest_figures_in_a_notebook(finished):
 
 def test_mirroring_needs_an_axis_of_the_images(small_cohort, tmp_path):
     with pytest.raises(ConfigError, match="mirror_axis must be 0 to 1 for 2-D images, found 2"):
-        train(small_cohort, tmp_path / "run", tiny(training__mirror_axis=2))
+        train(small_cohort, tmp_path / "run", tiny(augmentation__mirror_axis=2))
     assert not (tmp_path / "run").exists()
 
 
 def test_mirroring_changes_what_is_seen(finished, small_cohort, tmp_path):
-    run = train(small_cohort, tmp_path / "run", tiny(training__mirror_axis=0))
+    run = train(small_cohort, tmp_path / "run", tiny(augmentation__mirror_axis=0))
     assert any(not torch.equal(tensor, weights_of(finished)[name]) for name, tensor in weights_of(run).items())
 
 

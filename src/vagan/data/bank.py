@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from vagan.axes import concatenate_batches, mirrored
+from vagan.data.augmentation import UNVARIED, Variation
 from vagan.data.cohort import Cohort
 from vagan.data.sampling import ShuffledStream
+from vagan.seeding import numpy_generator
 from vagan.types import Images
 
 Batch = TypeVar("Batch")
@@ -31,7 +33,7 @@ class ImageBank:
     """
 
     def __init__(self, cohort: Cohort, rows: NDArray[np.int64], *, memory_bytes: int) -> None:
-        self._cohort = cohort
+        self._cohort, self.shape = cohort, cohort.shape
         image_bytes = 4 * cohort.channels * int(np.prod(cohort.shape))
         self._place = np.full(len(cohort.manifest), -1)
         self._place[rows] = np.arange(len(rows))
@@ -55,8 +57,10 @@ class ShuffledImages:
         What to draw from.
     mirror_axis
         Draw each image also mirrored along this spatial axis, as if there were twice as many.
+    variation
+        Draw each image in another pose and shape every time.
     seed, purpose
-        Decide the orders; see `ShuffledStream`.
+        Decide the orders, see `ShuffledStream`, and the variations.
     """
 
     def __init__(
@@ -64,11 +68,13 @@ class ShuffledImages:
         bank: ImageBank,
         rows: NDArray[np.int64],
         *,
-        mirror_axis: int | None,
+        mirror_axis: int | None = None,
+        variation: Variation = UNVARIED,
         seed: int,
         purpose: str,
     ) -> None:
         self._bank, self._rows, self._mirror_axis = bank, rows, mirror_axis
+        self._variation, self._seed, self._purpose = variation, seed, f"variations of {purpose}"
         entries = len(rows) * (1 if mirror_axis is None else 2)
         self._stream = ShuffledStream(np.arange(entries), seed=seed, purpose=purpose)
 
@@ -76,9 +82,18 @@ class ShuffledImages:
         """Images ``start`` to ``start + count`` of the stream."""
         entries = self._stream.draw(start, count)
         images = self._bank.images(self._rows[entries % len(self._rows)])
-        if self._mirror_axis is None:
-            return images
-        return mirrored(images, entries >= len(self._rows), self._mirror_axis)
+        if self._mirror_axis is not None:
+            images = mirrored(images, entries >= len(self._rows), self._mirror_axis)
+        if self._variation:
+            positions = range(start, start + count)
+            draws = zip(images.split(1), positions, strict=True)
+            images = concatenate_batches(
+                *(
+                    self._variation.draw(image, numpy_generator(self._seed, self._purpose, position))
+                    for image, position in draws
+                )
+            )
+        return images
 
 
 class ImagesInTurn:

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vagan.axes import concatenate_batches
-from vagan.data.bank import ImageBank, ShuffledImages
+from vagan.data.bank import ImageBank
 from vagan.data.cohort import Cohort
 from vagan.model_folder import ModelFacts, build_network
 from vagan.seeding import seeded
@@ -16,7 +16,7 @@ from vagan.training.accuracy import accuracy_figures
 from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.processes import ALONE, Processes
-from vagan.training.rows import mirror_axis_of, only_interest_label, training_rows, validation_rows
+from vagan.training.rows import augmented, only_interest_label, training_rows, validation_rows
 from vagan.training.schedule import learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.steps import Backward, Terms, require_finite
@@ -52,10 +52,8 @@ class ClassifierTask:
         rows = training_rows(cohort, (interest,), config.training)
         everything = np.concatenate(list(rows.values()))
         self._bank = ImageBank(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
-        mirror_axis, seed = mirror_axis_of(cohort, config.training), config.training.seed
         self._streams = [
-            ShuffledImages(self._bank, found, mirror_axis=mirror_axis, seed=seed, purpose=f"images of class {label}")
-            for label, found in rows.items()
+            augmented(self._bank, found, config, purpose=f"images of class {label}") for label, found in rows.items()
         ]
         self._validation = validation_rows(cohort, (interest,), config.training)
         self._calibration = calibration_rows(rows, config.classifier.calibration_images, seed=config.training.seed)

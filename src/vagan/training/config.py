@@ -143,6 +143,22 @@ class Classifier(_Section):
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
 
 
+class Augmentation(_Section):
+    """Training images in other versions, each time new ones; the same for both classes. Nothing by default."""
+
+    mirror_axis: Annotated[int, Field(ge=0)] | None = None
+    """Use each training image also mirrored along this spatial axis: twice as many, where the two sides are alike. Of
+    brain scans in RAS axes 0 is left and right. Not where a class has a side."""
+    rotation_degrees: NonNegative = 0.0
+    """Standard deviation of random rotations in each plane, about the middle of the image."""
+    shift: NonNegative = 0.0
+    """Standard deviation of random shifts along each axis, in pixels."""
+    stretch: NonNegative = 0.0
+    """Standard deviation of random changes of size along each axis, as a fraction."""
+    bend: NonNegative = 0.0
+    """Standard deviation of random smooth displacements, in pixels."""
+
+
 class Training(_Section):
     """Length, batches, numbers and devices."""
 
@@ -158,9 +174,6 @@ class Training(_Section):
     is told which; a classifier needs a name."""
     permute_labels: bool = False
     """A control: train on randomly permuted labels. Whatever a map then shows is not an effect of the class."""
-    mirror_axis: Annotated[int, Field(ge=0)] | None = None
-    """Use each training image also mirrored along this spatial axis: twice as many, where the two sides are alike. Of
-    brain scans in RAS axes 0 is left and right. Not where a class has a side."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""
@@ -194,6 +207,7 @@ class Config(_Section):
     schedule: Schedule = Schedule()
     optimizer: Optimizer = Optimizer()
     classifier: Classifier = Classifier()
+    augmentation: Augmentation = Augmentation()
     training: Training = Training()
 
 

@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vagan.data.bank import ImageBank, ImagesInTurn, ShuffledImages
+from vagan.data.bank import ImageBank, ImagesInTurn
 from vagan.data.cohort import Cohort
 from vagan.nn.conditions import Condition
 from vagan.seeding import numpy_generator
 from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
-from vagan.training.rows import interest_labels, mirror_axis_of, training_rows, validation_rows
+from vagan.training.rows import augmented, interest_labels, training_rows, validation_rows
 from vagan.training.steps import TwoClassBatch
 from vagan.types import Images
 
@@ -51,11 +51,8 @@ class TrainingImages:
         self.conditions = len(self.interests) if len(self.interests) > 1 else 0
         rows = training_rows(cohort, self.interests, settings)
         self._bank = ImageBank(cohort, np.concatenate(list(rows.values())), memory_bytes=settings.memory_mb * 2**20)
-        mirror_axis = mirror_axis_of(cohort, settings)
         streams = {
-            label: ShuffledImages(
-                self._bank, found, mirror_axis=mirror_axis, seed=settings.seed, purpose=f"images of class {label}"
-            )
+            label: augmented(self._bank, found, config, purpose=f"images of class {label}")
             for label, found in rows.items()
         }
         self._baseline, self._interest = streams[0], ImagesInTurn([streams[label] for label in self.interests])

@@ -3,10 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from vagan.data.augmentation import Variation
+from vagan.data.bank import ImageBank, ShuffledImages
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, nearest
 from vagan.seeding import numpy_generator
-from vagan.training.config import Training
+from vagan.training.config import Config, Training
 
 SMALLEST_EXTENT = 16
 """Four poolings reduce fewer pixels to nothing."""
@@ -34,14 +36,17 @@ def only_interest_label(cohort: Cohort, settings: Training) -> int:
     return label
 
 
-def mirror_axis_of(cohort: Cohort, settings: Training) -> int | None:
-    """Spatial axis along which training images are mirrored, if any."""
-    axis, dims = settings.mirror_axis, len(cohort.shape)
+def augmented(bank: ImageBank, rows: NDArray[np.int64], config: Config, *, purpose: str) -> ShuffledImages:
+    """Endless stream of the images of these rows, in the versions that the configuration asks for."""
+    settings = config.augmentation
+    axis, dims = settings.mirror_axis, len(bank.shape)
     if axis is not None and axis >= dims:
         raise ConfigError(
-            f"training.mirror_axis must be 0 to {dims - 1} for {dims}-D images, found {axis}; 0 is the first axis"
+            f"augmentation.mirror_axis must be 0 to {dims - 1} for {dims}-D images, found {axis}; 0 is the first axis"
         )
-    return axis
+    variation = Variation(**settings.model_dump(exclude={"mirror_axis"}))
+    seed = config.training.seed
+    return ShuffledImages(bank, rows, mirror_axis=axis, variation=variation, seed=seed, purpose=purpose)
 
 
 def training_rows(cohort: Cohort, interests: tuple[int, ...], settings: Training) -> dict[int, NDArray[np.int64]]:

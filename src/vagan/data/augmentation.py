@@ -1,0 +1,73 @@
+"""Training images in other poses and of other shapes, so that a critic cannot know each of them by heart."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.linalg import expm
+from scipy.ndimage import gaussian_filter
+
+from vagan.axes import pixel_places, resize_linear, sample_linear, spatial_shape, transform_places
+from vagan.deformation import Field
+from vagan.types import Images
+
+NODE = 8
+"""Bends are drawn at one point for so many pixels along each axis, and interpolated between them."""
+SMOOTH_NODES = 2.0
+"""Standard deviation of the Gaussian that makes them smooth, in such points."""
+
+MARGIN_NODES = 6
+"""Drawn around the image and cut off again, for the Gaussian is three standard deviations long."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Random poses and shapes, all by one interpolation; the numbers are standard deviations.
+
+    Attributes
+    ----------
+    rotation_degrees
+        Rotation in each plane, about the middle of the image.
+    shift
+        Of the whole image along each axis, in pixels.
+    stretch
+        Change of size along each axis, as a fraction.
+    bend
+        Of a smooth displacement along each axis, in pixels; one end of a length of some thirty pixels knows nothing
+        of the other.
+    """
+
+    rotation_degrees: float = 0.0
+    shift: float = 0.0
+    stretch: float = 0.0
+    bend: float = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether it changes anything."""
+        return any((self.rotation_degrees, self.shift, self.stretch, self.bend))
+
+    def draw(self, image: Images, random: np.random.Generator) -> Images:
+        """Another version of a batch of one image; beyond its border is what the border has."""
+        return sample_linear(image, self._places(image, random), outside="border")
+
+    def _places(self, image: Images, random: np.random.Generator) -> Field:
+        """Where each pixel comes from."""
+        shape = spatial_shape(image)
+        dims = len(shape)
+        turns = random.normal(0.0, np.deg2rad(self.rotation_degrees), (dims, dims))
+        matrix = expm(np.triu(turns, 1) - np.triu(turns, 1).T) @ np.diag(np.exp(random.normal(0, self.stretch, dims)))
+        middle = (np.array(shape) - 1) / 2
+        offset = middle - matrix @ middle + random.normal(0.0, self.shift, dims)
+        places = transform_places(pixel_places(image), torch.from_numpy(matrix), torch.from_numpy(offset))
+        return places + self._bends(shape, random) if self.bend else places
+
+    def _bends(self, shape: tuple[int, ...], random: np.random.Generator) -> Field:
+        dims = len(shape)
+        nodes = [extent // NODE + 2 for extent in shape]
+        white = random.standard_normal((dims, *(count + 2 * MARGIN_NODES for count in nodes)))
+        smooth = gaussian_filter(white, (0, *[SMOOTH_NODES] * dims))[:, *[slice(MARGIN_NODES, -MARGIN_NODES)] * dims]
+        expected = (2 * np.sqrt(np.pi) * SMOOTH_NODES) ** (-dims / 2)  # standard deviation of smoothed white noise
+        return resize_linear(torch.from_numpy(smooth * (self.bend / expected)).float()[None], shape)
+
+
+UNVARIED = Variation()
