@@ -37,6 +37,16 @@ def test_forward_differences_of_a_ramp_are_its_slopes(space):
 
 
 @pytest.mark.parametrize("space", SPACES)
+def test_block_means_undo_the_repetition_of_each_pixel_as_a_block(space, rng):
+    images = torch.randn(2, 3, *space, generator=rng)
+    repeated = axes.repeat_blocks(images, 2)
+    assert repeated.shape == (2, 3, *(2 * extent for extent in space))
+    last = (..., *[-1] * len(space))
+    assert torch.equal(repeated[last], images[last])
+    torch.testing.assert_close(axes.block_means(repeated, 2), images)
+
+
+@pytest.mark.parametrize("space", SPACES)
 def test_linear_resizing_keeps_ramps_inside_and_covers_the_same_field_of_view(space):
     ramp = torch.arange(space[0]).float().reshape(1, 1, -1, *[1] * (len(space) - 1)).expand(1, 1, *space)
     doubled = axes.resize_linear(ramp, tuple(2 * extent for extent in space))

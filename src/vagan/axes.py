@@ -230,6 +230,11 @@ def block_means(images: Images, edge: int) -> Float[Tensor, "batch channel *redu
     return pool(pad_to_multiple(images, edge), edge)
 
 
+def repeat_blocks(images: Images, edge: int) -> Float[Tensor, "batch channel *enlarged"]:
+    """Each pixel as a block of ``edge`` pixels along each axis; `block_means` undoes it."""
+    return torch.nn.functional.interpolate(images, scale_factor=edge, mode="nearest")
+
+
 def resize_linear(images: Images, shape: tuple[int, ...]) -> Float[Tensor, "batch channel *resized"]:
     """Interpolate linearly to another spatial shape; both cover the same field of view."""
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[num_spatial_dims(images)]

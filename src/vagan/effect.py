@@ -36,6 +36,11 @@ def deforms(output: Output) -> bool:
     return output in ("warp", "warp+add")
 
 
+def is_coarse(output: Output) -> bool:
+    """Whether all of the raw map is a velocity, of which one value for a block of pixels says all."""
+    return output == "warp"
+
+
 def raw_channels(output: Output, *, channels: int, num_spatial_dims: int) -> int:
     """Channels of the raw map for images of so many channels."""
     return (num_spatial_dims if deforms(output) else 0) + (channels if output != "warp" else 0)

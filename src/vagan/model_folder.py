@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vagan.data.preparation import Preparation
-from vagan.effect import Output, raw_channels
+from vagan.effect import Output, is_coarse, raw_channels
 from vagan.errors import ConfigError, ModelError, nearest
 from vagan.files import replacing
 from vagan.nn.classifier import CAMClassifier, Classifier
@@ -93,6 +93,7 @@ def build_network(facts: ModelFacts) -> nn.Module:
         normalisation=facts.normalisation,
         context=facts.context,
         conditions=len(facts.classes) - 1 if len(facts.classes) > 2 else 0,
+        coarse=is_coarse(facts.output),
     )
 
 

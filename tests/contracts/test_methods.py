@@ -10,7 +10,7 @@ from torch import nn
 from shapes import NETWORK_SPACES
 from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import METHODS
-from vagan.effect import Output, raw_channels
+from vagan.effect import Output, is_coarse, raw_channels
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.unet import MapGenerator
 
@@ -45,7 +45,7 @@ def make_network(kind, images, output="add"):
     outputs = raw_channels(output, channels=channels, num_spatial_dims=len(space))
     network = {
         "map-generator": lambda: MapGenerator(
-            len(space), channels=channels, outputs=outputs, width=2, zero_init=False
+            len(space), channels=channels, outputs=outputs, width=2, zero_init=False, coarse=is_coarse(output)
         ),
         "classifier": lambda: Classifier(len(space), shape=space, channels=channels, width=2),
         "cam-classifier": lambda: CAMClassifier(len(space), channels=channels, width=2),

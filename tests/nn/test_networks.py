@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from shapes import NETWORK_SPACES
+from vagan.axes import block_means, crop_to, repeat_blocks
 from vagan.nn.critic import Critic
 from vagan.nn.layers import GlobalContext
 from vagan.nn.unet import MapGenerator
@@ -37,6 +38,29 @@ def test_the_generator_is_the_papers(dims):
     norms = [module for module in generator.modules() if "BatchNorm" in type(module).__name__]
     assert len(norms) == len(layers) - 1
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_coarse_generator_is_the_papers_without_its_last_level(dims):
+    layers = [(layer.in_channels, layer.out_channels) for layer in convolutions(MapGenerator(dims, coarse=True))]
+    whole = [(layer.in_channels, layer.out_channels) for layer in convolutions(MapGenerator(dims))]
+    assert sorted([*layers[:-1], (32, 16), (32, 16), (16, 1)]) == sorted(whole)
+    assert layers[-1] == (32, 1)
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("conditions", [0, 2])
+def test_a_coarse_map_has_one_value_for_each_block_and_the_shape_of_the_images(space, recompute, conditions, rng):
+    generator = MapGenerator(
+        len(space), outputs=3, width=2, zero_init=False, coarse=True, recompute=recompute, conditions=conditions
+    )
+    images = torch.randn(2, 1, *space, generator=rng)
+    maps = generator(images, torch.eye(2) if conditions else None)
+    assert maps.shape == (2, 3, *space)
+    torch.testing.assert_close(crop_to(repeat_blocks(block_means(maps, 2), 2), space), maps)
+    maps.square().sum().backward()
+    assert all(weight.grad.any() for weight in generator.parameters() if weight.ndim > 1)
 
 
 @pytest.mark.parametrize("space", NETWORK_SPACES)

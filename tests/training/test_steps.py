@@ -6,7 +6,7 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from shapes import NETWORK_SPACES
-from vagan.effect import map_roughness, raw_channels
+from vagan.effect import is_coarse, map_roughness, raw_channels
 from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -332,7 +332,8 @@ class TestDeformingGenerator:
     def generator(self, space, output):
         torch.manual_seed(0)
         outputs = raw_channels(output, channels=1, num_spatial_dims=len(space))
-        return MapGenerator(len(space), outputs=outputs, width=2, zero_init=False).eval()
+        coarse = is_coarse(output)
+        return MapGenerator(len(space), outputs=outputs, width=2, zero_init=False, coarse=coarse).eval()
 
     def test_roughness_is_a_term_over_all_images_that_the_generator_sees(self, players, output, rng):
         space, critic, _ = players

@@ -9,7 +9,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vagan.data.cohort import Cohort
-from vagan.effect import baseline_image, effect_map, raw_channels
+from vagan.effect import baseline_image, effect_map, is_coarse, raw_channels
 from vagan.model_folder import ModelFacts
 from vagan.nn.conditions import Condition, told
 from vagan.nn.critic import Critic
@@ -80,6 +80,7 @@ class AdversarialTask:
                 context=config.generator.context,
                 zero_init=config.generator.zero_init,
                 conditions=self._images.conditions,
+                coarse=is_coarse(config.generator.output),
                 recompute=config.training.recompute,
             )
             critic = Critic(
