@@ -28,7 +28,7 @@ from vagan.training.config import load_config
 from vagan.training.loop import train
 
 RESULTS = Path(__file__).parent / "results"
-VOLUMES = {"augmentation.mirror_axis": "0", "training.batch_size": "4"}
+PRESET = "brain"
 RUNS: dict[str, dict[str, str]] = {
     "warp": {"generator.output": "warp"},
     # an effect on intensity means nothing at another brain's edges, so it is not transplanted
@@ -77,7 +77,8 @@ def main() -> None:
         "cohort": {"source": cohort.facts.source, "hash": cohort.facts.content_hash},
         "seeds": options.seeds,
         "runs": {name: RUNS[name] for name in options.runs},
-        "settings": [*VOLUMES.items(), *options.set],
+        "preset": PRESET,
+        "settings": options.set,
         "training_seconds": seconds,
         "methods": found,
         "vagan_over_best_classifier": _ratio(found),
@@ -110,7 +111,7 @@ def _parse() -> argparse.Namespace:
 
 def _config(name: str, seed: int, options: argparse.Namespace):
     more = dict(setting.split("=", 1) for setting in options.set)
-    return load_config("fast", {**VOLUMES, **RUNS[name], **more, "training.seed": str(seed)})
+    return load_config(PRESET, {**RUNS[name], **more, "training.seed": str(seed)})
 
 
 def _score(cohort: Cohort, runs: list[Path], out: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:

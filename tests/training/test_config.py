@@ -19,6 +19,13 @@ def test_the_paper_preset_is_the_papers():
     assert (paper.training.generator_updates, paper.training.batch_size) == (1000, 32)
 
 
+def test_the_brain_preset_is_the_fast_one_for_few_large_scans():
+    changed = {line.split(" ", 1)[0] for line in differences(load_config("brain"), load_config())}
+    sections = {key.split(".")[0] for key in changed}
+    assert sections == {"generator", "augmentation", "training"}
+    assert changed >= {"generator.output", "augmentation.mirror_axis", "augmentation.bend", "training.batch_size"}
+
+
 def test_a_resolved_configuration_is_accepted_back(tmp_path):
     config = load_config("paper", {"training.seed": "7", "loss.constraint": "one-sided"})
     write_config(config, tmp_path / "config.yaml")

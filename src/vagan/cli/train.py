@@ -28,8 +28,8 @@ def train(
     method
         What to train: the map generator, or a classifier for the methods it is compared with [default: vagan].
     preset
-        fast, paper, or a YAML file such as another run's config.yaml [default: fast; in an existing run
-        folder, its own].
+        fast, brain (registered brain scans), paper, or a YAML file such as another run's config.yaml [default: fast;
+        in an existing run folder, its own].
     devices
         GPUs of this host, or processes on a CPU, to train on [default: 1, or what torchrun started]. Each takes its
         share of training.accumulate; their number changes nothing else, and may change on resuming.

@@ -211,7 +211,7 @@ class Config(_Section):
     training: Training = Training()
 
 
-PRESETS = ("fast", "paper")
+PRESETS = ("fast", "brain", "paper")
 WITHOUT_EFFECT = {
     "vagan": ("training.checkpoint_seconds", "training.memory_mb", "training.recompute", "classifier."),
     "classifier": (
@@ -233,7 +233,7 @@ def load_config(preset: str = "fast", settings: dict[str, str] | None = None) ->
     Parameters
     ----------
     preset
-        ``fast`` or ``paper``, or the path of a YAML file such as a run's ``config.yaml``.
+        ``fast``, ``brain`` or ``paper``, or the path of a YAML file such as a run's ``config.yaml``.
     settings
         Dotted keys and values as text, e.g. ``{"training.seed": "3"}``.
 
