@@ -18,7 +18,7 @@ setup: .venv/installed  ## Make the environment in .venv
 	$(BIN)/python -c "import torch" 2>/dev/null \
 	|| { ! command -v nvidia-smi >/dev/null && $(BIN)/python -m pip install --quiet "torch==2.13.0+cpu" 2>/dev/null; } \
 	|| { $(BIN)/python -m pip install --quiet "uv>=0.8" && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=auto "torch>=2.6"; }
-	$(BIN)/python -m pip install --quiet --editable ".[dev,mri,cluster,serve]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,mri,cluster,serve,onnx,monai]"
 	touch $@
 
 demo: .venv/installed  ## The paper's synthetic experiment with a report, ten to twenty minutes on two cores

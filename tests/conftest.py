@@ -5,9 +5,12 @@ import os
 # before torch is imported: on a shared machine one thread per process is faster than two that fight
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from models import save_random_generator, unchecked_shapes
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 
@@ -21,3 +24,16 @@ def rng() -> torch.Generator:
 def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     """Forty 2-D images of 24x20 with both subtypes in every part."""
     return make_cohort(tmp_path_factory.mktemp("cohort") / "small", images=80, size=(24, 20), seed=3)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One small 2-D map generator, as ``run``, and in each format by its name."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ignite")
+    from vagan.exporting.formats import FORMATS
+
+    folder = tmp_path_factory.mktemp("exported")
+    run = save_random_generator(folder / "run" / "model", context=True).parent
+    with unchecked_shapes():
+        return {"run": run} | {name: export(run, folder / name) for name, export in FORMATS.items()}

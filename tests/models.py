@@ -1,7 +1,10 @@
 """Model folders whose maps are not zero, without a training."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import jaxtyping
 import torch
 
 from vagan.data.preparation import Preparation
@@ -20,3 +23,13 @@ def save_random_generator(folder: Path, **facts) -> Path:
         weight.data.uniform_(-0.2, 0.2, generator=generator)
     save_model(folder, network, about)
     return folder
+
+
+@contextmanager
+def unchecked_shapes() -> Iterator[None]:
+    """Run no shape checks of signatures: a tracer calls functions with symbols in the place of numbers."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

@@ -214,7 +214,7 @@ def pad_to_multiple(images: Images, multiple: int) -> Float[Tensor, "batch chann
     """
     padding: list[int] = []
     for extent in reversed(spatial_shape(images)):  # torch pads from the last axis backwards
-        padding += [0, -extent % multiple]
+        padding += [0, (extent + multiple - 1) // multiple * multiple - extent]
     return torch.nn.functional.pad(images, padding, mode="replicate") if any(padding) else images
 
 

@@ -27,6 +27,9 @@ from vagan.axes import num_channels, num_spatial_dims, scale_channels, spatial_s
 from vagan.deformation import Field, follow, log_volume_ratio, roughness, velocity, warp
 from vagan.types import Images, Maps, Scalar
 
+SIGN = "effect = image - image as if of the baseline class; positive: the class made it brighter"
+"""What stands beside every map that leaves the house."""
+
 Output = Literal["add", "tanh", "warp", "warp+add"]
 RawMap = Float[Tensor, "batch raw *space"]
 

@@ -35,6 +35,8 @@ class ModelFacts(BaseModel):
     channels: Count
     shape: tuple[int, ...]
     """Spatial shape of the training images."""
+    spacing_mm: tuple[float, ...] | None = None
+    """Distance of their neighbouring voxels along each axis; None where it is not known, as of pictures."""
     width: Count
     normalisation: Normalisation = "batch"
     """Of a map generator."""

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import Entry, LoadedMethod
+from vagan.effect import SIGN
 
 READING: dict[Convention, str] = {
     "signed": "positive: what is there, and bright, speaks for the class; negative: against it",
     "absolute": "the size alone, whatever the sign, says how much a place matters",
     "positive": "positive values speak for the class; negative ones are not read",
 }
-EFFECT = "effect = image - image as if of the baseline class; positive: the class made it brighter"
 
 
 def describe(loaded: LoadedMethod, path: Path, values: NDArray[np.float32], *, scale: float) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def _meaning(method: AttributionMethod, entry: Entry, scale: float) -> dict[str,
     if entry.unit != "intensity":
         return {"sign": READING[method.convention], "unit": entry.unit}
     return {
-        "sign": EFFECT,
+        "sign": SIGN,
         "unit": "intensity after scaling to [-1, 1]",
         "times_this_in_the_units_of_the_file": scale,
     }

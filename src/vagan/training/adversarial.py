@@ -227,6 +227,7 @@ class AdversarialTask:
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
             shape=cohort.shape,
+            spacing_mm=cohort.facts.spacing_mm,
             width=config.generator.width,
             normalisation=config.generator.normalisation,
             context=config.generator.context,

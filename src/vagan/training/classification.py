@@ -62,6 +62,7 @@ class ClassifierTask:
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
             shape=cohort.shape,
+            spacing_mm=cohort.facts.spacing_mm,
             width=config.classifier.width,
             classes=(cohort.manifest.classes[0], cohort.manifest.classes[interest]),
             preparation=cohort.facts.preparation,
