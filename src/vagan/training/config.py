@@ -85,6 +85,9 @@ class Loss(_Section):
     penalty_share: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of a batch at which the critic's slope is measured: the rest of the penalty's cost is saved, and its mean
     is the same."""
+    drift_weight: NonNegative = 0.0
+    """Weight of the mean squared score, which nothing else keeps near 0. On large images scores wander off to where
+    bfloat16 no longer tells two of them apart."""
     clip: Positive = 0.01
     """Bound of the critic's weights where constraint is clip."""
 
