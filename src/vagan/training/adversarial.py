@@ -88,6 +88,7 @@ class AdversarialTask:
                 channels=self._cohort.channels,
                 width=config.critic.width,
                 conditions=self._images.conditions,
+                centre=self._images.mean() if config.critic.centred else None,
                 recompute=config.training.recompute,
             )
         optimizers: dict[str, Optimizer] = {

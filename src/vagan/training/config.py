@@ -59,6 +59,8 @@ class Critic(_Section):
 
     width: Count = 16
     """Feature maps of the first level."""
+    centred: bool = False
+    """Take the mean training image from each image first: for registered images, most of which is alike in all."""
 
 
 class Loss(_Section):

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from vagan.axes import batch_mean
 from vagan.data.bank import ImageBank, ImagesInTurn
 from vagan.data.cohort import Cohort
 from vagan.nn.conditions import Condition
@@ -19,6 +20,7 @@ from vagan.training.steps import TwoClassBatch
 from vagan.types import Images
 
 BATCH = 50
+MEAN_OF = 64
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -49,7 +51,7 @@ class TrainingImages:
         self._cohort, self._settings = cohort, settings
         self.interests = interest_labels(cohort, settings)
         self.conditions = len(self.interests) if len(self.interests) > 1 else 0
-        rows = training_rows(cohort, self.interests, settings)
+        self._rows = rows = training_rows(cohort, self.interests, settings)
         self._bank = ImageBank(cohort, np.concatenate(list(rows.values())), memory_bytes=settings.memory_mb * 2**20)
         streams = {
             label: augmented(self._bank, found, config, purpose=f"images of class {label}")
@@ -80,6 +82,10 @@ class TrainingImages:
         for start in range(0, len(rows), BATCH):
             part = slice(start, start + BATCH)
             yield ClassImages(images[part], None if condition is None else condition[part])
+
+    def mean(self) -> Images:
+        """Mean of some training images of each class, as a batch of one."""
+        return batch_mean(self._bank.images(calibration_rows(self._rows, MEAN_OF, seed=self._settings.seed)))
 
     def calibrated(self, network: Network) -> Network:
         """Copy of a map generator with batch norm's statistics of some training images."""
