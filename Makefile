@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long test-browser check format bench bench-3d quality ablation table1 table3d clean
+.PHONY: help setup demo test test-long test-browser test-lowest package check format mutants bench bench-3d quality ablation table1 table3d clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9.%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/installed  ## Make the environment in .venv
 
@@ -36,15 +36,36 @@ test-browser: .venv/installed  ## Tests of the report and of the local page in a
 	$(BIN)/python -m pip install --quiet --editable ".[browser]"
 	$(BIN)/python -m pytest -m browser
 
-check: .venv/installed  ## Formatting, lint, types, import directions
+# uv finds the interpreter, or brings it. Where it can reach PyTorch's own index, UV_TORCH_BACKEND=cpu spares the build for GPUs.
+define tests_with  # interpreter, options of uv, options of pytest
+	$(BIN)/uv venv --quiet --clear --python $(1) .venv-other
+	$(BIN)/uv pip install --quiet --python .venv-other $(2) --editable ".[dev,mri,cluster,serve]"
+	.venv-other/bin/python -m pytest $(3)
+endef
+
+# old releases warn of what has been mended since: here alone such warnings are no errors
+test-lowest: .venv/installed  ## The tests with the oldest versions that pyproject.toml admits
+	$(call tests_with,3.11,--resolution lowest-direct,-W default::DeprecationWarning)
+
+test-3.%: .venv/installed  ## The tests with another Python: test-3.12, test-3.13
+	$(call tests_with,3.$*)
+
+package: .venv/installed  ## Build wheel and source archive, and try them in an environment of their own
+	$(BIN)/python -m pytest -m long tests/test_package.py
+
+check: .venv/installed  ## Formatting, lint, types, import directions, the Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 format: .venv/installed  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+mutants: .venv/installed  ## Faults put into the mathematics, of which the tests must find nearly all, half an hour
+	$(BIN)/python benchmarks/mutants.py
 
 bench: .venv/installed  ## Measure speed, and registration; half an hour; results go to benchmarks/results
 	$(BIN)/python benchmarks/update_time.py
@@ -74,4 +95,4 @@ table3d: .venv/installed  ## All methods on simulated atrophy, two seeds, hours 
 	$(BIN)/python benchmarks/readme_table.py
 
 clean:  ## Remove the environment and what the demo made
-	rm -rf .venv demo
+	rm -rf .venv .venv-other mutants demo

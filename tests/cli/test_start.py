@@ -13,6 +13,18 @@ except SystemExit as end:
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(end.code, used.ru_utime + used.ru_stime, *sys.modules, file=sys.stderr)
 """
+SOURCES = ("folder", "csv", "bids", "adni")
+ALL_PAGES = """
+import ast, resource, sys
+from vagan.cli.app import main
+for page in ast.literal_eval(sys.argv[1]):
+    try:
+        main([*page, "--help"])
+    except SystemExit as end:
+        assert end.code == 0, page
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime, *sys.modules, file=sys.stderr)
+"""
 
 
 def test_help_takes_less_than_half_a_second_and_imports_nothing_heavy():
@@ -22,3 +34,15 @@ def test_help_takes_less_than_half_a_second_and_imports_nothing_heavy():
     assert code == "0"
     assert [name for name in HEAVY if name in modules] == []
     assert float(seconds) < 0.5
+
+
+def test_the_help_of_every_verb_imports_nothing_heavy_either():
+    """All pages in one process, in the time of a few."""
+    from vagan.cli.app import VERBS
+
+    pages = [[verb] for verb in VERBS] + [["import"], *(["import", source] for source in SOURCES)]
+    done = subprocess.run([sys.executable, "-c", ALL_PAGES, repr(pages)], capture_output=True, text=True, check=True)
+    seconds, *modules = done.stderr.splitlines()[-1].split()
+    assert done.stdout.count("Usage: vagan ") == len(pages)
+    assert [name for name in HEAVY if name in modules] == []
+    assert float(seconds) < 1.5
