@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -49,3 +50,80 @@ def test_channels_and_batches_join_along_their_own_axes(space):
     assert axes.concatenate_channels(ones, twos).shape == (2, 2, *space)
     assert axes.concatenate_batches(ones, twos).shape == (4, 1, *space)
     assert axes.num_spatial_dims(ones) == len(space)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_only_the_chosen_images_are_mirrored_along_the_axis_and_twice_is_not_at_all(space, rng):
+    images = torch.randn(3, 2, *space, generator=rng)
+    before, chosen = images.clone(), np.array([True, False, True])
+    mirrored = axes.mirrored(images, chosen, 1)
+    for image, original, flip in zip(mirrored, before, chosen, strict=True):
+        first_line, last_line = original[:, :, 0], original[:, :, -1]  # across the second spatial axis
+        assert torch.equal(image[:, :, 0], last_line if flip else first_line)
+    assert torch.equal(images, before)
+    assert torch.equal(axes.mirrored(mirrored, chosen, 1), before)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_mean_and_spread_are_over_members_and_the_spread_is_that_of_a_sample(space):
+    members = axes.stack_members(*(torch.full((2, 1, *space), value) for value in (1.0, 2.0, 6.0)))
+    assert members.shape == (3, 2, 1, *space)
+    assert torch.equal(axes.member_mean(members), torch.full((2, 1, *space), 3.0))
+    # ((1 - 3)^2 + (2 - 3)^2 + (6 - 3)^2) / (3 - 1) = 7
+    torch.testing.assert_close(axes.member_std(members), torch.full((2, 1, *space), 7**0.5))
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_with_channels_last_the_channels_of_a_pixel_are_neighbours_in_memory(space):
+    images = torch.zeros(2, 3, *space).contiguous(memory_format=axes.channels_last(len(space)))
+    assert images.stride()[1] == 1
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_matrices_take_the_unit_vectors_to_the_columns(space, rng):
+    columns = [torch.randn(2, len(space), *space, generator=rng) for _ in space]
+    matrices = axes.matrices_of(columns)
+    for unit, column in zip(torch.eye(len(space)), columns, strict=True):
+        torch.testing.assert_close(matrices @ unit, column.movedim(1, -1))
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_splitting_undoes_joining_and_a_channel_has_its_own_factor(space, rng):
+    one, two = torch.randn(2, 1, *space, generator=rng), torch.randn(2, 2, *space, generator=rng)
+    first, second = axes.split_channels(axes.concatenate_channels(one, two), 1, 2)
+    assert torch.equal(first, one)
+    assert torch.equal(second, two)
+    scaled = axes.scale_channels(two.double(), (0.1, -3.0))
+    assert torch.equal(scaled[:, 0], two[:, 0].double() * 0.1)  # exactly: the factor is no float32
+    assert torch.equal(scaled[:, 1], two[:, 1].double() * -3.0)
+    assert torch.equal(axes.as_channel(one[:, 0]), one)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_at_their_own_places_images_are_themselves_and_beyond_the_border_zero_or_the_nearest(space, rng):
+    images = torch.randn(2, 3, *space, generator=rng)
+    places = axes.pixel_places(images)
+    assert [places[(0, axis, *range(1, 1 + len(space)))].item() for axis in range(len(space))] == [
+        *range(1, 1 + len(space))
+    ]
+    torch.testing.assert_close(axes.sample_linear(images, places, outside="zeros"), images)
+    beyond = places + torch.tensor([100.0] + [0.0] * (len(space) - 1)).reshape(1, -1, *[1] * len(space))
+    assert not axes.sample_linear(images, beyond, outside="zeros").any()
+    nearest = axes.sample_linear(images, beyond, outside="border")
+    torch.testing.assert_close(nearest, images[:, :, -1:].expand_as(images))
+
+
+def test_padding_repeats_the_border_of_each_axis():
+    padded = axes.pad_to_multiple(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 2)
+    assert padded.tolist() == [[[[1.0, 2.0, 3.0, 3.0], [1.0, 2.0, 3.0, 3.0]]]]
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_what_is_made_anew_is_made_on_the_images_device(space):
+    """The device that only keeps shapes refuses to mix with the processor's memory."""
+    from vagan.deformation import follow, log_volume_ratio, velocity, warp
+
+    raw = torch.empty(2, len(space), *space, device="meta")
+    moved = follow(velocity(raw), space)
+    assert {tensor.device.type for tensor in (moved, warp(raw, moved), log_volume_ratio(moved))} == {"meta"}
+    assert axes.scale_channels(raw, [2.0] * len(space)).device.type == "meta"

@@ -3,12 +3,14 @@ import pytest
 import torch
 
 from shapes import SPACES
+from vagan.deformation import roughness, velocity
 from vagan.effect import (
     baseline_image,
     deformation,
     deforms,
     difference,
     effect_map,
+    map_roughness,
     raw_channels,
     with_effect,
     without_effect,
@@ -126,6 +128,26 @@ class TestDeformation:
     def test_the_effect_of_an_additive_map_is_transplanted_as_it_is(self, rng):
         images, others, raw = torch.randn(3, 2, 1, 7, 8, generator=rng)
         torch.testing.assert_close(with_effect(others, images, raw), others - raw)
+
+
+def test_with_the_tanh_bound_what_is_transplanted_is_the_bounded_effect():
+    others, images, raw = (torch.full((1, 1, 2, 3), value) for value in (0.5, 0.0, 1.0))
+    torch.testing.assert_close(with_effect(others, images, raw, "tanh"), others - torch.ones(1, 1, 2, 3).tanh())
+
+
+@pytest.mark.parametrize("output", ["warp", "warp+add"])
+@pytest.mark.parametrize("space", SPACES)
+def test_images_keep_their_precision_whatever_the_networks(output, space, rng):
+    images = torch.rand(2, 1, *space, generator=rng, dtype=torch.double)
+    raw = torch.randn(2, raw_of(images, output).shape[1], *space, generator=rng)
+    for deformed in (baseline_image(images, raw, output), with_effect(images, images, raw, output)):
+        assert deformed.dtype == torch.double
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_roughness_of_a_map_is_that_of_its_velocity_alone(space, rng):
+    raw, added = torch.randn(2, len(space), *space, generator=rng), torch.randn(2, 1, *space, generator=rng)
+    assert map_roughness(torch.cat([raw, added], dim=1)) == map_roughness(raw) == roughness(velocity(raw)) > 0
 
 
 def test_which_outputs_deform_and_what_they_need_of_the_network():

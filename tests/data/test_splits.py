@@ -60,3 +60,34 @@ def test_mistakes_in_lists_are_told(table, tmp_path):
     (tmp_path / "empty").write_text("# nobody\n", encoding="utf-8")
     with pytest.raises(ManifestError, match="it names none"):
         SubjectLists.read(tmp_path / "empty")
+
+
+def test_the_parts_of_a_seed_are_the_same_in_every_release():
+    """Whoever trained on them must not find a test subject among the training subjects later."""
+    table = pd.DataFrame({"subject": list("abcdefghij"), "label": [1, 0] * 5})
+    parts = assign_splits(table, test=0.4, validation=0.34)
+    members = {part: "".join(table["subject"][parts == part]) for part in ("test", "validation", "train")}
+    assert members == {"test": "befg", "validation": "hi", "train": "acdj"}
+
+
+def test_any_columns_can_be_strata_and_the_series_is_called_split():
+    table = pd.DataFrame({"subject": list("abcdefgh"), "label": 0, "site": list("xxxxyyyy")})
+    parts = assign_splits(table, strata=("label", "site"), test=0.5, validation=0.5)
+    assert parts.name == "split"
+    for site in "xy":
+        counts = parts[table["site"] == site].value_counts().to_dict()
+        assert counts == {"test": 2, "validation": 1, "train": 1}
+
+
+def test_letters_and_digits_of_a_name_are_all_kept():
+    lists = SubjectLists(test=frozenset({"subAz09Za"}))
+    assert lists.part_of(" sub-subA_z0-9 Za ") == "test"
+    assert lists.part_of("subAZ09ZA") == ""
+    assert SubjectLists(validation=frozenset({"1"})).part_of("1") == "validation"
+
+
+def test_of_many_mistakes_the_first_is_named_and_the_others_are_counted():
+    with pytest.raises(LeakageError, match=r"'1' is among test and validation subjects \(and 2 more\); correct"):
+        SubjectLists(frozenset("1234"), frozenset("3210"))
+    with pytest.raises(LeakageError, match="'1' is among test and validation subjects; correct"):
+        SubjectLists(frozenset("1"), frozenset("1"))

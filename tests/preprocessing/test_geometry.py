@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.linalg import polar
 from scipy.ndimage import map_coordinates
 
 from heads import rotation
@@ -61,6 +62,56 @@ def test_fine_stripes_vanish_on_a_coarse_grid_instead_of_turning_into_wide_ones(
     stripes = np.broadcast_to((np.arange(48) % 2)[:, None, None], grid.shape).astype(np.float32)
     coarse = resample(stripes, grid, Grid.upright((9, 9, 9), 4.0, (0.3, 0, 0)))
     assert coarse == pytest.approx(np.full((9, 9, 9), 0.5), abs=0.01)
+
+
+def test_before_a_coarser_grid_resolution_is_lowered_along_that_axis_alone(values):
+    """Widths at half height add as squares: 4 mm from 1 mm needs sqrt(4^2 - 1^2) mm. The border is repeated."""
+    grid = Grid((40, 7, 8), np.eye(4))
+    long = np.random.default_rng(1).normal(size=grid.shape).astype(np.float32)
+    onto = Grid((10, 7, 8), np.diag([4.0, 1.0, 1.0, 1.0]))
+    sigma = np.sqrt(4**2 - 1**2) / (2 * np.sqrt(2 * np.log(2)))
+    reach = round(4 * sigma)
+    weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    padded = np.pad(long, [(reach, reach), (0, 0), (0, 0)], mode="edge")
+    smooth = np.apply_along_axis(np.convolve, 0, padded, weights / weights.sum(), "valid")
+    assert resample(long, grid, onto) == pytest.approx(smooth[::4], abs=1e-5)
+
+
+def test_up_to_one_and_a_half_times_the_spacing_nothing_is_smoothed(values):
+    grid = Grid(GRID.shape, np.eye(4))
+    onto = Grid((5, 8, 9), np.diag([1.5, 1.0, 1.0, 1.0]))
+    assert resample(values, grid, onto)[::2] == pytest.approx(values[::3], abs=1e-6)
+
+
+def test_the_nearest_voxels_values_are_none_but_those_that_were_there(values):
+    onto = Grid.upright((3, 2, 5), 4.3, GRID.center_mm)
+    nearest = resample(values, GRID, onto, order=0)
+    assert np.isin(nearest, values).all()
+    mask = values > 0
+    assert np.array_equal(resample(mask, GRID, onto, order=0), nearest > 0)
+
+
+def test_cubic_interpolation_finds_a_parabola_between_the_voxels_where_linear_does_not():
+    grid = Grid((41, 3, 4), np.eye(4))
+    parabola = np.broadcast_to(np.arange(41.0)[:, None, None] ** 2, grid.shape).astype(np.float32)
+    onto = Grid((3, 3, 4), np.array([[1.0, 0, 0, 19.5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    assert resample(parabola, grid, onto, order=3)[:, 1, 1] == pytest.approx([19.5**2, 20.5**2, 21.5**2], abs=1e-2)
+    assert resample(parabola, grid, onto)[:, 1, 1] == pytest.approx([380.5, 420.5, 462.5])
+
+
+def test_a_mirrored_grid_has_voxels_of_the_same_volume_and_boxes_at_their_place():
+    mirrored = Grid(GRID.shape, GRID.affine @ np.diag([-1.0, 1, 1, 1]))
+    assert mirrored.voxel_ml == pytest.approx(GRID.voxel_ml)
+    part = mirrored.box((1, 2, 3), (4, 8, 5))
+    assert part.shape == (3, 6, 2)
+    assert transform_points(part.affine, (0, 0, 0)) == pytest.approx(transform_points(mirrored.affine, (1, 2, 3)))
+    assert part.spacing_mm == pytest.approx(mirrored.spacing_mm)
+
+
+def test_the_nearest_rotation_is_the_polar_factor_of_a_sheared_matrix():
+    sheared = rotation((10, 20, -30))
+    sheared[:3, :3] = sheared[:3, :3] @ [[1.1, 0.2, 0], [0, 0.8, -0.1], [0.05, 0, 1.3]]
+    assert nearest_rigid(sheared, (1, 2, 3))[:3, :3] == pytest.approx(polar(sheared[:3, :3])[0])
 
 
 def test_the_nearest_rigid_map_of_a_rigid_one_is_itself():

@@ -63,6 +63,15 @@ def test_the_batched_penalty_equals_one_backward_pass_per_image(space, rng):
         assert gradient_penalty(critic, images, constraint)[0].item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_penalty_squares_slopes_in_single_precision_whatever_the_critics():
+    """256 slopes of 0.0625 have the norm 1; bfloat16 could not tell 1 from 1.003."""
+    weights = torch.full((1, 1, 16, 16), 0.0625, dtype=torch.bfloat16) * 1.0625
+    images = torch.zeros(1, 1, 16, 16, dtype=torch.bfloat16)
+    penalty, slope = gradient_penalty(linear_critic(weights), images, "two-sided")
+    assert penalty.dtype == slope.dtype == torch.float32
+    assert penalty.item() == pytest.approx(0.0625**2, rel=1e-5)
+
+
 def test_the_penalty_moves_the_slope_towards_one(rng):
     critic = nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.Softplus(), nn.Linear(8, 1), nn.Flatten(0))
     optimizer = torch.optim.Adam(critic.parameters(), lr=1e-2)
