@@ -28,6 +28,7 @@ test: .venv/installed  ## Tests that take minutes
 	$(BIN)/python -X warn_default_encoding -m pytest
 
 test-long: .venv/installed  ## Tests that take longer
+	$(BIN)/python -m pip install --quiet --editable ".[wandb,mlflow]"
 	$(BIN)/python -m pytest -m long
 
 test-browser: .venv/installed  ## Tests of the report and of the local page in a headless Chromium

@@ -167,7 +167,7 @@ def sample_linear(
     extents = torch.tensor(spatial_shape(images), dtype=places.dtype, device=places.device)
     places = places.movedim(CHANNEL, -1)
     # torch wants the image to span -1 to 1, and the last axis first
-    grid = ((2 * places + 1) / extents - 1).flip(-1).expand(len(images), *[-1] * (images.ndim - 1))
+    grid = ((2 * places + 1) / extents - 1).flip(-1).expand(images.shape[BATCH], *[-1] * (images.ndim - 1))
     return torch.nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode=outside, align_corners=False)
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import zarr
 
+from models import save_random_generator
 from tiny import TINY
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
@@ -339,3 +340,15 @@ def test_a_method_that_cannot_explain_the_model(refused, run, tmp_path, name):
 def test_an_amplitude_that_is_no_effect(refused, tmp_path, amplitude):
     message = refused("synth", tmp_path / "c", "--images", "20", "--size", "16x16", "--amplitude", amplitude)
     assert "the amplitude must be a finite number other than 0, found " in message
+
+
+def test_trackers_and_formats_whose_package_is_missing(refused, cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("vagan.errors.find_spec", lambda _: None)
+    for name in ("wandb", "mlflow"):
+        assert f"--tracker {name} needs {name}: pip install 'vagan[{name}]'" in refused(
+            "train", cohort, tmp_path / "run", *TINY, "--tracker", name
+        )
+    model = save_random_generator(tmp_path / "model")
+    for name in ("onnx", "monai"):
+        assert f"pip install 'vagan[{name}]'" in refused("export", model, tmp_path / "out", "--format", name)
+    assert "tracker" in refused("train", cohort, tmp_path / "run", *TINY, "--tracker", "wandbb")

@@ -100,6 +100,7 @@ def test_monai_finds_the_parts_that_it_asks_for(exported):
         logging_file=None,
         bundle_root=str(exported["monai"]),
     )
+    workflow.initialize()
     assert not workflow.check_properties()
 
 

@@ -15,6 +15,8 @@ def train(
     method: Literal["vagan", "classifier", "cam-classifier"] | None = None,
     preset: str | None = None,
     devices: int | None = None,
+    tracker: Annotated[list[Literal["wandb", "mlflow"]] | None, Parameter(consume_multiple=True)] = None,
+    tracker_images: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
 ) -> None:
     """Train on a cohort. The same command again resumes after a kill, a crash or Ctrl-C.
@@ -33,12 +35,17 @@ def train(
     devices
         GPUs of this host, or processes on a CPU, to train on [default: 1, or what torchrun started]. Each takes its
         share of training.accumulate; their number changes nothing else, and may change on resuming.
+    tracker
+        Track the run with Weights & Biases or MLflow too. Both write to the run folder alone, unless WANDB_MODE or
+        MLFLOW_TRACKING_URI says otherwise.
+    tracker_images
+        Send them pictures too: curves, and some validation images with their maps.
     settings
         Single settings, e.g. --set training.seed=3 loss.map_weight=20. An unknown key names the nearest.
     """
     from vagan.data.cohort import Cohort
     from vagan.evaluation.scores import mean_ncc
-    from vagan.reporting.progress import draw_progress
+    from vagan.reporting.progress import draw_examples, draw_progress
     from vagan.training.config import load_config
     from vagan.training.loop import train as fit
     from vagan.training.processes import speaks
@@ -48,7 +55,23 @@ def train(
     resumed = str(folder.config) if preset is None and folder.config.is_file() else None
     chosen = parse_settings(settings or []) | ({"method": method} if method else {})
     config = load_config(resumed or preset or "fast", chosen)
-    fit(Cohort(cohort), run, config, monitor=mean_ncc, after_validation=draw_progress, devices=devices)
+    images = Cohort(cohort)
+
+    def draw(begun: RunFolder) -> None:
+        draw_progress(begun)
+        if tracker_images:
+            draw_examples(begun, images)
+
+    fit(
+        images,
+        run,
+        config,
+        monitor=mean_ncc,
+        after_validation=draw,
+        devices=devices,
+        trackers=tracker or (),
+        tracker_images=tracker_images,
+    )
     if not speaks():
         return
     following = (

@@ -88,14 +88,14 @@ def _tensor(facts: ModelFacts, content: str, *, value_range: list[int]) -> dict[
 def _inference() -> dict[str, Any]:
     """In the model zoo's names, so that programs that take bundles find the parts."""
     return {
-        "imports": ["$import torch", f"$import {PARTS}"],
+        "imports": ["$import torch"],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/images'",
         "output_dir": "$@bundle_root + '/maps'",
         "interest": "",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "model_dir": f"$@bundle_root + '/{MODELS}'",
-        "datalist": f"${PARTS}.image_files(@dataset_dir)",
+        "datalist": {"_target_": f"{PARTS}.image_files", "folder": "@dataset_dir"},
         "network_def": {"_target_": f"{PARTS}.EffectNetwork", "folder": "@model_dir", "interest": "@interest"},
         "network": "$@network_def.to(@device)",
         "preprocessing": {

@@ -1,10 +1,15 @@
-"""The picture of a training that grows while it runs."""
+"""The pictures of a training that grow while it runs."""
 
 import pandas as pd
 
+from vagan.attribution.generator import VAGAN
+from vagan.data.cohort import Cohort
 from vagan.files import replacing
 from vagan.reporting.figures import training_curves
+from vagan.reporting.overlay import save_overlay
 from vagan.training.run_folder import RunFolder
+
+EXAMPLES = 3
 
 
 def draw_progress(run: RunFolder) -> None:
@@ -12,3 +17,19 @@ def draw_progress(run: RunFolder) -> None:
     figure = training_curves(pd.read_csv(run.metrics))
     with replacing(run.path / "progress.png") as temporary:
         figure.savefig(temporary, dpi=100)
+
+
+def draw_examples(run: RunFolder, cohort: Cohort) -> None:
+    """Draw ``example-0.png`` and so on: effects over the first validation images of a class of interest.
+
+    Nothing for a classifier. These are images of people, which curves are not.
+    """
+    config = run.read_config()
+    if config.method != "vagan":
+        return
+    interest = config.training.interest or cohort.manifest.classes[1]
+    label = cohort.manifest.classes.index(interest)
+    method, _ = VAGAN.load(run.path, interest=interest)
+    images = cohort.images(cohort.manifest.indices("validation", label)[:EXAMPLES])
+    for number, (image, effect) in enumerate(zip(images, method.attribute(images), strict=True)):
+        save_overlay(run.path / f"example-{number}.png", image.numpy(), effect.numpy())

@@ -4,8 +4,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from vagan.training.config import Config, load_config
 from vagan.training.device import hosts, launch, open_fabric, place, using_threads
 from vagan.training.memory import require_memory, telling_what_helps
 from vagan.training.processes import LostProcessError, Processes, require_shares, telling_of_lost_processes
-from vagan.training.record import Record
+from vagan.training.record import Record, Track
 from vagan.training.run_folder import RunFolder
 from vagan.training.state import TrainState
 from vagan.training.task import Monitor, Task
+from vagan.training.trackers import require_trackers, tracking
 
 
 def train(
@@ -34,6 +36,8 @@ def train(
     monitor: Monitor | None = None,
     after_validation: Callable[[RunFolder], None] | None = None,
     devices: int | None = None,
+    trackers: Sequence[str] = (),
+    tracker_images: bool = False,
 ) -> RunFolder:
     """Train, or go on with, the model of a run folder.
 
@@ -56,6 +60,10 @@ def train(
         Devices of this host to train on; default: 1, or what torchrun started. Each takes its share of the batches
         that an update accumulates, so that their number changes nothing but rounding, and may change on resuming.
         The calling script is started again for each; all see the same folders.
+    trackers
+        Trackers beside TensorBoard, see `vagan.training.trackers`.
+    tracker_images
+        Whether they get the pictures in the run folder too.
 
     Raises
     ------
@@ -68,6 +76,7 @@ def train(
         After Ctrl-C or SIGTERM, once a checkpoint is saved.
     """
     config = config or load_config()
+    require_trackers(trackers)
     run = RunFolder(Path(path))
     fabric = open_fabric(config.training, cohort.shape, devices=devices)
     require_shares(fabric.world_size, config.training.accumulate, config.training.batch_size)
@@ -100,6 +109,7 @@ def train(
             processes=processes,
             resumes=resumes,
             after_validation=after_validation or (lambda _: None),
+            track=partial(tracking, trackers, run, config, pictures=tracker_images),
         )
     return run
 
@@ -114,12 +124,13 @@ def _fit(
     processes: Processes,
     resumes: bool,
     after_validation: Callable[[RunFolder], None],
+    track: Track,
 ) -> None:
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
     processes.average_gradients_of(state.optimizers.values())
     if resumes:
         state.load(run.checkpoint)
-    record = Record(task, run, state, fabric.autocast, after_validation) if processes.is_first else None
+    record = Record(task, run, state, fabric.autocast, after_validation, track=track) if processes.is_first else None
     if record:
         devices = f"{processes.count} x {fabric.device}" if processes.count > 1 else f"{fabric.device}"
         record.begin(f"{devices}, {fabric.strategy.precision.precision}", resumes=resumes)

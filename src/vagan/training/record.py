@@ -13,6 +13,8 @@ from vagan.training.run_folder import MetricsLog, RunFolder
 from vagan.training.state import TrainState
 from vagan.training.task import Task
 
+Track = Callable[[MetricsLog], AbstractContextManager[Callable[[], None]]]
+
 
 class Record:
     """Record of one session of a training; a context that shows a progress bar and keeps ``metrics.csv`` whole.
@@ -25,6 +27,8 @@ class Record:
         Gives the context in which networks are used.
     after_validation
         Called with the run folder each time its metrics grew.
+    track
+        Opens trackers for the metrics; see `vagan.training.trackers.tracking`.
     """
 
     def __init__(
@@ -34,9 +38,11 @@ class Record:
         state: TrainState,
         autocast: Callable[[], AbstractContextManager[Any]],
         after_validation: Callable[[RunFolder], None],
+        *,
+        track: Track,
     ) -> None:
         self._task, self._run, self._state = task, run, state
-        self._autocast, self._after_validation = autocast, after_validation
+        self._autocast, self._after_validation, self._track = autocast, after_validation, track
         self._figures: dict[str, float] = {}
         self._stack = ExitStack()
 
@@ -51,6 +57,7 @@ class Record:
     def __enter__(self) -> "Record":
         run, done = self._run, self._state.updates
         self._metrics = self._stack.enter_context(MetricsLog(run, updates_done=done))
+        self._send = self._stack.enter_context(self._track(self._metrics))
         self._bar = self._stack.enter_context(Bar(self._task.total, f"training {run.path.name}", done=done))
         return self
 
@@ -89,3 +96,4 @@ class Record:
         state.save(run.checkpoint)
         if self._figures:
             self._after_validation(run)
+        self._send()

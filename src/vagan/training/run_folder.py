@@ -157,6 +157,11 @@ class MetricsLog:
             self._rows = _records(table[table["update"] <= updates_done])
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=updates_done + 1)
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows so far, of earlier sessions too."""
+        return self._rows
+
     def add(self, row: dict[str, Any]) -> None:
         """Record one row; ``update`` is its position in the run."""
         self._rows.append(row)
