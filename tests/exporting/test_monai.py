@@ -74,10 +74,22 @@ def test_metadata_has_what_the_specification_asks_for(exported):
         (tensors["outputs"]["pred"], MANDATORY_OF_TENSORS),
     ):
         assert {name: type(values[name]) for name in asked} == asked
-    assert metadata["vagan"]["classes_of_interest"] == ["ill"]
-    assert metadata["vagan"]["preparation"]["high"] == 255
+    assert "what ill put there, against healthy" in metadata["task"]
+    assert "positive: the class made it brighter" in metadata["pred_classes"]
     inference = json.loads((exported["monai"] / "configs" / "inference.json").read_text(encoding="utf-8"))
     assert set(PARTS) < set(inference)
+
+
+def test_names_of_classes_are_no_expressions(tmp_path):
+    run = save_random_generator(tmp_path / "run", classes=("$1/0", "@device", "%x"))
+    metadata = json.loads((export_monai(run, tmp_path / "out") / "configs" / "metadata.json").read_text("utf-8"))
+
+    def texts(value):
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        return [value] if isinstance(value, str) else [text for part in parts for text in texts(part)]
+
+    assert "$1/0" in metadata["task"]
+    assert not [text for text in texts(metadata) if text.startswith(("$", "@", "%"))]
 
 
 def test_a_missing_package_is_named(exported, tmp_path, monkeypatch):
@@ -89,9 +101,10 @@ def test_a_missing_package_is_named(exported, tmp_path, monkeypatch):
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:::monai")
-def test_monai_finds_the_parts_that_it_asks_for(exported):
+def test_monai_finds_the_parts_that_it_asks_for(exported, tmp_path):
     from monai.bundle import ConfigWorkflow
 
+    imageio.imwrite(tmp_path / "image.png", np.arange(480, dtype=np.uint8).reshape(24, 20))
     configs = exported["monai"] / "configs"
     workflow = ConfigWorkflow(
         workflow_type="inference",
@@ -99,6 +112,7 @@ def test_monai_finds_the_parts_that_it_asks_for(exported):
         meta_file=str(configs / "metadata.json"),
         logging_file=None,
         bundle_root=str(exported["monai"]),
+        dataset_dir=str(tmp_path),
     )
     workflow.initialize()
     assert not workflow.check_properties()

@@ -5,8 +5,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from vagan.effect import SIGN
 from vagan.errors import require_extra
-from vagan.exporting.about import about
 from vagan.exporting.applied import load_applied
 from vagan.exporting.card import CARD, model_card
 from vagan.files import new_folder
@@ -47,7 +47,7 @@ def export_monai(run: Path, out: Path, *, results: Path | None = None) -> Path:
 
 
 def _metadata(facts: ModelFacts) -> dict[str, Any]:
-    """What the bundle specification asks for; what else `about` tells stands under its own key."""
+    """What the bundle specification asks for. Class names stand within sentences: MONAI runs what begins with a $."""
     baseline, *interests = facts.classes
     return {
         "schema": SCHEMA,
@@ -63,11 +63,13 @@ def _metadata(facts: ModelFacts) -> dict[str, Any]:
         f"image as if of the class {baseline}. No diagnosis: it draws a map for every image.",
         "authors": "Fill in before you publish",
         "copyright": "Fill in before you publish; the weights are bound to the licence of their data",
+        "intended_use": "Research; not for diagnosis",
+        "image_classes": "prepared images: from -1, the background, to 1",
+        "pred_classes": SIGN,
         "network_data_format": {
             "inputs": {"image": _tensor(facts, "image", value_range=[-1, 1])},
             "outputs": {"pred": _tensor(facts, "effect", value_range=[-2, 2])},
         },
-        "vagan": about(facts),
     }
 
 

@@ -17,6 +17,7 @@ from vagan.data.image_file import name_of, read_image, suffix_of
 from vagan.errors import ImageFileError, ModelError
 from vagan.exporting.applied import load_applied
 from vagan.model_folder import about_class
+from vagan.nn.conditions import Condition
 from vagan.types import Images, Maps
 
 
@@ -45,6 +46,8 @@ class EffectNetwork(nn.Module):
         Class of interest; needed where the model knows several.
     """
 
+    condition: Condition | None
+
     def __init__(self, folder: str, interest: str = "") -> None:
         super().__init__()
         self.applied, facts = load_applied(Path(folder))
@@ -58,7 +61,7 @@ class EffectNetwork(nn.Module):
         return effect
 
 
-class ReadPreparedd(MapTransform):
+class ReadPreparedd(MapTransform):  # type: ignore[misc]
     """Replace the path of an image by the image, prepared as those of the training were.
 
     Parameters
@@ -91,7 +94,7 @@ class ReadPreparedd(MapTransform):
         return MetaTensor(prepared, affine=torch.from_numpy(affine), meta={"filename_or_obj": str(path)})
 
 
-class WriteMapd(MapTransform):
+class WriteMapd(MapTransform):  # type: ignore[misc]
     """Write maps beside each other, each on the grid of its image's file: NIfTI for NIfTI, else ``.npy``.
 
     Parameters

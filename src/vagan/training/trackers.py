@@ -52,7 +52,7 @@ class WeightsAndBiases:
 
         self._pictures = wandb.Image
         self._run = wandb.init(
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=None if "WANDB_MODE" in os.environ else "offline",
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             dir=str(run.path),
             name=run.path.name,
