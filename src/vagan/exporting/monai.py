@@ -102,7 +102,7 @@ def _inference() -> dict[str, Any]:
         "network": "$@network_def.to(@device)",
         "preprocessing": {
             "_target_": "Compose",
-            "transforms": [{"_target_": f"{PARTS}.ReadPreparedd", "keys": "image", "folder": "@model_dir"}],
+            "transforms": [{"_target_": f"{PARTS}.ReadPreparedd", "key": "image", "folder": "@model_dir"}],
         },
         "dataset": {
             "_target_": "Dataset",
@@ -116,7 +116,7 @@ def _inference() -> dict[str, Any]:
             "transforms": [
                 {
                     "_target_": f"{PARTS}.WriteMapd",
-                    "keys": "pred",
+                    "key": "pred",
                     "like": "image",
                     "folder": "@model_dir",
                     "output_dir": "@output_dir",

@@ -3,14 +3,12 @@
 Images are read, prepared and written as `vagan attribute` does it, so that the maps are the same.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import MapTransform
 from torch import nn
 
 from vagan.data.image_file import name_of, read_image, suffix_of
@@ -61,26 +59,28 @@ class EffectNetwork(nn.Module):
         return effect
 
 
-class ReadPreparedd(MapTransform):  # type: ignore[misc]
+class ReadPreparedd:
     """Replace the path of an image by the image, prepared as those of the training were.
 
     Parameters
     ----------
-    keys
-        Of the paths.
+    key
+        Of the path.
     folder
         Model folder, which knows the preparation.
     """
 
-    def __init__(self, keys: str | list[str], folder: str) -> None:
-        super().__init__(keys)
+    def __init__(self, key: str, folder: str) -> None:
         _, self._facts = load_applied(Path(folder))
+        self._key = key
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The same with images ``(channel, *space)`` in [-1, 1], volumes in RAS+ order with their affine."""
-        return {**data, **{key: self._read(Path(data[key])) for key in self.key_iterator(data)}}
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The same with an image ``(channel, *space)`` in [-1, 1], a volume in RAS+ order with its affine."""
+        return {**data, self._key: self._read(Path(data[self._key]))}
 
-    def _read(self, path: Path) -> MetaTensor:
+    def _read(self, path: Path) -> torch.Tensor:
+        from monai.data import MetaTensor
+
         facts = self._facts
         file = read_image(path, facts.preparation.colour)
         channels, *shape = file.array.shape
@@ -94,32 +94,30 @@ class ReadPreparedd(MapTransform):  # type: ignore[misc]
         return MetaTensor(prepared, affine=torch.from_numpy(affine), meta={"filename_or_obj": str(path)})
 
 
-class WriteMapd(MapTransform):  # type: ignore[misc]
-    """Write maps beside each other, each on the grid of its image's file: NIfTI for NIfTI, else ``.npy``.
+class WriteMapd:
+    """Write a map on the grid of its image's file: NIfTI for NIfTI, else ``.npy``.
 
     Parameters
     ----------
-    keys
-        Of the maps.
+    key
+        Of the map.
     like
-        Of the images that they are of.
+        Of the image that it is of.
     folder
         Model folder, which knows the preparation.
     output_dir
         Folder for ``NAME_effect``.
     """
 
-    def __init__(self, keys: str | list[str], like: str, folder: str, output_dir: str) -> None:
-        super().__init__(keys)
+    def __init__(self, key: str, like: str, folder: str, output_dir: str) -> None:
         _, self._facts = load_applied(Path(folder))
-        self._like, self._out = like, Path(output_dir)
+        self._key, self._like, self._out = key, like, Path(output_dir)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
-        """The same, after the maps were written."""
+    def __call__(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same, after the map was written."""
         preparation = self._facts.preparation
         file = read_image(Path(data[self._like].meta["filename_or_obj"]), preparation.colour)
-        for key in self.key_iterator(data):
-            effect = np.asarray(data[key].cpu(), dtype=np.float32)
-            own_grid = preparation.map_to_source(effect, file.array.shape[1:])
-            file.write_map(self._out, f"{name_of(file.path)}_effect", own_grid)
+        effect = np.asarray(data[self._key].cpu(), dtype=np.float32)
+        own_grid = preparation.map_to_source(effect, file.array.shape[1:])
+        file.write_map(self._out, f"{name_of(file.path)}_effect", own_grid)
         return data
