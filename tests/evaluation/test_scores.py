@@ -87,7 +87,7 @@ class TestNCC:
 
     def test_mean_over_cases_of_tensors_that_carry_gradients(self):
         maps, effects = random_pair((3, 1, 7, 8))
-        mean = mean_ncc(torch.tensor(maps, requires_grad=True), torch.tensor(effects))
+        mean = mean_ncc(*(torch.tensor(values, requires_grad=True) for values in (maps, effects)))
         assert mean == pytest.approx(sum(ncc(maps, effects)) / 3)
 
 

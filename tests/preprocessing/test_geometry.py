@@ -30,6 +30,14 @@ def test_crops_pads_and_their_way_back_are_exact(values):
     assert np.array_equal(resample(padded, wide, GRID), values)
 
 
+def test_crops_are_exact_where_the_affines_product_is_not(values):
+    """Places that miss a voxel by the last digit would mix in its neighbours, or lie outside."""
+    grid = Grid.upright(GRID.shape, (0.7, 1.1, 0.9), (-31.7, 17.3, 45.1))
+    part, wide = grid.box((1, 2, 0), (7, 8, 9)), grid.box((-2, -1, -3), (9, 8, 13))
+    assert np.array_equal(resample(values, grid, part, outside=-7.0), values[1:, 2:])
+    assert np.array_equal(resample(values, grid, wide, outside=-7.0)[2:9, 1:, 3:12], values)
+
+
 def test_flips_and_permutations_are_exact(values):
     turned = Grid((9, 7, 8), GRID.affine @ np.array([[0, -1, 0, 6], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]]))
     there = resample(values, GRID, turned)
