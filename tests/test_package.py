@@ -25,9 +25,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 IMPORT_ALL = """
 import importlib, pkgutil, vagan
+from vagan.errors import MissingExtraError
 for module in pkgutil.walk_packages(vagan.__path__, "vagan."):
     try:
         importlib.import_module(module.name)
+    except MissingExtraError as error:
+        assert "pip install 'vagan[" in str(error)
     except ImportError as error:
         print(f"{module.name}:{error.name}")
 """
@@ -131,10 +134,10 @@ def test_installed_alone_it_trains_and_draws_maps(clean, tmp_path):
     assert {path.suffix for path in (tmp_path / "maps").iterdir()} == {".npy", ".png", ".json"}
 
 
-def test_installed_alone_all_of_it_imports_but_what_says_which_extra_it_needs(clean, tmp_path):
-    """No module asks at once for what an extra brings, but those of the local page."""
+def test_installed_alone_all_of_it_imports_or_says_which_extra_it_needs(clean, tmp_path):
+    """The local page's rooms alone may ask for their extra outright: their verb has looked before."""
     missing = run(clean / "python", "-c", IMPORT_ALL, cwd=tmp_path).split()
-    assert set(missing) <= {"vagan.serving.app:fastapi"}
+    assert [name for name in missing if not name.startswith("vagan.serving.")] == []
 
 
 def test_installed_alone_its_types_are_seen(clean, tmp_path):
@@ -155,15 +158,12 @@ def test_every_lower_bound_can_be_had():
     command = ("pip", "compile", "--quiet", "--no-header", "--no-annotate", "--all-extras")
     printed = uv(*command, "--python-version", "3.11", "--resolution", "lowest-direct", ROOT / "pyproject.toml")
     resolved = dict(line.split("==") for line in printed.splitlines())
-    texts = [*PROJECT["dependencies"], *chain.from_iterable(PROJECT["optional-dependencies"].values())]
-    bounds = {
-        required.name.lower(): next(part.version for part in required.specifier if part.operator == ">=")
-        for required in map(Requirement, texts)
-        if required.name != PROJECT["name"]
-    }
-    too_low = {
-        name: (bound, resolved[name])
-        for name, bound in bounds.items()
-        if Version(resolved[name]).release[: len(Version(bound).release)] != Version(bound).release
-    }
-    assert too_low == {}
+    required = map(Requirement, [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())])
+    bounds: dict[str, Version] = {}
+    for part in required:
+        for specifier in part.specifier:
+            if specifier.operator == ">=":  # an extra may ask for more than the package does
+                name, bound = part.name.lower(), Version(specifier.version)
+                bounds[name] = max(bound, bounds.get(name, bound))
+    found = {name: Version(resolved[name]).release[: len(bound.release)] for name, bound in bounds.items()}
+    assert found == {name: bound.release for name, bound in bounds.items()}
