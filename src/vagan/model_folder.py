@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from vagan.data.covariates import Covariate
 from vagan.data.preparation import Preparation
 from vagan.effect import Output, is_coarse, raw_channels
 from vagan.errors import ConfigError, ModelError, nearest
@@ -47,6 +48,8 @@ class ModelFacts(BaseModel):
     classes: tuple[str, ...]
     """Class names; the first is the baseline class. Of a map generator the others are its classes of interest: where
     there are several, it is told which."""
+    covariates: tuple[Covariate, ...] = ()
+    """Of a map generator: what it is told of each image, after the class."""
     preparation: Preparation
     pipeline: dict[str, Any] | None = None
     """Of models of scans: how raw ones are preprocessed."""
@@ -94,7 +97,8 @@ def build_network(facts: ModelFacts) -> nn.Module:
         width=width,
         normalisation=facts.normalisation,
         context=facts.context,
-        conditions=len(facts.classes) - 1 if len(facts.classes) > 2 else 0,
+        conditions=(len(facts.classes) - 1 if len(facts.classes) > 2 else 0)
+        + sum(covariate.width for covariate in facts.covariates),
         coarse=is_coarse(facts.output),
     )
 

@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_case, make_cohort, square_regions
+from vagan.data.sources.synthetic import effect_of_age, make_case, make_cohort, square_regions
 
 
 def test_an_image_is_the_noise_plus_100_in_the_squares():
@@ -91,3 +91,26 @@ def test_the_regions_are_the_two_squares(size):
     assert parts["centre"].sum() == parts["off-centre"].sum() == effects.sum() / 2
     assert (parts["centre"][0] == parts["centre"][1]).all()
     assert (parts["off-centre"][0] != parts["off-centre"][1]).any()
+
+
+@pytest.mark.parametrize("size", [(40, 30), (17, 20, 24)])
+def test_age_makes_a_ring_brighter_and_leaves_the_disease_as_it_is(size):
+    kind = {"subtype": "A", "size": size, "intensity": "fixed", "ageing": 40.0}
+    old, young = (make_case(3, **kind, age=age) for age in (75.0, 60.0))
+    ring = effect_of_age(size, ageing=40.0, years=15.0)
+    assert ring.max() == pytest.approx(60, rel=0.01)  # 40 for ten years
+    assert abs(ring[tuple(extent // 2 for extent in size)]) < 0.1
+    np.testing.assert_allclose((old.image - young.image) * 300, ring, atol=1e-2)
+    np.testing.assert_allclose((old.counterfactual - young.counterfactual) * 300, ring, atol=1e-2)
+    assert np.array_equal(old.effect, young.effect)
+    without = make_case(3, subtype="A", size=size, intensity="fixed")
+    assert np.array_equal(make_case(3, **kind).image, without.image)  # at 70
+
+
+def test_ages_are_in_the_manifest_and_the_class_is_older(tmp_path, small_cohort):
+    cohort = make_cohort(tmp_path / "aged", images=400, size=(16, 17), ageing=40.0, seed=3)
+    ages = cohort.manifest.table["age"].astype(float)
+    of_class = ages.groupby(cohort.manifest.table["label"])
+    assert of_class.mean().diff()[1] == pytest.approx(8, abs=2.5)
+    assert of_class.std().to_numpy() == pytest.approx(8, rel=0.15)
+    assert "age" not in small_cohort.manifest.table

@@ -67,11 +67,11 @@ class Spread:
     convention: Convention = "absolute"
 
     def __init__(self, ensemble: Ensemble) -> None:
-        self._ensemble, self.name = ensemble, f"spread of {ensemble.name}"
+        self.ensemble, self.name = ensemble, f"spread of {ensemble.name}"
 
     def attribute(self, images: Images) -> Maps:
         """See `Ensemble.spread`."""
-        return self._ensemble.spread(images)
+        return self.ensemble.spread(images)
 
 
 def spread(maps: Members) -> Maps:

@@ -1,15 +1,18 @@
 """The trained map generator as an attribution method: one forward pass for each image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
 from vagan.attribution.method import Convention, preserving
+from vagan.data.covariates import Covariate, covariate_numbers
 from vagan.effect import Deformation, Output, RawMap, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
 from vagan.model_folder import ModelFacts, about_class, load_model
-from vagan.nn.conditions import Condition, told
+from vagan.nn.conditions import Condition, side_by_side, told
 from vagan.types import Images, Maps
 
 
@@ -25,6 +28,8 @@ class VAGAN:
     condition
         What the generator is told about every image, ``(1, conditions)``: of which class of interest it is, where the
         generator knows several. See `vagan.model_folder.about_class`.
+    covariates
+        What else it must be told of each image before it can make maps; see `knowing`.
 
     Examples
     --------
@@ -38,8 +43,18 @@ class VAGAN:
     name = "VA-GAN"
     convention: Convention = "signed"
 
-    def __init__(self, generator: nn.Module, *, output: Output = "add", condition: Condition | None = None) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        *,
+        output: Output = "add",
+        condition: Condition | None = None,
+        covariates: Sequence[Covariate] = (),
+    ) -> None:
         self._generator, self._output, self._condition = generator, output, condition
+        self.covariates = tuple(covariates)
+        self.subjects: pd.DataFrame | None = None
+        """What it was told of the images that it will get."""
 
     @classmethod
     def load(cls, path: Path | str, *, interest: str = "") -> tuple["VAGAN", ModelFacts]:
@@ -48,7 +63,27 @@ class VAGAN:
         if facts.kind != "map-generator":
             raise ModelError(f"{path} holds a {facts.kind}, not a map generator; choose one of the methods for it")
         facts, condition = about_class(facts, interest)
-        return cls(network, output=facts.output, condition=condition), facts
+        return cls(network, output=facts.output, condition=condition, covariates=facts.covariates), facts
+
+    def knowing(self, subjects: pd.DataFrame) -> "VAGAN":
+        """The same method, for images of which this is known; itself where it needs to know nothing.
+
+        Parameters
+        ----------
+        subjects
+            A row for each image that it will get, in their order, or one row for all; a column for each covariate.
+
+        Raises
+        ------
+        CohortError
+            If a covariate is not known.
+        """
+        if not self.covariates:
+            return self
+        numbers = torch.from_numpy(covariate_numbers(self.covariates, subjects))
+        method = VAGAN(self._generator, output=self._output, condition=side_by_side(self._condition, numbers))
+        method.subjects = subjects
+        return method
 
     def attribute(self, images: Images) -> Maps:
         """Effect of the class of interest in each image, ``x - y``."""
@@ -80,6 +115,17 @@ class VAGAN:
             return deformation(self.raw_map(images))
 
     def raw_map(self, images: Images) -> RawMap:
-        """``M(x)``, what the generator makes of the images; `vagan.effect` says how it is applied."""
+        """``M(x)``, what the generator makes of the images; `vagan.effect` says how it is applied.
+
+        Raises
+        ------
+        ModelError
+            If there are covariates that the generator must be told, or were those of other images.
+        """
+        if self.covariates:
+            names = ", ".join(covariate.name for covariate in self.covariates)
+            raise ModelError(f"this model must know of each image: {names}; say it with --covariates, or `knowing`")
+        if self._condition is not None and len(self._condition) not in (1, len(images)):
+            raise ModelError(f"{len(images)} images cannot be those of which {len(self._condition)} rows are known")
         with preserving(self._generator), torch.no_grad():
             return told(self._generator, self._condition)(images)

@@ -35,9 +35,10 @@ class Entry:
     make
         Called with what ``needs`` says, then with the method's own options by name.
     needs
-        ``map-generator``: a loaded map generator (option ``output`` from its facts). ``classifier``: a loaded
-        classifier, be it a CAM classifier or not; comparisons give it the paper's classifier. ``cam-classifier``: a
-        CAM classifier. ``training images``: those of the baseline class and those of the class of interest.
+        ``map-generator``: a loaded map generator (options ``output`` and ``covariates`` from its facts).
+        ``classifier``: a loaded classifier, be it a CAM classifier or not; comparisons give it the paper's
+        classifier. ``cam-classifier``: a CAM classifier. ``training images``: those of the baseline class and those
+        of the class of interest.
         ``nothing``: no arguments.
     unit
         Of the maps' values. Intensity means prepared intensity, class score the logit.
@@ -59,7 +60,7 @@ class Entry:
         if self.needs == "nothing":
             return self.make()
         if self.needs == "map-generator":
-            return self.make(network, output=facts.output, condition=condition)
+            return self.make(network, output=facts.output, condition=condition, covariates=facts.covariates)
         return self.make(network)
 
 

@@ -13,6 +13,7 @@ def attribute(
     method: str = "",
     interest: Annotated[str, Parameter(name="--class")] = "",
     ensemble: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+    covariates: str = "",
     device: str = "auto",
 ) -> None:
     """Effect maps of new images: what the class of interest put there, and how bright.
@@ -38,12 +39,22 @@ def attribute(
     ensemble
         More runs of the same cohort, with other seeds. The map is then the mean of all; beside it stand how far they
         differ at each place (_spread) and how far they agree on the sign (_sign-agreement).
+    covariates
+        What is known of the images, for a run trained with training.covariates: age=70,sex=F for all, or a CSV table
+        with these columns and a row for each image, found by its column image or id, such as a manifest.
     device
         auto, cpu, cuda or mps.
     """
     from vagan.reporting.maps import attribute_files
 
     written = attribute_files(
-        run, images, out, method=method, interest=interest, others=ensemble or (), device=device
+        run,
+        images,
+        out,
+        method=method,
+        interest=interest,
+        others=ensemble or (),
+        covariates=covariates,
+        device=device,
     )
     print(f"{len(written)} map{'s' if len(written) != 1 else ''} in {out}")

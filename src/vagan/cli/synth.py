@@ -15,6 +15,7 @@ def synth(
     intensity: Literal["per-image", "fixed"] = "per-image",
     pattern: Literal["squares", "discs", "sites"] = "squares",
     amplitude: float = 100.0,
+    ageing: float = 0.0,
 ) -> None:
     """Write the paper's synthetic cohort: smooth noise, and two bright squares in the class of interest.
 
@@ -35,6 +36,9 @@ def synth(
         time.
     amplitude
         How much it adds; the noise has a standard deviation of 50, and the paper's squares 100.
+    ageing
+        How much brighter a ring is for ten years of age more; the class of interest is older by eight years. The ages
+        are in the manifest: train with --set training.covariates=age, or see the ring in the maps.
     """
     from vagan.data.sources.synthetic import make_cohort
 
@@ -46,5 +50,6 @@ def synth(
         intensity=intensity,
         pattern=pattern,
         amplitude=amplitude,
+        ageing=ageing,
     )
     print(f"{len(cohort.manifest)} images in {out}")

@@ -78,6 +78,10 @@ class ShuffledImages:
         entries = len(rows) * (1 if mirror_axis is None else 2)
         self._stream = ShuffledStream(np.arange(entries), seed=seed, purpose=purpose)
 
+    def rows(self, start: int, count: int) -> NDArray[np.int64]:
+        """Rows of the images ``start`` to ``start + count`` of the stream."""
+        return self._rows[self._stream.draw(start, count) % len(self._rows)]
+
     def draw(self, start: int, count: int) -> Images:
         """Images ``start`` to ``start + count`` of the stream."""
         entries = self._stream.draw(start, count)
@@ -101,6 +105,16 @@ class ImagesInTurn:
 
     def __init__(self, streams: Sequence[ShuffledImages]) -> None:
         self._streams = streams
+
+    def rows(self, start: int, count: int) -> NDArray[np.int64]:
+        """Rows of the images ``start`` to ``start + count``."""
+        turns = np.arange(start, start + count) % len(self._streams)
+        rows = np.empty(count, np.int64)
+        for number, stream in enumerate(self._streams):
+            places = np.flatnonzero(turns == number)
+            if len(places):
+                rows[places] = stream.rows((start + int(places[0])) // len(self._streams), len(places))
+        return rows
 
     def draw(self, start: int, count: int) -> tuple[Images, NDArray[np.int64]]:
         """Images ``start`` to ``start + count``, and the number of the stream that each is of."""

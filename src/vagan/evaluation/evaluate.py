@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from vagan.attribution.ensemble import Ensemble
+from vagan.attribution.knowing import knowing
 from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError
@@ -211,7 +212,8 @@ def _maps(
     parts = []
     for start in range(0, len(indices), BATCH):
         part = indices[start : start + BATCH]
-        parts.append(method.attribute(cohort.images(part).to(device)).cpu().numpy())
+        told = knowing(method, cohort.manifest.table.iloc[part])
+        parts.append(told.attribute(cohort.images(part).to(device)).cpu().numpy())
         bar.advance(by=len(part))
     return np.concatenate(parts)
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from vagan.attribution.generator import VAGAN
+from vagan.attribution.knowing import knowing
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import METHODS, find_method
 from vagan.data.cohort import Cohort
@@ -253,9 +254,10 @@ def _score(
     affine = np.array(cohort.facts.affine)
     scored = {name: observed[: limits.get(name)] for name in compared}
     with Bar(sum(map(len, scored.values())), "scoring") as bar:
-        for name, method in compared.items():
+        for name, whole in compared.items():
             for file in scored[name]:
                 image = cohort.images([file.pair.after]).to(device)
+                method = knowing(whole, cohort.manifest.table.iloc[[file.pair.after]])
                 found = method.attribute(image)[0, 0].cpu().numpy()
                 rows += _rows(name, file, found, signed=method.convention == "signed")
                 write_volume(map_path(maps, name, file.case), found, affine)

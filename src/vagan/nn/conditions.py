@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vagan.axes import expand_over_space
+from vagan.axes import concatenate_batches, concatenate_channels, expand_like, expand_over_space
+from vagan.types import Scores
 
 Condition = Float[Tensor, "batch condition"]
 """A row of numbers for each image."""
@@ -38,21 +39,45 @@ class FeatureModulation(nn.Module):
         return features * (1 + scale) + shift
 
 
-def told(network: nn.Module, condition: Condition | None) -> Callable[[Tensor], Tensor]:
+def told(network: nn.Module, *conditions: Condition | None) -> Callable[[Tensor], Tensor]:
     """A network as a function of images alone, after it was told their condition; as it is where there is none.
 
     Parameters
     ----------
     network
         Called with images and condition.
-    condition
-        Of a batch. Images may be that batch, several such batches one after the other, or the first of one.
+    conditions
+        Of one batch after the other. Images may be those batches, all of them several times, or the first images.
     """
-    if condition is None:
+    known = [condition for condition in conditions if condition is not None]
+    if not known:
         return network
+    condition = concatenate_batches(*known)
 
     def of_images(images: Tensor) -> Tensor:
         places = torch.arange(len(images), device=condition.device) % len(condition)
         return network(images, condition[places].to(images.device))
 
     return of_images
+
+
+def mixed(one: Condition | None, other: Condition | None, fractions: Scores) -> Condition | None:
+    """What is known of mixes of images, ``fractions`` of the first ones; of linear mixes it is as linear."""
+    if one is None or other is None:
+        return None
+    return torch.lerp(other, one, expand_like(fractions, one))
+
+
+def side_by_side(*parts: Float[Tensor, "_ _"] | None) -> Condition | None:
+    """All that is known of each image in one row; a part of one row is known of all, one that is None of none.
+
+    Returns
+    -------
+    Condition or None
+        None where nothing is known.
+    """
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    count = max(map(len, known))
+    return concatenate_channels(*(part[torch.arange(count) % len(part)] for part in known))

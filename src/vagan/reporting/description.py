@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vagan.attribution.knowing import subjects_known_to
 from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import Entry, LoadedMethod
 from vagan.effect import SIGN
@@ -26,10 +27,26 @@ def describe(loaded: LoadedMethod, path: Path, values: NDArray[np.float32], *, s
         **_meaning(method, loaded.entry, scale),
         "baseline_class": facts.classes[0],
         "class_of_interest": facts.classes[1],
+        **_subject(loaded),
         "shape": list(values.shape[1:]),
         "mean_absolute_effect": float(np.abs(values).mean()),
         "model": {"rule": facts.rule, "cohort_hash": facts.cohort_hash},
     }
+
+
+def _subject(loaded: LoadedMethod) -> dict[str, Any]:
+    """What the networks were told of the image, and whether that is beyond what they have seen."""
+    subject = subjects_known_to(loaded.method)
+    if subject is None:
+        return {}
+    covariates = loaded.facts.covariates
+    beyond = [
+        f"{one.name} is beyond that of the baseline images, {one.seen[0]:g} to {one.seen[1]:g}: an extrapolation"
+        for one in covariates
+        if one.extrapolates(subject).any()
+    ]
+    told = {one.name: str(subject[one.name].iloc[0]) for one in covariates}
+    return {"covariates": told, **({"covariates_beyond": beyond} if beyond else {})}
 
 
 def _meaning(method: AttributionMethod, entry: Entry, scale: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from vagan.attribution.knowing import knowing
 from vagan.attribution.registry import LoadedMethod, load_ensemble, load_method
 from vagan.data.image_file import ImageFile, name_of, read_image
 from vagan.errors import ModelError, OutputError
@@ -17,6 +18,7 @@ from vagan.reporting.certainty import certainty_arrays, describe_certainty
 from vagan.reporting.deformation import deforming, write_deformation
 from vagan.reporting.description import describe
 from vagan.reporting.overlay import save_overlay
+from vagan.reporting.subjects import subjects_of
 from vagan.reporting.written import Written
 from vagan.training.device import find_device
 
@@ -36,6 +38,7 @@ def attribute_files(
     method: str = "",
     interest: str = "",
     others: Sequence[Path] = (),
+    covariates: str = "",
     device: str = "auto",
 ) -> list[Path]:
     """Write for each image ``_effect.npy`` (NIfTI: ``.nii.gz``), ``_overlay.png`` and ``_effect.json``.
@@ -60,6 +63,8 @@ def attribute_files(
         Class of interest; needed where the model knows several.
     others
         More runs: the map is the mean of all.
+    covariates
+        What is known of the images, see `vagan.reporting.subjects`; needed where the model was trained with it.
     device
         See `vagan.training.device.find_device`.
 
@@ -84,9 +89,14 @@ def attribute_files(
         else load_method(run, method, interest=interest, device=place)
     )
     check, write = writer_for(loaded.facts)
+    subjects = subjects_of(paths, covariates, loaded.facts.covariates)
     for path in paths:  # every mistake is found before anything is written; images are not kept, there may be many
         check(path, loaded.facts)
-    return [write(loaded, path, out).path for path in track(paths, len(paths), "attributing")]
+    written = []
+    for path, subject in track(zip(paths, subjects, strict=True), len(paths), "attributing"):
+        told = loaded._replace(method=knowing(loaded.method, subject))
+        written.append(write(told, path, out).path)
+    return written
 
 
 def writer_for(facts: ModelFacts) -> Writer:

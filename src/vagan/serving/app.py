@@ -75,6 +75,7 @@ def make_app(
         classes=list(facts.classes),
         dimensions=facts.num_spatial_dims,
         suffixes=list(SUFFIXES),
+        covariates={covariate.name: list(covariate.kinds) for covariate in facts.covariates},
         largest_bytes=largest_bytes,
     )
 
@@ -94,7 +95,9 @@ def make_app(
     @app.post("/api/maps", status_code=202, openapi_extra=BODY)
     @no_type_check  # what checks types in the tests takes a coroutine for its result
     async def attribute(
-        request: Request, name: Annotated[str, Query(description="of the file; its ending tells its kind")]
+        request: Request,
+        name: Annotated[str, Query(description="of the file; its ending tells its kind")],
+        covariates: Annotated[str, Query(description="what is known of the image, such as age=70,sex=F")] = "",
     ) -> Status:
         """Send an image file as the body; its map is made when its turn comes."""
         name = Path(name.replace("\\", "/")).name[-NAME_LENGTH:]
@@ -104,6 +107,7 @@ def make_app(
         try:
             jobs.require_room()
             job = jobs.prepare(name, suffix.lower())
+            job.covariates = covariates
             try:
                 await _receive(request, job, largest_bytes)
             except BaseException:

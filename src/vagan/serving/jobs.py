@@ -14,8 +14,9 @@ from typing import Any, Literal
 from vagan.errors import VaganError
 
 State = Literal["waiting", "working", "done", "failed"]
-Work = Callable[[Path, Path], dict[str, Any]]
-"""From an image file and a folder for the maps to what the viewer shows; raises `VaganError` for a bad image."""
+Work = Callable[..., dict[str, Any]]
+"""From an image file, a folder for the maps, and what is known of the image, if anything, to what the viewer shows;
+raises `VaganError` for a bad image."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ class Job:
     id: str
     name: str
     image: Path
+    covariates: str = ""
+    """What is known of the image; see `vagan.reporting.subjects`."""
     state: State = "waiting"
     message: str = ""
     view: dict[str, Any] | None = None
@@ -120,7 +123,7 @@ class JobQueue:
         job.state, job.begun = "working", time.monotonic()
         out = job.image.parent / "out"
         try:
-            job.view = self._work(job.image, out)
+            job.view = self._work(job.image, out, *([job.covariates] if job.covariates else []))
             job.files = {path.name.removeprefix("image_"): path for path in sorted(out.iterdir()) if path.is_file()}
             job.state, self.last_seconds = "done", time.monotonic() - job.begun
         except VaganError as error:

@@ -18,6 +18,8 @@ class Model(BaseModel):
     classes: list[str]
     dimensions: int
     suffixes: list[str]
+    covariates: dict[str, list[str]]
+    """What must be known of each image: the kinds there are, or none of a number."""
     largest_bytes: int
 
 

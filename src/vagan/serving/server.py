@@ -3,13 +3,16 @@
 import secrets
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from vagan.attribution.knowing import knowing
 from vagan.attribution.registry import LoadedMethod, load_method
 from vagan.errors import ConfigError, MissingExtraError, OutputError
 from vagan.reporting.maps import writer_for
+from vagan.reporting.subjects import subjects_of
 from vagan.reporting.viewer import Case, viewer_data
 from vagan.training.device import find_device
 
@@ -53,7 +56,7 @@ def serve_run(
     with TemporaryDirectory(prefix="vagan-serve-") as folder, _listening(port) as listener:
         port = listener.getsockname()[1]
         app = make_app(
-            JobQueue(lambda image, out: attribute(loaded, image, out), Path(folder)),
+            JobQueue(partial(attribute, loaded), Path(folder)),
             loaded.facts,
             loaded.method.name,
             token=token,
@@ -66,10 +69,12 @@ def serve_run(
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def attribute(loaded: LoadedMethod, image: Path, out: Path) -> dict[str, Any]:
+def attribute(loaded: LoadedMethod, image: Path, out: Path, covariates: str = "") -> dict[str, Any]:
     """Write the maps of one image, and return what the viewer shows of them."""
     check, write = writer_for(loaded.facts)
+    (subject,) = subjects_of([image], covariates, loaded.facts.covariates)
     check(image, loaded.facts)
+    loaded = loaded._replace(method=knowing(loaded.method, subject))
     written = write(loaded, image, out)
     name = loaded.method.name
     case = Case("", "", written.image, {name: written.effect}, {}, written.affine)

@@ -234,6 +234,7 @@ class AdversarialTask:
             context=config.generator.context,
             output=config.generator.output,
             classes=tuple(cohort.manifest.classes[label] for label in (0, *self._images.interests)),
+            covariates=self._images.covariates,
             preparation=cohort.facts.preparation,
             pipeline=cohort.facts.pipeline,
             rule=RULE if config.schedule.consolidation_updates else RULE_OF_AVERAGE,

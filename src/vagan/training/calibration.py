@@ -5,7 +5,7 @@ those of its start, and maps and classes come out wrong that are right in traini
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +27,13 @@ def calibration_rows(rows: Mapping[int, NDArray[np.int64]], count: int, *, seed:
     """Random training images, ``count`` of each class, one after the other: each batch of them holds both classes."""
     count = min(count, *map(len, rows.values()))
     chosen = [numpy_generator(seed, "calibration", label).permutation(found)[:count] for label, found in rows.items()]
-    return np.stack(chosen, axis=-1).ravel()
+    return in_turn(chosen)
+
+
+def in_turn(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """One entry of each part after the other, as long as all have some."""
+    shortest = min(map(len, parts))
+    return np.stack([part[:shortest] for part in parts], axis=-1).ravel()
 
 
 def calibrated(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from vagan.effect import Output
 from vagan.errors import ConfigError, nearest
@@ -20,6 +20,13 @@ PIXELS_OF_THE_PAPER = 112 * 112
 Method = Literal["vagan", "classifier", "cam-classifier"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(
+        lambda value: [n.strip() for n in value.split(",") if n.strip()] if isinstance(value, str) else value
+    ),
+]
+"""Also as one text with commas."""
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -179,6 +186,9 @@ class Training(_Section):
     is told which; a classifier needs a name."""
     permute_labels: bool = False
     """A control: train on randomly permuted labels. Whatever a map then shows is not an effect of the class."""
+    covariates: Names = ()
+    """Columns of the manifest, such as age and sex, that a map must leave as they are: the networks are told of them,
+    and baseline images are drawn as often as there are images of the class of interest that are alike in them."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""

@@ -1,11 +1,14 @@
 """Which images of a cohort a training may see, checked before anything starts."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from vagan.data.augmentation import Variation
 from vagan.data.bank import ImageBank, ShuffledImages
 from vagan.data.cohort import Cohort
+from vagan.data.covariates import KIND_APART, Covariate, covariate_numbers, matched
 from vagan.errors import CohortError, ConfigError, nearest
 from vagan.seeding import numpy_generator
 from vagan.training.config import Config, Training
@@ -76,6 +79,27 @@ def validation_rows(cohort: Cohort, interests: tuple[int, ...], settings: Traini
         shuffled = numpy_generator(settings.seed, "validation", label).permutation(found)
         chosen[label] = np.sort(shuffled[: settings.validation_images])
     return chosen
+
+
+def matched_rows(
+    cohort: Cohort,
+    rows: Mapping[int, NDArray[np.int64]],
+    label: int,
+    covariates: Sequence[Covariate],
+    *,
+    neighbours: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Baseline images whose covariates are distributed as those of a class of interest.
+
+    A baseline image occurs as often as it is one of the ``neighbours`` nearest to an image of that class.
+    """
+    offered, wanted = (
+        covariate_numbers(covariates, cohort.manifest.table.iloc[rows[one]], kind_apart=KIND_APART)
+        for one in (0, label)
+    )
+    rng = numpy_generator(seed, "baseline images matched", label)
+    return rows[0][matched(wanted, offered, rng, neighbours=neighbours)]
 
 
 def _permuted(rows: dict[int, NDArray[np.int64]], settings: Training) -> dict[int, NDArray[np.int64]]:

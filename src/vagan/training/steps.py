@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from vagan.axes import concatenate_batches
 from vagan.effect import RawMap, baseline_image, deforms, map_roughness, with_effect
 from vagan.errors import DivergenceError
-from vagan.nn.conditions import Condition, told
+from vagan.nn.conditions import Condition, mixed, told
 from vagan.nn.statistics import measuring_statistics
 from vagan.training.config import Generator, Loss
 from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
@@ -29,7 +29,9 @@ class TwoClassBatch(NamedTuple):
     fractions: Scores
     """One number in [0, 1] per sample."""
     condition: Condition | None = None
-    """What the networks are told of each image of the class of interest, and of the baseline image beside it."""
+    """What the networks are told of each image of the class of interest, and of what the generator makes of it."""
+    baseline_condition: Condition | None = None
+    """What they are told of each baseline image: the class of the image beside it, and its own covariates."""
 
 
 def update_critic(
@@ -51,10 +53,12 @@ def update_critic(
         generator.eval()  # with the statistics of both classes that the generator's last update left
     means: Terms = {}
     for batch in batches:
-        map_of, judge = told(generator, batch.condition), told(critic, batch.condition)
         with torch.no_grad():
-            generated = baseline_image(batch.interest, map_of(batch.interest), settings.output)
+            generated = baseline_image(
+                batch.interest, told(generator, batch.condition)(batch.interest), settings.output
+            )
         # one pass for both kinds of image: the critic treats samples independently
+        judge = told(critic, batch.baseline_condition, batch.condition)
         scores = judge(concatenate_batches(batch.baseline, generated))
         baseline_scores, generated_scores = scores.split([len(batch.baseline), len(generated)])
         terms = {"critic/wasserstein": -critic_loss(baseline_scores, generated_scores)}
@@ -62,7 +66,8 @@ def update_critic(
         if loss.constraint != "clip":
             count = ceil(loss.penalty_share * len(batch.fractions))
             points = mix(batch.baseline[:count], generated[:count], batch.fractions[:count])
-            penalty, slope = gradient_penalty(judge, points, loss.constraint)
+            between = told(critic, mixed(batch.baseline_condition, batch.condition, batch.fractions))
+            penalty, slope = gradient_penalty(between, points, loss.constraint)
             terms |= {"critic/penalty": penalty, "critic/slope": slope}
             total = total + loss.gradient_penalty * penalty
         if loss.drift_weight > 0:
@@ -100,9 +105,9 @@ def update_generator(
         generator.train()
     means: Terms = {}
     for batch in batches:
-        map_of, judge = told(generator, batch.condition), told(critic, batch.condition)
+        judge = told(critic, batch.condition)
         transplant = None if teacher is None else effect_transplant(teacher, batch, settings)
-        interest_map, baseline_map, transplant_map = _maps(map_of, batch, transplant, loss, settings)
+        interest_map, baseline_map, transplant_map = _maps(generator, batch, transplant, loss, settings)
         generated = baseline_image(batch.interest, interest_map, settings.output)
         terms = {
             "generator/adversarial": generator_loss(judge(generated)),
@@ -132,7 +137,8 @@ def update_generator(
         torch.clear_autocast_cache()
         with measuring_statistics(generator):
             for batch in batches:
-                told(generator, batch.condition)(concatenate_batches(batch.interest, batch.baseline))
+                map_of = told(generator, batch.condition, batch.baseline_condition)
+                map_of(concatenate_batches(batch.interest, batch.baseline))
     return means
 
 
@@ -156,7 +162,7 @@ def consolidate_generator(
     for batch in batches:
         transplant = effect_transplant(teacher, batch, settings)
         both = concatenate_batches(transplant.images, batch.baseline)
-        maps = told(generator, batch.condition)(both)
+        maps = told(generator, batch.baseline_condition)(both)
         found = baseline_image(both, maps, settings.output)
         freed, unchanged = found.split([len(transplant.images), len(batch.baseline)])
         terms = {
@@ -199,22 +205,24 @@ def effect_transplant(teacher: nn.Module, batch: TwoClassBatch, settings: Genera
 
 
 def _maps(
-    map_of: Callable[[Images], RawMap],
+    generator: nn.Module,
     batch: TwoClassBatch,
     transplant: Transplant | None,
     loss: Loss,
     settings: Generator,
 ) -> tuple[RawMap, RawMap | None, RawMap | None]:
     """Raw maps of the class of interest, of the baseline class where they cost something, and of transplants."""
-    parts = [batch.interest]
+    parts, conditions = [batch.interest], [batch.condition]
     if settings.mixed_batches or loss.baseline_weight > 0:
         parts.append(batch.baseline)
+        conditions.append(batch.baseline_condition)
     if transplant is not None:
         parts.append(transplant.images)
+        conditions.append(batch.baseline_condition)
     if settings.mixed_batches:
-        maps = map_of(concatenate_batches(*parts)).split([len(part) for part in parts])
+        maps = told(generator, *conditions)(concatenate_batches(*parts)).split([len(part) for part in parts])
     else:
-        maps = [map_of(part) for part in parts]
+        maps = [told(generator, condition)(part) for part, condition in zip(parts, conditions, strict=True)]
     baseline = maps[1] if len(parts) > (1 if transplant is None else 2) else None
     return maps[0], baseline, None if transplant is None else maps[-1]
 

@@ -14,6 +14,8 @@ Mask = NDArray[np.float32]
 PAPER_EXTENT = 112
 SQUARE_VOX = 20
 JITTER_VOX = (-5, 4)
+RING_RADIUS, RING_WIDTH = 0.36, 0.05
+"""In extents of the image."""
 
 
 def squares(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
@@ -44,6 +46,13 @@ def sites(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> 
         if is_there:
             _add_square(mask, [middle + wobble for middle, wobble in zip(place, jitter, strict=True)])
     return mask
+
+
+def ring(size: tuple[int, ...]) -> Mask:
+    """A soft ring, or shell, from 0 to 1, of which the off-centre square is a part: what age changes, if it does."""
+    grids = np.ogrid[tuple(slice(extent) for extent in size)]
+    radius = np.sqrt(sum(((grid + 0.5) / extent - 0.5) ** 2 for grid, extent in zip(grids, size, strict=True)))
+    return np.exp(-0.5 * ((radius - RING_RADIUS) / RING_WIDTH) ** 2).astype(np.float32)
 
 
 PATTERNS: dict[Pattern, Callable[[tuple[int, ...], Subtype, np.random.Generator], Mask]] = {

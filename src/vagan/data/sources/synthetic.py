@@ -3,6 +3,9 @@
 Every image is smooth noise. Images of the class of interest also hold two bright squares: one in the
 centre, and a second one towards the far corner (subtype A) or the near corner (subtype B). A classifier
 needs only the central square, an effect map should show both.
+
+Where age is asked for, a ring is brighter in older subjects whatever their class, and the class of interest is older
+than the baseline class: a map that shows the ring takes age for the class.
 """
 
 import math
@@ -17,7 +20,7 @@ from scipy.ndimage import gaussian_filter, label
 from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import IntensityRule, Preparation
-from vagan.data.sources.patterns import CLASS_NAMES, PAPER_EXTENT, PATTERNS, Pattern, Subtype
+from vagan.data.sources.patterns import CLASS_NAMES, PAPER_EXTENT, PATTERNS, Pattern, Subtype, ring
 from vagan.data.splits import assign_splits
 from vagan.errors import CohortError
 from vagan.seeding import numpy_generator
@@ -25,6 +28,10 @@ from vagan.seeding import numpy_generator
 NOISE_STD = 50.0
 NOISE_SIGMA_VOX = 2.5
 AMPLITUDE = 100.0
+
+MEAN_AGE, AGE_STD = 70.0, 8.0
+OLDER_BY = 8.0
+"""Years that the class of interest is older on average than the baseline class, where there are ages."""
 
 FIXED_RANGE = (-250.0, 350.0)
 """Five standard deviations of the noise below and above what an image can hold: nothing is clipped in practice."""
@@ -49,6 +56,8 @@ def make_case(
     intensity: IntensityRule = "per-image",
     pattern: Pattern = "squares",
     amplitude: float = AMPLITUDE,
+    ageing: float = 0.0,
+    age: float = MEAN_AGE,
 ) -> SyntheticCase:
     """Draw one image; the same arguments give the same image, whatever was drawn before.
 
@@ -69,19 +78,29 @@ def make_case(
         What the class adds, and where; see `patterns`.
     amplitude
         How much it adds, in units of which the noise's standard deviation is 50. The paper has 100.
+    ageing
+        How much brighter the ring is for ten years more, in the same units.
+    age
+        Of the subject, in years; the ring is not there at 70, and dark below.
 
     Returns
     -------
     SyntheticCase
         ``effect`` is the paper's ground truth, the 0/1 mask of the squares; ``counterfactual`` is the same
-        image without the squares, scaled by the same rule as ``image``.
+        image without the squares, of the same age and scaled by the same rule as ``image``.
     """
     rng = numpy_generator(seed, "synthetic image", index)
     noise = gaussian_filter(rng.standard_normal(size, dtype=np.float32), NOISE_SIGMA_VOX * min(size) / PAPER_EXTENT)
     noise *= np.float32(NOISE_STD / noise.std())
     effect = PATTERNS[pattern](size, subtype, rng)
-    raw = noise + np.float32(amplitude) * effect
-    return SyntheticCase(_scale(raw, intensity), effect, _scale(noise, intensity), subtype)
+    healthy = noise + effect_of_age(size, ageing=ageing, years=age - MEAN_AGE) if ageing else noise
+    raw = healthy + np.float32(amplitude) * effect
+    return SyntheticCase(_scale(raw, intensity), effect, _scale(healthy, intensity), subtype)
+
+
+def effect_of_age(size: tuple[int, ...], *, ageing: float, years: float) -> NDArray[np.float32]:
+    """What so many years add to an image before it is scaled; see `make_case`."""
+    return np.float32(ageing * years / 10) * ring(size)
 
 
 def square_regions(effects: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -110,6 +129,7 @@ def make_cohort(
     intensity: IntensityRule = "per-image",
     pattern: Pattern = "squares",
     amplitude: float = AMPLITUDE,
+    ageing: float = 0.0,
 ) -> Cohort:
     """Write the synthetic cohort: half baseline, a quarter of each subtype, 64/16/20 % train/validation/test.
 
@@ -127,6 +147,9 @@ def make_cohort(
         Same arguments, same bits.
     intensity, pattern, amplitude
         See `make_case`.
+    ageing
+        See `make_case`. Unless it is 0 there is a column ``age``: normally distributed, the class of interest older
+        by `OLDER_BY` years, a standard deviation.
     """
     if images < 20 or min(size) < 16 or len(size) not in (2, 3):
         raise CohortError(f"at least 20 images of 16 pixels along 2 or 3 axes are needed, found {images} of {size}")
@@ -140,6 +163,11 @@ def make_cohort(
     table["class"] = [CLASS_NAMES[pattern] if subtype else "baseline" for subtype in subtypes]
     table["split"] = assign_splits(table.assign(subtype=subtypes), strata=("label", "subtype"), seed=seed)
     table["subtype"] = subtypes
+    ages = np.full(images, MEAN_AGE)
+    if ageing:
+        drawn = numpy_generator(seed, "ages").normal(MEAN_AGE - OLDER_BY / 2, AGE_STD, images)
+        ages = np.round(drawn + OLDER_BY * table["label"].to_numpy(), 1)
+        table["age"] = ages
 
     def case_at(row: int) -> CohortCase:
         case = make_case(
@@ -150,12 +178,14 @@ def make_cohort(
             intensity=intensity,
             pattern=pattern,
             amplitude=amplitude,
+            ageing=ageing,
+            age=float(ages[row]),
         )
         return CohortCase(case.image[None], case.effect[None], case.counterfactual[None])
 
     facts = CohortFacts(
         source=f"synthetic {pattern}: {images} images of {'x'.join(map(str, size))}, "
-        f"seed {seed}, intensity {intensity}, amplitude {amplitude:g}",
+        f"seed {seed}, intensity {intensity}, amplitude {amplitude:g}" + (f", ageing {ageing:g}" if ageing else ""),
         preparation=Preparation(intensity=intensity, low=FIXED_RANGE[0], high=FIXED_RANGE[1]),
     )
     return write_cohort(Path(path), Manifest(table), facts, case_at)

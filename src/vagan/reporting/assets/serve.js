@@ -20,7 +20,9 @@ async function attribute(file) {
   try {
     if (file.size > Number(here.dataset.largest)) throw new Error(`${file.name} is too large for this server`);
     at("state").textContent = `sending ${file.name}`;
-    let job = await ask(`/api/maps?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    const known = [...document.querySelectorAll("#covariates [name]")].map(({ name, value }) => `${name}=${value}`);
+    const query = new URLSearchParams({ name: file.name, covariates: known.join(",") });
+    let job = await ask(`/api/maps?${query}`, { method: "POST", body: file });
     while (job.state === "waiting" || job.state === "working") {
       tell(job);
       await new Promise((resolve) => setTimeout(resolve, WAIT_MS));

@@ -1,0 +1,124 @@
+"""How much age is in the maps where patients are older, with training told of age and without.
+
+Synthetic images with two squares in the class of interest, and a ring that grows brighter with age; the class of
+interest is older by a standard deviation. Trains with and without ``training.covariates: age``. The age-driven part
+of the maps is what a line through their ring's brightness against age explains, as a root mean square over test
+patients, in units of what the mean difference in age makes of the ring. Writes ``covariates.json`` and
+``covariates.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
+
+    python benchmarks/covariates.py --seeds 0 1 2
+"""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from cohorts import kept
+from machine import describe_machine
+from numpy.typing import NDArray
+
+from vagan.attribution.generator import VAGAN
+from vagan.data.cohort import Cohort
+from vagan.data.sources.synthetic import FIXED_RANGE, MEAN_AGE, OLDER_BY, effect_of_age, make_cohort
+from vagan.evaluation.scores import mean_ncc
+from vagan.training.config import load_config
+from vagan.training.loop import train
+
+RESULTS = Path(__file__).parent / "results"
+AGEING = 40.0
+RUNS = {"told of age": {"training.covariates": "age"}, "not told of age": {}}
+SETTINGS = {
+    "training.generator_updates": "50",
+    "schedule.boosted_critic_updates": "40",
+    "schedule.consolidation_updates": "20",
+    "generator.width": "8",
+    "critic.width": "8",
+}
+"""Small networks and a short training: enough for images of 32x32."""
+
+
+def main() -> None:
+    options = _parse()
+    size = tuple(options.size)
+    cohort = kept(
+        options.work / "cohort", make_cohort, images=options.images, size=size, intensity="fixed", ageing=AGEING
+    )
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
+    for seed in options.seeds:
+        for name, settings in RUNS.items():
+            more = dict(setting.split("=", 1) for setting in options.set)
+            config = load_config("fast", SETTINGS | settings | more | {"training.seed": str(seed)})
+            run = train(cohort, options.work / f"{name.replace(' ', '-')}-{seed}", config, monitor=mean_ncc)
+            found[name].append({"seed": seed, "training_seconds": run.seconds(), **_figures(cohort, run.path)})
+            print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
+            _write(found, options)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/covariates"), help="where cohort and runs are kept")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--size", type=int, nargs="+", default=[32, 32])
+    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
+    return parser.parse_args()
+
+
+def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
+    """Agreement with the disease's effect on test patients, and how much age is in their maps."""
+    rows = cohort.manifest.indices("test", 1)
+    subjects = cohort.manifest.table.iloc[rows]
+    method = VAGAN.load(run)[0].knowing(subjects)
+    effects, maps = cohort.effects(rows), method.attribute(cohort.images(rows))
+    ages = subjects["age"].to_numpy(dtype=float)
+    brightness = _ring_brightness(maps.numpy(), effects.numpy(), years=OLDER_BY)
+    slope, offset = np.polyfit(ages - (MEAN_AGE - OLDER_BY / 2), brightness, 1)
+    line = offset + slope * (ages - (MEAN_AGE - OLDER_BY / 2))
+    return {
+        "ncc": mean_ncc(maps, effects),
+        "age_driven": float(np.sqrt(np.square(line).mean())),
+        "mean_ring": float(brightness.mean()),
+        "ring_per_decade": float(slope * 10),
+    }
+
+
+def _ring_brightness(maps: NDArray[np.float32], effects: NDArray[np.float32], *, years: float) -> NDArray[np.float64]:
+    """By least squares, where the disease does nothing, in units of what so many years make of the ring."""
+    ring = effect_of_age(maps.shape[2:], ageing=AGEING, years=years) * 2 / (FIXED_RANGE[1] - FIXED_RANGE[0])
+    free = (effects == 0) * ring
+    axes = tuple(range(1, maps.ndim))
+    return (maps * free).sum(axis=axes) / np.square(free).sum(axis=axes)
+
+
+def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
+    result = {
+        "settings": [*(f"{key}={value}" for key, value in SETTINGS.items()), *options.set],
+        "images": options.images,
+        "size": options.size,
+        "ageing": AGEING,
+        "runs": found,
+        **describe_machine(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "covariates.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (options.out / "covariates.md").write_text(_markdown(found), encoding="utf-8")
+
+
+def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
+    head = "| training | NCC with the disease (seeds) | age-driven part of the map (seeds) |\n" + "|---" * 3 + "|\n"
+    lines = []
+    for name, runs in found.items():
+        cells = [name]
+        for score in ("ncc", "age_driven"):
+            values = [run[score] for run in runs]
+            cells.append(f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})" if values else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return head + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

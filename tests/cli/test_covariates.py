@@ -1,0 +1,70 @@
+"""Models that must know the age: attribute, evaluate, and what is refused."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from models import save_random_generator
+from vagan.attribution import VAGAN
+from vagan.attribution.registry import load_method
+from vagan.data.covariates import Covariate
+from vagan.data.image_file import read_image
+from vagan.errors import ConfigError
+from vagan.serving.server import attribute as serve_image
+
+AGE, SEX = Covariate(name="age", mean=70, spread=8, seen=(55.0, 85.0)), Covariate(name="sex", kinds=("F", "M"))
+
+
+@pytest.fixture
+def model(tmp_path):
+    return save_random_generator(tmp_path / "model", shape=(21, 18), covariates=(AGE, SEX))
+
+
+def test_maps_are_of_an_image_of_that_age(vagan, model, pictures, tmp_path):
+    image = pictures / "ill" / "03.png"
+    prepared = torch.from_numpy(read_image(image, "grey").array)[None] / 255 * 2 - 1
+    maps = {}
+    for age in ("70", "91"):
+        folder = tmp_path / age
+        assert vagan("attribute", model, image, "--out", folder, "--covariates", f"age={age},sex=M")[0] == 0
+        maps[age] = np.load(folder / "03_effect.npy")
+        told = VAGAN.load(model)[0].knowing(pd.DataFrame([{"sex": "M", "age": age}]))
+        np.testing.assert_allclose(maps[age], told.attribute(prepared)[0, 0], atol=1e-5)
+    assert not np.allclose(maps["70"], maps["91"])
+    about = {age: json.loads((tmp_path / age / "03_effect.json").read_text(encoding="utf-8")) for age in maps}
+    assert about["70"]["covariates"] == {"age": "70", "sex": "M"}
+    assert "covariates_beyond" not in about["70"]
+    assert about["91"]["covariates_beyond"] == [
+        "age is beyond that of the baseline images, 55 to 85: an extrapolation"
+    ]
+
+
+def test_a_table_tells_each_image_its_own(vagan, model, pictures, tmp_path):
+    (tmp_path / "t.csv").write_text("id,age,sex\nill/03,60,F\nill/04,80,M\n", encoding="utf-8")
+    images = [pictures / "ill" / f"{name}.png" for name in ("04", "03")]
+    assert vagan("attribute", model, *images, "--out", tmp_path / "maps", "--covariates", tmp_path / "t.csv")[0] == 0
+    told = [json.loads((tmp_path / "maps" / f"{n}_effect.json").read_text(encoding="utf-8")) for n in ("03", "04")]
+    assert [one["covariates"]["age"] for one in told] == ["60", "80"]
+
+
+def test_a_map_without_the_age_is_refused(refused, model, pictures, tmp_path):
+    image = pictures / "ill" / "03.png"
+    line = refused("attribute", model, image, "--out", tmp_path / "maps")
+    assert "must know age and sex of each image; say it with --covariates age=70,sex=F" in line
+    line = refused("attribute", model, image, "--out", tmp_path / "maps", "--covariates", "age=old,sex=F")
+    assert "age must be a number, as in training: found 'old'" in line
+    plain = save_random_generator(tmp_path / "plain", shape=(21, 18))
+    line = refused("attribute", plain, image, "--out", tmp_path / "maps", "--covariates", "age=70,sex=F")
+    assert "trained without covariates" in line
+
+
+def test_the_page_tells_what_is_known(model, pictures, tmp_path):
+    loaded, image = load_method(model), pictures / "ill" / "03.png"
+    with pytest.raises(ConfigError, match="must know age and sex"):
+        serve_image(loaded, image, tmp_path / "out")
+    serve_image(loaded, image, tmp_path / "out", "age=70,sex=M")
+    about = json.loads((tmp_path / "out" / "03_effect.json").read_text(encoding="utf-8"))
+    assert about["covariates"] == {"age": "70", "sex": "M"}

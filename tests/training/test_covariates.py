@@ -1,0 +1,210 @@
+"""Networks that are told of age and sex, so that these are not shown as the class."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from trainings import assert_same_result, stop_after, tiny
+from vagan.attribution.ensemble import Ensemble, Spread
+from vagan.attribution.generator import VAGAN
+from vagan.attribution.knowing import knowing, subjects_known_to
+from vagan.data.cohort import Cohort
+from vagan.data.sources.synthetic import make_cohort
+from vagan.errors import CohortError, ConfigError, ModelError
+from vagan.evaluation.evaluate import evaluate
+from vagan.evaluation.scores import mean_ncc
+from vagan.model_folder import load_model
+from vagan.training import adversarial
+from vagan.training.config import Generator, Loss, load_config
+from vagan.training.loop import train
+from vagan.training.steps import TwoClassBatch, consolidate_generator, update_critic, update_generator
+
+TOLD = {"training__covariates": "[age, sex]"}
+
+
+def with_sex(cohort, folder, **columns):
+    """The cohort with more columns; every third subject is a man."""
+    shutil.copytree(cohort.path, folder)
+    table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
+    table["sex"] = np.where(np.arange(len(table)) % 3 == 0, "M", "F")
+    table.assign(**columns).to_csv(folder / "manifest.csv", index=False)
+    return Cohort(folder)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("aged")
+    made = make_cohort(folder / "made", images=160, size=(24, 20), intensity="fixed", ageing=40.0)
+    return with_sex(made, folder / "cohort")
+
+
+@pytest.fixture(scope="module")
+def run(cohort, tmp_path_factory):
+    return train(cohort, tmp_path_factory.mktemp("run") / "run", tiny(**TOLD))
+
+
+class Overheard(nn.Module):
+    """Images are as bright as what is told of them; says whether they came with their own condition."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.weight, self._outputs, self.calls = nn.Parameter(torch.zeros(1)), outputs, []
+
+    def forward(self, images, condition):
+        brightness = images.mean(dim=tuple(range(1, images.ndim)))
+        torch.testing.assert_close(brightness, condition[:, 0])
+        assert not condition[:, 1].isnan().any()
+        self.calls.append(condition[:, 1].tolist())
+        return self._outputs(self.weight, images)
+
+
+@pytest.mark.parametrize("space", [(7, 8), (4, 5, 6)])
+@pytest.mark.parametrize("mixed_batches", [True, False])
+def test_every_image_comes_with_its_own_condition(space, mixed_batches, rng):
+    """Also the mixes, on which the critic's slope is measured: those of conditions alike."""
+    generator = Overheard(lambda weight, images: weight * images)
+    teacher = Overheard(lambda weight, images: weight * images)
+    critic = Overheard(lambda weight, images: (weight + 1) * images.flatten(1).sum(1))
+    conditions = torch.rand(2, 4, 2, generator=rng) - 0.5
+    images = conditions[..., 0].reshape(2, 4, 1, *(1 for _ in space)).expand(2, 4, 1, *space)
+    fractions = torch.rand(4, generator=rng)
+    batch = TwoClassBatch(images[0], images[1], fractions, conditions[1], conditions[0])
+    settings = Generator(mixed_batches=mixed_batches)
+    sgd = {network: torch.optim.SGD(network.parameters(), lr=0.0) for network in (critic, generator)}
+    more = {"loss": Loss(penalty_share=0.5), "settings": settings, "backward": torch.Tensor.backward}
+    update_critic(critic, generator, sgd[critic], [batch], **more)
+    own, others = conditions[1, :, 1].tolist(), conditions[0, :, 1].tolist()
+    assert critic.calls[0] == others + own
+    between = fractions * conditions[0, :, 1] + (1 - fractions) * conditions[1, :, 1]
+    assert critic.calls[1] == pytest.approx(between[:2].tolist())
+    assert generator.calls.pop() == own
+    update_generator(critic, generator, sgd[generator], [batch], teacher=teacher, **more)
+    assert critic.calls[2] == own
+    assert teacher.calls == [own]
+    # patients, controls, and controls that were given a patient's effect
+    heard = generator.calls[: 1 if mixed_batches else 3]
+    assert [number for call in heard for number in call] == own + others + others
+    generator.calls.clear()
+    consolidate_generator(generator, teacher, sgd[generator], [batch], **more)
+    assert generator.calls == [others + others]
+
+
+def test_batches_are_told_of_their_own_images_and_classes_are_alike(cohort):
+    task = adversarial.AdversarialTask(tiny(training__batch_size=16, **TOLD), cohort)
+    table, images = cohort.manifest.table, cohort.images(range(len(cohort.manifest))).numpy()
+    row_of = {image.tobytes(): row for row, image in enumerate(images)}
+    ages, training = table["age"].to_numpy(float), (table["split"] == "train").to_numpy()
+    drawn = {0: [], 1: []}
+    for update in range(12):
+        (batch,) = task.load(update)
+        for label, found, condition in (
+            (0, batch.baseline, batch.baseline_condition),
+            (1, batch.interest, batch.condition),
+        ):
+            rows = [row_of[image.tobytes()] for image in found.numpy()]
+            assert set(table["label"].iloc[rows]) == {label}
+            np.testing.assert_allclose(
+                condition[:, 0] * ages[training].std() + ages[training].mean(), ages[rows], rtol=1e-5
+            )
+            assert [["F", "M"][int(kind)] for kind in condition[:, 1:].argmax(1)] == table["sex"].iloc[rows].tolist()
+            drawn[label] += rows
+    apart = ages[training & (table["label"] == 1)].mean() - ages[training & (table["label"] == 0)].mean()
+    assert apart > 5
+    assert abs(ages[drawn[1]].mean() - ages[drawn[0]].mean()) < 0.4 * apart
+    shares = [(table["sex"].iloc[drawn[label]] == "M").mean() for label in (0, 1)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.08)
+
+
+def test_each_class_has_baseline_images_like_its_own(cohort, tmp_path):
+    labels = {"label": cohort.manifest.table["label"].astype(int).to_numpy().copy()}
+    labels["label"][cohort.manifest.table["subtype"] == "B"] = 2
+    names = np.array(["baseline", "A", "B"])[labels["label"]]
+    ages = np.array([60.0, 70.0, 50.0])[labels["label"]] + np.arange(len(names)) % 20 - 10
+    three = with_sex(cohort, tmp_path / "three", age=ages.astype(str), **{"class": names}, label=labels["label"])
+    task = adversarial.AdversarialTask(tiny(training__batch_size=8, training__covariates="age"), three)
+    found = torch.cat([torch.cat([b.baseline_condition, b.condition], 1) for u in range(6) for b in task.load(u)])
+    assert torch.equal(found[:, :2], found[:, 3:5])
+    beside, own = ([found[found[:, one] == 1, column].mean() for one in (0, 1)] for column in (2, 5))
+    assert own[0] - own[1] > 1.5  # standard deviations of age
+    for there, here in zip(beside, own, strict=True):
+        assert abs(there - here) < 0.25 * (own[0] - own[1])
+
+
+def test_a_training_tells_resumes_and_is_told_when_used(cohort, run, tmp_path, monkeypatch):
+    network, facts = load_model(run.path)
+    assert [covariate.name for covariate in facts.covariates] == ["age", "sex"]
+    assert facts.covariates[1].kinds == ("F", "M")
+    rows = cohort.manifest.indices("test")[:3]
+    images, subjects = cohort.images(rows), cohort.manifest.table.iloc[rows]
+    age = facts.covariates[0]
+    condition = torch.tensor(
+        [
+            [(float(a) - age.mean) / age.spread, s == "F", s == "M"]
+            for a, s in zip(subjects["age"], subjects["sex"], strict=True)
+        ]
+    ).float()
+    method, _ = VAGAN.load(run.path)
+    with pytest.raises(ModelError, match="must know of each image: age, sex"):
+        method.attribute(images)
+    told = method.knowing(subjects)
+    torch.testing.assert_close(told.raw_map(images), network(images, condition))
+    with pytest.raises(ModelError, match="2 images cannot be those of which 3 rows are known"):
+        told.attribute(images[:2])
+    older = method.knowing(pd.DataFrame([{"age": "85", "sex": "F"}]))  # one row for all
+    assert older.attribute(images).shape == images.shape
+    stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(cohort, tmp_path / "cut", tiny(**TOLD))
+    monkeypatch.undo()
+    assert_same_result(train(cohort, tmp_path / "cut", tiny(**TOLD)), run)
+
+
+def test_scores_and_ensembles_are_told_by_the_table(cohort, run):
+    method, _ = VAGAN.load(run.path)
+    rows = cohort.manifest.indices("test", 1)
+    images, subjects = cohort.images(rows), cohort.manifest.table.iloc[rows]
+    maps = method.knowing(subjects).attribute(images)
+    found = evaluate({"told": method, "both": Ensemble([method, method])}, cohort)
+    energies = found.rows.query("metric == 'energy' and label == 1 and method == 'told'").set_index("case")["value"]
+    np.testing.assert_allclose(energies[subjects["id"]], maps.abs().mean(dim=(1, 2, 3)), rtol=1e-4)
+    spread = knowing(Spread(Ensemble([method, method])), subjects)
+    assert not spread.attribute(images).any()
+    assert subjects_known_to(knowing(Ensemble([method, method]), subjects)) is subjects
+    assert subjects_known_to(method) is None
+
+
+def test_mistakes_are_told_before_anything_is_written(cohort, tmp_path):
+    with pytest.raises(ConfigError, match=r"training\.covariates: 'agee' must be a column .* did you mean 'age'"):
+        train(cohort, tmp_path / "run", tiny(training__covariates="agee"))
+    unknown = with_sex(cohort, tmp_path / "gaps", age=[""] + ["70"] * 159)
+    with pytest.raises(CohortError, match="1 of"):
+        train(unknown, tmp_path / "run", tiny(training__covariates="age"))
+    assert not (tmp_path / "run").exists()
+    assert load_config(settings={"training.covariates": "age, sex"}).training.covariates == ("age", "sex")
+
+
+def test_volumes_are_told_too(tmp_path):
+    cohort = make_cohort(tmp_path / "cohort", images=40, size=(16, 18, 17), ageing=40.0)
+    run = train(cohort, tmp_path / "run", tiny(training__covariates="age"))
+    method, _ = VAGAN.load(run.path)
+    rows = cohort.manifest.indices("test", 1)
+    assert method.knowing(cohort.manifest.table.iloc[rows]).attribute(cohort.images(rows)).isfinite().all()
+
+
+@pytest.mark.long
+def test_age_is_not_shown_as_the_class(tmp_path):
+    cohort = make_cohort(tmp_path / "cohort", images=2000, size=(32, 32), intensity="fixed", ageing=40.0)
+    rows = cohort.manifest.indices("test", 1)
+    subjects, ring = cohort.manifest.table.iloc[rows], {}
+    for names in ("", "age"):
+        settings = {"training.generator_updates": "60", "training.threads": "1", "training.covariates": f"[{names}]"}
+        run = train(cohort, tmp_path / f"run{names}", load_config(settings=settings))
+        maps = VAGAN.load(run.path)[0].knowing(subjects).attribute(cohort.images(rows))
+        assert mean_ncc(maps, cohort.effects(rows)) > 0.8
+        ring[names] = float(maps[..., 16, :7].mean())  # a piece of the ring where there is no square
+    assert ring[""] > 0.02
+    assert abs(ring["age"]) < 0.3 * ring[""]
