@@ -3,8 +3,9 @@
 Synthetic images with two squares in the class of interest, and a ring that grows brighter with age; the class of
 interest is older by a standard deviation. Trains with and without ``training.covariates: age``. The age-driven part
 of the maps is what a line through their ring's brightness against age explains, as a root mean square over test
-patients, in units of what the mean difference in age makes of the ring. Writes ``covariates.json`` and
-``covariates.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
+patients, in units of what the mean difference in age makes of the ring; the ring is looked at away from the squares.
+A third training learns contrasts too: maps of what 16 years do, against what they really do. Writes
+``covariates.json`` and ``covariates.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
 
     python benchmarks/covariates.py --seeds 0 1 2
 """
@@ -18,17 +19,25 @@ import numpy as np
 from cohorts import kept
 from machine import describe_machine
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from vagan.attribution.contrast import Contrast
 from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import FIXED_RANGE, MEAN_AGE, OLDER_BY, effect_of_age, make_cohort
-from vagan.evaluation.scores import mean_ncc
+from vagan.evaluation.scores import mean_ncc, ncc
 from vagan.training.config import load_config
 from vagan.training.loop import train
 
 RESULTS = Path(__file__).parent / "results"
 AGEING = 40.0
-RUNS = {"told of age": {"training.covariates": "age"}, "not told of age": {}}
+YEARS = ("62", "78")
+TOLD = {"training.covariates": "age"}
+RUNS = {
+    "told of age": TOLD,
+    "not told of age": {},
+    "told of age, contrasts": {**TOLD, "training.contrast": "true", "training.generator_updates": "100"},
+}
 SETTINGS = {
     "training.generator_updates": "50",
     "schedule.boosted_critic_updates": "40",
@@ -50,8 +59,10 @@ def main() -> None:
         for name, settings in RUNS.items():
             more = dict(setting.split("=", 1) for setting in options.set)
             config = load_config("fast", SETTINGS | settings | more | {"training.seed": str(seed)})
-            run = train(cohort, options.work / f"{name.replace(' ', '-')}-{seed}", config, monitor=mean_ncc)
-            found[name].append({"seed": seed, "training_seconds": run.seconds(), **_figures(cohort, run.path)})
+            folder = options.work / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
+            run = train(cohort, folder, config, monitor=mean_ncc)
+            figures = _figures(cohort, run.path) | (_contrasts(cohort, run.path) if "contrast" in name else {})
+            found[name].append({"seed": seed, "training_seconds": run.seconds(), **figures})
             print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
             _write(found, options)
 
@@ -85,10 +96,29 @@ def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
     }
 
 
+def _contrasts(cohort: Cohort, run: Path) -> dict[str, float]:
+    """Agreement with what so many years do to a ring, and how much of it is shown: 1 is all."""
+    method = Contrast(VAGAN.load(run)[0], {"age": YEARS})
+    years = float(YEARS[1]) - float(YEARS[0])
+    found = {}
+    for label, name in enumerate(("controls", "patients")):
+        rows = cohort.manifest.indices("test", label)
+        maps = method.knowing(cohort.manifest.table.iloc[rows]).attribute(cohort.images(rows)).numpy()
+        effects = cohort.effects(rows).numpy()
+        ring = np.broadcast_to(_ring(maps.shape[2:], years), maps.shape)
+        found[f"contrast_ncc_{name}"] = float(np.mean(ncc(maps, ring)))
+        found[f"contrast_size_{name}"] = float(_ring_brightness(maps, effects, years=years).mean())
+    return found
+
+
+def _ring(size: tuple[int, ...], years: float) -> NDArray[np.float32]:
+    return effect_of_age(size, ageing=AGEING, years=years) * np.float32(2 / (FIXED_RANGE[1] - FIXED_RANGE[0]))
+
+
 def _ring_brightness(maps: NDArray[np.float32], effects: NDArray[np.float32], *, years: float) -> NDArray[np.float64]:
-    """By least squares, where the disease does nothing, in units of what so many years make of the ring."""
-    ring = effect_of_age(maps.shape[2:], ageing=AGEING, years=years) * 2 / (FIXED_RANGE[1] - FIXED_RANGE[0])
-    free = (effects == 0) * ring
+    """By least squares, two pixels or more from the squares, in units of what so many years make of the ring."""
+    near = ndimage.binary_dilation(effects != 0, np.ones((1, 1, 3, 3)), iterations=2)
+    free = np.where(near, 0, _ring(maps.shape[2:], years))
     axes = tuple(range(1, maps.ndim))
     return (maps * free).sum(axis=axes) / np.square(free).sum(axis=axes)
 
@@ -109,12 +139,20 @@ def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace
 
 
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
-    head = "| training | NCC with the disease (seeds) | age-driven part of the map (seeds) |\n" + "|---" * 3 + "|\n"
+    scores = {
+        "ncc": "NCC with the disease (seeds)",
+        "age_driven": "age-driven part of the map (seeds)",
+        "contrast_ncc_controls": "NCC of contrasts with age, controls",
+        "contrast_ncc_patients": "patients",
+        "contrast_size_controls": "size of contrasts, controls",
+        "contrast_size_patients": "patients",
+    }
+    head = f"| training | {' | '.join(scores.values())} |\n" + "|---" * (1 + len(scores)) + "|\n"
     lines = []
     for name, runs in found.items():
         cells = [name]
-        for score in ("ncc", "age_driven"):
-            values = [run[score] for run in runs]
+        for score in scores:
+            values = [run[score] for run in runs if score in run]
             cells.append(f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})" if values else "")
         lines.append("| " + " | ".join(cells) + " |")
     return head + "\n".join(lines) + "\n"

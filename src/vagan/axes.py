@@ -125,6 +125,11 @@ def split_channels(images: Float[Tensor, "batch _ *space"], *counts: int) -> tup
     return images.split(list(counts), dim=CHANNEL)
 
 
+def first_channels(tensor: Float[Tensor, "batch _ *space"], count: int) -> Float[Tensor, "batch _ *space"]:
+    """The first feature maps, or numbers of each row."""
+    return tensor.narrow(CHANNEL, 0, count)
+
+
 def as_channel(values: Float[Tensor, "batch *space"]) -> Float[Tensor, "batch 1 *space"]:
     """One number a pixel as the only channel of an image."""
     return values.unsqueeze(CHANNEL)

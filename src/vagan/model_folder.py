@@ -50,12 +50,25 @@ class ModelFacts(BaseModel):
     there are several, it is told which."""
     covariates: tuple[Covariate, ...] = ()
     """Of a map generator: what it is told of each image, after the class."""
+    contrast: bool = False
+    """Of a map generator: whether it can change covariates, its last task; it is then told by how much too."""
     preparation: Preparation
     pipeline: dict[str, Any] | None = None
     """Of models of scans: how raw ones are preprocessed."""
     rule: str
     """How this network was chosen among those of its training."""
     cohort_hash: str = ""
+
+    @property
+    def tasks(self) -> int:
+        """What a map generator can do with an image: take out each class of interest, and change covariates."""
+        return len(self.classes) - 1 + self.contrast
+
+    @property
+    def conditions(self) -> int:
+        """Numbers that a map generator is told of each image."""
+        width = sum(covariate.width for covariate in self.covariates)
+        return (self.tasks if self.tasks > 1 else 0) + width * (1 + self.contrast)
 
 
 def about_class(facts: ModelFacts, interest: str = "") -> tuple[ModelFacts, Condition | None]:
@@ -65,7 +78,7 @@ def about_class(facts: ModelFacts, interest: str = "") -> tuple[ModelFacts, Cond
     -------
     facts, condition
         With this class alone beside the baseline class, and what the network must be told to show it, of shape
-        ``(1, classes)``; None where it knows no other.
+        ``(1, tasks)``; None where it knows no other.
 
     Raises
     ------
@@ -75,12 +88,13 @@ def about_class(facts: ModelFacts, interest: str = "") -> tuple[ModelFacts, Cond
     known = facts.classes[1:]
     if interest and interest not in known:
         raise ConfigError(f"the model knows no class of interest {interest!r}; {nearest(interest, known)}")
-    if len(known) == 1:
+    if facts.tasks == 1:
         return facts, None
+    interest = interest or (known[0] if len(known) == 1 else "")
     if not interest:
         raise ConfigError(f"the model knows several classes of interest: say which one of {', '.join(known)}")
     narrowed = facts.model_copy(update={"classes": (facts.classes[0], interest)})
-    return narrowed, torch.eye(len(known))[[known.index(interest)]]
+    return narrowed, torch.eye(facts.tasks)[[known.index(interest)]]
 
 
 def build_network(facts: ModelFacts) -> nn.Module:
@@ -97,8 +111,7 @@ def build_network(facts: ModelFacts) -> nn.Module:
         width=width,
         normalisation=facts.normalisation,
         context=facts.context,
-        conditions=(len(facts.classes) - 1 if len(facts.classes) > 2 else 0)
-        + sum(covariate.width for covariate in facts.covariates),
+        conditions=facts.conditions,
         coarse=is_coarse(facts.output),
     )
 

@@ -61,6 +61,24 @@ def test_a_map_without_the_age_is_refused(refused, model, pictures, tmp_path):
     assert "trained without covariates" in line
 
 
+def test_a_contrast_shows_what_age_does(vagan, refused, model, pictures, tmp_path):
+    able = save_random_generator(tmp_path / "able", shape=(21, 18), covariates=(AGE, SEX), contrast=True)
+    image, known = pictures / "ill" / "03.png", ("--covariates", "age=64,sex=F")
+    for ages in ("60:80", "80:60"):
+        folder = tmp_path / ages.replace(":", "-")
+        assert vagan("attribute", able, image, "--out", folder, *known, "--contrast", f"age={ages}")[0] == 0
+    there, back = (np.load(tmp_path / name / "03_effect.npy") for name in ("60-80", "80-60"))
+    np.testing.assert_allclose(there, -back, atol=1e-6)
+    assert np.abs(there).max() > 0.01
+    about = json.loads((tmp_path / "60-80" / "03_effect.json").read_text(encoding="utf-8"))
+    assert about["contrast"] == "age 60 to 80"
+    assert about["sign"].startswith("image as if after the change - image as if before")
+    out = ("--out", tmp_path / "no")
+    assert "must read like age=60:80" in refused("attribute", able, image, *out, *known, "--contrast", "age=60")
+    assert "training.contrast=true" in refused("attribute", model, image, *out, *known, "--contrast", "age=60:80")
+    assert "found 'X'" in refused("attribute", able, image, *out, *known, "--contrast", "sex=F:X")
+
+
 def test_the_page_tells_what_is_known(model, pictures, tmp_path):
     loaded, image = load_method(model), pictures / "ill" / "03.png"
     with pytest.raises(ConfigError, match="must know age and sex"):

@@ -9,10 +9,14 @@ import torch
 from torch import nn
 
 from trainings import assert_same_result, stop_after, tiny
+from vagan.attribution.contrast import Contrast
 from vagan.attribution.ensemble import Ensemble, Spread
 from vagan.attribution.generator import VAGAN
 from vagan.attribution.knowing import knowing, subjects_known_to
-from vagan.data.cohort import Cohort
+from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.covariates import covariate_numbers, measure_covariates
+from vagan.data.manifest import Manifest
+from vagan.data.preparation import Preparation
 from vagan.data.sources.synthetic import make_cohort
 from vagan.errors import CohortError, ConfigError, ModelError
 from vagan.evaluation.evaluate import evaluate
@@ -72,7 +76,7 @@ def test_every_image_comes_with_its_own_condition(space, mixed_batches, rng):
     conditions = torch.rand(2, 4, 2, generator=rng) - 0.5
     images = conditions[..., 0].reshape(2, 4, 1, *(1 for _ in space)).expand(2, 4, 1, *space)
     fractions = torch.rand(4, generator=rng)
-    batch = TwoClassBatch(images[0], images[1], fractions, conditions[1], conditions[0])
+    batch = TwoClassBatch(images[0], images[1], fractions, conditions[1], conditions[0], conditions[0])
     settings = Generator(mixed_batches=mixed_batches)
     sgd = {network: torch.optim.SGD(network.parameters(), lr=0.0) for network in (critic, generator)}
     more = {"loss": Loss(penalty_share=0.5), "settings": settings, "backward": torch.Tensor.backward}
@@ -117,6 +121,123 @@ def test_batches_are_told_of_their_own_images_and_classes_are_alike(cohort):
     assert abs(ages[drawn[1]].mean() - ages[drawn[0]].mean()) < 0.4 * apart
     shares = [(table["sex"].iloc[drawn[label]] == "M").mean() for label in (0, 1)]
     assert shares[0] == pytest.approx(shares[1], abs=0.08)
+
+
+class AgeChanger(nn.Module):
+    """Knows what age does: an image is as bright as its subject is old. Told are task, age to have, and change."""
+
+    def __init__(self, spread, mean):
+        super().__init__()
+        self.weight, self._spread, self._mean = nn.Parameter(torch.zeros(1)), spread, mean
+
+    def forward(self, images, condition):
+        target, change = condition[:, -2], condition[:, -1]
+        brightness = images.mean(dim=(1, 2, 3))
+        torch.testing.assert_close(brightness, (self._mean + self._spread * (target - change)) / 100)
+        return (self._spread / 100 * change + self.weight).reshape(-1, 1, 1, 1).expand_as(images)
+
+
+class AgeJudge(nn.Module):
+    """Finds that every image is of the age that it is told; the change it is told as well is not its business."""
+
+    def __init__(self, spread, mean):
+        super().__init__()
+        self.weight, self._spread, self._mean = nn.Parameter(torch.zeros(1)), spread, mean
+
+    def forward(self, images, condition):
+        brightness = images.mean(dim=(1, 2, 3))
+        torch.testing.assert_close(brightness, (self._mean + self._spread * condition[:, -2]) / 100)
+        return (self.weight + 1) * images.flatten(1).sum(1)
+
+
+@pytest.fixture(scope="module")
+def bright_as_old(tmp_path_factory):
+    """Images that are as bright as their subjects are old, whatever their class."""
+    ages = np.round(np.random.default_rng(5).normal(0, 12, 120), 1) + 10 * (np.arange(120) % 2)
+    table = pd.DataFrame({"id": [f"{row:03d}" for row in range(120)], "label": np.arange(120) % 2, "age": ages})
+    table["subject"], table["session"], table["class"] = (
+        table["id"],
+        "",
+        table["label"].map(["well", "ill"].__getitem__),
+    )
+    table["split"] = np.array(["train", "train", "train", "validation", "test"])[np.arange(120) // 2 % 5]
+    facts = CohortFacts(source="ages", preparation=Preparation(low=-1.0, high=1.0))
+    return write_cohort(
+        tmp_path_factory.mktemp("bright") / "cohort",
+        Manifest(table),
+        facts,
+        lambda row: CohortCase(np.full((1, 16, 17), ages[row] / 100, np.float32)),
+    )
+
+
+def test_who_knows_what_age_does_makes_no_mistake_in_a_training_of_contrasts(bright_as_old):
+    """All that the networks are told fits the images, in every role; and transplanted changes are found exactly."""
+    more = {"training__batch_size": 12, "training__covariates": "age", "training__contrast": True}
+    task = adversarial.AdversarialTask(tiny(**more), bright_as_old)
+    training = bright_as_old.manifest.table.query("split == 'train'")["age"].astype(float)
+    generator, critic = (kind(float(training.std(ddof=0)), float(training.mean())) for kind in (AgeChanger, AgeJudge))
+    sgd = {network: torch.optim.SGD(network.parameters(), lr=0.0) for network in (critic, generator)}
+    options = {"loss": Loss(penalty_share=0.5), "settings": Generator(), "backward": torch.Tensor.backward}
+    (batch,) = task.load(3)
+    changes = batch.condition[:, 1] == 1
+    assert changes.tolist() == [False, True] * 6  # the class, and other ages, in turn
+    assert not batch.condition[~changes, 3].any()
+    assert batch.condition[changes, 3].abs().mean() > 0.3
+    assert torch.equal(batch.condition[changes, 2], batch.baseline_condition[changes, 2])
+    assert not batch.baseline_condition[:, 3].any()
+    update_critic(critic, generator, sgd[critic], [batch], **options)
+    terms = update_generator(critic, generator, sgd[generator], [batch], teacher=generator, **options)
+    expected = float(batch.condition[:, 3].abs().mean() * training.std(ddof=0) / 100)
+    assert float(terms["generator/map"]) == pytest.approx(expected, rel=1e-4)
+    learnt = consolidate_generator(generator, generator, sgd[generator], [batch], **options)
+    for found in (terms, learnt):
+        assert float(found["generator/baseline_map"]) == pytest.approx(0, abs=1e-6)
+        assert float(found["generator/transplant"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_contrast_is_the_difference_between_two_ages(bright_as_old):
+    table = bright_as_old.manifest.table
+    (age,) = measure_covariates(["age"], table)
+    task = torch.eye(2)[:1]
+    method = VAGAN(AgeChanger(age.spread, age.mean), condition=task, covariates=[age], contrast=True)
+    rows = np.arange(5)
+    images, subjects = bright_as_old.images(rows), table.iloc[rows]
+    assert not method.knowing(subjects).attribute(images).any()  # the class does nothing here
+    contrast = Contrast(method, {"age": ("-5", "15")}).knowing(subjects)
+    torch.testing.assert_close(contrast.attribute(images), torch.full_like(images, 0.2))
+    back = Contrast(method, {"age": ("15", "-5")}).knowing(subjects)
+    torch.testing.assert_close(back.attribute(images), -contrast.attribute(images))
+    assert contrast.name == "VA-GAN, age -5 to 15"
+    with pytest.raises(ConfigError, match="must know the covariates"):
+        Contrast(method, {"age": ("-5", "15")}).attribute(images)
+    with pytest.raises(ConfigError, match="was not told of 'aeg'; did you mean 'age'"):
+        Contrast(method, {"aeg": ("-5", "15")})
+    with pytest.raises(CohortError, match="age must be a number"):
+        Contrast(method, {"age": ("-5", "old")})
+    plain = VAGAN(AgeChanger(age.spread, age.mean), covariates=[age])
+    with pytest.raises(ConfigError, match=r"train one with training\.covariates and training\.contrast=true"):
+        Contrast(plain, {"age": ("-5", "15")})
+
+
+def test_a_training_of_contrasts_ends_in_a_model_that_makes_them(cohort, tmp_path):
+    run = train(cohort, tmp_path / "run", tiny(training__contrast=True, **TOLD))
+    network, facts = load_model(run.path)
+    assert (facts.tasks, facts.conditions, facts.contrast) == (2, 2 + 3 + 3, True)
+    method, facts = VAGAN.load(run.path)
+    assert facts.classes == ("baseline", "two squares")
+    rows = cohort.manifest.indices("test", 1)[:2]
+    images, subjects = cohort.images(rows), cohort.manifest.table.iloc[rows]
+    age, zero = facts.covariates[0], torch.zeros(2, 3)
+    told = torch.cat(
+        [torch.eye(2)[:1].expand(2, 2), torch.from_numpy(covariate_numbers(facts.covariates, subjects)), zero], 1
+    )
+    torch.testing.assert_close(method.knowing(subjects).raw_map(images), network(images, told))
+    told[:, :2] = torch.eye(2)[1]
+    told[:, 2], told[:, 5] = told[:, 2] + 8 / age.spread, 8 / age.spread
+    older = subjects.assign(age=subjects["age"].astype(float) + 8)
+    torch.testing.assert_close(method.changing(subjects, older).raw_map(images), network(images, told))
+    with pytest.raises(ConfigError, match=r"name them with training\.covariates"):
+        train(cohort, tmp_path / "none", tiny(training__contrast=True))
 
 
 def test_each_class_has_baseline_images_like_its_own(cohort, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from vagan.attribution.method import Convention, preserving
+from vagan.axes import num_channels
 from vagan.data.covariates import Covariate, covariate_numbers
 from vagan.effect import Deformation, Output, RawMap, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
@@ -30,6 +31,8 @@ class VAGAN:
         generator knows several. See `vagan.model_folder.about_class`.
     covariates
         What else it must be told of each image before it can make maps; see `knowing`.
+    contrast
+        Whether it can change covariates too; see `changing`.
 
     Examples
     --------
@@ -50,9 +53,10 @@ class VAGAN:
         output: Output = "add",
         condition: Condition | None = None,
         covariates: Sequence[Covariate] = (),
+        contrast: bool = False,
     ) -> None:
         self._generator, self._output, self._condition = generator, output, condition
-        self.covariates = tuple(covariates)
+        self.covariates, self.contrast = tuple(covariates), contrast
         self.subjects: pd.DataFrame | None = None
         """What it was told of the images that it will get."""
 
@@ -63,7 +67,8 @@ class VAGAN:
         if facts.kind != "map-generator":
             raise ModelError(f"{path} holds a {facts.kind}, not a map generator; choose one of the methods for it")
         facts, condition = about_class(facts, interest)
-        return cls(network, output=facts.output, condition=condition, covariates=facts.covariates), facts
+        told = {"condition": condition, "covariates": facts.covariates, "contrast": facts.contrast}
+        return cls(network, output=facts.output, **told), facts
 
     def knowing(self, subjects: pd.DataFrame) -> "VAGAN":
         """The same method, for images of which this is known; itself where it needs to know nothing.
@@ -80,8 +85,30 @@ class VAGAN:
         """
         if not self.covariates:
             return self
-        numbers = torch.from_numpy(covariate_numbers(self.covariates, subjects))
-        method = VAGAN(self._generator, output=self._output, condition=side_by_side(self._condition, numbers))
+        return self._told(self._condition, subjects, subjects)
+
+    def changing(self, subjects: pd.DataFrame, targets: pd.DataFrame) -> "VAGAN":
+        """For images of the baseline class: each as it would look with other covariates; the class is left alone.
+
+        Parameters
+        ----------
+        subjects, targets
+            What is known of the images, see `knowing`, and what they are to look like.
+
+        Raises
+        ------
+        ModelError
+            If the generator was trained without ``training.contrast``.
+        """
+        if not self.contrast or self._condition is None:
+            raise ModelError("this map generator cannot change covariates; train one with training.contrast=true")
+        last = torch.eye(num_channels(self._condition))[-1:]
+        return self._told(last, subjects, targets)
+
+    def _told(self, task: Condition | None, subjects: pd.DataFrame, targets: pd.DataFrame) -> "VAGAN":
+        own, wanted = (torch.from_numpy(covariate_numbers(self.covariates, table)) for table in (subjects, targets))
+        condition = side_by_side(task, wanted, wanted - own if self.contrast else None)
+        method = VAGAN(self._generator, output=self._output, condition=condition)
         method.subjects = subjects
         return method
 

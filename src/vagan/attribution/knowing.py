@@ -2,15 +2,26 @@
 
 import pandas as pd
 
+from vagan.attribution.contrast import Change, Contrast
 from vagan.attribution.ensemble import Ensemble, Spread
 from vagan.attribution.generator import VAGAN
 from vagan.attribution.method import AttributionMethod
+from vagan.errors import ConfigError
 
 
 def subjects_known_to(method: AttributionMethod) -> pd.DataFrame | None:
     """What a method was told of the images that it will get; None if nothing."""
     one = method.members[0] if isinstance(method, Ensemble) else method
-    return one.subjects if isinstance(one, VAGAN) else None
+    return one.subjects if isinstance(one, VAGAN | Contrast) else None
+
+
+def contrasting(method: AttributionMethod, change: Change) -> AttributionMethod:
+    """What a change of covariates does, by this map generator or by all members; see `Contrast`."""
+    if isinstance(method, VAGAN):
+        return Contrast(method, change)
+    if isinstance(method, Ensemble):
+        return Ensemble([contrasting(member, change) for member in method.members])
+    raise ConfigError(f"a contrast needs a map generator, and {method.name} is none")
 
 
 def knowing(method: AttributionMethod, subjects: pd.DataFrame) -> AttributionMethod:
@@ -23,7 +34,7 @@ def knowing(method: AttributionMethod, subjects: pd.DataFrame) -> AttributionMet
     subjects
         See `VAGAN.knowing`.
     """
-    if isinstance(method, VAGAN):
+    if isinstance(method, VAGAN | Contrast):
         return method.knowing(subjects)
     if isinstance(method, Ensemble):
         return Ensemble([knowing(member, subjects) for member in method.members])

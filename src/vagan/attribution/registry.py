@@ -35,7 +35,7 @@ class Entry:
     make
         Called with what ``needs`` says, then with the method's own options by name.
     needs
-        ``map-generator``: a loaded map generator (options ``output`` and ``covariates`` from its facts).
+        ``map-generator``: a loaded map generator, with options from its facts.
         ``classifier``: a loaded classifier, be it a CAM classifier or not; comparisons give it the paper's
         classifier. ``cam-classifier``: a CAM classifier. ``training images``: those of the baseline class and those
         of the class of interest.
@@ -60,7 +60,8 @@ class Entry:
         if self.needs == "nothing":
             return self.make()
         if self.needs == "map-generator":
-            return self.make(network, output=facts.output, condition=condition, covariates=facts.covariates)
+            told = {"condition": condition, "covariates": facts.covariates, "contrast": facts.contrast}
+            return self.make(network, output=facts.output, **told)
         return self.make(network)
 
 

@@ -14,6 +14,7 @@ def attribute(
     interest: Annotated[str, Parameter(name="--class")] = "",
     ensemble: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     covariates: str = "",
+    contrast: str = "",
     device: str = "auto",
 ) -> None:
     """Effect maps of new images: what the class of interest put there, and how bright.
@@ -42,6 +43,9 @@ def attribute(
     covariates
         What is known of the images, for a run trained with training.covariates: age=70,sex=F for all, or a CSV table
         with these columns and a row for each image, found by its column image or id, such as a manifest.
+    contrast
+        Show what a covariate does instead of what the class does, such as age=60:80, for a run trained with
+        training.contrast=true: the image as if of the second value, less as if of the first, the class left out.
     device
         auto, cpu, cuda or mps.
     """
@@ -55,6 +59,7 @@ def attribute(
         interest=interest,
         others=ensemble or (),
         covariates=covariates,
+        contrast=contrast,
         device=device,
     )
     print(f"{len(written)} map{'s' if len(written) != 1 else ''} in {out}")

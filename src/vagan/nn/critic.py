@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from vagan.axes import per_sample_mean, per_sample_sum, spatial_mean
+from vagan.axes import first_channels, per_sample_mean, per_sample_sum, spatial_mean
 from vagan.nn.conditions import Condition
 from vagan.nn.layers import conv, conv_block, max_pool, recomputed
 from vagan.types import Images, Scores
@@ -25,8 +25,9 @@ class Critic(nn.Module):
     width
         Feature maps of the first block; doubled at every pooling. The paper has 16.
     conditions
-        Numbers that it is told about each image; 0 for none, as in the paper. They add to the score by their inner
-        product with the means of the last feature maps, through a matrix (Miyato and Koyama 2018).
+        Numbers that it is told about each image, the first ones of a condition; 0 for none, as in the paper. They
+        add to the score by their inner product with the means of the last feature maps, through a matrix (Miyato and
+        Koyama 2018).
     centre
         Mean image ``(1, channel, *space)``, which is taken from each image first; None for nothing. Of registered
         images most is alike, and a critic whose weights move by a little then changes its mind about all of it.
@@ -72,4 +73,9 @@ class Critic(nn.Module):
         scores = per_sample_mean(self.layers[-1](features).float())
         if self.projection is None or condition is None:
             return scores
-        return scores + per_sample_sum(self.projection(condition) * spatial_mean(features)).float()
+        return (
+            scores
+            + per_sample_sum(
+                self.projection(first_channels(condition, self.conditions)) * spatial_mean(features)
+            ).float()
+        )

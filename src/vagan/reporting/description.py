@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vagan.attribution.contrast import Contrast, describe_change
+from vagan.attribution.ensemble import Ensemble
 from vagan.attribution.knowing import subjects_known_to
 from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import Entry, LoadedMethod
@@ -17,6 +19,10 @@ READING: dict[Convention, str] = {
     "positive": "positive values speak for the class; negative ones are not read",
 }
 
+CONTRAST = (
+    "image as if after the change - image as if before, without the class; positive: the change made it brighter"
+)
+
 
 def describe(loaded: LoadedMethod, path: Path, values: NDArray[np.float32], *, scale: float) -> dict[str, Any]:
     """What a reader of a map must know: of what, by what, and how its sign and unit are meant."""
@@ -25,6 +31,7 @@ def describe(loaded: LoadedMethod, path: Path, values: NDArray[np.float32], *, s
         "source": path.name,
         "method": method.name,
         **_meaning(method, loaded.entry, scale),
+        **_contrast(method),
         "baseline_class": facts.classes[0],
         "class_of_interest": facts.classes[1],
         **_subject(loaded),
@@ -32,6 +39,12 @@ def describe(loaded: LoadedMethod, path: Path, values: NDArray[np.float32], *, s
         "mean_absolute_effect": float(np.abs(values).mean()),
         "model": {"rule": facts.rule, "cohort_hash": facts.cohort_hash},
     }
+
+
+def _contrast(method: AttributionMethod) -> dict[str, Any]:
+    """Of a contrast, what is compared."""
+    one = method.members[0] if isinstance(method, Ensemble) else method
+    return {"sign": CONTRAST, "contrast": describe_change(one.change)} if isinstance(one, Contrast) else {}
 
 
 def _subject(loaded: LoadedMethod) -> dict[str, Any]:

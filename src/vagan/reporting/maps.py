@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from vagan.attribution.knowing import knowing
+from vagan.attribution.contrast import parse_change
+from vagan.attribution.knowing import contrasting, knowing
 from vagan.attribution.registry import LoadedMethod, load_ensemble, load_method
 from vagan.data.image_file import ImageFile, name_of, read_image
 from vagan.errors import ModelError, OutputError
@@ -39,6 +40,7 @@ def attribute_files(
     interest: str = "",
     others: Sequence[Path] = (),
     covariates: str = "",
+    contrast: str = "",
     device: str = "auto",
 ) -> list[Path]:
     """Write for each image ``_effect.npy`` (NIfTI: ``.nii.gz``), ``_overlay.png`` and ``_effect.json``.
@@ -65,6 +67,8 @@ def attribute_files(
         More runs: the map is the mean of all.
     covariates
         What is known of the images, see `vagan.reporting.subjects`; needed where the model was trained with it.
+    contrast
+        Instead of the class's effect that of a change of covariates, such as ``age=60:80``; see `Contrast`.
     device
         See `vagan.training.device.find_device`.
 
@@ -88,6 +92,8 @@ def attribute_files(
         if others
         else load_method(run, method, interest=interest, device=place)
     )
+    if contrast:
+        loaded = loaded._replace(method=contrasting(loaded.method, parse_change(contrast)))
     check, write = writer_for(loaded.facts)
     subjects = subjects_of(paths, covariates, loaded.facts.covariates)
     for path in paths:  # every mistake is found before anything is written; images are not kept, there may be many

@@ -87,7 +87,7 @@ class AdversarialTask:
                 dims,
                 channels=self._cohort.channels,
                 width=config.critic.width,
-                conditions=self._images.conditions,
+                conditions=self._images.judged,
                 centre=self._images.mean() if config.critic.centred else None,
                 recompute=config.training.recompute,
             )
@@ -235,6 +235,7 @@ class AdversarialTask:
             output=config.generator.output,
             classes=tuple(cohort.manifest.classes[label] for label in (0, *self._images.interests)),
             covariates=self._images.covariates,
+            contrast=config.training.contrast,
             preparation=cohort.facts.preparation,
             pipeline=cohort.facts.pipeline,
             rule=RULE if config.schedule.consolidation_updates else RULE_OF_AVERAGE,

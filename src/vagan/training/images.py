@@ -13,6 +13,7 @@ from vagan.axes import batch_mean
 from vagan.data.bank import ImageBank, ImagesInTurn
 from vagan.data.cohort import Cohort
 from vagan.data.covariates import covariate_numbers, measure_covariates
+from vagan.errors import ConfigError
 from vagan.nn.conditions import Condition, side_by_side
 from vagan.seeding import numpy_generator
 from vagan.training.calibration import calibrated, calibration_rows, in_turn
@@ -46,35 +47,45 @@ class TrainingImages:
     covariates
         What the networks are told of each image besides, by the settings.
     conditions
-        Numbers that they are told of each image: which class of interest it is of, one-hot, unless there is one
-        alone; then its covariates.
+        Numbers that the generator is told of each image: what is to be done with it, one-hot, unless there is one
+        task alone; the covariates that it is to have; and, for contrasts, by how much these differ from its own. The
+        tasks are to take out each class of interest and, for contrasts, to change covariates of a baseline image.
+    judged
+        Those that the critic is told, the first ones: what an image is to be, not what it was.
     validation
         Label -> validation rows.
     """
 
     def __init__(self, config: Config, cohort: Cohort) -> None:
         settings = config.training
+        if settings.contrast and not settings.covariates:
+            raise ConfigError("training.contrast learns what covariates do: name them with training.covariates")
         self._cohort, self._settings = cohort, settings
         self.interests = interest_labels(cohort, settings)
         self._rows = rows = training_rows(cohort, self.interests, settings)
         self.validation = validation_rows(cohort, self.interests, settings)
         self.covariates = measure_covariates(settings.covariates, _of(cohort, rows))
-        self._classes = len(self.interests) if len(self.interests) > 1 else 0
-        self.conditions = self._classes + sum(one.width for one in self.covariates)
+        self._tasks, width = len(self.interests) + settings.contrast, sum(one.width for one in self.covariates)
+        self.judged = (self._tasks if self._tasks > 1 else 0) + width
+        self.conditions = self.judged + width * settings.contrast
         self._bank = ImageBank(cohort, np.concatenate(list(rows.values())), memory_bytes=settings.memory_mb * 2**20)
-        beside = {"": rows[0]}
+        interest = {f"images of class {label}": rows[label] for label in self.interests}
+        baseline = {"images of class 0": rows[0]}
         if self.covariates:  # where the classes differ in them, baseline images that are alike in them
-            beside = {f" for {label}": self._matched(rows, label, neighbours=NEIGHBOURS) for label in self.interests}
+            baseline = {
+                f"images of class 0 for {label}": self._matched(rows, label, neighbours=NEIGHBOURS)
+                for label in self.interests
+            }
             alike = [self._matched(self.validation, label, neighbours=1) for label in self.interests]
-            self.validation[0], rows[0] = in_turn(alike), np.concatenate(list(beside.values()))
+            self.validation[0] = in_turn(alike)
+        shown = rows | {0: np.concatenate(list(baseline.values()))}
+        self._calibration = calibration_rows(shown, config.generator.calibration_images, seed=settings.seed)
+        if settings.contrast:
+            interest["images to change"] = baseline["images to change to"] = rows[0]
         self._baseline, self._interest = (
             ImagesInTurn([augmented(self._bank, found, config, purpose=name) for name, found in streams.items()])
-            for streams in (
-                {f"images of class 0{name}": found for name, found in beside.items()},
-                {f"images of class {label}": rows[label] for label in self.interests},
-            )
+            for streams in (baseline, interest)
         )
-        self._calibration = calibration_rows(rows, config.generator.calibration_images, seed=settings.seed)
 
     def batches(self, update: int, parts: Sequence[int]) -> list[TwoClassBatch]:
         """These parts of an update's ``accumulate`` batches."""
@@ -85,18 +96,21 @@ class TrainingImages:
         for part in parts:
             start = (update * accumulate + part) * count
             baseline, _ = self._baseline.draw(start, count)
-            interest, turns = self._interest.draw(start, count)
-            labels = np.array(self.interests)[turns]
-            condition, baseline_condition = (
-                self._condition_of(labels, stream.rows(start, count)) for stream in (self._interest, self._baseline)
+            interest, tasks = self._interest.draw(start, count)
+            own, beside = self._interest.rows(start, count), self._baseline.rows(start, count)
+            changes = tasks == len(self.interests)  # images that are to become like those beside them
+            conditions = (
+                self._condition_of(tasks, own, np.where(changes, beside, own)),
+                self._condition_of(tasks, beside, beside),
+                self._condition_of(tasks, np.where(changes, own, beside), beside),
             )
-            batches.append(TwoClassBatch(baseline, interest, mixing[part], condition, baseline_condition))
+            batches.append(TwoClassBatch(baseline, interest, mixing[part], *conditions))
         return batches
 
     def validation_images(self, label: int) -> Iterator[ClassImages]:
         """Validation images of a class, a few at a time."""
         rows = self.validation[label]
-        images, condition = self._cohort.images(rows), self._condition_of(np.full(len(rows), label), rows)
+        images, condition = self._cohort.images(rows), self._unchanged(np.full(len(rows), label), rows)
         for start in range(0, len(rows), BATCH):
             part = slice(start, start + BATCH)
             yield ClassImages(images[part], None if condition is None else condition[part])
@@ -108,23 +122,29 @@ class TrainingImages:
     def calibrated(self, network: Network) -> Network:
         """Copy of a map generator with batch norm's statistics of some training images."""
         labels = self._cohort.manifest.table["label"].to_numpy()[self._calibration]
-        return calibrated(network, self._bank, self._calibration, self._condition_of(labels, self._calibration))
+        return calibrated(network, self._bank, self._calibration, self._unchanged(labels, self._calibration))
 
     def _matched(self, rows: Mapping[int, NDArray[np.int64]], label: int, *, neighbours: int) -> NDArray[np.int64]:
         seed = self._settings.seed
         return matched_rows(self._cohort, rows, label, self.covariates, neighbours=neighbours, seed=seed)
 
-    def _condition_of(self, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> Condition | None:
-        """What is told of images of these rows; baseline images are told each class of interest in turn."""
-        of_class = of_subject = None
-        if self._classes:
-            turns = np.arange(len(labels)) % self._classes
-            numbers = np.where(labels == 0, turns, np.searchsorted(self.interests, labels))
-            of_class = torch.eye(self._classes)[torch.from_numpy(numbers)]
-        if self.covariates:
-            table = self._cohort.manifest.table.iloc[rows]
-            of_subject = torch.from_numpy(covariate_numbers(self.covariates, table))
-        return side_by_side(of_class, of_subject)
+    def _unchanged(self, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> Condition | None:
+        """What is told of images whose class alone is to be taken out; of baseline images, each task in turn."""
+        turns = np.arange(len(labels)) % self._tasks
+        return self._condition_of(np.where(labels == 0, turns, np.searchsorted(self.interests, labels)), rows, rows)
+
+    def _condition_of(
+        self, tasks: NDArray[np.int64], rows: NDArray[np.int64], targets: NDArray[np.int64]
+    ) -> Condition | None:
+        """What is told of images of these rows, that are to have the covariates of the rows ``targets``."""
+        task = torch.eye(self._tasks)[torch.from_numpy(tasks)] if self._tasks > 1 else None
+        if not self.covariates:
+            return task
+        table = self._cohort.manifest.table
+        own, wanted = (
+            torch.from_numpy(covariate_numbers(self.covariates, table.iloc[found])) for found in (rows, targets)
+        )
+        return side_by_side(task, wanted, wanted - own if self._settings.contrast else None)
 
 
 def _of(cohort: Cohort, rows: Mapping[int, NDArray[np.int64]]) -> pd.DataFrame:

@@ -32,6 +32,8 @@ class TwoClassBatch(NamedTuple):
     """What the networks are told of each image of the class of interest, and of what the generator makes of it."""
     baseline_condition: Condition | None = None
     """What they are told of each baseline image: the class of the image beside it, and its own covariates."""
+    transplant_condition: Condition | None = None
+    """What they are told of each baseline image once the effect of the image beside it is put in."""
 
 
 def update_critic(
@@ -162,7 +164,7 @@ def consolidate_generator(
     for batch in batches:
         transplant = effect_transplant(teacher, batch, settings)
         both = concatenate_batches(transplant.images, batch.baseline)
-        maps = told(generator, batch.baseline_condition)(both)
+        maps = told(generator, batch.transplant_condition, batch.baseline_condition)(both)
         found = baseline_image(both, maps, settings.output)
         freed, unchanged = found.split([len(transplant.images), len(batch.baseline)])
         terms = {
@@ -218,7 +220,7 @@ def _maps(
         conditions.append(batch.baseline_condition)
     if transplant is not None:
         parts.append(transplant.images)
-        conditions.append(batch.baseline_condition)
+        conditions.append(batch.transplant_condition)
     if settings.mixed_batches:
         maps = told(generator, *conditions)(concatenate_batches(*parts)).split([len(part) for part in parts])
     else:
