@@ -22,7 +22,7 @@ from vagan.nn.unet import MapGenerator
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
-Kind = Literal["map-generator", "classifier", "cam-classifier"]
+Kind = Literal["map-generator", "classifier", "cam-classifier", "label-classifier"]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -50,6 +50,8 @@ class ModelFacts(BaseModel):
     there are several, it is told which."""
     covariates: tuple[Covariate, ...] = ()
     """Of a map generator: what it is told of each image, after the class."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of a classifier of labels: its logits are divided by it."""
     contrast: bool = False
     """Of a map generator: whether it can change covariates, its last task; it is then told by how much too."""
     preparation: Preparation
@@ -102,6 +104,8 @@ def build_network(facts: ModelFacts) -> nn.Module:
     dims, channels, width = facts.num_spatial_dims, facts.channels, facts.width
     if facts.kind == "classifier":
         return Classifier(dims, shape=facts.shape, channels=channels, width=width)
+    if facts.kind == "label-classifier":
+        return CAMClassifier(dims, channels=channels, num_classes=len(facts.classes), width=width)
     if facts.kind == "cam-classifier":
         return CAMClassifier(dims, channels=channels, width=width)
     return MapGenerator(

@@ -18,6 +18,8 @@ from vagan.model_folder import load_model
 from vagan.training import adversarial
 from vagan.training.config import load_config
 from vagan.training.loop import train
+from vagan.training.rows import validation_rows
+from vagan.training.temperature import fitted_temperature
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,21 @@ def test_one_generator_learns_several_classes_and_resumes(three_classes, tmp_pat
         train(three_classes, tmp_path / "cut", tiny())
     monkeypatch.undo()
     assert_same_result(train(three_classes, tmp_path / "cut", tiny()), whole)
+
+
+def test_a_classifier_of_labels_tells_all_classes_apart_and_is_calibrated(three_classes, tmp_path):
+    config = tiny(method="label-classifier", classifier__width=2, classifier__updates=5)
+    run = train(three_classes, tmp_path / "run", config)
+    network, facts = load_model(run.path)
+    assert (facts.kind, facts.classes) == ("label-classifier", ("baseline", "two squares", "other"))
+    rows = validation_rows(three_classes, (1, 2), config.training)
+    with torch.no_grad():
+        logits = torch.cat([network(three_classes.images(found)) for found in rows.values()]).double().numpy()
+    assert logits.shape[1] == 3
+    labels = np.repeat([0, 1, 2], [len(found) for found in rows.values()])
+    assert facts.temperature == pytest.approx(fitted_temperature(logits, labels), rel=0.02)
+    metrics = pd.read_csv(run.metrics)
+    assert {"validation/accuracy", "validation/auc", "validation/calibration_error"} < set(metrics.columns)
 
 
 BLOCKS = {1: (slice(2, 8), slice(2, 8)), 2: (slice(9, 15), slice(11, 18))}

@@ -5,6 +5,7 @@ import pandas as pd
 from vagan.attribution.contrast import Change, Contrast
 from vagan.attribution.ensemble import Ensemble, Spread
 from vagan.attribution.generator import VAGAN
+from vagan.attribution.labels import Decided
 from vagan.attribution.method import AttributionMethod
 from vagan.errors import ConfigError
 
@@ -12,7 +13,7 @@ from vagan.errors import ConfigError
 def subjects_known_to(method: AttributionMethod) -> pd.DataFrame | None:
     """What a method was told of the images that it will get; None if nothing."""
     one = method.members[0] if isinstance(method, Ensemble) else method
-    return one.subjects if isinstance(one, VAGAN | Contrast) else None
+    return one.subjects if isinstance(one, VAGAN | Contrast | Decided) else None
 
 
 def contrasting(method: AttributionMethod, change: Change) -> AttributionMethod:
@@ -34,7 +35,7 @@ def knowing(method: AttributionMethod, subjects: pd.DataFrame) -> AttributionMet
     subjects
         See `VAGAN.knowing`.
     """
-    if isinstance(method, VAGAN | Contrast):
+    if isinstance(method, VAGAN | Contrast | Decided):
         return method.knowing(subjects)
     if isinstance(method, Ensemble):
         return Ensemble([knowing(member, subjects) for member in method.members])

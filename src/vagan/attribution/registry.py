@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from vagan.attribution.cam import CAM, GradCAM
+from vagan.attribution.contrast import Contrast
 from vagan.attribution.controls import GradientMagnitude, GroupMeanDifference, RandomSmoothMap
 from vagan.attribution.ensemble import Ensemble
 from vagan.attribution.generator import VAGAN
 from vagan.attribution.guided import GuidedBackpropagation
 from vagan.attribution.integrated import IntegratedGradients
+from vagan.attribution.labels import AUTO, SURE, Band, Decided, Labeller
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.occlusion import Occlusion
 from vagan.attribution.perturbation import AdditivePerturbation
@@ -94,6 +96,8 @@ def find_method(name: str) -> Entry:
 
 def unit_of(method: AttributionMethod) -> Unit:
     """What a method's values mean; none for methods that are not in `METHODS`."""
+    if isinstance(method, Decided | Contrast):
+        return "intensity"
     for entry in METHODS.values():
         made = entry.make.func if isinstance(entry.make, partial) else entry.make
         if isinstance(made, type) and isinstance(method, made):
@@ -111,7 +115,9 @@ class LoadedMethod(NamedTuple):
     """Where the network is, and where images must be."""
 
 
-def load_method(run: Path, name: str = "", *, interest: str = "", device: torch.device | str = "cpu") -> LoadedMethod:
+def load_method(
+    run: Path, name: str = "", *, interest: str = "", band: Band = SURE, device: torch.device | str = "cpu"
+) -> LoadedMethod:
     """A method for the model of a run folder or model folder.
 
     Parameters
@@ -121,7 +127,9 @@ def load_method(run: Path, name: str = "", *, interest: str = "", device: torch.
     name
         Name in `METHODS`; a map generator explains itself if none is given.
     interest
-        Class of interest; needed where the model knows several.
+        Class of interest; needed where the model knows several. ``auto``: a classifier decides for each image.
+    band
+        How probable a class must be for that; see `vagan.attribution.labels.decide`.
     device
         Where the network is to be, and the images that it gets.
 
@@ -133,6 +141,10 @@ def load_method(run: Path, name: str = "", *, interest: str = "", device: torch.
     if name:
         find_method(name)
     network, whole = load_model(run)
+    if interest == AUTO and whole.kind == "map-generator" and name in ("", "vagan"):
+        return LoadedMethod(
+            _decided(run, network, whole, band, device), METHODS["vagan"], whole, torch.device(device)
+        )
     facts, condition = about_class(whole, interest)
     if not name and facts.kind == "map-generator":
         name = "vagan"
@@ -142,6 +154,14 @@ def load_method(run: Path, name: str = "", *, interest: str = "", device: torch.
         raise ConfigError(f"{run} holds a {facts.kind}: {problem}; choose one of {', '.join(fitting)}")
     method = METHODS[name].of(network.to(device), facts, condition)
     return LoadedMethod(method, METHODS[name], facts, torch.device(device))
+
+
+def _decided(run: Path, network: nn.Module, facts: ModelFacts, band: Band, device: torch.device | str) -> Decided:
+    """Maps of the class that the classifier in a map generator's run folder decides each image to be of."""
+    labeller = Labeller.load(run, facts.classes, device)
+    network.to(device)
+    methods = [METHODS["vagan"].of(network, *about_class(facts, name)) for name in facts.classes[1:]]
+    return Decided([method for method in methods if isinstance(method, VAGAN)], labeller, band)
 
 
 def load_ensemble(

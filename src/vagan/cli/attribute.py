@@ -12,6 +12,7 @@ def attribute(
     out: Path,
     method: str = "",
     interest: Annotated[str, Parameter(name="--class")] = "",
+    abstain: str = "",
     ensemble: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     covariates: str = "",
     contrast: str = "",
@@ -36,7 +37,12 @@ def attribute(
         For a classifier: guided-backprop, integrated-gradients, grad-cam, occlusion, perturbation,
         perturbation-paper; for a CAM classifier cam as well.
     interest
-        Name of the class of interest; needed where the run knows several.
+        Name of the class of interest; needed where the run knows several. auto: a classifier in the run folder (see
+        `vagan train --with-classifier`) decides for each image. The map of an image of the baseline class is then
+        zero, and the description says what was decided, how probable it is, and whether that is too little.
+    abstain
+        With --class auto: undecided between these probabilities of a class of interest [default: 0.35:0.65]. The map
+        is then that of the most probable one.
     ensemble
         More runs of the same cohort, with other seeds. The map is then the mean of all; beside it stand how far they
         differ at each place (_spread) and how far they agree on the sign (_sign-agreement).
@@ -49,6 +55,7 @@ def attribute(
     device
         auto, cpu, cuda or mps.
     """
+    from vagan.reporting.labels import count_decisions
     from vagan.reporting.maps import attribute_files
 
     written = attribute_files(
@@ -57,9 +64,11 @@ def attribute(
         out,
         method=method,
         interest=interest,
+        abstain=abstain,
         others=ensemble or (),
         covariates=covariates,
         contrast=contrast,
         device=device,
     )
-    print(f"{len(written)} map{'s' if len(written) != 1 else ''} in {out}")
+    decided = f": {count_decisions(images, out)}" if interest == "auto" else ""
+    print(f"{len(written)} map{'s' if len(written) != 1 else ''} in {out}{decided}")

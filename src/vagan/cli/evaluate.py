@@ -16,6 +16,8 @@ def evaluate(
     subset: int = 20,
     severity: str | None = None,
     judge: Path | None = None,
+    predicted_labels: Annotated[bool, Parameter(negative=())] = False,
+    abstain: str = "",
     ensemble: Annotated[bool, Parameter(negative=())] = False,
     examples: int = 4,
     seed: int = 0,
@@ -53,6 +55,11 @@ def evaluate(
     judge
         Run of a classifier that none of the maps were made with: is an image without its effect one of the baseline
         class to it, how far is it from those, and how much had to change? Needs no known effects.
+    predicted_labels
+        Score the maps of map generators also where the classifier in the run folder decides which class an image is
+        of (see `vagan attribute --class auto`), and how well it decides.
+    abstain
+        With --predicted-labels: undecided between these probabilities of a class of interest [default: 0.35:0.65].
     ensemble
         Score the mean map of all runs of map generators as well, and whether it is wrong where they differ.
     examples
@@ -92,6 +99,7 @@ def evaluate(
         )
         print(told)
         return
+    from vagan.attribution.labels import SURE, parse_band
     from vagan.data.cohort import Cohort
     from vagan.evaluation.compare import compare_runs
 
@@ -106,6 +114,7 @@ def evaluate(
             subset=subset,
             severity=severity,
             judge=judge,
+            labels=None if not predicted_labels else parse_band(abstain) if abstain else SURE,
             ensemble=ensemble,
             examples=examples,
             seed=seed,

@@ -12,7 +12,8 @@ def train(
     cohort: Path,
     run: Path,
     *,
-    method: Literal["vagan", "classifier", "cam-classifier"] | None = None,
+    method: Literal["vagan", "classifier", "cam-classifier", "label-classifier"] | None = None,
+    with_classifier: Annotated[bool, Parameter(negative=())] = False,
     preset: str | None = None,
     devices: int | None = None,
     tracker: Annotated[list[Literal["wandb", "mlflow"]] | None, Parameter(consume_multiple=True)] = None,
@@ -28,7 +29,11 @@ def train(
     run
         Run folder: new, or that of an unfinished training.
     method
-        What to train: the map generator, or a classifier for the methods it is compared with [default: vagan].
+        What to train: the map generator, or a classifier for the methods it is compared with [default: vagan]; a
+        label-classifier tells all classes apart, and is what --with-classifier trains.
+    with_classifier
+        Train a classifier as well, in the run folder's folder `classifier`, that decides which class a new image is
+        of: `vagan attribute --class auto`. Its probabilities are calibrated on validation images.
     preset
         fast, brain (registered brain scans), paper, or a YAML file such as another run's config.yaml [default: fast;
         in an existing run folder, its own].
@@ -43,7 +48,9 @@ def train(
     settings
         Single settings, e.g. --set training.seed=3 loss.map_weight=20. An unknown key names the nearest.
     """
+    from vagan.attribution.labels import FOLDER
     from vagan.data.cohort import Cohort
+    from vagan.errors import ConfigError
     from vagan.evaluation.scores import mean_ncc
     from vagan.reporting.progress import draw_examples, draw_progress
     from vagan.training.config import load_config
@@ -55,6 +62,11 @@ def train(
     resumed = str(folder.config) if preset is None and folder.config.is_file() else None
     chosen = parse_settings(settings or []) | ({"method": method} if method else {})
     config = load_config(resumed or preset or "fast", chosen)
+    if with_classifier and (config.method != "vagan" or (devices or 1) > 1):
+        raise ConfigError(
+            "--with-classifier goes with a map generator on one device; otherwise train it by itself: "
+            f"vagan train {cohort} {run / FOLDER} --method label-classifier"
+        )
     images = Cohort(cohort)
 
     def draw(begun: RunFolder) -> None:
@@ -72,6 +84,9 @@ def train(
         trackers=tracker or (),
         tracker_images=tracker_images,
     )
+    if with_classifier:
+        labels = config.model_copy(update={"method": "label-classifier"})
+        fit(images, run / FOLDER, labels, after_validation=draw_progress)
     if not speaks():
         return
     following = (

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vagan.attribution.integrated import IntegratedGradients
+from vagan.attribution.labels import Band, Decided
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import METHODS, find_method, unit_of
 from vagan.axes import class_column, concatenate_batches
@@ -17,6 +18,7 @@ from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, OutputError
 from vagan.evaluation.contenders import (
     controls_of,
+    decided_of,
     ensemble_of,
     interest_of,
     load_judge,
@@ -48,6 +50,7 @@ def compare_runs(
     regions: Parts | None = None,
     severity: str | None = None,
     judge: Path | None = None,
+    labels: Band | None = None,
     ensemble: bool = False,
     examples: int = EXAMPLES,
     seed: int = 0,
@@ -77,6 +80,9 @@ def compare_runs(
         See `evaluate`.
     judge
         Run of a classifier that is not among the runs; see `vagan.evaluation.judge`.
+    labels
+        Score map generators also with the class that a classifier decides, undecided between these probabilities; see
+        `vagan.attribution.labels`.
     ensemble
         Score the mean of the map generators of all runs too, and whether their spread tells its error.
     seed
@@ -114,6 +120,8 @@ def compare_runs(
     if ensemble:
         together = ensemble_of(models)
         compared[together.name] = together
+    decided = {} if labels is None else decided_of(models, labels, place)
+    compared |= {method.name: method for method in decided.values()}
     compared |= {method.name: method for method in controls_of(cohort, wanted, label, seed)}
     evaluation = evaluate(
         compared,
@@ -143,6 +151,13 @@ def compare_runs(
         for model in models
         if model.facts.kind != "map-generator"
     }
+    for run, method in decided.items():
+        classifiers[f"{run}, labels"], undecided = _test_labels(method, cohort, scored, place)
+        about = classifiers[f"{run}, labels"]
+        rules[f"labels of {run}"] = (
+            f"right in {about['accuracy']:.1%} of test images, calibration error {about['calibration_error']:.3f}; "
+            f"{undecided:.1%} undecided, which are shown as of the class of interest; of the baseline class: no map"
+        )
     folders = [RunFolder(model.run) for model in models]
     units = {name: unit_of(method) for name, method in compared.items()}
     write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers, units=units)
@@ -168,6 +183,17 @@ def _completeness(compared: Mapping[str, AttributionMethod], images: Images) -> 
     }
     text = "; ".join(f"{name}: {error:.2g} in logits" for name, error in found.items())
     return {"completeness error": text} if found else {}
+
+
+def _test_labels(
+    method: Decided, cohort: Cohort, found: Sequence[NDArray[np.int64]], place: torch.device
+) -> tuple[dict[str, Any], float]:
+    """How well images of the baseline class and of the class of interest are told apart, and the share undecided."""
+    rows, labels = np.concatenate(found), np.repeat(np.arange(2), [len(part) for part in found])
+    decisions = [one for part in cohort.images(rows).split(BATCH) for one in method.decisions(part.to(place))]
+    probabilities = np.array([1 - one.probabilities[0] for one in decisions])
+    about = {**accuracy_figures(probabilities, labels), "reliability": reliability(probabilities, labels)}
+    return about, float(np.mean([one.undecided for one in decisions]))
 
 
 def _test_accuracy(

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from vagan.attribution.ensemble import Ensemble
+from vagan.attribution.labels import AUTO, Band, Decided
 from vagan.attribution.method import AttributionMethod
-from vagan.attribution.registry import METHODS
+from vagan.attribution.registry import METHODS, load_method
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, LeakageError, ModelError
 from vagan.evaluation.judge import Judge
@@ -98,6 +99,18 @@ def ensemble_of(models: Sequence[Model]) -> Ensemble:
     if len(generators) < 2:
         raise ConfigError(f"an ensemble needs two or more runs of map generators, found {len(generators)}")
     return Ensemble([METHODS["vagan"].of(model.network, model.facts, model.condition) for model in generators])
+
+
+def decided_of(models: Sequence[Model], band: Band, place: torch.device) -> dict[str, Decided]:
+    """By run, each map generator with the class that the classifier in its folder decides."""
+    generators = [model for model in models if model.facts.kind == "map-generator"]
+    found = {}
+    for model in generators:
+        method = load_method(model.run, interest=AUTO, band=band, device=place).method
+        assert isinstance(method, Decided)
+        method.name += "" if len(generators) == 1 else f" ({model.run.name})"
+        found[model.run.name] = method
+    return found
 
 
 def interest_of(models: Sequence[ModelFacts], cohort: Cohort) -> int:

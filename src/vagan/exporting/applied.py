@@ -39,11 +39,16 @@ def load_applied(path: Path) -> tuple[AppliedGenerator, ModelFacts]:
     Raises
     ------
     ModelError
-        If it does not hold a map generator.
+        If it does not hold a map generator, or one that must know of each image more than its class.
     """
     network, facts = load_model(path)
     if facts.kind != "map-generator":
         raise ModelError(
             f"this format takes map generators, but {path} holds a {facts.kind}; export it with --format hub"
+        )
+    if facts.covariates:
+        names = ", ".join(covariate.name for covariate in facts.covariates)
+        raise ModelError(
+            f"this format has no place for what must be known of each image ({names}); export with --format hub"
         )
     return AppliedGenerator(network, facts.output).eval(), facts

@@ -9,15 +9,17 @@ import torch
 
 from vagan.attribution.contrast import parse_change
 from vagan.attribution.knowing import contrasting, knowing
+from vagan.attribution.labels import AUTO, SURE, parse_band
 from vagan.attribution.registry import LoadedMethod, load_ensemble, load_method
 from vagan.data.image_file import ImageFile, name_of, read_image
-from vagan.errors import ModelError, OutputError
+from vagan.errors import ConfigError, ModelError, OutputError
 from vagan.files import replacing
 from vagan.model_folder import ModelFacts
 from vagan.progress import track
 from vagan.reporting.certainty import certainty_arrays, describe_certainty
 from vagan.reporting.deformation import deforming, write_deformation
 from vagan.reporting.description import describe
+from vagan.reporting.labels import describe_decision
 from vagan.reporting.overlay import save_overlay
 from vagan.reporting.subjects import subjects_of
 from vagan.reporting.written import Written
@@ -38,6 +40,7 @@ def attribute_files(
     *,
     method: str = "",
     interest: str = "",
+    abstain: str = "",
     others: Sequence[Path] = (),
     covariates: str = "",
     contrast: str = "",
@@ -62,7 +65,9 @@ def attribute_files(
     method
         Name of an attribution method; needed where the model is a classifier.
     interest
-        Class of interest; needed where the model knows several.
+        Class of interest; needed where the model knows several. ``auto``: a classifier in the run folder decides.
+    abstain
+        Where it decides nothing, such as ``0.35:0.65``; see `vagan.attribution.labels.decide`.
     others
         More runs: the map is the mean of all.
     covariates
@@ -87,10 +92,14 @@ def attribute_files(
         raise OutputError(f"--out must be a folder: {out} is a file; choose another name")
     place = find_device(device)
     runs = [run, *others]
+    if abstain and interest != AUTO:
+        raise ConfigError("--abstain goes with --class auto, where a classifier decides")
+    if others and interest == AUTO:
+        raise ConfigError("an ensemble needs the class said: its members' classifiers may decide differently")
     loaded = (
         load_ensemble(runs, method, interest=interest, device=place)
         if others
-        else load_method(run, method, interest=interest, device=place)
+        else load_method(run, method, interest=interest, band=parse_band(abstain) if abstain else SURE, device=place)
     )
     if contrast:
         loaded = loaded._replace(method=contrasting(loaded.method, parse_change(contrast)))
@@ -145,6 +154,7 @@ def _write(loaded: LoadedMethod, path: Path, out: Path) -> Written:
         file.write_map(out, f"{file.stem}_{kind}", facts.preparation.map_to_source(values, file.array.shape[1:]))
     about = {
         **describe(loaded, file.path, own_grid, scale=(high - low) / 2),
+        **describe_decision(method, prepared.to(loaded.device), facts.classes),
         **deformation,
         **describe_certainty(method, certainty),
         "preparation": facts.preparation.model_dump(mode="json"),

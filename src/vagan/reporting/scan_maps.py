@@ -29,6 +29,7 @@ from vagan.reporting.deformation import (
     describe_deformation,
 )
 from vagan.reporting.description import describe
+from vagan.reporting.labels import describe_decision
 from vagan.reporting.overlay import save_overlay
 from vagan.reporting.written import Written
 
@@ -70,6 +71,7 @@ def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Written:
     rescaled = next((step["found"] for step in prepared.record if step["step"] == "rescale"), None)
     about = {
         **describe(loaded, path, effect[None], scale=_half_range(rescaled)),
+        **describe_decision(loaded.method, images.to(loaded.device), loaded.facts.classes),
         **deformation,
         **describe_certainty(loaded.method, certainty),
         "warnings": list(raw.warnings),

@@ -33,16 +33,48 @@ def accuracy_figures(probabilities: NDArray[np.float64], labels: NDArray[np.int6
     }
 
 
+def class_figures(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
+    """`accuracy_figures` of any number of classes; the area under the ROC curve is the mean of each against the rest.
+
+    Parameters
+    ----------
+    probabilities
+        Shape (n, classes).
+    labels
+        From 0, shape (n,); every class occurs.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    classes = probabilities.shape[-1]
+    if classes == 2:
+        return accuracy_figures(probabilities[:, 1], labels)
+    right = probabilities.argmax(axis=-1) == labels
+    areas = [roc_auc_score(labels == label, probabilities[:, label]) for label in range(classes)]
+    bins = _reliability(probabilities.max(axis=-1), right)
+    return {
+        "accuracy": float(right.mean()),
+        "balanced_accuracy": float(np.mean([right[labels == label].mean() for label in range(classes)])),
+        "auc": float(np.mean(areas)),
+        "calibration_error": _gap(bins, len(labels)),
+    }
+
+
 def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Mean distance of confidence from accuracy over the bins, weighted by their size; 0 is best."""
-    bins = reliability(probabilities, labels)
-    return sum(abs(entry["accuracy"] - entry["confidence"]) * entry["count"] for entry in bins) / len(labels)
+    return _gap(reliability(probabilities, labels), len(labels))
 
 
 def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[dict[str, float]]:
     """Mean ``confidence``, ``accuracy`` and ``count`` in ten equal bins of confidence, without the empty ones."""
     confidence = np.maximum(probabilities, 1 - probabilities)
-    right = (probabilities > 0.5) == (labels == 1)
+    return _reliability(confidence, (probabilities > 0.5) == (labels == 1))
+
+
+def _gap(bins: list[dict[str, float]], count: int) -> float:
+    return sum(abs(entry["accuracy"] - entry["confidence"]) * entry["count"] for entry in bins) / count
+
+
+def _reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[dict[str, float]]:
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
         {

@@ -1,10 +1,11 @@
-"""Classifiers as a task for the training loop: what the compared attribution methods explain."""
+"""Classifiers as a task for the training loop: what compared methods explain, and what decides on labels."""
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Int
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vagan.axes import concatenate_batches
@@ -12,29 +13,31 @@ from vagan.data.bank import ImageBank
 from vagan.data.cohort import Cohort
 from vagan.model_folder import ModelFacts, build_network
 from vagan.seeding import seeded
-from vagan.training.accuracy import accuracy_figures
+from vagan.training.accuracy import class_figures
 from vagan.training.calibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.processes import ALONE, Processes
-from vagan.training.rows import augmented, only_interest_label, training_rows, validation_rows
+from vagan.training.rows import augmented, interest_labels, only_interest_label, training_rows, validation_rows
 from vagan.training.schedule import learning_rate_factor
 from vagan.training.state import TrainState
 from vagan.training.steps import Backward, Terms, require_finite
+from vagan.training.temperature import fitted_temperature
 from vagan.types import Images
 
 BATCH = 50
 RULE = "weights at the end of the schedule; no checkpoint is chosen"
+RULE_OF_LABELS = f"{RULE}; temperature of the largest likelihood on validation images"
 
 
 class LabelledBatch(NamedTuple):
-    """Images of both classes, and which is which."""
+    """Images of all classes, and which is which."""
 
     images: Images
     labels: Int[Tensor, " batch"]
 
 
 class ClassifierTask:
-    """Cross-entropy on balanced batches of the baseline class and one class of interest.
+    """Cross-entropy on balanced batches of the baseline class and one class of interest; for labels, of all.
 
     Parameters
     ----------
@@ -45,17 +48,22 @@ class ClassifierTask:
     """
 
     def __init__(self, config: Config, cohort: Cohort, *, processes: Processes = ALONE) -> None:
-        interest = only_interest_label(cohort, config.training)
-        self._config, self._cohort, self._interest = config, cohort, interest
+        self._is_of_labels = config.method == "label-classifier"
+        interests = (
+            interest_labels(cohort, config.training)
+            if self._is_of_labels
+            else (only_interest_label(cohort, config.training),)
+        )
+        self._config, self._cohort = config, cohort
         self.total = config.classifier.updates
         self._share = processes.share(config.training.accumulate)
-        rows = training_rows(cohort, (interest,), config.training)
+        rows = training_rows(cohort, interests, config.training)
         everything = np.concatenate(list(rows.values()))
         self._bank = ImageBank(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
         self._streams = [
             augmented(self._bank, found, config, purpose=f"images of class {label}") for label, found in rows.items()
         ]
-        self._validation = validation_rows(cohort, (interest,), config.training)
+        self._validation = validation_rows(cohort, interests, config.training)
         self._calibration = calibration_rows(rows, config.classifier.calibration_images, seed=config.training.seed)
         self._facts = ModelFacts(
             kind=config.method,
@@ -64,10 +72,10 @@ class ClassifierTask:
             shape=cohort.shape,
             spacing_mm=cohort.facts.spacing_mm,
             width=config.classifier.width,
-            classes=(cohort.manifest.classes[0], cohort.manifest.classes[interest]),
+            classes=tuple(cohort.manifest.classes[label] for label in (0, *interests)),
             preparation=cohort.facts.preparation,
             pipeline=cohort.facts.pipeline,
-            rule=RULE,
+            rule=RULE_OF_LABELS if self._is_of_labels else RULE,
             cohort_hash=cohort.facts.content_hash,
         )
 
@@ -118,15 +126,23 @@ class ClassifierTask:
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Accuracy, balanced accuracy, AUC and calibration error on validation images."""
-        network, _ = self.model(state)
-        rows = np.concatenate(list(self._validation.values()))
-        labels = np.repeat([0, 1], [len(found) for found in self._validation.values()])
-        with torch.no_grad():
-            parts = self._cohort.images(rows).to(next(network.parameters()).device).split(BATCH)
-            probabilities = torch.cat([network(part).float().softmax(dim=-1) for part in parts])
-        figures = accuracy_figures(probabilities.cpu().numpy()[..., 1].astype(np.float64), labels)
-        return {f"validation/{name}": value for name, value in figures.items()}
+        network, facts = self.model(state)
+        logits, labels = self._validation_logits(network)
+        probabilities = (logits / facts.temperature).softmax(dim=-1).numpy().astype(np.float64)
+        return {f"validation/{name}": value for name, value in class_figures(probabilities, labels).items()}
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
-        """The classifier, with batch norm's statistics measured for its own weights."""
-        return calibrated(state.networks["classifier"], self._bank, self._calibration), self._facts
+        """The classifier, with batch norm's statistics measured for its own weights; for labels, its temperature."""
+        network = calibrated(state.networks["classifier"], self._bank, self._calibration)
+        if not self._is_of_labels:
+            return network, self._facts
+        logits, labels = self._validation_logits(network)
+        temperature = fitted_temperature(logits.numpy().astype(np.float64), labels)
+        return network, self._facts.model_copy(update={"temperature": temperature})
+
+    def _validation_logits(self, network: nn.Module) -> tuple[Tensor, NDArray[np.int64]]:
+        rows = np.concatenate(list(self._validation.values()))
+        labels = np.repeat(np.arange(len(self._validation)), [len(found) for found in self._validation.values()])
+        with torch.no_grad():
+            parts = self._cohort.images(rows).to(next(network.parameters()).device).split(BATCH)
+            return torch.cat([network(part).float() for part in parts]).cpu(), labels

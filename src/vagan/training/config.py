@@ -17,7 +17,8 @@ from vagan.training.losses import Constraint
 PIXELS_OF_THE_PAPER = 112 * 112
 """Of the paper's 2-D images, for which the default weights were found."""
 
-Method = Literal["vagan", "classifier", "cam-classifier"]
+Method = Literal["vagan", "classifier", "cam-classifier", "label-classifier"]
+"""The last one tells all classes apart, to decide which an image is of; the others are to be explained."""
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 Names = Annotated[
@@ -242,7 +243,7 @@ WITHOUT_EFFECT = {
     ),
 }
 """Settings, or whole sections, that change no result of a run of the method."""
-WITHOUT_EFFECT["cam-classifier"] = WITHOUT_EFFECT["classifier"]
+WITHOUT_EFFECT["cam-classifier"] = WITHOUT_EFFECT["label-classifier"] = WITHOUT_EFFECT["classifier"]
 
 
 def load_config(preset: str = "fast", settings: dict[str, str] | None = None) -> Config:

@@ -1,0 +1,92 @@
+"""Images of which nobody says the class: a classifier in the run folder decides."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+from tiny import TINY
+from vagan.attribution import VAGAN
+from vagan.data.cohort import Cohort
+
+CLASSIFIER = ("classifier.width=4", "classifier.updates=40", "training.batch_size=8")
+
+
+@pytest.fixture
+def trained(vagan, pictures, tmp_path):
+    assert vagan("import", "folder", pictures, tmp_path / "cohort", "--range", 0, 255)[0] == 0
+    assert vagan("train", tmp_path / "cohort", tmp_path / "run", "--with-classifier", *TINY, *CLASSIFIER)[0] == 0
+    return tmp_path / "run"
+
+
+def test_a_classifier_decides_and_the_map_follows(vagan, refused, trained, pictures, tmp_path):
+    before = load_file(trained / "classifier" / "model" / "model.safetensors")
+    again = vagan("train", tmp_path / "cohort", trained, "--with-classifier", *TINY, *CLASSIFIER)
+    assert again[0] == 0  # nothing left to do
+    after = load_file(trained / "classifier" / "model" / "model.safetensors")
+    assert all((before[name] == after[name]).all() for name in before)
+
+    images = [pictures / name / "04.png" for name in ("ill", "healthy")]
+    (tmp_path / "new").mkdir()
+    renamed = [path.rename(tmp_path / "new" / f"{path.parent.name}.png") for path in images]
+    code, printed, _ = vagan("attribute", trained, *renamed, "--out", tmp_path / "maps", "--class", "auto")
+    assert code == 0
+    assert printed.strip() == f"2 maps in {tmp_path / 'maps'}: 1 healthy, 1 ill"
+    about = {
+        name: json.loads((tmp_path / "maps" / f"{name}_effect.json").read_text(encoding="utf-8"))["label"]
+        for name in ("ill", "healthy")
+    }
+    assert {name: one["decision"] for name, one in about.items()} == {"ill": "ill", "healthy": "healthy"}
+    assert about["ill"]["probabilities"]["ill"] > 0.65
+    assert about["healthy"]["undecided_between"] == [0.35, 0.65]
+    assert not np.load(tmp_path / "maps" / "healthy_effect.npy").any()
+    assert vagan("attribute", trained, renamed[0], "--out", tmp_path / "said")[0] == 0
+    said, decided = (np.load(tmp_path / folder / "ill_effect.npy") for folder in ("said", "maps"))
+    np.testing.assert_array_equal(said, decided)
+    assert said.any()
+
+    wide = ("--class", "auto", "--abstain", "0:1")
+    code, printed, _ = vagan("attribute", trained, *renamed, "--out", tmp_path / "wide", *wide)
+    assert "2 undecided" in printed
+    assert np.load(tmp_path / "wide" / "healthy_effect.npy").any()
+    told = json.loads((tmp_path / "wide" / "ill_effect.json").read_text(encoding="utf-8"))["label"]
+    assert told["decision"] == "undecided"
+
+    out = ("--out", tmp_path / "no")
+    assert "goes with --class auto" in refused("attribute", trained, renamed[0], *out, "--abstain", "0.4:0.6")
+    line = refused("attribute", trained, renamed[0], *out, "--class", "auto", "--abstain", "0.6:0.4")
+    assert "the lower one first" in line
+    line = refused("attribute", trained / "model", renamed[0], *out, "--class", "auto")
+    assert "give the command of its training again with --with-classifier" in line
+
+
+def test_scores_stand_side_by_side(vagan, trained, tmp_path):
+    code, _, _ = vagan("evaluate", tmp_path / "cohort", trained, "--out", tmp_path / "results", "--predicted-labels")
+    assert code == 0
+    scores = pd.read_csv(tmp_path / "results" / "scores.csv").query("metric == 'energy'")
+    energies = {
+        name: scores[scores["method"] == name].set_index("case")["value"]
+        for name in ("VA-GAN", "VA-GAN, labels predicted")
+    }
+    cohort = Cohort(tmp_path / "cohort")
+    rows = cohort.manifest.indices("test")
+    maps = VAGAN.load(trained)[0].attribute(cohort.images(rows)).abs().mean(dim=(1, 2, 3)).numpy()
+    known = pd.Series(maps, index=cohort.manifest.table["id"].iloc[rows])
+    np.testing.assert_allclose(energies["VA-GAN"], known[energies["VA-GAN"].index], rtol=1e-4)
+    predicted = energies["VA-GAN, labels predicted"]
+    assert all(value == 0 or value == pytest.approx(known[case], rel=1e-4) for case, value in predicted.items())
+    healthy = cohort.manifest.table["class"].iloc[rows].to_numpy() == "healthy"
+    assert (predicted[cohort.manifest.table["id"].iloc[rows[healthy]]] == 0).mean() > 0.5
+    summary = json.loads((tmp_path / "results" / "summary.json").read_text(encoding="utf-8"))
+    about = summary["classifiers"]["run, labels"]
+    assert about["accuracy"] > 0.6
+    assert 0 <= about["calibration_error"] < 0.5
+    assert "undecided" in json.dumps(summary)
+
+
+def test_a_classifier_goes_with_a_map_generator(refused, vagan, pictures, tmp_path):
+    vagan("import", "folder", pictures, tmp_path / "cohort", "--range", 0, 255)
+    line = refused("train", tmp_path / "cohort", tmp_path / "run", "--method", "cam-classifier", "--with-classifier")
+    assert "--method label-classifier" in line

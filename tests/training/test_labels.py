@@ -1,0 +1,53 @@
+"""Whether a classifier's probabilities mean what they say, and how they are made to."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from vagan.training.accuracy import accuracy_figures, calibration_error, class_figures
+from vagan.training.temperature import fitted_temperature
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("scale", [0.4, 1.0, 3.0])
+def test_the_temperature_is_that_by_which_a_classifier_is_too_sure(classes, scale):
+    rng = np.random.default_rng(1)
+    logits = 1.5 * rng.normal(size=(6000, classes))
+    labels = np.array([rng.choice(classes, p=row) for row in softmax(logits, axis=1)])
+    assert fitted_temperature(scale * logits, labels) == pytest.approx(scale, rel=0.07)
+
+
+def test_calibration_makes_the_error_small():
+    rng = np.random.default_rng(2)
+    logits = np.stack([np.zeros(4000), rng.normal(0, 2, 4000)], axis=1)
+    labels = (rng.random(4000) < softmax(logits, axis=1)[:, 1]).astype(np.int64)
+    overconfident = 4 * logits
+    temperature = fitted_temperature(overconfident[:2000], labels[:2000])
+    before, after = (
+        calibration_error(softmax(overconfident[2000:] / t, axis=1)[:, 1], labels[2000:]) for t in (1, temperature)
+    )
+    assert before > 0.1
+    assert after < 0.03
+
+
+@pytest.mark.parametrize("count", [5, 50])
+def test_where_all_are_told_apart_probabilities_are_those_of_the_rule_of_succession(count):
+    labels = np.repeat([0, 1], count)
+    logits = np.where(labels[:, None] == [0, 1], 30.0, 0.0)
+    surest = softmax(logits / fitted_temperature(logits, labels), axis=1).max(axis=1)
+    np.testing.assert_allclose(surest, (count + 1) / (count + 2), rtol=1e-3)
+
+
+def test_figures_of_three_classes_are_those_of_scikit_learn():
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(3), [30, 20, 10])
+    probabilities = softmax(rng.normal(size=(60, 3)) + np.eye(3)[labels], axis=1)
+    found = class_figures(probabilities, labels)
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, probabilities.argmax(1)))
+    assert found["auc"] == pytest.approx(roc_auc_score(labels, probabilities, multi_class="ovr"))
+    both = labels < 2
+    two = probabilities[both][:, :2] / probabilities[both][:, :2].sum(axis=1, keepdims=True)
+    assert class_figures(two, labels[both]) == accuracy_figures(two[:, 1], labels[both])
+    hand = np.array([[0.85, 0.1, 0.05]] * 4)  # right in half of the cases, and sure to 0.85
+    assert class_figures(hand, np.array([0, 0, 1, 2]))["calibration_error"] == pytest.approx(0.35)
