@@ -36,7 +36,7 @@ TOLD = {"training.covariates": "age"}
 RUNS = {
     "told of age": TOLD,
     "not told of age": {},
-    "told of age, contrasts": {**TOLD, "training.contrast": "true", "training.generator_updates": "100"},
+    "told of age, contrasts": {**TOLD, "training.contrast": "true", "training.generator_updates": "75"},
 }
 SETTINGS = {
     "training.generator_updates": "50",
@@ -57,6 +57,8 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
     for seed in options.seeds:
         for name, settings in RUNS.items():
+            if "contrast" in name and seed not in options.contrast_seeds:
+                continue
             more = dict(setting.split("=", 1) for setting in options.set)
             config = load_config("fast", SETTINGS | settings | more | {"training.seed": str(seed)})
             folder = options.work / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
@@ -72,6 +74,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/covariates"), help="where cohort and runs are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--contrast-seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--size", type=int, nargs="+", default=[32, 32])
     parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")

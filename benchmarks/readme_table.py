@@ -90,9 +90,27 @@ def table() -> str:
             rows.append(
                 f"| share of a step outside the networks, {where} | {share:.1%} | | batch 16 | `make bench` |"
             )
+    rows += _rows_on_covariates(RESULTS / "covariates.json")
     rows += _rows_on_volumes(RESULTS / "volumes.json")
     head = "| what | measured | paper | on | command |\n| --- | --- | --- | --- | --- |\n"
     return head + "".join(f"{row}\n" for row in rows)
+
+
+def _rows_on_covariates(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    rows = []
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    for name, score in (("NCC with the disease", "ncc"), ("age in the map, of the groups' difference", "age_driven")):
+        told, untold = (_mean(runs[key], score) for key in ("told of age", "not told of age"))
+        value = f"{told:.2f} (not told: {untold:.2f})"
+        what = f"{len(runs['told of age'])} seeds, images of 32×32, patients older by a standard deviation"
+        rows.append(f"| {name}, told of age | {value} | | {what} | `python benchmarks/covariates.py` |")
+    return rows
+
+
+def _mean(runs: list[dict[str, float]], score: str) -> float:
+    return sum(run[score] for run in runs) / len(runs)
 
 
 def _rows_on_volumes(path: Path) -> list[str]:

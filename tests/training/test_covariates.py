@@ -17,6 +17,7 @@ from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
 from vagan.data.covariates import covariate_numbers, measure_covariates
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
+from vagan.data.sources.atrophy.study import make_atrophy_cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.errors import CohortError, ConfigError, ModelError
 from vagan.evaluation.evaluate import evaluate
@@ -76,7 +77,7 @@ def test_every_image_comes_with_its_own_condition(space, mixed_batches, rng):
     conditions = torch.rand(2, 4, 2, generator=rng) - 0.5
     images = conditions[..., 0].reshape(2, 4, 1, *(1 for _ in space)).expand(2, 4, 1, *space)
     fractions = torch.rand(4, generator=rng)
-    batch = TwoClassBatch(images[0], images[1], fractions, conditions[1], conditions[0], conditions[0])
+    batch = TwoClassBatch(images[0], images[1], fractions, conditions[1], conditions[0], conditions[1])
     settings = Generator(mixed_batches=mixed_batches)
     sgd = {network: torch.optim.SGD(network.parameters(), lr=0.0) for network in (critic, generator)}
     more = {"loss": Loss(penalty_share=0.5), "settings": settings, "backward": torch.Tensor.backward}
@@ -171,7 +172,7 @@ def bright_as_old(tmp_path_factory):
 
 
 def test_who_knows_what_age_does_makes_no_mistake_in_a_training_of_contrasts(bright_as_old):
-    """All that the networks are told fits the images, in every role; and transplanted changes are found exactly."""
+    """All that the networks are told fits the images, in every role, and changes are not transplanted."""
     more = {"training__batch_size": 12, "training__covariates": "age", "training__contrast": True}
     task = adversarial.AdversarialTask(tiny(**more), bright_as_old)
     training = bright_as_old.manifest.table.query("split == 'train'")["age"].astype(float)
@@ -314,6 +315,16 @@ def test_volumes_are_told_too(tmp_path):
     method, _ = VAGAN.load(run.path)
     rows = cohort.manifest.indices("test", 1)
     assert method.knowing(cohort.manifest.table.iloc[rows]).attribute(cohort.images(rows)).isfinite().all()
+
+
+@pytest.mark.long
+def test_simulated_atrophy_is_told_of_age_and_sex(tmp_path):
+    cohort = make_atrophy_cohort(tmp_path / "cohort", subjects=20, spacing_mm=8.0, jobs=1)
+    run = train(cohort, tmp_path / "run", tiny(**TOLD))
+    method, facts = VAGAN.load(run.path)
+    assert facts.covariates[1].kinds == tuple(sorted(set(cohort.manifest.table["sex"])))
+    scores = evaluate({"VA-GAN": method}, cohort).summary["VA-GAN"]
+    assert np.isfinite(scores["ncc"]["mean"])
 
 
 @pytest.mark.long

@@ -44,7 +44,7 @@ class Contrast:
         for name in change:
             if name not in known:
                 raise ConfigError(f"this model was not told of {name!r}; {nearest(name, known)}")
-        self._method, self.change = method, change
+        self.method, self.change = method, change
         self.name = f"{method.name}, {describe_change(change)}"
         self.subjects: pd.DataFrame | None = None
         for row in (0, 1):  # refused here rather than after the first image
@@ -53,7 +53,7 @@ class Contrast:
 
     def knowing(self, subjects: pd.DataFrame) -> "Contrast":
         """The same for images of which this is known; see `VAGAN.knowing`."""
-        told = Contrast(self._method, self.change)
+        told = Contrast(self.method, self.change)
         told.subjects = subjects
         return told
 
@@ -61,9 +61,9 @@ class Contrast:
         """Positive where the image is brighter after the change than before."""
         if self.subjects is None:
             raise ConfigError("a contrast must know the covariates of each image; say them with --covariates")
-        without_class = self._method.knowing(self.subjects).counterfactual(images)
+        without_class = self.method.knowing(self.subjects).counterfactual(images)
         before, after = (
-            self._method.changing(self.subjects, self._after(self.subjects, place)).counterfactual(without_class)
+            self.method.changing(self.subjects, self._after(self.subjects, place)).counterfactual(without_class)
             for place in (0, 1)
         )
         return effect_map(after, before)

@@ -12,9 +12,11 @@ from vagan.axes import num_channels
 from vagan.data.covariates import Covariate, covariate_numbers
 from vagan.effect import Deformation, Output, RawMap, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
+from vagan.likeness import Likeness, image_features
 from vagan.model_folder import ModelFacts, about_class, load_model
 from vagan.nn.conditions import Condition, side_by_side, told
-from vagan.types import Images, Maps
+from vagan.nn.unet import MapGenerator
+from vagan.types import Images, Maps, Scores
 
 
 class VAGAN:
@@ -59,6 +61,8 @@ class VAGAN:
         self.covariates, self.contrast = tuple(covariates), contrast
         self.subjects: pd.DataFrame | None = None
         """What it was told of the images that it will get."""
+        self.likeness: Likeness | None = None
+        """What training images look like to the generator, where it was measured."""
 
     @classmethod
     def load(cls, path: Path | str, *, interest: str = "") -> tuple["VAGAN", ModelFacts]:
@@ -67,8 +71,15 @@ class VAGAN:
         if facts.kind != "map-generator":
             raise ModelError(f"{path} holds a {facts.kind}, not a map generator; choose one of the methods for it")
         facts, condition = about_class(facts, interest)
-        told = {"condition": condition, "covariates": facts.covariates, "contrast": facts.contrast}
-        return cls(network, output=facts.output, **told), facts
+        method = cls(
+            network,
+            output=facts.output,
+            condition=condition,
+            covariates=facts.covariates,
+            contrast=facts.contrast,
+        )
+        method.likeness = Likeness.load(Path(path))
+        return method, facts
 
     def knowing(self, subjects: pd.DataFrame) -> "VAGAN":
         """The same method, for images of which this is known; itself where it needs to know nothing.
@@ -109,8 +120,15 @@ class VAGAN:
         own, wanted = (torch.from_numpy(covariate_numbers(self.covariates, table)) for table in (subjects, targets))
         condition = side_by_side(task, wanted, wanted - own if self.contrast else None)
         method = VAGAN(self._generator, output=self._output, condition=condition)
-        method.subjects = subjects
+        method.subjects, method.likeness = subjects, self.likeness
         return method
+
+    def unlikeness(self, images: Images) -> Scores | None:
+        """How far each image is from those of the training, see `Likeness`; None where it was not measured."""
+        if self.likeness is None or not isinstance(self._generator, MapGenerator):
+            return None
+        with preserving(self._generator):
+            return self.likeness.distances(image_features(self._generator, images))
 
     def attribute(self, images: Images) -> Maps:
         """Effect of the class of interest in each image, ``x - y``."""

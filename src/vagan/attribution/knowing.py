@@ -16,6 +16,17 @@ def subjects_known_to(method: AttributionMethod) -> pd.DataFrame | None:
     return one.subjects if isinstance(one, VAGAN | Contrast | Decided) else None
 
 
+def generator_of(method: AttributionMethod) -> VAGAN | None:
+    """The map generator behind a method, the first of several; None if there is none."""
+    if isinstance(method, Ensemble):
+        return generator_of(method.members[0])
+    if isinstance(method, Contrast):
+        return method.method
+    if isinstance(method, Decided):
+        return method.methods[0]
+    return method if isinstance(method, VAGAN) else None
+
+
 def contrasting(method: AttributionMethod, change: Change) -> AttributionMethod:
     """What a change of covariates does, by this map generator or by all members; see `Contrast`."""
     if isinstance(method, VAGAN):

@@ -21,6 +21,7 @@ from vagan.attribution.method import AttributionMethod
 from vagan.attribution.occlusion import Occlusion
 from vagan.attribution.perturbation import AdditivePerturbation
 from vagan.errors import ConfigError, nearest
+from vagan.likeness import Likeness
 from vagan.model_folder import ModelFacts, about_class, load_model
 from vagan.nn.conditions import Condition
 
@@ -62,8 +63,13 @@ class Entry:
         if self.needs == "nothing":
             return self.make()
         if self.needs == "map-generator":
-            told = {"condition": condition, "covariates": facts.covariates, "contrast": facts.contrast}
-            return self.make(network, output=facts.output, **told)
+            return self.make(
+                network,
+                output=facts.output,
+                condition=condition,
+                covariates=facts.covariates,
+                contrast=facts.contrast,
+            )
         return self.make(network)
 
 
@@ -153,6 +159,8 @@ def load_method(
         problem = f"{name} cannot explain it" if name else "a method must be chosen with --method"
         raise ConfigError(f"{run} holds a {facts.kind}: {problem}; choose one of {', '.join(fitting)}")
     method = METHODS[name].of(network.to(device), facts, condition)
+    if isinstance(method, VAGAN):
+        method.likeness = Likeness.load(run)
     return LoadedMethod(method, METHODS[name], facts, torch.device(device))
 
 
@@ -160,8 +168,13 @@ def _decided(run: Path, network: nn.Module, facts: ModelFacts, band: Band, devic
     """Maps of the class that the classifier in a map generator's run folder decides each image to be of."""
     labeller = Labeller.load(run, facts.classes, device)
     network.to(device)
-    methods = [METHODS["vagan"].of(network, *about_class(facts, name)) for name in facts.classes[1:]]
-    return Decided([method for method in methods if isinstance(method, VAGAN)], labeller, band)
+    methods = []
+    for name in facts.classes[1:]:
+        method = METHODS["vagan"].of(network, *about_class(facts, name))
+        assert isinstance(method, VAGAN)
+        method.likeness = Likeness.load(run)
+        methods.append(method)
+    return Decided(methods, labeller, band)
 
 
 def load_ensemble(

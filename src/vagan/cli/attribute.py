@@ -56,6 +56,7 @@ def attribute(
         auto, cpu, cuda or mps.
     """
     from vagan.reporting.labels import count_decisions
+    from vagan.reporting.likeness import unlike_images
     from vagan.reporting.maps import attribute_files
 
     written = attribute_files(
@@ -71,4 +72,6 @@ def attribute(
         device=device,
     )
     decided = f": {count_decisions(images, out)}" if interest == "auto" else ""
+    for path in unlike_images(images, out):
+        print(f"warning: {path} is unlike the images of the training, more than 99 % of those kept for validation")
     print(f"{len(written)} map{'s' if len(written) != 1 else ''} in {out}{decided}")

@@ -57,7 +57,8 @@ def describe_balance(path: Path) -> list[str]:
     found = imbalances(manifest.table)
     warnings = [
         f"warning: {entry.interest} and {manifest.classes[0]} differ in {entry.covariate} "
-        f"({entry.difference:.2f} standard deviations): a map will show that too; balance the training images"
+        f"({entry.difference:.2f} standard deviations): a map will show that too; balance the training images, "
+        "or name it in training.covariates"
         for entry in found
         if entry.is_large
     ]

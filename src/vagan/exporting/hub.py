@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vagan.exporting.card import CARD, model_card
 from vagan.files import new_folder
+from vagan.likeness import LIKENESS, Likeness
 from vagan.model_folder import CONFIG, WEIGHTS, load_model, save_model
 
 
@@ -23,7 +24,10 @@ def export_hub(run: Path, out: Path, *, results: Path | None = None) -> Path:
     """
     network, facts = load_model(run)
     card = model_card("hub.md.j2", run, facts, results)
-    with new_folder(out, frozenset({CONFIG, WEIGHTS, CARD})) as folder:
+    likeness = Likeness.load(run)
+    with new_folder(out, frozenset({CONFIG, WEIGHTS, LIKENESS, CARD})) as folder:
         save_model(folder, network, facts)
+        if likeness is not None:
+            likeness.save(folder)
         (folder / CARD).write_text(card, encoding="utf-8")
     return out

@@ -115,19 +115,24 @@ class MapGenerator(nn.Module):
                 else "this map generator takes no condition; leave it out"
             )
         apply = recomputed if self._recompute else _applied
-        features = pad_to_multiple(images, self.multiple)
-        skips = []
-        for encoder in self.encoders:
-            features = apply(encoder, features)
-            skips.append(features)
-            features = self.pool(features)
-        features = self._modulated(0, apply(self.bottom, features), condition)
+        *skips, bottom = self.encoded(images)
+        features = self._modulated(0, bottom, condition)
         used = skips[-len(self.upsamplers) :]
         levels = zip(self.upsamplers, self.decoders, reversed(used), strict=True)
         for level, (upsampler, decoder, skip) in enumerate(levels, start=1):
             features = self._modulated(level, apply(_Up(upsampler, decoder), features, skip), condition)
         maps = self.last(features)
         return crop_to(repeat_blocks(maps, BLOCK) if self._coarse else maps, spatial_shape(images)).float()
+
+    def encoded(self, images: Images) -> list[Tensor]:
+        """Feature maps of each level on the way down, the bottom's last; what is told of the images plays no part."""
+        apply = recomputed if self._recompute else _applied
+        features = pad_to_multiple(images, self.multiple)
+        levels = []
+        for encoder in self.encoders:
+            levels.append(apply(encoder, features))
+            features = self.pool(levels[-1])
+        return [*levels, apply(self.bottom, features)]
 
     def _modulated(self, level: int, features: Tensor, condition: Condition | None) -> Tensor:
         return features if condition is None else self.modulations[level](features, condition)

@@ -20,6 +20,7 @@ from vagan.reporting.certainty import certainty_arrays, describe_certainty
 from vagan.reporting.deformation import deforming, write_deformation
 from vagan.reporting.description import describe
 from vagan.reporting.labels import describe_decision
+from vagan.reporting.likeness import describe_likeness
 from vagan.reporting.overlay import save_overlay
 from vagan.reporting.subjects import subjects_of
 from vagan.reporting.written import Written
@@ -155,6 +156,7 @@ def _write(loaded: LoadedMethod, path: Path, out: Path) -> Written:
     about = {
         **describe(loaded, file.path, own_grid, scale=(high - low) / 2),
         **describe_decision(method, prepared.to(loaded.device), facts.classes),
+        **describe_likeness(method, prepared.to(loaded.device)),
         **deformation,
         **describe_certainty(method, certainty),
         "preparation": facts.preparation.model_dump(mode="json"),

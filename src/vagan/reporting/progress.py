@@ -29,7 +29,8 @@ def draw_examples(run: RunFolder, cohort: Cohort) -> None:
         return
     interest = config.training.interest or cohort.manifest.classes[1]
     label = cohort.manifest.classes.index(interest)
-    method, _ = VAGAN.load(run.path, interest=interest)
-    images = cohort.images(cohort.manifest.indices("validation", label)[:EXAMPLES])
+    rows = cohort.manifest.indices("validation", label)[:EXAMPLES]
+    method = VAGAN.load(run.path, interest=interest)[0].knowing(cohort.manifest.table.iloc[rows])
+    images = cohort.images(rows)
     for number, (image, effect) in enumerate(zip(images, method.attribute(images), strict=True)):
         save_overlay(run.path / f"example-{number}.png", image.numpy(), effect.numpy())

@@ -30,6 +30,7 @@ from vagan.reporting.deformation import (
 )
 from vagan.reporting.description import describe
 from vagan.reporting.labels import describe_decision
+from vagan.reporting.likeness import describe_likeness
 from vagan.reporting.overlay import save_overlay
 from vagan.reporting.written import Written
 
@@ -72,6 +73,7 @@ def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Written:
     about = {
         **describe(loaded, path, effect[None], scale=_half_range(rescaled)),
         **describe_decision(loaded.method, images.to(loaded.device), loaded.facts.classes),
+        **describe_likeness(loaded.method, images.to(loaded.device)),
         **deformation,
         **describe_certainty(loaded.method, certainty),
         "warnings": list(raw.warnings),

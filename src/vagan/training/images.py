@@ -102,7 +102,7 @@ class TrainingImages:
             conditions = (
                 self._condition_of(tasks, own, np.where(changes, beside, own)),
                 self._condition_of(tasks, beside, beside),
-                self._condition_of(tasks, np.where(changes, own, beside), beside),
+                self._condition_of(tasks, own, own),
             )
             batches.append(TwoClassBatch(baseline, interest, mixing[part], *conditions))
         return batches

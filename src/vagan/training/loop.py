@@ -19,6 +19,7 @@ from vagan.training.adversarial import AdversarialTask
 from vagan.training.classification import ClassifierTask
 from vagan.training.config import Config, load_config
 from vagan.training.device import hosts, launch, open_fabric, place, using_threads
+from vagan.training.likeness import measure_likeness
 from vagan.training.memory import require_memory, telling_what_helps
 from vagan.training.processes import LostProcessError, Processes, require_shares, telling_of_lost_processes
 from vagan.training.record import Record, Track
@@ -111,6 +112,8 @@ def train(
             after_validation=after_validation or (lambda _: None),
             track=partial(tracking, trackers, run, config, pictures=tracker_images),
         )
+        if config.method == "vagan" and processes.is_first:
+            measure_likeness(run.model, cohort, fabric.device)
     return run
 
 

@@ -32,8 +32,9 @@ class TwoClassBatch(NamedTuple):
     """What the networks are told of each image of the class of interest, and of what the generator makes of it."""
     baseline_condition: Condition | None = None
     """What they are told of each baseline image: the class of the image beside it, and its own covariates."""
-    transplant_condition: Condition | None = None
-    """What they are told of each baseline image once the effect of the image beside it is put in."""
+    effect_condition: Condition | None = None
+    """What the teacher is told of each image of the class of interest to show the effect that is transplanted: that
+    of the class, and no change of covariates, which leaves nothing in an image by which to find it."""
 
 
 def update_critic(
@@ -164,7 +165,7 @@ def consolidate_generator(
     for batch in batches:
         transplant = effect_transplant(teacher, batch, settings)
         both = concatenate_batches(transplant.images, batch.baseline)
-        maps = told(generator, batch.transplant_condition, batch.baseline_condition)(both)
+        maps = told(generator, batch.baseline_condition)(both)
         found = baseline_image(both, maps, settings.output)
         freed, unchanged = found.split([len(transplant.images), len(batch.baseline)])
         terms = {
@@ -200,7 +201,7 @@ def effect_transplant(teacher: nn.Module, batch: TwoClassBatch, settings: Genera
     """
     with torch.no_grad():
         teacher.eval()
-        raw_map = told(teacher, batch.condition)(batch.interest)
+        raw_map = told(teacher, batch.effect_condition)(batch.interest)
         images = with_effect(batch.baseline, batch.interest, raw_map, settings.output)
     # images that stay in the range of images
     return Transplant(images.clamp(-1, 1), batch.baseline)
@@ -220,7 +221,7 @@ def _maps(
         conditions.append(batch.baseline_condition)
     if transplant is not None:
         parts.append(transplant.images)
-        conditions.append(batch.transplant_condition)
+        conditions.append(batch.baseline_condition)
     if settings.mixed_batches:
         maps = told(generator, *conditions)(concatenate_batches(*parts)).split([len(part) for part in parts])
     else:

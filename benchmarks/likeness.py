@@ -1,0 +1,84 @@
+"""How well images unlike any of the training are told from test images, by the generator's features.
+
+Takes the trainings of ``benchmarks/covariates.py`` that were told of nothing, and changes their test images as
+another scanner or another organ would. The area under the ROC curve of the distance from the training images is that
+of telling them from the unchanged ones; flagged is the share beyond 99 % of the validation images, of which `vagan
+attribute` warns. Writes ``likeness.json`` and ``likeness.md`` to ``benchmarks/results``.
+
+    python benchmarks/covariates.py && python benchmarks/likeness.py
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import describe_machine
+from scipy import ndimage
+from sklearn.metrics import roc_auc_score
+
+from vagan.attribution.generator import VAGAN
+from vagan.data.cohort import Cohort
+from vagan.training.likeness import measure_likeness
+
+RESULTS = Path(__file__).parent / "results"
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+CHANGES: dict[str, Change] = {
+    "as they are (other half)": lambda images, _: images,
+    "more noise, a fifth of the usual": lambda images, rng: images + rng.normal(0, 0.2 * images.std(), images.shape),
+    "as much white noise again": lambda images, rng: images + rng.normal(0, images.std(), images.shape),
+    "blurred by a pixel": lambda images, _: ndimage.gaussian_filter(images, (0, 0, 1, 1)),
+    "a third more contrast": lambda images, _: images * 4 / 3,
+    "a gradient across the image": lambda images, _: images + np.linspace(-0.3, 0.3, images.shape[-1]),
+    "another organ: white noise of the same spread": lambda images, rng: rng.normal(
+        images.mean(), images.std(), images.shape
+    ),
+    "nothing: one grey": lambda images, _: np.full_like(images, images.mean()),
+}
+
+
+def main() -> None:
+    options = _parse()
+    cohort = Cohort(options.work / "cohort")
+    found: dict[str, dict[str, list[float]]] = {name: {"auc": [], "flagged": []} for name in CHANGES}
+    for seed in options.seeds:
+        run = options.work / f"not-told-of-age-{seed}"
+        measure_likeness(run / "model", cohort, "cpu")
+        method, _ = VAGAN.load(run)
+        images = cohort.images(cohort.manifest.indices("test")).numpy()
+        half = len(images) // 2
+        usual = method.unlikeness(torch.from_numpy(images[:half])).numpy()
+        for name, change in CHANGES.items():
+            others = change(images[half:], np.random.default_rng(seed)).clip(-1, 1).astype(np.float32)
+            distances = method.unlikeness(torch.from_numpy(others)).numpy()
+            labels = np.repeat([0, 1], [len(usual), len(distances)])
+            found[name]["auc"].append(float(roc_auc_score(labels, np.concatenate([usual, distances]))))
+            found[name]["flagged"].append(float((distances > method.likeness.usual).mean()))
+    result = {"runs": found, **describe_machine(), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "likeness.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (options.out / "likeness.md").write_text(_markdown(found), encoding="utf-8")
+    print(_markdown(found))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/covariates"), help="of benchmarks/covariates.py")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    return parser.parse_args()
+
+
+def _markdown(found: dict[str, dict[str, list[float]]]) -> str:
+    lines = ["| test images | AUC (seeds) | flagged |", "|---|---|---|"]
+    for name, scores in found.items():
+        areas = ", ".join(f"{value:.3f}" for value in scores["auc"])
+        lines.append(f"| {name} | {np.mean(scores['auc']):.3f} ({areas}) | {np.mean(scores['flagged']):.1%} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
