@@ -191,7 +191,7 @@ class Training(_Section):
     """Columns of the manifest, such as age and sex, that a map must leave as they are: the networks are told of them,
     and baseline images are drawn as often as there are images of the class of interest that are alike in them."""
     contrast: bool = False
-    """Learn as well what the covariates themselves do: the generator also makes baseline images look as if they were
+    """Experimental. Learn as well what the covariates themselves do: the generator also makes baseline images look as if they were
     of another baseline image's age and sex, in turn with the classes. For `vagan attribute --contrast`."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
