@@ -191,8 +191,8 @@ class Training(_Section):
     """Columns of the manifest, such as age and sex, that a map must leave as they are: the networks are told of them,
     and baseline images are drawn as often as there are images of the class of interest that are alike in them."""
     contrast: bool = False
-    """Experimental. Learn as well what the covariates themselves do: the generator also makes baseline images look as if they were
-    of another baseline image's age and sex, in turn with the classes. For `vagan attribute --contrast`."""
+    """Experimental. Learn as well what the covariates themselves do: the generator also makes baseline images look as
+    if they had another one's age and sex, in turn with the classes; for `vagan attribute --contrast`."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""
