@@ -1,0 +1,99 @@
+# %% [markdown]
+# # Read a score table
+#
+# What `vagan evaluate` leaves behind, and what may be concluded from it. The trainings behind this table are far
+# too short for quality (images of 32×28 pixels, half a minute on two cores): the reading is the same.
+
+# %%
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from vagan import load_config, make_cohort, train
+from vagan.evaluation.compare import compare_runs
+from vagan.evaluation.statistics import bootstrap_interval
+
+cohort = make_cohort("cohort", images=800, size=(32, 28), intensity="fixed")
+small = {"generator.width": "8", "critic.width": "8", "classifier.width": "8"}
+for name, settings in {
+    "run": {"training.generator_updates": "30"},
+    "classifier": {"method": "classifier", "classifier.updates": "60"},
+}.items():
+    train(cohort, name, load_config("fast", small | settings))
+compare_runs(cohort, [Path("run"), Path("classifier")], Path("results"), limit=40, subset=4)
+sorted(path.name for path in Path("results").iterdir())
+
+# %% [markdown]
+# **One row for each case, method and score.** Everything printed elsewhere can be computed again from this file.
+
+# %%
+scores = pd.read_csv("results/scores.csv", dtype={"case": str, "subject": str})
+scores.head()
+
+# %% [markdown]
+# **Means.** `ncc` is the correlation of map and effect over all pixels, the score of the paper. Start with the two
+# lines that frame all others: the *ceiling*, which the exact counterfactual reaches, and the *random map*.
+
+# %%
+patients = scores[scores["label"] == 1]
+means = patients.pivot_table(index="method", columns="metric", values="value")
+means[["ncc", "average_precision", "pointing_game"]].sort_values("ncc", ascending=False).round(3)
+
+# %% [markdown]
+# **Intervals.** Images of one subject are not independent: intervals come from drawing subjects. They tell how far
+# the mean would move with other test images; they do not tell how far it would move with another training. For that
+# train with several seeds.
+
+# %%
+summary = json.loads(Path("results/summary.json").read_text())["methods"]
+bars = sorted(
+    (entry["ncc"]["mean"], *entry["ncc"]["ci95"], entry["ncc"]["n"], name) for name, entry in summary.items()
+)
+figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
+for height, (mean, low, high, *_) in enumerate(bars):
+    axes.plot([low, high], [height, height], color="#3579b8", linewidth=2)
+    axes.plot(mean, height, "o", color="#1f2328", markersize=4)
+axes.set_yticks(range(len(bars)), [f"{name} (n={number})" for *_, number, name in bars], fontsize=8)
+axes.axvline(0, color="#7d8590", linewidth=0.5)
+axes.set_xlabel("NCC, mean and 95 % interval")
+plt.show()
+
+# %% [markdown]
+# **Look at n.** Methods that need hundreds of passes for a map were scored on four images only: their intervals are
+# wide.
+#
+# **Differences are paired.** Both methods saw the same images, so compare image by image, not interval by interval.
+
+# %%
+by_case = patients[patients["metric"] == "ncc"].pivot_table(index="case", columns="method", values="value")
+difference = (by_case["VA-GAN"] - by_case["group mean difference"]).dropna()
+low, high = bootstrap_interval(difference.to_numpy())
+print(f"VA-GAN - group mean difference: {difference.mean():.3f}, 95 % [{low:.3f}, {high:.3f}], n = {len(difference)}")
+
+# %% [markdown]
+# **What NCC does not see**: the size of the map, and what it does where there is nothing to find. `amplitude_slope`
+# should be 1 for maps in units of intensity (of a gradient or a class score it says nothing); `energy_ratio`, the
+# size of the map on baseline images over that on patients, should be 0. A method that draws the same map for
+# everybody has a ratio of 1, however high its NCC.
+
+# %%
+shown = ("ncc", "amplitude_slope", "energy_ratio")
+pd.DataFrame(
+    {name: {score: entry.get(score, {}).get("mean") for score in shown} for name, entry in summary.items()}
+).T.sort_values("ncc", ascending=False).round(3)
+
+# %% [markdown]
+# **One image is not the mean.** Look at the worst ones before you believe a table.
+
+# %%
+worst = by_case["VA-GAN"].nsmallest(3)
+print(worst.round(3).to_string())
+rows = [int(position) for position in cohort.manifest.table.index[cohort.manifest.table["id"].isin(worst.index)]]
+figure, axes = plt.subplots(1, 3, figsize=(5, 2.2), layout="constrained")
+for place, image, effect in zip(axes, cohort.images(rows), cohort.effects(rows), strict=True):
+    place.imshow(image.squeeze(), cmap="gray", vmin=-1, vmax=1)
+    place.contour(effect.squeeze(), levels=[0.5], colors="#c8701a", linewidths=1)
+    place.set(xticks=[], yticks=[])
+plt.show()
