@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long test-browser test-lowest package check format mutants bench bench-3d quality ablation table1 table3d clean
+.PHONY: help setup demo test test-long test-browser test-lowest package check docs figures examples format mutants bench bench-3d quality ablation table1 table3d clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -21,13 +21,17 @@ setup: .venv/installed  ## Make the environment in .venv
 	$(BIN)/python -m pip install --quiet --editable ".[dev,mri,cluster,serve,onnx,monai]"
 	touch $@
 
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@
+
 demo: .venv/installed  ## The paper's synthetic experiment with a report, ten to twenty minutes on two cores
 	$(BIN)/vagan demo demo
 
 test: .venv/installed  ## Tests that take minutes
 	$(BIN)/python -X warn_default_encoding -m pytest
 
-test-long: .venv/installed  ## Tests that take longer
+test-long: .venv/installed .venv/installed-docs  ## Tests that take longer
 	$(BIN)/python -m pip install --quiet --editable ".[wandb,mlflow]"
 	$(BIN)/python -m pytest -m long
 
@@ -65,6 +69,16 @@ check: .venv/installed  ## Formatting, lint, types, import directions, the Docke
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 
+docs: .venv/installed-docs  ## Build the documents to site/index.html, a minute; a broken link or reference is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . site
+	$(BIN)/python docs/offline.py site
+
+figures: .venv/installed  ## Draw the figures of the documents anew, seconds
+	$(BIN)/python docs/figures/draw.py
+
+examples: .venv/installed-docs  ## Execute the example notebooks anew, minutes
+	$(BIN)/python examples/execute.py
+
 format: .venv/installed  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -100,4 +114,4 @@ table3d: .venv/installed  ## All methods on simulated atrophy, two seeds, hours 
 	$(BIN)/python benchmarks/readme_table.py
 
 clean:  ## Remove the environment and what the demo made
-	rm -rf .venv .venv-other mutants demo
+	rm -rf .venv .venv-other mutants demo site build jupyter_execute

@@ -91,6 +91,7 @@ METHODS: dict[str, Entry] = {
     "gradient-magnitude": Entry(GradientMagnitude, "nothing"),
     "random": Entry(RandomSmoothMap, "nothing"),
 }
+"""By name on the command line."""
 
 
 def find_method(name: str) -> Entry:
