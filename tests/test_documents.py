@@ -1,6 +1,8 @@
 """What the documents show must run, and what they point at must exist."""
 
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,38 @@ import pytest
 from tiny import TINY_SETTINGS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+NOTEBOOK_SCRIPTS = [path for path in sorted((ROOT / "examples").glob("*.py")) if path.with_suffix(".ipynb").exists()]
+
+
+def shell_lines(text):
+    """Lines of the indented and fenced blocks of a page or script, continued lines joined, comments cut off."""
+    text = re.sub(r"\\\n\s*(?:# )?", " ", text)
+    return [re.sub(r"\s+#.*", "", line).strip() for line in re.findall(r"^(?:    |# |\$ )?(\S.*)", text, re.M)]
+
+
+def commands(text):
+    """Every `vagan ...` that a reader could type, also behind torchrun, or in a loop."""
+    for line in shell_lines(text):
+        behind = r"(?:torchrun|srun) .*?|for .*? do (?:.*?; )?|" + r"(?:[A-Z_]+=\S+ )*"
+        found = re.fullmatch(rf"(?:{behind})(vagan (?:[a-z].*|--version))", line)
+        if found:
+            yield re.sub(r"\$\w+", "1", re.sub(r";? *(?:done|\|.*|>.*)$", "", found[1]))
+
+
+def every_command():
+    for path in [*DOCUMENTS, *NOTEBOOK_SCRIPTS]:
+        for command in commands(path.read_text(encoding="utf-8")):
+            yield pytest.param(command, id=f"{path.name}: {command[:60]}")
+
+
+def code_spans(path):
+    """What a page shows between single backticks in running text."""
+    text = re.sub(r"^(```+|~~~).*?^\1", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return re.findall(r"(?<!`)`([^`]+)`(?!`)", re.sub(r"^    .*", "", text, flags=re.M))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -38,6 +71,87 @@ def test_the_readmes_commands_are_verbs_with_these_arguments(capsys):
     for line in lines:
         arguments = line.replace("*.png", "a.png").split()[1:]
         app.parse_args(arguments, exit_on_error=False, print_error=False)
+
+
+def test_the_search_for_commands_finds_what_is_there():
+    text = "\n".join(
+        [
+            "Type `vagan demo` or",
+            "",
+            "    vagan synth a          # a comment",
+            "    for seed in 1 2; do vagan train c run-$seed --set training.seed=$seed; done",
+            "    torchrun --nnodes 2 --no-python \\",
+            "        vagan train c run",
+            "    vagan evaluate c run > log",
+        ]
+    )
+    assert list(commands(text)) == [
+        "vagan synth a",
+        "vagan train c run-1 --set training.seed=1",
+        "vagan train c run",
+        "vagan evaluate c run",
+    ]
+
+
+@pytest.mark.parametrize("command", [*every_command()])
+def test_commands_of_all_pages_are_verbs_with_these_arguments(command):
+    from vagan.cli.app import app
+    from vagan.training.config import load_config
+
+    function, bound, *_ = app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+    if "set" in bound.arguments:
+        settings = dict(entry.split("=", 1) for entry in bound.arguments["set"] or ())
+        load_config("fast", settings)
+    assert callable(function)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_code_in_running_text_names_what_exists(path):
+    from vagan.attribution.registry import METHODS
+    from vagan.cli.app import VERBS, app
+    from vagan.training.config import known_keys
+
+    keys, parts = set(known_keys()), {key.split(".")[0] for key in known_keys() if "." in key}
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    for span in code_spans(path):
+        for key in re.findall(rf"(?<![\w./])(?:{'|'.join(parts)})\.[a-z]\w*(?![\w/])", span):
+            assert key in keys or key.endswith((".py", ".yaml")), span
+        if re.match(r"make [a-z]", span):
+            assert span.split()[1] in targets, span
+        if re.match(r"vagan [a-z]", span):
+            verb, *rest = span.split()[1:]
+            assert verb in (*VERBS, "import"), span
+            command = app[verb]
+            if verb == "import":
+                if not rest or rest[0] not in ("folder", "csv", "bids", "adni"):
+                    continue
+                command = command[rest[0]]
+            options = {name for argument in command.assemble_argument_collection() for name in argument.names}
+            for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", span):
+                assert option in {*options, "--help", "--version"}, span
+            for method in re.findall(r"--method ([a-z-]+)", span):
+                assert method in {*METHODS, "vagan", "classifier", "cam-classifier"}, span
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_python_in_pages_compiles(path):
+    for snippet in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
+        compile(snippet, path.name, "exec")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_extras_that_pages_ask_for_exist(path):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for named in re.findall(r"vagan\[([a-z,]+)\]", path.read_text(encoding="utf-8")):
+        assert set(named.split(",")) <= set(extras), named
+
+
+def test_every_page_is_in_the_sites_contents():
+    contents = "\n".join(
+        path.read_text(encoding="utf-8") for path in DOCUMENTS if path.name in ("index.md", "README.md")
+    )
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        assert path.stem == "index" or re.search(rf"^(?:\S*/)?{path.stem}$", contents, re.M), path
 
 
 def test_every_key_of_the_paper_preset_is_documented():

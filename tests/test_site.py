@@ -1,0 +1,167 @@
+"""The built documents: strict, whole, and without a network."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import offline
+
+    return offline
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        (".html", '<script src="https://cdn.example/x.js"></script>'),
+        (".html", '<script async src="//cdn.example/x.js">'),
+        (".html", '<link rel="stylesheet" href="https://fonts.example/css">'),
+        (".html", '<link rel="preconnect" href="https://fonts.example">'),
+        (".html", '<img alt="" src="http://pictures.example/badge.svg">'),
+        (".html", '<img srcset="https://pictures.example/2x.png 2x">'),
+        (".html", '<svg><use xlink:href="https://icons.example/i.svg#a"/></svg>'),
+        (".html", "<div style=\"background: url('https://pictures.example/a.png')\">"),
+        (".html", "<style>@import 'https://fonts.example/css';</style>"),
+        (".html", '<script>const a = fetch("https://api.example/v1")</script>'),
+        (".html", '<meta http-equiv="refresh" content="0; url=https://elsewhere.example">'),
+        (".html", '<iframe src="https://video.example"></iframe>'),
+        (".css", "@font-face { src: url(https://fonts.example/a.woff2) }"),
+        (".css", '@import "//fonts.example/css";'),
+        (".js", 's.src = "https://cdn.example/mathjax.js"'),
+        (".js", "import('https://cdn.example/m.mjs')"),
+    ],
+)
+def test_what_a_browser_would_fetch_is_found(offline, suffix, text):
+    (found,) = offline.loads(text, suffix)
+    assert "example" in found
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        (".html", '<a href="https://doi.org/1">paper</a>'),
+        (".html", '<link rel="canonical" href="https://home.example/page"><link rel="next" href="b.html">'),
+        (".html", '<img src="../_images/a.png"><script src="_static/x.js?v=1"></script>'),
+        (".html", '<img src="data:image/png;base64,AA//BB==">'),
+        (".html", '<math xmlns="http://www.w3.org/1998/Math/MathML"><mi>x</mi></math>'),
+        (".html", "<pre>fetch('https://not.a.script')</pre>"),
+        (".css", "a { background: url(data:image/svg+xml;base64,AA//) } /* https://sphinx-doc.org */"),
+        (".js", "// see https://example.org\nfetch('searchindex.js')"),
+    ],
+)
+def test_links_and_files_of_the_site_are_not_complained_of(offline, suffix, text):
+    assert offline.loads(text, suffix) == []
+
+
+def test_files_are_named_with_what_they_load(offline, tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "index.html").write_text('<img src="a.png">', encoding="utf-8")
+    (tmp_path / "deep/page.html").write_text(
+        '<img src="//x.example/a.png"><img src="//x.example/a.png">', encoding="utf-8"
+    )
+    assert list(offline.offences(tmp_path)) == ["deep/page.html loads //x.example/a.png"]
+    with pytest.raises(SystemExit) as error:
+        offline.main(tmp_path)
+    assert error.value.code == 1
+    with pytest.raises(SystemExit, match="make docs"):
+        offline.main(tmp_path / "deep")
+
+
+@pytest.fixture
+def generated(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs/_extensions"))
+    import generated
+
+    return generated
+
+
+def test_the_table_of_settings_gives_what_can_be_set(generated):
+    from vagan.training.config import PRESETS, known_keys, load_config
+
+    rows = [
+        [cell.strip(" `") for cell in line[2:-2].split(" | ")]
+        for line in generated.settings().splitlines()
+        if "`" in line
+    ]
+    found = {cells[0]: cells[1:] for cells in rows if "." in cells[0]}
+    assert list(found) == [key for key in known_keys() if key != "method"]
+    for column, preset in enumerate(PRESETS):  # the first one is the default
+        values = {key: cells[column] or cells[0] for key, cells in found.items()}
+        assert load_config("fast", values) == load_config(preset)
+    assert found["loss.penalty_share"][:2] == ["0.25", "1.0"]
+
+
+def test_marks_are_replaced_by_what_they_name(generated):
+    source = ["before <!-- made of: the methods --> after <!-- a comment -->"]
+    generated.fill(None, "page", source)
+    assert source[0].startswith("before | name |")
+    assert "`integrated-gradients` | classifier | class score | 50" in source[0]
+    assert source[0].endswith(" after <!-- a comment -->")
+    marks = {
+        name
+        for page in (ROOT / "docs").rglob("*.md")
+        for name in generated.MARK.findall(page.read_text(encoding="utf-8"))
+    }
+    assert marks == set(generated.PARTS)
+
+
+def test_every_verb_is_on_the_page_of_the_command_line(generated):
+    from vagan.cli.app import VERBS
+
+    text = generated.commands()
+    sections = {line.removeprefix("## vagan ") for line in text.splitlines() if line.startswith("## vagan ")}
+    assert sections == {*VERBS, "import"}
+    for option in ("--confounders", "--hide-ids", "--subject-pattern", "--participant-label"):
+        assert option in text
+
+
+@pytest.mark.long
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(offline, tmp_path):
+    build = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-c",
+        "docs",
+        "-d",
+        str(tmp_path / "doctrees"),
+    ]
+    made = subprocess.run(
+        [*build, ".", str(tmp_path / "site")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    assert list(offline.offences(tmp_path / "site")) == []
+    pages = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*.html")}
+    assert {"index.html", "docs/index.html", "docs/explanation/lab-book.html", "CHANGELOG.html"} <= pages
+    assert {f"examples/{path.stem}.html" for path in (ROOT / "examples").glob("*.ipynb")} <= pages
+    line = (tmp_path / "site/docs/reference/command-line.html").read_text(encoding="utf-8")
+    assert all(f">vagan {verb}<" in line for verb in ("demo", "train", "import bids"))
+    assert "training.generator_updates" in (tmp_path / "site/docs/reference/settings.html").read_text(
+        encoding="utf-8"
+    )
+
+
+@pytest.mark.long
+def test_a_broken_link_and_a_broken_reference_fail_the_build(tmp_path):
+    for folder in ("docs/_extensions", "docs/_templates", "docs/_static"):
+        (tmp_path / folder).mkdir(parents=True)
+        for file in (ROOT / folder).glob("*.*"):
+            (tmp_path / folder / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "docs/conf.py").write_bytes((ROOT / "docs/conf.py").read_bytes())
+    page = "# Page\n\n[nowhere](nothing.md)\n\n{py:func}`vagan.no.such.thing`\n"
+    (tmp_path / "docs/index.md").write_text(page, encoding="utf-8")
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", "docs", ".", "site"]
+    made = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert made.returncode != 0
+    assert "nothing.md" in made.stderr
+    assert "vagan.no.such.thing" in made.stderr
