@@ -16,7 +16,7 @@ project_copyright = "the vagan developers, Apache-2.0"
 version = release = version_of("vagan")
 
 root_doc = "docs/index"
-include_patterns = ["docs/**", "examples/*.md", "examples/*.ipynb", "C[HO]*.md"]
+include_patterns = ["docs/**", "examples/*.md", "examples/*.ipynb", "benchmarks/results/*.md", "C[HO]*.md"]
 exclude_patterns = [".venv*", "mutants", "site", "build", "src", "tests", "demo"]
 html_additional_pages = {"index": "to-the-front-page.html"}
 

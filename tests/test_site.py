@@ -104,6 +104,9 @@ def test_marks_are_replaced_by_what_they_name(generated):
     assert source[0].startswith("before | name |")
     assert "`integrated-gradients` | classifier | class score | 50" in source[0]
     assert source[0].endswith(" after <!-- a comment -->")
+    table = ["| a | b |"]
+    generated.fill(None, "benchmarks/results/speed", table)
+    assert table == ["---\norphan: true\n---\n\n# speed\n\n| a | b |"]
     marks = {
         name
         for page in (ROOT / "docs").rglob("*.md")

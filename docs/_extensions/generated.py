@@ -17,6 +17,7 @@ from vagan.training.config import PRESETS, Config, load_config
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
+RESULTS = "benchmarks/results/"
 MARK = re.compile(r"<!-- made of: ([a-z ]+) -->")
 
 
@@ -75,9 +76,11 @@ def _cell(text: str) -> str:
 PARTS: dict[str, Callable[[], str]] = {"the command line": commands, "the settings": settings, "the methods": methods}
 
 
-def fill(_app: "Sphinx", _name: str, source: list[str]) -> None:
-    """Replace the marks of a page that is about to be parsed."""
+def fill(_app: "Sphinx", name: str, source: list[str]) -> None:
+    """Replace the marks of a page that is about to be parsed; a table that a benchmark wrote gets its name as title."""
     source[0] = MARK.sub(lambda mark: PARTS[mark[1]](), source[0])
+    if name.startswith(RESULTS):
+        source[0] = f"---\norphan: true\n---\n\n# {name.removeprefix(RESULTS)}\n\n{source[0]}"
 
 
 def setup(app: "Sphinx") -> dict[str, bool]:
