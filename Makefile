@@ -70,7 +70,7 @@ check: .venv/installed  ## Formatting, lint, types, import directions, the Docke
 	$(BIN)/hadolint Dockerfile
 
 docs: .venv/installed-docs  ## Build the documents to site/index.html, a minute; a broken link or reference is an error
-	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . site
+	$(BIN)/python -m sphinx -E -W --keep-going -q -c docs -d build/doctrees . site
 	$(BIN)/python docs/offline.py site
 
 figures: .venv/installed  ## Draw the figures of the documents anew, seconds

@@ -77,7 +77,7 @@ PARTS: dict[str, Callable[[], str]] = {"the command line": commands, "the settin
 
 
 def fill(_app: "Sphinx", name: str, source: list[str]) -> None:
-    """Replace the marks of a page that is about to be parsed; a table that a benchmark wrote gets its name as title."""
+    """Replace the marks of a page before it is parsed; a table that a benchmark wrote gets its name as title."""
     source[0] = MARK.sub(lambda mark: PARTS[mark[1]](), source[0])
     if name.startswith(RESULTS):
         source[0] = f"---\norphan: true\n---\n\n# {name.removeprefix(RESULTS)}\n\n{source[0]}"
