@@ -104,7 +104,9 @@ def _rows_on_covariates(path: Path) -> list[str]:
     for name, score in (("NCC with the disease", "ncc"), ("age in the map, of the groups' difference", "age_driven")):
         told, untold = (_mean(runs[key], score) for key in ("told of age", "not told of age"))
         value = f"{told:.2f} (not told: {untold:.2f})"
-        what = f"{len(runs['told of age'])} seeds, images of 32×32, patients older by a standard deviation"
+        told_seeds, untold_seeds = (len(runs[key]) for key in ("told of age", "not told of age"))
+        seeds = f"{told_seeds} seeds" + ("" if told_seeds == untold_seeds else f", {untold_seeds} not told")
+        what = f"{seeds}, images of 32×32, patients older by a standard deviation"
         rows.append(f"| {name}, told of age | {value} | | {what} | `python benchmarks/covariates.py` |")
     return rows
 
