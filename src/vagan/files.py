@@ -1,7 +1,9 @@
-"""Writing without ever leaving a half-written file behind."""
+"""Writing without ever leaving a half-written file behind, and reading nothing that never ends."""
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +44,19 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def regular(path: Path) -> Path:
+    """The path of a file that can be read to its end: no folder, no device, no pipe that nobody writes to.
+
+    Raises
+    ------
+    OSError
+        If it is something else, or not there.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return path
 
 
 def require_replaceable(path: Path, ours: frozenset[str]) -> None:

@@ -38,6 +38,8 @@ VERBS = (
     "export",
 )
 
+LONGEST_LINE = 800
+
 app = App(name="vagan", help=HELP, help_format="plaintext", version_flags=["--version"], result_action="return_value")
 for verb in VERBS:
     app.command(f"vagan.cli.{verb}:{verb}", name=verb)
@@ -72,5 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"vagan: {' '.join(message.split())}", file=sys.stderr)
+    """End with one line; of a very long one, such as a cell of megabytes makes, the beginning and the remedy."""
+    line = " ".join(message.split())
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} [...] {line[-LONGEST_LINE // 2 :]}"
+    print(f"vagan: {line}", file=sys.stderr)
     sys.exit(code)

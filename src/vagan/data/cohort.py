@@ -18,7 +18,7 @@ from zarr.codecs import BloscCodec
 from vagan.data.manifest import SPLITS, Manifest
 from vagan.data.preparation import Preparation
 from vagan.errors import CohortError
-from vagan.files import new_folder
+from vagan.files import new_folder, regular
 from vagan.notebook import facts_html, pictures_html, table_html
 from vagan.progress import track
 from vagan.types import Images
@@ -88,7 +88,10 @@ class Cohort:
         self.path = path
         self.manifest = Manifest.read(path / MANIFEST)
         try:
-            self._store = zarr.open_group(path / STORE, mode="r")
+            for entry in (path / STORE).rglob("*"):
+                if not entry.is_dir():
+                    regular(entry)
+            self._store = zarr.open_group(path / STORE, mode="r", zarr_format=3)  # the second has a codec that unpickles
             self.facts = CohortFacts.model_validate(dict(self._store.attrs))
             self._arrays: dict[str, Any] = dict(self._store.arrays())
             shape = self._arrays["images"].shape

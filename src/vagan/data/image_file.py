@@ -1,5 +1,6 @@
 """Image files of every accepted kind, read as ``(channel, *space)`` arrays in the file's own intensity."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,8 @@ Colour = Literal["grey", "rgb"]
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SUFFIXES = (*PICTURE_SUFFIXES, ".npy", *VOLUME_SUFFIXES)
 
-LARGEST_VALUES = 2**30
+LARGEST_VALUES = 2**27
+"""512 x 512 x 512: half a gigabyte in single precision. Small files that claim more are broken, or meant to break us."""
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 """Weights of red, green and blue in ITU-R BT.709."""
@@ -92,7 +94,7 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
         # mapped, not read: a header that claims a terabyte must not get one
         array = np.load(path, allow_pickle=False, mmap_mode="r")
         if not isinstance(array, np.ndarray) or not 0 < array.size <= LARGEST_VALUES:
-            raise ValueError("one array of 1 to 2^30 values is needed")
+            raise ValueError(f"one array of 1 to {LARGEST_VALUES} values is needed")
         return array
     except (OSError, ValueError, EOFError) as error:
         raise ImageFileError(f"{path} cannot be read as a NumPy array: {error}; save it with numpy.save") from error
@@ -103,7 +105,11 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
 
     try:
         # from bytes: given a path, a plug-in that fails leaves the file open
-        return np.asarray(imageio.imread(path.read_bytes(), extension=path.suffix.lower()))
+        with imageio.imopen(path.read_bytes(), "r", extension=path.suffix.lower()) as file:
+            claimed = file.properties().shape
+            if math.prod(claimed) > LARGEST_VALUES:
+                raise ValueError(f"it claims {claimed} values, and at most {LARGEST_VALUES} are read")
+            return np.asarray(file.read())
     except Exception as error:  # the plug-ins raise errors of their own, which have no common base
         raise ImageFileError(
             f"{path} cannot be read as an image: {str(error).splitlines()[0]}; is it complete?"

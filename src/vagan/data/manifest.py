@@ -1,6 +1,7 @@
 """One row per image: who, which class, which part of the study, and where the file is."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vagan.errors import LeakageError, ManifestError, nearest
-from vagan.files import replacing
+from vagan.files import regular, replacing
 
 REQUIRED = ("id", "subject", "session", "label", "class", "split")
+NAMES = ("id", "subject", "session", "class")
+LONGEST_HEADER = 2**17
+"""Bytes; a table of a million columns takes minutes to find that it is none of ours."""
 SPLITS = ("train", "validation", "test")
 BASELINE_NAMES = ("baseline", "healthy", "control", "controls", "normal", "cn", "0")
+
+UNSAFE = re.compile(r"[=@]|[+-](?!\d*\.?\d*$)|.*[\x00-\x1f\x7f]", re.DOTALL)
+"""Names that a spreadsheet would compute when a table of results is opened in it, or that a terminal would obey."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,9 @@ class Manifest:
 def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV as text, so that identifiers such as ``007`` stay as they are."""
     try:
+        with regular(path).open("rb") as file:
+            if len(file.readline(LONGEST_HEADER + 1)) > LONGEST_HEADER:
+                raise ValueError(f"its first line has more than {LONGEST_HEADER} letters")
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise ManifestError(f"the table must exist: {path} does not; check the path") from error
@@ -84,7 +94,7 @@ def find_defects(table: pd.DataFrame) -> list[str]:
         return [f"columns missing: {', '.join(missing)} (found: {', '.join(table.columns)})"]
     if table.empty:
         return ["no rows"]
-    defects = []
+    defects = list(_unsafe_names(table))
     repeated = table["id"][table["id"].duplicated()].unique()
     defects += [f"the id {name!r} occurs more than once" for name in repeated]
     defects += [
@@ -102,6 +112,16 @@ def find_defects(table: pd.DataFrame) -> list[str]:
     if (table.groupby("class")["label"].nunique() > 1).any() or (table.groupby("label")["class"].nunique() > 1).any():
         defects.append("each class name must belong to one label")
     return defects
+
+
+def _unsafe_names(table: pd.DataFrame) -> Iterator[str]:
+    for column in NAMES:
+        for row, name in enumerate(table[column]):
+            if UNSAFE.match(str(name)):
+                yield (
+                    f"row {row + 2}: the {column} {name!r} must not begin like a formula (=, @, + or -) nor hold "
+                    "control characters; rename it"
+                )
 
 
 def require_disjoint_subjects(table: pd.DataFrame) -> None:
@@ -128,7 +148,10 @@ def label_classes(names: Sequence[str], baseline: str | None) -> dict[str, int]:
     """
     classes = sorted(set(names))
     if len(classes) < 2:
-        raise ManifestError(f"two classes are needed, found {len(classes)}: {', '.join(classes) or 'none'}")
+        raise ManifestError(
+            f"two classes are needed, found {len(classes)}: {', '.join(classes) or 'none'}; "
+            "give images of a baseline class and of a class of interest"
+        )
     if baseline is None:
         usual = [name for name in classes if name.lower() in BASELINE_NAMES]
         if len(usual) != 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from vagan.errors import LeakageError, ManifestError
+from vagan.files import regular
 from vagan.seeding import numpy_generator
 
 
@@ -101,7 +102,7 @@ def _read_list(path: Path | None) -> frozenset[str]:
     if path is None:
         return frozenset()
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path} must be a text file with a subject a line: {error}") from error
     names = {_bare(line.split("#")[0]) for line in lines} - {""}

@@ -17,7 +17,8 @@ from vagan.errors import ImageFileError
 from vagan.files import replacing
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
-LARGEST_VOXELS = 2**30
+LARGEST_VOXELS = 2**27
+"""512 x 512 x 512: half a gigabyte in single precision. Headers that claim more are broken, or meant to break us."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class HeaderFacts:
     """Largest distance between a corner by sform and by qform; 0 if only one is given."""
 
 
-def read_volume(path: Path, *, largest_voxels: int = LARGEST_VOXELS) -> Volume:
+def read_volume(path: Path) -> Volume:
     """Read a NIfTI or MGZ file of one 2-D or 3-D image.
 
     Raises
@@ -95,9 +96,9 @@ def read_volume(path: Path, *, largest_voxels: int = LARGEST_VOXELS) -> Volume:
             raise ImageFileError(f"{path} must hold one real number for each voxel, found {file.get_data_dtype()}")
         if 0 in file.shape:
             raise ImageFileError(f"{path} is empty: its shape is {file.shape}")
-        if int(np.prod(file.shape, dtype=np.int64)) > largest_voxels:
+        if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VOXELS:
             raise ImageFileError(
-                f"{path} claims {file.shape} voxels; at most 2^{largest_voxels.bit_length() - 1} are read; "
+                f"{path} claims {file.shape} voxels; at most 2^{LARGEST_VOXELS.bit_length() - 1} are read; "
                 "check its header"
             )
         shape = tuple(file.shape)

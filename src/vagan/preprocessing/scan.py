@@ -17,8 +17,6 @@ Facts = dict[str, Any]
 LEAST_VOXELS = 16
 FIELD_MM = (80.0, 600.0)
 SPACING_MM = (0.2, 10.0)
-LARGEST_VOXELS = 2**27
-"""A head of half a gigabyte: 0.4 mm in each direction."""
 
 AIR_IN_CT = -500.0
 
@@ -104,7 +102,7 @@ def _read(path: Path) -> tuple[Volume, list[str]]:
         raise ImageFileError(
             f"{path} is no scan: its name must end in one of {', '.join(SUFFIXES)}, or it must be a DICOM folder"
         )
-    volume = read_volume(path, largest_voxels=LARGEST_VOXELS)
+    volume = read_volume(path)
     return volume, _header_warnings(path)
 
 
@@ -151,7 +149,7 @@ def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:
 
 
 def _read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:
-    mask = read_volume(path, largest_voxels=LARGEST_VOXELS)
+    mask = read_volume(path)
     if mask.array.shape != grid.shape or np.abs(mask.affine - grid.affine).max() > 0.01:
         raise ImageFileError(
             f"{path} must lie on the grid of its scan, {_times(grid.shape)} voxels, found {_times(mask.array.shape)} "

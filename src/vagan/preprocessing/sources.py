@@ -41,7 +41,7 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
         table = _from_folder(source)
         table["mask"] = [mask_beside(Path(name)) for name in table["image"]]
     else:
-        row = {"image": str(source.resolve()), "subject": _stem(source), "mask": mask_beside(source)}
+        row = {"image": str(source.absolute()), "subject": _stem(source), "mask": mask_beside(source)}
         table = pd.DataFrame([row])
     for column in ("session", "mask"):
         if column not in table:
@@ -97,7 +97,7 @@ def _from_table(path: Path, class_column: str) -> pd.DataFrame:
         raise ManifestError(f"{path} has no rows; one for each scan is needed")
     for column in {"image", "mask"} & set(table.columns):
         table[column] = [
-            str((path.parent / name.strip()).resolve()) if name.strip() else "" for name in table[column]
+            str((path.parent / name.strip()).absolute()) if name.strip() else "" for name in table[column]
         ]
     if "subject" not in table:
         table["subject"] = table.get("id", pd.Series([_stem(Path(name)) for name in table["image"]]))
@@ -116,9 +116,9 @@ def _from_folder(folder: Path) -> pd.DataFrame:
     """Scans in the folder itself, or in one folder for each class."""
     here = _scans_in(folder)
     if here:
-        return pd.DataFrame({"image": [str(path.resolve()) for path in here], "subject": [_stem(p) for p in here]})
+        return pd.DataFrame({"image": [str(path.absolute()) for path in here], "subject": [_stem(p) for p in here]})
     rows = [
-        {"image": str(path.resolve()), "subject": _stem(path), "class": inner.name}
+        {"image": str(path.absolute()), "subject": _stem(path), "class": inner.name}
         for inner in sorted(path for path in folder.iterdir() if path.is_dir())
         for path in _scans_in(inner)
     ]

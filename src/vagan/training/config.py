@@ -1,6 +1,7 @@
 """Every setting of a training, with its default, in one place. Presets are differences from it."""
 
 import math
+import reprlib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from vagan.effect import Output
 from vagan.errors import ConfigError, nearest
-from vagan.files import replacing
+from vagan.files import regular, replacing
 from vagan.nn.layers import Normalisation
 from vagan.training.losses import Constraint
 
@@ -269,11 +270,19 @@ def load_config(preset: str = "fast", settings: dict[str, str] | None = None) ->
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
                 raise ConfigError(f"unknown key {key!r}; {nearest(key, known_keys())}")
-        try:
-            section[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"the value of {key} must be a YAML value, found {text!r}") from error
+        section[name] = parse_yaml(text, where=f"the value of {key}")
     return parse_config(values, where="settings" if settings else preset)
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """Values of a YAML text; no tag in it is obeyed."""
+    try:
+        return yaml.safe_load(text)
+    # days that are none and numbers of thousands of digits are ValueErrors
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{where} must be a YAML value: {' '.join(str(error).split())}; found {reprlib.repr(text)}"
+        ) from error
 
 
 def parse_config(values: Any, *, where: str) -> Config:
@@ -286,7 +295,7 @@ def parse_config(values: Any, *, where: str) -> Config:
         if defect["type"] == "extra_forbidden":
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, known_keys())}") from error
         raise ConfigError(
-            f"{where}: {key or 'the configuration'}: {defect['msg']}; found {defect['input']!r}"
+            f"{where}: {key or 'the configuration'}: {defect['msg']}; found {reprlib.repr(defect['input'])}"
         ) from error
 
 
@@ -328,15 +337,12 @@ def _read_preset(preset: str) -> dict[str, Any]:
         text = resources.files("vagan.training.presets").joinpath(f"{preset}.yaml").read_text(encoding="utf-8")
     elif preset.endswith((".yaml", ".yml")):
         try:
-            text = Path(preset).read_text(encoding="utf-8")
+            text = regular(Path(preset)).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the preset {preset}: {error}") from error
     else:
         raise ConfigError(f"no preset is called {preset!r}; {nearest(preset, PRESETS)} A YAML file is accepted too")
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{preset} must be YAML: {' '.join(str(error).split())}") from error
+    values = parse_yaml(text, where=preset)
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{preset} must hold keys and values, found {type(values).__name__}")
     return values or {}

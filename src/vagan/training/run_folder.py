@@ -14,13 +14,12 @@ from types import TracebackType
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from vagan.data.cohort import Cohort
 from vagan.errors import OutputError, RunError
-from vagan.files import replacing
+from vagan.files import regular, replacing
 from vagan.notebook import facts_html
-from vagan.training.config import Config, differences, parse_config, write_config
+from vagan.training.config import Config, differences, parse_config, parse_yaml, write_config
 
 LOCK = "lock"
 
@@ -48,12 +47,12 @@ class RunFolder:
     def read_config(self) -> Config:
         """Resolved configuration of the run."""
         try:
-            values = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            text = regular(self.config).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise RunError(
                 f"{self.path} is no run folder ({self.config.name} cannot be read); give one made by `vagan train`"
             ) from error
-        return parse_config(values, where=str(self.config))
+        return parse_config(parse_yaml(text, where=str(self.config)), where=str(self.config))
 
     def _repr_html_(self) -> str:
         """What notebooks show: what is trained, how far it got, and the latest figures."""
@@ -91,7 +90,7 @@ class RunFolder:
                 "give the same settings to resume, or another run folder"
             )
         try:
-            recorded = json.loads(self.cohort.read_text(encoding="utf-8"))
+            recorded = json.loads(regular(self.cohort).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(
                 f"{self.cohort} must tell what the run was begun on, but cannot be read: {error}"

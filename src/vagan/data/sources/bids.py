@@ -10,6 +10,7 @@ import pandas as pd
 from vagan.data.cohort import Cohort
 from vagan.data.sources.files import Dropped, ImportOptions, import_files
 from vagan.errors import ManifestError, nearest
+from vagan.files import regular
 
 ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9+]+)")
 MISSING = ("n/a", "")
@@ -72,7 +73,7 @@ def find_scans(
             continue
         rows.append(
             {
-                "image": str(path.resolve()),
+                "image": str(path.absolute()),
                 "mask": mask_beside(path),
                 "subject": f"sub-{entities['sub']}",
                 "session": f"ses-{entities['ses']}" if "ses" in entities else "",
@@ -129,7 +130,7 @@ def mask_beside(path: Path) -> str:
     """A brain mask on the grid of the same image, as fMRIPrep names it; empty if there is none."""
     stem = re.sub(r"(_desc-[A-Za-z0-9]+)?_T1w\.nii(\.gz)?$", "", path.name)
     mask = path.with_name(f"{stem}_desc-brain_mask.nii.gz")
-    return str(mask.resolve()) if mask.is_file() else ""
+    return str(mask.absolute()) if mask.is_file() else ""
 
 
 def _join(subject: str, session: str) -> str:
@@ -189,7 +190,7 @@ def _values(row: pd.Series) -> dict[str, str]:
 def _read_tsv(path: Path, _changed: int) -> pd.DataFrame:
     """A table, not read anew for each of thousands of scans."""
     try:
-        return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return pd.read_csv(regular(path), sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path} must be a tab-separated table with a header line: {error}") from error
 

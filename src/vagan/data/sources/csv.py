@@ -59,7 +59,7 @@ def import_csv(
         )
     for column in ("image", "effect"):
         if column in table:
-            table[column] = [str((source.parent / path).resolve()) if path else "" for path in table[column]]
+            table[column] = [str((source.parent / path).absolute()) if path else "" for path in table[column]]
     if "id" not in table:
         table["id"] = [f"{row:05d}" for row in range(len(table))]
     if "subject" not in table:

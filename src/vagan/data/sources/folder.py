@@ -55,7 +55,7 @@ def import_folder(
                     "id": name,
                     "subject": _subject(stem, subject_pattern) if subject_pattern else name,
                     "class": folder.name,
-                    "image": str(path.resolve()),
+                    "image": str(path.absolute()),
                 }
             )
     if not rows:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from vagan.data.sources.adni.cells import clean
 from vagan.errors import ManifestError
+from vagan.files import regular
 
 NAMES = {
     "KEY_MRI": "Key_MRI",
@@ -113,7 +114,7 @@ def first(row: dict[str, str], *columns: str) -> str:
 
 
 def _read(path: Path, encoding: str) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding, skipinitialspace=True)
+    return pd.read_csv(regular(path), dtype=str, keep_default_na=False, encoding=encoding, skipinitialspace=True)
 
 
 def _is_collection(path: Path) -> bool:
