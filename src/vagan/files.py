@@ -1,7 +1,10 @@
 """Writing without ever leaving a half-written file behind, and reading nothing that never ends."""
 
 import errno
+import fcntl
+import glob
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -10,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vagan.errors import OutputError
+
+TEMPORARY = re.compile(r"\.[a-z0-9_]{8}\..+")
+"""Names of temporary files."""
 
 
 @contextmanager
@@ -30,9 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # the whole name as suffix: writers choose the format by it
         handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name}", dir=path.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)  # tells a living writer's file from a killed one's
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
-    os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
@@ -44,6 +50,28 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove a folder's temporary files whose writers were killed; those of living writers are locked by them."""
+    for path in folder.glob(".*"):
+        if TEMPORARY.fullmatch(path.name) and path.is_file() and _is_left(path):
+            path.unlink(missing_ok=True)
+
+
+def _is_left(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # gone by now
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def regular(path: Path) -> Path:
@@ -85,10 +113,13 @@ def new_folder(path: Path, ours: frozenset[str]) -> Iterator[Path]:
 
     See `require_replaceable` for what an existing ``path`` may hold.
     """
+    _recover(path)
     require_replaceable(path, ours)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        handle = os.open(temporary, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
     try:
@@ -107,3 +138,16 @@ def new_folder(path: Path, ours: frozenset[str]) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
+
+
+def _recover(path: Path) -> None:
+    """Put back what a kill left halfway replaced, and remove what killed writers left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????*"):
+        writer = left.with_name(left.name.removesuffix(".old"))
+        if writer.exists() and not _is_left(writer):
+            continue
+        if left != writer and not path.exists():
+            left.replace(path)
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)

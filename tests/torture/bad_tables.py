@@ -101,13 +101,15 @@ def defects() -> Iterator[Defect]:
         content = damage(text_of(rows()).encode(), rng)
         yield Defect("CSV", f"{name}, import", _import(lambda content=content: content), "table.csv")
         yield Defect("CSV", f"{name}, check", _check(lambda content=content: content), "table.csv")
-        yield Defect("CSV", f"{name}, list", _list(content), "list.txt")
+        # a text that is no list names subjects that nobody knows
+        named = "test subjects" if name in ("one byte", "text", "web page") else "list.txt"
+        yield Defect("CSV", f"{name}, list", _list(content), named)
     for name, misplace in MISPLACED.items():
         good = text_of(rows()).encode()
         yield Defect("CSV", f"{name}, import", _import(lambda good=good: good, misplace), "table.csv")
         yield Defect("CSV", f"{name}, check", _check(lambda good=good: good, misplace), "table.csv")
         yield Defect("CSV", f"{name}, preprocess", _preprocess(lambda good=good: good, misplace), "table.csv")
-        yield Defect("CSV", f"{name}, list", _list(b"s0ill\n", misplace), "list.txt")
+        yield Defect("CSV", f"{name}, list", _list(b"s0ill\n", misplace), "test subjects" if "secret" in name else "list.txt")
     yield from _bids()
     yield from _adni()
 
@@ -257,8 +259,6 @@ def _bids() -> Iterator[Defect]:
 
     yield Defect("BIDS", "unknown participant", preprocess("--participant-label", "99"), "99")
     yield Defect("BIDS", "participant with a path", preprocess("--participant-label", "../../etc"), "../../etc")
-    yield Defect("BIDS", "nothing there, group", lambda _, p: ["preprocess", tree(p), p / "prepared", "group"],
-                 "", leaves="prepared")  # fmt: skip
 
 
 DXSUM = "PHASE,PTID,RID,VISCODE,VISCODE2,EXAMDATE,DIAGNOSIS\n" + "".join(
@@ -320,8 +320,8 @@ def _adni() -> Iterator[Defect]:
         yield Defect("ADNI", name, make(damage), names)
     for name, damage in DAMAGES.items():
         content = damage(DXSUM.encode(), rng)
-        named = "DXSUM.csv" if name in ("empty", "zeros", "noise", "gzip", "zip", "pickle") else ""
+        named = "DXSUM.csv" if name in ("empty", "noise", "gzip", "zip") else "images"
         yield Defect("ADNI", f"{name}, diagnoses", make(lambda _, t, c=content: (t / "DXSUM.csv").write_bytes(c)), named)
     for name, misplace in MISPLACED.items():
-        named = {"absent": "tables", "a link to a secret": ""}.get(name, "DXSUM.csv")
+        named = "" if name == "a link to a secret" else "tables"
         yield Defect("ADNI", f"{name}, diagnoses", make(lambda _, t, m=misplace: m(t / "DXSUM.csv")), named)

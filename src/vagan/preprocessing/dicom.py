@@ -19,6 +19,8 @@ def read_series(folder: Path) -> tuple[NDArray[np.float32], Matrix]:
         If there is no series or more than one, or if slices are missing.
     """
     sitk.ProcessObject.GlobalWarningDisplayOff()
+    if odd := [path for path in folder.iterdir() if not path.is_dir() and not path.is_file()]:
+        raise ImageFileError(f"{folder} must hold files alone, but {odd[0].name} is none; remove it")
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if len(series) != 1:
         found = "none" if not series else f"{len(series)}: {', '.join(series[:3])}"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.errors import MissingExtraError, PreprocessingError, VaganError
+from vagan.files import remove_leftovers
 from vagan.preprocessing.derivatives import Place, digest_of, is_finished, write_prepared
 from vagan.preprocessing.pipeline import Given, Pipeline
 from vagan.preprocessing.scan import Scan, read_scan
@@ -53,6 +54,7 @@ def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
         raw_hash = _digest(job)
         if is_finished(place, raw_hash, pipeline):
             return Outcome(job, "kept")
+        remove_leftovers(place.folder)
         place.record.unlink(missing_ok=True)  # if this fails, what was made of an older input counts no more
         slices: dict[str, NDArray[np.uint8]] = {}
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from vagan.data.cohort import Cohort
 from vagan.errors import OutputError, RunError
-from vagan.files import regular, replacing
+from vagan.files import regular, remove_leftovers, replacing
 from vagan.notebook import facts_html
 from vagan.training.config import Config, differences, parse_config, parse_yaml, write_config
 
@@ -72,6 +72,8 @@ class RunFolder:
         bool
             Whether an earlier session of the same training left something to go on from.
         """
+        for folder in (self.path, self.model, self.checkpoint.parent):
+            remove_leftovers(folder)
         if self.config.is_file():
             self._require_same(config, cohort)
             return self.checkpoint.is_file()

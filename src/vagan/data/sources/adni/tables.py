@@ -9,7 +9,6 @@ import pandas as pd
 
 from vagan.data.sources.adni.cells import clean
 from vagan.errors import ManifestError
-from vagan.files import regular
 
 NAMES = {
     "KEY_MRI": "Key_MRI",
@@ -71,7 +70,7 @@ def read_tables(folder: Path) -> Tables:
     """
     if not folder.is_dir():
         raise ManifestError(f"{folder} must be a folder with ADNI's tables; it does not exist or is a file")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".csv")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".csv" and path.is_file())
     frames: dict[str, pd.DataFrame] = {}
     names: dict[str, str] = {}
     for name, pattern in NAMES.items():
@@ -99,9 +98,10 @@ def read_tables(folder: Path) -> Tables:
 def read_adni_csv(path: Path) -> pd.DataFrame:
     """Read a table as text, whatever its encoding, quotes and byte-order mark."""
     try:
-        frame = _read(path, "utf-8-sig")
-    except UnicodeDecodeError:
-        frame = _read(path, "cp1252")
+        try:
+            frame = _read(path, "utf-8-sig")
+        except UnicodeDecodeError:
+            frame = _read(path, "cp1252")
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path} must be a CSV table with a header line: {error}") from error
     frame.columns = pd.Index([re.sub(r"\s+", "_", clean(str(name)).upper()) for name in frame.columns])
@@ -114,7 +114,7 @@ def first(row: dict[str, str], *columns: str) -> str:
 
 
 def _read(path: Path, encoding: str) -> pd.DataFrame:
-    return pd.read_csv(regular(path), dtype=str, keep_default_na=False, encoding=encoding, skipinitialspace=True)
+    return pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding, skipinitialspace=True)
 
 
 def _is_collection(path: Path) -> bool:

@@ -103,6 +103,8 @@ def _is_unnamed_dicom(path: Path) -> bool:
     """Whether a file whose name does not say so has DICOM's mark."""
     if path.name.startswith(".") or path.name.lower().endswith(NO_IMAGES):
         return False
+    if not path.is_file():  # a pipe would be waited for
+        return False
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 

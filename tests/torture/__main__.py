@@ -1,0 +1,79 @@
+"""Run the campaign, chapter by chapter, and write what it found.
+
+Each chapter's figures replace its older ones in benchmarks/results/reliability.json; from that the page
+docs/explanation/reliability.md is written anew. The work is done in memory (/dev/shm) where there is such a place.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+from machine import describe_machine
+from torture import attacks, disk, doors, fuzz, kills, long_runs, stops, together
+from torture.corpus import Workshop
+from torture.page import write_page
+from vagan.files import replacing
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "reliability.json"
+PAGE = ROOT / "docs" / "explanation" / "reliability.md"
+
+Chapter = Callable[[Workshop, float], dict[str, Any]]
+
+CHAPTERS: dict[str, Chapter] = {
+    "killed trainings": lambda workshop, share: kills.killed_trainings(workshop, max(1, round(50 * share))),
+    "killed preprocessings": lambda workshop, share: kills.killed_preprocessings(workshop, max(1, round(50 * share))),
+    "stopped": stops.stopped,
+    "disk": disk.disk,
+    "two at once": together.together,
+    "bad inputs": doors.bad_inputs,
+    "uploads": attacks.uploads,
+    "fuzzing": fuzz.fuzzing,
+    "long trainings": long_runs.long_training,
+    "many attributions": long_runs.many_attributions,
+    "many clients": long_runs.many_clients,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
+    parser.add_argument("chapters", nargs="*", default=list(CHAPTERS), metavar="CHAPTER", help=", ".join(CHAPTERS))
+    parser.add_argument("--share", type=float, default=1.0, help="part of the whole campaign")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    failed = []
+    for name in options.chapters:
+        begin = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="vagan-torture-", dir=memory) as folder:
+            figures = CHAPTERS[name](Workshop(Path(folder)), options.share)
+        figures |= {"seconds": round(time.perf_counter() - begin), **describe_machine()}
+        _keep(name, figures)
+        failed += [f"{name}: {failure}" for failure in figures["failures"]]
+        print(f"{name}: {len(figures['failures'])} failures, {figures['seconds']} s", flush=True)
+    for failure in failed:
+        print(failure)
+    raise SystemExit(bool(failed))
+
+
+def _keep(name: str, figures: dict[str, Any]) -> None:
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    kept[name] = figures
+    with replacing(RESULTS) as temporary:
+        ordered = {chapter: kept[chapter] for chapter in CHAPTERS if chapter in kept}
+        temporary.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replacing(PAGE) as temporary:
+        temporary.write_text(write_page(ordered), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
