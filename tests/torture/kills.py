@@ -43,6 +43,7 @@ TRAINING = SETTINGS | {
 }
 """A handful of updates, each of them saved."""
 SCANS = 3
+KILLS = 50
 
 
 def training(cohort: Path, run: Path) -> Work:
@@ -167,7 +168,7 @@ def _read_whole(path: Path) -> None:
         readers[path.suffix](path)
 
 
-def killed_trainings(workshop: Workshop, count: int, *, seed: int = 0) -> dict[str, Any]:
+def killed_trainings(workshop: Workshop, share: float = 1.0, *, seed: int = 0) -> dict[str, Any]:
     """Kill trainings once each, at random moments, go on, and compare with one that was never killed."""
     cohort = make_cohort(workshop.good / "kills", images=60, size=(16, 17), seed=3)
     cohort.images([0])
@@ -180,11 +181,11 @@ def killed_trainings(workshop: Workshop, count: int, *, seed: int = 0) -> dict[s
         return _same_training(RunFolder(run), whole)
 
     return _campaign(
-        lambda run: training(cohort.path, run), workshop.good / "killed-runs", count, touches, check, seed=seed
+        lambda run: training(cohort.path, run), workshop.good / "killed-runs", _count(share), touches, check, seed=seed
     )
 
 
-def killed_preprocessings(workshop: Workshop, count: int, *, seed: int = 0) -> dict[str, Any]:
+def killed_preprocessings(workshop: Workshop, share: float = 1.0, *, seed: int = 0) -> dict[str, Any]:
     """The same with preprocessings of a few scans and the cohort that is packed of them."""
     source = workshop.good / "heads"
     rows = []
@@ -201,8 +202,12 @@ def killed_preprocessings(workshop: Workshop, count: int, *, seed: int = 0) -> d
         return _same_files(out, whole)
 
     return _campaign(
-        lambda out: preprocessing(source, out), workshop.good / "killed-preparations", count, touches, check, seed=seed
+        lambda out: preprocessing(source, out), workshop.good / "killed-preparations", _count(share), touches, check, seed=seed
     )
+
+
+def _count(share: float) -> int:
+    return max(1, round(KILLS * share))
 
 
 def _campaign(
