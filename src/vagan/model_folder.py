@@ -1,5 +1,6 @@
 """A trained network as a folder: ``config.json`` and ``model.safetensors``. Nothing in it is ever unpickled."""
 
+import errno
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -124,7 +125,10 @@ def save_model(folder: Path, network: nn.Module, facts: ModelFacts) -> None:
     """Write a model folder; an older model in it is replaced file by file, each one whole."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary)
+        try:
+            save_file(tensors, temporary)
+        except SafetensorError as error:  # its own words for a full disk
+            raise OSError(errno.EIO, str(error), str(folder / WEIGHTS)) from error
     with replacing(folder / CONFIG) as temporary:
         temporary.write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

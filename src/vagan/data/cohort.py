@@ -1,6 +1,7 @@
 """Prepared images of a study in one folder: ``manifest.csv`` and ``cohort.zarr``. All later work reads only this."""
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 import zarr
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from zarr.codecs import BloscCodec
 
+from vagan.data.image_file import LARGEST_VALUES
 from vagan.data.manifest import SPLITS, Manifest
 from vagan.data.preparation import Preparation
 from vagan.errors import CohortError
@@ -95,8 +97,10 @@ class Cohort:
             self.facts = CohortFacts.model_validate(dict(self._store.attrs))
             self._arrays: dict[str, Any] = dict(self._store.arrays())
             shape = self._arrays["images"].shape
-        except (OSError, ValueError, KeyError, ValidationError) as error:
-            first_line = str(error).splitlines()[0]
+            for name, array in self._arrays.items():
+                _require_images(name, array)
+        except Exception as error:  # damaged metadata raise whatever they lead to
+            first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise CohortError(f"{path / STORE} is damaged ({first_line}); make the cohort again") from error
         if len(self.manifest) != shape[0]:
             raise CohortError(
@@ -176,9 +180,21 @@ class Cohort:
         try:
             for start in range(0, len(wanted), READ_BLOCK):
                 read[start : start + READ_BLOCK] = array.oindex[wanted[start : start + READ_BLOCK]]
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # damaged data raise whatever they lead to
             raise CohortError(f"{name} of {self.path} are damaged ({error}); make the cohort again") from error
         return torch.from_numpy(read[places])
+
+
+def _require_images(name: str, array: "zarr.Array[Any]") -> None:
+    """Refuse an array that is none of ours, before a request for one image is one for a terabyte."""
+    shape, stored_together = array.shape, array.shards or array.chunks
+    if len(shape) not in (4, 5) or array.dtype.kind != "f" or array.chunks != (1, *shape[1:]):
+        raise ValueError(
+            f"{name} must be floats (image, channel, *space) with a chunk for each image, found {array.dtype} "
+            f"{shape} in chunks of {array.chunks}"
+        )
+    if not 0 < math.prod(stored_together) <= LARGEST_VALUES:
+        raise ValueError(f"{name} must have 1 to {LARGEST_VALUES} values in a file, found {stored_together}")
 
 
 def _middle_slice(image: NDArray[np.float32]) -> NDArray[np.float32]:

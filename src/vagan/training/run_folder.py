@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,6 +43,8 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.model = path / "model"
         self.checkpoint = path / "checkpoints" / "latest.pt"
+        self._handle: int | None = None
+        """Of the lock, while this process holds it."""
 
     def read_config(self) -> Config:
         """Resolved configuration of the run."""
@@ -76,13 +78,21 @@ class RunFolder:
             remove_leftovers(folder)
         if self.config.is_file():
             self._require_same(config, cohort)
+            self._sign()
             return self.checkpoint.is_file()
         with replacing(self.cohort) as temporary:
             temporary.write_text(json.dumps(_cohort_record(cohort), indent=1) + "\n", encoding="utf-8")
         with replacing(self.environment) as temporary:
             temporary.write_text(_environment(), encoding="utf-8")
         write_config(config, self.config)  # last: its presence makes this a run folder
+        self._sign()
         return False
+
+    def _sign(self) -> None:
+        """Tell others whose lock it is."""
+        if self._handle is not None:
+            os.truncate(self._handle, 0)
+            os.pwrite(self._handle, f"process {os.getpid()} on {platform.node()} since {time.ctime()}\n".encode(), 0)
 
     def _require_same(self, config: Config, cohort: Cohort) -> None:
         differing = differences(self.read_config(), config)
@@ -120,14 +130,33 @@ class RunFolder:
         try:
             _lock(handle)
         except OSError as error:
+            owner = os.pread(handle, 200, 0).decode(errors="replace").strip()
             os.close(handle)
             raise RunError(
-                f"another training is running in {self.path}; wait for it or choose another folder"
+                f"another training is running in {self.path}{f' ({owner})' if owner else ''}; "
+                "wait for it or choose another folder"
             ) from error
+        self._handle = handle
         try:
             yield
         finally:
+            self._handle = None
             os.close(handle)  # the system releases the lock, as it does when the process is killed
+
+    def require_there(self) -> None:
+        """Refuse to write where the folder is no longer the one that is locked.
+
+        Below a mount that vanished lies another folder, in which a checkpoint would be lost.
+        """
+        try:
+            there = self._handle is None or os.path.samestat(os.fstat(self._handle), os.stat(self.path / LOCK))
+        except OSError:
+            there = False
+        if not there:
+            raise OutputError(
+                f"{self.path} has vanished during the training; is its disk still mounted? "
+                "what was saved last is in it: give the same command again when it is back"
+            )
 
     def _foreign_files(self) -> set[str]:
         """Names in the folder that no beginning of a training, not even one cut short, leaves there."""
@@ -151,7 +180,7 @@ class MetricsLog:
     def __init__(self, run: RunFolder, *, updates_done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._path = run.metrics
+        self._run, self._path = run, run.metrics
         self._rows: list[dict[str, Any]] = []
         if run.metrics.is_file() and updates_done:
             table = pd.read_csv(run.metrics)
@@ -172,6 +201,7 @@ class MetricsLog:
 
     def flush(self) -> None:
         """Write all rows; columns in order of first appearance, empty where a row has no value."""
+        self._run.require_there()
         columns = list(dict.fromkeys(["update", "seconds", *(name for row in self._rows for name in row)]))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -187,8 +217,10 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.flush()
-        self._writer.close()
+        # that they cannot be written must not hide why the training ended
+        with suppress(OutputError, OSError) if error else nullcontext():
+            self.flush()
+            self._writer.close()
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

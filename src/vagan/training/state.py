@@ -1,5 +1,6 @@
 """Everything that changes during a training, listed once: what a checkpoint holds."""
 
+import errno
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +38,10 @@ class TrainState:
             "terms": self.terms,
         }
         with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # its own words for a full disk
+                raise OSError(errno.EIO, " ".join(str(error).split())[:200], str(path)) from error
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint."""
