@@ -1,16 +1,18 @@
 """A trained network as a folder: ``config.json`` and ``model.safetensors``. Nothing in it is ever unpickled."""
 
 import errno
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vagan.data.covariates import Covariate
+from vagan.data.image_file import LARGEST_VALUES
 from vagan.data.preparation import Preparation
 from vagan.effect import Output, is_coarse, raw_channels
 from vagan.errors import ConfigError, ModelError, nearest
@@ -24,7 +26,8 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
 Kind = Literal["map-generator", "classifier", "cam-classifier", "label-classifier"]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=4096)]
+Extents = tuple[Annotated[int, Field(ge=1, le=2**16)], ...]
 
 
 class ModelFacts(BaseModel):
@@ -35,7 +38,7 @@ class ModelFacts(BaseModel):
     kind: Kind
     num_spatial_dims: Annotated[int, Field(ge=2, le=3)]
     channels: Count
-    shape: tuple[int, ...]
+    shape: Annotated[Extents, Field(min_length=2, max_length=3)]
     """Spatial shape of the training images."""
     spacing_mm: tuple[float, ...] | None = None
     """Distance of their neighbouring voxels along each axis; None where it is not known, as of pictures."""
@@ -46,7 +49,7 @@ class ModelFacts(BaseModel):
     """Of a map generator."""
     output: Output = "add"
     """Of a map generator."""
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=4096)]
     """Class names; the first is the baseline class. Of a map generator the others are its classes of interest: where
     there are several, it is told which."""
     covariates: tuple[Covariate, ...] = ()
@@ -61,6 +64,14 @@ class ModelFacts(BaseModel):
     rule: str
     """How this network was chosen among those of its training."""
     cohort_hash: str = ""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ModelFacts":
+        if len(self.shape) != self.num_spatial_dims or math.prod(self.shape) > LARGEST_VALUES:
+            raise ValueError(f"shape must have {self.num_spatial_dims} extents of a usual size, found {self.shape}")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"each class must be named once, found {', '.join(self.classes[:4])}")
+        return self
 
     @property
     def tasks(self) -> int:
@@ -155,8 +166,12 @@ def load_model(path: Path) -> tuple[nn.Module, ModelFacts]:
     try:
         facts = ModelFacts.model_validate_json((folder / CONFIG).read_bytes())
         network = build_network(facts)
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except (ValidationError, SafetensorError, RuntimeError, OSError) as error:
+        weights = load_file(folder / WEIGHTS)
+        for name, tensor in weights.items():
+            if not torch.isfinite(tensor).all():
+                raise ValueError(f"the weights {name} must be finite, and are not")
+        network.load_state_dict(weights)
+    except (ValueError, SafetensorError, RuntimeError, MemoryError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"the model in {folder} is damaged or of another version: {reason}") from error
     return network.eval(), facts

@@ -22,7 +22,7 @@ MOST_MB = 2048
 REMEDY = re.compile(
     r"\b(add|change|check|choose|close|convert|copy|correct|create|delete|did you mean|extract|fill|flatten|free|give|"
     r"give up|import|install|is it|is the file|keep|known|lower|make|name|once|open|put|save|say it|scale|see|send|set|"
-    r"split|take|try|use|wait|must|needs?|needed|expected|only|at least|at most)\b",
+    r"split|take|try|use|wait|must|needs?|needed|should|expected|only|at least|at most)\b",
     re.IGNORECASE,
 )
 """Words of a sentence that says what to do, or what must hold."""

@@ -285,14 +285,14 @@ def _preset(content: bytes, misplace: Callable[[Path], None] = lambda _: None):
     def make(workshop: Workshop, place: Path) -> Command:
         (place / "preset.yaml").write_bytes(content)
         misplace(place / "preset.yaml")
-        small = ["--set", "training.generator_updates=1", "training.batch_size=2"] if "deep" in str(place) else []
-        return ["train", workshop.cohort, place / "run", "--preset", place / "preset.yaml", *small]
+        return ["train", workshop.cohort, place / "run", "--preset", place / "preset.yaml"]
 
     return make
 
 
 def _setting(setting: str):
-    return lambda workshop, place: ["train", workshop.cohort, place / "run", "--set", setting]
+    small = [] if "batch_size" in setting else ["training.batch_size=2"]
+    return lambda workshop, place: ["train", workshop.cohort, place / "run", "--set", setting, *small]
 
 
 def _options(arguments: list[str]):

@@ -1,15 +1,25 @@
 """Options that several verbs share."""
 
+import math
+
 from vagan.errors import ConfigError
+
+MOST_DIGITS = 9
+LONGEST = 2**16
+LARGEST_VALUES = 2**27
+"""As in `vagan.data.image_file`, whose import would make every `--help` wait."""
 
 
 def parse_size(text: str, *, axes: int | None = None) -> tuple[int, ...]:
     """``112x96`` -> (112, 96); ``axes`` numbers if given, else two or three."""
     parts = text.lower().split("x")
     wanted = (axes,) if axes else (2, 3)
-    if len(parts) not in wanted or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if len(parts) not in wanted or not all((part.isascii() and part.isdecimal()) and int(part) > 0 for part in parts):
         raise ConfigError(f"a size must read like 112x112 or 64x80x56, found {text!r}")
-    return tuple(int(part) for part in parts)
+    size = tuple(int(part[:MOST_DIGITS]) for part in parts)
+    if max(size) > LONGEST or math.prod(size) > LARGEST_VALUES:
+        raise ConfigError(f"a size must have at most {LARGEST_VALUES} values in all, found {text!r}; choose a smaller")
+    return size
 
 
 def parse_settings(settings: list[str]) -> dict[str, str]:

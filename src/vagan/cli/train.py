@@ -7,6 +7,9 @@ from cyclopts import Parameter
 
 from vagan.cli.options import parse_settings
 
+STOP_WITHIN_S = 9.0
+"""What asks a process to stop, such as a cluster, kills it soon afterwards."""
+
 
 def train(
     cohort: Path,
@@ -83,6 +86,7 @@ def train(
         devices=devices,
         trackers=tracker or (),
         tracker_images=tracker_images,
+        stop_within_s=STOP_WITHIN_S,
     )
     if with_classifier:
         labels = config.model_copy(update={"method": "label-classifier"})

@@ -13,10 +13,13 @@ from vagan.axes import concatenate_batches, mirrored
 from vagan.data.augmentation import UNVARIED, Variation
 from vagan.data.cohort import Cohort
 from vagan.data.sampling import ShuffledStream
+from vagan.errors import CohortError
 from vagan.seeding import numpy_generator
 from vagan.types import Images
 
 Batch = TypeVar("Batch")
+
+LARGEST_INTENSITY = 1 + 1e-3
 
 
 class ImageBank:
@@ -41,9 +44,14 @@ class ImageBank:
 
     def images(self, rows: NDArray[np.int64]) -> Images:
         """Images of these rows, in this order."""
-        if self._held is None:
-            return self._cohort.images(rows)
-        return self._held[self._place[rows]]
+        images = self._cohort.images(rows) if self._held is None else self._held[self._place[rows]]
+        if images.abs().max() > LARGEST_INTENSITY:
+            row = rows[[bool(image.abs().max() > LARGEST_INTENSITY) for image in images].index(True)]
+            raise CohortError(
+                f"images must lie in [-1, 1], but {self._cohort.manifest.table['id'][int(row)]} leaves it: one such "
+                f"image spoils a training; `vagan check {self._cohort.path}` names all of them"
+            )
+        return images
 
 
 class ShuffledImages:

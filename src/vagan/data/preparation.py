@@ -1,12 +1,13 @@
 """From an image file's own size and intensity to what the networks see, and a map's way back."""
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vagan.data.image_file import Colour
+from vagan.data.image_file import LARGEST_VALUES, Colour
 from vagan.errors import ImageFileError
 
 IntensityRule = Literal["per-image", "fixed"]
@@ -18,12 +19,20 @@ class Preparation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     colour: Colour | None = None
-    size: tuple[int, ...] | None = None
+    size: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] | None = None
     """Spatial shape that images are resized to (anti-aliased, linear); None keeps each image's own."""
     intensity: IntensityRule = "fixed"
     """``per-image``: an image's own minimum and maximum go to -1 and 1. ``fixed``: ``low`` and ``high`` do."""
-    low: float = -1.0
-    high: float = 1.0
+    low: Annotated[float, Field(allow_inf_nan=False)] = -1.0
+    high: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "Preparation":
+        if self.intensity == "fixed" and not self.low < self.high:
+            raise ValueError(f"intensities must rise from low to high, found {self.low:g} to {self.high:g}")
+        if self.size is not None and math.prod(self.size) > LARGEST_VALUES:
+            raise ValueError(f"at most {LARGEST_VALUES} values make an image, found the size {self.size}")
+        return self
 
     def apply(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """Prepare ``(channel, *space)`` in a file's own intensity; the result lies in [-1, 1]."""

@@ -106,7 +106,7 @@ class ClassifierTask:
         losses = []
         for batch in batches:
             loss = nn.functional.cross_entropy(network(batch.images), batch.labels)
-            require_finite({"classifier/cross_entropy": loss})
+            require_finite({"classifier/cross_entropy": loss}, [batch.images])
             backward(loss / len(batches))
             losses.append(loss.detach())
         optimizer.step()

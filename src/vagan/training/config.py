@@ -29,9 +29,11 @@ Names = Annotated[
     ),
 ]
 """Also as one text with commas."""
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Width = Annotated[int, Field(ge=1, le=4096)]
+"""Wider networks than any that was trained; a slip of the keyboard must not ask for a terabyte."""
 
 
 class _Section(BaseModel):
@@ -41,7 +43,7 @@ class _Section(BaseModel):
 class Generator(_Section):
     """The map generator M."""
 
-    width: Count = 16
+    width: Width = 16
     """Feature maps of the first level."""
     normalisation: Normalisation = "batch"
     """Everywhere but in the last layer: batch, group or none."""
@@ -66,7 +68,7 @@ class Generator(_Section):
 class Critic(_Section):
     """The critic D."""
 
-    width: Count = 16
+    width: Width = 16
     """Feature maps of the first level."""
     centred: bool = False
     """Take the mean training image from each image first: for registered images, most of which is alike in all."""
@@ -146,7 +148,7 @@ class Optimizer(_Section):
 class Classifier(_Section):
     """The classifiers that the compared methods explain; used where method is classifier or cam-classifier."""
 
-    width: Count = 32
+    width: Width = 32
     """Feature maps of the first level."""
     updates: Count = 50
     """Length of the run."""
@@ -180,9 +182,9 @@ class Training(_Section):
     """Length of the game with the critic."""
     batch_size: Count = 16
     """Images of each class in one gradient computation."""
-    accumulate: Count = 1
+    accumulate: Annotated[int, Field(ge=1, le=10**5)] = 1
     """Gradient computations added up before an update."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63)] = 0
     interest: str = ""
     """Name of the class of interest. Where the cohort has several and none is named, one map generator learns all and
     is told which; a classifier needs a name."""
@@ -207,7 +209,7 @@ class Training(_Section):
     """``auto``, ``cpu``, ``cuda`` or ``mps``."""
     memory_mb: Annotated[int, Field(ge=0)] = 4096
     """Training images are held in memory if they fit in this; otherwise they are read ahead from the store."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=4096)] = 0
     """CPU threads; 0 for one on each core. Runs are bit-equal for the same number."""
     validate_every: Count = 20
     """Generator updates between two validations."""
@@ -339,7 +341,9 @@ def _read_preset(preset: str) -> dict[str, Any]:
         try:
             text = regular(Path(preset)).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the preset {preset}: {error}") from error
+            raise ConfigError(
+                f"cannot read the preset {preset}: {error}; give a YAML file in UTF-8, such as a run's config.yaml"
+            ) from error
     else:
         raise ConfigError(f"no preset is called {preset!r}; {nearest(preset, PRESETS)} A YAML file is accepted too")
     values = parse_yaml(text, where=preset)

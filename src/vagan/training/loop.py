@@ -1,5 +1,6 @@
 """The training loop: checkpoints, resuming and stopping, for any task."""
 
+import os
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from vagan.data.cohort import Cohort
 from vagan.errors import Interrupted
 from vagan.training.adversarial import AdversarialTask
 from vagan.training.classification import ClassifierTask
+from vagan.training.collapse import require_alive
 from vagan.training.config import Config, load_config
 from vagan.training.device import hosts, launch, open_fabric, place, using_threads
 from vagan.training.likeness import measure_likeness
@@ -39,6 +41,7 @@ def train(
     devices: int | None = None,
     trackers: Sequence[str] = (),
     tracker_images: bool = False,
+    stop_within_s: float | None = None,
 ) -> RunFolder:
     """Train, or go on with, the model of a run folder.
 
@@ -65,6 +68,9 @@ def train(
         Trackers beside TensorBoard, see `vagan.training.trackers`.
     tracker_images
         Whether they get the pictures in the run folder too.
+    stop_within_s
+        End this process, with what the last checkpoint holds, if Ctrl-C or SIGTERM come in the middle of an update
+        that takes longer than this; default: the update is done first, however long it takes.
 
     Raises
     ------
@@ -111,6 +117,7 @@ def train(
             resumes=resumes,
             after_validation=after_validation or (lambda _: None),
             track=partial(tracking, trackers, run, config, pictures=tracker_images),
+            stop_within_s=stop_within_s,
         )
         if config.method == "vagan" and processes.is_first:
             measure_likeness(run.model, cohort, fabric.device)
@@ -128,6 +135,7 @@ def _fit(
     resumes: bool,
     after_validation: Callable[[RunFolder], None],
     track: Track,
+    stop_within_s: float | None,
 ) -> None:
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
     processes.average_gradients_of(state.optimizers.values())
@@ -141,7 +149,8 @@ def _fit(
         return
     save_is_due = _timer(config.training.checkpoint_seconds)
     begin = time.monotonic() - state.seconds
-    with _stop_signals() as stopped, record or nullcontext():
+    watchdog = _watchdog(run, stop_within_s, speaks=processes.is_first)
+    with _stop_signals(watchdog) as stopped, record or nullcontext():
         for batch in read_ahead(task.load, state.updates, task.total):
             _set_rates(state, rates, task)
             # autocast from outside: Fabric's own module wrapper forbids the penalty's torch.autograd.grad
@@ -149,13 +158,14 @@ def _fit(
                 terms = task.update(state, fabric.to_device(batch), fabric.backward)
             processes.average_statistics_of(state.networks.values())
             means, stops = processes.agree(terms, stopped.is_set())
+            require_alive(means)
             state.updates += 1
             state.seconds = time.monotonic() - begin
             finished = state.updates == task.total
             if record:
                 record.add(means)
                 if finished or stops or save_is_due():
-                    record.save()
+                    record.save(in_a_hurry=stops and not finished)
                 if stops and not finished:
                     run.note(f"interrupted at update {state.updates}")
             if stops and not finished:
@@ -165,6 +175,7 @@ def _fit(
                 )
     if record:
         run.note(f"finished after {state.seconds:.0f} s")
+        record.warn()
 
 
 def _set_rates(state: TrainState, rates: dict[str, float], task: Task[Any]) -> None:
@@ -201,16 +212,44 @@ def _speaking_for_all(processes: Processes) -> Iterator[None]:
         raise
 
 
+def _watchdog(run: RunFolder, seconds: float | None, *, speaks: bool) -> threading.Timer | None:
+    """What ends this process when it was asked to stop and cannot; as safe as a kill at any moment is."""
+    if seconds is None:
+        return None
+
+    def end() -> None:
+        if speaks:
+            print(
+                f"vagan: stopped in the middle of an update that takes longer than {seconds:g} s; everything up to "
+                f"the last checkpoint is saved in {run.path}: give the same command again to go on",
+                file=sys.stderr,
+                flush=True,
+            )
+        os._exit(Interrupted.exit_code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    return timer
+
+
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event, so that an update is never cut in half."""
+def _stop_signals(watchdog: threading.Timer | None) -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into an event, so that an update is not cut in half."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped  # Python delivers signals to the main thread alone
         return
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(*_: object) -> None:
+        if watchdog and not stopped.is_set():
+            watchdog.start()
+        stopped.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopped
     finally:
+        if watchdog:
+            watchdog.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """What is written down of a training while it runs: metrics, validation, progress, checkpoints."""
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from vagan.errors import DivergenceError
 from vagan.model_folder import save_model
 from vagan.progress import Bar
+from vagan.training.collapse import collapsed_map
 from vagan.training.run_folder import MetricsLog, RunFolder
 from vagan.training.state import TrainState
 from vagan.training.task import Task
@@ -80,8 +82,14 @@ class Record:
             self._metrics.add(row)
         self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self._figures.items()))
 
-    def save(self) -> None:
-        """Write model, metrics and checkpoint."""
+    def warn(self) -> None:
+        """Tell of a model that is finished but shows nothing."""
+        if told := collapsed_map(self._figures):
+            self._run.note(f"warning: {told}")
+            print(f"warning: {told}", file=sys.stderr, flush=True)
+
+    def save(self, *, in_a_hurry: bool = False) -> None:
+        """Write model, metrics and checkpoint; in a hurry the model last, since it is measured on images first."""
         task, run, state = self._task, self._run, self._state
         for name, network in state.networks.items():
             if not all(torch.isfinite(weights).all() for weights in network.parameters()):
@@ -89,11 +97,16 @@ class Record:
                     f"the weights of the {name} must be finite, but are not after update {state.updates}; "
                     f"the last good checkpoint is kept in {run.checkpoint}; lower the learning rate"
                 )
+        run.require_there()
+        if in_a_hurry:
+            self._metrics.flush()
+            state.save(run.checkpoint)
         # the checkpoint last: whoever is killed before it is there goes on from the one before and writes all again
         with self._autocast():
             save_model(run.model, *task.model(state))
-        self._metrics.flush()
-        state.save(run.checkpoint)
+        if not in_a_hurry:
+            self._metrics.flush()
+            state.save(run.checkpoint)
         if self._figures:
             self._after_validation(run)
         self._send()

@@ -76,7 +76,7 @@ def update_critic(
         if loss.drift_weight > 0:
             terms["critic/drift"] = scores.square().mean()
             total = total + loss.drift_weight * terms["critic/drift"]
-        require_finite(terms)
+        require_finite(terms, batch[:2])
         backward(total / len(batches))
         _add_to_means(means, terms, len(batches))
     optimizer.step()
@@ -130,7 +130,7 @@ def update_generator(
             maps = [found for found in (interest_map, baseline_map, transplant_map) if found is not None]
             terms["generator/roughness"] = map_roughness(concatenate_batches(*maps))
             total = total + loss.roughness_weight * terms["generator/roughness"]
-        require_finite(terms)
+        require_finite(terms, batch[:2])
         backward(total / len(batches))
         _add_to_means(means, terms, len(batches))
     critic.requires_grad_(True)
@@ -177,7 +177,7 @@ def consolidate_generator(
         if deforms(settings.output):
             terms["generator/roughness"] = map_roughness(maps)
             total = total + loss.roughness_weight * terms["generator/roughness"]
-        require_finite(terms)
+        require_finite(terms, batch[:2])
         backward(total / len(batches))
         _add_to_means(means, terms, len(batches))
     optimizer.step()
@@ -230,13 +230,16 @@ def _maps(
     return maps[0], baseline, None if transplant is None else maps[-1]
 
 
-def require_finite(terms: Terms) -> None:
-    """Raise `DivergenceError` naming the first term that is not a finite number."""
+def require_finite(terms: Terms, images: Sequence[Images] = ()) -> None:
+    """Raise `DivergenceError` naming the first term that is not a finite number, and the images if they are to blame."""
     for name, value in terms.items():
         if not torch.isfinite(value).all():
-            raise DivergenceError(
-                f"the loss term {name} must be a finite number, but is {value.item()}; lower the learning rate"
+            blame = (
+                "an image of the batch holds NaN or infinite values: `vagan check` names it"
+                if any(not torch.isfinite(part).all() for part in images)
+                else "lower the learning rate"
             )
+            raise DivergenceError(f"the loss term {name} must be a finite number, but is {value.item()}; {blame}")
 
 
 def _add_to_means(means: Terms, terms: Terms, count: int) -> None:

@@ -1,0 +1,56 @@
+"""Signs that one of the two networks has given up, which no single loss term shows."""
+
+from collections.abc import Mapping
+
+from vagan.errors import DivergenceError
+
+STEEPEST = 1000.0
+"""Slope of a critic that the penalty no longer holds near one. Where it holds, even the sum over the columns of an
+image, which the constraint ``one-axis`` allows, stays far below."""
+FLATTEST = 1e-7
+LARGEST_MAP = 100.0
+SMALLEST_MAP = 1e-5
+"""Mean of |M| where intensities range from -1 to 1: no display and no score would show it."""
+
+
+def require_alive(terms: Mapping[str, float]) -> None:
+    """Refuse to go on with a network that has exploded, or a critic that answers the same whatever it sees.
+
+    Parameters
+    ----------
+    terms
+        Of one update; of those that it has not, nothing is said.
+
+    Raises
+    ------
+    DivergenceError
+        Naming what happened, the slope, and the settings that help.
+    """
+    size = terms.get("generator/map", 0.0)
+    if size > LARGEST_MAP:
+        raise DivergenceError(
+            f"the map generator has exploded: images lie in [-1, 1], but its mean |M| is {size:.3g}; "
+            "lower optimizer.generator_learning_rate"
+        )
+    slope = terms.get("critic/slope", 1.0)
+    if slope > STEEPEST:
+        raise DivergenceError(
+            f"the critic has exploded: its slope critic/slope must stay near 1, but is {slope:.3g}; "
+            "lower optimizer.critic_learning_rate or raise loss.gradient_penalty"
+        )
+    if slope < FLATTEST:
+        raise DivergenceError(
+            f"the critic has collapsed: it answers the same whatever it sees (critic/slope {slope:.1g}, near 1 is "
+            "right); lower optimizer.critic_learning_rate, and look at the images with `vagan check`"
+        )
+
+
+def collapsed_map(figures: Mapping[str, float]) -> str:
+    """What to tell of a model whose maps show nothing; empty if they show something."""
+    size = figures.get("validation/map", 1.0)
+    if size >= SMALLEST_MAP:
+        return ""
+    return (
+        f"the map has collapsed to zero: mean |M| is {size:.1g} on validation images of the class of interest; "
+        "lower loss.map_weight, train longer, or the classes do not differ"
+    )

@@ -1,0 +1,169 @@
+"""Numbers that spoil a training: each is survived, or stopped with a message that names the cause."""
+
+import math
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from trainings import tiny, weights_of
+from vagan.data.cohort import Cohort
+from vagan.errors import CohortError, DivergenceError
+from vagan.nn.critic import Critic
+from vagan.nn.unet import MapGenerator
+from vagan.training.collapse import FLATTEST, LARGEST_MAP, SMALLEST_MAP, STEEPEST, collapsed_map, require_alive
+from vagan.training.config import Generator, Loss
+from vagan.training.loop import train
+from vagan.training.run_folder import RunFolder
+from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+
+
+@pytest.fixture
+def spoilt(small_cohort, tmp_path):
+    """A copy of the cohort with one training image of each class made into something else."""
+
+    def spoil(value):
+        shutil.copytree(small_cohort.path, tmp_path / "cohort")
+        store = zarr.open_group(tmp_path / "cohort" / "cohort.zarr", mode="r+")
+        for row in small_cohort.manifest.indices("train"):
+            store["images"][int(row), :, 3, 4] = value
+        return Cohort(tmp_path / "cohort")
+
+    return spoil
+
+
+@pytest.mark.parametrize("method", ["vagan", "classifier"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_and_infinity_in_images_are_blamed_on_the_images(spoilt, tmp_path, value, method):
+    error = (DivergenceError, CohortError)
+    with pytest.raises(error, match=r"`vagan check.* names"):
+        train(spoilt(value), tmp_path / "run", tiny(method=method))
+    assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize("memory_mb", [0, 100])
+def test_one_huge_outlier_is_named(spoilt, tmp_path, memory_mb):
+    with pytest.raises(CohortError, match=r"must lie in \[-1, 1\], but \d+ leaves it.*vagan check"):
+        train(spoilt(1e4), tmp_path / "run", tiny(training__memory_mb=memory_mb))
+    assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e30])
+@pytest.mark.parametrize("which", ["critic", "generator"])
+def test_a_learning_rate_far_too_high_is_stopped_and_nothing_broken_is_kept(small_cohort, tmp_path, which, rate):
+    settings = {f"optimizer__{which}_learning_rate": rate, "training__generator_updates": 12}
+    with pytest.raises(DivergenceError, match=r"lower (the learning rate|optimizer\.\w+_learning_rate)"):
+        train(small_cohort, tmp_path / "run", tiny(**settings))
+    run = RunFolder(tmp_path / "run")
+    if run.model.exists():
+        assert all(torch.isfinite(tensor).all() for tensor in weights_of(run).values())
+
+
+@pytest.mark.parametrize("space", [(17, 20), (17, 16, 18)])
+def test_constant_images_and_classes_alike_leave_all_weights_finite(space, rng):
+    """No class, no texture: the updates have nothing to go by, and nothing becomes NaN of it."""
+    torch.manual_seed(0)
+    critic, generator = Critic(len(space), width=2), MapGenerator(len(space), width=2, zero_init=False)
+    same = torch.rand(1, 1, *space, generator=rng).expand(3, 1, *space)
+    flat = torch.full((3, 1, *space), -1.0)
+    for batch in (TwoClassBatch(same, same, torch.rand(3)), TwoClassBatch(flat, flat, torch.rand(3))):
+        for network, update in ((critic, update_critic), (generator, update_generator)):
+            update(
+                critic,
+                generator,
+                torch.optim.Adam(network.parameters()),
+                [batch],
+                loss=Loss(),
+                settings=Generator(),
+                backward=torch.Tensor.backward,
+            )
+        assert all(torch.isfinite(w).all() for network in (critic, generator) for w in network.parameters())
+
+
+def test_a_dead_critic_has_no_slope_and_is_told(small_cohort, tmp_path, monkeypatch):
+    from vagan.training import adversarial
+
+    update = adversarial.AdversarialTask.update
+
+    def killing(self, state, batches, backward):
+        if state.updates == 3:
+            for weight in state.networks["critic"].parameters():
+                weight.data.zero_()
+        return update(self, state, batches, backward)
+
+    monkeypatch.setattr(adversarial.AdversarialTask, "update", killing)
+    with pytest.raises(DivergenceError, match="the critic has collapsed: it answers the same whatever it sees"):
+        train(small_cohort, tmp_path / "run", tiny())
+
+
+def test_the_limits_are_limits():
+    require_alive({"critic/slope": 1.0})
+    require_alive({"generator/map": 0.0})
+    require_alive({"critic/slope": STEEPEST})
+    require_alive({"critic/slope": FLATTEST})
+    with pytest.raises(DivergenceError, match="exploded"):
+        require_alive({"critic/slope": 1.01 * STEEPEST})
+    with pytest.raises(DivergenceError, match="collapsed"):
+        require_alive({"critic/slope": 0.0})
+    require_alive({"generator/map": LARGEST_MAP})
+    with pytest.raises(DivergenceError, match="map generator has exploded"):
+        require_alive({"generator/map": 1.01 * LARGEST_MAP})
+    assert collapsed_map({"validation/map": SMALLEST_MAP}) == ""
+    assert "collapsed to zero: mean |M| is 1e-06" in collapsed_map({"validation/map": 1e-6})
+
+
+def test_maps_that_are_zero_are_told_when_the_training_ends(small_cohort, tmp_path, capsys):
+    """A generator that starts from M = 0 and hardly moves."""
+    config = tiny(optimizer__generator_learning_rate=1e-12, schedule__consolidation_updates=0)
+    run = train(small_cohort, tmp_path / "run", config)
+    assert "the map has collapsed to zero" in capsys.readouterr().err
+    assert "warning: the map has collapsed to zero" in run.log.read_text(encoding="utf-8")
+
+
+def test_an_update_that_takes_too_long_is_given_up_when_asked_to_stop(small_cohort, tmp_path, monkeypatch):
+    """In a copy of this process, which ends at once; the last checkpoint stays."""
+    from vagan.training import adversarial
+
+    update = adversarial.AdversarialTask.update
+
+    def slow(self, state, batches, backward):
+        if state.updates == 2:
+            os.kill(os.getpid(), 15)
+            time.sleep(600)
+        return update(self, state, batches, backward)
+
+    monkeypatch.setattr(adversarial.AdversarialTask, "update", slow)
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(tmp_path / "told", os.O_CREAT | os.O_WRONLY), 2)
+        train(small_cohort, tmp_path / "run", tiny(), stop_within_s=0.3)
+        os._exit(0)
+    begin = time.monotonic()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    assert time.monotonic() - begin < 300
+    assert "stopped in the middle of an update that takes longer than 0.3 s" in (tmp_path / "told").read_text("utf-8")
+    assert torch.load(RunFolder(tmp_path / "run").checkpoint, weights_only=True)["updates"] == 2
+
+
+def test_a_second_training_is_told_whose_the_folder_is(small_cohort, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with run.locked():
+        run.begin(tiny(), small_cohort)
+        with pytest.raises(Exception, match=rf"another training is running in .* \(process {os.getpid()} on "):
+            train(small_cohort, run.path, tiny())
+
+
+def test_a_folder_that_vanishes_gets_no_checkpoint(small_cohort, tmp_path, monkeypatch):
+    """As when its disk is unmounted: another, empty folder is in its place."""
+    from trainings import stop_after
+    from vagan.errors import OutputError
+
+    stop_after(3, monkeypatch, lambda: ((tmp_path / "run").rename(tmp_path / "away"), (tmp_path / "run").mkdir()))
+    with pytest.raises(OutputError, match="has vanished during the training; is its disk still mounted"):
+        train(small_cohort, tmp_path / "run", tiny())
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.suffix in (".pt", ".csv", ".safetensors")]
+    assert np.isfinite(torch.load(tmp_path / "away/checkpoints/latest.pt", weights_only=True)["updates"])
