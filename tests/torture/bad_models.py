@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from heads import save_head
 from torture.bad_images import grey
 from torture.bad_stores import drops, sets
 from torture.corpus import Command, Defect, Workshop
@@ -46,11 +47,9 @@ FACTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "another output": sets("output", to="warp"),
     "unknown fact": sets("license", to="mine"),
     "pipeline of words": sets("pipeline", to={"steps": ["all"]}),
-    "pipeline that runs a program": sets(
-        "pipeline",
-        to={"steps": [{"step": "strip-skull", "method": "command: touch /tmp/vagan-torture-mark {input} {mask}"}]},
-    ),
 }
+
+COMMAND = {"steps": [{"step": "strip-skull", "method": "command: touch /tmp/vagan-torture-mark {input} {mask}"}]}
 
 
 def attribute(model: Path, place: Path) -> Command:
@@ -124,8 +123,16 @@ def defects() -> Iterator[Defect]:
         yield Defect("model", name, damaged(files["config.json"], edit(change)), "model")
     for name, change in WEIGHTS.items():
         yield Defect("safetensors", name, damaged(files["weights"], change), "model")
+    yield Defect("model", "preprocessing that runs a program", _running_a_program, "runs a program")
     yield Defect("model", "a scripted module for a folder", _a_file(b"script"), "m.pt")
     yield from _runs(rng)
+
+
+def _running_a_program(workshop: Workshop, place: Path) -> Command:
+    model = workshop.copy("model_3d", place)
+    facts = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    (model / "config.json").write_text(json.dumps(facts | {"pipeline": COMMAND}), encoding="utf-8")
+    return ["attribute", model, save_head(place / "s1.nii"), "--out", place / "maps"]
 
 
 def _a_file(_: bytes) -> Callable[[Workshop, Path], Command]:

@@ -1,20 +1,23 @@
 """Effect maps of brain scans: through the preprocessing and back onto the raw scan's own grid."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from vagan.attribution.registry import LoadedMethod
 from vagan.data.image_file import name_of
 from vagan.data.sources.bids import mask_beside
 from vagan.data.volume import write_like, write_vectors, write_vectors_like, write_volume
-from vagan.errors import ImageFileError
+from vagan.errors import ImageFileError, ModelError
 from vagan.files import replacing
 from vagan.model_folder import ModelFacts
+from vagan.preprocessing.brain import StripSkull
 from vagan.preprocessing.geometry import Grid
 from vagan.preprocessing.pipeline import Pipeline, Prepared
 from vagan.preprocessing.scan import RawScan, Scan, read_scan
@@ -33,6 +36,10 @@ from vagan.reporting.labels import describe_decision
 from vagan.reporting.likeness import describe_likeness
 from vagan.reporting.overlay import save_overlay
 from vagan.reporting.written import Written
+
+
+TRUST = "VAGAN_TRUST_COMMANDS"
+"""Variable of the environment without which no model makes us run a program."""
 
 
 def check_scan(path: Path, facts: ModelFacts) -> None:
@@ -108,7 +115,19 @@ def _write_deformation(
 
 
 def _pipeline(facts: ModelFacts) -> Pipeline:
-    return Pipeline.model_validate(facts.pipeline)
+    try:
+        pipeline = Pipeline.model_validate(facts.pipeline)
+    except ValidationError as error:
+        raise ModelError(
+            f"the model's record of its preprocessing is unusable: {error.errors()[0]['msg']}; train it again"
+        ) from error
+    for step in pipeline.steps:
+        if isinstance(step, StripSkull) and step.method.startswith("command:") and not os.environ.get(TRUST):
+            raise ModelError(
+                f"the model's preprocessing runs a program, {step.method!r}, and a stranger's model could run any: "
+                f"set {TRUST}=1 if you trust it"
+            )
+    return pipeline
 
 
 def _as_prepared(raw: RawScan, pipeline: Pipeline) -> Prepared | None:

@@ -33,6 +33,7 @@ MEAN_AGE, AGE_STD = 70.0, 8.0
 OLDER_BY = 8.0
 """Years that the class of interest is older on average than the baseline class, where there are ages."""
 
+MOST_IMAGES = 10**7
 FIXED_RANGE = (-250.0, 350.0)
 """Five standard deviations of the noise below and above what an image can hold: nothing is clipped in practice."""
 
@@ -151,8 +152,10 @@ def make_cohort(
         See `make_case`. Unless it is 0 there is a column ``age``: normally distributed, the class of interest older
         by `OLDER_BY` years, a standard deviation.
     """
-    if images < 20 or min(size) < 16 or len(size) not in (2, 3):
-        raise CohortError(f"at least 20 images of 16 pixels along 2 or 3 axes are needed, found {images} of {size}")
+    if not 20 <= images <= MOST_IMAGES or min(size) < 16 or len(size) not in (2, 3):
+        raise CohortError(
+            f"20 to {MOST_IMAGES} images of at least 16 pixels along 2 or 3 axes are needed, found {images} of {size}"
+        )
     if not math.isfinite(amplitude) or amplitude == 0:
         raise CohortError(f"the amplitude must be a finite number other than 0, found {amplitude}")
     subtypes: list[Subtype] = [("", "A", "", "B")[row % 4] for row in range(images)]

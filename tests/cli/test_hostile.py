@@ -1,0 +1,88 @@
+"""Names that are meant to harm, and a machine without a network: from a table to a report."""
+
+import re
+import socket
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tiny import TINY
+
+NASTY = "<img src=x onerror=alert(1)>"
+OUT_OF_HERE = "../../../escaped"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Whoever asks for an address or a connection fails."""
+
+    def refuse(*arguments, **_):
+        raise AssertionError(f"a network call: {arguments}")
+
+    for name in ("getaddrinfo", "gethostbyname", "create_connection"):
+        monkeypatch.setattr(socket, name, refuse)
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+
+
+def test_no_name_leads_out_of_a_folder_or_into_a_page_and_nothing_asks_the_network(vagan, tmp_path):
+    rng = np.random.default_rng(0)
+    home = tmp_path / "a" / "b" / "c"
+    home.mkdir(parents=True)
+    rows = []
+    for number in range(24):
+        np.save(home / f"{number}.npy", rng.random((18, 17)) + (number % 2) * np.eye(18, 17))
+        subject = (NASTY if number < 12 else OUT_OF_HERE) + str(number)
+        split = ("train", "train", "test", "validation")[number // 2 % 4]
+        rows.append((f"{number}.npy", subject, subject, ("healthy", f"ill{NASTY}")[number % 2], split))
+    table = pd.DataFrame(rows, columns=["image", "id", "subject", "class", "split"])
+    table.to_csv(home / "table.csv", index=False)
+    for command in (
+        ("import", "csv", home / "table.csv", home / "cohort"),
+        ("check", home / "cohort"),
+        ("train", home / "cohort", home / "run", *TINY),
+        ("attribute", home / "run", home / "1.npy", "--out", home / "maps"),
+        ("evaluate", home / "cohort", home / "run", "--out", home / "results", "--methods", "vagan", "random"),
+        ("report", home / "results"),
+    ):
+        code, _, error = vagan(*command)
+        assert code == 0, error
+    assert {path.name for path in tmp_path.rglob("*") if home not in path.parents} == {"a", "b", "c"}
+    page = (home / "results" / "report.html").read_text(encoding="utf-8")
+    assert NASTY not in page
+    assert "&lt;img src=x" in page  # it is shown, as text
+    assert not re.search(r"""(src|href)=["']?https?://""", page)
+
+
+@pytest.mark.parametrize("name", ["=1+1", "@SUM(1)", "+cmd|' /C calc'!A0", "-2+3", "a\tb", "a\x1b[2J"])
+def test_names_that_a_spreadsheet_or_a_terminal_obeys_are_refused(refused, pictures, tmp_path, name):
+    rows = [{"image": f"{c}/{n:02d}.png", "class": c, "subject": f"{c}{n}"} for c in ("healthy", "ill") for n in range(9)]
+    rows[3]["subject"] = name
+    pd.DataFrame(rows).to_csv(pictures / "table.csv", index=False)
+    message = refused("import", "csv", pictures / "table.csv", tmp_path / "out")
+    assert "must not begin like a formula" in message
+
+
+@pytest.mark.parametrize("name", ["+", "-", "-1", "+0.5", "a=b", "A-1", "user@site"])
+def test_harmless_names_are_taken(name):
+    from vagan.data.manifest import UNSAFE
+
+    assert not UNSAFE.match(name)
+
+
+def test_a_models_preprocessing_runs_no_program_that_nobody_trusts(tmp_path, monkeypatch):
+    from models import save_random_generator
+    from vagan.errors import ModelError
+    from vagan.model_folder import load_model
+    from vagan.reporting.scan_maps import _pipeline
+
+    command = f"command: touch {tmp_path / 'mark'} {{input}} {{mask}}"
+    steps = [{"step": "strip-skull", "method": command}]
+    model = save_random_generator(tmp_path / "m", num_spatial_dims=3, shape=(16, 17, 18), pipeline={"steps": steps})
+    _, facts = load_model(model)
+    with pytest.raises(ModelError, match="runs a program.*set VAGAN_TRUST_COMMANDS=1 if you trust it"):
+        _pipeline(facts)
+    monkeypatch.setenv("VAGAN_TRUST_COMMANDS", "1")
+    assert _pipeline(facts).steps[0].method == command
+    assert not (tmp_path / "mark").exists()
