@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long test-browser test-lowest package check docs figures examples format mutants bench bench-3d quality ablation table1 table3d clean
+.PHONY: help setup demo test test-long test-browser test-lowest package check docs figures examples format mutants bench bench-3d quality ablation table1 table3d clean .PHONY: torture audit
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -112,6 +112,14 @@ table1: .venv/installed  ## The paper's Table 1 and Figure 4 with three seeds, h
 table3d: .venv/installed  ## All methods on simulated atrophy, two seeds, hours on two cores
 	$(BIN)/python benchmarks/table3d.py
 	$(BIN)/python benchmarks/readme_table.py
+
+torture: .venv/installed  ## Kills, full disks, broken and hostile inputs, long runs; an hour; writes docs/explanation/reliability.md
+	PYTHONPATH=tests:benchmarks $(BIN)/python -m torture
+
+audit: .venv/installed  ## Known holes in the packages that are installed; needs a network
+	$(BIN)/python -m pip install --quiet "pip-audit>=2.7" \
+	&& $(BIN)/pip-audit --local --progress-spinner off --timeout 20 \
+	|| { echo "audit: holes were found, or there is no network to ask for them: see above" >&2; exit 1; }
 
 clean:  ## Remove the environment and what the demo made
 	rm -rf .venv .venv-other mutants demo site build jupyter_execute

@@ -1,4 +1,4 @@
-"""Every door of the command line, with a sample of what can be wrong; all of it in `make torture`, and marked long."""
+"""Every door of the command line, with a sample of what can be wrong; all of it in `make torture`."""
 
 from pathlib import Path
 

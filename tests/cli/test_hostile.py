@@ -57,7 +57,9 @@ def test_no_name_leads_out_of_a_folder_or_into_a_page_and_nothing_asks_the_netwo
 
 @pytest.mark.parametrize("name", ["=1+1", "@SUM(1)", "+cmd|' /C calc'!A0", "-2+3", "a\tb", "a\x1b[2J"])
 def test_names_that_a_spreadsheet_or_a_terminal_obeys_are_refused(refused, pictures, tmp_path, name):
-    rows = [{"image": f"{c}/{n:02d}.png", "class": c, "subject": f"{c}{n}"} for c in ("healthy", "ill") for n in range(9)]
+    rows = [
+        {"image": f"{c}/{n:02d}.png", "class": c, "subject": f"{c}{n}"} for c in ("healthy", "ill") for n in range(9)
+    ]
     rows[3]["subject"] = name
     pd.DataFrame(rows).to_csv(pictures / "table.csv", index=False)
     message = refused("import", "csv", pictures / "table.csv", tmp_path / "out")

@@ -16,8 +16,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-
 from machine import describe_machine
+
 from torture.corpus import Workshop
 from torture.page import write_page
 from vagan.files import replacing

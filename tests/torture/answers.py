@@ -17,12 +17,12 @@ from pathlib import Path
 from vagan.cli.app import main
 
 MOST_SECONDS = 10
-"""Of a processor, so that a busy machine makes no difference; what waits for something is stopped after 60 by the clock."""
+"""Of a processor, so that a busy machine makes no difference; whoever waits is stopped after 60 s."""
 MOST_MB = 2048
 REMEDY = re.compile(
     r"\b(add|change|check|choose|close|convert|copy|correct|create|delete|did you mean|extract|fill|flatten|free|give|"
-    r"give up|import|install|is it|is the file|keep|known|lower|make|name|once|open|put|save|say it|scale|see|send|set|"
-    r"split|take|try|use|wait|must|needs?|needed|should|expected|only|at least|at most)\b",
+    r"import|install|is it|is the file|keep|known|lower|make|name|once|open|put|save|say it|scale|see|send|set|split|"
+    r"take|try|use|wait|must|needs?|needed|should|expected|only|at least|at most)\b",
     re.IGNORECASE,
 )
 """Words of a sentence that says what to do, or what must hold."""

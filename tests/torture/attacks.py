@@ -26,7 +26,16 @@ from vagan.serving.server import attribute
 TOKEN = "the-token"
 HOST = "127.0.0.1"
 LARGEST_BYTES = 2**22
-NAMES = ("../../bad", "/etc/bad", "..\\..\\bad", "<img src=x onerror=alert(1)>bad", "bad\0", "=1+1bad", "bad" * 200, "bad\n")
+NAMES = (
+    "../../bad",
+    "/etc/bad",
+    "..\\..\\bad",
+    "<img src=x onerror=alert(1)>bad",
+    "bad\0",
+    "=1+1bad",
+    "bad" * 200,
+    "bad\n",
+)
 
 
 @contextmanager

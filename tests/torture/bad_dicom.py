@@ -63,7 +63,9 @@ def defects() -> Iterator[Defect]:
     rng = np.random.default_rng(2)
     for name, damage in DAMAGES.items():
         yield _preprocess(f"a slice {name}", lambda paths, damage=damage: _rewrite(paths[2], damage, rng))
-        yield _preprocess(f"all slices {name}", lambda paths, damage=damage: [_rewrite(p, damage, rng) for p in paths])
+        yield _preprocess(
+            f"all slices {name}", lambda paths, damage=damage: [_rewrite(p, damage, rng) for p in paths]
+        )
     for name, change in STRANGE.items():
         yield _preprocess(
             f"all slices: {name}",

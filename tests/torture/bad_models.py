@@ -1,5 +1,7 @@
 """Model folders, run folders and checkpoints: damaged, of another kind, and such that carry code."""
 
+# ruff: noqa: PLW0108  (tables of cases, a line each)
+
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -30,7 +32,10 @@ FACTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "width -1": sets("width", to=-1),
     "width of words": sets("width", to="wide"),
     "shape of nothing": sets("shape", to=[]),
-    "classifier for a shape of 2^40": lambda v: (sets("kind", to="classifier")(v), sets("shape", to=[2**40, 2**40])(v)),
+    "classifier for a shape of 2^40": lambda v: (
+        sets("kind", to="classifier")(v),
+        sets("shape", to=[2**40, 2**40])(v),
+    ),
     "classifier for a negative shape": lambda v: (sets("kind", to="classifier")(v), sets("shape", to=[-24, 20])(v)),
     "no class": sets("classes", to=[]),
     "one class": sets("classes", to=["healthy"]),

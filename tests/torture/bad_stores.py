@@ -150,7 +150,9 @@ def defects() -> Iterator[Defect]:
         write = lambda path, change=change: path.write_text(change(path.read_text("utf-8")), "utf-8")  # noqa: E731
         yield Defect("cohort", f"{name}, train", written("manifest.csv", write), names)
     yield Defect("Zarr", "an older format whose codec unpickles, train", _unpickling, "cohort")
-    yield Defect("cohort", "no effects, evaluate", lambda w, p: ["evaluate", w.imported, w.model, "--out", p / "r"], "")
+    yield Defect(
+        "cohort", "no effects, evaluate", lambda w, p: ["evaluate", w.imported, w.model, "--out", p / "r"], ""
+    )
 
 
 def _unpickling(workshop: Workshop, place: Path) -> Command:

@@ -1,5 +1,7 @@
 """CSV and TSV tables, BIDS trees, ADNI downloads, lists of subjects."""
 
+# ruff: noqa: E501, PLW0108  (tables of cases, a line each)
+
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +26,9 @@ def rows() -> list[dict[str, str]]:
 
 def text_of(table: list[dict[str, str]], separator: str = ",") -> str:
     names = list(dict.fromkeys(name for row in table for name in row))
-    return "\n".join([separator.join(names), *(separator.join(row.get(k, "") for k in names) for row in table)]) + "\n"
+    return (
+        "\n".join([separator.join(names), *(separator.join(row.get(k, "") for k in names) for row in table)]) + "\n"
+    )
 
 
 def each(column: str, value: str, *places: int) -> Change:
@@ -94,7 +98,9 @@ def defects() -> Iterator[Defect]:
         yield Defect("CSV", f"{name}, import", _import(lambda write=write: write(text_of(rows()))), names)
         if name not in ("one column twice", "a cell of 30 MB"):
             yield Defect("CSV", f"{name}, check", _check(lambda write=write: write(text_of(rows()))), "table.csv")
-            yield Defect("CSV", f"{name}, preprocess", _preprocess(lambda write=write: write(text_of(rows()))), "table.csv")
+            yield Defect(
+                "CSV", f"{name}, preprocess", _preprocess(lambda write=write: write(text_of(rows()))), "table.csv"
+            )
     for name, damage in DAMAGES.items():
         if name in ("cut in half", "cut to a tenth"):  # a shorter table
             continue
@@ -109,7 +115,9 @@ def defects() -> Iterator[Defect]:
         yield Defect("CSV", f"{name}, import", _import(lambda good=good: good, misplace), "table.csv")
         yield Defect("CSV", f"{name}, check", _check(lambda good=good: good, misplace), "table.csv")
         yield Defect("CSV", f"{name}, preprocess", _preprocess(lambda good=good: good, misplace), "table.csv")
-        yield Defect("CSV", f"{name}, list", _list(b"s0ill\n", misplace), "test subjects" if "secret" in name else "list.txt")
+        yield Defect(
+            "CSV", f"{name}, list", _list(b"s0ill\n", misplace), "test subjects" if "secret" in name else "list.txt"
+        )
     yield from _bids()
     yield from _adni()
 
@@ -193,14 +201,19 @@ TREES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a scan that is a link to nowhere": (lambda root: _relink(root), "sub-01"),
     "a folder called like a scan": (lambda root: _folder(root), "sub-01"),
     "subjects without a name": (
-        lambda root: [path.rename(path.with_name(path.name.replace("sub-0", "sub-_"))) for path in root.rglob("*.nii")],
+        lambda root: [
+            path.rename(path.with_name(path.name.replace("sub-0", "sub-_"))) for path in root.rglob("*.nii")
+        ],
         "",
     ),
     "broken sessions.tsv": (
         lambda root: (root / "sub-01" / "sub-01_sessions.tsv").write_bytes(b"\xff\xfe\0\0\t\x80"),
         "sub-01_sessions.tsv",
     ),
-    "broken scans.tsv": (lambda root: (root / "sub-01" / "sub-01_scans.tsv").write_bytes(b"\x80"), "sub-01_scans.tsv"),
+    "broken scans.tsv": (
+        lambda root: (root / "sub-01" / "sub-01_scans.tsv").write_bytes(b"\x80"),
+        "sub-01_scans.tsv",
+    ),
     "ragged table": (
         lambda root: (root / "participants.tsv").write_text(PARTICIPANTS + "a\tb\tc\td\te\n", "utf-8"),
         "participants.tsv",
@@ -252,7 +265,9 @@ def _bids() -> Iterator[Defect]:
         yield Defect("TSV", f"{name}, import", importing(write), named)
     for name, misplace in MISPLACED.items():
         named = "participants.tsv" if name == "a link to a secret" else "diagnosis"
-        yield Defect("TSV", f"{name}, import", importing(lambda root, m=misplace: m(root / "participants.tsv")), named)
+        yield Defect(
+            "TSV", f"{name}, import", importing(lambda root, m=misplace: m(root / "participants.tsv")), named
+        )
 
     def preprocess(*options: str) -> Callable[[Workshop, Path], Command]:
         return lambda _, place: ["preprocess", tree(place), place / "prepared", "--jobs", 1, *options]
@@ -306,7 +321,9 @@ def _adni() -> Iterator[Defect]:
     def make(damage: Callable[[Path, Path], object]) -> Callable[[Workshop, Path], Command]:
         def made(_: Workshop, place: Path) -> Command:
             images, tables = place / "images", place / "tables"
-            scan = images / "002_S_0002" / "MPRAGE" / "2008-03-12_10_00_00.0" / "I1002" / "ADNI_002_S_0002_MR_I1002.nii"
+            scan = (
+                images / "002_S_0002" / "MPRAGE" / "2008-03-12_10_00_00.0" / "I1002" / "ADNI_002_S_0002_MR_I1002.nii"
+            )
             scan.parent.mkdir(parents=True)
             scan.write_bytes(volume(".nii"))
             tables.mkdir()
@@ -321,7 +338,9 @@ def _adni() -> Iterator[Defect]:
     for name, damage in DAMAGES.items():
         content = damage(DXSUM.encode(), rng)
         named = "DXSUM.csv" if name in ("empty", "noise", "gzip", "zip") else "images"
-        yield Defect("ADNI", f"{name}, diagnoses", make(lambda _, t, c=content: (t / "DXSUM.csv").write_bytes(c)), named)
+        yield Defect(
+            "ADNI", f"{name}, diagnoses", make(lambda _, t, c=content: (t / "DXSUM.csv").write_bytes(c)), named
+        )
     for name, misplace in MISPLACED.items():
         named = "" if name == "a link to a secret" else "tables"
         yield Defect("ADNI", f"{name}, diagnoses", make(lambda _, t, m=misplace: m(t / "DXSUM.csv")), named)

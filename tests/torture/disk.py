@@ -151,7 +151,9 @@ def _read_only(cohort: Path, heads: Path, place: Path, workshop: Workshop) -> li
 
 def _vanished(cohort: Path, place: Path, logs: Path) -> list[str]:
     run = RunFolder(place / "run")
-    child = start(lambda: main(command(cohort, run.path, SLOW | {"training.generator_updates": "2000"})), logs / "log")
+    child = start(
+        lambda: main(command(cohort, run.path, SLOW | {"training.generator_updates": "2000"})), logs / "log"
+    )
     wait_for(run.checkpoint, child)
     time.sleep(1)
     unmount(place)

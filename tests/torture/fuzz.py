@@ -1,6 +1,6 @@
 """Mutations of good files for the readers of the package, for a bounded time.
 
-Guided by coverage where Atheris is installed (it has no release for every version of Python); otherwise by Hypothesis.
+The mutations are drawn from a seed, and know where formats keep their lengths: four bytes become very large.
 """
 
 import time
@@ -73,7 +73,11 @@ def readers(workshop: Workshop) -> dict[str, tuple[str, bytes, Callable[[Path], 
         "BIDS table": (".tsv", PARTICIPANTS.encode(), lambda path: _read_tsv(path, time.monotonic_ns())),
         "ADNI table": (".csv", text_of(rows()).encode(), read_adni_csv),
         "list of subjects": (".txt", b"# test\nsub-01\n002_S_0295\n", SubjectLists.read),
-        "preset": (".yaml", yaml.safe_dump(load_config().model_dump(mode="json")).encode(), lambda p: load_config(str(p))),
+        "preset": (
+            ".yaml",
+            yaml.safe_dump(load_config().model_dump(mode="json")).encode(),
+            lambda p: load_config(str(p)),
+        ),
         "model facts": (".json", config.read_bytes(), model),
         "model weights": (".safetensors", weights, model),
     }

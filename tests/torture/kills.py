@@ -181,7 +181,12 @@ def killed_trainings(workshop: Workshop, share: float = 1.0, *, seed: int = 0) -
         return _same_training(RunFolder(run), whole)
 
     return _campaign(
-        lambda run: training(cohort.path, run), workshop.good / "killed-runs", _count(share), touches, check, seed=seed
+        lambda run: training(cohort.path, run),
+        workshop.good / "killed-runs",
+        _count(share),
+        touches,
+        check,
+        seed=seed,
     )
 
 
@@ -202,7 +207,12 @@ def killed_preprocessings(workshop: Workshop, share: float = 1.0, *, seed: int =
         return _same_files(out, whole)
 
     return _campaign(
-        lambda out: preprocessing(source, out), workshop.good / "killed-preparations", _count(share), touches, check, seed=seed
+        lambda out: preprocessing(source, out),
+        workshop.good / "killed-preparations",
+        _count(share),
+        touches,
+        check,
+        seed=seed,
     )
 
 

@@ -136,6 +136,9 @@ def many_clients(workshop: Workshop, share: float = 1.0) -> dict[str, Any]:
         "maps": len(whole),
         "told to try again": busy[0],
         "answer to an upload, s": {"median": float(np.median(answered)), "95 %": float(np.quantile(answered, 0.95))},
-        "upload to map, s": {"median": float(np.median(whole or [0])), "95 %": float(np.quantile(whole or [0], 0.95))},
+        "upload to map, s": {
+            "median": float(np.median(whole or [0])),
+            "95 %": float(np.quantile(whole or [0], 0.95)),
+        },
         "failures": failures,
     }

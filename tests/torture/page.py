@@ -1,5 +1,7 @@
 """The page that tells what the campaign found, written from its figures alone."""
 
+# ruff: noqa: E501  (tables of cases, a line each)
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,10 +47,15 @@ def write_page(results: Mapping[str, Mapping[str, Any]]) -> str:
         shown = {key: value for key, value in figures.items() if key not in HIDDEN}
         rows = [f"| {key} | {_cell(value)} |" for key, value in shown.items()]
         failures = figures["failures"]
-        told = "Nothing failed." if not failures else f"**{len(failures)} failed:** " + "; ".join(map(_plain, failures[:9]))
+        told = (
+            "Nothing failed."
+            if not failures
+            else f"**{len(failures)} failed:** " + "; ".join(map(_plain, failures[:9]))
+        )
         where = f"{figures['machine']['processor']}, {figures['machine']['cores']} cores, commit {figures['commit']}"
         parts.append(
-            f"## {name.capitalize()}\n\n{MEANINGS[name]}\n\n| | |\n| --- | --- |\n" + "\n".join(rows)
+            f"## {name.capitalize()}\n\n{MEANINGS[name]}\n\n| | |\n| --- | --- |\n"
+            + "\n".join(rows)
             + f"\n\n{told} ({figures['seconds']} s; {where})\n"
         )
     return "\n".join(parts)

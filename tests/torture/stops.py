@@ -44,7 +44,9 @@ def stopped(workshop: Workshop, share: float = 1.0) -> dict[str, Any]:
             seconds.append(time.perf_counter() - begin)
             saved = run.checkpoint.is_file() and torch.load(run.checkpoint, weights_only=True)["updates"]
             if (code, len(child.lines())) != (130, 1) or not saved or seconds[-1] > MOST_SECONDS:
-                failures.append(f"signal {number}: exit {code}, {seconds[-1]:.1f} s, {saved} updates: {child.lines()}")
+                failures.append(
+                    f"signal {number}: exit {code}, {seconds[-1]:.1f} s, {saved} updates: {child.lines()}"
+                )
     lost = _lost_process(cohort, workshop.good / "two")
     return {
         "signals": len(seconds),

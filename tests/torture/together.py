@@ -25,7 +25,9 @@ def together(workshop: Workshop, share: float = 1.0) -> dict[str, Any]:
     found: dict[str, Any] = {}
     failures: list[str] = []
     run = RunFolder(workshop.good / "run")
-    first = start(lambda: main(command(cohort, run.path, LONG | {"training.checkpoint_seconds": "0"})), run.path.with_name("1"))
+    first = start(
+        lambda: main(command(cohort, run.path, LONG | {"training.checkpoint_seconds": "0"})), run.path.with_name("1")
+    )
     wait_for(run.checkpoint, first)
     second = start(lambda: main(command(cohort, run.path, TRAINING)), run.path.with_name("2"))
     code = second.ended()

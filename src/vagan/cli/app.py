@@ -40,7 +40,14 @@ VERBS = (
 
 LONGEST_LINE = 800
 
-app = App(name="vagan", help=HELP, help_format="plaintext", version_flags=["--version"], result_action="return_value")
+app = App(
+    name="vagan",
+    help=HELP,
+    help_format="plaintext",
+    version_flags=["--version"],
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,  # told below
+)
 for verb in VERBS:
     app.command(f"vagan.cli.{verb}:{verb}", name=verb)
 imports = App(

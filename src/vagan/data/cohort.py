@@ -93,7 +93,9 @@ class Cohort:
             for entry in (path / STORE).rglob("*"):
                 if not entry.is_dir():
                     regular(entry)
-            self._store = zarr.open_group(path / STORE, mode="r", zarr_format=3)  # the second has a codec that unpickles
+            self._store = zarr.open_group(
+                path / STORE, mode="r", zarr_format=3
+            )  # the second has a codec that unpickles
             self.facts = CohortFacts.model_validate(dict(self._store.attrs))
             self._arrays: dict[str, Any] = dict(self._store.arrays())
             shape = self._arrays["images"].shape

@@ -19,7 +19,7 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SUFFIXES = (*PICTURE_SUFFIXES, ".npy", *VOLUME_SUFFIXES)
 
 LARGEST_VALUES = 2**27
-"""512 x 512 x 512: half a gigabyte in single precision. Small files that claim more are broken, or meant to break us."""
+"""512 x 512 x 512: half a gigabyte in single precision. Files that claim more are broken, or meant to break us."""
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 """Weights of red, green and blue in ITU-R BT.709."""

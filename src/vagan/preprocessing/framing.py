@@ -62,7 +62,7 @@ class Conform(StepModel):
     """Onto the grid that all subjects share: resampling, cropping and padding with one interpolation."""
 
     step: Literal["conform"] = "conform"
-    spacing_mm: Annotated[float, Field(gt=0, le=10)] = 1.3
+    spacing_mm: Annotated[float, Field(ge=0.1, le=10)] = 1.3
     shape: tuple[Extent, Extent, Extent] = (128, 160, 112)
     center_mm: tuple[float, float, float] = (0.0, -17.0, 12.0)
     """The middle of the box in the template's space. The default holds the MNI brain but for the end of the stem."""

@@ -17,7 +17,7 @@ from vagan.preprocessing.geometry import Grid, Matrix, resample
 from vagan.preprocessing.intensity import CorrectBias, Rescale
 from vagan.preprocessing.registration import Dof
 from vagan.preprocessing.scan import RawScan, Scan
-from vagan.preprocessing.template import PACKAGED, Register, digest_of_files
+from vagan.preprocessing.template import PACKAGED, Register, digest_of_files, load_template
 
 AnyStep = Annotated[CropField | StripSkull | CorrectBias | Register | Conform | Rescale, Field(discriminator="step")]
 Given = Literal["raw", "fmriprep", "t1-linear"]
@@ -149,6 +149,8 @@ def make_pipeline(
         template_mask=template_mask or "",
         template_hash=digest_of_files(template or "", template_mask or ""),
     )
+    if template:
+        load_template(template, template_mask or "")  # that it cannot be used is told before the first scan
     conform = _conform(spacing_mm, shape)
     crop = CropField(finest_mm=min(0.65, conform.spacing_mm / 2))
     if preset == "paper":

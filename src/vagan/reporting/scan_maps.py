@@ -37,7 +37,6 @@ from vagan.reporting.likeness import describe_likeness
 from vagan.reporting.overlay import save_overlay
 from vagan.reporting.written import Written
 
-
 TRUST = "VAGAN_TRUST_COMMANDS"
 """Variable of the environment without which no model makes us run a program."""
 

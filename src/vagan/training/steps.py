@@ -231,7 +231,7 @@ def _maps(
 
 
 def require_finite(terms: Terms, images: Sequence[Images] = ()) -> None:
-    """Raise `DivergenceError` naming the first term that is not a finite number, and the images if they are to blame."""
+    """Raise `DivergenceError` naming the first term that is not finite, and the images if they are to blame."""
     for name, value in terms.items():
         if not torch.isfinite(value).all():
             blame = (

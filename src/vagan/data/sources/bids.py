@@ -70,7 +70,9 @@ def find_scans(
         if place is None or path.relative_to(folder).parts[0] in ("derivatives", "sourcedata", "code"):
             continue
         if "sub" not in entities:
-            raise ManifestError(f"{path} must be named sub-LABEL[_ses-LABEL]_T1w, labels of letters and digits; rename it")
+            raise ManifestError(
+                f"{path} must be named sub-LABEL[_ses-LABEL]_T1w, labels of letters and digits; rename it"
+            )
         if wanted and entities["sub"] not in wanted:
             continue
         rows.append(

@@ -72,7 +72,7 @@ def _subject(stem: str, pattern: str) -> str:
         raise ManifestError(
             f"--subject-pattern must be a regular expression: {pattern!r} is not ({error})"
         ) from error
-    if not found or not found.groups():
+    if not found or not found.groups() or not found.group(1):
         raise ManifestError(
             f"--subject-pattern {pattern!r} must find one (group) in every file name; it finds none in {stem!r}"
         )
