@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import time
+import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="vagan-torture-", dir=memory) as folder:
             module, function = CHAPTERS[name].split(".")
             chapter = getattr(import_module(f"torture.{module}"), function)
-            figures: dict[str, Any] = chapter(Workshop(Path(folder)), options.share)
+            try:
+                figures: dict[str, Any] = chapter(Workshop(Path(folder)), options.share)
+            except Exception as error:  # the other chapters are run all the same
+                traceback.print_exc()
+                figures = {"failures": [f"the chapter broke off: {type(error).__name__}: {error}"]}
         figures |= {"seconds": round(time.perf_counter() - begin), **describe_machine()}
         _keep(name, figures)
         failed += [f"{name}: {failure}" for failure in figures["failures"]]

@@ -31,7 +31,10 @@ def read_series(folder: Path) -> tuple[NDArray[np.float32], Matrix]:
     try:
         image = reader.Execute()
     except RuntimeError as error:
-        raise ImageFileError(f"{folder} cannot be read as a DICOM series: {_last_line(error)}") from error
+        raise ImageFileError(
+            f"{folder} cannot be read as a DICOM series: {_last_line(error)}; "
+            "are all its slices whole and of one size? copy the series again"
+        ) from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ImageFileError(f"{folder} must hold one grey 3-D image, found size {image.GetSize()}")
     _require_even_slices(folder, names)
