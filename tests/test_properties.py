@@ -12,7 +12,7 @@ from vagan.data.manifest import REQUIRED, SPLITS, Manifest, read_table
 from vagan.data.splits import assign_splits
 from vagan.errors import ConfigError, ManifestError
 from vagan.preprocessing.geometry import transform_points
-from vagan.training.config import Config, differences, known_keys, load_config, parse_yaml, write_config
+from vagan.training.config import differences, known_keys, load_config, parse_yaml, write_config
 
 quickly = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -57,36 +57,36 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path_factory, rows):
     assert again.astype(str).equals(table.astype(str))
 
 
+def refusal(kind, read):
+    """What is said against an input; None if it is taken. Any other error is the test's failure."""
+    try:
+        read()
+    except kind as error:
+        return str(error)
+    return None
+
+
 @quickly
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_table_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("t") / "table.csv"
     path.write_bytes(content)
     for read in (read_table, Manifest.read):
-        try:
-            read(path)
-        except ManifestError as error:
-            assert "table.csv" in str(error)
+        assert "table.csv" in (refusal(ManifestError, lambda read=read: read(path)) or "table.csv")
 
 
 @quickly
 @given(anything)
 def test_any_text_is_a_yaml_value_or_refused(text):
-    try:
-        parse_yaml(text, where="here")
-    except ConfigError as error:
-        assert str(error).startswith("here must be a YAML value")
+    told = refusal(ConfigError, lambda: parse_yaml(text, where="here"))
+    assert told is None or told.startswith("here must be a YAML value")
 
 
 @quickly
 @given(st.sampled_from(known_keys()), anything)
 def test_any_value_of_any_key_is_taken_or_refused(key, text):
-    try:
-        config = load_config(settings={key: text})
-    except ConfigError as error:
-        assert key in str(error) or "settings" in str(error)
-    else:
-        assert isinstance(config, Config)
+    told = refusal(ConfigError, lambda: load_config(settings={key: text}))
+    assert told is None or key in told
 
 
 @quickly

@@ -173,5 +173,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelFacts]:
         network.load_state_dict(weights)
     except (ValueError, SafetensorError, RuntimeError, MemoryError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"the model in {folder} is damaged or of another version: {reason}") from error
+        raise ModelError(
+            f"the model in {folder} is damaged or of another version: {reason}; copy it again, or give another run"
+        ) from error
     return network.eval(), facts
