@@ -90,6 +90,19 @@ def test_maps_have_the_images_shape_and_nothing_else_of_them(name, space, images
 
 @every_method
 @every_space
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64], ids=["single", "double"])
+def test_one_image_alone_in_either_precision(name, space, kind, images):
+    alone = images[:1].to(kind)
+    method, *_ = make_method(name, images.to(kind))
+    maps = method.attribute(alone)
+    assert maps.shape == alone.shape
+    assert maps.dtype == kind
+    assert maps.isfinite().all()
+    assert maps.any()
+
+
+@every_method
+@every_space
 def test_the_same_again(name, space, images):
     method, *_ = make_method(name, images)
     first = method.attribute(images)

@@ -109,3 +109,12 @@ def test_a_map_that_is_not_finite_is_refused(metric, damage, cases):
     maps[1, 0, 0, 0] = damage
     with pytest.raises(VaganError, match="finite"):
         metric.function(maps, effects)
+
+
+@every_metric
+@every_space
+def test_single_and_double_precision_score_alike(metric, space, cases):
+    maps, effects = cases(space)
+    single, double = (metric.function(maps.astype(kind), effects.astype(kind)) for kind in (np.float32, np.float64))
+    assert double.dtype == np.float64
+    np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-6)

@@ -20,8 +20,8 @@ MOST_SECONDS = 10
 """Of a processor, so that a busy machine makes no difference; who waits for ever is stopped too."""
 MOST_MB = 2048
 REMEDY = re.compile(
-    r"\b(add|change|check|choose|close|convert|copy|correct|create|delete|did you mean|extract|fill|flatten|free|give|"
-    r"import|install|is it|keep|known|lower|make|name|once|open|put|save|say it|scale|see|send|set|split|"
+    r"\b(add|change|check|choose|close|convert|copy|correct|create|delete|did you mean|extract|fill|flatten|free|"
+    r"give|import|install|is it|keep|known|lower|make|name|once|open|put|save|say it|scale|see|send|set|split|"
     r"take|try|use|wait|must|needs?|needed|should|expected|only|at least|at most)\b",
     re.IGNORECASE,
 )
