@@ -4,7 +4,7 @@ import shutil
 import signal
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,13 @@ import numpy as np
 from models import save_random_generator
 from tiny import TINY_SETTINGS
 from torture.answers import Answer, ask, complaints, snapshot
+from vagan.data.cohort import Cohort
 from vagan.data.sources.folder import import_folder
 from vagan.data.sources.synthetic import make_cohort
+from vagan.errors import Interrupted
 from vagan.training.adversarial import AdversarialTask
+from vagan.training.config import load_config
+from vagan.training.loop import train
 from vagan.training.state import TrainState
 
 
@@ -75,10 +79,9 @@ class Workshop:
     def stopped_run(self) -> Path:
         """A training that was interrupted after some updates."""
         run = self.good / "stopped_run"
-        settings = [f"{key}={value}" for key, value in TINY_SETTINGS.items()]
-        with stopping_after(3):
-            answer = ask(["train", self.cohort, run, "--set", *settings, "training.generator_updates=9"])
-        assert answer.code == 130, answer.error
+        config = load_config(settings=TINY_SETTINGS | {"training.generator_updates": "9"})
+        with stopping_after(3), suppress(Interrupted):
+            train(Cohort(self.cohort), run, config)
         return run
 
 
