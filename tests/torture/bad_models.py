@@ -192,11 +192,15 @@ def _runs(rng: np.random.Generator) -> Iterator[Defect]:
             if label == "metrics.csv" and name in ("cut in half", "text"):  # a shorter table; a table of other things
                 continue
             change = lambda path, damage=damage: path.write_bytes(damage(path.read_bytes(), rng))  # noqa: E731
-            yield Defect("run", f"{label} {name}", damaged(part, change), part.split("/")[-1])
+            yield Defect("run", f"{label} {name}", damaged(part, change), part.split("/")[-1], leaves="stopped_run/l")
         for name in ("a folder", "a link to itself", "a named pipe"):
-            yield Defect("run", f"{label} {name}", damaged(part, MISPLACED[name]), "stopped_run")
+            yield Defect(
+                "run", f"{label} {name}", damaged(part, MISPLACED[name]), "stopped_run", leaves="stopped_run/l"
+            )
     for name, change in CHECKPOINTS.items():
-        yield Defect("run", f"checkpoint {name}", damaged("checkpoints/latest.pt", change), "latest.pt")
+        yield Defect(
+            "run", f"checkpoint {name}", damaged("checkpoints/latest.pt", change), "latest.pt", leaves="stopped_run/l"
+        )
     for name in ("empty", "noise", "web page"):
         change = lambda path, damage=DAMAGES[name]: path.write_bytes(damage(path.read_bytes(), rng))  # noqa: E731
         for part in ("config.yaml", "cohort.json", "metrics.csv"):

@@ -121,7 +121,7 @@ class Defect:
     names
         What the answer must name.
     leaves
-        Entry of the place that the command may make or change: reports of what failed.
+        Beginning of the names that the command may make or change: reports of what failed, a run's lock and log.
     """
 
     door: str

@@ -61,7 +61,8 @@ class Occlusion:
         """Mean fall of the class score over the windows that cover a pixel."""
         window, stride = self._window_and_stride(images)
         with preserving(self._model), torch.no_grad():
-            return concatenate_batches(*(self._occlude(part, window, stride) for part in images.split(self._at_once)))
+            maps = concatenate_batches(*(self._occlude(part, window, stride) for part in images.split(self._at_once)))
+        return maps.to(images.dtype)  # Captum's are in single precision
 
     def _window_and_stride(self, images: Images) -> tuple[int, int]:
         smallest = min(spatial_shape(images))

@@ -85,7 +85,7 @@ def read_results(folder: Path) -> Results:
         summary = json.loads(path.read_text(encoding="utf-8"))
         methods = {name: _scores(values) for name, values in summary["methods"].items()}
         ceiling = _scores(summary.get("ceiling", {}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path, error) from error
     if not any(methods.values()):
         raise RunError(f"{path} must hold scores of at least one method, found none; {_remedy(folder)}")

@@ -1,6 +1,8 @@
 """Everything that changes during a training, listed once: what a checkpoint holds."""
 
 import errno
+import pickle
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +48,12 @@ class TrainState:
     def load(self, path: Path) -> None:
         """Continue from a checkpoint."""
         try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what torch has to say of strange files ends in the message
+                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            for name, weights in checkpoint["networks"].items():
+                if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
+                    raise ValueError(f"the weights of the {name} must be finite, and are not")
             for name, network in self.networks.items():
                 network.load_state_dict(checkpoint["networks"][name])
             for name, optimizer in self.optimizers.items():
@@ -55,4 +62,8 @@ class TrainState:
             self.terms = checkpoint["terms"]
         except Exception as error:  # a damaged archive raises whatever its first broken byte leads to
             reason = " ".join(str(error).split())[:200]
+            if isinstance(
+                error, pickle.UnpicklingError
+            ):  # torch's own remedy would be to run whatever is in the file
+                reason = "it is damaged, or holds more than numbers, such as code, which is never run"
             raise RunError(f"the checkpoint {path} cannot be used: {reason}; delete it to begin again") from error
