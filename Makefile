@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long test-browser test-lowest package check docs figures examples format mutants bench bench-3d quality ablation table1 table3d clean .PHONY: torture audit
+.PHONY: help setup demo test test-long test-browser test-lowest package check docs figures examples format mutants torture audit bench bench-3d quality ablation table1 table3d clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
