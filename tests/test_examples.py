@@ -14,7 +14,11 @@ from vagan.attribution.integrated import IntegratedGradients
 from vagan.evaluation.scores import relevance_mass, relevance_rank
 from vagan.seeding import seeded
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "examples"
+EXAMPLES = sorted(
+    path for path in FOLDER.glob("*.py") if path.name != "execute.py" and not path.with_suffix(".ipynb").exists()
+)
+"""Programs; the scripts of notebooks are executed by `make test-long`."""
 TINY = {"score_with_other_toolkits.py": ["--images", "40", "--updates", "3", "--scored", "2"]}
 """A line for each example: arguments with which it ends within seconds."""
 SCORING = next(path for path in EXAMPLES if path.name == "score_with_other_toolkits.py")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from heads import posed, rotation
-from vagan.data.volume import read_volume
+from vagan.data.volume import read_volume, write_volume
 from vagan.preprocessing.geometry import Grid, transform_points
 from vagan.preprocessing.pipeline import Pipeline, make_pipeline
 from vagan.preprocessing.registration import Brain, register
@@ -178,10 +178,13 @@ class TestTemplates:
             load_template(str(tmp_path / "head.nii.gz"), "")
 
     def test_another_template_is_another_key(self, tmp_path):
-        for name in ("a", "b"):
-            (tmp_path / f"{name}.nii.gz").write_text(name, encoding="utf-8")
+        def write(name, voxels):
+            write_volume(tmp_path / f"{name}.nii.gz", np.pad(np.full((9, 8, 7), voxels, np.float32), 3), np.eye(4))
+
+        for number, name in enumerate(("a", "b"), start=1):
+            write(name, number)
         keys = {make_pipeline(template=str(tmp_path / f"{name}.nii.gz")).key for name in ("a", "b")}
-        (tmp_path / "a.nii.gz").write_text("changed", encoding="utf-8")
+        write("a", 3)
         keys.add(make_pipeline(template=str(tmp_path / "a.nii.gz")).key)
         assert len(keys) == 3
 

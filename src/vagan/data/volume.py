@@ -112,7 +112,9 @@ def read_volume(path: Path) -> Volume:
     except FileNotFoundError as error:
         raise ImageFileError(f"{path} does not exist; check the path") from error
     except Exception as error:  # nibabel and the decompressors raise whatever a damaged header leads to
-        raise ImageFileError(f"{path} cannot be read as NIfTI: {error}; is the file complete?") from error
+        raise ImageFileError(
+            f"{path} cannot be read as NIfTI: {error}; is the file complete? Copy or convert it again"
+        ) from error
     orientation = io_orientation(file.affine)
     array = apply_orientation(stored, orientation)
     affine = file.affine @ inv_ornt_aff(orientation, stored.shape)

@@ -57,6 +57,7 @@ def write_results(
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"the results folder must be a folder: {folder} is a file; choose another name")
+    train_seconds = {run.path.name: run.seconds() for run in runs}  # read before anything is written
     with replacing(folder / SCORES) as temporary:
         evaluation.rows.to_csv(temporary, index=False, float_format="%.6g")
     methods = {name: scores for name, scores in evaluation.summary.items() if name != CEILING}
@@ -68,7 +69,7 @@ def write_results(
         "runs": [run.path.name for run in runs],
         "classifiers": classifiers,
         "units": units or {},
-        "train_seconds": {run.path.name: run.seconds() for run in runs},
+        "train_seconds": train_seconds,
         "map_seconds": evaluation.map_seconds,
         "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},

@@ -78,6 +78,10 @@ class RunFolder:
             remove_leftovers(folder)
         if self.config.is_file():
             self._require_same(config, cohort)
+            if self.checkpoint.exists() and not self.checkpoint.is_file():
+                raise RunError(
+                    f"the checkpoint {self.checkpoint} must be a file, and is none; delete it to begin again"
+                )
             self._sign()
             return self.checkpoint.is_file()
         with replacing(self.cohort) as temporary:
@@ -141,6 +145,7 @@ class RunFolder:
             yield
         finally:
             self._handle = None
+            os.truncate(handle, 0)  # nobody's any more
             os.close(handle)  # the system releases the lock, as it does when the process is killed
 
     def require_there(self) -> None:
@@ -165,8 +170,20 @@ class RunFolder:
 
     def seconds(self) -> float:
         """Time spent training so far, over all sessions."""
-        table = pd.read_csv(self.metrics) if self.metrics.is_file() else pd.DataFrame()
+        table = self.read_metrics()
         return float(table["seconds"].iloc[-1]) if len(table) else 0.0
+
+    def read_metrics(self) -> pd.DataFrame:
+        """Figures so far, a row for each recorded update; empty before the first."""
+        if not self.metrics.is_file():
+            return pd.DataFrame()
+        try:
+            return pd.read_csv(self.metrics)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.metrics} must be the table of a training's figures, but cannot be read: {error}; "
+                "delete it to go on without the figures so far"
+            ) from error
 
     def note(self, text: str) -> None:
         """Append a dated line to the log."""
@@ -183,7 +200,7 @@ class MetricsLog:
         self._run, self._path = run, run.metrics
         self._rows: list[dict[str, Any]] = []
         if run.metrics.is_file() and updates_done:
-            table = pd.read_csv(run.metrics)
+            table = run.read_metrics()
             self._rows = _records(table[table["update"] <= updates_done])
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=updates_done + 1)
 

@@ -59,6 +59,8 @@ class TrainState:
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(checkpoint["optimizers"][name])
             self.updates, self.seconds = checkpoint["updates"], checkpoint["seconds"]
+            if not isinstance(self.updates, int) or self.updates < 0:
+                raise ValueError(f"its number of updates is {self.updates!r}")
             self.terms = checkpoint["terms"]
         except Exception as error:  # a damaged archive raises whatever its first broken byte leads to
             reason = " ".join(str(error).split())[:200]
