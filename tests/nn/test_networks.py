@@ -96,19 +96,6 @@ def test_critic_scores_each_image_by_itself(space, rng):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("space", NETWORK_SPACES)
-def test_a_centred_critic_judges_what_is_beyond_the_mean_image(space, rng):
-    centre = torch.randn(1, 1, *space, generator=rng)
-    images = torch.randn(3, 1, *space, generator=rng)
-    torch.manual_seed(0)
-    critic = Critic(len(space), width=2)
-    torch.manual_seed(0)
-    centred = Critic(len(space), width=2, centre=centre)
-    assert torch.equal(centred(images), critic(images - centre))
-    assert torch.equal(centred.state_dict()["centre"], centre)
-    assert "centre" not in critic.state_dict()
-
-
 def test_initial_weights_are_he_normal():
     torch.manual_seed(0)
     layer = convolutions(Critic(2))[5]

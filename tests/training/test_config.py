@@ -22,7 +22,7 @@ def test_the_paper_preset_is_the_papers():
 def test_the_brain_preset_is_the_fast_one_for_few_large_scans():
     changed = {line.split(" ", 1)[0] for line in differences(load_config("brain"), load_config())}
     sections = {key.split(".")[0] for key in changed}
-    assert sections == {"generator", "loss", "schedule", "augmentation", "training"}
+    assert sections == {"generator", "loss", "schedule", "optimizer", "augmentation", "training"}
     assert changed >= {"generator.output", "augmentation.mirror_axis", "augmentation.bend", "training.batch_size"}
 
 

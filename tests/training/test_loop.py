@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -310,16 +309,3 @@ def test_the_models_batch_norm_statistics_are_those_of_its_own_weights(small_coh
     error = (norm.running_mean - reached[0]).norm() / reached[0].norm()
     assert error < 0.02
     assert (lagging.running_mean - reached[0]).norm() / reached[0].norm() > 0.5
-
-
-def test_a_centred_critic_knows_the_mean_of_both_classes_of_training_images(small_cohort):
-    build = adversarial.AdversarialTask(tiny(critic__centred=True), small_cohort).build
-    rows = [small_cohort.manifest.indices("train", label) for label in (0, 1)]
-    assert len(rows[0]) == len(rows[1]) <= 64  # so all of them count
-    expected = small_cohort.images(np.concatenate(rows)).mean(0)
-    torch.testing.assert_close(build().networks["critic"].centre[0], expected)
-
-
-def test_centring_changes_what_is_learnt(finished, small_cohort, tmp_path):
-    run = train(small_cohort, tmp_path / "run", tiny(critic__centred=True))
-    assert any(not torch.equal(tensor, weights_of(finished)[name]) for name, tensor in weights_of(run).items())

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 
 from vagan.axes import first_channels, per_sample_mean, per_sample_sum, spatial_mean
 from vagan.nn.conditions import Condition
@@ -28,14 +28,9 @@ class Critic(nn.Module):
         Numbers that it is told about each image, the first ones of a condition; 0 for none, as in the paper. They
         add to the score by their inner product with the means of the last feature maps, through a matrix (Miyato and
         Koyama 2018).
-    centre
-        Mean image ``(1, channel, *space)``, which is taken from each image first; None for nothing. Of registered
-        images most is alike, and a critic whose weights move by a little then changes its mind about all of it.
     recompute
         Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
     """
-
-    centre: Tensor | None
 
     def __init__(
         self,
@@ -44,12 +39,10 @@ class Critic(nn.Module):
         channels: int = 1,
         width: int = 16,
         conditions: int = 0,
-        centre: Images | None = None,
         recompute: bool = False,
     ) -> None:
         super().__init__()
         self.conditions, self._recompute, self._ends = conditions, recompute, [0]
-        self.register_buffer("centre", centre)
         layers: list[nn.Module] = []
         inputs = channels
         for level, convolutions in enumerate((1, 1, 2, 2, 3)):
@@ -66,7 +59,7 @@ class Critic(nn.Module):
 
     def forward(self, images: Images, condition: Condition | None = None) -> Scores:
         """Score of each image; higher means more like the baseline class, judged by what is told of it."""
-        features = images if self.centre is None else images - self.centre
+        features = images
         for begin, end in pairwise([*self._ends, len(self.layers) - 1]):
             block = self.layers[begin:end]
             features = recomputed(block, features) if self._recompute else block(features)

@@ -88,7 +88,6 @@ class AdversarialTask:
                 channels=self._cohort.channels,
                 width=config.critic.width,
                 conditions=self._images.judged,
-                centre=self._images.mean() if config.critic.centred else None,
                 recompute=config.training.recompute,
             )
         optimizers: dict[str, Optimizer] = {

@@ -70,8 +70,6 @@ class Critic(_Section):
 
     width: Width = 16
     """Feature maps of the first level."""
-    centred: bool = False
-    """Take the mean training image from each image first: for registered images, most of which is alike in all."""
 
 
 class Loss(_Section):
@@ -98,9 +96,6 @@ class Loss(_Section):
     penalty_share: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of a batch at which the critic's slope is measured: the rest of the penalty's cost is saved, and its mean
     is the same."""
-    drift_weight: NonNegative = 0.0
-    """Weight of the mean squared score, which nothing else keeps near 0. On large images scores wander off to where
-    bfloat16 no longer tells two of them apart."""
     clip: Positive = 0.01
     """Bound of the critic's weights where constraint is clip."""
 

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vagan.axes import batch_mean
 from vagan.data.bank import ImageBank, ImagesInTurn
 from vagan.data.cohort import Cohort
 from vagan.data.covariates import covariate_numbers, measure_covariates
@@ -23,7 +22,6 @@ from vagan.training.steps import TwoClassBatch
 from vagan.types import Images
 
 BATCH = 50
-MEAN_OF = 64
 NEIGHBOURS = 5
 """Baseline images for each image of a class of interest, of which those of a training are drawn."""
 
@@ -62,7 +60,7 @@ class TrainingImages:
             raise ConfigError("training.contrast learns what covariates do: name them with training.covariates")
         self._cohort, self._settings = cohort, settings
         self.interests = interest_labels(cohort, settings)
-        self._rows = rows = training_rows(cohort, self.interests, settings)
+        rows = training_rows(cohort, self.interests, settings)
         self.validation = validation_rows(cohort, self.interests, settings)
         self.covariates = measure_covariates(settings.covariates, _of(cohort, rows))
         self._tasks, width = len(self.interests) + settings.contrast, sum(one.width for one in self.covariates)
@@ -114,10 +112,6 @@ class TrainingImages:
         for start in range(0, len(rows), BATCH):
             part = slice(start, start + BATCH)
             yield ClassImages(images[part], None if condition is None else condition[part])
-
-    def mean(self) -> Images:
-        """Mean of some training images of each class, as a batch of one."""
-        return batch_mean(self._bank.images(calibration_rows(self._rows, MEAN_OF, seed=self._settings.seed)))
 
     def calibrated(self, network: Network) -> Network:
         """Copy of a map generator with batch norm's statistics of some training images."""

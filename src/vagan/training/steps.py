@@ -73,9 +73,6 @@ def update_critic(
             penalty, slope = gradient_penalty(between, points, loss.constraint)
             terms |= {"critic/penalty": penalty, "critic/slope": slope}
             total = total + loss.gradient_penalty * penalty
-        if loss.drift_weight > 0:
-            terms["critic/drift"] = scores.square().mean()
-            total = total + loss.drift_weight * terms["critic/drift"]
         require_finite(terms, batch[:2])
         backward(total / len(batches))
         _add_to_means(means, terms, len(batches))
