@@ -8,7 +8,7 @@ import pytest
 from torture.corpus import Workshop, all_defects, try_out
 
 MARK = Path("/tmp/vagan-torture-mark")
-OF_EACH_DOOR = 3
+OF_EACH_DOOR = 1
 DEFECTS = list(all_defects())
 
 
