@@ -41,7 +41,7 @@ class MapGenerator(nn.Module):
         Numbers that it is told about each image, see `vagan.nn.conditions`; 0 for none, as in the paper.
     coarse
         End a level earlier: one value of the map stands for a block of two pixels along each axis. Enough for
-        deformations, which are smooth, for two thirds of the work and half of the memory.
+        deformations, which are smooth, for some 0.6 of the work and of the memory.
     recompute
         Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
     """
