@@ -48,6 +48,30 @@ def test_a_coarse_generator_is_the_papers_without_its_last_level(dims):
     assert layers[-1] == (32, 1)
 
 
+def kept_for_derivatives(network, images):
+    """Numbers that a pass keeps, each once, but for the weights."""
+    weights = {weight.data_ptr() for weight in network.parameters()}
+    sizes = {}
+
+    def pack(tensor):
+        if tensor.data_ptr() not in weights:
+            sizes[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        alive = network(images)
+    assert alive.requires_grad
+    return sum(sizes.values())
+
+
+def test_a_coarse_generator_of_volumes_keeps_some_six_tenths_for_the_derivatives(rng):
+    images = torch.randn(1, 1, 24, 40, 32, generator=rng)
+    whole, coarse = (
+        kept_for_derivatives(MapGenerator(3, outputs=3, coarse=coarse), images) for coarse in (False, True)
+    )
+    assert 0.5 < coarse / whole < 0.65
+
+
 @pytest.mark.parametrize("space", NETWORK_SPACES)
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("conditions", [0, 2])

@@ -309,3 +309,15 @@ def test_the_models_batch_norm_statistics_are_those_of_its_own_weights(small_coh
     error = (norm.running_mean - reached[0]).norm() / reached[0].norm()
     assert error < 0.02
     assert (lagging.running_mean - reached[0]).norm() / reached[0].norm() > 0.5
+
+
+def test_figures_that_cannot_be_read_are_told_and_none_are_no_figures(small_cohort, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    assert run.read_metrics().empty
+    assert run.seconds() == 0
+    run.path.mkdir()
+    run.metrics.write_text("update,seconds\n5,1.5\n10,3.25\n", encoding="utf-8")
+    assert run.seconds() == 3.25
+    run.metrics.write_bytes(b"\x80\x04pickled")
+    with pytest.raises(RunError, match=r"metrics\.csv must be the table of a training's figures.*delete it"):
+        run.seconds()

@@ -47,9 +47,9 @@ class Contrast:
         self.method, self.change = method, change
         self.name = f"{method.name}, {describe_change(change)}"
         self.subjects: pd.DataFrame | None = None
-        for row in (0, 1):  # refused here rather than after the first image
+        for place in (0, 1):  # before and after; refused here rather than after the first image
             values = {one.name: one.kinds[0] if one.kinds else str(one.mean) for one in method.covariates}
-            method.changing(pd.DataFrame([values]), self._after(pd.DataFrame([values]), row))
+            method.changing(pd.DataFrame([values]), self._with_values(pd.DataFrame([values]), place))
 
     def knowing(self, subjects: pd.DataFrame) -> "Contrast":
         """The same for images of which this is known; see `VAGAN.knowing`."""
@@ -63,12 +63,12 @@ class Contrast:
             raise ConfigError("a contrast must know the covariates of each image; say them with --covariates")
         without_class = self.method.knowing(self.subjects).counterfactual(images)
         before, after = (
-            self.method.changing(self.subjects, self._after(self.subjects, place)).counterfactual(without_class)
+            self.method.changing(self.subjects, self._with_values(self.subjects, place)).counterfactual(without_class)
             for place in (0, 1)
         )
         return effect_map(after, before)
 
-    def _after(self, subjects: pd.DataFrame, place: int) -> pd.DataFrame:
+    def _with_values(self, subjects: pd.DataFrame, place: int) -> pd.DataFrame:
         return subjects.assign(**{name: values[place] for name, values in self.change.items()})
 
 

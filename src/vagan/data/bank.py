@@ -36,11 +36,16 @@ class ImageBank:
     """
 
     def __init__(self, cohort: Cohort, rows: NDArray[np.int64], *, memory_bytes: int) -> None:
-        self._cohort, self.shape = cohort, cohort.shape
+        self._cohort = cohort
         image_bytes = 4 * cohort.channels * int(np.prod(cohort.shape))
         self._place = np.full(len(cohort.manifest), -1)
         self._place[rows] = np.arange(len(rows))
         self._held = cohort.images(rows) if image_bytes * len(rows) <= memory_bytes else None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape of the images."""
+        return self._cohort.shape
 
     def images(self, rows: NDArray[np.int64]) -> Images:
         """Images of these rows, in this order."""

@@ -1,7 +1,5 @@
 """The pictures of a training that grow while it runs."""
 
-import pandas as pd
-
 from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
 from vagan.files import replacing
@@ -14,7 +12,7 @@ EXAMPLES = 3
 
 def draw_progress(run: RunFolder) -> None:
     """Draw ``progress.png`` from ``metrics.csv``."""
-    figure = training_curves(pd.read_csv(run.metrics))
+    figure = training_curves(run.read_metrics())
     with replacing(run.path / "progress.png") as temporary:
         figure.savefig(temporary, dpi=100)
 

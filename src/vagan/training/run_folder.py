@@ -60,9 +60,8 @@ class RunFolder:
         """What notebooks show: what is trained, how far it got, and the latest figures."""
         config = self.read_config()
         facts: dict[str, Any] = {"folder": self.path, "trains": config.method, "seed": config.training.seed}
-        if self.metrics.is_file():
-            figures = pd.read_csv(self.metrics).ffill().iloc[-1:].dropna(axis="columns")
-            facts |= {str(name): f"{value:.4g}" for name, value in figures.iloc[0].items()} if len(figures) else {}
+        figures = self.read_metrics().ffill().iloc[-1:].dropna(axis="columns")
+        facts |= {str(name): f"{value:.4g}" for name, value in figures.iloc[0].items()} if len(figures) else {}
         facts["model"] = "ready" if self.model.is_dir() else "not yet"
         return facts_html(self.path.name, facts)
 
