@@ -79,7 +79,7 @@ class Bar:
         elif time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
             left_s = (self._last_line - self._begin) / max(self.done - self._first, 1) * (self.total - self.done)
-            line = f"{self.description}: {self.done}/{self.total}, {left_s:.0f} s left"
+            line = f"{self.description}: {self.done}/{self.total}, {duration(round(left_s))} left"
             print(f"{line}, {self._figures}" if self._figures else line, file=sys.stderr, flush=True)
 
 
@@ -89,3 +89,14 @@ def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
         for item in items:
             yield item
             bar.advance()
+
+
+def duration(seconds: int | float) -> str:
+    """Write a time in the units a reader thinks in."""
+    if 0 < seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -14,8 +14,9 @@ import pytest
 
 from vagan.data.sources.synthetic import make_case
 from vagan.errors import RunError
+from vagan.progress import duration
 from vagan.reporting import report
-from vagan.reporting.report import build_report, duration, number, read_results
+from vagan.reporting.report import build_report, number, read_results
 
 NASTY = "<script>alert(1)</script>"
 

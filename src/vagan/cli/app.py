@@ -1,8 +1,10 @@
 """The command `vagan`: one verb per file, imported only when it is used."""
 
+import ast
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
@@ -38,6 +40,8 @@ VERBS = (
     "export",
 )
 
+IMPORTS = ("folder", "csv", "bids", "adni")
+
 LONGEST_LINE = 800
 
 app = App(
@@ -48,15 +52,24 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # told below
 )
+
+
+def _add(to: App, module: str, verb: str) -> None:
+    """Add the function of this name, without importing it: its description is read from the file."""
+    source = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    function = next(node for node in source.body if isinstance(node, ast.FunctionDef) and node.name == verb)
+    description = (ast.get_docstring(function) or "").partition("\n\nParameters\n")[0]
+    paragraphs = (" ".join(paragraph.split()) for paragraph in description.split("\n\n"))
+    to.command(f"vagan.cli.{module}:{verb}", name=verb, help="\n\n".join(paragraphs))
+
+
 for verb in VERBS:
-    app.command(f"vagan.cli.{verb}:{verb}", name=verb)
+    _add(app, verb, verb)
 imports = App(
     name="import", help="Make a cohort from your own images: from folders, a table, a BIDS dataset or ADNI."
 )
-imports.command("vagan.cli.imports:folder", name="folder")
-imports.command("vagan.cli.imports:csv", name="csv")
-imports.command("vagan.cli.imports:bids", name="bids")
-imports.command("vagan.cli.imports:adni", name="adni")
+for source in IMPORTS:
+    _add(imports, "imports", source)
 app.command(imports)
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from vagan.errors import RunError
 from vagan.files import replacing
+from vagan.progress import duration
 from vagan.reporting.figures import (
     DARK_INK,
     Format,
@@ -204,14 +205,3 @@ def _ranked(results: Results) -> list[tuple[str, Mapping[str, Score]]]:
 def number(value: float, decimals: int) -> str:
     """Write a number with a true minus sign; a dash where it is undefined."""
     return f"{value:.{decimals}f}".replace("-", "−") if math.isfinite(value) else "–"
-
-
-def duration(seconds: int | float) -> str:
-    """Write a time in the units a reader thinks in."""
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
