@@ -57,7 +57,7 @@ class ModelFacts(BaseModel):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Of a classifier of labels: its logits are divided by it."""
     contrast: bool = False
-    """Of a map generator: whether it can change covariates, its last task; it is then told by how much too."""
+    """Of a map generator: whether it changes covariates instead of taking a class out; it is told by how much."""
     preparation: Preparation
     pipeline: dict[str, Any] | None = None
     """Of models of scans: how raw ones are preprocessed."""
@@ -75,8 +75,8 @@ class ModelFacts(BaseModel):
 
     @property
     def tasks(self) -> int:
-        """What a map generator can do with an image: take out each class of interest, and change covariates."""
-        return len(self.classes) - 1 + self.contrast
+        """What a map generator can do with an image: take out each class of interest, or change covariates."""
+        return 1 if self.contrast else len(self.classes) - 1
 
     @property
     def conditions(self) -> int:

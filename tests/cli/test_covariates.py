@@ -75,7 +75,8 @@ def test_a_contrast_shows_what_age_does(vagan, refused, model, pictures, tmp_pat
     assert about["sign"].startswith("image as if after the change - image as if before")
     out = ("--out", tmp_path / "no")
     assert "must read like age=60:80" in refused("attribute", able, image, *out, *known, "--contrast", "age=60")
-    assert "training.contrast=true" in refused("attribute", model, image, *out, *known, "--contrast", "age=60:80")
+    assert "--preset contrast" in refused("attribute", model, image, *out, *known, "--contrast", "age=60:80")
+    assert "say what is to change with --contrast" in refused("attribute", able, image, *out, *known)
     assert "found 'X'" in refused("attribute", able, image, *out, *known, "--contrast", "sex=F:X")
 
 

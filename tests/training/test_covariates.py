@@ -29,6 +29,7 @@ from vagan.training.loop import train
 from vagan.training.steps import TwoClassBatch, consolidate_generator, update_critic, update_generator
 
 TOLD = {"training__covariates": "[age, sex]"}
+CONTRAST = {"training__contrast": True, "loss__transplant_weight": 0.0, "schedule__consolidation_updates": 0}
 
 
 def with_sex(cohort, folder, **columns):
@@ -77,7 +78,7 @@ def test_every_image_comes_with_its_own_condition(space, mixed_batches, rng):
     conditions = torch.rand(2, 4, 2, generator=rng) - 0.5
     images = conditions[..., 0].reshape(2, 4, 1, *(1 for _ in space)).expand(2, 4, 1, *space)
     fractions = torch.rand(4, generator=rng)
-    batch = TwoClassBatch(images[0], images[1], fractions, conditions[1], conditions[0], conditions[1])
+    batch = TwoClassBatch(images[0], images[1], fractions, conditions[1], conditions[0])
     settings = Generator(mixed_batches=mixed_batches)
     sgd = {network: torch.optim.SGD(network.parameters(), lr=0.0) for network in (critic, generator)}
     more = {"loss": Loss(penalty_share=0.5), "settings": settings, "backward": torch.Tensor.backward}
@@ -172,38 +173,44 @@ def bright_as_old(tmp_path_factory):
 
 
 def test_who_knows_what_age_does_makes_no_mistake_in_a_training_of_contrasts(bright_as_old):
-    """All that the networks are told fits the images, in every role, and changes are not transplanted."""
-    more = {"training__batch_size": 12, "training__covariates": "age", "training__contrast": True}
-    task = adversarial.AdversarialTask(tiny(**more), bright_as_old)
+    """All that the networks are told fits the images, in every role."""
+    task = adversarial.AdversarialTask(
+        tiny(training__batch_size=12, training__covariates="age", **CONTRAST), bright_as_old
+    )
     training = bright_as_old.manifest.table.query("split == 'train'")["age"].astype(float)
     generator, critic = (kind(float(training.std(ddof=0)), float(training.mean())) for kind in (AgeChanger, AgeJudge))
     sgd = {network: torch.optim.SGD(network.parameters(), lr=0.0) for network in (critic, generator)}
     options = {"loss": Loss(penalty_share=0.5), "settings": Generator(), "backward": torch.Tensor.backward}
     (batch,) = task.load(3)
-    changes = batch.condition[:, 1] == 1
-    assert changes.tolist() == [False, True] * 6  # the class, and other ages, in turn
-    assert not batch.condition[~changes, 3].any()
-    assert batch.condition[changes, 3].abs().mean() > 0.3
-    assert torch.equal(batch.condition[changes, 2], batch.baseline_condition[changes, 2])
-    assert not batch.baseline_condition[:, 3].any()
+    assert batch.condition[:, 1].abs().mean() > 0.3
+    assert torch.equal(batch.condition[:, 0], batch.baseline_condition[:, 0])
+    assert not batch.baseline_condition[:, 1].any()
     update_critic(critic, generator, sgd[critic], [batch], **options)
-    terms = update_generator(critic, generator, sgd[generator], [batch], teacher=generator, **options)
-    expected = float(batch.condition[:, 3].abs().mean() * training.std(ddof=0) / 100)
+    terms = update_generator(critic, generator, sgd[generator], [batch], **options)
+    expected = float(batch.condition[:, 1].abs().mean() * training.std(ddof=0) / 100)
     assert float(terms["generator/map"]) == pytest.approx(expected, rel=1e-4)
-    learnt = consolidate_generator(generator, generator, sgd[generator], [batch], **options)
-    for found in (terms, learnt):
-        assert float(found["generator/baseline_map"]) == pytest.approx(0, abs=1e-6)
-        assert float(found["generator/transplant"]) == pytest.approx(0, abs=1e-6)
+    assert float(terms["generator/baseline_map"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_images_change_to_others_of_their_class(bright_as_old):
+    """Else the class's effect would be taken for one of age."""
+    images = adversarial.AdversarialTask(
+        tiny(training__batch_size=12, training__covariates="age", **CONTRAST), bright_as_old
+    )._images
+    labels = bright_as_old.manifest.table["label"].to_numpy()
+    own, beside = images._interest.rows(7, 12), images._baseline.rows(7, 12)
+    assert labels[own].tolist() == labels[beside].tolist() == [1, 0] * 6
+    assert (own != beside).any()
 
 
 def test_a_contrast_is_the_difference_between_two_ages(bright_as_old):
     table = bright_as_old.manifest.table
     (age,) = measure_covariates(["age"], table)
-    task = torch.eye(2)[:1]
-    method = VAGAN(AgeChanger(age.spread, age.mean), condition=task, covariates=[age], contrast=True)
+    method = VAGAN(AgeChanger(age.spread, age.mean), covariates=[age], contrast=True)
     rows = np.arange(5)
     images, subjects = bright_as_old.images(rows), table.iloc[rows]
-    assert not method.knowing(subjects).attribute(images).any()  # the class does nothing here
+    with pytest.raises(ModelError, match="shows what age do: say what is to change with --contrast"):
+        method.knowing(subjects)
     contrast = Contrast(method, {"age": ("-5", "15")}).knowing(subjects)
     torch.testing.assert_close(contrast.attribute(images), torch.full_like(images, 0.2))
     back = Contrast(method, {"age": ("15", "-5")}).knowing(subjects)
@@ -216,29 +223,27 @@ def test_a_contrast_is_the_difference_between_two_ages(bright_as_old):
     with pytest.raises(CohortError, match="age must be a number"):
         Contrast(method, {"age": ("-5", "old")})
     plain = VAGAN(AgeChanger(age.spread, age.mean), covariates=[age])
-    with pytest.raises(ConfigError, match=r"train one with training\.covariates and training\.contrast=true"):
+    with pytest.raises(ConfigError, match=r"train one with --preset contrast and training\.covariates"):
         Contrast(plain, {"age": ("-5", "15")})
 
 
 def test_a_training_of_contrasts_ends_in_a_model_that_makes_them(cohort, tmp_path):
-    run = train(cohort, tmp_path / "run", tiny(training__contrast=True, **TOLD))
+    run = train(cohort, tmp_path / "run", tiny(**TOLD | CONTRAST))
     network, facts = load_model(run.path)
-    assert (facts.tasks, facts.conditions, facts.contrast) == (2, 2 + 3 + 3, True)
+    assert (facts.tasks, facts.conditions, facts.contrast) == (1, 3 + 3, True)
     method, facts = VAGAN.load(run.path)
     assert facts.classes == ("baseline", "two squares")
     rows = cohort.manifest.indices("test", 1)[:2]
     images, subjects = cohort.images(rows), cohort.manifest.table.iloc[rows]
-    age, zero = facts.covariates[0], torch.zeros(2, 3)
-    told = torch.cat(
-        [torch.eye(2)[:1].expand(2, 2), torch.from_numpy(covariate_numbers(facts.covariates, subjects)), zero], 1
-    )
-    torch.testing.assert_close(method.knowing(subjects).raw_map(images), network(images, told))
-    told[:, :2] = torch.eye(2)[1]
-    told[:, 2], told[:, 5] = told[:, 2] + 8 / age.spread, 8 / age.spread
+    age = facts.covariates[0]
+    told = torch.cat([torch.from_numpy(covariate_numbers(facts.covariates, subjects)), torch.zeros(2, 3)], 1)
+    told[:, 0], told[:, 3] = told[:, 0] + 8 / age.spread, 8 / age.spread
     older = subjects.assign(age=subjects["age"].astype(float) + 8)
     torch.testing.assert_close(method.changing(subjects, older).raw_map(images), network(images, told))
     with pytest.raises(ConfigError, match=r"name them with training\.covariates"):
-        train(cohort, tmp_path / "none", tiny(training__contrast=True))
+        train(cohort, tmp_path / "none", tiny(**CONTRAST))
+    with pytest.raises(ConfigError, match="must go without transplants"):
+        train(cohort, tmp_path / "none", tiny(**TOLD | CONTRAST | {"loss__transplant_weight": 1.0}))
 
 
 def test_each_class_has_baseline_images_like_its_own(cohort, tmp_path):

@@ -1,4 +1,4 @@
-"""What a covariate itself does to images: as if of the one value, less as if of the other, the class left out."""
+"""What a covariate itself does to images: as if of the one value, less as if of the other."""
 
 from collections.abc import Mapping
 
@@ -15,10 +15,10 @@ Change = Mapping[str, tuple[str, str]]
 
 
 class Contrast:
-    """Effect of a change of covariates, in the baseline class.
+    """Effect of a change of covariates, whatever the class.
 
-    The class is taken out of an image first. Then it is made to look as if the subject had the values before, and
-    those after; both are changes by the generator, so that what it does wrong whatever the values cancels out.
+    An image is made to look as if the subject had the values before, and those after; both are changes by the
+    generator, so that what it does wrong whatever the values cancels out.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Contrast:
     def __init__(self, method: VAGAN, change: Change) -> None:
         if not method.contrast:
             raise ConfigError(
-                "this model cannot change covariates; train one with training.covariates and training.contrast=true"
+                "this model cannot change covariates; train one with --preset contrast and training.covariates"
             )
         known = [covariate.name for covariate in method.covariates]
         for name in change:
@@ -61,9 +61,8 @@ class Contrast:
         """Positive where the image is brighter after the change than before."""
         if self.subjects is None:
             raise ConfigError("a contrast must know the covariates of each image; say them with --covariates")
-        without_class = self.method.knowing(self.subjects).counterfactual(images)
         before, after = (
-            self.method.changing(self.subjects, self._with_values(self.subjects, place)).counterfactual(without_class)
+            self.method.changing(self.subjects, self._with_values(self.subjects, place)).counterfactual(images)
             for place in (0, 1)
         )
         return effect_map(after, before)

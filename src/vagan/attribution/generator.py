@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from vagan.attribution.method import Convention, preserving
-from vagan.axes import num_channels
 from vagan.data.covariates import Covariate, covariate_numbers
 from vagan.effect import Deformation, Output, RawMap, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
@@ -34,7 +33,7 @@ class VAGAN:
     covariates
         What else it must be told of each image before it can make maps; see `knowing`.
     contrast
-        Whether it can change covariates too; see `changing`.
+        Whether it changes covariates instead of taking a class out; see `changing`.
 
     Examples
     --------
@@ -93,13 +92,18 @@ class VAGAN:
         ------
         CohortError
             If a covariate is not known.
+        ModelError
+            If the generator changes covariates, and must be told what to.
         """
         if not self.covariates:
             return self
+        if self.contrast:
+            names = ", ".join(covariate.name for covariate in self.covariates)
+            raise ModelError(f"this model shows what {names} do: say what is to change with --contrast")
         return self._told(self._condition, subjects, subjects)
 
     def changing(self, subjects: pd.DataFrame, targets: pd.DataFrame) -> "VAGAN":
-        """For images of the baseline class: each as it would look with other covariates; the class is left alone.
+        """For images of any class: each as it would look with other covariates; the class is left alone.
 
         Parameters
         ----------
@@ -111,10 +115,9 @@ class VAGAN:
         ModelError
             If the generator was trained without ``training.contrast``.
         """
-        if not self.contrast or self._condition is None:
-            raise ModelError("this map generator cannot change covariates; train one with training.contrast=true")
-        last = torch.eye(num_channels(self._condition))[-1:]
-        return self._told(last, subjects, targets)
+        if not self.contrast:
+            raise ModelError("this map generator cannot change covariates; train one with --preset contrast")
+        return self._told(None, subjects, targets)
 
     def _told(self, task: Condition | None, subjects: pd.DataFrame, targets: pd.DataFrame) -> "VAGAN":
         own, wanted = (torch.from_numpy(covariate_numbers(self.covariates, table)) for table in (subjects, targets))

@@ -50,8 +50,8 @@ def attribute(
         What is known of the images, for a run trained with training.covariates: age=70,sex=F for all, or a CSV table
         with these columns and a row for each image, found by its column image or id, such as a manifest.
     contrast
-        Experimental: what a covariate does instead of what the class does, such as age=60:80, for a run trained with
-        training.contrast=true: the image as if of the second value, less as if of the first, the class left out.
+        What a covariate does instead of what the class does, such as age=60:80, for a run trained with --preset
+        contrast: the image as if of the second value, less as if of the first.
     device
         auto, cpu, cuda or mps.
     """

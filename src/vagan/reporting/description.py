@@ -20,7 +20,7 @@ READING: dict[Convention, str] = {
 }
 
 CONTRAST = (
-    "image as if after the change - image as if before, without the class; positive: the change made it brighter"
+    "image as if after the change - image as if before, the class left alone; positive: the change made it brighter"
 )
 
 

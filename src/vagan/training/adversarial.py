@@ -62,7 +62,7 @@ class AdversarialTask:
         self._config, self._cohort = config, cohort
         self._images = TrainingImages(config, cohort)
         self._loss = config.loss.at(cohort.shape)
-        self._monitor = monitor if cohort.has_effects else None
+        self._monitor = monitor if cohort.has_effects and not config.training.contrast else None
         self._share = processes.share(config.training.accumulate)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
         self.total = self._order.total + config.schedule.consolidation_updates

@@ -189,8 +189,8 @@ class Training(_Section):
     """Columns of the manifest, such as age and sex, that a map must leave as they are: the networks are told of them,
     and baseline images are drawn as often as there are images of the class of interest that are alike in them."""
     contrast: bool = False
-    """Experimental. Learn as well what the covariates themselves do: the generator also makes baseline images look as
-    if they had another one's age and sex, in turn with the classes; for `vagan attribute --contrast`."""
+    """Learn what the covariates do instead of what the class does: the generator makes images look as if they had the
+    age and sex of another one of their class; for `vagan attribute --contrast`. See the preset ``contrast``."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""
@@ -228,7 +228,7 @@ class Config(_Section):
     training: Training = Training()
 
 
-PRESETS = ("fast", "brain", "paper")
+PRESETS = ("fast", "brain", "contrast", "paper")
 WITHOUT_EFFECT = {
     "vagan": ("training.checkpoint_seconds", "training.memory_mb", "training.recompute", "classifier."),
     "classifier": (
@@ -250,7 +250,7 @@ def load_config(preset: str = "fast", settings: dict[str, str] | None = None) ->
     Parameters
     ----------
     preset
-        ``fast``, ``brain`` or ``paper``, or the path of a YAML file such as a run's ``config.yaml``.
+        ``fast``, ``brain``, ``contrast`` or ``paper``, or the path of a YAML file such as a run's ``config.yaml``.
     settings
         Dotted keys and values as text, e.g. ``{"training.seed": "3"}``.
 

@@ -45,9 +45,9 @@ class TrainingImages:
     covariates
         What the networks are told of each image besides, by the settings.
     conditions
-        Numbers that the generator is told of each image: what is to be done with it, one-hot, unless there is one
-        task alone; the covariates that it is to have; and, for contrasts, by how much these differ from its own. The
-        tasks are to take out each class of interest and, for contrasts, to change covariates of a baseline image.
+        Numbers that the generator is told of each image: which class of interest is to be taken out, one-hot, unless
+        there is one alone; the covariates that it is to have; and, for contrasts, by how much these differ from its
+        own. For contrasts no class is taken out: an image is to become like another one of its class.
     judged
         Those that the critic is told, the first ones: what an image is to be, not what it was.
     validation
@@ -58,28 +58,35 @@ class TrainingImages:
         settings = config.training
         if settings.contrast and not settings.covariates:
             raise ConfigError("training.contrast learns what covariates do: name them with training.covariates")
+        if settings.contrast and (config.loss.transplant_weight or config.schedule.consolidation_updates):
+            raise ConfigError(
+                "training.contrast must go without transplants, since nothing in an image says by how much it was "
+                "changed: use --preset contrast, or set loss.transplant_weight=0 schedule.consolidation_updates=0"
+            )
         self._cohort, self._settings = cohort, settings
         self.interests = interest_labels(cohort, settings)
         rows = training_rows(cohort, self.interests, settings)
         self.validation = validation_rows(cohort, self.interests, settings)
         self.covariates = measure_covariates(settings.covariates, _of(cohort, rows))
-        self._tasks, width = len(self.interests) + settings.contrast, sum(one.width for one in self.covariates)
+        self._tasks = 1 if settings.contrast else len(self.interests)
+        width = sum(one.width for one in self.covariates)
         self.judged = (self._tasks if self._tasks > 1 else 0) + width
         self.conditions = self.judged + width * settings.contrast
         self._bank = ImageBank(cohort, np.concatenate(list(rows.values())), memory_bytes=settings.memory_mb * 2**20)
         interest = {f"images of class {label}": rows[label] for label in self.interests}
         baseline = {"images of class 0": rows[0]}
-        if self.covariates:  # where the classes differ in them, baseline images that are alike in them
+        if settings.contrast:
+            interest = {f"images of class {label} to change": found for label, found in rows.items()}
+            baseline = {f"images of class {label} to change to": found for label, found in rows.items()}
+        elif self.covariates:  # where the classes differ in them, baseline images that are alike in them
             baseline = {
                 f"images of class 0 for {label}": self._matched(rows, label, neighbours=NEIGHBOURS)
                 for label in self.interests
             }
             alike = [self._matched(self.validation, label, neighbours=1) for label in self.interests]
             self.validation[0] = in_turn(alike)
-        shown = rows | {0: np.concatenate(list(baseline.values()))}
+        shown = rows if settings.contrast else rows | {0: np.concatenate(list(baseline.values()))}
         self._calibration = calibration_rows(shown, config.generator.calibration_images, seed=settings.seed)
-        if settings.contrast:
-            interest["images to change"] = baseline["images to change to"] = rows[0]
         self._baseline, self._interest = (
             ImagesInTurn([augmented(self._bank, found, config, purpose=name) for name, found in streams.items()])
             for streams in (baseline, interest)
@@ -96,19 +103,15 @@ class TrainingImages:
             baseline, _ = self._baseline.draw(start, count)
             interest, tasks = self._interest.draw(start, count)
             own, beside = self._interest.rows(start, count), self._baseline.rows(start, count)
-            changes = tasks == len(self.interests)  # images that are to become like those beside them
-            conditions = (
-                self._condition_of(tasks, own, np.where(changes, beside, own)),
-                self._condition_of(tasks, beside, beside),
-                self._condition_of(tasks, own, own),
-            )
-            batches.append(TwoClassBatch(baseline, interest, mixing[part], *conditions))
+            condition = self._condition_of(tasks, own, beside if self._settings.contrast else own)
+            baseline_condition = self._condition_of(tasks, beside, beside)
+            batches.append(TwoClassBatch(baseline, interest, mixing[part], condition, baseline_condition))
         return batches
 
     def validation_images(self, label: int) -> Iterator[ClassImages]:
         """Validation images of a class, a few at a time."""
         rows = self.validation[label]
-        images, condition = self._cohort.images(rows), self._unchanged(np.full(len(rows), label), rows)
+        images, condition = self._cohort.images(rows), self._examples(np.full(len(rows), label), rows)
         for start in range(0, len(rows), BATCH):
             part = slice(start, start + BATCH)
             yield ClassImages(images[part], None if condition is None else condition[part])
@@ -116,14 +119,19 @@ class TrainingImages:
     def calibrated(self, network: Network) -> Network:
         """Copy of a map generator with batch norm's statistics of some training images."""
         labels = self._cohort.manifest.table["label"].to_numpy()[self._calibration]
-        return calibrated(network, self._bank, self._calibration, self._unchanged(labels, self._calibration))
+        return calibrated(network, self._bank, self._calibration, self._examples(labels, self._calibration))
 
     def _matched(self, rows: Mapping[int, NDArray[np.int64]], label: int, *, neighbours: int) -> NDArray[np.int64]:
         seed = self._settings.seed
         return matched_rows(self._cohort, rows, label, self.covariates, neighbours=neighbours, seed=seed)
 
-    def _unchanged(self, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> Condition | None:
-        """What is told of images whose class alone is to be taken out; of baseline images, each task in turn."""
+    def _examples(self, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> Condition | None:
+        """What is told of images to try the generator on them: of baseline images each class in turn.
+
+        For contrasts, images of classes of interest are to become like the next one, and baseline images stay.
+        """
+        if self._settings.contrast:
+            return self._condition_of(np.zeros_like(labels), rows, np.where(labels == 0, rows, np.roll(rows, 1)))
         turns = np.arange(len(labels)) % self._tasks
         return self._condition_of(np.where(labels == 0, turns, np.searchsorted(self.interests, labels)), rows, rows)
 

@@ -32,9 +32,6 @@ class TwoClassBatch(NamedTuple):
     """What the networks are told of each image of the class of interest, and of what the generator makes of it."""
     baseline_condition: Condition | None = None
     """What they are told of each baseline image: the class of the image beside it, and its own covariates."""
-    effect_condition: Condition | None = None
-    """What the teacher is told of each image of the class of interest to show the effect that is transplanted: that
-    of the class, and no change of covariates, which leaves nothing in an image by which to find it."""
 
 
 def update_critic(
@@ -198,7 +195,7 @@ def effect_transplant(teacher: nn.Module, batch: TwoClassBatch, settings: Genera
     """
     with torch.no_grad():
         teacher.eval()
-        raw_map = told(teacher, batch.effect_condition)(batch.interest)
+        raw_map = told(teacher, batch.condition)(batch.interest)
         images = with_effect(batch.baseline, batch.interest, raw_map, settings.output)
     # images that stay in the range of images
     return Transplant(images.clamp(-1, 1), batch.baseline)
