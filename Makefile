@@ -28,8 +28,11 @@ setup: .venv/installed  ## Make the environment in .venv
 demo: .venv/installed  ## The paper's synthetic experiment with a report, ten to twenty minutes on two cores
 	$(BIN)/vagan demo demo
 
-test: .venv/installed  ## Tests that take minutes
-	$(BIN)/python -X warn_default_encoding -m pytest
+# A file's tests stay in one process, with what they share; each process has one thread. More than eight want much memory.
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile
+
+test: .venv/installed  ## Tests that take minutes, on all cores
+	PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest $(PARALLEL)
 
 test-long: .venv/installed .venv/installed-docs  ## Tests that take longer
 	$(BIN)/python -m pip install --quiet --editable ".[wandb,mlflow]"
@@ -45,7 +48,7 @@ test-browser: .venv/installed  ## Tests of the report and of the local page in a
 define tests_with  # interpreter, extras, options of uv, options of pytest
 	$(BIN)/uv venv --quiet --clear --python $(1) .venv-other
 	$(BIN)/uv pip install --quiet --python .venv-other $(3) --editable ".[$(2)]"
-	.venv-other/bin/python -m pytest $(4)
+	.venv-other/bin/python -m pytest $(PARALLEL) $(4)
 endef
 
 EXTRAS := dev,mri,cluster,serve

@@ -109,6 +109,19 @@ def test_attribute_writes_map_overlay_and_description_of_the_images_size(vagan, 
     assert about["times_this_in_the_units_of_the_file"] == 127.5
 
 
+def test_an_evaluation_tells_what_a_map_marks(vagan, trained, pictures, tmp_path):
+    image, out = pictures / "ill" / "03.png", tmp_path / "maps"
+    assert vagan("evaluate", tmp_path / "cohort", trained, "--out", tmp_path / "results")[0] == 0
+    assert vagan("attribute", trained, image, "--out", out, "--masks", tmp_path / "results")[0] == 0
+    threshold = json.loads((tmp_path / "results" / "summary.json").read_text(encoding="utf-8"))["thresholds"]["VA-GAN"]
+    mask = imageio.imread(out / "03_mask.png") > 0
+    marked = np.abs(np.load(out / "03_effect.npy")) > threshold
+    assert not (mask & ~marked).any()  # but for specks
+    assert pd.read_csv(out / "03_lesions.csv")["pixels"].sum() == mask.sum()
+    code, _, error = vagan("attribute", trained, image, "--out", out, "--masks", tmp_path / "cohort")
+    assert (code, "must hold results" in error) == (2, True)
+
+
 def test_a_deforming_generator_tells_its_deformation_too(vagan, trained, pictures, tmp_path):
     image = pictures / "ill" / "03.png"
     warping = ("--set", "generator.output=warp", "training.generator_updates=3")

@@ -16,6 +16,7 @@ def attribute(
     ensemble: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     covariates: str = "",
     contrast: str = "",
+    masks: Path | None = None,
     device: str = "auto",
 ) -> None:
     """Effect maps of new images: what the class of interest put there, and how bright.
@@ -52,6 +53,9 @@ def attribute(
     contrast
         What a covariate does instead of what the class does, such as age=60:80, for a run trained with --preset
         contrast: the image as if of the second value, less as if of the first.
+    masks
+        Results folder of `vagan evaluate` on this run. Writes for each map what it marks too, by the threshold that
+        was found there without truth: a mask (_mask) and a table of boxes (_lesions.csv).
     device
         auto, cpu, cuda or mps.
     """
@@ -69,6 +73,7 @@ def attribute(
         others=ensemble or (),
         covariates=covariates,
         contrast=contrast,
+        masks=masks,
         device=device,
     )
     decided = f": {count_decisions(images, out)}" if interest == "auto" else ""

@@ -61,9 +61,17 @@ class Volume:
         ndarray
             ``(3, *space)``, also of a single slice, which may lie obliquely.
         """
+        return np.tensordot(self._steps_mm, field, axes=1).astype(np.float32)
+
+    def places_mm(self, indices: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Where voxels of ``array`` lie: ``(n, dims)`` indices to ``(n, 3)`` mm towards right, front and top."""
+        return indices @ self._steps_mm.T + self.affine[:3, 3]
+
+    @property
+    def _steps_mm(self) -> NDArray[np.float64]:
+        """``(3, dims)``: one voxel along each axis of ``array``."""
         extents = apply_orientation(np.empty(self.grid_shape, bool), self.orientation).shape
-        columns = self.affine[:3, :3][:, np.array(extents) > 1]
-        return np.tensordot(columns, field, axes=1).astype(np.float32)
+        return self.affine[:3, :3][:, np.array(extents) > 1]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from vagan.reporting.deformation import deforming, write_deformation
 from vagan.reporting.description import describe
 from vagan.reporting.labels import describe_decision
 from vagan.reporting.likeness import describe_likeness
+from vagan.reporting.masks import threshold_of, write_mask
 from vagan.reporting.overlay import save_overlay
 from vagan.reporting.subjects import subjects_of
 from vagan.reporting.written import Written
@@ -45,6 +46,7 @@ def attribute_files(
     others: Sequence[Path] = (),
     covariates: str = "",
     contrast: str = "",
+    masks: Path | None = None,
     device: str = "auto",
 ) -> list[Path]:
     """Write for each image ``_effect.npy`` (NIfTI: ``.nii.gz``), ``_overlay.png`` and ``_effect.json``.
@@ -75,6 +77,8 @@ def attribute_files(
         What is known of the images, see `vagan.reporting.subjects`; needed where the model was trained with it.
     contrast
         Instead of the class's effect that of a change of covariates, such as ``age=60:80``; see `Contrast`.
+    masks
+        Results folder, by whose threshold masks and boxes are written too; see `vagan.reporting.masks`.
     device
         See `vagan.training.device.find_device`.
 
@@ -104,6 +108,7 @@ def attribute_files(
     )
     if contrast:
         loaded = loaded._replace(method=contrasting(loaded.method, parse_change(contrast)))
+    threshold = None if masks is None else threshold_of(masks, loaded.method.name)
     check, write = writer_for(loaded.facts)
     subjects = subjects_of(paths, covariates, loaded.facts.covariates)
     for path in paths:  # every mistake is found before anything is written; images are not kept, there may be many
@@ -112,6 +117,8 @@ def attribute_files(
     for path, subject in track(zip(paths, subjects, strict=True), len(paths), "attributing"):
         told = loaded._replace(method=knowing(loaded.method, subject))
         written.append(write(told, path, out).path)
+        if threshold is not None:
+            write_mask(written[-1], threshold)
     return written
 
 
