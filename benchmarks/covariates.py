@@ -4,9 +4,9 @@ Synthetic images with two squares in the class of interest, and a ring that grow
 interest is older by a standard deviation. Trains with and without ``training.covariates: age``. The age-driven part
 of the maps is what a line through their ring's brightness against age explains, as a root mean square over test
 patients, in units of what the mean difference in age makes of the ring; the ring is looked at away from the squares.
-A third training, with the preset ``contrast``, learns what age does: maps of what 16 years do, against what they really
-do. Writes
-``covariates.json`` and ``covariates.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
+A third training, with the preset ``contrast``, learns what age does: maps of what 16 years do, against what they
+really do. Writes ``covariates.json`` and ``covariates.md`` to ``benchmarks/results``. The same command again goes on
+where it stopped.
 
     python benchmarks/covariates.py --seeds 0 1 2
 """

@@ -30,6 +30,9 @@ from vagan.types import Images, Maps, Scalar
 SIGN = "effect = image - image as if of the baseline class; positive: the class made it brighter"
 """What stands beside every map that leaves the house."""
 
+SIGN_INTO = "effect = image as if of the class of interest - image; positive: the class would make it brighter"
+"""Beside maps of a class that was put in."""
+
 Output = Literal["add", "tanh", "warp", "warp+add"]
 RawMap = Float[Tensor, "batch raw *space"]
 
@@ -80,6 +83,19 @@ def effect_map(images: Images, baseline: Images) -> Maps:
         ``y``, as it would look without the class of interest.
     """
     return images - baseline
+
+
+def added_effect(images: Images, with_class: Images) -> Maps:
+    """Effect that the class would have: positive where it would make the image brighter.
+
+    Parameters
+    ----------
+    images
+        Of the baseline class, as observed.
+    with_class
+        The same images as they would look with the class of interest.
+    """
+    return with_class - images
 
 
 def difference(later: NDArray[np.floating[Any]], earlier: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

@@ -58,6 +58,8 @@ class ModelFacts(BaseModel):
     """Of a classifier of labels: its logits are divided by it."""
     contrast: bool = False
     """Of a map generator: whether it changes covariates instead of taking a class out; it is told by how much."""
+    both_directions: bool = False
+    """Of a map generator: whether it can put each class of interest in too, its last tasks."""
     preparation: Preparation
     pipeline: dict[str, Any] | None = None
     """Of models of scans: how raw ones are preprocessed."""
@@ -75,8 +77,10 @@ class ModelFacts(BaseModel):
 
     @property
     def tasks(self) -> int:
-        """What a map generator can do with an image: take out each class of interest, or change covariates."""
-        return 1 if self.contrast else len(self.classes) - 1
+        """What a map generator can do with an image: take out each class of interest (and put it in), or change
+        covariates.
+        """
+        return 1 if self.contrast else (len(self.classes) - 1) * (1 + self.both_directions)
 
     @property
     def conditions(self) -> int:
@@ -85,8 +89,8 @@ class ModelFacts(BaseModel):
         return (self.tasks if self.tasks > 1 else 0) + width * (1 + self.contrast)
 
 
-def about_class(facts: ModelFacts, interest: str = "") -> tuple[ModelFacts, Condition | None]:
-    """A model as one of a single class of interest.
+def about_class(facts: ModelFacts, interest: str = "", *, into: bool = False) -> tuple[ModelFacts, Condition | None]:
+    """A model as one of a single class of interest, which it takes out of images, or puts ``into`` them.
 
     Returns
     -------
@@ -97,9 +101,11 @@ def about_class(facts: ModelFacts, interest: str = "") -> tuple[ModelFacts, Cond
     Raises
     ------
     ConfigError
-        If the model knows several and none is named, or does not know the one that is.
+        If the model knows several and none is named, or does not know the one that is, or cannot put it in.
     """
     known = facts.classes[1:]
+    if into and not facts.both_directions:
+        raise ConfigError("this model only takes its class out; train one with training.both_directions=true")
     if interest and interest not in known:
         raise ConfigError(f"the model knows no class of interest {interest!r}; {nearest(interest, known)}")
     if facts.tasks == 1:
@@ -108,7 +114,7 @@ def about_class(facts: ModelFacts, interest: str = "") -> tuple[ModelFacts, Cond
     if not interest:
         raise ConfigError(f"the model knows several classes of interest: say which one of {', '.join(known)}")
     narrowed = facts.model_copy(update={"classes": (facts.classes[0], interest)})
-    return narrowed, torch.eye(facts.tasks)[[known.index(interest)]]
+    return narrowed, torch.eye(facts.tasks)[[known.index(interest) + into * len(known)]]
 
 
 def build_network(facts: ModelFacts) -> nn.Module:

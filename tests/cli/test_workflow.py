@@ -113,13 +113,26 @@ def test_an_evaluation_tells_what_a_map_marks(vagan, trained, pictures, tmp_path
     image, out = pictures / "ill" / "03.png", tmp_path / "maps"
     assert vagan("evaluate", tmp_path / "cohort", trained, "--out", tmp_path / "results")[0] == 0
     assert vagan("attribute", trained, image, "--out", out, "--masks", tmp_path / "results")[0] == 0
-    threshold = json.loads((tmp_path / "results" / "summary.json").read_text(encoding="utf-8"))["thresholds"]["VA-GAN"]
+    threshold = json.loads((tmp_path / "results" / "summary.json").read_text(encoding="utf-8"))["thresholds"][
+        "VA-GAN"
+    ]
     mask = imageio.imread(out / "03_mask.png") > 0
     marked = np.abs(np.load(out / "03_effect.npy")) > threshold
     assert not (mask & ~marked).any()  # but for specks
     assert pd.read_csv(out / "03_lesions.csv")["pixels"].sum() == mask.sum()
     code, _, error = vagan("attribute", trained, image, "--out", out, "--masks", tmp_path / "cohort")
     assert (code, "must hold results" in error) == (2, True)
+
+
+def test_a_class_is_put_into_an_image(vagan, refused, trained, pictures, tmp_path):
+    image, out = pictures / "healthy" / "03.png", ("--out", tmp_path / "maps", "--into")
+    assert "training.both_directions=true" in refused("attribute", trained, image, *out)
+    both = tmp_path / "both"
+    assert vagan("train", tmp_path / "cohort", both, *TINY, "training.both_directions=true")[0] == 0
+    assert "must go without --ensemble" in refused("attribute", both, image, *out, "--contrast", "age=60:80")
+    assert vagan("attribute", both, image, *out)[0] == 0
+    about = json.loads((tmp_path / "maps" / "03_effect.json").read_text(encoding="utf-8"))
+    assert about["sign"].startswith("effect = image as if of the class of interest - image")
 
 
 def test_a_deforming_generator_tells_its_deformation_too(vagan, trained, pictures, tmp_path):

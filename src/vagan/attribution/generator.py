@@ -9,7 +9,7 @@ from torch import nn
 
 from vagan.attribution.method import Convention, preserving
 from vagan.data.covariates import Covariate, covariate_numbers
-from vagan.effect import Deformation, Output, RawMap, baseline_image, deformation, deforms, effect_map
+from vagan.effect import Deformation, Output, RawMap, added_effect, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
 from vagan.likeness import Likeness, image_features
 from vagan.model_folder import ModelFacts, about_class, load_model
@@ -32,6 +32,8 @@ class VAGAN:
         generator knows several. See `vagan.model_folder.about_class`.
     covariates
         What else it must be told of each image before it can make maps; see `knowing`.
+    into
+        Whether the condition says that the class is to be put in, rather than taken out.
     contrast
         Whether it changes covariates instead of taking a class out; see `changing`.
 
@@ -54,27 +56,32 @@ class VAGAN:
         output: Output = "add",
         condition: Condition | None = None,
         covariates: Sequence[Covariate] = (),
+        into: bool = False,
         contrast: bool = False,
     ) -> None:
         self._generator, self._output, self._condition = generator, output, condition
-        self.covariates, self.contrast = tuple(covariates), contrast
+        self.covariates, self.into, self.contrast = tuple(covariates), into, contrast
         self.subjects: pd.DataFrame | None = None
         """What it was told of the images that it will get."""
         self.likeness: Likeness | None = None
         """What training images look like to the generator, where it was measured."""
 
     @classmethod
-    def load(cls, path: Path | str, *, interest: str = "") -> tuple["VAGAN", ModelFacts]:
-        """Read a run folder or a model folder; of a generator of several classes of interest, name one."""
+    def load(cls, path: Path | str, *, interest: str = "", into: bool = False) -> tuple["VAGAN", ModelFacts]:
+        """Read a run folder or a model folder; of a generator of several classes of interest, name one.
+
+        With ``into`` its maps are of what the class would do to images of the baseline class.
+        """
         network, facts = load_model(Path(path))
         if facts.kind != "map-generator":
             raise ModelError(f"{path} holds a {facts.kind}, not a map generator; choose one of the methods for it")
-        facts, condition = about_class(facts, interest)
+        facts, condition = about_class(facts, interest, into=into)
         method = cls(
             network,
             output=facts.output,
             condition=condition,
             covariates=facts.covariates,
+            into=into,
             contrast=facts.contrast,
         )
         method.likeness = Likeness.load(Path(path))
@@ -122,7 +129,7 @@ class VAGAN:
     def _told(self, task: Condition | None, subjects: pd.DataFrame, targets: pd.DataFrame) -> "VAGAN":
         own, wanted = (torch.from_numpy(covariate_numbers(self.covariates, table)) for table in (subjects, targets))
         condition = side_by_side(task, wanted, wanted - own if self.contrast else None)
-        method = VAGAN(self._generator, output=self._output, condition=condition)
+        method = VAGAN(self._generator, output=self._output, condition=condition, into=self.into)
         method.subjects, method.likeness = subjects, self.likeness
         return method
 
@@ -134,11 +141,12 @@ class VAGAN:
             return self.likeness.distances(image_features(self._generator, images))
 
     def attribute(self, images: Images) -> Maps:
-        """Effect of the class of interest in each image, ``x - y``."""
-        return effect_map(images, self.counterfactual(images))
+        """Effect of the class of interest in each image, ``x - y``; of a class that is put in, ``y - x``."""
+        other = self.counterfactual(images)
+        return added_effect(images, other) if self.into else effect_map(images, other)
 
     def counterfactual(self, images: Images) -> Images:
-        """Each image as it would look in the baseline class, ``y``."""
+        """Each image as it would look in the baseline class, or with the class that is put in, ``y``."""
         return baseline_image(images, self.raw_map(images), self._output)
 
     @property

@@ -58,7 +58,9 @@ class Entry:
         """Whether the method can explain a single model of this kind."""
         return self.needs in (kind, "nothing") or (self.needs == "classifier" and kind == "cam-classifier")
 
-    def of(self, network: nn.Module, facts: ModelFacts, condition: Condition | None = None) -> AttributionMethod:
+    def of(
+        self, network: nn.Module, facts: ModelFacts, condition: Condition | None = None, *, into: bool = False
+    ) -> AttributionMethod:
         """The method for a loaded model that it explains; see `vagan.model_folder.about_class`."""
         if self.needs == "nothing":
             return self.make()
@@ -68,6 +70,7 @@ class Entry:
                 output=facts.output,
                 condition=condition,
                 covariates=facts.covariates,
+                into=into,
                 contrast=facts.contrast,
             )
         return self.make(network)
@@ -123,7 +126,13 @@ class LoadedMethod(NamedTuple):
 
 
 def load_method(
-    run: Path, name: str = "", *, interest: str = "", band: Band = SURE, device: torch.device | str = "cpu"
+    run: Path,
+    name: str = "",
+    *,
+    interest: str = "",
+    into: bool = False,
+    band: Band = SURE,
+    device: torch.device | str = "cpu",
 ) -> LoadedMethod:
     """A method for the model of a run folder or model folder.
 
@@ -135,6 +144,8 @@ def load_method(
         Name in `METHODS`; a map generator explains itself if none is given.
     interest
         Class of interest; needed where the model knows several. ``auto``: a classifier decides for each image.
+    into
+        What the class would do to images of the baseline class, of a map generator that learnt both directions.
     band
         How probable a class must be for that; see `vagan.attribution.labels.decide`.
     device
@@ -152,14 +163,14 @@ def load_method(
         return LoadedMethod(
             _decided(run, network, whole, band, device), METHODS["vagan"], whole, torch.device(device)
         )
-    facts, condition = about_class(whole, interest)
+    facts, condition = about_class(whole, interest, into=into)
     if not name and facts.kind == "map-generator":
         name = "vagan"
     fitting = [known for known, entry in METHODS.items() if entry.explains(facts.kind)]
     if name not in fitting:
         problem = f"{name} cannot explain it" if name else "a method must be chosen with --method"
         raise ConfigError(f"{run} holds a {facts.kind}: {problem}; choose one of {', '.join(fitting)}")
-    method = METHODS[name].of(network.to(device), facts, condition)
+    method = METHODS[name].of(network.to(device), facts, condition, into=into)
     if isinstance(method, VAGAN):
         method.likeness = Likeness.load(run)
     return LoadedMethod(method, METHODS[name], facts, torch.device(device))

@@ -12,6 +12,7 @@ def attribute(
     out: Path,
     method: str = "",
     interest: Annotated[str, Parameter(name="--class")] = "",
+    into: Annotated[bool, Parameter(negative=())] = False,
     abstain: str = "",
     ensemble: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     covariates: str = "",
@@ -41,6 +42,9 @@ def attribute(
         Name of the class of interest; needed where the run knows several. auto: a classifier in the run folder (see
         `vagan train --with-classifier`) decides for each image. The map of an image of the baseline class is then
         zero, and the description says what was decided, how probable it is, and whether that is too little.
+    into
+        Images are of the baseline class: what the class of interest would do to them. For a run trained with
+        training.both_directions=true. The map is then the image with the class less the image.
     abstain
         With --class auto: undecided between these probabilities of a class of interest [default: 0.35:0.65]. The map
         is then that of the most probable one.
@@ -69,6 +73,7 @@ def attribute(
         out,
         method=method,
         interest=interest,
+        into=into,
         abstain=abstain,
         others=ensemble or (),
         covariates=covariates,

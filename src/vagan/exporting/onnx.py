@@ -32,8 +32,9 @@ def export_onnx(run: Path, out: Path, *, results: Path | None = None) -> Path:
 
     The graph takes ``image``, prepared images ``(batch, channel, *space)`` of any number and size, and gives
     ``baseline`` and ``effect`` of the same shape. A generator of several classes of interest also takes
-    ``condition``, ``(batch, classes)``: one-hot, in the order of the classes of interest. What `about` tells is in
-    the graph's metadata, and again in ``model.json``.
+    ``condition``, ``(batch, tasks)``: one-hot, which class is to be taken out, in their order, and, of a generator of
+    both directions, which one is to be put in. What `about` tells is in the graph's metadata, and again in
+    ``model.json``.
 
     Parameters
     ----------
@@ -97,9 +98,8 @@ def _require_same(path: Path, network: AppliedGenerator, facts: ModelFacts) -> N
 def _example(facts: ModelFacts, *, batch: int, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(0)
     inputs = {"image": torch.rand(batch, facts.channels, *shape, generator=random) * 2 - 1}
-    interests = len(facts.classes) - 1
-    if interests > 1:
-        inputs["condition"] = torch.eye(interests)[torch.arange(batch) % interests]
+    if facts.tasks > 1:
+        inputs["condition"] = torch.eye(facts.tasks)[torch.arange(batch) % facts.tasks]
     return inputs
 
 

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from vagan.attribution.contrast import Contrast, describe_change
 from vagan.attribution.ensemble import Ensemble
+from vagan.attribution.generator import VAGAN
 from vagan.attribution.knowing import subjects_known_to
 from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import Entry, LoadedMethod
-from vagan.effect import SIGN
+from vagan.effect import SIGN, SIGN_INTO
 
 READING: dict[Convention, str] = {
     "signed": "positive: what is there, and bright, speaks for the class; negative: against it",
@@ -66,7 +67,7 @@ def _meaning(method: AttributionMethod, entry: Entry, scale: float) -> dict[str,
     if entry.unit != "intensity":
         return {"sign": READING[method.convention], "unit": entry.unit}
     return {
-        "sign": SIGN,
+        "sign": SIGN_INTO if isinstance(method, VAGAN) and method.into else SIGN,
         "unit": "intensity after scaling to [-1, 1]",
         "times_this_in_the_units_of_the_file": scale,
     }

@@ -42,6 +42,7 @@ def attribute_files(
     *,
     method: str = "",
     interest: str = "",
+    into: bool = False,
     abstain: str = "",
     others: Sequence[Path] = (),
     covariates: str = "",
@@ -69,6 +70,8 @@ def attribute_files(
         Name of an attribution method; needed where the model is a classifier.
     interest
         Class of interest; needed where the model knows several. ``auto``: a classifier in the run folder decides.
+    into
+        What the class would do to images of the baseline class, of a run that learnt both directions.
     abstain
         Where it decides nothing, such as ``0.35:0.65``; see `vagan.attribution.labels.decide`.
     others
@@ -99,12 +102,16 @@ def attribute_files(
     runs = [run, *others]
     if abstain and interest != AUTO:
         raise ConfigError("--abstain goes with --class auto, where a classifier decides")
+    if into and (others or contrast or interest == AUTO):
+        raise ConfigError("--into must go without --ensemble, --contrast and --class auto; leave them out")
     if others and interest == AUTO:
         raise ConfigError("an ensemble needs the class said: its members' classifiers may decide differently")
     loaded = (
         load_ensemble(runs, method, interest=interest, device=place)
         if others
-        else load_method(run, method, interest=interest, band=parse_band(abstain) if abstain else SURE, device=place)
+        else load_method(
+            run, method, interest=interest, into=into, band=parse_band(abstain) if abstain else SURE, device=place
+        )
     )
     if contrast:
         loaded = loaded._replace(method=contrasting(loaded.method, parse_change(contrast)))

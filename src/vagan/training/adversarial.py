@@ -235,6 +235,7 @@ class AdversarialTask:
             classes=tuple(cohort.manifest.classes[label] for label in (0, *self._images.interests)),
             covariates=self._images.covariates,
             contrast=config.training.contrast,
+            both_directions=config.training.both_directions,
             preparation=cohort.facts.preparation,
             pipeline=cohort.facts.pipeline,
             rule=RULE if config.schedule.consolidation_updates else RULE_OF_AVERAGE,

@@ -89,6 +89,9 @@ class Loss(_Section):
     baseline class, where the generator must find just that. Needs effects that could be anywhere else as well."""
     transplant_after: Annotated[int, Field(ge=0)] = 5
     """Generator updates before effects are transplanted; the first ones are not worth it."""
+    cycle_weight: NonNegative = 0.0
+    """Weight of coming back: an image whose class was taken out and put in again, or the other way round, must be as
+    it was (Zhu et al. 2017). Needs training.both_directions."""
     constraint: Constraint = "two-sided"
     """How the critic is kept 1-Lipschitz."""
     gradient_penalty: NonNegative = 10.0
@@ -102,7 +105,7 @@ class Loss(_Section):
     def at(self, shape: tuple[int, ...]) -> "Loss":
         """The same with the weights on maps that images of this spatial shape need."""
         factor = (math.prod(shape) / PIXELS_OF_THE_PAPER) ** 0.5 if self.scaled else 1.0
-        weights = ("map_weight", "baseline_weight", "roughness_weight", "transplant_weight")
+        weights = ("map_weight", "baseline_weight", "roughness_weight", "transplant_weight", "cycle_weight")
         return self.model_copy(update={name: factor * getattr(self, name) for name in weights})
 
 
@@ -191,6 +194,9 @@ class Training(_Section):
     contrast: bool = False
     """Learn what the covariates do instead of what the class does: the generator makes images look as if they had the
     age and sex of another one of their class; for `vagan attribute --contrast`. See the preset ``contrast``."""
+    both_directions: bool = False
+    """Learn as well to put each class of interest into images of the baseline class, in turn with taking it out; for
+    `vagan attribute --into`."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""

@@ -47,7 +47,8 @@ class TrainingImages:
     conditions
         Numbers that the generator is told of each image: which class of interest is to be taken out, one-hot, unless
         there is one alone; the covariates that it is to have; and, for contrasts, by how much these differ from its
-        own. For contrasts no class is taken out: an image is to become like another one of its class.
+        own. For contrasts no class is taken out: an image is to become like another one of its class. Where both
+        directions are learnt, as many numbers more say which class is to be put in.
     judged
         Those that the critic is told, the first ones: what an image is to be, not what it was.
     validation
@@ -63,12 +64,18 @@ class TrainingImages:
                 "training.contrast must go without transplants, since nothing in an image says by how much it was "
                 "changed: use --preset contrast, or set loss.transplant_weight=0 schedule.consolidation_updates=0"
             )
+        if settings.contrast and settings.both_directions:
+            raise ConfigError(
+                "training.contrast and training.both_directions must be trainings of their own; drop one"
+            )
+        if config.loss.cycle_weight and not settings.both_directions:
+            raise ConfigError("loss.cycle_weight needs the way back: set training.both_directions=true, or it to 0")
         self._cohort, self._settings = cohort, settings
         self.interests = interest_labels(cohort, settings)
         rows = training_rows(cohort, self.interests, settings)
         self.validation = validation_rows(cohort, self.interests, settings)
         self.covariates = measure_covariates(settings.covariates, _of(cohort, rows))
-        self._tasks = 1 if settings.contrast else len(self.interests)
+        self._tasks = 1 if settings.contrast else len(self.interests) * (1 + settings.both_directions)
         width = sum(one.width for one in self.covariates)
         self.judged = (self._tasks if self._tasks > 1 else 0) + width
         self.conditions = self.judged + width * settings.contrast
@@ -78,14 +85,16 @@ class TrainingImages:
         if settings.contrast:
             interest = {f"images of class {label} to change": found for label, found in rows.items()}
             baseline = {f"images of class {label} to change to": found for label, found in rows.items()}
-        elif self.covariates:  # where the classes differ in them, baseline images that are alike in them
-            baseline = {
-                f"images of class 0 for {label}": self._matched(rows, label, neighbours=NEIGHBOURS)
-                for label in self.interests
-            }
-            alike = [self._matched(self.validation, label, neighbours=1) for label in self.interests]
+        elif self.covariates or settings.both_directions:
+            baseline = {f"images of class 0 for {label}": self._like(rows, label) for label in self.interests}
+        if settings.both_directions:
+            interest |= {f"images of class 0 to become {label}": self._like(rows, label) for label in self.interests}
+            baseline |= {f"images of class {label} to become": rows[label] for label in self.interests}
+        if self.covariates and not settings.contrast:
+            alike = [self._like(self.validation, label, neighbours=1) for label in self.interests]
             self.validation[0] = in_turn(alike)
-        shown = rows if settings.contrast else rows | {0: np.concatenate(list(baseline.values()))}
+        healthy = [self._like(rows, label) for label in self.interests]
+        shown = rows | {0: np.concatenate(healthy)} if self.covariates and not settings.contrast else rows
         self._calibration = calibration_rows(shown, config.generator.calibration_images, seed=settings.seed)
         self._baseline, self._interest = (
             ImagesInTurn([augmented(self._bank, found, config, purpose=name) for name, found in streams.items()])
@@ -105,7 +114,9 @@ class TrainingImages:
             own, beside = self._interest.rows(start, count), self._baseline.rows(start, count)
             condition = self._condition_of(tasks, own, beside if self._settings.contrast else own)
             baseline_condition = self._condition_of(tasks, beside, beside)
-            batches.append(TwoClassBatch(baseline, interest, mixing[part], condition, baseline_condition))
+            back = (tasks + len(self.interests)) % self._tasks
+            way_back = self._condition_of(back, own, own) if self._settings.both_directions else None
+            batches.append(TwoClassBatch(baseline, interest, mixing[part], condition, baseline_condition, way_back))
         return batches
 
     def validation_images(self, label: int) -> Iterator[ClassImages]:
@@ -119,21 +130,33 @@ class TrainingImages:
     def calibrated(self, network: Network) -> Network:
         """Copy of a map generator with batch norm's statistics of some training images."""
         labels = self._cohort.manifest.table["label"].to_numpy()[self._calibration]
-        return calibrated(network, self._bank, self._calibration, self._examples(labels, self._calibration))
+        examples = self._examples(labels, self._calibration, everything=True)
+        return calibrated(network, self._bank, self._calibration, examples)
 
-    def _matched(self, rows: Mapping[int, NDArray[np.int64]], label: int, *, neighbours: int) -> NDArray[np.int64]:
+    def _like(
+        self, rows: Mapping[int, NDArray[np.int64]], label: int, *, neighbours: int = NEIGHBOURS
+    ) -> NDArray[np.int64]:
+        """Baseline images that are alike, in the covariates, to those of a class; without covariates all."""
+        if not self.covariates:
+            return rows[0]
         seed = self._settings.seed
         return matched_rows(self._cohort, rows, label, self.covariates, neighbours=neighbours, seed=seed)
 
-    def _examples(self, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> Condition | None:
+    def _examples(
+        self, labels: NDArray[np.int64], rows: NDArray[np.int64], *, everything: bool = False
+    ) -> Condition | None:
         """What is told of images to try the generator on them: of baseline images each class in turn.
 
-        For contrasts, images of classes of interest are to become like the next one, and baseline images stay.
+        For contrasts, images of classes of interest are to become like the next one, and baseline images stay. With
+        ``everything``, where both directions are learnt, in half of the images a class is to be put in.
         """
         if self._settings.contrast:
             return self._condition_of(np.zeros_like(labels), rows, np.where(labels == 0, rows, np.roll(rows, 1)))
-        turns = np.arange(len(labels)) % self._tasks
-        return self._condition_of(np.where(labels == 0, turns, np.searchsorted(self.interests, labels)), rows, rows)
+        classes, places = len(self.interests), np.arange(len(labels))
+        tasks = np.where(labels == 0, places % classes, np.searchsorted(self.interests, labels))
+        if everything and self._settings.both_directions:
+            tasks = tasks + classes * (places // classes % 2)
+        return self._condition_of(tasks, rows, rows)
 
     def _condition_of(
         self, tasks: NDArray[np.int64], rows: NDArray[np.int64], targets: NDArray[np.int64]

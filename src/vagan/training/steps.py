@@ -32,6 +32,8 @@ class TwoClassBatch(NamedTuple):
     """What the networks are told of each image of the class of interest, and of what the generator makes of it."""
     baseline_condition: Condition | None = None
     """What they are told of each baseline image: the class of the image beside it, and its own covariates."""
+    way_back: Condition | None = None
+    """What the generator is told of what it made of each image of the class of interest, to undo it."""
 
 
 def update_critic(
@@ -124,6 +126,10 @@ def update_generator(
             maps = [found for found in (interest_map, baseline_map, transplant_map) if found is not None]
             terms["generator/roughness"] = map_roughness(concatenate_batches(*maps))
             total = total + loss.roughness_weight * terms["generator/roughness"]
+        if loss.cycle_weight > 0:
+            returned = baseline_image(generated, told(generator, batch.way_back)(generated), settings.output)
+            terms["generator/cycle"] = map_size(returned - batch.interest)
+            total = total + loss.cycle_weight * terms["generator/cycle"]
         require_finite(terms, batch[:2])
         backward(total / len(batches))
         _add_to_means(means, terms, len(batches))

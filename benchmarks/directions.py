@@ -1,0 +1,145 @@
+"""Gain and cost of learning both directions, and of demanding that images come back.
+
+Synthetic images with squares in the class of interest. Trains a generator that takes the class out, one that takes it
+out and puts it in, and one that must come back as well, for each seed; and a classifier that none of them has seen.
+Scores on test images: NCC of the effects taken out with the true ones and the map's size on baseline images; how many
+baseline images the classifier takes for ill after the class was put in, and how many ill ones for well after it was
+taken out; and what is left when a class is taken out and put in again, as a share of what was taken out. Writes
+``directions.json`` and ``directions.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
+
+    python benchmarks/directions.py --seeds 0 1 2
+"""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from cohorts import kept
+from machine import describe_machine
+from torch import nn
+
+from vagan.attribution.generator import VAGAN
+from vagan.data.cohort import Cohort
+from vagan.data.sources.synthetic import make_cohort
+from vagan.evaluation.scores import mean_ncc
+from vagan.model_folder import load_model
+from vagan.training.config import load_config
+from vagan.training.loop import train
+
+RESULTS = Path(__file__).parent / "results"
+BOTH = {"training.both_directions": "true"}
+RUNS: dict[str, dict[str, str]] = {
+    "out": {},
+    "out and in": BOTH,
+    "out and in, twice as long": BOTH | {"training.generator_updates": "100"},
+    "out and in, coming back": BOTH | {"loss.cycle_weight": "10"},
+}
+SETTINGS = {
+    "training.generator_updates": "50",
+    "schedule.boosted_critic_updates": "40",
+    "schedule.consolidation_updates": "20",
+    "generator.width": "8",
+    "critic.width": "8",
+}
+"""Small networks and a short training: enough for images of 32x32."""
+COLUMNS = {
+    "ncc": "NCC of what is taken out (seeds)",
+    "baseline_ratio": "M(x0)/M(x1)",
+    "well_after_out": "taken for well after out",
+    "ill_after_in": "taken for ill after in",
+    "left_after_both": "left after out and in",
+    "training_seconds": "training, s",
+}
+
+
+def main() -> None:
+    options = _parse()
+    cohort = kept(options.work / "cohort", make_cohort, images=options.images, size=options.size, intensity="fixed")
+    judge = _train(cohort, options, "classifier", 0, {"method": "classifier", "classifier.width": "8"})
+    network, _ = load_model(judge.path)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
+    for seed in options.seeds:
+        for name, settings in RUNS.items():
+            run = _train(cohort, options, name, seed, settings)
+            figures = _figures(cohort, run.path, network, into=name != "out")
+            found[name].append({"seed": seed, "training_seconds": run.seconds(), **figures})
+            print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
+            _write(found, options)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/directions"), help="where cohort and runs are kept")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--size", type=int, nargs="+", default=[32, 32])
+    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
+    return parser.parse_args()
+
+
+def _train(cohort: Cohort, options: argparse.Namespace, name: str, seed: int, settings: dict[str, str]):
+    more = dict(setting.split("=", 1) for setting in options.set)
+    config = load_config("fast", SETTINGS | settings | more | {"training.seed": str(seed)})
+    return train(cohort, options.work / f"{name.replace(',', '').replace(' ', '-')}-{seed}", config, monitor=mean_ncc)
+
+
+def _figures(cohort: Cohort, run: Path, judge: nn.Module, *, into: bool) -> dict[str, float]:
+    ill, well = (cohort.manifest.indices("test", label) for label in (1, 0))
+    images, healthy, effects = cohort.images(ill), cohort.images(well), cohort.effects(ill)
+    out, _ = VAGAN.load(run)
+    maps, cured = out.attribute(images), out.counterfactual(images)
+    figures = {
+        "ncc": mean_ncc(maps, effects),
+        "baseline_ratio": float(out.attribute(healthy).abs().mean() / maps.abs().mean()),
+        "well_after_out": _taken_for_ill(judge, cured, False),
+        "well_before": _taken_for_ill(judge, images, False),
+    }
+    if into:
+        putting, _ = VAGAN.load(run, into=True)
+        figures["ill_before"] = _taken_for_ill(judge, healthy, True)
+        figures["ill_after_in"] = _taken_for_ill(judge, putting.counterfactual(healthy), True)
+        left = putting.counterfactual(cured) - images
+        figures["left_after_both"] = float(left.abs().mean() / (cured - images).abs().mean())
+    return figures
+
+
+def _taken_for_ill(judge: nn.Module, images: torch.Tensor, ill: bool) -> float:
+    """Share of the images that the classifier takes for ill, or for not."""
+    with torch.no_grad():
+        return float(((judge.eval()(images).flatten() > 0) == ill).float().mean())
+
+
+def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
+    result = {
+        "settings": [*(f"{key}={value}" for key, value in SETTINGS.items()), *options.set],
+        "runs": RUNS,
+        "images": options.images,
+        "size": options.size,
+        "scores": found,
+        **describe_machine(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "directions.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (options.out / "directions.md").write_text(_markdown(found), encoding="utf-8")
+
+
+def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
+    lines = [f"| training | {' | '.join(COLUMNS.values())} |", "|---" * (1 + len(COLUMNS)) + "|"]
+    for name, runs in found.items():
+        cells = [name]
+        for column in COLUMNS:
+            values = [run[column] for run in runs if column in run]
+            cells.append(f"{np.mean(values):.3g}" if values else "")
+            if column == "ncc" and values:
+                cells[-1] = f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""One generator takes a class out of images, and puts it into images of the baseline class."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from trainings import assert_same_result, stop_after, tiny
+from vagan.attribution.generator import VAGAN
+from vagan.errors import ConfigError
+from vagan.model_folder import load_model
+from vagan.training import adversarial
+from vagan.training.config import Generator, Loss
+from vagan.training.loop import train
+from vagan.training.steps import TwoClassBatch, update_generator
+
+BOTH = {"training__both_directions": True, "loss__cycle_weight": 5.0}
+
+
+class Adder(nn.Module):
+    """Takes a constant out where told (1, 0), and puts another one in where told (0, 1)."""
+
+    def __init__(self, out, into):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.out, self.into = out, into
+
+    def forward(self, images, condition):
+        change = (condition @ torch.tensor([-self.out, self.into])).reshape(-1, *(1,) * (images.ndim - 1))
+        return self.weight + change + torch.zeros_like(images)
+
+
+class Indifferent(nn.Module):
+    def forward(self, images, condition):
+        return 0 * images.flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("space", [(16, 17), (16, 17, 18)])
+def test_coming_back_costs_what_is_not_undone(space):
+    images = torch.rand(4, 1, *space)
+    told = torch.eye(2)[[0, 1, 0, 1]]
+    batch = TwoClassBatch(images, images, torch.rand(4), told, told, told.flip(1))
+    for into, cost in ((0.25, 0.0), (0.1, 0.15), (0.0, 0.25)):
+        generator = Adder(0.25, into)
+        sgd = torch.optim.SGD(generator.parameters(), lr=0.0)
+        options = {"settings": Generator(), "backward": torch.Tensor.backward}
+        terms = update_generator(Indifferent(), generator, sgd, [batch], loss=Loss(cycle_weight=2.0), **options)
+        # out and in again, or in and out: either way the two constants' difference is left
+        assert float(terms["generator/cycle"]) == pytest.approx(cost, abs=1e-6)
+        without = update_generator(Indifferent(), generator, sgd, [batch], loss=Loss(), **options)
+        assert "generator/cycle" not in without
+
+
+def test_sources_and_targets_change_places_from_image_to_image(small_cohort):
+    task = adversarial.AdversarialTask(tiny(training__batch_size=6, **BOTH), small_cohort)
+    table, images = small_cohort.manifest.table, small_cohort.images(range(len(small_cohort.manifest))).numpy()
+    label_of = {image.tobytes(): label for image, label in zip(images, table["label"], strict=True)}
+    (batch,) = task.load(1)
+    assert [label_of[image.tobytes()] for image in batch.interest.numpy()] == [1, 0] * 3
+    assert [label_of[image.tobytes()] for image in batch.baseline.numpy()] == [0, 1] * 3
+    assert torch.equal(batch.condition, torch.eye(2)[[0, 1] * 3])
+    assert torch.equal(batch.baseline_condition, batch.condition)
+    assert torch.equal(batch.way_back, batch.condition.flip(1))
+
+
+@pytest.mark.parametrize("output", ["add", "warp"])
+def test_a_generator_of_both_directions_says_which_it_goes(small_cohort, tmp_path, output):
+    run = train(small_cohort, tmp_path / "run", tiny(generator__output=output, **BOTH))
+    network, facts = load_model(run.path)
+    assert (facts.tasks, facts.conditions, facts.both_directions) == (2, 2, True)
+    rows = small_cohort.manifest.indices("test", 0)[:2]
+    images = small_cohort.images(rows)
+    taking, putting = (VAGAN.load(run.path, into=into)[0] for into in (False, True))
+    for method, told, sign in ((taking, [1.0, 0.0], 1), (putting, [0.0, 1.0], -1)):
+        assert torch.equal(method.raw_map(images), network(images, torch.tensor([told]).expand(2, 2)))
+        torch.testing.assert_close(method.attribute(images), sign * (images - method.counterfactual(images)))
+    assert not torch.equal(taking.raw_map(images), putting.raw_map(images))
+
+
+def test_both_directions_resume_bit_equal(small_cohort, tmp_path, monkeypatch):
+    whole = train(small_cohort, tmp_path / "whole", tiny(**BOTH))
+    stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(small_cohort, tmp_path / "cut", tiny(**BOTH))
+    monkeypatch.undo()
+    assert_same_result(train(small_cohort, tmp_path / "cut", tiny(**BOTH)), whole)
+    assert np.isfinite(whole.read_metrics()["generator/cycle"].dropna()).all()
+
+
+def test_what_cannot_be_is_refused(small_cohort, tmp_path):
+    with pytest.raises(ConfigError, match="cycle_weight needs the way back"):
+        train(small_cohort, tmp_path / "run", tiny(loss__cycle_weight=1.0))
+    run = train(small_cohort, tmp_path / "run", tiny())
+    with pytest.raises(ConfigError, match=r"only takes its class out; train one with training\.both_directions=true"):
+        VAGAN.load(run.path, into=True)
