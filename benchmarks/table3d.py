@@ -103,8 +103,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=0, help="processes that simulate; 0 for one on each core")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
-    parser.add_argument("--limit", type=int, help="random test images of each class to score, the same for all")
-    parser.add_argument("--subset", type=int, default=16, help="images for methods with many passes for a map")
+    parser.add_argument("--limit", type=int, default=40, help="random test images of each class, the same for all")
+    parser.add_argument("--subset", type=int, default=8, help="images for methods with many passes for a map")
     parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
     return parser.parse_args()
 
