@@ -2,6 +2,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
+from vagan.data import image_file
 from vagan.data.image_file import read_image
 from vagan.errors import ImageFileError
 
@@ -80,6 +81,21 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(name, content, tmp_pat
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ImageFileError, match=name):
         read_image(tmp_path / name)
+
+
+def test_an_array_whose_header_ends_in_the_middle_is_refused(tmp_path):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, (\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ImageFileError, match="cannot be read as a NumPy array"):
+        read_image(tmp_path / "a.npy")
+
+
+def test_a_picture_without_pixels_is_refused(tmp_path, monkeypatch):
+    """As tifffile gives it for a damaged page."""
+    imageio.imwrite(tmp_path / "a.tif", np.eye(20, dtype=np.uint8))
+    monkeypatch.setattr(image_file, "_read_picture", lambda _: np.zeros((0, 20), np.uint8))
+    with pytest.raises(ImageFileError, match=r"must hold a 2-D or 3-D image, found shape \(0, 20\)"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_a_truncated_picture_is_refused(tmp_path):

@@ -1,16 +1,20 @@
-"""Mutations of good files for the readers of the package, for a bounded time.
+"""Mutations of files for the readers of the package, for a bounded time, guided by coverage.
 
-The mutations are drawn from a seed, and know where formats keep their lengths: four bytes become very large.
+The mutations are drawn from a seed, and know where formats keep their lengths: four bytes become very large. A file
+that reaches a line of the package that no file of its kind has reached is kept, to be mutated further.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import yaml
 
+import vagan
 from torture.bad_images import GOOD
 from torture.bad_tables import PARTICIPANTS, rows, text_of
 from torture.bad_volumes import good as volume
@@ -26,6 +30,31 @@ from vagan.training.config import load_config
 
 SECONDS = 300
 LONGEST_S = 10
+PACKAGE = str(Path(vagan.__file__).parent)
+
+Line = tuple[str, int]
+
+
+class Reached:
+    """The lines of the package that run inside the block."""
+
+    def __init__(self) -> None:
+        self.lines: set[Line] = set()
+
+    def __enter__(self) -> "Reached":
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _enter(self, frame: FrameType, event: str, _: object) -> Callable[[FrameType, str, object], Any] | None:
+        return self._step if frame.f_code.co_filename.startswith(PACKAGE) else None
+
+    def _step(self, frame: FrameType, event: str, _: object) -> Callable[[FrameType, str, object], Any]:
+        if event == "line":
+            self.lines.add((frame.f_code.co_filename, frame.f_lineno))
+        return self._step
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
@@ -84,32 +113,44 @@ def readers(workshop: Workshop) -> dict[str, tuple[str, bytes, Callable[[Path], 
 
 
 def fuzzing(workshop: Workshop, share: float = 1.0) -> dict[str, Any]:
-    """As many mutations as the time allows, the same number of each kind of file."""
+    """As many mutations as the time allows, the same number of each kind of file.
+
+    Every second one is of the good file, every other one of a file that was kept.
+    """
     place = workshop.place("fuzz")
     rng = np.random.default_rng(0)
     kinds = readers(workshop)
     tried = dict.fromkeys(kinds, 0)
+    kept = {kind: [content] for kind, (_, content, _) in kinds.items()}
+    lines: dict[str, set[Line]] = {kind: set() for kind in kinds}
     refused, failures, longest = 0, {}, 0.0
     until = time.monotonic() + SECONDS * share
     while time.monotonic() < until:
-        for kind, (suffix, content, read) in kinds.items():
-            path = place / f"mutated{suffix}"
-            path.write_bytes(mutated(content, rng))
+        for kind, (suffix, _, read) in kinds.items():
+            path, good = place / f"mutated{suffix}", tried[kind] % 2 == 0
+            content = mutated(kept[kind][0 if good else int(rng.integers(len(kept[kind])))], rng)
+            path.write_bytes(content)
             begin = time.process_time()
-            try:
-                read(path)
-            except VaganError:
-                refused += 1
-            except Exception as error:  # anything else is a defect
-                failures[f"{kind}: {type(error).__name__} {str(error)[:100]}"] = None
+            with Reached() as reached:
+                try:
+                    read(path)
+                except VaganError:
+                    refused += 1
+                except Exception as error:  # anything else is a defect
+                    failures[f"{kind}: {type(error).__name__} {str(error)[:100]}"] = None
             longest = max(longest, time.process_time() - begin)
             tried[kind] += 1
+            if not reached.lines <= lines[kind]:
+                kept[kind].append(content)
+            lines[kind] |= reached.lines
     if longest > LONGEST_S:
         failures[f"a file took {longest:.1f} s"] = None
     return {
         "files": sum(tried.values()),
         "kinds": ", ".join(kinds),
         "refused with one of the package's own errors": refused,
+        "kept, since they reached new lines": sum(len(files) - 1 for files in kept.values()),
+        "lines of the package reached": len(set().union(*lines.values())),
         "longest, s of a processor": longest,
         "failures": list(failures),
     }

@@ -96,7 +96,7 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
         if not isinstance(array, np.ndarray) or not 0 < array.size <= LARGEST_VALUES:
             raise ValueError(f"one array of 1 to {LARGEST_VALUES} values is needed")
         return array
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # the header is parsed as Python, whose tokenizer has errors of its own
         raise ImageFileError(f"{path} cannot be read as a NumPy array: {error}; save it with numpy.save") from error
 
 
@@ -144,7 +144,7 @@ def _with_channels(
 
 
 def _checked(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
-    if array.ndim < 3:
+    if array.ndim < 3 or not array.size:
         raise ImageFileError(f"{path} must hold a 2-D or 3-D image, found shape {array.shape[1:]}")
     if not np.isfinite(array).all():
         raise ImageFileError(f"{path} holds NaN or infinite values; every pixel must be a number")
