@@ -1,6 +1,7 @@
 """What every source of images must do: the same cohort from the same input, whole or not at all."""
 
 import imageio.v3 as imageio
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from vagan.data.checks import find_problems
 from vagan.data.cohort import Cohort
 from vagan.data.sources.atrophy.study import make_atrophy_cohort
+from vagan.data.sources.bids import import_bids
 from vagan.data.sources.csv import import_csv
 from vagan.data.sources.folder import import_folder
 from vagan.data.sources.synthetic import make_cohort
@@ -30,17 +32,33 @@ def write_files(folder, shape):
     return folder
 
 
+def write_bids(folder):
+    rng = np.random.default_rng(0)
+    lines = ["participant_id\tdiagnosis"]
+    for number in range(24):
+        subject = f"sub-{number:02d}"
+        lines.append(f"{subject}\t{('control', 'patient')[number % 2]}")
+        path = folder / subject / "anat" / f"{subject}_desc-preproc_T1w.nii.gz"
+        path.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(rng.random((18, 17, 20), dtype=np.float32), np.diag([2.0, 3.0, 4.0, 1.0])), path)
+    (folder / "participants.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
 # a new source is one more line here: (folder for its input, shape, output) -> cohort
 SOURCES = {
     "synthetic": lambda source, shape, out: make_cohort(out, images=40, size=shape),
     "folder": lambda source, shape, out: import_folder(write_files(source, shape), out),
     "csv": lambda source, shape, out: import_csv(write_files(source, shape) / "table.csv", out),
 }
-# on its own grid, and seconds for each subject
-SOURCES_3D = {"atrophy": lambda _, __, out: make_atrophy_cohort(out, subjects=20, spacing_mm=8.0, jobs=1)}
+SOURCES_3D = {
+    "bids": lambda source, _, out: import_bids(write_bids(source), out, class_column="diagnosis"),
+    "atrophy": lambda _, __, out: make_atrophy_cohort(out, subjects=20, spacing_mm=8.0, jobs=1),
+}
+"""On grids of their own."""
 SOURCES |= SOURCES_3D
-every_source = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long if name in SOURCES_3D else ()) for name in SOURCES]
+every_source = pytest.mark.parametrize(  # of simulated atrophy a subject takes seconds
+    "name", [pytest.param(name, marks=pytest.mark.long if name == "atrophy" else ()) for name in SOURCES]
 )
 every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 
