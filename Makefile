@@ -121,7 +121,7 @@ torture: .venv/installed  ## Kills, full disks, broken and hostile inputs, long 
 
 audit: .venv/installed  ## Known holes in the packages that are installed; needs a network
 	$(BIN)/python -m pip install --quiet "pip-audit>=2.7" \
-	&& $(BIN)/pip-audit --local --progress-spinner off --timeout 20 \
+	&& $(BIN)/pip-audit --local --skip-editable --strict --progress-spinner off --timeout 20 \
 	|| { echo "audit: holes were found, or there is no network to ask for them: see above" >&2; exit 1; }
 
 clean:  ## Remove the environment and what the demo made
