@@ -1,8 +1,12 @@
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from vagan.data.bank import ImageBank, ImagesInTurn, ShuffledImages, read_ahead
 from vagan.data.sampling import ShuffledStream
+from vagan.data.sources.synthetic import make_cohort
 
 
 def test_every_round_is_a_new_order_of_all_indices():
@@ -90,3 +94,23 @@ def test_an_error_while_reading_ahead_is_raised_where_its_batch_was_due():
         for value in read_ahead(load, 0, 5):
             seen.append(value)
     assert seen == [0, 1]
+
+
+def test_a_cohort_larger_than_the_allowed_memory_is_never_held(tmp_path):
+    """What is left after many batches does not grow with the cohort; where all may be held it is."""
+    shape = (24, 20, 16)
+    image_bytes = 4 * 24 * 20 * 16
+    held = {}
+    for count in (20, 80):
+        cohort = make_cohort(tmp_path / str(count), images=count, size=shape)
+        for allowed in (10, 1000):
+            gc.collect()
+            tracemalloc.start()
+            bank = ImageBank(cohort, np.arange(count), memory_bytes=allowed * image_bytes)
+            for step in range(60):
+                bank.images(np.array([step % count, (7 * step) % count]))
+            gc.collect()
+            held[count, allowed] = tracemalloc.get_traced_memory()[0]
+            tracemalloc.stop()
+    assert held[80, 10] < held[20, 10] + 5 * image_bytes
+    assert held[80, 1000] > held[20, 1000] + 50 * image_bytes
