@@ -176,6 +176,8 @@ class AdversarialTask:
         game = self._order.total
         if optimizer == "consolidation":
             return learning_rate_factor(max(0, update - game) / (self.total - game), decay_from=0.0)
+        if optimizer == "critic" and not self._config.optimizer.critic_decays:
+            return 1.0
         return learning_rate_factor(min(update / game, 1.0), decay_from=self._config.optimizer.decay_from)
 
     def row_is_due(self, updates: int) -> bool:

@@ -141,6 +141,9 @@ class Optimizer(_Section):
     generator_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     decay_from: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Fraction of the run after which the learning rates fall to zero along half a cosine; 1 for constant."""
+    critic_decays: bool = True
+    """Whether the critic's rate falls as well. Where the generator would run away from a critic that is too slow to
+    follow, it must not."""
 
 
 class Classifier(_Section):
