@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from shapes import SPACES
-from vagan.deformation import BLOCK, follow, log_volume_ratio, roughness, velocity, warp
+from vagan.deformation import BLOCK, follow, log_volume_ratio, movement, roughness, velocity, warp
 
 EVEN = [(36, 32), (32, 28, 30)]
 """Large enough for an interior that no border reaches."""
@@ -144,6 +144,13 @@ class TestVolume:
     def test_a_fold_is_reported_as_a_very_small_volume(self):
         folded = linear(torch.diag(torch.tensor([-2.0, 0.0])).double(), (5, 6))
         torch.testing.assert_close(log_volume_ratio(folded).max().exp().item(), 1e-3)
+
+
+@every_space
+def test_a_shift_costs_as_much_movement_as_it_is_far(space):
+    shift = torch.zeros(1, len(space), *space)
+    shift[:, 1] = -3.0
+    torch.testing.assert_close(movement(velocity(shift)).item(), 3.0 / len(space))
 
 
 class TestRoughness:

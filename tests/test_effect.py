@@ -3,13 +3,14 @@ import pytest
 import torch
 
 from shapes import SPACES
-from vagan.deformation import roughness, velocity
+from vagan.deformation import movement, roughness, velocity
 from vagan.effect import (
     baseline_image,
     deformation,
     deforms,
     difference,
     effect_map,
+    map_movement,
     map_roughness,
     raw_channels,
     with_effect,
@@ -145,9 +146,10 @@ def test_images_keep_their_precision_whatever_the_networks(output, space, rng):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_the_roughness_of_a_map_is_that_of_its_velocity_alone(space, rng):
+def test_roughness_and_movement_of_a_map_are_those_of_its_velocity_alone(space, rng):
     raw, added = torch.randn(2, len(space), *space, generator=rng), torch.randn(2, 1, *space, generator=rng)
     assert map_roughness(torch.cat([raw, added], dim=1)) == map_roughness(raw) == roughness(velocity(raw)) > 0
+    assert map_movement(torch.cat([raw, added], dim=1)) == map_movement(raw) == movement(velocity(raw)) > 0
 
 
 def test_which_outputs_deform_and_what_they_need_of_the_network():

@@ -73,6 +73,11 @@ def log_volume_ratio(displacement: Field) -> Float[Tensor, "batch 1 *space"]:
     return as_channel(ratios.clamp(min=SMALLEST_RATIO).log())
 
 
+def movement(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:
+    """Mean absolute component of the velocity, in pixels of the fine grid; a shift of the whole image costs most."""
+    return coarse.abs().mean()
+
+
 def roughness(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:
     """Mean square of the velocity's slopes, all components along all axes: 0 for a shift of the whole image."""
     slopes = [difference.square().mean() for difference in forward_differences(coarse / BLOCK)]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan.axes import num_channels, num_spatial_dims, scale_channels, spatial_shape, split_channels
-from vagan.deformation import Field, follow, log_volume_ratio, roughness, velocity, warp
+from vagan.deformation import Field, follow, log_volume_ratio, movement, roughness, velocity, warp
 from vagan.types import Images, Maps, Scalar
 
 SIGN = "effect = image - image as if of the baseline class; positive: the class made it brighter"
@@ -124,6 +124,11 @@ def with_effect(others: Images, images: Images, raw_map: RawMap, output: Output 
 def map_roughness(raw_map: RawMap) -> Scalar:
     """Roughness of the deformation of a ``warp`` or ``warp+add`` generator; see `vagan.deformation.roughness`."""
     return roughness(_velocity_and_added(raw_map)[0])
+
+
+def map_movement(raw_map: RawMap) -> Scalar:
+    """How far a ``warp`` or ``warp+add`` generator moves things; see `vagan.deformation.movement`."""
+    return movement(_velocity_and_added(raw_map)[0])
 
 
 class Deformation(NamedTuple):

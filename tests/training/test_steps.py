@@ -6,7 +6,7 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from shapes import NETWORK_SPACES
-from vagan.effect import is_coarse, map_roughness, raw_channels
+from vagan.effect import is_coarse, map_movement, map_roughness, raw_channels
 from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -335,7 +335,8 @@ class TestDeformingGenerator:
         coarse = is_coarse(output)
         return MapGenerator(len(space), outputs=outputs, width=2, zero_init=False, coarse=coarse).eval()
 
-    def test_roughness_is_a_term_over_all_images_that_the_generator_sees(self, players, output, rng):
+    @pytest.mark.parametrize(("name", "of_maps"), [("roughness", map_roughness), ("movement", map_movement)])
+    def test_deformations_cost_on_all_images_that_the_generator_sees(self, players, output, name, of_maps, rng):
         space, critic, _ = players
         generator, images = self.generator(space, output), batch(space, 2, rng)
         terms, totals = {}, []
@@ -350,15 +351,15 @@ class TestDeformingGenerator:
                 generator,
                 torch.optim.SGD(generator.parameters(), lr=0.0),
                 [images],
-                loss=Loss(roughness_weight=weight),
+                loss=Loss(**{"roughness_weight": 0.0, f"{name}_weight": weight}),
                 settings=self.settings(output),
                 backward=backward,
                 teacher=copy.deepcopy(generator),
             )
         transplant = effect_transplant(generator, images, self.settings(output))
         maps = [generator(part).detach() for part in (images.interest, images.baseline, transplant.images)]
-        expected = torch.stack([map_roughness(part) for part in maps]).mean()
-        torch.testing.assert_close(terms[5.0]["generator/roughness"], expected)
+        expected = torch.stack([of_maps(part) for part in maps]).mean()
+        torch.testing.assert_close(terms[5.0][f"generator/{name}"], expected)
         torch.testing.assert_close(totals[1] - totals[0], 5 * expected, rtol=1e-3, atol=1e-4)
 
     def test_a_transplant_is_made_of_the_baseline_images_own_tissue(self, players, output, rng):

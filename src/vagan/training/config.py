@@ -84,6 +84,9 @@ class Loss(_Section):
     """Weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
     roughness_weight: NonNegative = 10.0
     """Weight of the mean squared slope of the velocity where the generator deforms, on all images that it sees."""
+    movement_weight: NonNegative = 0.0
+    """Weight of the mean |velocity| where the generator deforms, on all images that it sees. A shift of the whole
+    image is not rough at all, and hardly changes it where most of it is even."""
     transplant_weight: NonNegative = 40.0
     """Weight of finding an effect again: the averaged generator's effect of one image is put into an image of the
     baseline class, where the generator must find just that. Needs effects that could be anywhere else as well."""
@@ -105,7 +108,14 @@ class Loss(_Section):
     def at(self, shape: tuple[int, ...]) -> "Loss":
         """The same with the weights on maps that images of this spatial shape need."""
         factor = (math.prod(shape) / PIXELS_OF_THE_PAPER) ** 0.5 if self.scaled else 1.0
-        weights = ("map_weight", "baseline_weight", "roughness_weight", "transplant_weight", "cycle_weight")
+        weights = (
+            "map_weight",
+            "baseline_weight",
+            "roughness_weight",
+            "movement_weight",
+            "transplant_weight",
+            "cycle_weight",
+        )
         return self.model_copy(update={name: factor * getattr(self, name) for name in weights})
 
 

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vagan.axes import concatenate_batches
-from vagan.effect import RawMap, baseline_image, deforms, map_roughness, with_effect
+from vagan.effect import RawMap, baseline_image, deforms, map_movement, map_roughness, with_effect
 from vagan.errors import DivergenceError
 from vagan.nn.conditions import Condition, mixed, told
 from vagan.nn.statistics import measuring_statistics
 from vagan.training.config import Generator, Loss
 from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
-from vagan.types import Images, Scores
+from vagan.types import Images, Scalar, Scores
 
 Terms = dict[str, Tensor]
 Backward = Callable[[Tensor], None]
@@ -124,8 +124,7 @@ def update_generator(
             total = total + loss.transplant_weight * terms["generator/transplant"]
         if deforms(settings.output):
             maps = [found for found in (interest_map, baseline_map, transplant_map) if found is not None]
-            terms["generator/roughness"] = map_roughness(concatenate_batches(*maps))
-            total = total + loss.roughness_weight * terms["generator/roughness"]
+            total = total + _deformation_cost(concatenate_batches(*maps), terms, loss)
         if loss.cycle_weight > 0:
             returned = baseline_image(generated, told(generator, batch.way_back)(generated), settings.output)
             terms["generator/cycle"] = map_size(returned - batch.interest)
@@ -175,8 +174,7 @@ def consolidate_generator(
         total = loss.transplant_weight * terms["generator/transplant"]
         total = total + loss.baseline_weight * terms["generator/baseline_map"]
         if deforms(settings.output):
-            terms["generator/roughness"] = map_roughness(maps)
-            total = total + loss.roughness_weight * terms["generator/roughness"]
+            total = total + _deformation_cost(maps, terms, loss)
         require_finite(terms, batch[:2])
         backward(total / len(batches))
         _add_to_means(means, terms, len(batches))
@@ -228,6 +226,16 @@ def _maps(
         maps = [told(generator, condition)(part) for part, condition in zip(parts, conditions, strict=True)]
     baseline = maps[1] if len(parts) > (1 if transplant is None else 2) else None
     return maps[0], baseline, None if transplant is None else maps[-1]
+
+
+def _deformation_cost(raw_maps: RawMap, terms: Terms, loss: Loss) -> Scalar:
+    """What deformations cost, whatever they do to an image; adds the unweighted terms."""
+    terms["generator/roughness"] = map_roughness(raw_maps)
+    cost = loss.roughness_weight * terms["generator/roughness"]
+    if loss.movement_weight > 0:
+        terms["generator/movement"] = map_movement(raw_maps)
+        cost = cost + loss.movement_weight * terms["generator/movement"]
+    return cost
 
 
 def require_finite(terms: Terms, images: Sequence[Images] = ()) -> None:
