@@ -90,10 +90,23 @@ def table() -> str:
             rows.append(
                 f"| share of a step outside the networks, {where} | {share:.1%} | | batch 16 | `make bench` |"
             )
+    rows += _rows_on_atrophy(RESULTS / "table3d.json")
     rows += _rows_on_covariates(RESULTS / "covariates.json")
     rows += _rows_on_volumes(RESULTS / "volumes.json")
     head = "| what | measured | paper | on | command |\n| --- | --- | --- | --- | --- |\n"
     return head + "".join(f"{row}\n" for row in rows)
+
+
+def _rows_on_atrophy(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    result = json.loads(path.read_text(encoding="utf-8"))
+    rows = []
+    for method, seeds in sorted(result["methods"].items(), key=lambda item: -_mean(item[1], "ncc")):
+        value = f"{_mean(seeds, 'ncc'):.3f} ({', '.join(format(one['ncc'], '.3f') for one in seeds)})"
+        what = f"{len(seeds)} seeds, simulated atrophy of 2.6 mm"
+        rows.append(f"| NCC on volumes, {method} | {value} | | {what} | `make table3d` |")
+    return rows
 
 
 def _rows_on_covariates(path: Path) -> list[str]:
