@@ -11,9 +11,10 @@ from vagan.data.cohort import Cohort
 from vagan.likeness import LIKENESS, Features, Likeness, image_features
 from vagan.model_folder import load_model
 from vagan.nn.unet import MapGenerator
+from vagan.progress import track
 from vagan.seeding import numpy_generator
 
-MOST_PIXELS = 2**28
+MOST_PIXELS = 2**26
 FEWEST, MOST = 50, 1000
 PIXELS_AT_ONCE = 2**20
 
@@ -35,10 +36,11 @@ def measure_likeness(model: Path, cohort: Cohort, device: torch.device | str) ->
         for split in ("train", "validation")
     }
 
-    def features(found: list[NDArray[np.int64]]) -> Features:
-        chosen, at_once = np.concatenate(found), max(1, PIXELS_AT_ONCE // math.prod(cohort.shape))
+    def features(split: str) -> Features:
+        chosen, at_once = np.concatenate(rows[split]), max(1, PIXELS_AT_ONCE // math.prod(cohort.shape))
         parts = np.array_split(chosen, -(-len(chosen) // at_once))
-        return torch.cat([image_features(network, cohort.images(part).to(device)) for part in parts])
+        seen = track(parts, len(parts), f"measuring what {split} images look like")
+        return torch.cat([image_features(network, cohort.images(part).to(device)) for part in seen])
 
     of_class = np.repeat(np.arange(len(labels)), [len(found) for found in rows["train"]])
-    Likeness.fitted(features(rows["train"]), of_class, features(rows["validation"])).save(model)
+    Likeness.fitted(features("train"), of_class, features("validation")).save(model)
