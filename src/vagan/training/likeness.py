@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
 from vagan.likeness import LIKENESS, Features, Likeness, image_features
