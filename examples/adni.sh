@@ -22,9 +22,9 @@ cohort="$out/prepared/cohort"
     [ -f "$out/study/manifest.csv" ] || step import adni "$images" "$tables" "$out/study" --classes MCI AD ${IMPORT:-}
     step preprocess "$out/study" "$out/prepared" "$@"
     step check "$cohort"
-    step train "$cohort" "$out/vagan" ${TRAIN:-}
-    step train "$cohort" "$out/classifier" --method classifier ${TRAIN:-}
-    step train "$cohort" "$out/cam" --method cam-classifier ${TRAIN:-}
+    step train "$cohort" "$out/vagan" --preset brain ${TRAIN:-}
+    step train "$cohort" "$out/classifier" --method classifier --preset brain ${TRAIN:-}
+    step train "$cohort" "$out/cam" --method cam-classifier --preset brain ${TRAIN:-}
     step evaluate "$cohort" "$out/vagan" "$out/classifier" "$out/cam" --longitudinal --out "$out/results" ${EVALUATE:-}
     step report "$out/results" --hide-ids ${REPORT:-}
 }
