@@ -58,7 +58,7 @@ COLUMNS = {
 def main() -> None:
     options = _parse()
     cohort = kept(options.work / "cohort", make_cohort, images=options.images, size=options.size, intensity="fixed")
-    judge = _train(cohort, options, "classifier", 0, {"method": "classifier", "classifier.width": "8"})
+    judge = _train(cohort, options, "classifier", 0, {"method": "classifier", "classifier.updates": "100"})
     network, _ = load_model(judge.path)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
     for seed in options.seeds:
@@ -110,7 +110,8 @@ def _figures(cohort: Cohort, run: Path, judge: nn.Module, *, into: bool) -> dict
 def _taken_for_ill(judge: nn.Module, images: torch.Tensor, ill: bool) -> float:
     """Share of the images that the classifier takes for ill, or for not."""
     with torch.no_grad():
-        return float(((judge.eval()(images).flatten() > 0) == ill).float().mean())
+        logits = judge.eval()(images)
+    return float(((logits[:, 1] > logits[:, 0]) == ill).float().mean())
 
 
 def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
