@@ -71,7 +71,7 @@ def main() -> None:
             run = train(cohort, options.work / f"seed-{seed}" / name, _config(name, seed, options), monitor=mean_ncc)
             seconds.setdefault(name, []).append(run.seconds())
             runs.append(run.path)
-        for method, scores in _score(cohort, runs, options.work / f"results-{seed}", options).items():
+        for method, scores in _score(cohort, runs, _results(seed, options), options).items():
             found.setdefault(method, []).append(scores)
     result = {
         "command": " ".join(["python", "benchmarks/table3d.py", *sys.argv[1:]]),
@@ -89,7 +89,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "table3d.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (options.out / "table3d.md").write_text(_markdown(found), encoding="utf-8")
-    figure = options.work / f"results-{options.seeds[0]}" / "figures" / "examples.pdf"
+    figure = _results(options.seeds[0], options) / "figures" / "examples.pdf"
     (options.out / "table3d.pdf").write_bytes(figure.read_bytes())
     print(_markdown(found))
     print(f"VA-GAN over the best classifier-based method: {result['vagan_over_best_classifier']:.2f}")
@@ -113,6 +113,11 @@ def _parse() -> argparse.Namespace:
 def _config(name: str, seed: int, options: argparse.Namespace):
     more = dict(setting.split("=", 1) for setting in options.set)
     return load_config(PRESET, {**RUNS[name], **more, "training.seed": str(seed)})
+
+
+def _results(seed: int, options: argparse.Namespace) -> Path:
+    """Scores are kept as long as the same runs are compared."""
+    return options.work / f"results-{seed}-of-{'-'.join(options.runs)}"
 
 
 def _score(cohort: Cohort, runs: list[Path], out: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
