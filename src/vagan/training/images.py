@@ -155,7 +155,8 @@ class TrainingImages:
         classes, places = len(self.interests), np.arange(len(labels))
         tasks = np.where(labels == 0, places % classes, np.searchsorted(self.interests, labels))
         if everything and self._settings.both_directions:
-            tasks = tasks + classes * (places // classes % 2)
+            # rows come in rounds of one of each class; all of a round go one way, for as many as there are classes
+            tasks = tasks + classes * (places // (1 + classes) // classes % 2)
         return self._condition_of(tasks, rows, rows)
 
     def _condition_of(
