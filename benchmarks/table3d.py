@@ -38,7 +38,8 @@ RUNS: dict[str, dict[str, str]] = {
     "cam-classifier": {"method": "cam-classifier", "classifier.width": "8", "classifier.updates": "200"},
 }
 CONTROLS = ("gradient magnitude", "group mean difference", "random map")
-MOST_PASSES = 1000
+MOST_PASSES = 200
+"""For a map. Occlusion is left out: on volumes its window has ten thousand places."""
 COLUMNS = {
     "share of ceiling": "share_of_ceiling",
     "hippocampus L": "recall/hippocampus_left",
@@ -104,8 +105,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=0, help="processes that simulate; 0 for one on each core")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
-    parser.add_argument("--limit", type=int, default=40, help="random test images of each class, the same for all")
-    parser.add_argument("--subset", type=int, default=8, help="images for methods with many passes for a map")
+    parser.add_argument("--limit", type=int, default=24, help="random test images of each class, the same for all")
+    parser.add_argument("--subset", type=int, default=4, help="images for methods with many passes for a map")
     parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
     return parser.parse_args()
 
