@@ -9,7 +9,6 @@ its CAM variant; scores every method on the same test images; writes ``table3d.m
 
 import argparse
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -75,7 +74,7 @@ def main() -> None:
         for method, scores in _score(cohort, runs, _results(seed, options), options).items():
             found.setdefault(method, []).append(scores)
     result = {
-        "command": " ".join(["python", "benchmarks/table3d.py", *sys.argv[1:]]),
+        "options": {name: value for name, value in vars(options).items() if name not in ("work", "out")},
         "cohort": {"source": cohort.facts.source, "hash": cohort.facts.content_hash},
         "seeds": options.seeds,
         "runs": {name: RUNS[name] for name in options.runs},
