@@ -105,7 +105,8 @@ def _rows_on_atrophy(path: Path) -> list[str]:
     for method, seeds in sorted(result["methods"].items(), key=lambda item: -_mean(item[1], "ncc")):
         value = f"{_mean(seeds, 'ncc'):.3f} ({', '.join(format(one['ncc'], '.3f') for one in seeds)})"
         what = f"{len(seeds)} seeds, simulated atrophy of 2.6 mm"
-        rows.append(f"| NCC on volumes, {method} | {value} | | {what} | `make table3d` |")
+        command = f"python benchmarks/table3d.py --runs {' '.join(result['runs'])}"
+        rows.append(f"| NCC on volumes, {method} | {value} | | {what} | `{command}` |")
     return rows
 
 

@@ -133,6 +133,9 @@ def test_a_class_is_put_into_an_image(vagan, refused, trained, pictures, tmp_pat
     assert vagan("attribute", both, image, *out)[0] == 0
     about = json.loads((tmp_path / "maps" / "03_effect.json").read_text(encoding="utf-8"))
     assert about["sign"].startswith("effect = image as if of the class of interest - image")
+    prepared = torch.from_numpy(imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1)
+    expected = VAGAN.load(both, into=True)[0].counterfactual(prepared) - prepared
+    np.testing.assert_allclose(np.load(tmp_path / "maps" / "03_effect.npy"), expected[0, 0], atol=1e-5)
 
 
 def test_a_deforming_generator_tells_its_deformation_too(vagan, trained, pictures, tmp_path):

@@ -8,7 +8,7 @@ from torch import nn
 from trainings import assert_same_result, stop_after, tiny
 from vagan.attribution.generator import VAGAN
 from vagan.errors import ConfigError
-from vagan.model_folder import load_model
+from vagan.model_folder import about_class, load_model
 from vagan.training import adversarial
 from vagan.training.config import Generator, Loss
 from vagan.training.loop import train
@@ -106,3 +106,20 @@ def test_statistics_are_measured_on_each_class_told_each_way(classes, small_coho
         *((0, task) for task in range(2 * classes)),
         *((label, label - 1 + way * classes) for label in range(1, 1 + classes) for way in (0, 1)),
     }
+
+
+def test_of_several_classes_each_is_put_in_by_its_own_number(small_cohort, tmp_path):
+    run = train(small_cohort, tmp_path / "run", tiny(**BOTH))
+    facts = load_model(run.path)[1].model_copy(update={"classes": ("none", "first", "second", "third")})
+    told = [about_class(facts, name, into=into)[1] for into in (False, True) for name in facts.classes[1:]]
+    assert torch.equal(torch.cat(told), torch.eye(6))
+
+
+def test_the_critics_rate_can_stay_while_the_generators_falls(small_cohort):
+    for decays in (True, False):
+        config = tiny(optimizer__decay_from=0.3, optimizer__critic_decays=decays)
+        task = adversarial.AdversarialTask(config, small_cohort)
+        last = task.total - config.schedule.consolidation_updates - 1
+        assert task.rate_factor("generator", 0) == task.rate_factor("critic", 0) == 1
+        assert task.rate_factor("generator", last) < 0.2
+        assert task.rate_factor("critic", last) == (task.rate_factor("generator", last) if decays else 1)
