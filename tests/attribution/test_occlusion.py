@@ -96,6 +96,16 @@ def test_windows_are_an_eighth_of_the_image_half_apart_and_filled_with_each_imag
     torch.testing.assert_close(Occlusion(model).attribute(images), torch.cat(alone), rtol=1e-4, atol=1e-5)
 
 
+def test_in_volumes_windows_are_a_quarter_and_side_by_side(rng):
+    space = (17, 20, 24)
+    model, images = nn.Sequential(*linear_model(space), nn.Tanh()), torch.randn(1, 1, *space, generator=rng)
+    expected = Occlusion(model, window=4, stride=4).attribute(images)
+    seen = []
+    model.register_forward_pre_hook(lambda module, arguments: seen.append(len(arguments[0])))
+    torch.testing.assert_close(Occlusion(model).attribute(images), expected)
+    assert sum(seen) == 1 + 5 * 5 * 6  # the whole image once, then every place
+
+
 def test_mistakes_are_clear_errors():
     model = linear_model((7, 8))
     with pytest.raises(ConfigError, match="found stride 3, window 2"):

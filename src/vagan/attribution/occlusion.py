@@ -10,8 +10,12 @@ from vagan.axes import concatenate_batches, num_channels, num_spatial_dims, spat
 from vagan.errors import ConfigError
 from vagan.types import Images, Maps, Scores
 
-WINDOWS = 8
-"""Windows side by side along the smallest extent of an image, where their size is not given."""
+WINDOWS = {1: 8, 2: 8, 3: 4}
+"""Windows side by side along the smallest extent of an image, where their size is not given, by spatial dimensions.
+
+In volumes they are larger and do not overlap, since places go with the third power: at 64x80x56 there are 120 of
+them, and would be ten thousand.
+"""
 
 
 class Occlusion:
@@ -26,12 +30,12 @@ class Occlusion:
     target
         Class of interest.
     window
-        Extent of the window in pixels along each axis; an eighth of the image's smallest extent if not given. All
-        channels are replaced together. A window smaller than what the class adds has edges inside it, which a
-        network may take for the class.
+        Extent of the window in pixels along each axis; an eighth of the image's smallest extent if not given, in
+        volumes a quarter. All channels are replaced together. A window smaller than what the class adds has edges
+        inside it, which a network may take for the class.
     stride
-        Pixels between neighbouring windows, at most ``window``, and half of it if not given. The last one along an
-        axis is cut at the border.
+        Pixels between neighbouring windows, at most ``window``. If not given, half of it in images, all of it in
+        volumes. The last one along an axis is cut at the border.
     baseline
         What the window is filled with; see `integrated.reference_images`. The mean intensity of the image by
         default: black windows would be the most conspicuous thing in most images.
@@ -66,8 +70,10 @@ class Occlusion:
 
     def _window_and_stride(self, images: Images) -> tuple[int, int]:
         smallest = min(spatial_shape(images))
-        window = max(1, smallest // WINDOWS) if self._window is None else self._window
-        stride = max(1, window // 2) if self._stride is None else self._stride
+        dims = num_spatial_dims(images)
+        window = max(1, smallest // WINDOWS[dims]) if self._window is None else self._window
+        usual = window if dims == 3 else max(1, window // 2)
+        stride = usual if self._stride is None else self._stride
         if window > smallest:
             raise ConfigError(
                 f"the window must fit into the image: found window {window}, image {spatial_shape(images)}; "
