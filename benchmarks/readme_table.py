@@ -141,7 +141,7 @@ def _rows_on_volumes(path: Path) -> list[str]:
             value = f"{found['peak_memory_gb']:.1f} GB, {found['seconds']:.0f} s"
             what = f"{part} update, {VOLUMES[size]}, {how}"
             paper = "12 GB" if size == "full" else ""
-            rows.append(f"| {what} | {value} | {paper} | 2+2 volumes, 6 accumulated | `make bench-3d` |")
+            rows.append(f"| {what} | {value} | {paper} | 12+12 volumes | `make bench-3d` |")
         value = f"{parts['map']['seconds']:.1f} s"
         rows.append(f"| map of a volume, {VOLUMES[size]}, {how} | {value} | | one pass | `make bench-3d` |")
     for count, found in result.get("streaming", {}).items():

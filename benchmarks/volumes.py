@@ -1,10 +1,11 @@
 """Memory and time of VA-GAN on volumes: an update of each network, a map, and reading while training.
 
 At 64x80x56 (2.6 mm) and at 128x160x112 (1.3 mm), with the paper's batches: 2 images of each class in a gradient
-computation, 6 of them accumulated. Each measurement is a process of its own, whose peak of resident memory is that of
-Python, PyTorch, the networks, their optimisers and the update. ``streaming`` trains on cohorts of two sizes that are
-never held in memory, and tells the share of the time outside the updates. Writes ``volumes.json`` to
-``benchmarks/results``; what is not measured this time stays in it.
+computation, 6 of them accumulated; or as many images one by one, of which batch norm sees fewer at once. Each
+measurement is a process of its own, whose peak of resident memory is that of Python, PyTorch, the networks, their
+optimisers and the update. ``streaming`` trains on cohorts of two sizes that are never held in memory, and tells the
+share of the time outside the updates. Writes ``volumes.json`` to ``benchmarks/results``; what is not measured this
+time stays in it.
 
     python benchmarks/volumes.py
 """
@@ -17,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import torch
 from machine import describe_machine
@@ -30,18 +32,34 @@ from vagan.training.config import Generator, Loss
 from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 
 RESULTS = Path(__file__).parent / "results"
-BATCH, ACCUMULATE = 2, 6
+IMAGES, BATCH = 12, 2
+"""Of each class, in an update and in a gradient computation."""
 SIZES = {"small": (64, 80, 56), "full": (128, 160, 112)}
-PATHS = {"plain": (False, False), "bf16": (True, False), "recompute": (False, True), "bf16, recompute": (True, True)}
-"""Arithmetic in bfloat16, and activations recomputed."""
-DEFAULT = ["small/plain", "small/bf16", "small/recompute", "small/bf16, recompute", "full/bf16, recompute"]
+
+
+class Way(NamedTuple):
+    """Arithmetic in bfloat16, activations recomputed, images of each class in a gradient computation."""
+
+    half: bool = False
+    recompute: bool = False
+    batch: int = BATCH
+
+
+WAYS = {
+    "plain": Way(),
+    "bf16": Way(half=True),
+    "recompute": Way(recompute=True),
+    "bf16, recompute": Way(half=True, recompute=True),
+    "bf16, recompute, one by one": Way(half=True, recompute=True, batch=1),
+}
+DEFAULT = [*(f"small/{way}" for way in WAYS), "full/bf16, recompute", "full/bf16, recompute, one by one"]
 COHORTS = (40, 160)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--only", nargs="+", default=[*DEFAULT, "streaming"], help="size/path, or streaming")
+    parser.add_argument("--only", nargs="+", default=[*DEFAULT, "streaming"], help="size/way, or streaming")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -57,7 +75,7 @@ def main() -> None:
                 part: _in_a_process(options.threads, part, name) for part in ("generator", "critic", "map")
             }
             print(name, json.dumps(updates[name]), flush=True)
-    result = {"options": vars(options), "batches": [BATCH, ACCUMULATE], "updates": updates}
+    result = {"options": vars(options), "images": IMAGES, "updates": updates}
     result["streaming"] = before.get("streaming", {})
     if "streaming" in options.only:
         result["streaming"] = {str(n): _in_a_process(options.threads, "stream", str(n)) for n in COHORTS}
@@ -76,15 +94,15 @@ def _in_a_process(threads: int, *what: str) -> dict[str, float]:
 
 def _measured(part: str, name: str) -> dict[str, float]:
     """Peak memory and seconds of one update, or of one map."""
-    size, path = name.split("/")
-    half, recompute = PATHS[path]
+    size, way = name.split("/")
+    half, recompute, batch = WAYS[way]
     torch.manual_seed(0)
     generator = MapGenerator(3, context=True, zero_init=False, recompute=recompute).to(memory_format=channels_last(3))
     critic = Critic(3, recompute=recompute).to(memory_format=channels_last(3))
     network = critic if part == "critic" else generator
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
-    images = torch.rand(ACCUMULATE, 2, BATCH, 1, *SIZES[size]) * 2 - 1
-    batches = [TwoClassBatch(one[0], one[1], torch.rand(BATCH)) for one in images]
+    images = torch.rand(IMAGES // batch, 2, batch, 1, *SIZES[size]) * 2 - 1
+    batches = [TwoClassBatch(one[0], one[1], torch.rand(batch)) for one in images]
     update = {"critic": update_critic, "generator": update_generator}.get(part)
     settings = {"loss": Loss(), "settings": Generator(), "backward": torch.Tensor.backward}
     if part == "generator":  # its transplants too, as in use
