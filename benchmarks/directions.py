@@ -1,11 +1,13 @@
 """Gain and cost of learning both directions, and of demanding that images come back.
 
-Synthetic images with squares in the class of interest. Trains a generator that takes the class out, one that takes it
-out and puts it in, and one that must come back as well, for each seed; and a classifier that none of them has seen.
-Scores on test images: NCC of the effects taken out with the true ones and the map's size on baseline images; how many
-baseline images the classifier takes for ill after the class was put in, and how many ill ones for well after it was
-taken out; and what is left when a class is taken out and put in again, as a share of what was taken out. Writes
-``directions.json`` and ``directions.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
+Synthetic images with squares in the class of interest. Trains for each seed a generator that takes the class out,
+one that takes it out and puts it in (preset ``both-directions``), and one that must come back as well; the first
+two with weights on maps as weak as the preset's and as strong as those of ``fast``; and a classifier that none of
+them has seen. Scores on test images: NCC of the effects taken out with the true ones and the map's size on baseline
+images; how many baseline images the classifier takes for ill after the class was put in, and how many ill ones for
+well after it was taken out; how large what is put in is beside true effects; and what is left when a class is taken
+out and put in again, as a share of what was taken out. Writes ``directions.json`` and ``directions.md`` to
+``benchmarks/results``. The same command again goes on where it stopped.
 
     python benchmarks/directions.py --seeds 0 1 2
 """
@@ -30,26 +32,29 @@ from vagan.training.config import load_config
 from vagan.training.loop import train
 
 RESULTS = Path(__file__).parent / "results"
-BOTH = {"training.both_directions": "true"}
-RUNS: dict[str, dict[str, str]] = {
-    "out": {},
-    "out and in": BOTH,
-    "out and in, twice as long": BOTH | {"training.generator_updates": "100"},
-    "out and in, coming back": BOTH | {"loss.cycle_weight": "10"},
+RUNS: dict[str, tuple[str, dict[str, str]]] = {
+    "out": ("fast", {}),
+    "out, weak weights": ("both-directions", {"training.both_directions": "false"}),
+    "out and in, weights of fast": ("fast", {"training.both_directions": "true"}),
+    "out and in": ("both-directions", {}),
+    "out and in, coming back": ("both-directions", {"loss.cycle_weight": "10"}),
 }
+"""Preset and settings."""
 SETTINGS = {
-    "training.generator_updates": "50",
+    "training.generator_updates": "300",
+    "training.validate_every": "50",
     "schedule.boosted_critic_updates": "40",
     "schedule.consolidation_updates": "20",
     "generator.width": "8",
     "critic.width": "8",
 }
-"""Small networks and a short training: enough for images of 32x32."""
+"""Small networks: enough for images of 32x32."""
 COLUMNS = {
     "ncc": "NCC of what is taken out (seeds)",
     "baseline_ratio": "M(x0)/M(x1)",
     "well_after_out": "taken for well after out",
     "ill_after_in": "taken for ill after in",
+    "size_put_in": "size of what is put in, of the truth",
     "left_after_both": "left after out and in",
     "training_seconds": "training, s",
 }
@@ -58,13 +63,13 @@ COLUMNS = {
 def main() -> None:
     options = _parse()
     cohort = kept(options.work / "cohort", make_cohort, images=options.images, size=options.size, intensity="fixed")
-    judge = _train(cohort, options, "classifier", 0, {"method": "classifier", "classifier.updates": "100"})
+    judge = _train(cohort, options, "classifier", 0, ("fast", {"method": "classifier", "classifier.updates": "100"}))
     network, _ = load_model(judge.path)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
     for seed in options.seeds:
-        for name, settings in RUNS.items():
-            run = _train(cohort, options, name, seed, settings)
-            figures = _figures(cohort, run.path, network, into=name != "out")
+        for name, what in RUNS.items():
+            run = _train(cohort, options, name, seed, what)
+            figures = _figures(cohort, run.path, network, into=name.startswith("out and in"))
             found[name].append({"seed": seed, "training_seconds": run.seconds(), **figures})
             print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
             _write(found, options)
@@ -81,9 +86,10 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _train(cohort: Cohort, options: argparse.Namespace, name: str, seed: int, settings: dict[str, str]):
+def _train(cohort: Cohort, options: argparse.Namespace, name: str, seed: int, what: tuple[str, dict[str, str]]):
     more = dict(setting.split("=", 1) for setting in options.set)
-    config = load_config("fast", SETTINGS | settings | more | {"training.seed": str(seed)})
+    preset, settings = what
+    config = load_config(preset, SETTINGS | settings | more | {"training.seed": str(seed)})
     return train(cohort, options.work / f"{name.replace(',', '').replace(' ', '-')}-{seed}", config, monitor=mean_ncc)
 
 
@@ -101,7 +107,9 @@ def _figures(cohort: Cohort, run: Path, judge: nn.Module, *, into: bool) -> dict
     if into:
         putting, _ = VAGAN.load(run, into=True)
         figures["ill_before"] = _taken_for_ill(judge, healthy, True)
-        figures["ill_after_in"] = _taken_for_ill(judge, putting.counterfactual(healthy), True)
+        made = putting.counterfactual(healthy)
+        figures["ill_after_in"] = _taken_for_ill(judge, made, True)
+        figures["size_put_in"] = float((made - healthy).abs().mean() / effects.abs().mean())
         left = putting.counterfactual(cured) - images
         figures["left_after_both"] = float(left.abs().mean() / (cured - images).abs().mean())
     return figures

@@ -105,7 +105,7 @@ def about_class(facts: ModelFacts, interest: str = "", *, into: bool = False) ->
     """
     known = facts.classes[1:]
     if into and not facts.both_directions:
-        raise ConfigError("this model only takes its class out; train one with training.both_directions=true")
+        raise ConfigError("this model only takes its class out; train one with --preset both-directions")
     if interest and interest not in known:
         raise ConfigError(f"the model knows no class of interest {interest!r}; {nearest(interest, known)}")
     if facts.tasks == 1:

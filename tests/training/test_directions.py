@@ -91,7 +91,7 @@ def test_what_cannot_be_is_refused(small_cohort, tmp_path):
     with pytest.raises(ConfigError, match="cycle_weight needs the way back"):
         train(small_cohort, tmp_path / "run", tiny(loss__cycle_weight=1.0))
     run = train(small_cohort, tmp_path / "run", tiny())
-    with pytest.raises(ConfigError, match=r"only takes its class out; train one with training\.both_directions=true"):
+    with pytest.raises(ConfigError, match=r"only takes its class out; train one with --preset both-directions"):
         VAGAN.load(run.path, into=True)
 
 

@@ -44,7 +44,7 @@ def attribute(
         zero, and the description says what was decided, how probable it is, and whether that is too little.
     into
         Images are of the baseline class: what the class of interest would do to them. For a run trained with
-        training.both_directions=true. The map is then the image with the class less the image.
+        --preset both-directions. The map is then the image with the class less the image.
     abstain
         With --class auto: undecided between these probabilities of a class of interest [default: 0.35:0.65]. The map
         is then that of the most probable one.

@@ -209,7 +209,7 @@ class Training(_Section):
     age and sex of another one of their class; for `vagan attribute --contrast`. See the preset ``contrast``."""
     both_directions: bool = False
     """Learn as well to put each class of interest into images of the baseline class, in turn with taking it out; for
-    `vagan attribute --into`."""
+    `vagan attribute --into`. See the preset ``both-directions``."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""
@@ -247,7 +247,7 @@ class Config(_Section):
     training: Training = Training()
 
 
-PRESETS = ("fast", "brain", "contrast", "paper")
+PRESETS = ("fast", "brain", "contrast", "both-directions", "paper")
 WITHOUT_EFFECT = {
     "vagan": ("training.checkpoint_seconds", "training.memory_mb", "training.recompute", "classifier."),
     "classifier": (
