@@ -8,16 +8,13 @@ stopped.
     python benchmarks/classes.py --size 56 56 --seeds 0 1 2
 """
 
-import argparse
-import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
+from statistics import mean
 
-import numpy as np
 import pandas as pd
 from cohorts import kept
-from machine import describe_machine
+from study import as_table, column, keep, options_of, settings_of, with_seeds
 
 from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import MANIFEST, Cohort
@@ -27,18 +24,16 @@ from vagan.evaluation.scores import mean_ncc
 from vagan.training.config import load_config
 from vagan.training.loop import train
 
-RESULTS = Path(__file__).parent / "results"
 CLASSES = ("type A", "type B")
 
 
 def main() -> None:
-    options = _parse()
+    options = options_of(__doc__, "runs/classes", images=10_000, size=(112, 112)).parse_args()
     cohort = kept(options.work / "cohort", make_two_classes, images=options.images, size=tuple(options.size))
     found: dict[str, list[dict[str, float]]] = {}
     for seed in options.seeds:
-        settings = dict(setting.split("=", 1) for setting in options.set) | {"training.seed": str(seed)}
         for name, interest in {"together": "", **{f"{name} alone": name for name in CLASSES}}.items():
-            config = load_config("fast", {**settings, "training.interest": interest})
+            config = load_config("fast", settings_of(options, seed) | {"training.interest": interest})
             run = train(cohort, options.work / f"{name.replace(' ', '-')}-{seed}", config, monitor=mean_ncc)
             figures = {"training_seconds": run.seconds()}
             for label, about in enumerate(CLASSES, start=1):
@@ -52,24 +47,9 @@ def main() -> None:
         "size": options.size,
         "seeds": options.seeds,
         "generators": found,
-        **describe_machine(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "classes.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (options.out / "classes.md").write_text(_markdown(found), encoding="utf-8")
+    keep("classes", result, _markdown(found), out=options.out)
     print(_markdown(found))
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/classes"), help="where the cohort and runs are kept")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--size", type=int, nargs="+", default=[112, 112])
-    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
-    return parser.parse_args()
 
 
 def make_two_classes(folder: Path, *, images: int, size: tuple[int, ...]) -> Cohort:
@@ -93,16 +73,12 @@ def _scores(cohort: Cohort, run: Path, name: str, label: int) -> dict[str, float
 
 
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
-    head = "| generator | NCC of type A (seeds) | NCC of type B (seeds) | training, s |\n" + "|---" * 4 + "|\n"
-    lines = []
+    head = ["generator", *(f"NCC of {name} (seeds)" for name in CLASSES), "training, s"]
+    rows = []
     for name, runs in found.items():
-        cells = [name]
-        for about in CLASSES:
-            values = [run[f"{about}: ncc"] for run in runs if f"{about}: ncc" in run]
-            cells.append(f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})" if values else "")
-        cells.append(f"{np.mean([run['training_seconds'] for run in runs]):.0f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return head + "\n".join(lines) + "\n"
+        scores = [with_seeds(column(runs, f"{about}: ncc")) for about in CLASSES]
+        rows.append([name, *scores, f"{mean(column(runs, 'training_seconds')):.0f}"])
+    return as_table(head, rows)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,13 @@ where it stopped.
 """
 
 import argparse
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from cohorts import kept
-from machine import describe_machine
 from numpy.typing import NDArray
 from scipy import ndimage
+from study import as_table, column, keep, options_of, settings_of, with_seeds
 
 from vagan.attribution.contrast import Contrast
 from vagan.attribution.generator import VAGAN
@@ -30,7 +28,6 @@ from vagan.evaluation.scores import mean_ncc, ncc
 from vagan.training.config import load_config
 from vagan.training.loop import train
 
-RESULTS = Path(__file__).parent / "results"
 AGEING = 40.0
 YEARS = ("62", "78")
 TOLD = {"training.covariates": "age"}
@@ -46,7 +43,7 @@ SETTINGS = {"schedule.boosted_critic_updates": "40", "generator.width": "8", "cr
 
 
 def main() -> None:
-    options = _parse()
+    options = options_of(__doc__, "runs/covariates", images=2000, size=(32, 32)).parse_args()
     size = tuple(options.size)
     cohort = kept(
         options.work / "cohort", make_cohort, images=options.images, size=size, intensity="fixed", ageing=AGEING
@@ -54,25 +51,13 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
     for seed in options.seeds:
         for name, (preset, settings) in RUNS.items():
-            more = dict(setting.split("=", 1) for setting in options.set)
-            config = load_config(preset, SETTINGS | settings | more | {"training.seed": str(seed)})
+            config = load_config(preset, SETTINGS | settings | settings_of(options, seed))
             folder = options.work / f"{name.replace(' ', '-')}-{seed}"
             run = train(cohort, folder, config, monitor=mean_ncc)
             figures = _contrasts(cohort, run.path) if preset == "contrast" else _figures(cohort, run.path)
             found[name].append({"seed": seed, "training_seconds": run.seconds(), **figures})
             print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
             _write(found, options)
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/covariates"), help="where cohort and runs are kept")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--size", type=int, nargs="+", default=[32, 32])
-    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
-    return parser.parse_args()
 
 
 def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
@@ -128,12 +113,8 @@ def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace
         "size": options.size,
         "ageing": AGEING,
         "runs": found,
-        **describe_machine(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "covariates.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (options.out / "covariates.md").write_text(_markdown(found), encoding="utf-8")
+    keep("covariates", result, _markdown(found), out=options.out)
 
 
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
@@ -145,15 +126,8 @@ def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
         "contrast_size_controls": "size of contrasts, controls",
         "contrast_size_patients": "patients",
     }
-    head = f"| training | {' | '.join(scores.values())} |\n" + "|---" * (1 + len(scores)) + "|\n"
-    lines = []
-    for name, runs in found.items():
-        cells = [name]
-        for score in scores:
-            values = [run[score] for run in runs if score in run]
-            cells.append(f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})" if values else "")
-        lines.append("| " + " | ".join(cells) + " |")
-    return head + "\n".join(lines) + "\n"
+    rows = [[name, *(with_seeds(column(runs, score)) for score in scores)] for name, runs in found.items()]
+    return as_table(["training", *scores.values()], rows)
 
 
 if __name__ == "__main__":

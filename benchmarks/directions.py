@@ -13,14 +13,12 @@ out and put in again, as a share of what was taken out. Writes ``directions.json
 """
 
 import argparse
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 from cohorts import kept
-from machine import describe_machine
+from study import as_table, column, keep, options_of, settings_of, with_seeds
 from torch import nn
 
 from vagan.attribution.generator import VAGAN
@@ -31,7 +29,6 @@ from vagan.model_folder import load_model
 from vagan.training.config import load_config
 from vagan.training.loop import train
 
-RESULTS = Path(__file__).parent / "results"
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "out": ("fast", {}),
     "out, weak weights": ("both-directions", {"training.both_directions": "false"}),
@@ -50,7 +47,6 @@ SETTINGS = {
 }
 """Small networks: enough for images of 32x32."""
 COLUMNS = {
-    "ncc": "NCC of what is taken out (seeds)",
     "baseline_ratio": "M(x0)/M(x1)",
     "well_after_out": "taken for well after out",
     "ill_after_in": "taken for ill after in",
@@ -61,7 +57,7 @@ COLUMNS = {
 
 
 def main() -> None:
-    options = _parse()
+    options = options_of(__doc__, "runs/directions", images=2000, size=(32, 32)).parse_args()
     cohort = kept(options.work / "cohort", make_cohort, images=options.images, size=options.size, intensity="fixed")
     judge = _train(cohort, options, "classifier", 0, ("fast", {"method": "classifier", "classifier.updates": "100"}))
     network, _ = load_model(judge.path)
@@ -75,21 +71,9 @@ def main() -> None:
             _write(found, options)
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/directions"), help="where cohort and runs are kept")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--size", type=int, nargs="+", default=[32, 32])
-    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
-    return parser.parse_args()
-
-
 def _train(cohort: Cohort, options: argparse.Namespace, name: str, seed: int, what: tuple[str, dict[str, str]]):
-    more = dict(setting.split("=", 1) for setting in options.set)
     preset, settings = what
-    config = load_config(preset, SETTINGS | settings | more | {"training.seed": str(seed)})
+    config = load_config(preset, SETTINGS | settings | settings_of(options, seed))
     return train(cohort, options.work / f"{name.replace(',', '').replace(' ', '-')}-{seed}", config, monitor=mean_ncc)
 
 
@@ -129,25 +113,16 @@ def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace
         "images": options.images,
         "size": options.size,
         "scores": found,
-        **describe_machine(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "directions.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (options.out / "directions.md").write_text(_markdown(found), encoding="utf-8")
+    keep("directions", result, _markdown(found), out=options.out)
 
 
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
-    lines = [f"| training | {' | '.join(COLUMNS.values())} |", "|---" * (1 + len(COLUMNS)) + "|"]
+    rows = []
     for name, runs in found.items():
-        cells = [name]
-        for column in COLUMNS:
-            values = [run[column] for run in runs if column in run]
-            cells.append(f"{np.mean(values):.3g}" if values else "")
-            if column == "ncc" and values:
-                cells[-1] = f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        means = [f"{np.mean(column(runs, score)):.3g}" if column(runs, score) else "" for score in COLUMNS]
+        rows.append([name, with_seeds(column(runs, "ncc")), *means])
+    return as_table(["training", "NCC of what is taken out (seeds)", *COLUMNS.values()], rows)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,10 @@ command again goes on where it stopped.
     python benchmarks/covariates.py && python benchmarks/labels.py
 """
 
-import argparse
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from machine import describe_machine
+from study import as_table, keep, options_of, settings_of
 
 from vagan.attribution.generator import VAGAN
 from vagan.attribution.labels import FOLDER, SURE, Decided, Labeller, decide
@@ -24,7 +21,6 @@ from vagan.training.accuracy import accuracy_figures
 from vagan.training.config import load_config
 from vagan.training.loop import train
 
-RESULTS = Path(__file__).parent / "results"
 SMALL = {"classifier.width": "8", "classifier.updates": "40", "training.validation_images": "160"}
 SCORES = {
     "accuracy": "accuracy",
@@ -39,35 +35,21 @@ SCORES = {
 
 
 def main() -> None:
-    options = _parse()
+    options = options_of(__doc__, "runs/covariates").parse_args()  # where covariates.py kept them
     cohort = Cohort(options.work / "cohort")
     found = []
     for seed in options.seeds:
         run = options.work / f"told-of-age-{seed}"
-        settings = {"method": "label-classifier", "training.threads": "1", "training.seed": str(seed), **SMALL}
-        config = load_config(settings=settings)
+        config = load_config(settings={"method": "label-classifier", **SMALL} | settings_of(options, seed))
         train(cohort, run / FOLDER, config)
         found.append({"seed": seed, **_figures(cohort, run)})
         print({key: round(value, 3) for key, value in found[-1].items()}, flush=True)
     result = {
         "band": SURE,
         "runs": found,
-        **describe_machine(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "labels.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    lines = ["| seed | " + " | ".join(SCORES.values()) + " |", "|---" * (1 + len(SCORES)) + "|"]
-    lines += [f"| {one['seed']} | " + " | ".join(f"{one[name]:.3f}" for name in SCORES) + " |" for one in found]
-    (options.out / "labels.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/covariates"), help="of benchmarks/covariates.py")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    return parser.parse_args()
+    rows = [[str(one["seed"]), *(f"{one[name]:.3f}" for name in SCORES)] for one in found]
+    keep("labels", result, as_table(["seed", *SCORES.values()], rows), out=options.out)
 
 
 def _figures(cohort: Cohort, run: Path) -> dict[str, float]:

@@ -8,23 +8,18 @@ attribute` warns. Writes ``likeness.json`` and ``likeness.md`` to ``benchmarks/r
     python benchmarks/covariates.py && python benchmarks/likeness.py
 """
 
-import argparse
-import json
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import torch
-from machine import describe_machine
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
+from study import as_table, keep, options_of, with_seeds
 
 from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
 from vagan.training.likeness import measure_likeness
 
-RESULTS = Path(__file__).parent / "results"
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 CHANGES: dict[str, Change] = {
     "as they are (other half)": lambda images, _: images,
@@ -41,7 +36,7 @@ CHANGES: dict[str, Change] = {
 
 
 def main() -> None:
-    options = _parse()
+    options = options_of(__doc__, "runs/covariates").parse_args()  # where covariates.py kept them
     cohort = Cohort(options.work / "cohort")
     found: dict[str, dict[str, list[float]]] = {name: {"auc": [], "flagged": []} for name in CHANGES}
     for seed in options.seeds:
@@ -57,27 +52,13 @@ def main() -> None:
             labels = np.repeat([0, 1], [len(usual), len(distances)])
             found[name]["auc"].append(float(roc_auc_score(labels, np.concatenate([usual, distances]))))
             found[name]["flagged"].append(float((distances > method.likeness.usual).mean()))
-    result = {"runs": found, **describe_machine(), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "likeness.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (options.out / "likeness.md").write_text(_markdown(found), encoding="utf-8")
+    keep("likeness", {"runs": found}, _markdown(found), out=options.out)
     print(_markdown(found))
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/covariates"), help="of benchmarks/covariates.py")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    return parser.parse_args()
-
-
 def _markdown(found: dict[str, dict[str, list[float]]]) -> str:
-    lines = ["| test images | AUC (seeds) | flagged |", "|---|---|---|"]
-    for name, scores in found.items():
-        areas = ", ".join(f"{value:.3f}" for value in scores["auc"])
-        lines.append(f"| {name} | {np.mean(scores['auc']):.3f} ({areas}) | {np.mean(scores['flagged']):.1%} |")
-    return "\n".join(lines) + "\n"
+    rows = [[name, with_seeds(one["auc"]), f"{np.mean(one['flagged']):.1%}"] for name, one in found.items()]
+    return as_table(["test images", "AUC (seeds)", "flagged"], rows)
 
 
 if __name__ == "__main__":

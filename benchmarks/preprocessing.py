@@ -8,16 +8,14 @@ known rigid maps, shaded, made noisy, and prepared with each preset in a process
 """
 
 import argparse
-import json
 import multiprocessing
 import resource
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from machine import describe_machine
+from study import keep
 
 from vagan.data.volume import read_volume, write_volume
 from vagan.preprocessing.brain import STRIPPERS, dice, find_brain
@@ -28,7 +26,6 @@ from vagan.preprocessing.runner import use_one_thread
 from vagan.preprocessing.scan import Scan, read_scan
 from vagan.preprocessing.template import Register
 
-RESULTS = Path(__file__).parent / "results"
 COLIN = Path("/usr/share/mricron/templates/ch2.nii.gz")
 LARGEST_TURN_DEGREES, LARGEST_SHIFT_MM = 20.0, 30.0
 SEED = 1
@@ -55,12 +52,8 @@ def main() -> None:
         "poses": options.poses,
         **found,
         "ratio": {"paper over default": speeds["paper"] / speeds["default"]},
-        **describe_machine(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "preprocessing.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "preprocessing.md").write_text(_markdown(result), encoding="utf-8")
+    keep("preprocessing", result, _markdown(result))
     print(_markdown(result))
 
 

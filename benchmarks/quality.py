@@ -8,13 +8,11 @@ with its own cohort and seeds, and scores the test images. Writes ``quality.json
 """
 
 import argparse
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from cohorts import kept
-from machine import describe_machine
+from study import as_table, column, keep, options_of, settings_of
 
 from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
@@ -24,7 +22,6 @@ from vagan.evaluation.scores import mean_ncc
 from vagan.training.config import Config, load_config
 from vagan.training.loop import train
 
-RESULTS = Path(__file__).parent / "results"
 CASES: dict[str, dict] = {
     "paper": {},
     "fixed": {"intensity": "fixed"},
@@ -39,36 +36,27 @@ CASES: dict[str, dict] = {
 
 def main() -> None:
     options = _parse()
-    settings = dict(setting.split("=", 1) for setting in options.set)
     found = {}
     for case in options.cases:
         cohort = _cohort(case, options)
-        found[case] = [_figures(cohort, case, seed, settings, options) for seed in options.seeds]
+        found[case] = [_figures(cohort, case, seed, options) for seed in options.seeds]
         print(f"{case}: {_in_words(found[case])}", flush=True)
     result = {
         "preset": options.preset,
         "settings": options.set,
         "seeds": options.seeds,
         "cases": {case: {"cohort": CASES[case], "by_seed": runs} for case, runs in found.items()},
-        **describe_machine(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"{options.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (options.out / f"{options.name}.md").write_text(_markdown(found), encoding="utf-8")
+    keep(options.name, result, _markdown(found), out=options.out)
     print(_markdown(found))
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="where cohorts and runs are kept")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser = options_of(__doc__, "runs/quality")
     parser.add_argument("--name", default="quality", help="of the result's files")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=10_000, help="images of a case that does not say how many")
-    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
     return parser.parse_args()
 
 
@@ -76,10 +64,8 @@ def _cohort(case: str, options: argparse.Namespace) -> Cohort:
     return kept(options.work / case / "cohort", make_cohort, **{"images": options.images, **CASES[case]})
 
 
-def _figures(
-    cohort: Cohort, case: str, seed: int, settings: dict[str, str], options: argparse.Namespace
-) -> dict[str, float]:
-    config = load_config(options.preset, {**settings, "training.seed": str(seed)})
+def _figures(cohort: Cohort, case: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
+    config = load_config(options.preset, settings_of(options, seed))
     return figures_of(cohort, options.work / case / f"{Path(options.preset).stem}-{seed}", config)
 
 
@@ -109,21 +95,15 @@ def _in_words(runs: list[dict[str, float]]) -> str:
 
 
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
-    head = (
-        "| case | NCC, mean (worst seed) | ceiling | share | A against B | amplitude | M(x0)/M(x1) | training, s |\n"
-        + "|---" * 8
-        + "|\n"
-    )
-    lines = []
+    more = {"ceiling": 3, "share_of_ceiling": 3, "subtype_difference": 3, "amplitude_slope": 2, "energy_ratio": 2,
+            "training_seconds": 0}  # fmt: skip
+    rows = []
     for case, runs in found.items():
-        mean = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
-        worst = min(run["ncc"] for run in runs)
-        lines.append(
-            f"| {case} | {mean['ncc']:.3f} ({worst:.3f}) | {mean['ceiling']:.3f} | {mean['share_of_ceiling']:.3f} "
-            f"| {mean['subtype_difference']:.3f} | {mean['amplitude_slope']:.2f} | {mean['energy_ratio']:.2f} "
-            f"| {mean['training_seconds']:.0f} |"
-        )
-    return head + "\n".join(lines) + "\n"
+        ncc = column(runs, "ncc")
+        others = [f"{np.mean(column(runs, name)):.{decimals}f}" for name, decimals in more.items()]
+        rows.append([case, f"{np.mean(ncc):.3f} ({min(ncc):.3f})", *others])
+    return as_table(["case", "NCC, mean (worst seed)", "ceiling", "share", "A against B", "amplitude", "M(x0)/M(x1)",
+                     "training, s"], rows)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -12,15 +12,14 @@ import argparse
 import json
 import math
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from cohorts import kept
-from machine import describe_machine
 from matplotlib.figure import Figure
 from scipy import stats
+from study import RESULTS, keep
 
 from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
@@ -33,7 +32,6 @@ from vagan.reporting.report import build_report
 from vagan.training.config import load_config
 from vagan.training.loop import train
 
-RESULTS = Path(__file__).parent / "results"
 PAPER = {
     "guided backprop": (0.14, 0.04),
     "integrated gradients": (0.36, 0.11),
@@ -162,12 +160,8 @@ def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> N
         "paper": {name: {"mean": mean, "std": std} for name, (mean, std) in PAPER.items()},
         "classifiers": {name: about for run in runs for name, about in run["classifiers"].items()},
         "train_seconds": {name: value for run in runs for name, value in run["train_seconds"].items()},
-        **describe_machine(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "table1.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "table1.md").write_text(_markdown(table), encoding="utf-8")
+    keep("table1", result, _markdown(table))
     _recall_figure(table).savefig(RESULTS / "recall.pdf")
     figure = options.work / f"results-{options.seeds[0]}" / "figures" / "examples.pdf"
     (RESULTS / "figure4.pdf").write_bytes(figure.read_bytes())

@@ -9,12 +9,11 @@ its CAM variant; scores every method on the same test images; writes ``table3d.m
 
 import argparse
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from cohorts import kept
-from machine import describe_machine
+from study import as_table, column, keep, options_of, settings_of, with_seeds
 
 from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
@@ -26,7 +25,6 @@ from vagan.reporting.report import build_report
 from vagan.training.config import load_config
 from vagan.training.loop import train
 
-RESULTS = Path(__file__).parent / "results"
 PRESET = "brain"
 RUNS: dict[str, dict[str, str]] = {
     "warp": {"generator.output": "warp"},
@@ -83,12 +81,8 @@ def main() -> None:
         "training_seconds": seconds,
         "methods": found,
         "vagan_over_best_classifier": _ratio(found),
-        **describe_machine(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "table3d.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (options.out / "table3d.md").write_text(_markdown(found) + _notes(result, options), encoding="utf-8")
+    keep("table3d", result, _markdown(found) + _notes(result, options), out=options.out)
     figure = _results(options.seeds[0], options) / "figures" / "examples.pdf"
     (options.out / "table3d.pdf").write_bytes(figure.read_bytes())
     print(_markdown(found))
@@ -96,23 +90,19 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/table3d"), help="where the cohort and runs are kept")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser = options_of(__doc__, "runs/table3d")
+    parser.set_defaults(seeds=[0, 1])
     parser.add_argument("--subjects", type=int, default=1200)
     parser.add_argument("--spacing-mm", type=float, default=2.6)
     parser.add_argument("--jobs", type=int, default=0, help="processes that simulate; 0 for one on each core")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--limit", type=int, default=24, help="random test images of each class, the same for all")
     parser.add_argument("--subset", type=int, default=4, help="images for methods with many passes for a map")
-    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
     return parser.parse_args()
 
 
 def _config(name: str, seed: int, options: argparse.Namespace):
-    more = dict(setting.split("=", 1) for setting in options.set)
-    return load_config(PRESET, {**RUNS[name], **more, "training.seed": str(seed)})
+    return load_config(PRESET, RUNS[name] | settings_of(options, seed))
 
 
 def _results(seed: int, options: argparse.Namespace) -> Path:
@@ -149,15 +139,13 @@ def _ratio(found: dict[str, list[dict[str, float]]]) -> float:
 
 
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
-    head = "| method | NCC, mean (seeds) | " + " | ".join(COLUMNS) + " |\n" + "|---" * (2 + len(COLUMNS)) + "|\n"
-    lines = []
-    for method, seeds in sorted(found.items(), key=lambda item: -np.mean([scores["ncc"] for scores in item[1]])):
-        cells = [method, _seeds([scores["ncc"] for scores in seeds])]
-        for key in COLUMNS.values():
-            values = [scores[key] for scores in seeds if scores.get(key) is not None]
-            cells.append(f"{np.mean(values):.2f}" if values else "")
-        lines.append("| " + " | ".join(cells) + " |")
-    return head + "\n".join(lines) + "\n"
+    rows = []
+    for method, seeds in sorted(found.items(), key=lambda item: -np.mean(column(item[1], "ncc"))):
+        others = [column(seeds, key) for key in COLUMNS.values()]
+        rows.append(
+            [method, with_seeds(column(seeds, "ncc")), *(f"{np.mean(one):.2f}" if one else "" for one in others)]
+        )
+    return as_table(["method", "NCC, mean (seeds)", *COLUMNS], rows)
 
 
 def _notes(result: dict, options: argparse.Namespace) -> str:
@@ -168,10 +156,6 @@ def _notes(result: dict, options: argparse.Namespace) -> str:
         "the best method that explains a classifier, of either sign: "
         f"{result['vagan_over_best_classifier']:.2f}.\n"
     )
-
-
-def _seeds(values: list[float]) -> str:
-    return f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
 
 
 if __name__ == "__main__":
