@@ -6,6 +6,7 @@ class. Writes ``classes.json`` and ``classes.md`` to ``benchmarks/results``. The
 stopped.
 
     python benchmarks/classes.py --size 56 56 --seeds 0 1 2
+    python benchmarks/classes.py --size 24 28 20  # volumes: classes-3d.json
 """
 
 import shutil
@@ -14,7 +15,7 @@ from statistics import mean
 
 import pandas as pd
 from cohorts import kept
-from study import as_table, column, keep, options_of, settings_of, with_seeds
+from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 
 from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import MANIFEST, Cohort
@@ -48,7 +49,7 @@ def main() -> None:
         "seeds": options.seeds,
         "generators": found,
     }
-    keep("classes", result, _markdown(found), out=options.out)
+    keep(named("classes", options.size), result, _markdown(found), out=options.out)
     print(_markdown(found))
 
 

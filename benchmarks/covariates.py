@@ -9,6 +9,7 @@ really do. Writes ``covariates.json`` and ``covariates.md`` to ``benchmarks/resu
 where it stopped.
 
     python benchmarks/covariates.py --seeds 0 1 2
+    python benchmarks/covariates.py --size 24 28 20  # volumes: covariates-3d.json
 """
 
 import argparse
@@ -18,7 +19,7 @@ import numpy as np
 from cohorts import kept
 from numpy.typing import NDArray
 from scipy import ndimage
-from study import as_table, column, keep, options_of, settings_of, with_seeds
+from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 
 from vagan.attribution.contrast import Contrast
 from vagan.attribution.generator import VAGAN
@@ -99,7 +100,7 @@ def _ring(size: tuple[int, ...], years: float) -> NDArray[np.float32]:
 
 def _ring_brightness(maps: NDArray[np.float32], effects: NDArray[np.float32], *, years: float) -> NDArray[np.float64]:
     """By least squares, two pixels or more from the squares, in units of what so many years make of the ring."""
-    near = ndimage.binary_dilation(effects != 0, np.ones((1, 1, 3, 3)), iterations=2)
+    near = ndimage.binary_dilation(effects != 0, np.ones((1, 1, *[3] * (effects.ndim - 2))), iterations=2)
     free = np.where(near, 0, _ring(maps.shape[2:], years))
     axes = tuple(range(1, maps.ndim))
     return (maps * free).sum(axis=axes) / np.square(free).sum(axis=axes)
@@ -114,7 +115,7 @@ def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace
         "ageing": AGEING,
         "runs": found,
     }
-    keep("covariates", result, _markdown(found), out=options.out)
+    keep(named("covariates", options.size), result, _markdown(found), out=options.out)
 
 
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:

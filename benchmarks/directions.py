@@ -10,6 +10,7 @@ out and put in again, as a share of what was taken out. Writes ``directions.json
 ``benchmarks/results``. The same command again goes on where it stopped.
 
     python benchmarks/directions.py --seeds 0 1 2
+    python benchmarks/directions.py --size 24 28 20  # volumes: directions-3d.json
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cohorts import kept
-from study import as_table, column, keep, options_of, settings_of, with_seeds
+from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 from torch import nn
 
 from vagan.attribution.generator import VAGAN
@@ -114,7 +115,7 @@ def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace
         "size": options.size,
         "scores": found,
     }
-    keep("directions", result, _markdown(found), out=options.out)
+    keep(named("directions", options.size), result, _markdown(found), out=options.out)
 
 
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:

@@ -10,7 +10,7 @@ command again goes on where it stopped.
 from pathlib import Path
 
 import numpy as np
-from study import as_table, keep, options_of, settings_of
+from study import as_table, keep, named, options_of, settings_of
 
 from vagan.attribution.generator import VAGAN
 from vagan.attribution.labels import FOLDER, SURE, Decided, Labeller, decide
@@ -49,7 +49,7 @@ def main() -> None:
         "runs": found,
     }
     rows = [[str(one["seed"]), *(f"{one[name]:.3f}" for name in SCORES)] for one in found]
-    keep("labels", result, as_table(["seed", *SCORES.values()], rows), out=options.out)
+    keep(named("labels", cohort.shape), result, as_table(["seed", *SCORES.values()], rows), out=options.out)
 
 
 def _figures(cohort: Cohort, run: Path) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
-from study import as_table, keep, options_of, with_seeds
+from study import as_table, keep, named, options_of, with_seeds
 
 from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
@@ -25,7 +25,7 @@ CHANGES: dict[str, Change] = {
     "as they are (other half)": lambda images, _: images,
     "more noise, a fifth of the usual": lambda images, rng: images + rng.normal(0, 0.2 * images.std(), images.shape),
     "as much white noise again": lambda images, rng: images + rng.normal(0, images.std(), images.shape),
-    "blurred by a pixel": lambda images, _: ndimage.gaussian_filter(images, (0, 0, 1, 1)),
+    "blurred by a pixel": lambda images, _: ndimage.gaussian_filter(images, 1, axes=range(2, images.ndim)),
     "a third more contrast": lambda images, _: images * 4 / 3,
     "a gradient across the image": lambda images, _: images + np.linspace(-0.3, 0.3, images.shape[-1]),
     "another organ: white noise of the same spread": lambda images, rng: rng.normal(
@@ -52,7 +52,7 @@ def main() -> None:
             labels = np.repeat([0, 1], [len(usual), len(distances)])
             found[name]["auc"].append(float(roc_auc_score(labels, np.concatenate([usual, distances]))))
             found[name]["flagged"].append(float((distances > method.likeness.usual).mean()))
-    keep("likeness", {"runs": found}, _markdown(found), out=options.out)
+    keep(named("likeness", cohort.shape), {"runs": found}, _markdown(found), out=options.out)
     print(_markdown(found))
 
 

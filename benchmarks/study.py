@@ -31,6 +31,11 @@ def settings_of(options: argparse.Namespace, seed: int) -> dict[str, str]:
     return dict(setting.split("=", 1) for setting in options.set) | {"training.seed": str(seed)}
 
 
+def named(study: str, shape: Sequence[int]) -> str:
+    """Name of a study's results, which on volumes stand beside those on images."""
+    return study + ("-3d" if len(shape) == 3 else "")
+
+
 def keep(name: str, result: dict[str, Any], table: str = "", *, out: Path = RESULTS) -> None:
     """Write ``name.json``, with where and when it was measured, and the table as ``name.md``."""
     result = result | describe_machine() | {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
