@@ -93,28 +93,28 @@ bench: .venv/installed  ## Measure speed, and registration; half an hour; result
 	$(BIN)/python benchmarks/update_time.py
 	$(BIN)/python benchmarks/host_share.py
 	$(BIN)/python benchmarks/preprocessing.py
-	$(BIN)/python benchmarks/readme_table.py
+	$(BIN)/python benchmarks/measured.py
 
 bench-3d: .venv/installed  ## Memory and time on volumes of 64x80x56 and 128x160x112, and of simulating them, an hour
 	$(BIN)/python benchmarks/volumes.py
 	$(BIN)/python benchmarks/simulation.py
-	$(BIN)/python benchmarks/readme_table.py
+	$(BIN)/python benchmarks/measured.py
 
 quality: .venv/installed  ## Maps on the paper's data and on variants of it with three seeds, hours on two cores
 	$(BIN)/python benchmarks/quality.py --cases paper fixed few
 	$(BIN)/python benchmarks/quality.py --name robustness --cases 96x80 faint discs sites
-	$(BIN)/python benchmarks/readme_table.py
+	$(BIN)/python benchmarks/measured.py
 
 ablation: .venv/installed  ## What each ingredient of the fast preset is worth, images of half the size, three seeds, an hour
 	$(BIN)/python benchmarks/ablation.py --size 56 56
 
 table1: .venv/installed  ## The paper's Table 1 and Figure 4 with three seeds, hours on two cores
 	$(BIN)/python benchmarks/table1.py
-	$(BIN)/python benchmarks/readme_table.py
+	$(BIN)/python benchmarks/measured.py
 
 table3d: .venv/installed  ## All methods on simulated atrophy, two seeds, hours on two cores
 	$(BIN)/python benchmarks/table3d.py
-	$(BIN)/python benchmarks/readme_table.py
+	$(BIN)/python benchmarks/measured.py
 
 torture: .venv/installed  ## Kills, full disks, broken and hostile inputs, long runs; an hour; writes docs/explanation/reliability.md
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m torture

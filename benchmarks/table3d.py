@@ -1,8 +1,8 @@
 """How do all methods score on simulated atrophy: a Table 2 on volumes whose effects are known in each voxel.
 
 Makes the cohort (`vagan atrophy`), trains for each seed VA-GAN with every way of applying its map, the classifier and
-its CAM variant; scores every method on the same test images; writes ``table3d.md``, ``table3d.json`` and
-``table3d.pdf`` to ``benchmarks/results``. Hours on two cores. The same command again goes on where it stopped.
+its CAM variant; scores every method on the same test images; writes ``table3d.md``, ``table3d.json``, ``table3d.pdf``
+and ``table3d.png`` to ``benchmarks/results``. Hours on two cores. The same command again goes on where it stopped.
 
     python benchmarks/table3d.py --work runs/table3d
 """
@@ -83,8 +83,9 @@ def main() -> None:
         "vagan_over_best_classifier": _ratio(found),
     }
     keep("table3d", result, _markdown(found) + _notes(result, options), out=options.out)
-    figure = _results(options.seeds[0], options) / "figures" / "examples.pdf"
-    (options.out / "table3d.pdf").write_bytes(figure.read_bytes())
+    for kind in ("pdf", "png"):
+        figure = _results(options.seeds[0], options) / "figures" / f"examples.{kind}"
+        (options.out / f"table3d.{kind}").write_bytes(figure.read_bytes())
     print(_markdown(found))
     print(f"VA-GAN over the best classifier-based method: {result['vagan_over_best_classifier']:.2f}")
 

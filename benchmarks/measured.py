@@ -1,0 +1,239 @@
+"""Write the results in ``benchmarks/results`` into documents: the main ones into README.md, all into measured.md.
+
+python benchmarks/measured.py
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from study import RESULTS, as_table, column, with_seeds
+
+ROOT = Path(__file__).parents[1]
+README, ALL = ROOT / "README.md", ROOT / "docs" / "reference" / "measured.md"
+BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
+CASES = {
+    "paper": "the paper's data",
+    "fixed": "one intensity range for all images",
+    "few": "1,000 images in all",
+    "96x80": "images of 96×80",
+    "faint": "half the amplitude",
+    "discs": "discs instead of squares",
+    "sites": "three sites, each in half of the images",
+}
+VOLUMES = {"small": "64×80×56", "full": "128×160×112"}
+
+
+class Row(NamedTuple):
+    """One measured number, and whether it is one of the main ones."""
+
+    what: str
+    measured: str
+    on: str
+    command: str
+    paper: str = ""
+    is_main: bool = False
+
+
+def main() -> None:
+    for path, rows in ((README, [row for row in measured() if row.is_main]), (ALL, measured())):
+        before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+        path.write_text(before + BEGIN + table(rows) + END + rest.split(END)[1], encoding="utf-8")
+
+
+def measured() -> list[Row]:
+    """Of all results that are there."""
+    rows: list[Row] = []
+    for name, rows_of in SOURCES.items():
+        path = RESULTS / f"{name}.json"
+        if path.is_file():
+            rows += rows_of(json.loads(path.read_text(encoding="utf-8")))
+    return rows
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Markdown; the paper's figure beside ours."""
+    head = ["what", "measured", "paper", "on", "command"]
+    return as_table(head, [[row.what, row.measured, row.paper, row.on, f"`{row.command}`"] for row in rows])
+
+
+def _table1(result: dict[str, Any]) -> list[Row]:
+    rows = []
+    for name, row in sorted(result["methods"].items(), key=lambda item: -item[1]["ncc"]):
+        paper = result["paper"].get(name)
+        rows.append(
+            Row(
+                f"NCC, {'exact counterfactual (ceiling)' if name == 'ceiling' else name}",
+                f"{row['ncc']:.3f} ± {row['std_over_images']:.3f}",
+                f"{_seeds(row['by_seed'])}, {row['images']} images",
+                "make table1",
+                f"{paper['mean']:.2f} ± {paper['std']:.2f}" if paper else "",
+                is_main=bool(paper) or name in ("ceiling", "group mean difference"),
+            )
+        )
+    return rows
+
+
+def _quality(result: dict[str, Any]) -> list[Row]:
+    rows = []
+    for case, found in result["cases"].items():
+        ncc, ceiling = (column(found["by_seed"], name) for name in ("ncc", "ceiling"))
+        value = f"{_mean(ncc):.3f} (exact counterfactual {_mean(ceiling):.3f})"
+        on = f"{_seeds(ncc)}, worst {min(ncc):.3f}, all test images"
+        is_main = case in ("paper", "few", "faint")
+        rows.append(Row(f"NCC, VA-GAN, {CASES[case]}", value, on, "make quality", is_main=is_main))
+    return rows
+
+
+def _table3d(result: dict[str, Any]) -> list[Row]:
+    rows = []
+    for method, seeds in sorted(result["methods"].items(), key=lambda item: -_mean(column(item[1], "ncc"))):
+        ncc = column(seeds, "ncc")
+        on = f"{_seeds(ncc)}, simulated atrophy of 2.6 mm"
+        is_main = method.startswith("VA-GAN") or method in ("group mean difference", "guided backprop", "CAM")
+        rows.append(Row(f"NCC on volumes, {method}", with_seeds(ncc), on, "make table3d", is_main=is_main))
+    return rows
+
+
+def _preprocessing(result: dict[str, Any]) -> list[Row]:
+    command = "python benchmarks/preprocessing.py"
+    rows = [
+        Row(
+            f"preprocessing, preset {preset}",
+            f"{figures['scans_per_hour_and_core']:.0f} scans per hour and core",
+            f"1 mm and 1.5 mm heads, {figures['peak_memory_mb'] / 1024:.1f} GB",
+            command,
+            is_main=preset == "default",
+        )
+        for preset, figures in result["presets"].items()
+    ]
+    apart = result["presets"]["default"]["poses_apart"].values()
+    mean, worst = (max(column(apart, name)) for name in ("mean_mm", "worst_mm"))
+    what, value = "a head in other poses, after registration, apart", f"{mean:.2f} mm, worst voxel {worst:.2f} mm"
+    return [*rows, Row(what, value, "worse of the heads", command)]
+
+
+def _observed_effects(result: dict[str, Any]) -> list[Row]:
+    found = result["means"]["all"]
+    value = f"{found['share of the ceiling']:.2f} (NCC {found['observed']:.2f} of {found['shaded']:.2f})"
+    on = f"{len(result['pairs'])} simulated patients, raw heads"
+    command = "python benchmarks/observed_effects.py"
+    return [Row("observed effect of follow-up scans, share of the ceiling", value, on, command, is_main=True)]
+
+
+def _covariates(result: dict[str, Any]) -> list[Row]:
+    rows = []
+    for name, score in (("NCC with the disease", "ncc"), ("age in the map, of the groups' difference", "age_driven")):
+        told, untold = (column(result["runs"][key], score) for key in ("told of age", "not told of age"))
+        value = f"{_mean(told):.2f} (not told: {_mean(untold):.2f})"
+        on = f"{_seeds(told)}, {_size(result)}, patients older by a standard deviation"
+        command = "python benchmarks/covariates.py"
+        rows.append(Row(f"{name}, told of age", value, on, command, is_main=score == "age_driven"))
+    return rows
+
+
+def _classes(result: dict[str, Any]) -> list[Row]:
+    rows = []
+    together = result["generators"]["together"]
+    for name, alone in result["generators"].items():
+        if name != "together":
+            score = f"{name.removesuffix(' alone')}: ncc"
+            value = f"{_mean(column(together, score)):.3f} (alone {_mean(column(alone, score)):.3f})"
+            on = f"{_seeds(together)}, {_size(result)}, the paper's subtypes as classes"
+            command = "python benchmarks/classes.py"
+            rows.append(Row(f"NCC of {name.removesuffix(' alone')}, one generator for both", value, on, command))
+    return rows
+
+
+def _directions(result: dict[str, Any]) -> list[Row]:
+    both, alone = (result["scores"][name] for name in ("out and in", "out"))
+    command, on = "python benchmarks/directions.py", f"{_seeds(both)}, {_size(result)}"
+    value = f"{_mean(column(both, 'ncc')):.2f} (alone {_mean(column(alone, 'ncc')):.2f})"
+    return [
+        Row("NCC of what is taken out, both directions learnt", value, on, command),
+        Row("taken for ill after the class was put in", f"{_mean(column(both, 'ill_after_in')):.0%}", on, command),
+    ]
+
+
+def _time_to_quality(result: dict[str, Any]) -> list[Row]:
+    seconds = _mean(result["seconds_to_ncc"]["fast"])
+    value = f"{'' if result['paper_reached_it'] else 'more than '}{result['ratio']:.0f} ×"
+    on = f"NCC {result['ncc']} in {seconds:.0f} s, {result['threads']} threads"
+    command = "python benchmarks/time_to_quality.py"
+    return [Row("preset paper, plain, over preset fast, time to equal maps", value, on, command, is_main=True)]
+
+
+def _update_time(result: dict[str, Any]) -> list[Row]:
+    on = f"batch {result['options']['batch']}, {result['options']['threads']} threads"
+    return [
+        Row(f"plain over fast path, {name} update", f"{ratio:.1f} ×", on, "make bench")
+        for name, ratio in result["ratio"].items()
+    ]
+
+
+def _host_share(result: dict[str, Any]) -> list[Row]:
+    return [
+        Row(f"share of a step outside the networks, {where}", f"{share:.1%}", "batch 16", "make bench")
+        for where, share in result["share_outside"].items()
+    ]
+
+
+def _simulation(result: dict[str, Any]) -> list[Row]:
+    return [
+        Row(f"simulating a subject, {spacing}", f"{seconds:.1f} s on a core", "", "make bench-3d")
+        for spacing, seconds in result["seconds_per_subject"].items()
+    ]
+
+
+def _volumes(result: dict[str, Any]) -> list[Row]:
+    rows = []
+    for name, parts in result["updates"].items():
+        size, how = name.split("/")
+        for part in ("generator", "critic"):
+            found = parts[part]
+            value = f"{found['peak_memory_gb']:.1f} GB, {found['seconds']:.0f} s"
+            what, paper = f"{part} update, {VOLUMES[size]}, {how}", "12 GB" if size == "full" else ""
+            rows.append(Row(what, value, "12+12 volumes", "make bench-3d", paper, is_main=size == "full"))
+        what, value = f"map of a volume, {VOLUMES[size]}, {how}", f"{parts['map']['seconds']:.1f} s"
+        rows.append(Row(what, value, "one pass", "make bench-3d"))
+    for count, found in result.get("streaming", {}).items():
+        what = f"reading {count} volumes while training, {VOLUMES['small']}"
+        value = f"{found['share_outside']:.1%} of the time, {found['peak_memory_gb']:.1f} GB"
+        rows.append(Row(what, value, "never held in memory", "make bench-3d"))
+    return rows
+
+
+SOURCES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
+    "table1": _table1,
+    "quality": _quality,
+    "robustness": _quality,
+    "table3d": _table3d,
+    "observed_effects": _observed_effects,
+    "classes": _classes,
+    "directions": _directions,
+    "covariates": _covariates,
+    "preprocessing": _preprocessing,
+    "simulation": _simulation,
+    "time_to_quality": _time_to_quality,
+    "update_time": _update_time,
+    "host_share": _host_share,
+    "volumes": _volumes,
+}
+"""What to make of each file of results."""
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _seeds(values: list[Any]) -> str:
+    return f"{len(values)} seed{'s' * (len(values) > 1)}"
+
+
+def _size(result: dict[str, Any]) -> str:
+    return f"{'volumes' if len(result['size']) == 3 else 'images'} of {'×'.join(map(str, result['size']))}"
+
+
+if __name__ == "__main__":
+    main()
