@@ -85,6 +85,25 @@ def test_the_sign_counts_as_the_convention_says(small_cohort, truth):
     assert found == pytest.approx([-1, 1, 0], abs=1e-5)
 
 
+def test_maps_that_know_no_direction_are_not_blamed_for_dark_effects(small_cohort, truth, tmp_path):
+    rows = np.arange(len(truth))
+    images, without = (read(rows).numpy() for read in (small_cohort.images, small_cohort.counterfactuals))
+    dark = write_cohort(
+        tmp_path / "dark",
+        Manifest(small_cohort.manifest.table),
+        small_cohort.facts,
+        lambda row: CohortCase(images[row], -truth[row], 2 * images[row] - without[row]),
+    )
+    methods = {word: Known(dark, lambda row: truth[row], word) for word in ("signed", "absolute", "positive")}
+    evaluation = evaluate(methods, dark)
+    assert [mean(evaluation, word, "ncc") for word in methods] == pytest.approx([-1, 1, 1], abs=1e-5)
+    slopes = [mean(evaluation, word, "amplitude_slope") for word in methods]
+    assert slopes[0] == pytest.approx(-slopes[1])
+    assert slopes[1] == pytest.approx(slopes[2])
+    bright = evaluate({"known": Known(small_cohort, lambda row: truth[row])}, small_cohort)
+    assert mean(evaluation, CEILING, "ncc") == pytest.approx(mean(bright, CEILING, "ncc"), abs=1e-6)
+
+
 def test_the_ceiling_is_the_exact_counterfactual_and_amplitude_is_judged_by_it(small_cohort):
     tests = small_cohort.manifest.indices("test", 1)
     exact = (small_cohort.images(tests) - small_cohort.counterfactuals(tests)).numpy()

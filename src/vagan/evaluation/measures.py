@@ -79,8 +79,9 @@ class Measures:
         entries: dict[str, dict[str, Any]] = {}
         if self._truth is not None:
             scored = apply_convention(maps, method.convention)
-            scores |= self._truth.scores(scored, threshold)
-            entries |= self._truth.regional(scored, signed=method.convention == "signed")
+            signed = method.convention == "signed"
+            scores |= self._truth.scores(scored, threshold, signed=signed)
+            entries |= self._truth.regional(scored, signed=signed)
             if isinstance(method, Ensemble):
                 scores["spread_error"] = spread_error(maps_of(Spread(method), rows), self._truth.errors(maps))
         if self._severities is not None:

@@ -34,13 +34,16 @@ class Truth:
         self.effects: Array = cohort.effects(rows).numpy()
         self._exact = _exact_effects(cohort, rows) if cohort.has_counterfactuals else None
 
-    def scores(self, maps: Array, threshold: float) -> dict[str, Values]:
-        """Every score of the maps of the first images, as they are read by their convention; NaN where undefined."""
-        effects, rows = self.effects[: len(maps)], self._rows[: len(maps)]
+    def scores(self, maps: Array, threshold: float, *, signed: bool = True) -> dict[str, Values]:
+        """Every score of the maps of the first images, as they are read by their convention; NaN where undefined.
+
+        Maps that know no direction are compared with the effect's size.
+        """
+        effects, rows = self._read(self.effects[: len(maps)], signed), self._rows[: len(maps)]
         scores = {metric.name: metric.function(maps, effects) for metric in METRICS}
         if self._exact is not None:
             # the stored effect may be a mask; how bright the class made a pixel is what the counterfactual tells
-            exact = np.where(truth_mask(effects), self._exact[: len(maps)], 0)
+            exact = np.where(truth_mask(effects), self._read(self._exact[: len(maps)], signed), 0)
             scores["amplitude_slope"] = amplitude_slope(maps, exact)
         scores |= {metric.name: metric.function(maps, effects, threshold) for metric in MASK_METRICS}
         return scores | part_recalls(maps, effects, self._cohort, rows, self._parts)
@@ -49,10 +52,14 @@ class Truth:
         """Means over regions against those of the effect, or of its size for methods that know no direction."""
         if not self._cohort.has_regions:
             return {}
-        effects, rows = self.effects[: len(maps)], self._rows[: len(maps)]
-        true = regional_means(effects if signed else np.abs(effects), self._cohort, rows)
+        effects, rows = self._read(self.effects[: len(maps)], signed), self._rows[: len(maps)]
+        true = regional_means(effects, self._cohort, rows)
         subjects = self._cohort.manifest.table["subject"].to_numpy()[rows]
         return regional_correlations(regional_means(maps, self._cohort, rows), true, subjects)
+
+    @staticmethod
+    def _read(effects: Array, signed: bool) -> Array:
+        return effects if signed else np.abs(effects)
 
     def errors(self, maps: Array) -> Array:
         """How far the maps of the first images are from the exact effect, or from the stored one, at each pixel."""
