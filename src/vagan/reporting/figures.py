@@ -124,7 +124,7 @@ def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(edgecolor=GREY, linewidth=0.4)
             if row == 0:
-                axes.set_title("\n".join(textwrap.wrap(title, 15)), fontsize=9, parse_math=False)
+                axes.set_title(in_lines(title), fontsize=9, parse_math=False)
             if column == 0:
                 place = places[row]
                 label = _shortened(examples.ids[row]) + ("" if place is None else f"\n{AXIS_NAMES[-1]} = {place}")
@@ -288,6 +288,11 @@ def rendered(figure: Figure, kind: Format, *, ink: str = INK, transparent: bool 
 def as_data_uri(figure: Figure, *, ink: str = INK) -> str:
     """Draw a figure as vectors in a ``data:`` address, so that a page can hold it in itself."""
     return "data:image/svg+xml," + quote(rendered(figure, "svg", ink=ink, transparent=True))
+
+
+def in_lines(title: str) -> str:
+    """A column's title, broken where it would run into the next one's."""
+    return "\n".join(textwrap.wrap(title, 15))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from vagan.evaluation.evaluate import CEILING
 from vagan.evaluation.longitudinal import MAPS, OBSERVED, PAIRS, log_jacobian_path, map_path, mask_path
 from vagan.files import replacing
 from vagan.preprocessing.geometry import Grid, resample
+from vagan.reporting.figures import in_lines
 from vagan.reporting.overlay import overlay, plane, symmetric_range
 
 REGIONS = "regions.csv"
@@ -129,7 +130,10 @@ def figure5(followed: Followed) -> Figure:
                     line[column].set_xlabel(f"NCC {score:.2f}{limit_of_score}", fontsize=7, labelpad=2)
         label = f"{followed.names[row]}\nADAS13 {followed.adas13[row] or 'unknown'}"
         axes[2 * place][0].set_ylabel(label, fontsize=6.5, parse_math=False)
-    titles = ["follow-up scan", *(f"{name}\n±{limit:.2g}" for (name, _), limit in zip(columns, limits, strict=True))]
+    titles = [
+        "follow-up scan",
+        *(f"{in_lines(name)}\n±{limit:.2g}" for (name, _), limit in zip(columns, limits, strict=True)),
+    ]
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize=8, parse_math=False)
     _bare(axes.ravel())
