@@ -16,6 +16,7 @@ from scipy.ndimage import (
     binary_opening,
     distance_transform_edt,
     gaussian_filter,
+    percentile_filter,
 )
 
 from vagan.data.sources.atrophy.fields import Lattice
@@ -44,7 +45,8 @@ JHU_HIPPOCAMPUS = {"left": 75, "right": 76}
 JHU_VENTRICLE = {"left": range(171, 176), "right": range(176, 181)}
 """Numbers in mricron's ``jhu189``, which comes without names; found by their places."""
 
-SHADING_MM = 20.0
+SHADING_MM, SHADING_STEP = 36, 4
+"""Around a place, and in millimetres: tissue of both kinds is in so much of it."""
 SAME_PLACE = 0.8
 LEAST_BRAIN_ML = 600.0
 FURROW_MM = 6.0
@@ -152,10 +154,9 @@ def _from_head(
     labels: NDArray[np.float32] | None = None,
 ) -> Base:
     """Tissue by intensity; regions by tissue and place, or by labels where there are some."""
-    from skimage.filters import threshold_multiotsu
-
-    even = _evened(head, brain)
-    csf_below, grey_below = threshold_multiotsu(even[brain], classes=3)
+    head = head / _shading(head, brain)
+    even = np.where(brain, head, 0)
+    csf_below, grey_below = _csf_and_grey_below(even, brain)
     white = brain & (even > grey_below)
     csf = brain & (even < csf_below)
     grey = brain & ~csf & (even < grey_below)
@@ -176,11 +177,24 @@ def _drawn(image: NDArray[np.float32], horns: NDArray[np.float32]) -> NDArray[np
     return (image + horns * (np.minimum(image, CSF_LEVEL) - image)).astype(np.float32)
 
 
-def _evened(head: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The brain without the coil's shading: over the mean intensity of the tissue around each place."""
-    tissue = (brain & (head > 0.5 * np.median(head[brain]))).astype(np.float32)
-    around = gaussian_filter(head * tissue, SHADING_MM) / np.maximum(gaussian_filter(tissue, SHADING_MM), 1e-3)
-    return np.where(brain, head / np.maximum(around, 1e-3 * head.max()), 0)
+def _shading(head: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The coil's shading: how bright the white matter, the brightest tenth, is around each place of the brain.
+
+    It would be taken for anatomy otherwise: a scanner's shading is simulated, and corrected, on top of it.
+    """
+    nearest = distance_transform_edt(~brain, return_distances=False, return_indices=True)
+    coarse = head[tuple(nearest)][::SHADING_STEP, ::SHADING_STEP, ::SHADING_STEP]  # outside as at the brain's edge
+    white = gaussian_filter(percentile_filter(coarse, 90, size=SHADING_MM // SHADING_STEP), 2)
+    fine = affine_transform(white, np.full(3, 1 / SHADING_STEP), output_shape=head.shape, order=1, mode="nearest")
+    return np.maximum(fine, 1e-3 * head.max()).astype(np.float32)
+
+
+def _csf_and_grey_below(image: NDArray[np.float32], brain: NDArray[np.bool_]) -> tuple[float, float]:
+    """Thresholds between fluid, grey and white matter."""
+    from skimage.filters import threshold_multiotsu
+
+    csf_below, grey_below = threshold_multiotsu(image[brain], classes=3)
+    return float(csf_below), float(grey_below)
 
 
 def _labelled(labels: NDArray[np.float32], tissue: Mapping[Tissue, NDArray[np.bool_]]) -> Masks:
