@@ -4,6 +4,7 @@ import pytest
 
 from vagan.data.checks import find_problems
 from vagan.data.cohort import Cohort
+from vagan.data.sources.atrophy.base import _shading, load_base
 from vagan.data.sources.atrophy.fields import Deformation, Lattice, exponential, places_of, smooth_noise
 from vagan.data.sources.atrophy.morphology import LATTICE, STILL_MM
 from vagan.data.sources.atrophy.regions import REGIONS
@@ -332,6 +333,38 @@ def test_same_seed_same_bits_whatever_the_number_of_processes(simulation):
 
 def test_a_cohort_opened_again_is_the_same(cohort):
     assert Cohort(cohort.path).facts == cohort.facts
+
+
+def test_a_heads_own_shading_is_taken_out_within_the_brain_and_fades_outside():
+    places = np.stack(np.meshgrid(*(np.linspace(-1, 1, extent) for extent in (100, 72, 64)), indexing="ij"))
+    brain = (places**2).sum(axis=0) < 0.4
+    white = smooth_noise(np.random.default_rng(3), brain.shape, 3.0) > 0
+    shading = np.exp(0.4 * places[0] - 0.2 * places[2] ** 2)
+    head = (np.where(brain, np.where(white, 1.0, 0.6), 1.5) * shading).astype(np.float32)
+    found = _shading(head, brain)
+    even = head / found
+    assert np.log(head[brain & white]).std() > 0.1
+    assert np.log(even[brain & white]).std() < 0.04
+    assert even[brain & white].mean() == pytest.approx(1, abs=0.1)
+    beside, far = found[:, 36, 32][[83, -1]]
+    assert beside == pytest.approx(found[brain].max(), rel=0.1)
+    assert far == pytest.approx(np.median(found[brain]), rel=0.15)
+
+
+@pytest.mark.long
+def test_the_white_matter_of_the_robex_head_is_even():
+    base = load_base("robex")
+    cubes = [
+        base.head[corner][base.brain[corner]]
+        for corner in (
+            tuple(slice(start, start + 26) for start in starts)
+            for starts in np.ndindex(*(extent // 13 - 1 for extent in base.brain.shape))
+            for starts in [13 * np.array(starts)]
+        )
+        if base.brain[corner].mean() > 0.7
+    ]
+    assert len(cubes) > 50
+    assert np.log([np.percentile(cube, 92) for cube in cubes]).std() < 0.08  # 0.22 as the file has it
 
 
 def test_a_deformation_of_nothing_leaves_places_bit_equal(simulation):

@@ -45,8 +45,8 @@ JHU_HIPPOCAMPUS = {"left": 75, "right": 76}
 JHU_VENTRICLE = {"left": range(171, 176), "right": range(176, 181)}
 """Numbers in mricron's ``jhu189``, which comes without names; found by their places."""
 
-SHADING_MM, SHADING_STEP = 36, 4
-"""Around a place, and in millimetres: tissue of both kinds is in so much of it."""
+SHADING_MM, SHADING_STEP, FADING_MM = 36, 4, 12.0
+"""Around each place, for there is white matter in so much of the brain; its grid; and how far out of the brain."""
 SAME_PLACE = 0.8
 LEAST_BRAIN_ML = 600.0
 FURROW_MM = 6.0
@@ -180,13 +180,15 @@ def _drawn(image: NDArray[np.float32], horns: NDArray[np.float32]) -> NDArray[np
 def _shading(head: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The coil's shading: how bright the white matter, the brightest tenth, is around each place of the brain.
 
-    It would be taken for anatomy otherwise: a scanner's shading is simulated, and corrected, on top of it.
+    It would be taken for anatomy otherwise: a scanner's shading is simulated, and corrected, on top of it. It fades
+    away outside the brain: a scalp made too bright leads skull strippers astray.
     """
-    nearest = distance_transform_edt(~brain, return_distances=False, return_indices=True)
+    away, nearest = distance_transform_edt(~brain, return_indices=True)
     coarse = head[tuple(nearest)][::SHADING_STEP, ::SHADING_STEP, ::SHADING_STEP]  # outside as at the brain's edge
     white = gaussian_filter(percentile_filter(coarse, 90, size=SHADING_MM // SHADING_STEP), 2)
     fine = affine_transform(white, np.full(3, 1 / SHADING_STEP), output_shape=head.shape, order=1, mode="nearest")
-    return np.maximum(fine, 1e-3 * head.max()).astype(np.float32)
+    middle = float(np.median(fine[brain]))
+    return (middle * (np.maximum(fine, 1e-3 * head.max()) / middle) ** np.exp(-away / FADING_MM)).astype(np.float32)
 
 
 def _csf_and_grey_below(image: NDArray[np.float32], brain: NDArray[np.bool_]) -> tuple[float, float]:
