@@ -20,9 +20,11 @@ shading, is divided out."""
 
 LEAST_VOXELS = 100
 TRIM = 2.5
-SMOOTH_MM = 15.0
-CHANGED = 0.25
-"""Voxels whose logarithm of the ratio is larger have changed their tissue, and tell nothing of the shading."""
+SMOOTH_MM = 10.0
+"""N4 with its finest spline, of about 25 mm, leaves two scans different fields of that scale."""
+CHANGED = 2.5
+"""Voxels whose logarithm of the ratio is farther from its surroundings, in robust standard deviations, may have changed
+their tissue, and tell nothing of the shading: the effect would be taken out with it."""
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -128,8 +130,9 @@ def smooth_log_ratio(
     log_ratio = np.zeros(mask.shape)
     log_ratio[usable] = np.log(after[usable] / before[usable])
     smooth = np.zeros(mask.shape)
-    for _ in range(2):  # the second time around the first estimate
-        weights = (usable & (np.abs(log_ratio - smooth) < CHANGED)).astype(float)
+    for _ in range(3):  # each time around the estimate before
+        rest = np.abs(log_ratio - smooth)
+        weights = (usable & (rest < CHANGED * 1.4826 * np.median(rest[usable]))).astype(float)
         total = gaussian_filter(weights, sigma_mm / spacing_mm)
         mean = gaussian_filter(weights * log_ratio, sigma_mm / spacing_mm)
         smooth = np.where(total > 1e-3, mean / np.maximum(total, 1e-3), 0)
