@@ -23,8 +23,8 @@ TRIM = 2.5
 SMOOTH_MM = 10.0
 """N4 with its finest spline, of about 25 mm, leaves two scans different fields of that scale."""
 CHANGED = 2.5
-"""In robust standard deviations. Voxels whose logarithm of the ratio is farther from that around them may have changed
-their tissue, and tell nothing of the shading: the effect would be taken out with it."""
+"""In robust standard deviations: voxels whose log ratio is farther from that around them may have changed their
+tissue, and tell nothing of the shading. The effect would be taken out with it."""
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
