@@ -10,15 +10,14 @@ images, and for generators that deform the mean log-Jacobian inside the ellipse 
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-from machine import describe_machine
 from scipy.ndimage import gaussian_filter, map_coordinates
+from study import keep
 
 from vagan import VAGAN, load_config, train
 from vagan.data.cohort import CohortCase, CohortFacts, write_cohort
@@ -26,7 +25,6 @@ from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.evaluation.scores import mean_ncc
 
-RESULTS = Path(__file__).parent / "results"
 SHAPE = (48, 40)
 RADII, SHRINKAGE = (13.0, 10.0), 0.8
 REACH = 1.7
@@ -63,8 +61,8 @@ def main() -> None:
                 figures = {**_figures(run.path, cohort), "seconds": time.perf_counter() - begin}
                 found.setdefault(name, []).append(figures)
                 print(seed, name, {key: round(value, 3) for key, value in figures.items()}, flush=True)
-    result = {"options": vars(options), "true_log_area": 2 * np.log(SHRINKAGE), "cases": found, **describe_machine()}
-    (RESULTS / "deforming.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = {"options": vars(options), "true_log_area": 2 * np.log(SHRINKAGE), "cases": found}
+    keep("deforming", result)
 
 
 def make_ellipses(path: Path, count: int, seed: int):

@@ -7,16 +7,14 @@ takes the time inside the updates from that of the whole loop. Writes ``host_sha
 """
 
 import argparse
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from machine import describe_machine
 from spans import train_with_spans
+from study import keep
 
 from vagan.data.sources.synthetic import make_cohort
 
-RESULTS = Path(__file__).parent / "results"
 FIRST = 2
 """Updates that are not counted: the first ones allocate memory."""
 
@@ -41,9 +39,8 @@ def main() -> None:
             inside, whole = train_with_spans(cohort, Path(folder) / where, settings, skip=FIRST)
             shares[where] = 1 - inside / whole
             print(f"{where}: {shares[where]:.1%} of {whole:.1f} s outside the networks", flush=True)
-    result = {"options": vars(options), "share_outside": shares, **describe_machine()}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "host_share.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = {"options": vars(options), "share_outside": shares}
+    keep("host_share", result)
 
 
 if __name__ == "__main__":

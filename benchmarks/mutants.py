@@ -16,12 +16,11 @@ from collections import Counter
 from pathlib import Path
 
 import yaml
-from machine import describe_machine
 from mutmut.__main__ import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
+from study import RESULTS, keep
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks/results"
 REASONS = ROOT / "benchmarks/survivors.yaml"
 SEEN = ("killed", "timeout", "suspicious", "segfault")
 """A fault that hangs or ends the program is seen as well."""
@@ -74,10 +73,8 @@ def write(found: dict[str, str]) -> None:
         "seen": sum(counts["seen"] for counts in modules.values()),
         "modules": {module: dict(counts) for module, counts in modules.items()},
         "survivors": survivors,
-        **describe_machine(),
     }
-    (RESULTS / "mutants.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "mutants.md").write_text(report(result), encoding="utf-8")
+    keep("mutants", result, report(result))
     print(f"{result['seen']} of {result['tried']} faults seen; see {RESULTS / 'mutants.md'}")
 
 

@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-from machine import describe_machine
+from study import keep
 
 from vagan.data.sources.atrophy.fields import places_of
 from vagan.data.sources.atrophy.raw import WHITE_MATTER, RawScan, simulate_scan
@@ -44,7 +44,6 @@ from vagan.preprocessing.pipeline import Pipeline, make_pipeline
 from vagan.preprocessing.scan import Scan, read_scan
 from vagan.progress import track
 
-RESULTS = Path(__file__).parent / "results"
 SEED = 11
 SHAPES = {1.3: (128, 160, 112), 2.6: (64, 80, 56)}
 NOMINAL = Protocol(turn_deg=0.1 / np.sqrt(3), shift_mm=0.2 / np.sqrt(3), zoom=0.0, shading=0.02)
@@ -72,11 +71,10 @@ def main() -> None:
     with place as folder:
         result = measure(Path(folder), options)
     settings = {name: value for name, value in vars(options).items() if name not in ("work", "trial")}
-    result = {"question": __doc__.split("\n")[0], "options": settings, **result, **describe_machine()}
+    result = {"question": __doc__.split("\n")[0], "options": settings, **result}
     print(as_table(result))
     if not options.trial:
-        path = RESULTS / "observed_effects.json"
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        keep("observed_effects", result)
 
 
 def measure(work: Path, options: argparse.Namespace) -> dict:

@@ -7,19 +7,16 @@ Writes ``simulation.json`` to ``benchmarks/results``.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from machine import describe_machine
+from study import keep
 
 from vagan.data.sources.atrophy.simulation import Simulation
 from vagan.data.sources.atrophy.study import make_atrophy_cohort
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -40,8 +37,8 @@ def main() -> None:
         seconds = [_timed(count, spacing_mm, options.base) for count in (few, many)]
         found[f"{spacing_mm:g} mm"] = float(np.diff(seconds)[0] / (many - few))
         print(f"{spacing_mm:g} mm: {found[f'{spacing_mm:g} mm']:.2f} s per subject", flush=True)
-    result = {"options": vars(options), "setup_seconds": setup, "seconds_per_subject": found, **describe_machine()}
-    (RESULTS / "simulation.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = {"options": vars(options), "setup_seconds": setup, "seconds_per_subject": found}
+    keep("simulation", result)
 
 
 def _timed(subjects: int, spacing_mm: float, base: str) -> float:

@@ -51,11 +51,11 @@ def as_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return first + "|---" * len(head) + "|\n" + "".join(others)
 
 
-def with_seeds(values: Sequence[float], decimals: int = 3) -> str:
+def with_seeds(values: Sequence[float]) -> str:
     """The mean, and in brackets each seed's value; empty without values."""
     if not values:
         return ""
-    return f"{np.mean(values):.{decimals}f} ({', '.join(f'{value:.{decimals}f}' for value in values)})"
+    return f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
 
 
 def column(runs: Iterable[dict[str, Any]], score: str) -> list[float]:

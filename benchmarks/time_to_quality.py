@@ -10,7 +10,6 @@ did during the trainings. Writes ``time_to_quality.json`` and a figure of all cu
 
 import argparse
 import copy
-import json
 import statistics
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import torch
-from machine import describe_machine
+from study import RESULTS, keep
 
 from vagan.axes import channels_last
 from vagan.nn.critic import Critic
@@ -29,7 +28,6 @@ from vagan.training.device import fast_precision
 from vagan.training.schedule import UpdateOrder
 from vagan.training.steps import TwoClassBatch, consolidate_generator, update_critic, update_generator
 
-RESULTS = Path(__file__).parent / "results"
 NCC = "monitor/ncc"
 KINDS = ("critic", "generator", "consolidation")
 Counts = dict[str, int]
@@ -56,10 +54,8 @@ def main() -> None:
         "seconds_of_the_whole_paper_preset": whole,
         "paper_reached_it": reached,
         "ratio": ratio,
-        **describe_machine(),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "time_to_quality.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    keep("time_to_quality", result)
     _draw(curves, options.ncc)
 
 

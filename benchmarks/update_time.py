@@ -8,13 +8,11 @@ batch. The same networks and batch, in turn, in one run; the median over the rep
 """
 
 import argparse
-import json
 import statistics
 import time
-from pathlib import Path
 
 import torch
-from machine import describe_machine
+from study import keep
 
 from vagan.axes import channels_last
 from vagan.nn.critic import Critic
@@ -23,7 +21,6 @@ from vagan.training.config import Generator, Loss
 from vagan.training.device import fast_precision
 from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 
-RESULTS = Path(__file__).parent / "results"
 FAST = fast_precision(torch.device("cpu"))
 PATHS = ("plain", "formats", "fast")
 
@@ -58,10 +55,8 @@ def main() -> None:
         "fast_precision": FAST,
         "median_seconds": medians,
         "ratio": ratios,
-        **describe_machine(),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "update_time.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    keep("update_time", result)
 
 
 def _players(path: str, options: argparse.Namespace):

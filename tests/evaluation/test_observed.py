@@ -109,14 +109,23 @@ def test_a_gain_is_not_diluted_by_noise():
     assert linear_match(values, onto) == pytest.approx((1.3, -0.2), abs=1e-3)
 
 
-def test_the_ratio_of_two_shadings_is_found_and_changed_tissue_is_not_taken_for_one():
+@pytest.mark.parametrize("changed", [40, 85])
+def test_the_ratio_of_two_shadings_is_found_and_changed_tissue_is_not_taken_for_one(changed):
     grid = Grid.upright((30, 34, 28), (4.0, 3.0, 5.0), (0, 0, 0))
     points = places(grid)
     mask = np.linalg.norm(points / (50, 45, 60), axis=-1) < 1
     shading = 0.1 * np.tanh(points[..., 0] / 40)
     before = np.full(grid.shape, 100, np.float32)
     after = (before * np.exp(shading)).astype(np.float32)
-    after[12:18, 14:20, 12:16] = 40
+    after[12:18, 14:20, 12:16] = changed
     ratio = smooth_log_ratio(before, after, mask, grid.spacing_mm)
     inner = np.linalg.norm(points / (30, 30, 40), axis=-1) < 1
     assert np.abs(ratio - shading)[inner].max() < 0.03
+
+
+def test_one_ratio_everywhere_is_found_exactly_and_none_where_nothing_is_bright():
+    grid = Grid.upright((30, 34, 28), (4.0, 3.0, 5.0), (0, 0, 0))
+    mask = np.linalg.norm(places(grid) / (50, 45, 60), axis=-1) < 1
+    after = np.full(grid.shape, 128, np.float32)
+    np.testing.assert_allclose(smooth_log_ratio(after / 2, after, mask, grid.spacing_mm)[mask], np.log(2))
+    assert not smooth_log_ratio(np.zeros_like(after), after, mask, grid.spacing_mm).any()

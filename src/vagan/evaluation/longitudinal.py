@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vagan.attribution.generator import VAGAN
 from vagan.attribution.knowing import knowing
-from vagan.attribution.method import AttributionMethod
+from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import METHODS, find_method
 from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume, write_volume
@@ -24,7 +24,7 @@ from vagan.evaluation.examples import Examples
 from vagan.evaluation.observed import Intensity, observe
 from vagan.evaluation.pairs import Pair, Pairs, Rule, find_pairs
 from vagan.evaluation.results import write_results
-from vagan.evaluation.scores import apply_convention, ncc
+from vagan.evaluation.scores import compared_with, ncc
 from vagan.evaluation.statistics import summarise
 from vagan.evaluation.table2 import table2
 from vagan.files import replacing
@@ -259,7 +259,7 @@ def _score(
                 image = cohort.images([file.pair.after]).to(device)
                 method = knowing(whole, cohort.manifest.table.iloc[[file.pair.after]])
                 found = method.attribute(image)[0, 0].cpu().numpy()
-                rows += _rows(name, file, found, signed=method.convention == "signed")
+                rows += _rows(name, file, found, method.convention)
                 write_volume(map_path(maps, name, file.case), found, affine)
                 _write_log_jacobian(log_jacobian_path(maps, name, file.case), method, image, affine)
                 if file in shown:
@@ -281,10 +281,10 @@ def _write_log_jacobian(path: Path, method: AttributionMethod, image: Images, af
         write_volume(path, method.deformation(image).log_volume_ratio[0, 0].cpu().numpy(), affine)
 
 
-def _rows(method: str, file: ObservedFile, found: Array, *, signed: bool) -> list[dict[str, Any]]:
+def _rows(method: str, file: ObservedFile, found: Array, convention: Convention) -> list[dict[str, Any]]:
     effect, mask = file.read()
-    truth = effect if signed else np.abs(effect)
-    read = found if signed else apply_convention(found[None, None], "absolute")[0, 0]
+    truth = compared_with(effect, convention)
+    read = found if convention == "signed" else np.abs(found)
     scores = {
         WHOLE: float(ncc(read[None, None], truth[None, None])[0]),
         BRAIN: float(ncc(read[mask][None, None], truth[mask][None, None])[0]),

@@ -79,9 +79,8 @@ class Measures:
         entries: dict[str, dict[str, Any]] = {}
         if self._truth is not None:
             scored = apply_convention(maps, method.convention)
-            signed = method.convention == "signed"
-            scores |= self._truth.scores(scored, threshold, signed=signed)
-            entries |= self._truth.regional(scored, signed=signed)
+            scores |= self._truth.scores(scored, threshold, method.convention)
+            entries |= self._truth.regional(scored, method.convention)
             if isinstance(method, Ensemble):
                 scores["spread_error"] = spread_error(maps_of(Spread(method), rows), self._truth.errors(maps))
         if self._severities is not None:

@@ -130,9 +130,11 @@ def smooth_log_ratio(
     log_ratio = np.zeros(mask.shape)
     log_ratio[usable] = np.log(after[usable] / before[usable])
     smooth = np.zeros(mask.shape)
+    if not usable.any():
+        return smooth
     for _ in range(3):  # each time around the estimate before
         rest = np.abs(log_ratio - smooth)
-        weights = (usable & (rest < CHANGED * 1.4826 * np.median(rest[usable]))).astype(float)
+        weights = (usable & (rest <= CHANGED * 1.4826 * np.median(rest[usable]))).astype(float)
         total = gaussian_filter(weights, sigma_mm / spacing_mm)
         mean = gaussian_filter(weights * log_ratio, sigma_mm / spacing_mm)
         smooth = np.where(total > 1e-3, mean / np.maximum(total, 1e-3), 0)

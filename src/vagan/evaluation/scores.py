@@ -52,6 +52,11 @@ def apply_convention(maps: CaseMaps, convention: Convention) -> CaseMaps:
     )
 
 
+def compared_with(effects: CaseMaps, convention: Convention) -> CaseMaps:
+    """What maps of a convention are scored against: the effects, or their size where maps know no direction."""
+    return effects if convention == "signed" else np.abs(effects)
+
+
 def ncc(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     """Normalised cross-correlation over all pixels, the score of the paper's Tables 1 and 2.
 

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vagan.attribution.method import Convention
 from vagan.data.cohort import Cohort
 from vagan.effect import effect_map
 from vagan.evaluation.cases import truth_mask
 from vagan.evaluation.localisation import MASK_METRICS, otsu_threshold
 from vagan.evaluation.regions import Array, Parts, Values, part_recalls, regional_correlations, regional_means
-from vagan.evaluation.scores import METRICS, amplitude_slope, energy
+from vagan.evaluation.scores import METRICS, amplitude_slope, compared_with, energy
 
 
 class Truth:
@@ -34,32 +35,25 @@ class Truth:
         self.effects: Array = cohort.effects(rows).numpy()
         self._exact = _exact_effects(cohort, rows) if cohort.has_counterfactuals else None
 
-    def scores(self, maps: Array, threshold: float, *, signed: bool = True) -> dict[str, Values]:
-        """Every score of the maps of the first images, as they are read by their convention; NaN where undefined.
-
-        Maps that know no direction are compared with the effect's size.
-        """
-        effects, rows = self._read(self.effects[: len(maps)], signed), self._rows[: len(maps)]
+    def scores(self, maps: Array, threshold: float, convention: Convention = "signed") -> dict[str, Values]:
+        """Every score of the maps of the first images, as they are read by their convention; NaN where undefined."""
+        effects, rows = compared_with(self.effects[: len(maps)], convention), self._rows[: len(maps)]
         scores = {metric.name: metric.function(maps, effects) for metric in METRICS}
         if self._exact is not None:
             # the stored effect may be a mask; how bright the class made a pixel is what the counterfactual tells
-            exact = np.where(truth_mask(effects), self._read(self._exact[: len(maps)], signed), 0)
+            exact = np.where(truth_mask(effects), compared_with(self._exact[: len(maps)], convention), 0)
             scores["amplitude_slope"] = amplitude_slope(maps, exact)
         scores |= {metric.name: metric.function(maps, effects, threshold) for metric in MASK_METRICS}
         return scores | part_recalls(maps, effects, self._cohort, rows, self._parts)
 
-    def regional(self, maps: Array, *, signed: bool) -> dict[str, dict[str, Any]]:
-        """Means over regions against those of the effect, or of its size for methods that know no direction."""
+    def regional(self, maps: Array, convention: Convention) -> dict[str, dict[str, Any]]:
+        """Means over regions against those of the effects, as maps of this convention are compared with them."""
         if not self._cohort.has_regions:
             return {}
-        effects, rows = self._read(self.effects[: len(maps)], signed), self._rows[: len(maps)]
+        effects, rows = compared_with(self.effects[: len(maps)], convention), self._rows[: len(maps)]
         true = regional_means(effects, self._cohort, rows)
         subjects = self._cohort.manifest.table["subject"].to_numpy()[rows]
         return regional_correlations(regional_means(maps, self._cohort, rows), true, subjects)
-
-    @staticmethod
-    def _read(effects: Array, signed: bool) -> Array:
-        return effects if signed else np.abs(effects)
 
     def errors(self, maps: Array) -> Array:
         """How far the maps of the first images are from the exact effect, or from the stored one, at each pixel."""

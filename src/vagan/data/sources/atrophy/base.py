@@ -45,8 +45,10 @@ JHU_HIPPOCAMPUS = {"left": 75, "right": 76}
 JHU_VENTRICLE = {"left": range(171, 176), "right": range(176, 181)}
 """Numbers in mricron's ``jhu189``, which comes without names; found by their places."""
 
-SHADING_MM, SHADING_STEP, FADING_MM = 36, 4, 12.0
-"""Around each place, for there is white matter in so much of the brain; its grid; and how far out of the brain."""
+SHADING_MM, SHADING_STEP = 36, 4
+"""White matter, of which there is some in so much of the brain, tells a head's own shading, on this grid."""
+FADING_MM = 12.0
+"""How far it reaches out of the brain."""
 SAME_PLACE = 0.8
 LEAST_BRAIN_ML = 600.0
 FURROW_MM = 6.0
