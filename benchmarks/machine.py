@@ -7,15 +7,18 @@ from importlib.metadata import version
 
 
 def describe_machine() -> dict:
-    """Processor, cores, versions and the commit of the code."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, encoding="utf-8", check=False
-    )
+    """Processor, cores, versions and the commit of the code; dirty if something but results differs from it."""
+    commit = _git("describe", "--always")
+    changed = _git("status", "--porcelain", "--", ":/", ":!/benchmarks/results")  # results are no code
     return {
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
         "versions": {"python": platform.python_version(), **{n: version(n) for n in ("vagan", "torch", "numpy")}},
-        "commit": commit.stdout.strip(),
+        "commit": f"{commit}-dirty" if changed else commit,
     }
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", check=False).stdout.strip()
 
 
 def _processor() -> str:

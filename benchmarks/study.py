@@ -19,11 +19,19 @@ def options_of(about: str | None, work: str, *, images: int = 0, size: Sequence[
     parser.add_argument("--work", type=Path, default=Path(work), help="where cohorts and runs are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
+    parser.add_argument(
+        "--set", nargs="*", type=_setting, default=[], help="settings of all trainings, e.g. training.threads=1"
+    )
     if images:
         parser.add_argument("--images", type=int, default=images)
         parser.add_argument("--size", type=int, nargs="+", default=list(size))
     return parser
+
+
+def _setting(text: str) -> str:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"a setting must be key=value: found {text!r}")
+    return text
 
 
 def settings_of(options: argparse.Namespace, seed: int) -> dict[str, str]:
