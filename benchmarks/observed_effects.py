@@ -7,7 +7,7 @@ as the simulation made them, the true shading and pose undone, and then, one aft
 
 ``noise``         nothing but the scans' own noise, and the ageing between them
 ``misaligned``    and the earlier scan where the pipeline laid it
-``shaded``        and the shading that the pipeline left between the two: the ceiling that counts
+``shaded``        and the shading that coils and pipeline left between the two: the ceiling that counts
 ``contrast``      and the earlier scan's own contrast
 ``nominal``       instead: noise, 0.1 degrees, 0.2 mm and 2 % of shading, whatever the pipeline did
 
@@ -26,6 +26,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import distance_transform_edt
 from study import keep
 
 from vagan.data.sources.atrophy.fields import places_of
@@ -36,19 +37,17 @@ from vagan.data.sources.atrophy.subject import Subject, draw_subject
 from vagan.data.volume import write_volume
 from vagan.effect import difference
 from vagan.evaluation.longitudinal import noise_ceiling
-from vagan.evaluation.observed import Observed, linear_match, observe, smooth_log_ratio
+from vagan.evaluation.observed import Observed, linear_match, observe
 from vagan.evaluation.scores import ncc
 from vagan.preprocessing.geometry import Grid, resample, transform_points
 from vagan.preprocessing.intensity import BACKGROUND
-from vagan.preprocessing.pipeline import Pipeline, make_pipeline
+from vagan.preprocessing.pipeline import Pipeline, Prepared, make_pipeline
 from vagan.preprocessing.scan import Scan, read_scan
 from vagan.progress import track
 
 SEED = 11
 SHAPES = {1.3: (128, 160, 112), 2.6: (64, 80, 56)}
 NOMINAL = Protocol(turn_deg=0.1 / np.sqrt(3), shift_mm=0.2 / np.sqrt(3), zoom=0.0, shading=0.02)
-SHADING_MM = 5.0
-"""Gaussian over which what shading is left is measured: finer than what the pipeline can have left."""
 SUBTYPES = ("hippocampal", "ventricular")
 
 
@@ -61,6 +60,8 @@ class Pair:
     after: Scan
     true_before: RawScan
     true_after: RawScan
+    shading: tuple[np.ndarray, np.ndarray]
+    """Of each scan on its raw grid, the log of what coil and pipeline multiplied it by."""
     zero: float
     """Prepared intensity of the later scan that was 0 in the scanner."""
 
@@ -107,19 +108,36 @@ def measure(work: Path, options: argparse.Namespace) -> dict:
 def compare(simulation: Simulation, subject: Subject, pipeline: Pipeline, work: Path, spacing_mm: float) -> dict:
     """What is found of one subject."""
     true = [simulate_scan(simulation, subject, visit, spacing_mm) for visit in (0, 1)]
-    prepared = []
+    prepared, shaded = [], []
     for visit, scan in zip(subject.visits, true, strict=True):
         path = work / f"{subject.name}_{visit.session}_T1w.nii.gz"
         write_volume(path, np.rint(WHITE_MATTER * scan.image), scan.affine)
-        prepared.append(pipeline.run(read_scan(path)))
+        found, divided = prepare(read_scan(path), pipeline)
+        prepared.append(found)
+        shaded.append(
+            np.log(scan.bright) - resample(divided.image, divided.grid, Grid(scan.image.shape, scan.affine))
+        )
         path.unlink()
     rescaled = next(step["found"] for step in prepared[1].record if step["step"] == "rescale")
     zero = BACKGROUND - 2 * rescaled["low"] / (rescaled["high"] - rescaled["low"])
-    pair = Pair(subject, *(found.scan for found in prepared), *true, zero)
+    pair = Pair(subject, *(found.scan for found in prepared), *true, (shaded[0], shaded[1]), zero)
     found = observe(pair.before, pair.after, zero=zero)
     row = {"subject": subject.name, "subtype": subject.subtype, "severity": subject.severity}
     row |= {"variance": float(found.effect[found.mask].var()), "similarity": found.facts["similarity"]}
     return row | scores(pair, found)
+
+
+def prepare(raw, pipeline: Pipeline) -> tuple[Prepared, Scan]:
+    """A prepared scan, and the log of the field that its bias correction divided by, on the grid it was found on."""
+    seen: list[tuple[str, Scan]] = []
+    prepared = pipeline.run(raw, watch=lambda step, scan: seen.append((step, scan)))
+    at = next(number for number, (step, _) in enumerate(seen) if step == "correct-bias")
+    before, after = seen[at - 1][1], seen[at][1]
+    known = before.image > 0
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    field = np.log(before.image, where=known, out=np.zeros_like(before.image))
+    field -= np.log(after.image, where=known, out=np.zeros_like(field))
+    return prepared, after.with_image(field[tuple(nearest)])
 
 
 def scores(pair: Pair, found: Observed) -> dict:
@@ -172,13 +190,13 @@ def clean_of(scan: RawScan, gamma: float | None) -> np.ndarray:
 
 
 def residual_shading(pair: Pair, found: Observed, laid) -> np.ndarray:
-    """Log ratio of the matched earlier scan to the later one that is not in the clean scans, without the noise."""
-    matched = pair.after.image - found.effect - pair.zero
-    before = _on_grid(pair, clean_of(pair.true_before, None), pair.true_before, laid)
-    after = _on_grid(pair, pair.true_after.clean.present, pair.true_after)
-    about = {"mask": found.mask, "spacing_mm": pair.after.grid.spacing_mm, "sigma_mm": SHADING_MM}
-    seen = smooth_log_ratio(pair.after.image - pair.zero, matched, **about)
-    return seen - smooth_log_ratio(after, before, **about)
+    """Log of what is left between the matched earlier scan and the later one of coils, N4 and the matching."""
+    before, after = (
+        _on_grid(pair, shading, scan, at)
+        for shading, scan, at in zip(pair.shading, (pair.true_before, pair.true_after), (laid, None), strict=True)
+    )
+    left = before + found.shading - after
+    return left - np.median(left[found.mask])  # one gain for all is matched
 
 
 def agreement(one, other, mask) -> float:
