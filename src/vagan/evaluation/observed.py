@@ -10,6 +10,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from vagan.effect import difference
 from vagan.errors import CohortError
 from vagan.preprocessing.geometry import Grid, Matrix, nearest_rigid, resample, transform_points
+from vagan.preprocessing.intensity import BACKGROUND
 from vagan.preprocessing.registration import Brain, align
 from vagan.preprocessing.scan import Scan
 
@@ -19,6 +20,8 @@ Intensity = Literal["none", "linear", "smooth"]
 shading, is divided out."""
 
 LEAST_VOXELS = 100
+INSIDE = 0.9
+"""Share of a voxel of the earlier scan, once interpolated, that must be of its brain."""
 TRIM = 2.5
 SMOOTH_MM = 10.0
 """N4 with its finest spline, of about 25 mm, leaves two scans different fields of that scale."""
@@ -58,7 +61,7 @@ def observe(before: Scan, after: Scan, *, intensity: Intensity = "smooth", zero:
     """Lay the earlier scan onto the later one, match its intensities, and subtract it.
 
     The later scan stays as it is, because it is the image whose map is scored; the earlier one is interpolated once
-    more, by cubic splines, with its brain extended beyond its edge so that no background bleeds in.
+    more, by cubic splines, half as bright beyond the edge of its brain, where it was stripped.
 
     Parameters
     ----------
@@ -155,7 +158,7 @@ def _laid_onto(before: Scan, after: Scan) -> tuple[Array, Mask, dict[str, Any]]:
     moving_from_fixed, similarity = align(moving, fixed)
     before_from_after = np.linalg.inv(moving_from_template) @ moving_from_fixed @ fixed_from_template
     image = resample(_extended(before), before.grid, after.grid, before_from_after, outside=-1.0, order=3)
-    mask = resample(_mask(before), before.grid, after.grid, before_from_after) > 0.5
+    mask = resample(_mask(before), before.grid, after.grid, before_from_after) > INSIDE
     turn = float(np.degrees(np.arccos(np.clip((np.trace(moving_from_fixed[:3, :3]) - 1) / 2, -1, 1))))
     center = fixed.center_mm
     shift = float(np.linalg.norm(transform_points(moving_from_fixed, center) - center))
@@ -180,9 +183,11 @@ def _true_size(scan: Scan) -> tuple[Brain, Matrix]:
 
 
 def _extended(scan: Scan) -> Array:
-    """The image with each voxel outside the brain as bright as the nearest one in it."""
-    nearest = distance_transform_edt(~_mask(scan), return_distances=False, return_indices=True)
-    return np.asarray(scan.image[tuple(nearest)], np.float32)
+    """The image, each voxel outside the brain half as bright as the nearest in it: fluid and bone are darker."""
+    brain = _mask(scan)
+    nearest = distance_transform_edt(~brain, return_distances=False, return_indices=True)
+    image = scan.image[tuple(nearest)]
+    return np.where(brain, image, (image + BACKGROUND) / 2).astype(np.float32)
 
 
 def _mask(scan: Scan) -> Mask:
