@@ -96,6 +96,17 @@ def _table3d(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def _table3d_short(result: dict[str, Any]) -> list[Row]:
+    """Deforming beside adding, by one recipe."""
+    command = "python benchmarks/table3d.py --name table3d-short"
+    rows = []
+    for method in ("VA-GAN (warp)", "VA-GAN (add)"):
+        ncc = column(result["methods"][method], "ncc")
+        on = f"{_seeds(ncc)}, simulated atrophy of 2.6 mm, a shorter training"
+        rows.append(Row(f"NCC on volumes, {method}, 60 updates", with_seeds(ncc), on, command, is_main=True))
+    return rows
+
+
 def _preprocessing(result: dict[str, Any]) -> list[Row]:
     command = "python benchmarks/preprocessing.py"
     rows = [
@@ -209,6 +220,7 @@ SOURCES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "quality": _quality,
     "robustness": _quality,
     "table3d": _table3d,
+    "table3d-short": _table3d_short,
     "observed_effects": _observed_effects,
     "classes": _classes,
     "directions": _directions,

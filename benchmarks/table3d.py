@@ -5,6 +5,8 @@ its CAM variant; scores every method on the same test images; writes ``table3d.m
 and ``table3d.png`` to ``benchmarks/results``. Hours on two cores. The same command again goes on where it stopped.
 
     python benchmarks/table3d.py --work runs/table3d
+    python benchmarks/table3d.py --name table3d-short --work runs/table3d-short \
+        --set training.generator_updates=60 schedule.boosted_critic_updates=60  # two thirds of the game
 """
 
 import argparse
@@ -73,7 +75,7 @@ def main() -> None:
         for method, scores in _scores_of_all(cohort, seed, seconds, options).items():
             found.setdefault(method, []).append(scores)
     result = {
-        "options": {name: value for name, value in vars(options).items() if name not in ("work", "out")},
+        "options": {name: value for name, value in vars(options).items() if name not in ("work", "out", "name")},
         "cohort": {"source": cohort.facts.source, "hash": cohort.facts.content_hash},
         "seeds": options.seeds,
         "runs": {name: RUNS[name] for name in options.runs},
@@ -83,16 +85,17 @@ def main() -> None:
         "methods": found,
         "over_best_classifier": _ratios(found),
     }
-    keep("table3d", result, _markdown(found) + _notes(result, options), out=options.out)
+    keep(options.name, result, _markdown(found) + _notes(result, options), out=options.out)
     for kind in ("pdf", "png"):
         figure = _results(options.seeds[0], options) / "figures" / f"examples.{kind}"
-        (options.out / f"table3d.{kind}").write_bytes(figure.read_bytes())
+        (options.out / f"{options.name}.{kind}").write_bytes(figure.read_bytes())
     print(_markdown(found))
 
 
 def _parse() -> argparse.Namespace:
     parser = options_of(__doc__, "runs/table3d")
     parser.set_defaults(seeds=[0, 1])
+    parser.add_argument("--name", default="table3d", help="of the files of results")
     parser.add_argument("--subjects", type=int, default=1200)
     parser.add_argument("--spacing-mm", type=float, default=2.6)
     parser.add_argument("--jobs", type=int, default=0, help="processes that simulate; 0 for one on each core")
