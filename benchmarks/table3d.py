@@ -46,18 +46,24 @@ CONTROLS = ("gradient magnitude", "group mean difference", "random map")
 MOST_PASSES = 300
 """For a map. The perturbation of 1500 steps is left out, its authors' version of 100 steps is in."""
 COLUMNS = {
-    "share of ceiling": "share_of_ceiling",
-    "hippocampus L": "recall/hippocampus_left",
-    "hippocampus R": "recall/hippocampus_right",
-    "ventricle L": "recall/ventricle_left",
-    "ventricle R": "recall/ventricle_right",
-    "temporal L": "recall/temporal_left",
-    "temporal R": "recall/temporal_right",
-    "severity": "severity_correlation",
-    "M(x0)/M(x1)": "energy_ratio",
-    "amplitude": "amplitude_slope",
+    "share of ceiling": ("share_of_ceiling",),
+    "hippocampus L": ("recall/hippocampus_left",),
+    "hippocampus R": ("recall/hippocampus_right",),
+    "ventricle L": ("recall/ventricle_left",),
+    "ventricle R": ("recall/ventricle_right",),
+    "temporal L": ("recall/temporal_left",),
+    "temporal R": ("recall/temporal_right",),
+    "severity": ("severity_correlation",),
+    "hippocampi grow": ("regional/hippocampus_left", "regional/hippocampus_right"),
+    "ventricles grow": ("regional/ventricle_left", "regional/ventricle_right"),
+    "M(x0)/M(x1)": ("energy_ratio",),
+    "amplitude": ("amplitude_slope",),
+    "Dice": ("dice",),
+    "lesions found": ("lesion_recall",),
+    "false ones": ("false_lesions",),
 }
-"""Recalls at equal map area, and the rank correlation of the map's size with the severity."""
+"""Means of these scores. Recalls at equal map area; rank correlations of the map's size with the severity, and of its
+mean in a region with the effect's; lesions by thresholds that need no truth, false ones of each image."""
 
 
 def main() -> None:
@@ -164,7 +170,7 @@ def _ratios(found: dict[str, list[dict[str, float]]]) -> dict[str, float]:
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
     rows = []
     for method, seeds in sorted(found.items(), key=lambda item: -np.mean(column(item[1], "ncc"))):
-        others = [column(seeds, key) for key in COLUMNS.values()]
+        others = [[value for key in keys for value in column(seeds, key)] for keys in COLUMNS.values()]
         rows.append(
             [method, with_seeds(column(seeds, "ncc")), *(f"{np.mean(one):.2f}" if one else "" for one in others)]
         )
@@ -175,8 +181,9 @@ def _notes(result: dict, options: argparse.Namespace) -> str:
     ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in result["over_best_classifier"].items())
     return (
         f"\n{len(result['seeds'])} seeds, {options.limit} test images of each class, {options.subset} for methods "
-        "with many passes; recalls at equal map area; severity: rank correlation with the map's size. Maps that know "
-        "no direction are compared with the effect's size. NCC over that of the best method that explains a "
+        "with many passes. Recalls at equal map area; severity: rank correlation with the map's size; grow: of its "
+        "mean in a region with the effect's; lesions by thresholds that need no truth. Maps that know no direction "
+        "are compared with the effect's size. NCC over that of the best method that explains a "
         f"classifier: {ratios}. A number behind VA-GAN's output: the same training, seeds {MEMBERS_APART} higher.\n"
     )
 
