@@ -81,7 +81,7 @@ def attribute_files(
     contrast
         Instead of the class's effect that of a change of covariates, such as ``age=60:80``; see `Contrast`.
     masks
-        Results folder, by whose threshold masks and boxes are written too; see `vagan.reporting.masks`.
+        Results folder, by whose threshold masks and boxes are written too; see ``vagan.reporting.masks``.
     device
         See `vagan.training.device.find_device`.
 
