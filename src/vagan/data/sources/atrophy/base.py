@@ -188,7 +188,7 @@ def _shading(head: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.
     away, nearest = distance_transform_edt(~brain, return_indices=True)
     coarse = head[tuple(nearest)][::SHADING_STEP, ::SHADING_STEP, ::SHADING_STEP]  # outside as at the brain's edge
     white = gaussian_filter(percentile_filter(coarse, 90, size=SHADING_MM // SHADING_STEP), 2)
-    fine = affine_transform(white, np.full(3, 1 / SHADING_STEP), output_shape=head.shape, order=1, mode="nearest")
+    fine = affine_transform(white, np.eye(3) / SHADING_STEP, output_shape=head.shape, order=1, mode="nearest")
     middle = float(np.median(fine[brain]))
     return (middle * (np.maximum(fine, 1e-3 * head.max()) / middle) ** np.exp(-away / FADING_MM)).astype(np.float32)
 
