@@ -123,6 +123,17 @@ def test_the_ratio_of_two_shadings_is_found_and_changed_tissue_is_not_taken_for_
     assert np.abs(ratio - shading)[inner].max() < 0.03
 
 
+@pytest.mark.parametrize(("wave_mm", "least", "most"), [(50, 0.9, 1.05), (25, 0.1, 0.35), (12, -0.05, 0.05)])
+def test_waves_as_long_as_n4_leaves_them_are_found_whole_and_short_ones_left_alone(wave_mm, least, most):
+    grid = Grid.upright((60, 34, 28), (2.0, 3.0, 3.0), (0, 0, 0))
+    wave = 0.03 * np.cos(2 * np.pi * places(grid)[..., 0] / wave_mm)
+    before = np.full(grid.shape, 100, np.float32)
+    after = (before * np.exp(wave)).astype(np.float32)
+    found = smooth_log_ratio(before, after, np.ones(grid.shape, bool), grid.spacing_mm)
+    inner = np.s_[12:-12]  # 1 - (1 - exp(-2 (pi 10 / wave)^2))^6 of an endless wave: 0.97, 0.23, 0.00
+    assert least < (found * wave)[inner].sum() / (wave**2)[inner].sum() < most
+
+
 def test_one_ratio_everywhere_is_found_exactly_and_none_where_nothing_is_bright():
     grid = Grid.upright((30, 34, 28), (4.0, 3.0, 5.0), (0, 0, 0))
     mask = np.linalg.norm(places(grid) / (50, 45, 60), axis=-1) < 1
