@@ -9,9 +9,8 @@ from importlib.metadata import version
 def describe_machine() -> dict:
     """Processor, cores, versions and the commit of the code; dirty if something but results differs from it."""
     commit = _git("describe", "--always")
-    changed = _git(
-        "status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/benchmarks/results"
-    )  # results are no code
+    code = (":/", ":!/benchmarks/results")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *code)
     return {
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
         "versions": {"python": platform.python_version(), **{n: version(n) for n in ("vagan", "torch", "numpy")}},

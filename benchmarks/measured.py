@@ -87,18 +87,20 @@ def _quality(result: dict[str, Any]) -> list[Row]:
 
 
 def _table3d(result: dict[str, Any]) -> list[Row]:
+    command = f"python benchmarks/table3d.py --runs {' '.join(result['runs'])}"
     rows = []
     for method, seeds in sorted(result["methods"].items(), key=lambda item: -_mean(column(item[1], "ncc"))):
         ncc = column(seeds, "ncc")
         on = f"{_seeds(ncc)}, simulated atrophy of 2.6 mm"
         is_main = method.startswith("VA-GAN") or method in ("group mean difference", "guided backprop", "CAM")
-        rows.append(Row(f"NCC on volumes, {method}", with_seeds(ncc), on, "make table3d", is_main=is_main))
+        rows.append(Row(f"NCC on volumes, {method}", with_seeds(ncc), on, command, is_main=is_main))
     return rows
 
 
 def _table3d_short(result: dict[str, Any]) -> list[Row]:
     """Deforming beside adding, by one recipe."""
-    command = "python benchmarks/table3d.py --name table3d-short"
+    settings = "training.generator_updates=60 schedule.boosted_critic_updates=60"
+    command = f"python benchmarks/table3d.py --name table3d-short --set {settings}"
     rows = []
     for method in ("VA-GAN (warp)", "VA-GAN (add)"):
         ncc = column(result["methods"][method], "ncc")

@@ -181,7 +181,7 @@ def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
 
 
 def _notes(result: dict, options: argparse.Namespace) -> str:
-    ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in result["over_best_classifier"].items())
+    ratios = ", ".join(f"{name} {ratio:.3f}" for name, ratio in result["over_best_classifier"].items())
     return (
         f"\n{len(result['seeds'])} seeds, {options.limit} test images of each class, {options.subset} for methods "
         "with many passes. Recalls at equal map area; severity: rank correlation with the map's size; grow: of its "

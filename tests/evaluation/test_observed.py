@@ -6,7 +6,7 @@ import pytest
 from brains import GRID, exact_effect, places, prepared
 from heads import rotation
 from vagan.errors import CohortError
-from vagan.evaluation.observed import linear_match, observe, smooth_log_ratio
+from vagan.evaluation.observed import _extended, linear_match, observe, smooth_log_ratio
 from vagan.evaluation.scores import ncc
 from vagan.preprocessing.geometry import Grid, transform_points
 from vagan.preprocessing.scan import Scan
@@ -72,6 +72,25 @@ def test_position_gain_and_shading_are_undone(pose, disturbed, least, unmatched)
     assert agreement(after.image - before.image, truth) < 0.5  # without any of this
     if "shading" in disturbed:
         assert scores["smooth"] > scores["linear"] > scores["none"]
+
+
+def test_the_earlier_brains_edge_is_left_out_where_its_interpolation_needs_what_was_stripped():
+    shift = np.eye(4)
+    shift[0, 3] = 0.3 * GRID.spacing_mm[0]
+    before, after = prepared(pose=shift), prepared()
+    found = observe(before, after).mask
+    # voxel i of the later scan lies three tenths of the way from voxel i of the earlier one to voxel i - 1
+    edge = after.mask & before.mask & ~np.roll(before.mask, 1, axis=0)
+    whole = after.mask & before.mask & ~edge
+    assert edge.sum() > 100
+    assert found[whole].mean() > 0.98
+    assert found[edge].mean() < 0.02
+
+
+def test_beyond_the_brain_a_scan_goes_on_half_as_bright():
+    image = np.array([-1, -1, 0.5, 0.0, -1], np.float32)[:, None, None]
+    scan = Scan(image, Grid.upright((5, 1, 1), (1.0, 1.0, 1.0), (0, 0, 0)), image > -1)
+    assert _extended(scan)[:, 0, 0].tolist() == [-0.25, -0.25, 0.5, 0.0, -0.5]
 
 
 def test_registration_to_the_template_may_have_scaled_the_two_scans_differently(pose):

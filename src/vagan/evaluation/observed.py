@@ -24,7 +24,7 @@ INSIDE = 0.9
 """Share of a voxel of the earlier scan, once interpolated, that must be of its brain."""
 TRIM = 2.5
 SMOOTH_MM = 10.0
-"""N4 with its finest spline, of about 25 mm, leaves two scans different fields of that scale."""
+"""Of the Gaussian. N4 with its finest spline, of about 25 mm, leaves two scans different fields of that scale."""
 ROUNDS = 6
 """Of a Gaussian mean and means of the rest."""
 CHANGED = 2.5
@@ -44,7 +44,7 @@ class Observed:
     effect
         Later minus earlier scan, positive where it became brighter; 0 outside the mask.
     mask
-        What is brain in both scans.
+        What is brain in both scans; in the earlier one, which is interpolated, by nine tenths at least.
     shading
         Logarithm of what evened the earlier scan's shading, if its intensities were matched by ``smooth``; else 0.
     facts
@@ -117,9 +117,7 @@ def linear_match(values: NDArray[np.floating[Any]], onto: NDArray[np.floating[An
     return gain, offset
 
 
-def smooth_log_ratio(
-    before: Array, after: Array, mask: Mask, spacing_mm: NDArray[np.float64], *, sigma_mm: float = SMOOTH_MM
-) -> NDArray[np.float64]:
+def smooth_log_ratio(before: Array, after: Array, mask: Mask, spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Slowly varying part of ``log(after / before)``, over voxels that did not change their tissue.
 
     A Gaussian mean, then the mean of what it left, and so on (twicing; Tukey 1977): a field as wide as the Gaussian
@@ -133,8 +131,6 @@ def smooth_log_ratio(
         Brain.
     spacing_mm
         Of the voxels.
-    sigma_mm
-        Standard deviation of the Gaussian.
     """
     bright = 0.3 * float(np.median(after[mask]))
     usable = mask & (before > bright) & (after > bright)
@@ -146,8 +142,8 @@ def smooth_log_ratio(
     for _ in range(ROUNDS):
         rest = log_ratio - smooth
         weights = (usable & (np.abs(rest) <= CHANGED * 1.4826 * np.median(np.abs(rest[usable])))).astype(float)
-        total = gaussian_filter(weights, sigma_mm / spacing_mm)
-        mean = gaussian_filter(weights * rest, sigma_mm / spacing_mm)
+        total = gaussian_filter(weights, SMOOTH_MM / spacing_mm)
+        mean = gaussian_filter(weights * rest, SMOOTH_MM / spacing_mm)
         smooth += np.where(total > 1e-3, mean / np.maximum(total, 1e-3), 0)
     return smooth
 
