@@ -33,8 +33,16 @@ def test_the_learning_rate_is_constant_then_falls_to_zero():
 
 
 def test_the_average_starts_short_and_never_exceeds_its_longest_decay():
-    decays = [averaging_decay(update, longest=0.9) for update in range(200)]
+    decays = [averaging_decay(update, reach=0.1, longest=0.9) for update in range(200)]
     assert decays[0] == pytest.approx(0.1)
     assert decays == sorted(decays)
     assert decays[-1] == 0.9
-    assert averaging_decay(50, longest=0.0) == 0
+    assert averaging_decay(50, reach=0.1, longest=0.0) == 0
+
+
+@pytest.mark.parametrize("reach", [0.1, 0.25, 0.4])
+def test_the_average_is_as_old_as_its_reach_says(reach):
+    updates, mean_age = 2000, 0.0
+    for update in range(1, updates):  # one newer at each update, but for the share that the newest has
+        mean_age = averaging_decay(update, reach=reach, longest=0.9999) * (mean_age + 1)
+    assert mean_age / updates == pytest.approx(reach, rel=0.02)

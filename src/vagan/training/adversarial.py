@@ -102,12 +102,12 @@ class AdversarialTask:
                 betas=(config.optimizer.beta1, config.optimizer.beta2),
             ),
         }
-        longest = config.generator.average
+        reach, longest = config.generator.average_reach, config.generator.average
 
         def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
             if not old.is_floating_point():
                 return new  # batch norm's counter of batches
-            return torch.lerp(old, new, 1 - averaging_decay(int(count), longest=longest))
+            return torch.lerp(old, new, 1 - averaging_decay(int(count), reach=reach, longest=longest))
 
         if config.schedule.consolidation_updates:
             optimizers["consolidation"] = Adam(

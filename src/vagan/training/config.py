@@ -60,6 +60,9 @@ class Generator(_Section):
     ``warp+add`` (it deforms x, then adds to it)."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """Longest decay of the running average of weights, which is the model that is used; 0 switches it off."""
+    average_reach: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Mean age of the weights that are averaged, as a fraction of the updates so far. More where the game goes in
+    circles that last long beside it."""
     calibration_images: Annotated[int, Field(ge=0)] = 128
     """Training images of each class on which batch norm's statistics are measured anew for the averaged weights.
     0 keeps the running statistics, which lag behind by a hundred updates."""
