@@ -104,6 +104,32 @@ def test_the_ceiling_is_what_the_exact_effect_scores(cohort, results, monkeypatc
         )
 
 
+class Restless(Oracle):
+    """The truth, and elsewhere as much against it."""
+
+    def __init__(self, cohort, convention):
+        super().__init__(cohort)
+        self.convention = convention
+
+    def attribute(self, images):
+        effect = super().attribute(images)
+        return effect - effect.roll(3, 2)
+
+
+@pytest.mark.parametrize(("convention", "read"), [("absolute", np.abs), ("positive", lambda found: found.clip(0))])
+def test_maps_are_read_as_their_method_says(cohort, results, monkeypatch, convention, read):
+    out = results.parent / convention
+    shutil.copytree(results, out)
+    monkeypatch.setattr(longitudinal, "controls_of", lambda *_: [Restless(cohort, convention)])
+    evaluate_longitudinal(cohort, [], out, methods=["random"], limit=1)
+    told = pd.read_csv(out / "scores.csv").query("method == 'oracle' and metric == 'ncc'")
+    case = told["case"].item()
+    effect = read_volume(out / "observed" / f"{case}_desc-observed_stat-effect_statmap.nii.gz").array
+    found = read_volume(out / "maps" / "oracle" / f"{case}_stat-effect_statmap.nii.gz").array
+    again = float(ncc(read(found)[None, None], np.abs(effect)[None, None])[0])
+    assert told["value"].item() == pytest.approx(again, abs=1e-4)
+
+
 class Shrinking(torch.nn.Module):
     """Raw map of a velocity along the first axis that is linear: volumes change by the same factor everywhere."""
 

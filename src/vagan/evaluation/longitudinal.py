@@ -24,7 +24,7 @@ from vagan.evaluation.examples import Examples
 from vagan.evaluation.observed import Intensity, observe
 from vagan.evaluation.pairs import Pair, Pairs, Rule, find_pairs
 from vagan.evaluation.results import write_results
-from vagan.evaluation.scores import compared_with, ncc
+from vagan.evaluation.scores import apply_convention, compared_with, ncc
 from vagan.evaluation.statistics import summarise
 from vagan.evaluation.table2 import table2
 from vagan.files import replacing
@@ -284,7 +284,7 @@ def _write_log_jacobian(path: Path, method: AttributionMethod, image: Images, af
 def _rows(method: str, file: ObservedFile, found: Array, convention: Convention) -> list[dict[str, Any]]:
     effect, mask = file.read()
     truth = compared_with(effect, convention)
-    read = found if convention == "signed" else np.abs(found)
+    read = apply_convention(found[None, None], convention)[0, 0]
     scores = {
         WHOLE: float(ncc(read[None, None], truth[None, None])[0]),
         BRAIN: float(ncc(read[mask][None, None], truth[mask][None, None])[0]),
