@@ -127,6 +127,7 @@ def test_an_evaluation_tells_what_a_map_marks(vagan, trained, pictures, tmp_path
 def test_a_class_is_put_into_an_image(vagan, refused, trained, pictures, tmp_path):
     image, out = pictures / "healthy" / "03.png", ("--out", tmp_path / "maps", "--into")
     assert "--preset both-directions" in refused("attribute", trained, image, *out)
+    assert "leave out --into" in refused("attribute", trained, image, *out, "--masks", tmp_path / "results")
     both = tmp_path / "both"
     assert vagan("train", tmp_path / "cohort", both, *TINY, "training.both_directions=true")[0] == 0
     assert "must go without --ensemble" in refused("attribute", both, image, *out, "--contrast", "age=60:80")

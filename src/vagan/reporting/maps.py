@@ -104,6 +104,8 @@ def attribute_files(
         raise ConfigError("--abstain goes with --class auto, where a classifier decides")
     if into and (others or contrast or interest == AUTO):
         raise ConfigError("--into must go without --ensemble, --contrast and --class auto; leave them out")
+    if masks and (into or contrast):
+        raise ConfigError("--masks has a threshold for what is taken out only; leave out --into and --contrast")
     if others and interest == AUTO:
         raise ConfigError("an ensemble needs the class said: its members' classifiers may decide differently")
     loaded = (
