@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import sys
+import threading
 import time
 
 import numpy as np
@@ -13,13 +14,13 @@ import zarr
 
 from trainings import tiny, weights_of
 from vagan.data.cohort import Cohort
-from vagan.errors import CohortError, DivergenceError
+from vagan.errors import CohortError, DivergenceError, OutputError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.collapse import FLATTEST, LARGEST_MAP, SMALLEST_MAP, STEEPEST, collapsed_map, require_alive
 from vagan.training.config import Generator, Loss
 from vagan.training.loop import train
-from vagan.training.run_folder import RunFolder
+from vagan.training.run_folder import MetricsLog, RunFolder
 from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 
 
@@ -158,15 +159,32 @@ def test_a_second_training_is_told_whose_the_folder_is(small_cohort, tmp_path):
             train(small_cohort, run.path, tiny())
 
 
-# TensorBoard's own thread finds its folder gone as well
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_folder_that_vanishes_gets_no_checkpoint(small_cohort, tmp_path, monkeypatch):
     """As when its disk is unmounted: another, empty folder is in its place."""
     from trainings import stop_after
-    from vagan.errors import OutputError
 
     stop_after(3, monkeypatch, lambda: ((tmp_path / "run").rename(tmp_path / "away"), (tmp_path / "run").mkdir()))
     with pytest.raises(OutputError, match="has vanished during the training; is its disk still mounted"):
         train(small_cohort, tmp_path / "run", tiny())
     assert not [path for path in (tmp_path / "run").rglob("*") if path.suffix in (".pt", ".csv", ".safetensors")]
     assert np.isfinite(torch.load(tmp_path / "away/checkpoints/latest.pt", weights_only=True)["updates"])
+
+
+def test_what_tensorboards_thread_finds_is_told_once(tmp_path, monkeypatch):
+    """Where a folder vanishes it prints a traceback of its own, and tells the next one who writes as well."""
+    printed = []
+    monkeypatch.setattr(threading, "excepthook", lambda failed: printed.append(failed.thread.name))
+    run = RunFolder(tmp_path / "run")
+    vanishes = pytest.raises(OutputError, match="has vanished")
+    with vanishes, run.locked(), MetricsLog(run, updates_done=0) as metrics:
+        metrics.flush()
+        (writer,) = (each for each in threading.enumerate() if type(each).__name__ == "_AsyncWriterThread")
+        shutil.rmtree(run.path)
+        metrics.add({"update": 1, "loss": 2.0})
+        another = threading.Thread(target=lambda: 1 / 0, name="another")
+        another.start()
+        another.join()
+        writer.join()
+        metrics.add({"update": 2, "loss": 1.0})
+    assert printed == ["another"]
+    assert not [thread for thread in threading.enumerate() if type(thread).__name__ == "_AsyncWriterThread"]

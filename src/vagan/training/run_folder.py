@@ -6,9 +6,10 @@ import io
 import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -202,6 +203,8 @@ class MetricsLog:
             table = run.read_metrics()
             self._rows = _records(table[table["update"] <= updates_done])
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=updates_done + 1)
+        self._hook = threading.excepthook
+        threading.excepthook = self._after_a_thread
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -211,9 +214,10 @@ class MetricsLog:
     def add(self, row: dict[str, Any]) -> None:
         """Record one row; ``update`` is its position in the run."""
         self._rows.append(row)
-        for name, value in row.items():
-            if name != "update":
-                self._writer.add_scalar(name, value, row["update"])
+        with self._naming_the_cause():
+            for name, value in row.items():
+                if name != "update":
+                    self._writer.add_scalar(name, value, row["update"])
 
     def flush(self) -> None:
         """Write all rows; columns in order of first appearance, empty where a row has no value."""
@@ -225,7 +229,8 @@ class MetricsLog:
         writer.writerows(self._rows)
         with replacing(self._path) as temporary:
             temporary.write_text(text.getvalue(), encoding="utf-8")
-        self._writer.flush()
+        with self._naming_the_cause():
+            self._writer.flush()
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -233,10 +238,25 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # that they cannot be written must not hide why the training ended
-        with suppress(OutputError, OSError) if error else nullcontext():
+        with ExitStack() as ending:
+            ending.callback(setattr, threading, "excepthook", self._hook)
+            # that they cannot be written must not hide why the training ended
+            ending.enter_context(suppress(OutputError, OSError) if error else nullcontext())
+            ending.callback(self._writer.close)
             self.flush()
-            self._writer.close()
+
+    @contextmanager
+    def _naming_the_cause(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:  # TensorBoard's, of anything that its thread wrote before
+            self._run.require_there()
+            raise
+
+    def _after_a_thread(self, failed: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread prints a traceback of what our next `flush` is told as well, where disks vanish."""
+        if type(failed.thread).__module__.partition(".")[0] != "tensorboard":
+            self._hook(failed)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
