@@ -87,7 +87,8 @@ def _quality(result: dict[str, Any]) -> list[Row]:
 
 
 def _table3d(result: dict[str, Any]) -> list[Row]:
-    command = f"python benchmarks/table3d.py --runs {' '.join(result['runs'])}"
+    members = "" if result["options"]["members"] > 1 else " --members 1"
+    command = f"python benchmarks/table3d.py --runs {' '.join(result['runs'])}{members}"
     rows = []
     for method, seeds in sorted(result["methods"].items(), key=lambda item: -_mean(column(item[1], "ncc"))):
         ncc = column(seeds, "ncc")
