@@ -1,3 +1,6 @@
+import logging
+import struct
+
 import imageio.v3 as imageio
 import numpy as np
 import pytest
@@ -104,6 +107,21 @@ def test_a_truncated_picture_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ImageFileError, match=r"a\.png cannot be read"):
         read_image(tmp_path / "a.png")
+
+
+def test_a_picture_that_its_reader_only_logs_as_broken_is_refused(grey, tmp_path, caplog):
+    """A TIFF whose directory names itself as the next one."""
+    path = tmp_path / "a.tif"
+    imageio.imwrite(path, grey)
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, start)
+    struct.pack_into("<I", content, start + 2 + 12 * entries, start)
+    path.write_bytes(content)
+    with pytest.raises(ImageFileError, match=r"a\.tif cannot be read as an image: .* circular"):
+        read_image(path)
+    logging.getLogger("tifffile").warning("only a warning")
+    assert [record.getMessage() for record in caplog.records] == ["only a warning"]
 
 
 def test_missing_and_unknown_files_are_named(tmp_path):

@@ -1,5 +1,6 @@
 """The local server: who may ask, what is taken, what comes back, and what never does."""
 
+import asyncio
 import io
 import threading
 import time
@@ -155,6 +156,27 @@ def test_uploads_that_are_too_large_are_refused_and_leave_nothing(client, tmp_pa
     answer = send(client, (content[at : at + 999] for at in range(0, len(content), 999)) if lied else content)
     assert answer.status_code == 413
     assert "at most 0 MB" in answer.json()["detail"]
+    assert (answer.headers.get("connection") == "close") is lied  # it might never end
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_goes_away_in_the_middle_leaves_nothing_and_no_traceback(client, tmp_path):
+    parts = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
+    headers = {"host": HOST, "x-vagan-token": TOKEN}
+    scope = {
+        "type": "http", "method": "POST", "path": "/api/maps", "query_string": b"name=a.png", "http_version": "1.1",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    answers = []
+
+    async def receive():
+        return parts.pop(0)
+
+    async def send_back(message):
+        answers.append(message)
+
+    asyncio.run(client.app(scope, receive, send_back))
+    assert answers[0]["status"] == 400
     assert list(tmp_path.iterdir()) == []
 
 

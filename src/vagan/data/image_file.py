@@ -1,6 +1,9 @@
 """Image files of every accepted kind, read as ``(channel, *space)`` arrays in the file's own intensity."""
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -105,7 +108,7 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
 
     try:
         # from bytes: given a path, a plug-in that fails leaves the file open
-        with imageio.imopen(path.read_bytes(), "r", extension=path.suffix.lower()) as file:
+        with _strictly(), imageio.imopen(path.read_bytes(), "r", extension=path.suffix.lower()) as file:
             claimed = file.properties().shape
             if math.prod(claimed) > LARGEST_VALUES:
                 raise ValueError(f"it claims {claimed} values, and at most {LARGEST_VALUES} are read")
@@ -114,6 +117,25 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
         raise ImageFileError(
             f"{path} cannot be read as an image: {str(error).splitlines()[0]}; is it complete?"
         ) from error
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """TIFF's reader logs what is broken, and reads on."""
+    log, errors = logging.getLogger("tifffile"), list[str]()
+
+    def is_harmless(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            errors.append(record.getMessage())
+        return record.levelno < logging.ERROR
+
+    log.addFilter(is_harmless)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_harmless)
+    if errors:
+        raise ValueError(errors[0])
 
 
 def _with_channels(

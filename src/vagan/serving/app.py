@@ -9,6 +9,7 @@ from typing import Annotated, Any, no_type_check
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from vagan.data.image_file import SUFFIXES, name_of, suffix_of
 from vagan.model_folder import ModelFacts
@@ -158,11 +159,14 @@ async def _receive(request: Request, job: Job, largest_bytes: int) -> None:
         raise refusal
     size = 0
     with job.image.open("wb") as file:
-        async for part in request.stream():
-            size += len(part)
-            if size > largest_bytes:
-                raise refusal
-            file.write(part)
+        try:
+            async for part in request.stream():
+                size += len(part)
+                if size > largest_bytes:  # it may never end: what else comes is not waited for
+                    raise HTTPException(refusal.status_code, refusal.detail, {"Connection": "close"})
+                file.write(part)
+        except ClientDisconnect as error:  # nobody hears this
+            raise HTTPException(400, f"{job.name} was broken off; send it again") from error
     if size == 0:
         raise HTTPException(400, f"{job.name} is empty; send the file as the body of the request")
 

@@ -97,16 +97,16 @@ class Record:
                     f"the weights of the {name} must be finite, but are not after update {state.updates}; "
                     f"the last good checkpoint is kept in {run.checkpoint}; lower the learning rate"
                 )
-        run.require_there()
-        if in_a_hurry:
-            self._metrics.flush()
-            state.save(run.checkpoint)
-        # the checkpoint last: whoever is killed before it is there goes on from the one before and writes all again
-        with self._autocast():
-            save_model(run.model, *task.model(state))
-        if not in_a_hurry:
-            self._metrics.flush()
-            state.save(run.checkpoint)
+        with run.there():
+            if in_a_hurry:
+                self._metrics.flush()
+                state.save(run.checkpoint)
+            # the checkpoint last: whoever is killed before goes on from the one before, and writes all again
+            with self._autocast():
+                save_model(run.model, *task.model(state))
+            if not in_a_hurry:
+                self._metrics.flush()
+                state.save(run.checkpoint)
         if self._figures:
             self._after_validation(run)
         self._send()

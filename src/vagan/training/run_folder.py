@@ -148,11 +148,20 @@ class RunFolder:
             os.truncate(handle, 0)  # nobody's any more
             os.close(handle)  # the system releases the lock, as it does when the process is killed
 
-    def require_there(self) -> None:
-        """Refuse to write where the folder is no longer the one that is locked.
+    @contextmanager
+    def there(self) -> Iterator[None]:
+        """Write only where the folder is still the one that is locked; if it vanishes meanwhile, say so.
 
         Below a mount that vanished lies another folder, in which a checkpoint would be lost.
         """
+        self._require_there()
+        try:
+            yield
+        except (OSError, OutputError):
+            self._require_there()
+            raise
+
+    def _require_there(self) -> None:
         try:
             there = self._handle is None or os.path.samestat(os.fstat(self._handle), os.stat(self.path / LOCK))
         except OSError:
@@ -214,22 +223,21 @@ class MetricsLog:
     def add(self, row: dict[str, Any]) -> None:
         """Record one row; ``update`` is its position in the run."""
         self._rows.append(row)
-        with self._naming_the_cause():
+        with self._run.there():
             for name, value in row.items():
                 if name != "update":
                     self._writer.add_scalar(name, value, row["update"])
 
     def flush(self) -> None:
         """Write all rows; columns in order of first appearance, empty where a row has no value."""
-        self._run.require_there()
         columns = list(dict.fromkeys(["update", "seconds", *(name for row in self._rows for name in row)]))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
-        with replacing(self._path) as temporary:
-            temporary.write_text(text.getvalue(), encoding="utf-8")
-        with self._naming_the_cause():
+        with self._run.there():
+            with replacing(self._path) as temporary:
+                temporary.write_text(text.getvalue(), encoding="utf-8")
             self._writer.flush()
 
     def __enter__(self) -> "MetricsLog":
@@ -244,14 +252,6 @@ class MetricsLog:
             ending.enter_context(suppress(OutputError, OSError) if error else nullcontext())
             ending.callback(self._writer.close)
             self.flush()
-
-    @contextmanager
-    def _naming_the_cause(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError:  # TensorBoard's, of anything that its thread wrote before
-            self._run.require_there()
-            raise
 
     def _after_a_thread(self, failed: threading.ExceptHookArgs) -> None:
         """TensorBoard's thread prints a traceback of what our next `flush` is told as well, where disks vanish."""
