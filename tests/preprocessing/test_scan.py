@@ -193,6 +193,19 @@ class TestDicom:
         with pytest.raises(ImageFileError, match="lacks slices"):
             read_scan(tmp_path / "dicom")
 
+    @pytest.mark.parametrize("rows", [1, 65000])
+    def test_slices_that_claim_more_pixels_than_they_hold_are_refused(self, tmp_path, rows):
+        """Their reader takes what lies behind in memory."""
+        array, _ = self.series(tmp_path / "dicom")
+        for path in (tmp_path / "dicom").iterdir():
+            content = path.read_bytes()
+            at = content.index(b"\x28\x00\x10\x00") + 8  # behind the tag
+            claimed = int.from_bytes(content[at : at + 2], "little") + rows
+            path.write_bytes(content[:at] + claimed.to_bytes(2, "little") + content[at + 2 :])
+        held = 2 * array.size // len(list((tmp_path / "dicom").iterdir()))
+        with pytest.raises(ImageFileError, match=f"bytes of pixels, as its header claims, found {held};"):
+            read_scan(tmp_path / "dicom")
+
     def test_a_folder_without_a_series_is_told(self, tmp_path):
         (tmp_path / "empty").mkdir()
         with pytest.raises(ImageFileError, match="one DICOM series, found none"):

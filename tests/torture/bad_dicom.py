@@ -42,12 +42,12 @@ def write_series(folder: Path, *, series: str = "1.2.3", count: int = COUNT, fir
 
 
 def value_of(content: bytes, tag: bytes, new: bytes) -> bytes:
-    """A slice with other bytes for a tag of two bytes, explicit VR."""
+    """A slice with other bytes for a value of two bytes, explicit VR or implicit: it lies as far behind its tag."""
     at = content.index(tag) + 8
     return content[:at] + new + content[at + len(new) :]
 
 
-ROWS, COLUMNS, BITS = b"\x28\x00\x10\x00US", b"\x28\x00\x11\x00US", b"\x28\x00\x00\x01US"
+ROWS, COLUMNS, BITS = b"\x28\x00\x10\x00", b"\x28\x00\x11\x00", b"\x28\x00\x00\x01"
 
 STRANGE: dict[str, Callable[[bytes], bytes]] = {
     "claims 65535 rows": lambda content: value_of(content, ROWS, b"\xff\xff"),

@@ -1,5 +1,7 @@
 """A DICOM series as a volume, read by SimpleITK (GDCM)."""
 
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,12 @@ from numpy.typing import NDArray
 from vagan.errors import ImageFileError
 from vagan.preprocessing.geometry import Matrix
 from vagan.preprocessing.itk import from_itk, sitk
+
+SAMPLES, BITS = "0028|0002", "0028|0100"
+PIXELS = re.compile(rb"(?:\xe0\x7f\x10\x00|\x7f\xe0\x00\x10)(?:O[BW]..)?(?P<length>.{4})", re.DOTALL)
+"""Tag of pixel data, little or big endian, its kind where that is said, and how many bytes there are."""
+COMPRESSED = 0xFFFFFFFF
+"""In the place of how many there are."""
 
 
 def read_series(folder: Path) -> tuple[NDArray[np.float32], Matrix]:
@@ -42,17 +50,39 @@ def read_series(folder: Path) -> tuple[NDArray[np.float32], Matrix]:
 
 
 def _require_even_slices(folder: Path, names: tuple[str, ...]) -> None:
-    """The reader spaces slices evenly whatever their files say; a missing one would shorten the head unseen."""
+    """The reader spaces slices evenly whatever their files say; a missing one would shorten the head unseen.
+
+    Nor does it mind files that hold fewer pixels than they claim: what lies behind them in memory is read as well.
+    """
     positions = []
     for name in names:
         reader = sitk.ImageFileReader()
         reader.SetFileName(name)
         reader.ReadImageInformation()
+        _require_pixels(Path(name), reader)
         positions.append(reader.GetOrigin())
     steps = np.linalg.norm(np.diff(np.array(positions), axis=0), axis=1)
     if len(steps) and steps.max() > 1.2 * steps.min() + 1e-3:
         raise ImageFileError(
             f"{folder} lacks slices: they are {steps.min():.3g} to {steps.max():.3g} mm apart; copy the whole series"
+        )
+
+
+def _require_pixels(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Of files that are not compressed; decoders of others complain themselves."""
+    samples, bits = (int(reader.GetMetaData(key)) for key in (SAMPLES, BITS))
+    needed = math.prod(reader.GetSize()) * samples * bits // 8
+    content = path.read_bytes()
+    lengths = {  # several, since there may be small pictures in the header
+        found.end(): int.from_bytes(found["length"], "big" if found[0][0] == 0x7F else "little")
+        for found in PIXELS.finditer(content)
+    }
+    if not lengths or COMPRESSED in lengths.values():
+        return
+    held = max(min(length, len(content) - begin) for begin, length in lengths.items())
+    if held < needed:
+        raise ImageFileError(
+            f"{path} must hold {needed} bytes of pixels, as its header claims, found {held}; copy the series again"
         )
 
 
