@@ -108,3 +108,9 @@ def test_weights_are_taken_as_they_are_at_the_papers_size_or_on_request():
     assert Loss().at((112, 112)) == Loss()
     assert Loss(scaled=False).at((64, 80, 56)) == Loss(scaled=False)
     assert Loss().at((64, 80, 56)).gradient_penalty == Loss().gradient_penalty
+
+
+def test_a_section_cannot_be_set_as_a_whole():
+    """It would drop what the preset says in it."""
+    with pytest.raises(ConfigError, match=r"'training' is a section.*such as training\.generator_updates"):
+        load_config("brain", {"training": "{}"})

@@ -1,6 +1,5 @@
 """What is scored beside each other: the methods that the runs' models allow, and the controls."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -158,10 +157,9 @@ def _require_same_kind(run: Path, facts: ModelFacts, cohort: Cohort) -> None:
 
 def _require_unseen(run: Path, cohort: Cohort) -> None:
     """Refuse to score a model on images of its own training."""
-    record = RunFolder(run).cohort
-    if not record.is_file():
+    if not RunFolder(run).cohort.exists():
         return  # a model folder on its own does not know
-    about = json.loads(record.read_text(encoding="utf-8"))
+    about = RunFolder(run).read_cohort()
     if about["hash"] != cohort.facts.content_hash:
         return  # other images, even where their names are the same
     table = cohort.manifest.table

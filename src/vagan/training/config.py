@@ -285,6 +285,8 @@ def load_config(preset: str = "fast", settings: dict[str, str] | None = None) ->
     for key, text in (settings or {}).items():
         section = values
         *parents, name = key.split(".")
+        if inside := [known for known in known_keys() if known.startswith(f"{key}.")]:
+            raise ConfigError(f"{key!r} is a section, not a key; set its keys one by one, such as {inside[0]}")
         for parent in parents:
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):

@@ -78,7 +78,7 @@ class RunFolder:
             remove_leftovers(folder)
         if self.config.is_file():
             self._require_same(config, cohort)
-            if self.checkpoint.exists() and not self.checkpoint.is_file():
+            if os.path.lexists(self.checkpoint) and not self.checkpoint.is_file():
                 raise RunError(
                     f"the checkpoint {self.checkpoint} must be a file, and is none; delete it to begin again"
                 )
@@ -105,13 +105,7 @@ class RunFolder:
                 f"{self.path} belongs to another configuration: {', '.join(differing[:4])} (there, here); "
                 "give the same settings to resume, or another run folder"
             )
-        try:
-            recorded = json.loads(regular(self.cohort).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self.cohort} must tell what the run was begun on, but cannot be read: {error}"
-            ) from error
-        if recorded != _cohort_record(cohort):
+        if self.read_cohort() != _cohort_record(cohort):
             raise RunError(
                 f"{self.path} was begun on another cohort, or on another split of it; "
                 "give that one to resume, or another run folder"
@@ -184,15 +178,31 @@ class RunFolder:
 
     def read_metrics(self) -> pd.DataFrame:
         """Figures so far, a row for each recorded update; empty before the first."""
-        if not self.metrics.is_file():
+        if not os.path.lexists(self.metrics):
             return pd.DataFrame()
         try:
-            return pd.read_csv(self.metrics)
+            table = pd.read_csv(regular(self.metrics))
+            if missing := {"update", "seconds"} - set(table.columns):
+                raise ValueError(f"there is no column {', '.join(sorted(missing))}")
         except (OSError, ValueError) as error:
             raise RunError(
                 f"{self.metrics} must be the table of a training's figures, but cannot be read: {error}; "
                 "delete it to go on without the figures so far"
             ) from error
+        return table
+
+    def read_cohort(self) -> dict[str, Any]:
+        """What the run was begun on: source, classes, splits, and a hash of it all."""
+        try:
+            record = json.loads(regular(self.cohort).read_text(encoding="utf-8"))
+            if not isinstance(record, dict) or not isinstance(record.get("splits"), dict) or "hash" not in record:
+                raise ValueError("it has no hash or no splits")
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.cohort} must tell what the run was begun on, but cannot be read: {error}; "
+                "put the file of this training back"
+            ) from error
+        return record
 
     def note(self, text: str) -> None:
         """Append a dated line to the log."""
@@ -208,8 +218,7 @@ class MetricsLog:
 
         self._run, self._path = run, run.metrics
         self._rows: list[dict[str, Any]] = []
-        if run.metrics.is_file() and updates_done:
-            table = run.read_metrics()
+        if updates_done and len(table := run.read_metrics()):
             self._rows = _records(table[table["update"] <= updates_done])
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=updates_done + 1)
         self._hook = threading.excepthook

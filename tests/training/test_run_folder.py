@@ -1,0 +1,57 @@
+"""What others find in a run folder, and what they are told where it is damaged."""
+
+import json
+import os
+
+import pytest
+
+from vagan.errors import RunError
+from vagan.training.run_folder import RunFolder
+
+NO_TABLE = {"one byte": b"u", "zeros": bytes(40), "web page": b"<html>\n<p>404</p>\n", "nothing": b""}
+NO_RECORD = {
+    "empty": b"",
+    "noise": b"\xec\x00\x9f",
+    "a list": b"[1]",
+    "no hash": b'{"splits": {}}',
+    "no splits": b'{"hash": "a"}',
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("damage", NO_TABLE)
+def test_figures_that_are_none_are_refused(run, damage):
+    run.metrics.write_bytes(NO_TABLE[damage])
+    with pytest.raises(RunError, match=r"metrics\.csv must be the table of a training's figures.*delete it"):
+        run.seconds()
+
+
+def test_figures_that_cannot_be_read_to_their_end_are_refused(run):
+    run.metrics.symlink_to(run.metrics)
+    with pytest.raises(RunError, match=r"metrics\.csv must be"):
+        run.read_metrics()
+    run.metrics.unlink()
+    os.mkfifo(run.metrics)
+    with pytest.raises(RunError, match="not a regular file"):
+        run.read_metrics()
+    run.metrics.unlink()
+    assert run.seconds() == 0
+
+
+@pytest.mark.parametrize("damage", NO_RECORD)
+def test_a_record_of_the_cohort_that_is_none_is_refused(run, damage):
+    run.cohort.write_bytes(NO_RECORD[damage])
+    with pytest.raises(RunError, match=r"cohort\.json must tell what the run was begun on.*put the file"):
+        run.read_cohort()
+
+
+def test_the_record_of_the_cohort_comes_back(run):
+    record = {"hash": "a", "splits": {"train": ["1"]}, "source": "ü"}
+    run.cohort.write_text(json.dumps(record), encoding="utf-8")
+    assert run.read_cohort() == record
