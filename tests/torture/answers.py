@@ -21,8 +21,8 @@ MOST_SECONDS = 10
 MOST_MB = 2048
 REMEDY = re.compile(
     r"\b(add|change|check|choose|close|convert|copy|correct|create|delete|did you mean|extract|fill|flatten|free|"
-    r"give|import|install|is it|keep|known|lower|make|name|once|open|put|save|say it|scale|see|send|set|split|"
-    r"take|try|use|wait|must|needs?|needed|should|expected|only|at least|at most)\b",
+    r"give|import|install|is it|keep|known|lower|make|name|once|open|put|replace|save|say it|scale|see|send|set|"
+    r"split|take|try|use|wait|must|needs?|needed|should|expected|only|at least|at most)\b",
     re.IGNORECASE,
 )
 """Words of a sentence that says what to do, or what must hold."""

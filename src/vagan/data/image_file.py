@@ -143,7 +143,8 @@ def _with_channels(
 ) -> NDArray[np.float32]:
     if array.dtype.kind not in "uifb":
         raise ImageFileError(f"{path} must hold real numbers, found {array.dtype}; convert it first")
-    values = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is beyond single precision is infinite, and refused as such
+        values = array.astype(np.float32)
     coloured = is_picture and values.ndim == 3 and values.shape[-1] in (2, 3, 4)
     if not coloured:
         if values.ndim not in (2, 3) or (is_picture and values.ndim != 2):

@@ -103,7 +103,7 @@ def read_volume(path: Path) -> Volume:
         if file.get_data_dtype().kind not in "uif":
             raise ImageFileError(f"{path} must hold one real number for each voxel, found {file.get_data_dtype()}")
         if 0 in file.shape:
-            raise ImageFileError(f"{path} is empty: its shape is {file.shape}")
+            raise ImageFileError(f"{path} must hold voxels, but its shape is {file.shape}; check its header")
         if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VOXELS:
             raise ImageFileError(
                 f"{path} claims {file.shape} voxels; at most 2^{LARGEST_VOXELS.bit_length() - 1} are read; "
@@ -114,7 +114,8 @@ def read_volume(path: Path) -> Volume:
             shape = shape[:-1]
         if len(shape) > 3:
             raise ImageFileError(f"{path} must hold one image, not a series: its shape is {shape}; extract a frame")
-        stored = np.asarray(file.dataobj, dtype=np.float32).reshape((*shape, 1, 1)[:3])
+        with np.errstate(over="ignore"):  # what is beyond single precision is infinite, and refused as such
+            stored = np.asarray(file.dataobj, dtype=np.float32).reshape((*shape, 1, 1)[:3])
     except ImageFileError:
         raise
     except FileNotFoundError as error:

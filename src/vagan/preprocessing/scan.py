@@ -141,7 +141,7 @@ def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:
         bad = int((~np.isfinite(image)).sum())
         raise ImageFileError(f"{path} holds {bad} NaN or infinite values; replace them first")
     if image.min() == image.max():
-        raise ImageFileError(f"{path} is constant: every voxel is {image.min():g}")
+        raise ImageFileError(f"{path} is constant: every voxel is {image.min():g}; check the file")
     if (image < AIR_IN_CT).mean() > 0.1:
         raise ImageFileError(
             f"{path} looks like a CT: a tenth of it lies below {AIR_IN_CT:g}; a T1-weighted MRI is needed"
