@@ -7,6 +7,7 @@ docs/explanation/reliability.md is written anew. The work is done in memory (/de
 import argparse
 import json
 import os
+import re
 import tempfile
 import time
 import traceback
@@ -26,6 +27,8 @@ from vagan.files import replacing
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "reliability.json"
 PAGE = ROOT / "docs" / "explanation" / "reliability.md"
+
+LIBRARIES = re.compile(r"/\S*/site-packages/")
 
 CHAPTERS = {
     "killed trainings": "kills.killed_trainings",
@@ -70,7 +73,17 @@ def main() -> None:
     raise SystemExit(bool(failed))
 
 
+def _anywhere(value: Any) -> Any:
+    """Figures without the names of this machine's folders."""
+    if isinstance(value, dict):
+        return {key: _anywhere(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_anywhere(entry) for entry in value]
+    return LIBRARIES.sub("", value).replace(f"{ROOT}/", "") if isinstance(value, str) else value
+
+
 def _keep(name: str, figures: dict[str, Any]) -> None:
+    figures = _anywhere(figures)
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     kept[name] = figures
     with replacing(RESULTS) as temporary:
