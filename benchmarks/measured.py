@@ -87,8 +87,9 @@ def _quality(result: dict[str, Any]) -> list[Row]:
 
 
 def _table3d(result: dict[str, Any]) -> list[Row]:
+    settings = f" --set {' '.join(result['settings'])}" if result["settings"] else ""
     members = "" if result["options"]["members"] > 1 else " --members 1"
-    command = f"python benchmarks/table3d.py --runs {' '.join(result['runs'])}{members}"
+    command = f"python benchmarks/table3d.py --runs {' '.join(result['runs'])}{members}{settings}"
     rows = []
     for method, seeds in sorted(result["methods"].items(), key=lambda item: -_mean(column(item[1], "ncc"))):
         ncc = column(seeds, "ncc")
