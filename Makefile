@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long test-browser test-lowest package check docs figures examples format mutants torture audit bench bench-3d quality ablation table1 table3d clean
+.PHONY: help setup demo test test-long test-browser test-gpu test-lowest package check docs figures examples format mutants torture audit bench bench-3d quality ablation table1 table3d clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -43,6 +43,9 @@ test-browser: .venv/installed  ## Tests of the report and of the local page in a
 	|| { apt-get update -qq && apt-get install -y -qq chromium; }
 	$(BIN)/python -m pip install --quiet --editable ".[browser]"
 	$(BIN)/python -m pytest -m browser
+
+test-gpu: .venv/installed  ## Tests of what an NVIDIA GPU computes, a minute
+	$(BIN)/python -m pytest -m gpu
 
 # uv finds the interpreter, or brings it. Where it can reach PyTorch's own index, UV_TORCH_BACKEND=cpu spares the build for GPUs.
 define tests_with  # interpreter, extras, options of uv, options of pytest

@@ -5,6 +5,8 @@ import platform
 import subprocess
 from importlib.metadata import version
 
+import torch
+
 
 def describe_machine() -> dict:
     """Processor, cores, versions and the commit of the code; dirty if something but results differs from it."""
@@ -12,10 +14,14 @@ def describe_machine() -> dict:
     code = (":/", ":!/benchmarks/results")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", *code)
     return {
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()} | _accelerator(),
         "versions": {"python": platform.python_version(), **{n: version(n) for n in ("vagan", "torch", "numpy")}},
         "commit": f"{commit}-dirty" if changed else commit,
     }
+
+
+def _accelerator() -> dict[str, str]:
+    return {"accelerator": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
 
 
 def _git(*arguments: str) -> str:

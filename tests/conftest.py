@@ -15,6 +15,12 @@ from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """On every machine the same tests, on the processor; those of a GPU are asked for by ``-m gpu``."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0x5EED)

@@ -1,0 +1,174 @@
+"""What holds on an NVIDIA GPU as on the CPU: the numbers, trainings that are stopped or moved, methods, the verbs."""
+
+import copy
+import importlib.util
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from shapes import NETWORK_SPACES
+from tiny import TINY
+from trainings import SETTINGS, stop_after, tiny, weights_of
+from vagan.attribution.registry import METHODS, load_method
+from vagan.cli.app import main
+from vagan.data.cohort import Cohort
+from vagan.data.sources.synthetic import make_cohort
+from vagan.errors import Interrupted, NotEnoughMemoryError
+from vagan.nn.critic import Critic
+from vagan.nn.unet import MapGenerator
+from vagan.training.config import Generator, Loss
+from vagan.training.device import find_device, open_fabric
+from vagan.training.loop import train
+from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
+
+SIZES = [(24, 20), (18, 20, 17)]
+every_size = pytest.mark.parametrize("size", SIZES, ids=["2-D", "3-D"])
+every_space = pytest.mark.parametrize("space", NETWORK_SPACES, ids=["2-D", "3-D"])
+
+
+def _contracts():
+    """The module with the methods' contract, from its file: the test folders are no packages."""
+    path = Path(__file__).parent / "contracts" / "test_methods.py"
+    spec = importlib.util.spec_from_file_location("contract_of_methods", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+contract = _contracts()
+
+
+@pytest.fixture(autouse=True)
+def plain_float32(monkeypatch):
+    """TensorFloat32 has ten bits of mantissa, of which these comparisons would see the last."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
+@pytest.fixture(scope="module", params=SIZES, ids=["2-D", "3-D"])
+def cohort(request, tmp_path_factory) -> Cohort:
+    return make_cohort(tmp_path_factory.mktemp("gpu") / "cohort", images=60, size=request.param, seed=3)
+
+
+def test_auto_is_the_gpu():
+    assert find_device().type == "cuda"
+    assert open_fabric(tiny().training, (24, 20)).device.type == "cuda"
+
+
+@every_space
+@pytest.mark.parametrize("update", [update_critic, update_generator])
+def test_gradients_are_those_of_the_processor(space, update, rng):
+    torch.manual_seed(2)
+    critic, generator = Critic(len(space), width=4), MapGenerator(len(space), width=4, zero_init=False).eval()
+    images = torch.rand(2, 4, 1, *space, generator=rng) * 2 - 1
+    batch = TwoClassBatch(images[0], images[1] + 0.5, torch.rand(4, generator=rng))
+
+    def gradients(device, dtype):
+        players = [copy.deepcopy(network).to(device, dtype) for network in (critic, generator)]
+        network = players[0] if update is update_critic else players[1]
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+        there = TwoClassBatch(*(tensor.to(device, dtype) for tensor in batch[:3]))
+        update(*players, optimizer, [there], loss=Loss(), settings=Generator(), backward=torch.Tensor.backward)
+        return torch.cat([weights.grad.flatten().cpu() for weights in network.parameters()])
+
+    exact = gradients("cpu", torch.float64)
+    assert (gradients("cuda", torch.float64) - exact).norm() < 1e-9 * exact.norm()
+    on_gpu, on_cpu = ((gradients(device, torch.float32) - exact).norm() / exact.norm() for device in ("cuda", "cpu"))
+    assert on_gpu < 10 * on_cpu + 1e-5
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_trains_and_maps_as_on_the_processor(cohort, precision, tmp_path):
+    config = tiny(training__precision=precision)
+    run = train(cohort, tmp_path / "run", config)
+    assert f"cuda:0, {precision}" in (run.path / "log.txt").read_text(encoding="utf-8")
+    assert all(tensor.isfinite().all() for tensor in weights_of(run).values())
+    images = cohort.images(cohort.manifest.indices("test"))
+    there, here = (
+        load_method(run.path, device=device).method.attribute(images.to(device)).cpu() for device in ("cuda", "cpu")
+    )
+    assert here.abs().max() > 0
+    torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-4)
+
+
+def test_a_training_ends_as_on_the_processor(cohort, tmp_path):
+    there = train(cohort, tmp_path / "there", tiny(training__device="cuda", training__precision="32-true"))
+    here = train(cohort, tmp_path / "here", tiny(training__device="cpu", training__precision="32-true"))
+    for name, tensor in weights_of(here).items():
+        torch.testing.assert_close(weights_of(there)[name], tensor, rtol=0.05, atol=5e-3, msg=name)
+
+
+@pytest.mark.parametrize("goes_on_on", ["cuda", "cpu"])
+def test_a_stopped_training_goes_on_there_or_elsewhere(cohort, goes_on_on, tmp_path, monkeypatch):
+    config = tiny(training__precision="32-true")
+    whole = train(cohort, tmp_path / "whole", config)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        stop_after(3, patched, lambda: signal.raise_signal(signal.SIGTERM))
+        train(cohort, tmp_path / "run", config)
+    if goes_on_on == "cuda":
+        train(cohort, tmp_path / "run", config)
+    else:
+        settings = [f"{key}={value}" for key, value in (SETTINGS | {"training.precision": "32-true"}).items()]
+        command = [
+            sys.executable,
+            "-m",
+            "vagan",
+            "train",
+            str(cohort.path),
+            str(tmp_path / "run"),
+            "--set",
+            *settings,
+        ]
+        subprocess.run(command, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, check=True)
+    log = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+    assert goes_on_on in log.splitlines()[-2]
+    found = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    for name, tensor in weights_of(whole).items():
+        torch.testing.assert_close(found[name], tensor, rtol=0.05, atol=5e-3, msg=name)
+
+
+@pytest.mark.parametrize("name", [*METHODS, *contract.FORMS])
+@every_space
+def test_every_method_maps_as_on_the_processor(name, space, rng):
+    images = torch.randn(2, 1, *space, generator=rng)
+    method, *networks = contract.make_method(name, images)
+    here = method.attribute(images)
+    for network in networks:
+        if isinstance(network, torch.nn.Module):
+            network.to("cuda")
+    there = method.attribute(images.to("cuda"))
+    assert there.device.type == "cuda"
+    assert (there.cpu() - here).norm() < 1e-2 * here.norm()
+
+
+def test_a_training_that_does_not_fit_is_refused_and_says_what_helps(tmp_path):
+    cohort = make_cohort(tmp_path / "cohort", images=20, size=(96, 96, 96))
+    batch = math.ceil(torch.cuda.get_device_properties(0).total_memory / 2**30) * 8
+    config = tiny(training__batch_size=batch, generator__width=64, training__precision="32-true")
+    with pytest.raises(NotEnoughMemoryError, match=r"GB are free on cuda:0; "):
+        train(cohort, tmp_path / "run", config)
+
+
+def test_the_verbs_from_a_cohort_to_a_report(tmp_path):
+    make_cohort(tmp_path / "cohort", images=60, size=(24, 20))
+    runs = {method: tmp_path / method for method in ("vagan", "classifier", "cam-classifier")}
+    for method, run in runs.items():
+        assert _vagan("train", tmp_path / "cohort", run, *TINY, f"method={method}") == 0
+    assert _vagan("evaluate", tmp_path / "cohort", *runs.values(), "--out", tmp_path / "scores") == 0
+    assert _vagan("report", tmp_path / "scores") == 0
+    assert (tmp_path / "scores" / "report.html").is_file()
+
+
+def _vagan(*words) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return ended.value.code or 0
