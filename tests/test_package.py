@@ -120,7 +120,7 @@ def test_what_the_containers_copy_is_enough_to_build_the_wheel(wheel, tmp_path):
     assert (tmp_path / "out" / wheel.name).read_bytes() == wheel.read_bytes()
 
 
-def test_installed_alone_it_trains_and_draws_maps(clean, tmp_path):
+def test_installed_alone_it_trains_draws_maps_and_reports(clean, tmp_path):
     vagan = clean / "vagan"
     assert run(vagan, "--version", cwd=tmp_path).strip() == PROJECT["version"]
     assert "vagan demo" in run(vagan, "--help", cwd=tmp_path)
@@ -131,6 +131,9 @@ def test_installed_alone_it_trains_and_draws_maps(clean, tmp_path):
     (drawn,) = (tmp_path / "maps").glob("*.npy")
     assert np.load(drawn).shape == (18, 17)
     assert {path.suffix for path in (tmp_path / "maps").iterdir()} == {".npy", ".png", ".json"}
+    run(vagan, "evaluate", "cohort", "run", "--out", "scores", cwd=tmp_path)
+    run(vagan, "report", "scores", cwd=tmp_path)
+    assert (tmp_path / "scores" / "report.html").is_file()
 
 
 def test_installed_alone_all_of_it_imports_or_says_which_extra_it_needs(clean, tmp_path):

@@ -47,3 +47,20 @@ def test_the_help_of_every_verb_imports_nothing_heavy_either():
     assert done.stdout.count("Usage: vagan ") == len(pages)
     assert [name for name in HEAVY if name in modules] == []
     assert float(seconds) < 1.5
+
+
+EXTRAS = ("SimpleITK", "deepbet", "nilearn", "brainextractor", "fastapi", "onnx", "monai", "wandb", "mlflow")
+WITHOUT_EXTRAS = """
+import importlib, sys
+for name in sys.argv[1].split():
+    sys.modules[name] = None  # not installed
+for name in sys.argv[2].split():
+    importlib.import_module(name)
+"""
+
+
+def test_training_scores_and_reports_ask_for_no_extra():
+    modules = ("vagan.training.loop", "vagan.evaluation.compare", "vagan.reporting.report", "vagan.reporting.maps")
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, " ".join(EXTRAS), " ".join(modules)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr

@@ -21,6 +21,15 @@ from vagan.errors import ConfigError, OutputError
 from vagan.evaluation.contenders import controls_of, interest_of, load_models, methods_of, require_models_for
 from vagan.evaluation.evaluate import CEILING, EXAMPLES, Evaluation
 from vagan.evaluation.examples import Examples
+from vagan.evaluation.longitudinal_folder import (
+    MAPS,
+    OBSERVED,
+    PAIRS,
+    TABLE2,
+    log_jacobian_path,
+    map_path,
+    mask_path,
+)
 from vagan.evaluation.observed import Intensity, observe
 from vagan.evaluation.pairs import Pair, Pairs, Rule, find_pairs
 from vagan.evaluation.results import write_results
@@ -34,9 +43,6 @@ from vagan.seeding import numpy_generator
 from vagan.training.device import find_device
 from vagan.training.run_folder import RunFolder
 from vagan.types import Images
-
-TABLE2, PAIRS = "table2.md", "pairs.csv"
-OBSERVED, MAPS = "observed", "maps"
 
 WHOLE, BRAIN, BY_SUBJECT = "ncc", "ncc_brain", "ncc_brain_by_subject"
 """Over the whole volume, as in the paper; within the brain of both scans; and that as one value for each subject, as
@@ -161,22 +167,6 @@ def noise_ceiling(observed_variance: float, noise_variance: float) -> float:
         ``sqrt(1 - noise / observed)``; 0 where there is more noise than change.
     """
     return float(np.sqrt(max(0.0, 1 - noise_variance / observed_variance))) if observed_variance > 0 else 0.0
-
-
-def mask_path(effect: Path) -> Path:
-    """Brain of both scans, beside an observed effect."""
-    return effect.with_name(effect.name.replace("_stat-effect_statmap", "-brain_mask"))
-
-
-def map_path(maps: Path, method: str, case: str) -> Path:
-    """Where a method's map of a pair's later scan is."""
-    folder = "".join(letter if letter.isalnum() else "-" for letter in method)
-    return maps / folder / f"{case}_stat-effect_statmap.nii.gz"
-
-
-def log_jacobian_path(maps: Path, method: str, case: str) -> Path:
-    """Where a deforming method's logarithm of the volume now over the volume before is, on the same grid."""
-    return map_path(maps, method, case).with_name(f"{case}_stat-logjacobian_statmap.nii.gz")
 
 
 def _observe_all(cohort: Cohort, pairs: Sequence[Pair], out: Path, intensity: Intensity) -> list[ObservedFile]:
