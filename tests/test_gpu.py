@@ -2,16 +2,15 @@
 
 import copy
 import importlib.util
-import math
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from shapes import NETWORK_SPACES
 from tiny import TINY
@@ -31,7 +30,7 @@ from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 
 SIZES = [(24, 20), (18, 20, 17)]
-every_size = pytest.mark.parametrize("size", SIZES, ids=["2-D", "3-D"])
+PLAIN = {"training__precision": "32-true"}
 every_space = pytest.mark.parametrize("space", NETWORK_SPACES, ids=["2-D", "3-D"])
 
 
@@ -81,9 +80,9 @@ def test_gradients_are_those_of_the_processor(space, update, rng):
         return torch.cat([weights.grad.flatten().cpu() for weights in network.parameters()])
 
     exact = gradients("cpu", torch.float64)
-    assert (gradients("cuda", torch.float64) - exact).norm() < 1e-9 * exact.norm()
-    on_gpu, on_cpu = ((gradients(device, torch.float32) - exact).norm() / exact.norm() for device in ("cuda", "cpu"))
-    assert on_gpu < 10 * on_cpu + 1e-5
+    assert (gradients("cuda", torch.float64) - exact).norm() < 1e-6 * exact.norm()  # the penalty is in float32
+    # cuDNN may take shorter ways to a convolution, which lose a few bits
+    assert (gradients("cuda", torch.float32) - exact).norm() < 3e-4 * exact.norm()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -100,40 +99,37 @@ def test_trains_and_maps_as_on_the_processor(cohort, precision, tmp_path):
     torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-4)
 
 
-def test_a_training_ends_as_on_the_processor(cohort, tmp_path):
-    there = train(cohort, tmp_path / "there", tiny(training__device="cuda", training__precision="32-true"))
-    here = train(cohort, tmp_path / "here", tiny(training__device="cpu", training__precision="32-true"))
-    for name, tensor in weights_of(here).items():
-        torch.testing.assert_close(weights_of(there)[name], tensor, rtol=0.05, atol=5e-3, msg=name)
+def test_a_training_goes_as_on_the_processor(cohort, tmp_path):
+    tables = [
+        pd.read_csv(train(cohort, tmp_path / device, tiny(training__device=device, **PLAIN)).metrics)
+        for device in ("cuda", "cpu")
+    ]
+    _assert_alike(*tables)
 
 
 @pytest.mark.parametrize("goes_on_on", ["cuda", "cpu"])
 def test_a_stopped_training_goes_on_there_or_elsewhere(cohort, goes_on_on, tmp_path, monkeypatch):
-    config = tiny(training__precision="32-true")
-    whole = train(cohort, tmp_path / "whole", config)
+    whole = train(cohort, tmp_path / "whole", tiny(**PLAIN))
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
         stop_after(3, patched, lambda: signal.raise_signal(signal.SIGTERM))
-        train(cohort, tmp_path / "run", config)
-    if goes_on_on == "cuda":
-        train(cohort, tmp_path / "run", config)
-    else:
-        settings = [f"{key}={value}" for key, value in (SETTINGS | {"training.precision": "32-true"}).items()]
-        command = [
-            sys.executable,
-            "-m",
-            "vagan",
-            "train",
-            str(cohort.path),
-            str(tmp_path / "run"),
-            "--set",
-            *settings,
-        ]
-        subprocess.run(command, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, check=True)
+        train(cohort, tmp_path / "run", tiny(**PLAIN))
+    settings = [f"{key}={value}" for key, value in (SETTINGS | {"training.precision": "32-true"}).items()]
+    vagan = [sys.executable, "-c", "from vagan.cli.app import main; main()"]
+    seen = {} if goes_on_on == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
+    command = [*vagan, "train", str(cohort.path), str(tmp_path / "run"), "--set", *settings]
+    subprocess.run(command, env=os.environ | seen, check=True)
     log = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
-    assert goes_on_on in log.splitlines()[-2]
-    found = load_file(tmp_path / "run" / "model" / "model.safetensors")
-    for name, tensor in weights_of(whole).items():
-        torch.testing.assert_close(found[name], tensor, rtol=0.05, atol=5e-3, msg=name)
+    begun = [line for line in log.splitlines() if "cuda" in line or "cpu" in line]
+    assert len(begun) == 2
+    assert goes_on_on in begun[1]
+    _assert_alike(pd.read_csv(tmp_path / "run" / "metrics.csv"), pd.read_csv(whole.metrics))
+
+
+def _assert_alike(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Adam's first steps have one size whatever the gradient's: its last bits decide on where some weights go."""
+    pd.testing.assert_frame_equal(
+        one.drop(columns="seconds"), other.drop(columns="seconds"), check_exact=False, rtol=0.1, atol=0.02
+    )
 
 
 @pytest.mark.parametrize("name", [*METHODS, *contract.FORMS])
@@ -150,12 +146,18 @@ def test_every_method_maps_as_on_the_processor(name, space, rng):
     assert (there.cpu() - here).norm() < 1e-2 * here.norm()
 
 
-def test_a_training_that_does_not_fit_is_refused_and_says_what_helps(tmp_path):
-    cohort = make_cohort(tmp_path / "cohort", images=20, size=(96, 96, 96))
-    batch = math.ceil(torch.cuda.get_device_properties(0).total_memory / 2**30) * 8
-    config = tiny(training__batch_size=batch, generator__width=64, training__precision="32-true")
-    with pytest.raises(NotEnoughMemoryError, match=r"GB are free on cuda:0; "):
-        train(cohort, tmp_path / "run", config)
+def test_a_training_that_does_not_fit_is_told_what_helps(cohort, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.cuda, "mem_get_info", lambda device: (2**16, 2**30))
+        with pytest.raises(NotEnoughMemoryError, match=r"GB are free on cuda:0; "):
+            train(cohort, tmp_path / "refused", tiny(training__batch_size=6))
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e-5)
+    try:
+        with pytest.raises(NotEnoughMemoryError, match=r"batch_size"):
+            train(cohort, tmp_path / "run", tiny(training__batch_size=6, generator__width=32))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def test_the_verbs_from_a_cohort_to_a_report(tmp_path):
