@@ -1,5 +1,6 @@
 import logging
 import struct
+import zlib
 
 import imageio.v3 as imageio
 import numpy as np
@@ -122,6 +123,31 @@ def test_a_picture_that_its_reader_only_logs_as_broken_is_refused(grey, tmp_path
         read_image(path)
     logging.getLogger("tifffile").warning("only a warning")
     assert [record.getMessage() for record in caplog.records] == ["only a warning"]
+
+
+def test_of_a_picture_that_is_refused_its_reader_says_nothing_besides(tmp_path, caplog):
+    """A TIFF whose first directory lies outside of it, and a PNG that claims more pixels than Pillow likes."""
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 2**31))
+    header = b"IHDR" + struct.pack(">2I5B", 12_000, 12_000, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT")
+    for name, message in (("a.tif", "cannot be read"), ("a.png", r"claims \(12000, 12000\) values")):
+        with pytest.raises(ImageFileError, match=message):
+            read_image(tmp_path / name)
+    assert not caplog.records
+
+
+def test_what_a_reader_remarks_on_a_picture_that_is_read_is_passed_on(grey, tmp_path, caplog, monkeypatch):
+    imageio.imwrite(tmp_path / "a.tif", grey)
+    imread = imageio.imopen
+
+    def remarking(*arguments, **more):
+        logging.getLogger("tifffile").warning("an unusual tag")
+        return imread(*arguments, **more)
+
+    monkeypatch.setattr(imageio, "imopen", remarking)
+    read_image(tmp_path / "a.tif")
+    assert [record.getMessage() for record in caplog.records] == ["an unusual tag"]
 
 
 def test_missing_and_unknown_files_are_named(tmp_path):

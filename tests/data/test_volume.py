@@ -1,4 +1,6 @@
+import gzip
 import itertools
+import struct
 
 import nibabel as nib
 import numpy as np
@@ -167,3 +169,50 @@ class TestVectors:
         np.testing.assert_allclose(vectors[:, 0, 0], expected)
         write_vectors_like(tmp_path / "out.nii", vectors, volume)
         assert nib.load(tmp_path / "out.nii").shape == (*shape, 1, 3)
+
+
+PATCHES = {
+    "another size": ([(0, "i", 540)], "a header of 348 bytes, found one of 540"),
+    "half of a pair": ([(344, "4s", b"ni1\0")], "one half of a pair"),
+    "an extension longer than the file": ([(348, "4B", (1, 0, 0, 0)), (352, "2i", (2**30, 6))], "ends at byte"),
+    "an extension of negative length": ([(348, "4B", (1, 0, 0, 0)), (352, "2i", (-16, 6))], "one of -16 bytes"),
+}
+
+
+@pytest.mark.parametrize(("patches", "message"), PATCHES.values(), ids=PATCHES)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_header_that_nibabel_corrects_or_overlooks_is_refused(patches, message, suffix, tmp_path):
+    head(tmp_path / "good.nii", "LPS")
+    content = bytearray((tmp_path / "good.nii").read_bytes())
+    for at, form, values in patches:
+        struct.pack_into(f"<{form}", content, at, *(values if isinstance(values, tuple) else (values,)))
+    path = tmp_path / f"bad{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    with pytest.raises(ImageFileError, match=rf"bad{suffix} .*{message}.*convert"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("endianness", "<>")
+def test_extensions_before_the_voxels_are_read_over(kind, endianness, tmp_path):
+    ras, affine = head(tmp_path / "plain.nii", "RAS")
+    image = kind(ras, affine, kind.header_class(endianness=endianness))
+    for content in (b"scanned at noon", b"by nobody" * 9):
+        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", content))
+    nib.save(image, tmp_path / "a.nii.gz")
+    assert np.array_equal(read_volume(tmp_path / "a.nii.gz").array, ras)
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".nii.gz", nib.Nifti1Image), (".mgz", nib.MGHImage)])
+def test_a_compressed_file_that_is_not_as_it_was_written_is_refused(suffix, kind, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    nib.save(kind(np.arange(210, dtype=np.float32).reshape(5, 6, 7), np.eye(4)), path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-8] + bytes(8))
+    with pytest.raises(ImageFileError, match=rf"a{suffix} cannot be read as NIfTI: CRC check failed"):
+        read_volume(path)
+    path.write_bytes(gzip.compress(gzip.decompress(content) + bytes(2**24 + 999)))
+    with pytest.raises(ImageFileError, match=rf"a{suffix} cannot be read as NIfTI: it goes on for more than"):
+        read_volume(path)
+    path.write_bytes(gzip.compress(gzip.decompress(content) + bytes(999)))
+    assert read_volume(path).array.max() == 209

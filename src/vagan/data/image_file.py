@@ -2,6 +2,7 @@
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,21 +122,25 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
 
 @contextmanager
 def _strictly() -> Iterator[None]:
-    """TIFF's reader logs what is broken, and reads on."""
-    log, errors = logging.getLogger("tifffile"), list[str]()
+    """TIFF's reader logs what is broken, and reads on; of a file that is refused we tell ourselves what is wrong."""
+    log, held = logging.getLogger("tifffile"), list[logging.LogRecord]()
 
-    def is_harmless(record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.ERROR:
-            errors.append(record.getMessage())
-        return record.levelno < logging.ERROR
+    def hold(record: logging.LogRecord) -> bool:
+        held.append(record)
+        return False
 
-    log.addFilter(is_harmless)
+    log.addFilter(hold)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's limit; ours is another
+            yield
     finally:
-        log.removeFilter(is_harmless)
-    if errors:
-        raise ValueError(errors[0])
+        log.removeFilter(hold)
+    for record in held:
+        if record.levelno >= logging.ERROR:
+            raise ValueError(record.getMessage())
+    for record in held:
+        log.handle(record)
 
 
 def _with_channels(

@@ -2,13 +2,18 @@
 
 import gzip
 import logging
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
+from nibabel.openers import ImageOpener
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes, ornt_transform
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from vagan.errors import ImageFileError
@@ -19,6 +24,9 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # damaged header
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
 LARGEST_VOXELS = 2**27
 """512 x 512 x 512: half a gigabyte in single precision. Headers that claim more are broken, or meant to break us."""
+COMPRESSED = (".nii.gz", ".mgz")
+LONGEST_REST = 2**24
+"""Bytes behind the voxels of a compressed file: footers are far shorter."""
 
 
 @dataclass(frozen=True)
@@ -94,28 +102,12 @@ def read_volume(path: Path) -> Volume:
     Raises
     ------
     ImageFileError
-        If it is not NIfTI, is truncated, holds a series, or claims an absurd size.
+        If it is not NIfTI, is truncated or changed, is half of a pair, holds a series, or claims an absurd size.
     """
     try:
-        file = nib.load(path)
-        if not np.isfinite(file.affine).all() or abs(np.linalg.det(file.affine[:3, :3])) < 1e-12:
-            raise ImageFileError(f"{path} must say where its voxels lie, but its affine is singular or not finite")
-        if file.get_data_dtype().kind not in "uif":
-            raise ImageFileError(f"{path} must hold one real number for each voxel, found {file.get_data_dtype()}")
-        if 0 in file.shape:
-            raise ImageFileError(f"{path} must hold voxels, but its shape is {file.shape}; check its header")
-        if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VOXELS:
-            raise ImageFileError(
-                f"{path} claims {file.shape} voxels; at most 2^{LARGEST_VOXELS.bit_length() - 1} are read; "
-                "check its header"
-            )
-        shape = tuple(file.shape)
-        while len(shape) > 3 and shape[-1] == 1:
-            shape = shape[:-1]
-        if len(shape) > 3:
-            raise ImageFileError(f"{path} must hold one image, not a series: its shape is {shape}; extract a frame")
-        with np.errstate(over="ignore"):  # what is beyond single precision is infinite, and refused as such
-            stored = np.asarray(file.dataobj, dtype=np.float32).reshape((*shape, 1, 1)[:3])
+        with _opened(path) as file:
+            _require_sound_header(path, file)
+            stored = _voxels(path, file)
     except ImageFileError:
         raise
     except FileNotFoundError as error:
@@ -136,6 +128,76 @@ def read_volume(path: Path) -> Volume:
         _nifti_header(file.header),
         tuple(int(extent) for extent in file.shape),
     )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[SpatialImage]:
+    """The image in a file; if compressed, the file must be as it was written, which only its last bytes tell."""
+    file = nib.load(path)
+    if not path.name.lower().endswith(COMPRESSED):
+        yield file
+        return
+    with gzip.open(path) as stream:
+        yield type(file).from_stream(stream)  # nibabel's own stream would be closed before its end
+        if len(stream.read(LONGEST_REST + 1)) > LONGEST_REST:
+            raise ValueError(f"it goes on for more than {LONGEST_REST} bytes after its voxels")
+
+
+def _require_sound_header(path: Path, file: SpatialImage) -> None:
+    """Refuse a NIfTI header that nibabel would correct, or overlook."""
+    kind = type(file.header)
+    if not issubclass(kind, nib.Nifti1Header):
+        return
+    with file.file_map["image"].get_prepare_fileobj("rb") as stream:
+        stored = kind(stream.read(kind.sizeof_hdr), check=False)
+        if stored["sizeof_hdr"] != kind.sizeof_hdr:
+            raise ImageFileError(
+                f"{path} must begin with a header of {kind.sizeof_hdr} bytes, found one of {stored['sizeof_hdr']}; "
+                "convert it again"
+            )
+        if stored["magic"].item() != kind.single_magic:
+            raise ImageFileError(
+                f"{path} must hold its voxels, but its header is one half of a pair, whose other half is an .img "
+                "file; convert both to one .nii"
+            )
+        _require_end_of_extensions(path, stream, file.dataobj.offset, stored.endianness)
+
+
+def _require_end_of_extensions(path: Path, stream: ImageOpener, voxels_at: int, endianness: str) -> None:
+    """Refuse extensions that reach into the voxels; ``stream`` stands where four bytes say if there are any."""
+    has_more = stream.read(4)[:1] not in (b"", b"\0")
+    end = stream.tell()
+    while has_more and (length := struct.unpack(f"{endianness}2i", stream.read(8))[0]):  # 0: nothing but padding
+        end += length
+        if length < 8 or end > voxels_at:
+            raise ImageFileError(
+                f"{path} must hold its voxels after its header's extensions, but one of {length} bytes ends at byte "
+                f"{end}, and the voxels begin at {voxels_at}; convert it again"
+            )
+        has_more = end + 8 <= voxels_at
+        stream.seek(end)
+
+
+def _voxels(path: Path, file: SpatialImage) -> NDArray[np.float32]:
+    """What the file holds, in three axes, unless it is no single image of real numbers."""
+    if not np.isfinite(file.affine).all() or abs(np.linalg.det(file.affine[:3, :3])) < 1e-12:
+        raise ImageFileError(f"{path} must say where its voxels lie, but its affine is singular or not finite")
+    if file.get_data_dtype().kind not in "uif":
+        raise ImageFileError(f"{path} must hold one real number for each voxel, found {file.get_data_dtype()}")
+    if 0 in file.shape:
+        raise ImageFileError(f"{path} must hold voxels, but its shape is {file.shape}; check its header")
+    if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VOXELS:
+        raise ImageFileError(
+            f"{path} claims {file.shape} voxels; at most 2^{LARGEST_VOXELS.bit_length() - 1} are read; "
+            "check its header"
+        )
+    shape = tuple(file.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 3:
+        raise ImageFileError(f"{path} must hold one image, not a series: its shape is {shape}; extract a frame")
+    with np.errstate(over="ignore"):  # what is beyond single precision is infinite, and refused as such
+        return np.asarray(file.dataobj, dtype=np.float32).reshape((*shape, 1, 1)[:3])
 
 
 def describe_header(path: Path) -> HeaderFacts:
