@@ -5,6 +5,7 @@ import zlib
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import tifffile
 
 from vagan.data import image_file
 from vagan.data.image_file import read_image
@@ -119,10 +120,24 @@ def test_a_picture_that_its_reader_only_logs_as_broken_is_refused(grey, tmp_path
     (entries,) = struct.unpack_from("<H", content, start)
     struct.pack_into("<I", content, start + 2 + 12 * entries, start)
     path.write_bytes(content)
-    with pytest.raises(ImageFileError, match=r"a\.tif cannot be read as an image: .* circular"):
+    with pytest.raises(ImageFileError, match=r"a\.tif cannot be read as an image: its pages lead in a circle"):
         read_image(path)
     logging.getLogger("tifffile").warning("only a warning")
     assert [record.getMessage() for record in caplog.records] == ["only a warning"]
+
+
+def test_a_picture_whose_pages_lead_in_a_circle_is_refused(grey, tmp_path):
+    """Found by fuzzing: the reader would go round for ever."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, [grey, grey], photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path) as file:
+        first, second = (page.offset for page in file.pages)
+    content = bytearray(path.read_bytes())
+    (entries,) = struct.unpack_from("<H", content, second)
+    struct.pack_into("<I", content, second + 2 + 12 * entries, first)
+    path.write_bytes(content)
+    with pytest.raises(ImageFileError, match=r"a\.tif cannot be read as an image: its pages lead in a circle"):
+        read_image(path)
 
 
 def test_of_a_picture_that_is_refused_its_reader_says_nothing_besides(tmp_path, caplog):

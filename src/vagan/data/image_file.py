@@ -1,11 +1,13 @@
 """Image files of every accepted kind, read as ``(channel, *space)`` arrays in the file's own intensity."""
 
+import io
 import logging
 import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +21,8 @@ from vagan.files import replacing
 
 Colour = Literal["grey", "rgb"]
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+TIFF_SUFFIXES = (".tif", ".tiff")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
 SUFFIXES = (*PICTURE_SUFFIXES, ".npy", *VOLUME_SUFFIXES)
 
 LARGEST_VALUES = 2**27
@@ -108,8 +111,10 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
     import imageio.v3 as imageio
 
     try:
-        # from bytes: given a path, a plug-in that fails leaves the file open
-        with _strictly(), imageio.imopen(path.read_bytes(), "r", extension=path.suffix.lower()) as file:
+        content = path.read_bytes()  # given a path, a plug-in that fails leaves the file open
+        with _strictly(), imageio.imopen(content, "r", extension=path.suffix.lower()) as file:
+            if path.suffix.lower() in TIFF_SUFFIXES:
+                _require_an_end(content)
             claimed = file.properties().shape
             if math.prod(claimed) > LARGEST_VALUES:
                 raise ValueError(f"it claims {claimed} values, and at most {LARGEST_VALUES} are read")
@@ -118,6 +123,16 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
         raise ImageFileError(
             f"{path} cannot be read as an image: {str(error).splitlines()[0]}; is it complete?"
         ) from error
+
+
+def _require_an_end(tiff: bytes) -> None:
+    """Refuse a TIFF whose directories lead in a circle: its reader counts them right, and goes round for ever."""
+    from tifffile import TiffFile
+
+    with TiffFile(io.BytesIO(tiff)) as counted, TiffFile(io.BytesIO(tiff)) as walked:
+        count = len(counted.pages)
+        if sum(1 for _ in islice(iter(walked.pages), count + 1)) > count:
+            raise ValueError("its pages lead in a circle")
 
 
 @contextmanager
