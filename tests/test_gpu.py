@@ -49,8 +49,7 @@ contract = _contracts()
 @pytest.fixture(autouse=True)
 def plain_float32(monkeypatch):
     """TensorFloat32 has ten bits of mantissa, of which these comparisons would see the last."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # of matrix products it is off anyway
 
 
 @pytest.fixture(scope="module", params=SIZES, ids=["2-D", "3-D"])
@@ -127,9 +126,8 @@ def test_a_stopped_training_goes_on_there_or_elsewhere(cohort, goes_on_on, tmp_p
 
 def _assert_alike(one: pd.DataFrame, other: pd.DataFrame) -> None:
     """Adam's first steps have one size whatever the gradient's: its last bits decide on where some weights go."""
-    pd.testing.assert_frame_equal(
-        one.drop(columns="seconds"), other.drop(columns="seconds"), check_exact=False, rtol=0.1, atol=0.02
-    )
+    tables = [table.drop(columns=["seconds", "monitor/ncc"], errors="ignore") for table in (one, other)]
+    pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=0.1, atol=0.02)
 
 
 @pytest.mark.parametrize("name", [*METHODS, *contract.FORMS])

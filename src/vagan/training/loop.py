@@ -88,39 +88,39 @@ def train(
     fabric = open_fabric(config.training, cohort.shape, devices=devices)
     require_shares(fabric.world_size, config.training.accumulate, config.training.batch_size)
     processes = launch(fabric)
-    task: Task[Any] = (
-        AdversarialTask(config, cohort, monitor=monitor, processes=processes)
-        if config.method == "vagan"
-        else ClassifierTask(config, cohort, processes=processes)
-    )
-    state = task.build()
-    place(state.networks, fabric, config.training)
     half = "bf16" in str(fabric.strategy.precision.precision)
-    if config.method == "vagan":
-        require_memory(state, config, (cohort.channels, *cohort.shape), fabric.device, half=half)
-    with (
-        telling_what_helps(config, half=half),
-        _speaking_for_all(processes),
-        run.locked() if processes.is_first else nullcontext(),
-        using_threads(config.training.threads, processes=processes.count // hosts()),
-    ):
-        resumes = run.begin(config, cohort) if processes.is_first else False
-        with telling_of_lost_processes():
-            resumes = fabric.broadcast(resumes)
-        _fit(
-            task,
-            state,
-            run,
-            config=config,
-            fabric=fabric,
-            processes=processes,
-            resumes=resumes,
-            after_validation=after_validation or (lambda _: None),
-            track=partial(tracking, trackers, run, config, pictures=tracker_images),
-            stop_within_s=stop_within_s,
+    with telling_what_helps(config, half=half):
+        task: Task[Any] = (
+            AdversarialTask(config, cohort, monitor=monitor, processes=processes)
+            if config.method == "vagan"
+            else ClassifierTask(config, cohort, processes=processes)
         )
-        if config.method == "vagan" and processes.is_first:
-            measure_likeness(run.model, cohort, fabric.device)
+        state = task.build()
+        place(state.networks, fabric, config.training)
+        if config.method == "vagan":
+            require_memory(state, config, (cohort.channels, *cohort.shape), fabric.device, half=half)
+        with (
+            _speaking_for_all(processes),
+            run.locked() if processes.is_first else nullcontext(),
+            using_threads(config.training.threads, processes=processes.count // hosts()),
+        ):
+            resumes = run.begin(config, cohort) if processes.is_first else False
+            with telling_of_lost_processes():
+                resumes = fabric.broadcast(resumes)
+            _fit(
+                task,
+                state,
+                run,
+                config=config,
+                fabric=fabric,
+                processes=processes,
+                resumes=resumes,
+                after_validation=after_validation or (lambda _: None),
+                track=partial(tracking, trackers, run, config, pictures=tracker_images),
+                stop_within_s=stop_within_s,
+            )
+            if config.method == "vagan" and processes.is_first:
+                measure_likeness(run.model, cohort, fabric.device)
     return run
 
 
