@@ -61,7 +61,7 @@ class ModelFacts(BaseModel):
     both_directions: bool = False
     """Of a map generator: whether it can put each class of interest in too, its last tasks."""
     preparation: Preparation
-    pipeline: dict[str, Any] | None = None
+    pipeline: dict[str, list[dict[str, Any]]] | None = None
     """Of models of scans: how raw ones are preprocessed."""
     rule: str
     """How this network was chosen among those of its training."""
@@ -71,6 +71,10 @@ class ModelFacts(BaseModel):
     def _fits(self) -> "ModelFacts":
         if len(self.shape) != self.num_spatial_dims or math.prod(self.shape) > LARGEST_VALUES:
             raise ValueError(f"shape must have {self.num_spatial_dims} extents of a usual size, found {self.shape}")
+        if self.preparation.size is not None and len(self.preparation.size) != self.num_spatial_dims:
+            raise ValueError(
+                f"the size must have {self.num_spatial_dims} extents as the shape has, found {self.preparation.size}"
+            )
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"each class must be named once, found {', '.join(self.classes[:4])}")
         return self

@@ -1,3 +1,5 @@
+import json
+
 import imageio.v3 as imageio
 import numpy as np
 import pandas as pd
@@ -196,6 +198,17 @@ def test_a_damaged_model(refused, run, tmp_path, name):
     assert "is damaged or of another version" in message
 
 
+def test_a_model_whose_facts_contradict_each_other(refused, tmp_path):
+    facts = save_random_generator(tmp_path / "model") / "config.json"
+    values = json.loads(facts.read_text(encoding="utf-8"))
+    values["preparation"]["size"] = [3, 4, 5]
+    facts.write_text(json.dumps(values), encoding="utf-8")
+    np.save(tmp_path / "a.npy", np.eye(20))
+    message = refused("attribute", tmp_path / "model", tmp_path / "a.npy", "--out", tmp_path / "maps")
+    assert f"the model in {tmp_path / 'model'} is damaged" in message
+    assert "the size must have 2 extents as the shape has, found (3, 4, 5)" in message
+
+
 def test_a_damaged_checkpoint(refused, cohort, run):
     (run / "checkpoints" / "latest.pt").write_bytes(b"half")
     message = refused("train", cohort, run)
@@ -283,8 +296,9 @@ def test_lost_and_cut_image_data_are_named(vagan, refused, cohort, tmp_path):
     shard.unlink()
     code, out, _ = vagan("check", cohort)
     assert code == 2
-    assert "holds NaN" in out
-    assert "critic/wasserstein must be a finite number" in vagan("train", cohort, tmp_path / "r", *TINY)[2]
+    assert "there is no such file" in out
+    assert "cohort.zarr/images/c/0/0/0/0 must hold images" in refused("train", cohort, tmp_path / "new", *TINY)
+    assert not (tmp_path / "new").exists()
 
 
 def test_check_reads_colour_as_the_import_did(vagan, tmp_path):

@@ -3,17 +3,18 @@
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import zarr
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from zarr.codecs import BloscCodec
 
 from vagan.data.image_file import LARGEST_VALUES
@@ -44,9 +45,10 @@ class CohortFacts(BaseModel):
     source: str
     """How the cohort was made, in words."""
     preparation: Preparation
-    spacing_mm: tuple[float, ...] | None = None
+    spacing_mm: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
     affine: tuple[tuple[float, ...], ...] | None = None
-    pipeline: dict[str, Any] | None = None
+    """Takes voxel indices to mm, four by four."""
+    pipeline: dict[str, list[dict[str, Any]]] | None = None
     """Of scans: the preprocessing that new scans must go through too; see ``vagan.preprocessing``."""
     made_from: str = ""
     """Of scans: digest of the inputs and settings of the prepared files that the cohort was packed from."""
@@ -54,6 +56,18 @@ class CohortFacts(BaseModel):
     """Names of the regions where the class acts, where the cohort knows them: numbered from 1 in ``regions``."""
     content_hash: str = ""
     """Digest of the table and of every pixel; the same data give the same digest."""
+
+    @field_validator("affine")
+    @classmethod
+    def _places_voxels(cls, rows: tuple[tuple[float, ...], ...] | None) -> tuple[tuple[float, ...], ...] | None:
+        if rows is None:
+            return None
+        if [len(row) for row in rows] != [4] * 4:
+            raise ValueError("the affine must have four rows of four numbers")
+        affine = np.array(rows)
+        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise ValueError("the affine must be finite and not flat")
+        return rows
 
 
 @dataclass(frozen=True)
@@ -90,17 +104,13 @@ class Cohort:
         self.path = path
         self.manifest = Manifest.read(path / MANIFEST)
         try:
-            for entry in (path / STORE).rglob("*"):
-                if not entry.is_dir():
-                    regular(entry)
-            self._store = zarr.open_group(
-                path / STORE, mode="r", zarr_format=3
-            )  # the second has a codec that unpickles
-            self.facts = CohortFacts.model_validate(dict(self._store.attrs))
-            self._arrays: dict[str, Any] = dict(self._store.arrays())
+            self.facts, self._arrays = _open_store(path / STORE)
             shape = self._arrays["images"].shape
             for name, array in self._arrays.items():
                 _require_images(name, array)
+            size = self.facts.preparation.size
+            if size is not None and len(size) != len(shape) - 2:
+                raise ValueError(f"it was made with the size {size}, and its images have the shape {shape[2:]}")
         except Exception as error:  # damaged metadata raise whatever they lead to
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise CohortError(f"{path / STORE} is damaged ({first_line}); make the cohort again") from error
@@ -109,6 +119,8 @@ class Cohort:
                 f"{MANIFEST} and {STORE} must describe the same images: "
                 f"{len(self.manifest)} rows, {shape[0]} images in {path}"
             )
+        for name, array in self._arrays.items():
+            _require_stored(path / STORE / name, array)
 
     @property
     def channels(self) -> int:
@@ -185,6 +197,31 @@ class Cohort:
         except Exception as error:  # damaged data raise whatever they lead to
             raise CohortError(f"{name} of {self.path} are damaged ({error}); make the cohort again") from error
         return torch.from_numpy(read[places])
+
+
+def _open_store(path: Path) -> tuple[CohortFacts, "dict[str, zarr.Array[Any]]"]:
+    """Facts and arrays of a store."""
+    for entry in path.rglob("*"):
+        if not entry.is_dir():
+            regular(entry)
+    store = zarr.open_group(path, mode="r", zarr_format=3)  # the second has a codec that unpickles
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Object at .* is not recognized")  # what is missing is told below
+        arrays = dict(store.arrays())
+    if "images" not in arrays:
+        raise ValueError("it holds no images")
+    return CohortFacts.model_validate(dict(store.attrs)), arrays
+
+
+def _require_stored(folder: Path, array: "zarr.Array[Any]") -> None:
+    """Refuse an array that has lost a file: Zarr reads NaN there, and a training would end at it much later."""
+    cases, inner = (array.shards or array.chunks)[0], ["0"] * (len(array.shape) - 1)
+    for number in range(-(-array.shape[0] // cases)):
+        file = folder.joinpath("c", str(number), *inner)
+        if not file.is_file():
+            raise CohortError(
+                f"{file} must hold images of the cohort, but there is no such file; make the cohort again"
+            )
 
 
 def _require_images(name: str, array: "zarr.Array[Any]") -> None:

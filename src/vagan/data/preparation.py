@@ -28,7 +28,7 @@ class Preparation(BaseModel):
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Preparation":
-        if self.intensity == "fixed" and not self.low < self.high:
+        if not self.low < self.high:
             raise ValueError(f"intensities must rise from low to high, found {self.low:g} to {self.high:g}")
         if self.size is not None and math.prod(self.size) > LARGEST_VALUES:
             raise ValueError(f"at most {LARGEST_VALUES} values make an image, found the size {self.size}")
