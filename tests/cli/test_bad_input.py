@@ -1,4 +1,5 @@
 import json
+import os
 
 import imageio.v3 as imageio
 import numpy as np
@@ -216,6 +217,23 @@ def test_a_damaged_checkpoint(refused, cohort, run):
     assert "delete it to begin again" in message
 
 
+@pytest.mark.parametrize("instead", ["empty", "noise", "folder", "link", "pipe"])
+def test_a_runs_configuration_that_is_none(refused, cohort, run, tmp_path, instead):
+    path = run / "config.yaml"
+    path.unlink()
+    {
+        "empty": path.touch,
+        "noise": lambda: path.write_bytes(b"\x80\xff"),
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to(path),
+        "pipe": lambda: os.mkfifo(path),
+    }[instead]()
+    for command in (("train", cohort, run), ("evaluate", cohort, run, "--out", tmp_path / "results")):
+        message = refused(*command)
+        assert str(run) in message
+        assert "config.yaml" in message
+
+
 def test_a_folder_that_is_no_cohort(refused, tmp_path):
     (tmp_path / "x").mkdir()
     assert "a cohort folder must hold manifest.csv and cohort.zarr" in refused(
@@ -324,7 +342,16 @@ def test_scores_ask_for_what_the_runs_can_give(refused, cohort, run, tmp_path):
         "evaluate", cohort, run, *out, "--methods", "vagan", "cam"
     )
     assert "found a limit of 0" in refused("evaluate", cohort, run, *out, "--limit", 0)
+    assert "name one or more run folders" in refused("evaluate", cohort, *out)
+    assert "'subject' only tells which image it is" in refused("evaluate", cohort, run, *out, "--severity", "subject")
+    assert "must be numbers, 'class' has" in refused("evaluate", cohort, run, *out, "--severity", "class")
     assert "'run' occurs twice" in refused("evaluate", cohort, run, tmp_path / "elsewhere" / "run", *out)
+
+
+def test_controls_are_scored_without_any_run(vagan, cohort, tmp_path):
+    code, out, _ = vagan("evaluate", cohort, "--out", tmp_path / "results", "--methods", "group-mean", "random")
+    assert code == 0
+    assert "group mean" in out
 
 
 def test_a_model_is_not_scored_on_its_training_images(refused, cohort, run, tmp_path):

@@ -200,6 +200,17 @@ def test_mistakes_are_told_and_nothing_is_written(tmp_path, options, words):
     assert not (tmp_path / "study").exists()
 
 
+def test_a_table_of_diagnoses_that_ends_too_early_is_told_by_the_class_that_is_missing(tmp_path):
+    download = write_download(tmp_path, small_study(), legacy=False)
+    path = download.tables / "All_Subjects_DXSUM_24Nov2026.csv"
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").to_dict("records")
+    write_rows(path, rows[:2], bom=True)
+    words = rf"MCI and AD are needed: in {download.images} .* none is AD by the diagnoses in {download.tables};"
+    with pytest.raises(ManifestError, match=words):
+        imported(download, tmp_path)
+    assert not (tmp_path / "study").exists()
+
+
 def test_a_folder_without_scans(tmp_path):
     download = write_download(tmp_path, small_study(), legacy=False)
     with pytest.raises(ManifestError, match="below folders such as 002_S_0295"):

@@ -117,6 +117,8 @@ def test_what_is_no_severity_is_refused(cohort):
         evaluate(exact, cohort, severity="severty")
     with pytest.raises(ConfigError, match="must be numbers, 'class' has"):
         evaluate(exact, cohort, severity="class")
+    with pytest.raises(ConfigError, match="must be a column of numbers that measure something: 'label' only tells"):
+        evaluate(exact, cohort, severity="label")
 
 
 def test_rank_correlation_is_scipys_and_its_interval_draws_subjects():

@@ -204,7 +204,5 @@ def _runs(rng: np.random.Generator) -> Iterator[Defect]:
     for name in ("empty", "noise", "web page"):
         change = lambda path, damage=DAMAGES[name]: path.write_bytes(damage(path.read_bytes(), rng))  # noqa: E731
         for part in ("config.yaml", "cohort.json", "metrics.csv"):
-            if (part, name) == ("config.yaml", "web page"):  # is YAML, and of no use to an evaluation
-                continue
             made = damaged(part, change, verb="evaluate")
             yield Defect("run", f"{part} {name}, evaluate", made, part)

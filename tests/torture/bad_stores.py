@@ -151,8 +151,9 @@ def defects() -> Iterator[Defect]:
         yield Defect("cohort", f"{name}, train", written("manifest.csv", write), names)
     yield Defect("Zarr", "an older format whose codec unpickles, train", _unpickling, "cohort")
     yield Defect(
-        "cohort", "no effects, evaluate", lambda w, p: ["evaluate", w.imported, w.model, "--out", p / "r"], ""
-    )
+        "cohort", "of pictures for a model of volumes, evaluate",
+        lambda w, p: ["evaluate", w.imported, w.model_3d, "--out", p / "r"], "model_3d",
+    )  # fmt: skip
 
 
 def _unpickling(workshop: Workshop, place: Path) -> Command:

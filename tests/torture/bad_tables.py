@@ -68,7 +68,10 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "an effect that is not there": (each("effect", "nowhere.npy", 3), "nowhere.npy"),
     "an effect of another size": (each("effect", "other.npy", 3), "other.npy"),
     "an image of another size": (each("image", "other.npy", 3), "other.npy"),
-    "an id that a spreadsheet would compute": (each("id", "=1+1", 0), "=1+1"),
+    "an id that a spreadsheet would compute": (
+        lambda table: [row | {"id": str(n) if n else "=1+1"} for n, row in enumerate(table)],
+        "=1+1",
+    ),
     "a subject that a spreadsheet would compute": (each("subject", "@SUM(1)", 0), "@SUM(1)"),
     "a class that a spreadsheet would compute": (each("class", "=cmd|' /C calc'!A0", 4, 5, 6, 7), "=cmd"),
     "a session that a spreadsheet would compute": (each("session", "+1+cmd|' /C calc'!A0", 0), "+1+cmd"),

@@ -221,6 +221,44 @@ def test_an_interruption_before_the_first_row_is_resumed(small_cohort, finished,
     assert_same_result(train(small_cohort, tmp_path / "run", tiny()), finished)
 
 
+@pytest.fixture
+def stopped(small_cohort, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(9, patch, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(Interrupted):
+            train(small_cohort, tmp_path / "run", tiny())
+    return RunFolder(tmp_path / "run")
+
+
+def test_figures_whose_end_is_missing_are_refused_and_may_be_deleted(stopped, small_cohort, finished):
+    whole = stopped.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+    for rows in ([], whole[1:-1]):
+        stopped.metrics.write_text("".join([whole[0], *rows]), encoding="utf-8")
+        with pytest.raises(RunError, match=r"metrics\.csv must hold the figures up to update \d, .* or delete it"):
+            train(small_cohort, stopped.path, tiny())
+    stopped.metrics.unlink()
+    train(small_cohort, stopped.path, tiny())
+    assert stopped.read_metrics()["update"].min() > 9
+    assert all(torch.equal(tensor, weights_of(finished)[name]) for name, tensor in weights_of(stopped).items())
+
+
+def test_deleted_figures_are_not_missed_later(stopped, small_cohort, monkeypatch):
+    stopped.metrics.unlink()
+    with monkeypatch.context() as patch:
+        stop_after(10, patch, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(Interrupted):
+            train(small_cohort, stopped.path, tiny())
+    assert not stopped.metrics.exists()
+    train(small_cohort, stopped.path, tiny())
+
+
+def test_a_checkpoint_from_after_the_end_is_refused(stopped, small_cohort):
+    checkpoint = torch.load(stopped.checkpoint, weights_only=True)
+    torch.save(checkpoint | {"updates": 16}, stopped.checkpoint)
+    with pytest.raises(RunError, match=r"latest\.pt cannot be used: .* must be 0 to 15, found 16; delete it"):
+        train(small_cohort, stopped.path, tiny())
+
+
 def test_a_device_that_is_not_there_leaves_nothing_behind(small_cohort, tmp_path):
     with pytest.raises(ConfigError, match=r"training\.device 'tpu9'"):
         train(small_cohort, tmp_path / "run", tiny(training__device="tpu9"))

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from vagan.errors import ConfigError
+
 
 def evaluate(
     cohort: Path,
@@ -38,7 +40,7 @@ def evaluate(
     cohort
         Cohort folder, with known effects for all scores but the energy.
     runs
-        Run folders.
+        Run folders. None is needed where --methods names controls alone.
     out
         Folder for the results; `vagan report` turns it into a page.
     methods
@@ -80,6 +82,11 @@ def evaluate(
     months
         Least time between two scans.
     """
+    if not runs and not methods:
+        raise ConfigError(
+            "what is to be scored? name one or more run folders after the cohort, or by --methods what needs no run, "
+            "such as group-mean or random"
+        )
     if longitudinal:
         from vagan.data.cohort import Cohort as CohortFolder
         from vagan.evaluation.longitudinal import LongitudinalOptions, evaluate_longitudinal

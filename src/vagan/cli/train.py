@@ -62,7 +62,10 @@ def train(
     from vagan.training.run_folder import RunFolder
 
     folder = RunFolder(run)
-    resumed = str(folder.config) if preset is None and folder.config.is_file() else None
+    resumed = None
+    if preset is None and folder.is_begun:
+        folder.read_config()  # as a preset it may be empty, as a run's it must be whole
+        resumed = str(folder.config)
     chosen = parse_settings(settings or []) | ({"method": method} if method else {})
     config = load_config(resumed or preset or "fast", chosen)
     if with_classifier and (config.method != "vagan" or (devices or 1) > 1):

@@ -46,6 +46,8 @@ def load_models(runs: Sequence[Path], cohort: Cohort, place: torch.device, inter
     models = [Model(run, network, *about_class(facts, interest)) for run, network, facts in loaded]
     for model in models:
         model.network.to(place)
+        if RunFolder(model.run).is_begun:
+            RunFolder(model.run).read_config()  # copied to the results, where the report reads it
         _require_same_kind(model.run, model.facts, cohort)
         _require_unseen(model.run, cohort)
     return models

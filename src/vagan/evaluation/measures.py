@@ -11,6 +11,7 @@ from vagan.attribution.ensemble import Ensemble, Spread
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import unit_of
 from vagan.data.cohort import Cohort
+from vagan.data.manifest import REQUIRED
 from vagan.errors import ConfigError, nearest
 from vagan.evaluation.certainty import spread_error
 from vagan.evaluation.judge import Judge
@@ -107,4 +108,9 @@ def _numbers(cohort: Cohort, column: str, rows: NDArray[np.int64]) -> Values:
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)[rows]
     if np.isfinite(values).sum() < 3:
         raise ConfigError(f"the severity must be numbers, {column!r} has fewer than three in the images to score")
+    if column in REQUIRED:  # digits perhaps, but no amount
+        raise ConfigError(
+            f"the severity must be a column of numbers that measure something: {column!r} only tells which image it "
+            "is; give another column of the manifest"
+        )
     return values

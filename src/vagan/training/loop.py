@@ -140,7 +140,7 @@ def _fit(
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
     processes.average_gradients_of(state.optimizers.values())
     if resumes:
-        state.load(run.checkpoint)
+        state.load(run.checkpoint, total=task.total)
     record = Record(task, run, state, fabric.autocast, after_validation, track=track) if processes.is_first else None
     if record:
         devices = f"{processes.count} x {fabric.device}" if processes.count > 1 else f"{fabric.device}"

@@ -58,7 +58,8 @@ class Record:
 
     def __enter__(self) -> "Record":
         run, done = self._run, self._state.updates
-        self._metrics = self._stack.enter_context(MetricsLog(run, updates_done=done))
+        last_row = next((update for update in range(done, 0, -1) if self._task.row_is_due(update)), 0)
+        self._metrics = self._stack.enter_context(MetricsLog(run, updates_done=done, last_row=last_row))
         self._send = self._stack.enter_context(self._track(self._metrics))
         self._bar = self._stack.enter_context(Bar(self._task.total, f"training {run.path.name}", done=done))
         return self

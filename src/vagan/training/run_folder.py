@@ -47,6 +47,11 @@ class RunFolder:
         self._handle: int | None = None
         """Of the lock, while this process holds it."""
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a configuration, or what should be one."""
+        return os.path.lexists(self.config)
+
     def read_config(self) -> Config:
         """Resolved configuration of the run."""
         try:
@@ -211,14 +216,35 @@ class RunFolder:
 
 
 class MetricsLog:
-    """``metrics.csv`` and TensorBoard, cut back to where a resumed run goes on."""
+    """``metrics.csv`` and TensorBoard, cut back to where a resumed run goes on.
 
-    def __init__(self, run: RunFolder, *, updates_done: int) -> None:
+    Parameters
+    ----------
+    run
+        Where they are.
+    updates_done
+        Later rows are of updates that will be done again.
+    last_row
+        The last update so far that has a row.
+
+    Raises
+    ------
+    RunError
+        If the table is damaged, or ends before that row. It may be deleted.
+    """
+
+    def __init__(self, run: RunFolder, *, updates_done: int, last_row: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._run, self._path = run, run.metrics
         self._rows: list[dict[str, Any]] = []
-        if updates_done and len(table := run.read_metrics()):
+        if updates_done and os.path.lexists(run.metrics):
+            table = run.read_metrics()
+            if last_row and last_row not in set(table["update"]):
+                raise RunError(
+                    f"{run.metrics} must hold the figures up to update {last_row}, after which the run goes on, but "
+                    "its end is missing; put it back, or delete it to go on without the figures so far"
+                )
             self._rows = _records(table[table["update"] <= updates_done])
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=updates_done + 1)
         self._hook = threading.excepthook
@@ -238,15 +264,18 @@ class MetricsLog:
                     self._writer.add_scalar(name, value, row["update"])
 
     def flush(self) -> None:
-        """Write all rows; columns in order of first appearance, empty where a row has no value."""
+        """Write all rows; columns in order of first appearance, empty where a row has no value. No rows: no file."""
         columns = list(dict.fromkeys(["update", "seconds", *(name for row in self._rows for name in row)]))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
         with self._run.there():
-            with replacing(self._path) as temporary:
-                temporary.write_text(text.getvalue(), encoding="utf-8")
+            if self._rows:
+                with replacing(self._path) as temporary:
+                    temporary.write_text(text.getvalue(), encoding="utf-8")
+            else:
+                self._path.unlink(missing_ok=True)
             self._writer.flush()
 
     def __enter__(self) -> "MetricsLog":

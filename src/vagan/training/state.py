@@ -45,8 +45,8 @@ class TrainState:
             except RuntimeError as error:  # its own words for a full disk
                 raise OSError(errno.EIO, " ".join(str(error).split())[:200], str(path)) from error
 
-    def load(self, path: Path) -> None:
-        """Continue from a checkpoint."""
+    def load(self, path: Path, *, total: int) -> None:
+        """Continue from a checkpoint of a training of this many updates."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what torch has to say of strange files ends in the message
@@ -59,8 +59,8 @@ class TrainState:
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(checkpoint["optimizers"][name])
             self.updates, self.seconds = checkpoint["updates"], checkpoint["seconds"]
-            if not isinstance(self.updates, int) or self.updates < 0:
-                raise ValueError(f"its number of updates is {self.updates!r}")
+            if not isinstance(self.updates, int) or not 0 <= self.updates <= total:
+                raise ValueError(f"its number of updates must be 0 to {total}, found {self.updates!r}")
             self.terms = checkpoint["terms"]
         except Exception as error:  # a damaged archive raises whatever its first broken byte leads to
             reason = " ".join(str(error).split())[:200]

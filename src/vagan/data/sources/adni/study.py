@@ -93,6 +93,7 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
         raise ManifestError(
             f"no scan in {images} is left of {len(tree.scans)}; the first reason: {dropped[0].reason}"
         )
+    _require_each_class(chosen, images, tables, options)
     table = _table(chosen, CovariateIndex(read), options)
     manifest = Manifest(table)
     left = pd.DataFrame([vars(entry) for entry in dropped], columns=["subject", "image_id", "image", "reason"])
@@ -102,6 +103,17 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
         left.to_csv(folder / DROPPED, index=False)
         (folder / SUMMARY).write_text(text, encoding="utf-8")
     return text
+
+
+def _require_each_class(chosen: Sequence[_Candidate], images: Path, tables: Path, options: AdniOptions) -> None:
+    found = {candidate.label.diagnosis.name for candidate in chosen}
+    missing = [name for name in options.classes if name not in found]
+    if missing:
+        raise ManifestError(
+            f"scans of {' and '.join(options.classes)} are needed: in {images} are {len(chosen)} that can be used, "
+            f"and none is {' or '.join(missing)} by the diagnoses in {tables}; are both downloads complete? If so, "
+            "choose other --classes"
+        )
 
 
 @dataclass(frozen=True)
