@@ -10,10 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from vagan.axes import expand_over_space, spatial_mean
+from vagan.nn.convolution import Conv2d, Conv3d
 
 Normalisation = Literal["batch", "group", "none"]
 
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONV = {2: Conv2d, 3: Conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
