@@ -2,7 +2,9 @@ import json
 import shutil
 import warnings
 
+import numpy as np
 import pytest
+import zarr
 
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
@@ -70,3 +72,14 @@ def test_a_store_without_images_is_refused_by_us_alone(cohort):
     shutil.rmtree(cohort / "cohort.zarr" / "images")
     with pytest.raises(CohortError, match="it holds no images"):
         Cohort(cohort)
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_images_come_in_the_order_asked_for_however_they_are_read(cohort, large, monkeypatch):
+    monkeypatch.setattr("vagan.data.cohort.LARGE_BYTES", 1 if large else 2**40)
+    opened = Cohort(cohort)
+    stored = zarr.open_group(cohort / "cohort.zarr", mode="r")["images"][...]
+    rows = [5, 0, 11, 5, 3]
+    np.testing.assert_array_equal(opened.images(rows), stored[rows])
+    with pytest.raises(CohortError, match=r"images of .* are damaged"):
+        opened.images([len(stored)])

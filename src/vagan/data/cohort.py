@@ -34,6 +34,9 @@ OURS = frozenset({MANIFEST, STORE, DROPPED})
 
 SHARD_BYTES = 2**24
 READ_BLOCK = 256
+LARGE_BYTES = 2**18
+"""Images from here on are read one by one, by several threads: an index of every voxel takes longer than that."""
+READERS = 8
 FIELDS = {"images": "image", "effects": "effect", "counterfactuals": "counterfactual", "regions": "regions"}
 
 
@@ -191,9 +194,17 @@ class Cohort:
         # storage order, each image once: neighbours share a shard, which is then opened once
         wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         read = np.empty((len(wanted), *array.shape[1:]), np.float32)
+
+        def read_one(place: int) -> None:
+            read[place] = array[int(wanted[place])]
+
         try:
-            for start in range(0, len(wanted), READ_BLOCK):
-                read[start : start + READ_BLOCK] = array.oindex[wanted[start : start + READ_BLOCK]]
+            if read[:1].nbytes >= LARGE_BYTES:
+                with ThreadPoolExecutor(READERS) as readers:
+                    list(readers.map(read_one, range(len(wanted))))  # all of them, and the first error
+            else:
+                for start in range(0, len(wanted), READ_BLOCK):
+                    read[start : start + READ_BLOCK] = array.oindex[wanted[start : start + READ_BLOCK]]
         except Exception as error:  # damaged data raise whatever they lead to
             raise CohortError(f"{name} of {self.path} are damaged ({error}); make the cohort again") from error
         return torch.from_numpy(read[places])
