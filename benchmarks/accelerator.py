@@ -1,14 +1,14 @@
 """What an NVIDIA GPU makes of VA-GAN: seconds of an update, images per second, memory, and share of the chip's limit.
 
-The paper's images and batch, and volumes at 64x80x56 and 128x160x112 with the paper's batches: 2 images of each class
-in a gradient computation, 6 of them accumulated, or all 12 at once. Each way is measured with the same networks and
-images: plain float32 (convolutions in TensorFloat32, as PyTorch has it), then bfloat16, the layout with channels last
-and the second derivatives of `vagan.nn.convolution` added one after the other: all of them are what a training takes
-by itself. Last, activations recomputed. The operations of an update are counted, not estimated; the chip's limit is
-what a large matrix product reaches on it in bfloat16, and its memory's what a copy does. The projected time is that
-of the paper's training: 1,000 updates of the generator and 8,230 of the critic. ``streaming`` trains from the store on
-volumes that are never held in memory, and tells the share of the time outside the updates. Writes
-``accelerator.json`` and ``accelerator.md`` to ``benchmarks/results``.
+The paper's images and batch, and volumes at 64x80x56 and 128x160x112 with the paper's batches: 2 images of each
+class in a gradient computation, 6 of them accumulated, or all 12 at once. Each way is measured with the same
+networks and images: plain float32 (convolutions in TensorFloat32, as PyTorch has it), then bfloat16, the layout
+with channels last and the second derivatives of `vagan.nn.convolution` added one after the other: all of them are
+what a training takes by itself. Last, activations recomputed. The operations of an update are counted, not
+estimated; the chip's limit is what a large matrix product reaches on it in bfloat16, and its memory's what a copy
+does. The projected time is that of the paper's training: 1,000 updates of the generator and 8,230 of the critic.
+``streaming`` trains from the store on volumes that are never held in memory, and tells the share of the time
+outside the updates. Writes ``accelerator.json`` and ``accelerator.md`` to ``benchmarks/results``.
 
     python benchmarks/accelerator.py
 """

@@ -23,6 +23,7 @@ CASES = {
     "sites": "three sites, each in half of the images",
 }
 VOLUMES = {"small": "64×80×56", "full": "128×160×112"}
+OUR_WAY, BEFORE = "bf16, channels last, own second derivative", "bf16, channels last"
 
 
 class Row(NamedTuple):
@@ -156,7 +157,7 @@ def _classes(result: dict[str, Any]) -> list[Row]:
             score = f"{name.removesuffix(' alone')}: ncc"
             value = f"{_mean(column(together, score)):.3f} (alone {_mean(column(alone, score)):.3f})"
             on = f"{_seeds(together)}, {_size(result)}, the paper's subtypes as classes"
-            command = "python benchmarks/classes.py"
+            command = f"python benchmarks/classes.py --size {' '.join(map(str, result['size']))}"
             rows.append(Row(f"NCC of {name.removesuffix(' alone')}, one generator for both", value, on, command))
     return rows
 
@@ -219,6 +220,27 @@ def _volumes(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def _accelerator(result: dict[str, Any]) -> list[Row]:
+    """The ways that were measured for each case: the fastest, and the one before our own second derivative."""
+    command = "python benchmarks/accelerator.py"
+    rows = []
+    for case, ways in result["updates"].items():
+        fastest = min(ways.values(), key=lambda found: found["hours_of_the_papers_training"])
+        on = f"{result['chip']}, one process"
+        volumes = case.replace("x", "×")
+        value = f"{fastest['images_per_second']:.0f}, {fastest['peak_memory_gb']:.1f} GB"
+        rows.append(Row(f"images per second, {volumes}", value, on, command))
+        if case.startswith("128"):  # the paper's own
+            hours = f"{fastest['hours_of_the_papers_training']:.1f} h"
+            rows.append(Row(f"the paper's training, projected, {volumes}", hours, on, command, "about 24 h"))
+        ours, before = (ways.get(name) for name in (OUR_WAY, BEFORE))
+        if ours and before:
+            ratio = f"{before['critic_seconds'] / ours['critic_seconds']:.1f} times as fast"
+            what = f"critic update with our own second derivative, {volumes}"
+            rows.append(Row(what, ratio, on, command, is_main=case == "64x80x56, at once"))
+    return rows
+
+
 SOURCES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "table1": _table1,
     "quality": _quality,
@@ -235,6 +257,7 @@ SOURCES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "update_time": _update_time,
     "host_share": _host_share,
     "volumes": _volumes,
+    "accelerator": _accelerator,
 }
 """What to make of each file of results."""
 
