@@ -9,7 +9,7 @@ really do. Writes ``covariates.json`` and ``covariates.md`` to ``benchmarks/resu
 where it stopped.
 
     python benchmarks/covariates.py --seeds 0 1 2
-    python benchmarks/covariates.py --size 24 28 20  # volumes: covariates-3d.json
+    python benchmarks/covariates.py --size 18 20 16 --runs "told of age" "not told of age"  # covariates-3d.json
 """
 
 import argparse
@@ -44,14 +44,15 @@ SETTINGS = {"schedule.boosted_critic_updates": "40", "generator.width": "8", "cr
 
 
 def main() -> None:
-    options = options_of(__doc__, "runs/covariates", images=2000, size=(32, 32)).parse_args()
+    options = options_of(__doc__, "runs/covariates", images=2000, size=(32, 32), runs=RUNS).parse_args()
     size = tuple(options.size)
     cohort = kept(
         options.work / "cohort", make_cohort, images=options.images, size=size, intensity="fixed", ageing=AGEING
     )
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in options.runs}
     for seed in options.seeds:
-        for name, (preset, settings) in RUNS.items():
+        for name in options.runs:
+            preset, settings = RUNS[name]
             config = load_config(preset, SETTINGS | settings | settings_of(options, seed))
             folder = options.work / f"{name.replace(' ', '-')}-{seed}"
             run = train(cohort, folder, config, monitor=mean_ncc)
@@ -109,7 +110,7 @@ def _ring_brightness(maps: NDArray[np.float32], effects: NDArray[np.float32], *,
 def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
     result = {
         "settings": [*(f"{key}={value}" for key, value in SETTINGS.items()), *options.set],
-        "presets_and_settings": RUNS,
+        "presets_and_settings": {name: RUNS[name] for name in options.runs},
         "images": options.images,
         "size": options.size,
         "ageing": AGEING,

@@ -10,7 +10,7 @@ Writes ``directions.json`` and ``directions.md`` to ``benchmarks/results``. The 
 stopped.
 
     python benchmarks/directions.py --seeds 0 1 2
-    python benchmarks/directions.py --size 24 28 20  # volumes: directions-3d.json
+    python benchmarks/directions.py --size 18 20 16  # volumes: directions-3d.json
 """
 
 import argparse
@@ -58,14 +58,14 @@ COLUMNS = {
 
 
 def main() -> None:
-    options = options_of(__doc__, "runs/directions", images=2000, size=(32, 32)).parse_args()
+    options = options_of(__doc__, "runs/directions", images=2000, size=(32, 32), runs=RUNS).parse_args()
     cohort = kept(options.work / "cohort", make_cohort, images=options.images, size=options.size, intensity="fixed")
     judge = _train(cohort, options, "classifier", 0, ("fast", {"method": "classifier", "classifier.updates": "100"}))
     network, _ = load_model(judge.path)
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in options.runs}
     for seed in options.seeds:
-        for name, what in RUNS.items():
-            run = _train(cohort, options, name, seed, what)
+        for name in options.runs:
+            run = _train(cohort, options, name, seed, RUNS[name])
             figures = _figures(cohort, run.path, network, into=name.startswith("out and in"))
             found[name].append({"seed": seed, "training_seconds": run.seconds(), **figures})
             print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
@@ -110,7 +110,7 @@ def _taken_for_ill(judge: nn.Module, images: torch.Tensor, ill: bool) -> float:
 def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
     result = {
         "settings": [*(f"{key}={value}" for key, value in SETTINGS.items()), *options.set],
-        "runs": RUNS,
+        "runs": {name: RUNS[name] for name in options.runs},
         "images": options.images,
         "size": options.size,
         "scores": found,

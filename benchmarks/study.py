@@ -13,8 +13,10 @@ from machine import describe_machine
 RESULTS = Path(__file__).parent / "results"
 
 
-def options_of(about: str | None, work: str, *, images: int = 0, size: Sequence[int] = ()) -> argparse.ArgumentParser:
-    """A parser with the options of all such benchmarks; with defaults of a synthetic cohort, also its own."""
+def options_of(
+    about: str | None, work: str, *, images: int = 0, size: Sequence[int] = (), runs: Iterable[str] = ()
+) -> argparse.ArgumentParser:
+    """A parser with the options of all such benchmarks; with a synthetic cohort's defaults, or runs, also of these."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(work), help="where cohorts and runs are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -25,6 +27,8 @@ def options_of(about: str | None, work: str, *, images: int = 0, size: Sequence[
     if images:
         parser.add_argument("--images", type=int, default=images)
         parser.add_argument("--size", type=int, nargs="+", default=list(size))
+    if runs:
+        parser.add_argument("--runs", nargs="+", default=list(runs), choices=list(runs), help="trainings to look at")
     return parser
 
 
