@@ -6,7 +6,8 @@ class. Writes ``classes.json`` and ``classes.md`` to ``benchmarks/results``. The
 stopped.
 
     python benchmarks/classes.py --size 56 56 --seeds 0 1 2
-    python benchmarks/classes.py --size 18 20 16 --images 4000 --set generator.width=8 critic.width=8  # classes-3d.json
+    # volumes, by smaller networks: classes-3d.json
+    python benchmarks/classes.py --size 18 20 16 --images 4000 --set generator.width=8 critic.width=8
 """
 
 import shutil

@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parent / "results"
 def options_of(
     about: str | None, work: str, *, images: int = 0, size: Sequence[int] = (), runs: Iterable[str] = ()
 ) -> argparse.ArgumentParser:
-    """A parser with the options of all such benchmarks; with a synthetic cohort's defaults, or runs, also of these."""
+    """A parser with the options of all such benchmarks; with a size, of synthetic cohorts too; with runs, which."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(work), help="where cohorts and runs are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
