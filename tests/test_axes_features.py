@@ -53,3 +53,21 @@ def test_linear_resizing_keeps_ramps_inside_and_covers_the_same_field_of_view(sp
     line = doubled.flatten(3).mean(-1)[0, 0]
     expected = ((torch.arange(2 * space[0]) + 0.5) / 2 - 0.5).clamp(0, space[0] - 1)
     torch.testing.assert_close(line, expected)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_first_channels_are_the_first(space, rng):
+    features = torch.randn(3, 4, *space, generator=rng)
+    assert torch.equal(axes.first_channels(features, 2), features[:, :2])
+    assert torch.equal(axes.first_channels(features[..., 0], 3), features[:, :3, ..., 0])
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_places_are_turned_and_shifted_one_by_one(dims, rng):
+    places = axes.pixel_places(torch.zeros(1, 1, *range(2, 2 + dims)))
+    matrix = torch.randn(dims, dims, generator=rng, dtype=torch.float64)
+    offset = torch.arange(1, dims + 1, dtype=torch.float64)
+    moved = axes.transform_places(places, matrix, offset)
+    assert moved.dtype == places.dtype
+    for found, place in zip(moved[0].flatten(1).T, places[0].flatten(1).T, strict=True):
+        torch.testing.assert_close(found, matrix.float() @ place + offset.float())

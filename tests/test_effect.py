@@ -5,11 +5,13 @@ import torch
 from shapes import SPACES
 from vagan.deformation import movement, roughness, velocity
 from vagan.effect import (
+    added_effect,
     baseline_image,
     deformation,
     deforms,
     difference,
     effect_map,
+    is_coarse,
     map_movement,
     map_roughness,
     raw_channels,
@@ -157,3 +159,17 @@ def test_which_outputs_deform_and_what_they_need_of_the_network():
     assert raw_channels("add", channels=3, num_spatial_dims=2) == 3
     assert raw_channels("warp", channels=3, num_spatial_dims=2) == 2
     assert raw_channels("warp+add", channels=1, num_spatial_dims=3) == 4
+
+
+def test_an_added_effect_is_what_the_class_would_make_brighter():
+    images, with_class = torch.zeros(1, 1, 2, 3) + 0.5, torch.zeros(1, 1, 2, 3) + 0.75
+    assert torch.equal(added_effect(images, with_class), torch.full((1, 1, 2, 3), 0.25))
+
+
+def test_of_a_map_that_only_deforms_one_value_for_a_block_is_enough():
+    assert {output: is_coarse(output) for output in ("add", "tanh", "warp", "warp+add")} == {
+        "add": False,
+        "tanh": False,
+        "warp": True,
+        "warp+add": False,
+    }

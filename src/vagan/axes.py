@@ -242,5 +242,5 @@ def repeat_blocks(images: Images, edge: int) -> Float[Tensor, "batch channel *en
 
 def resize_linear(images: Images, shape: tuple[int, ...]) -> Float[Tensor, "batch channel *resized"]:
     """Interpolate linearly to another spatial shape; both cover the same field of view."""
-    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[num_spatial_dims(images)]
+    mode = {2: "bilinear", 3: "trilinear"}[num_spatial_dims(images)]
     return torch.nn.functional.interpolate(images, shape, mode=mode, align_corners=False)

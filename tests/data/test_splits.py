@@ -89,5 +89,7 @@ def test_letters_and_digits_of_a_name_are_all_kept():
 def test_of_many_mistakes_the_first_is_named_and_the_others_are_counted():
     with pytest.raises(LeakageError, match=r"'1' is among test and validation subjects \(and 2 more\); correct"):
         SubjectLists(frozenset("1234"), frozenset("3210"))
+    with pytest.raises(LeakageError, match=r"'1' is among test and validation subjects \(and 1 more\); correct"):
+        SubjectLists(frozenset("123"), frozenset("210"))
     with pytest.raises(LeakageError, match="'1' is among test and validation subjects; correct"):
         SubjectLists(frozenset("1"), frozenset("1"))

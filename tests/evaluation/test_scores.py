@@ -16,6 +16,7 @@ from vagan.evaluation.scores import (
     amplitude_slope,
     apply_convention,
     average_precision,
+    compared_with,
     energy,
     mean_ncc,
     ncc,
@@ -264,10 +265,11 @@ class TestConventions:
         assert apply_convention(maps, "positive").tolist() == one_case(0, 0, 3).tolist()
         assert maps.tolist() == one_case(-2, 0, 3).tolist()
 
-    def test_names_the_nearest_of_an_unknown_one(self):
+    @pytest.mark.parametrize("name", ["signed", "absolute", "positive"])
+    def test_names_the_nearest_of_an_unknown_one(self, name):
         # TypeError: as for shapes
-        with pytest.raises((ConfigError, TypeError), match="absolute"):
-            apply_convention(one_case(1), "absolut")
+        with pytest.raises((ConfigError, TypeError), match=name):
+            apply_convention(one_case(1), name[:-1])
 
 
 class TestContract:
@@ -338,3 +340,10 @@ class TestContract:
 
 def test_names_of_metrics_are_those_of_their_functions():
     assert [metric.name for metric in METRICS] == [metric.function.__name__ for metric in METRICS]
+
+
+def test_maps_without_a_direction_are_compared_with_the_size_of_effects():
+    effects = np.array([[[[-1.0, 2.0, 0.0]]]], np.float32)
+    assert np.array_equal(compared_with(effects, "signed"), effects)
+    for convention in ("absolute", "positive"):
+        assert np.array_equal(compared_with(effects, convention), np.array([[[[1.0, 2.0, 0.0]]]]))
