@@ -101,7 +101,8 @@ def _full_training(cohort: Path, place: Path, logs: Path) -> list[str]:
     try:
         kept = torch.load(run.checkpoint, weights_only=True)["updates"]
         load_file(run.model / "model.safetensors")
-        pd.read_csv(run.metrics)
+        if run.metrics.exists():  # there is none before the first update of the generator
+            pd.read_csv(run.metrics)
     except Exception as error:  # whatever a broken file leads to
         return [*wrong, f"what was saved is broken: {error}"]
     filler.unlink()

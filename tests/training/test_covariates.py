@@ -336,12 +336,13 @@ def test_simulated_atrophy_is_told_of_age_and_sex(tmp_path):
 def test_age_is_not_shown_as_the_class(tmp_path):
     cohort = make_cohort(tmp_path / "cohort", images=2000, size=(32, 32), intensity="fixed", ageing=40.0)
     rows = cohort.manifest.indices("test", 1)
-    subjects, ring = cohort.manifest.table.iloc[rows], {}
+    subjects, ring, agreement = cohort.manifest.table.iloc[rows], {}, {}
     for names in ("", "age"):
         settings = {"training.generator_updates": "60", "training.threads": "1", "training.covariates": f"[{names}]"}
         run = train(cohort, tmp_path / f"run{names}", load_config(settings=settings))
         maps = VAGAN.load(run.path)[0].knowing(subjects).attribute(cohort.images(rows))
-        assert mean_ncc(maps, cohort.effects(rows)) > 0.8
+        agreement[names] = mean_ncc(maps, cohort.effects(rows))
         ring[names] = float(maps[..., 16, :7].mean())  # a piece of the ring where there is no square
     assert ring[""] > 0.02
     assert abs(ring["age"]) < 0.3 * ring[""]
+    assert agreement["age"] > max(0.8, agreement[""])  # what is shown of age costs agreement

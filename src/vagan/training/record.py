@@ -98,13 +98,17 @@ class Record:
                     f"the weights of the {name} must be finite, but are not after update {state.updates}; "
                     f"the last good checkpoint is kept in {run.checkpoint}; lower the learning rate"
                 )
-        with run.there():
-            if in_a_hurry:
+        if in_a_hurry:
+            with run.there():
                 self._metrics.flush()
                 state.save(run.checkpoint)
+        with self._autocast():
+            network, facts = task.model(
+                state
+            )  # this takes a while: whether the folder is still there is asked after it
+        with run.there():
             # the checkpoint last: whoever is killed before goes on from the one before, and writes all again
-            with self._autocast():
-                save_model(run.model, *task.model(state))
+            save_model(run.model, network, facts)
             if not in_a_hurry:
                 self._metrics.flush()
                 state.save(run.checkpoint)
