@@ -56,3 +56,12 @@ def test_a_folder_of_another_kind_is_never_replaced(tmp_path):
         new_folder(tmp_path / "thesis", ours=frozenset({"m"})),
     ):
         pass
+
+
+def test_no_folder_is_made_where_none_is_asked_for(tmp_path):
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*a\.txt"),
+        replacing(tmp_path / "new" / "a.txt", in_new_folder=False),
+    ):
+        pass
+    assert not (tmp_path / "new").exists()

@@ -19,8 +19,10 @@ TEMPORARY = re.compile(r"\.[a-z0-9_]{8}\..+")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, in_new_folder: bool = True) -> Iterator[Path]:
     """Give a temporary name beside ``path``; rename it into place if the block succeeds.
+
+    With ``in_new_folder`` its folder is made if there is none.
 
     Examples
     --------
@@ -33,7 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
     'whole'
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if in_new_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         # the whole name as suffix: writers choose the format by it
         handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name}", dir=path.parent)
         fcntl.flock(handle, fcntl.LOCK_EX)  # tells a living writer's file from a killed one's

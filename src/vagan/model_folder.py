@@ -142,15 +142,15 @@ def build_network(facts: ModelFacts) -> nn.Module:
     )
 
 
-def save_model(folder: Path, network: nn.Module, facts: ModelFacts) -> None:
-    """Write a model folder; an older model in it is replaced file by file, each one whole."""
+def save_model(folder: Path, network: nn.Module, facts: ModelFacts, *, in_new_folder: bool = True) -> None:
+    """Write a model folder, made if there is none; an older model in it is replaced file by file, each one whole."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with replacing(folder / WEIGHTS) as temporary:
+    with replacing(folder / WEIGHTS, in_new_folder=in_new_folder) as temporary:
         try:
             save_file(tensors, temporary)
         except SafetensorError as error:  # its own words for a full disk
             raise OSError(errno.EIO, str(error), str(folder / WEIGHTS)) from error
-    with replacing(folder / CONFIG) as temporary:
+    with replacing(folder / CONFIG, in_new_folder=in_new_folder) as temporary:
         temporary.write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -192,7 +192,7 @@ def test_a_crash_while_saving_loses_nothing(small_cohort, finished, tmp_path, mo
         "save": (TrainState, "save"),
     }[victim]
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError("disk gone")
 
     config = tiny(training__checkpoint_seconds=1e6)

@@ -98,17 +98,15 @@ class Record:
                     f"the weights of the {name} must be finite, but are not after update {state.updates}; "
                     f"the last good checkpoint is kept in {run.checkpoint}; lower the learning rate"
                 )
-        if in_a_hurry:
-            with run.there():
+        with run.there():
+            for folder in (run.model, run.checkpoint.parent):
+                folder.mkdir(exist_ok=True)  # but not the run folder, if its disk vanishes in this very moment
+            if in_a_hurry:
                 self._metrics.flush()
                 state.save(run.checkpoint)
-        with self._autocast():
-            network, facts = task.model(
-                state
-            )  # this takes a while: whether the folder is still there is asked after it
-        with run.there():
             # the checkpoint last: whoever is killed before goes on from the one before, and writes all again
-            save_model(run.model, network, facts)
+            with self._autocast():
+                save_model(run.model, *task.model(state), in_new_folder=False)
             if not in_a_hurry:
                 self._metrics.flush()
                 state.save(run.checkpoint)

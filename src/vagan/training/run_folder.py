@@ -272,7 +272,7 @@ class MetricsLog:
         writer.writerows(self._rows)
         with self._run.there():
             if self._rows:
-                with replacing(self._path) as temporary:
+                with replacing(self._path, in_new_folder=False) as temporary:
                     temporary.write_text(text.getvalue(), encoding="utf-8")
             else:
                 self._path.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ class TrainState:
     """Values of each loss term since the last row of metrics.csv."""
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; the file is whole or not there."""
+        """Write a checkpoint into a folder that is there; the file is whole or not there."""
         checkpoint = {
             "networks": {name: network.state_dict() for name, network in self.networks.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
@@ -39,7 +39,7 @@ class TrainState:
             "seconds": self.seconds,
             "terms": self.terms,
         }
-        with replacing(path) as temporary:
+        with replacing(path, in_new_folder=False) as temporary:
             try:
                 torch.save(checkpoint, temporary)
             except RuntimeError as error:  # its own words for a full disk
