@@ -18,8 +18,9 @@ def main() -> int:
     packages = json.loads(done.stdout)["dependencies"] if done.stdout.strip() else []
     asked = [package for package in packages if "skip_reason" not in package]
     if not asked:
-        trouble = done.stderr.strip().splitlines() if not packages else ["it knows none of the packages"]
-        print(f"audit: nothing was audited, the database did not answer: {trouble[-1][:300]}", file=sys.stderr)
+        trouble = "it knows none of the packages" if packages else done.stderr.strip() or "pip-audit said nothing"
+        reason = trouble.splitlines()[-1][:300]
+        print(f"audit: nothing was audited, the database did not answer: {reason}", file=sys.stderr)
         return 0 if "--if-possible" in sys.argv else 1
     for package in asked:
         for hole in package["vulns"]:

@@ -43,7 +43,11 @@ def test_none_passes_and_tells_how_many_were_asked_for(audit, capsys):
 
 @pytest.mark.parametrize(
     ("packages", "error", "reason"),
-    [(None, "x\nName or service not known\n", "service not known"), ([UNKNOWN], "No known", "knows none")],
+    [
+        (None, "", "said nothing"),
+        (None, "x\nName or service not known\n", "service not known"),
+        ([UNKNOWN], "No known", "knows none"),
+    ],
 )
 def test_without_an_answer_it_says_so_and_fails_unless_told_otherwise(audit, capsys, packages, error, reason):
     assert audit(packages, error=error) == 1
