@@ -1,15 +1,16 @@
 """What it costs that a classifier decides which class an image is of, and whether its probabilities can be trusted.
 
-Adds a classifier to the trainings of ``benchmarks/covariates.py`` that were told of age, and scores the test images
-with known and with predicted labels. Writes ``labels.json`` and ``labels.md`` to ``benchmarks/results``. The same
-command again goes on where it stopped.
+Adds a classifier to trainings of ``benchmarks/certainty.py``, of images whose class can be seen and of some whose
+class is often in doubt, and scores the test images with known and with predicted labels. Writes ``labels.json`` and
+``labels.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
 
-    python benchmarks/covariates.py && python benchmarks/labels.py
+    python benchmarks/certainty.py && python benchmarks/labels.py
 """
 
 from pathlib import Path
 
 import numpy as np
+from certainty import CLEAR, FAINT, WORK, folder_of, run_of
 from study import as_table, keep, named, options_of, settings_of
 
 from vagan.attribution.generator import VAGAN
@@ -29,27 +30,30 @@ SCORES = {
     "undecided": "undecided",
     "ncc_known": "NCC of patients, labels known",
     "ncc_predicted": "predicted",
-    "controls_known": "mean size of controls' maps, labels known",
+    "controls_known": "controls' maps, size over that of patients', labels known",
     "controls_predicted": "predicted",
 }
 
 
 def main() -> None:
-    options = options_of(__doc__, "runs/covariates").parse_args()  # where covariates.py kept them
-    cohort = Cohort(options.work / "cohort")
-    found = []
-    for seed in options.seeds:
-        run = options.work / f"told-of-age-{seed}"
-        config = load_config(settings={"method": "label-classifier", **SMALL} | settings_of(options, seed))
-        train(cohort, run / FOLDER, config)
-        found.append({"seed": seed, **_figures(cohort, run)})
-        print({key: round(value, 3) for key, value in found[-1].items()}, flush=True)
-    result = {
-        "band": SURE,
-        "runs": found,
-    }
-    rows = [[str(one["seed"]), *(f"{one[name]:.3f}" for name in SCORES)] for one in found]
-    keep(named("labels", cohort.shape), result, as_table(["seed", *SCORES.values()], rows), out=options.out)
+    options = options_of(__doc__, WORK).parse_args()  # where certainty.py kept them
+    found: dict[str, list[dict[str, float]]] = {}
+    for name in (CLEAR, FAINT):
+        folder, found[name] = folder_of(options.work, name), []
+        cohort = Cohort(folder / "cohort")
+        for seed in options.seeds:
+            run = run_of(folder, seed)
+            config = load_config(settings={"method": "label-classifier", **SMALL} | settings_of(options, seed))
+            train(cohort, run / FOLDER, config)
+            found[name].append({"seed": seed, **_figures(cohort, run)})
+            print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
+    rows = [
+        [name, str(one["seed"]), *(f"{one[score]:.3f}" for score in SCORES)]
+        for name, ones in found.items()
+        for one in ones
+    ]
+    table = as_table(["images", "seed", *SCORES.values()], rows)
+    keep(named("labels", cohort.shape), {"band": SURE, "runs": found}, table, out=options.out)
 
 
 def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
@@ -59,17 +63,17 @@ def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
     images = cohort.images(np.concatenate(rows))
     labels = np.repeat([0, 1], [len(part) for part in rows])
     calibrated, before = (one.probabilities(images).double().numpy()[..., 1] for one in (labeller, uncalibrated))
-    told = method.knowing(cohort.manifest.table.iloc[np.concatenate(rows)])
-    known, predicted = (one.attribute(images).numpy() for one in (told, Decided([told], labeller)))
+    known, predicted = (one.attribute(images).numpy() for one in (method, Decided([method], labeller)))
     ill, effects = labels == 1, cohort.effects(rows[1]).numpy()
+    patients = np.abs(known[ill]).mean()
     return {
         **accuracy_figures(calibrated, labels),
         "calibration_error_before": accuracy_figures(before, labels)["calibration_error"],
         "undecided": float(np.mean([decide((1 - p, p)).undecided for p in calibrated])),
         "ncc_known": float(ncc(known[ill], effects).mean()),
         "ncc_predicted": float(ncc(predicted[ill], effects).mean()),
-        "controls_known": float(np.abs(known[~ill]).mean()),
-        "controls_predicted": float(np.abs(predicted[~ill]).mean()),
+        "controls_known": float(np.abs(known[~ill]).mean() / patients),
+        "controls_predicted": float(np.abs(predicted[~ill]).mean() / patients),
     }
 
 

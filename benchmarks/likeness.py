@@ -1,17 +1,19 @@
 """How well images unlike any of the training are told from test images, by the generator's features.
 
-Takes the trainings of ``benchmarks/covariates.py`` that were told of nothing, and changes their test images as
-another scanner or another organ would. The area under the ROC curve of the distance from the training images is that
-of telling them from the unchanged ones; flagged is the share beyond 99 % of the validation images, of which `vagan
-attribute` warns. Writes ``likeness.json`` and ``likeness.md`` to ``benchmarks/results``.
+Takes trainings of ``benchmarks/certainty.py``, and changes their test images as another scanner or another organ
+would. The area under the ROC curve of the distance from the training images is that of telling them from the
+unchanged ones; flagged is the share beyond 99 % of the validation images, of which `vagan attribute` warns. Small
+volumes are nearly white noise themselves, which is then no other organ. Writes ``likeness.json`` and ``likeness.md``
+to ``benchmarks/results``.
 
-    python benchmarks/covariates.py && python benchmarks/likeness.py
+    python benchmarks/certainty.py && python benchmarks/likeness.py
 """
 
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from certainty import CLEAR, WORK, folder_of, run_of
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 from study import as_table, keep, named, options_of, with_seeds
@@ -21,6 +23,13 @@ from vagan.data.cohort import Cohort
 from vagan.training.likeness import measure_likeness
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def _coarse(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    noise = ndimage.gaussian_filter(rng.normal(size=images.shape), 2, axes=range(2, images.ndim))
+    return images.mean() + noise * (images.std() / noise.std())
+
+
 CHANGES: dict[str, Change] = {
     "as they are (other half)": lambda images, _: images,
     "more noise, a fifth of the usual": lambda images, rng: images + rng.normal(0, 0.2 * images.std(), images.shape),
@@ -31,16 +40,18 @@ CHANGES: dict[str, Change] = {
     "another organ: white noise of the same spread": lambda images, rng: rng.normal(
         images.mean(), images.std(), images.shape
     ),
+    "another organ: coarse noise of the same spread": _coarse,
     "nothing: one grey": lambda images, _: np.full_like(images, images.mean()),
 }
 
 
 def main() -> None:
-    options = options_of(__doc__, "runs/covariates").parse_args()  # where covariates.py kept them
-    cohort = Cohort(options.work / "cohort")
+    options = options_of(__doc__, WORK).parse_args()  # where certainty.py kept them
+    folder = folder_of(options.work, CLEAR)
+    cohort = Cohort(folder / "cohort")
     found: dict[str, dict[str, list[float]]] = {name: {"auc": [], "flagged": []} for name in CHANGES}
     for seed in options.seeds:
-        run = options.work / f"not-told-of-age-{seed}"
+        run = run_of(folder, seed)
         measure_likeness(run / "model", cohort, "cpu")
         method, _ = VAGAN.load(run)
         images = cohort.images(cohort.manifest.indices("test")).numpy()
