@@ -5,6 +5,7 @@ python benchmarks/measured.py
 
 import json
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,8 +145,8 @@ def _covariates(result: dict[str, Any]) -> list[Row]:
         told, untold = (column(result["runs"][key], score) for key in ("told of age", "not told of age"))
         value = f"{_mean(told):.2f} (not told: {_mean(untold):.2f})"
         on = f"{_seeds(told)}, {_size(result)}, patients older by a standard deviation"
-        command = "python benchmarks/covariates.py"
-        rows.append(Row(f"{name}, told of age", value, on, command, is_main=score == "age_driven"))
+        is_main = score == "age_driven" and not _is_3d(result)
+        rows.append(Row(f"{name}, told of age", value, on, _command("covariates", result), is_main=is_main))
     return rows
 
 
@@ -157,19 +158,45 @@ def _classes(result: dict[str, Any]) -> list[Row]:
             score = f"{name.removesuffix(' alone')}: ncc"
             value = f"{_mean(column(together, score)):.3f} (alone {_mean(column(alone, score)):.3f})"
             on = f"{_seeds(together)}, {_size(result)}, the paper's subtypes as classes"
-            command = f"python benchmarks/classes.py --size {' '.join(map(str, result['size']))}"
-            rows.append(Row(f"NCC of {name.removesuffix(' alone')}, one generator for both", value, on, command))
+            what = f"NCC of {name.removesuffix(' alone')}, one generator for both"
+            rows.append(Row(what, value, on, _command("classes", result, images=10_000)))
     return rows
 
 
 def _directions(result: dict[str, Any]) -> list[Row]:
     both, alone = (result["scores"][name] for name in ("out and in", "out"))
-    command, on = "python benchmarks/directions.py", f"{_seeds(both)}, {_size(result)}"
+    command, on = _command("directions", result), f"{_seeds(both)}, {_size(result)}"
     value = f"{_mean(column(both, 'ncc')):.2f} (alone {_mean(column(alone, 'ncc')):.2f})"
     return [
         Row("NCC of what is taken out, both directions learnt", value, on, command),
         Row("taken for ill after the class was put in", f"{_mean(column(both, 'ill_after_in')):.0%}", on, command),
     ]
+
+
+def _certainty(result: dict[str, Any]) -> list[Row]:
+    return [
+        Row(
+            f"rank correlation of an ensemble's spread and error, {name}",
+            f"{found['everywhere']:.2f}",
+            f"{_seeds(result['seeds'])} together, {_size(result)}",
+            _command("certainty", result),
+        )
+        for name, found in result["scores"].items()
+    ]
+
+
+def _shortcuts(result: dict[str, Any]) -> list[Row]:
+    rows = []
+    for name, runs in result["scores"].items():
+        shown = [run["shown"][name]["held"] for run in runs if name in run["shown"]]
+        if shown:
+            on = f"{_seeds(shown)}, {_size(result)}, in nine of ten of the class"
+            rows.append(
+                Row(
+                    f"part of a shortcut in the map, {name}", f"{_mean(shown):.2f}", on, _command("shortcuts", result)
+                )
+            )
+    return rows
 
 
 def _time_to_quality(result: dict[str, Any]) -> list[Row]:
@@ -249,8 +276,15 @@ SOURCES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "table3d-short": _table3d_short,
     "observed_effects": _observed_effects,
     "classes": _classes,
+    "classes-3d": _classes,
     "directions": _directions,
+    "directions-3d": _directions,
     "covariates": _covariates,
+    "covariates-3d": _covariates,
+    "certainty": _certainty,
+    "certainty-3d": _certainty,
+    "shortcuts": _shortcuts,
+    "shortcuts-3d": _shortcuts,
     "preprocessing": _preprocessing,
     "simulation": _simulation,
     "time_to_quality": _time_to_quality,
@@ -270,8 +304,24 @@ def _seeds(values: list[Any]) -> str:
     return f"{len(values)} seed{'s' * (len(values) > 1)}"
 
 
+def _is_3d(result: dict[str, Any]) -> bool:
+    return len(result["size"]) == 3
+
+
 def _size(result: dict[str, Any]) -> str:
-    return f"{'volumes' if len(result['size']) == 3 else 'images'} of {'×'.join(map(str, result['size']))}"
+    return f"{'volumes' if _is_3d(result) else 'images'} of {'×'.join(map(str, result['size']))}"
+
+
+def _command(study: str, result: dict[str, Any], *, images: int = 2000) -> str:
+    """Of a study, with what is not its default; threads do not matter."""
+    words = [f"python benchmarks/{study}.py"]
+    if result["size"] != [32, 32]:
+        words += ["--size", *map(str, result["size"])]
+    if result["images"] != images:
+        words += ["--images", str(result["images"])]
+    usual = [f"{key}={value}" for key, value in getattr(import_module(study), "SETTINGS", {}).items()]
+    others = [one for one in result["settings"] if one not in usual and not one.startswith("training.threads")]
+    return " ".join([*words, *(["--set", *others] if others else [])])
 
 
 if __name__ == "__main__":
