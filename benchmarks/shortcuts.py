@@ -130,17 +130,17 @@ def _figures(plain: Cohort, cohort: Cohort, run: Path, name: str) -> dict[str, A
     for shortcut in SHORTCUTS if name == NONE else [name]:
         pairs = [_shortcut(image, row, shortcut) for image, row in zip(plain.images(rows).numpy(), rows, strict=True)]
         patterns, held = (np.array(part) for part in zip(*pairs, strict=True))
-        shares = _taken_out(maps.numpy(), patterns, effects.numpy())
+        shares = _shown(maps.numpy(), patterns, effects.numpy())
         shown[shortcut] = {"held": float(shares[held].mean()), "not_held": float(shares[~held].mean())}
     return {"ncc": mean_ncc(maps, effects), "shown": shown}
 
 
-def _taken_out(maps: Image, patterns: Image, effects: Image) -> NDArray[np.float64]:
-    """Part of each pattern that a map takes out, by least squares, two pixels or more from the squares."""
+def _shown(maps: Image, patterns: Image, effects: Image) -> NDArray[np.float64]:
+    """Part of each pattern that an effect map shows, by least squares, two pixels or more from the squares."""
     near = ndimage.binary_dilation(effects != 0, np.ones((1, 1, *[3] * (effects.ndim - 2))), iterations=2)
     free = np.where(near, 0, patterns)
     axes = tuple(range(1, maps.ndim))
-    return -(maps * free).sum(axis=axes) / np.square(free).sum(axis=axes)
+    return (maps * free).sum(axis=axes) / np.square(free).sum(axis=axes)
 
 
 def _markdown(audits: dict[str, list[dict[str, Any]]], scores: dict[str, list[dict[str, Any]]]) -> str:
