@@ -1,13 +1,13 @@
 """Gain and cost of learning both directions, and of demanding that images come back.
 
-Synthetic images with squares in the class of interest. Trains for each seed a generator that takes the class out, one
-that takes it out and puts it in (preset ``both-directions``), both also with the other's weights on maps, and one
-that must come back as well; and a classifier that none of them has seen. Scores on test images: NCC of the effects
-taken out with the true ones and the map's size on baseline images; how many baseline images the classifier takes for
-ill after the class was put in, and how many ill ones for well after it was taken out; how large what is put in is
-beside true effects; and what is left when a class is taken out and put in again, as a share of what was taken out.
-Writes ``directions.json`` and ``directions.md`` to ``benchmarks/results``. The same command again goes on where it
-stopped.
+Synthetic images with squares in the class of interest. Trains for each seed a generator that takes the class out, and
+one that takes it out and puts it in (preset ``both-directions``, whose weights on maps count less for putting in);
+both with weak weights on all maps too, the second also with the usual weights on all, and with weak ones so that it
+must come back; and a classifier that none of them has seen. Scores on test images: NCC of the effects taken out with
+the true ones and the map's size on baseline images; how many baseline images the classifier takes for ill after the
+class was put in, and how many ill ones for well after it was taken out; how large what is put in is beside true
+effects; and what is left when a class is taken out and put in again, as a share of what was taken out. Writes
+``directions.json`` and ``directions.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
 
     python benchmarks/directions.py --seeds 0 1 2
     python benchmarks/directions.py --size 18 20 16  # volumes: directions-3d.json
@@ -30,13 +30,15 @@ from vagan.model_folder import load_model
 from vagan.training.config import load_config
 from vagan.training.loop import train
 
-USUAL = {"loss.map_weight": "10", "loss.baseline_weight": "20"}
+ALL_ALIKE = {"loss.into_share": "1"}
+WEAK = {"loss.map_weight": "1", "loss.baseline_weight": "2", **ALL_ALIKE}
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "out": ("fast", {}),
-    "out, weak weights": ("both-directions", {"training.both_directions": "false"}),
-    "out and in, usual weights": ("both-directions", USUAL),
+    "out, weak weights": ("both-directions", WEAK | {"training.both_directions": "false"}),
+    "out and in, usual weights": ("both-directions", ALL_ALIKE),
+    "out and in, weak weights": ("both-directions", WEAK),
+    "out and in, weak weights, coming back": ("both-directions", WEAK | {"loss.cycle_weight": "10"}),
     "out and in": ("both-directions", {}),
-    "out and in, coming back": ("both-directions", {"loss.cycle_weight": "10"}),
 }
 """Preset and settings."""
 SETTINGS = {

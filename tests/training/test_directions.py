@@ -51,6 +51,29 @@ def test_coming_back_costs_what_is_not_undone(space):
         assert "generator/cycle" not in without
 
 
+@pytest.mark.parametrize("space", [(16, 17), (16, 17, 18)])
+def test_maps_that_put_in_may_cost_less(space):
+    images, told = torch.rand(4, 1, *space), torch.eye(2)[[0, 1, 0, 1]]
+    shares = torch.tensor([1.0, 0.5, 1.0, 0.5])
+    batch = TwoClassBatch(images, images, torch.rand(4), told, told, map_shares=shares)
+    generator = Adder(0.25, 0.75)  # of images of the baseline class as well
+    sgd = torch.optim.SGD(generator.parameters(), lr=0.0)
+    options = {"settings": Generator(), "backward": torch.Tensor.backward}
+    terms = update_generator(Indifferent(), generator, sgd, [batch], loss=Loss(), **options)
+    for name in ("generator/map", "generator/baseline_map"):
+        assert float(terms[name]) == pytest.approx((0.25 + 0.5 * 0.75) / 2, abs=1e-6)
+
+
+def test_only_images_to_put_the_class_in_cost_less(small_cohort):
+    (batch,) = adversarial.AdversarialTask(tiny(training__batch_size=6, **BOTH), small_cohort).load(1)
+    assert batch.map_shares is None
+    config = tiny(training__batch_size=6, loss__into_share=0.25, **BOTH)
+    (batch,) = adversarial.AdversarialTask(config, small_cohort).load(1)
+    assert batch.map_shares.tolist() == [1.0, 0.25] * 3
+    with pytest.raises(ConfigError, match=r"into_share needs .* training\.both_directions=true"):
+        adversarial.AdversarialTask(tiny(loss__into_share=0.25), small_cohort)
+
+
 def test_sources_and_targets_change_places_from_image_to_image(small_cohort):
     task = adversarial.AdversarialTask(tiny(training__batch_size=6, **BOTH), small_cohort)
     table, images = small_cohort.manifest.table, small_cohort.images(range(len(small_cohort.manifest))).numpy()

@@ -98,6 +98,9 @@ class Loss(_Section):
     cycle_weight: NonNegative = 0.0
     """Weight of coming back: an image whose class was taken out and put in again, or the other way round, must be as
     it was (Zhu et al. 2017). Needs training.both_directions."""
+    into_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Part of map_weight and baseline_weight that counts where the class is put in, which begins late and faint: no
+    map is the best map for long. Needs training.both_directions."""
     constraint: Constraint = "two-sided"
     """How the critic is kept 1-Lipschitz."""
     gradient_penalty: NonNegative = 10.0

@@ -19,7 +19,7 @@ from vagan.training.calibration import calibrated, calibration_rows, in_turn
 from vagan.training.config import Config
 from vagan.training.rows import augmented, interest_labels, matched_rows, training_rows, validation_rows
 from vagan.training.steps import TwoClassBatch
-from vagan.types import Images
+from vagan.types import Images, Scores
 
 BATCH = 50
 NEIGHBOURS = 5
@@ -70,7 +70,11 @@ class TrainingImages:
             )
         if config.loss.cycle_weight and not settings.both_directions:
             raise ConfigError("loss.cycle_weight needs the way back: set training.both_directions=true, or it to 0")
-        self._cohort, self._settings = cohort, settings
+        if config.loss.into_share < 1 and not settings.both_directions:
+            raise ConfigError(
+                "loss.into_share needs the way into the class: set training.both_directions=true, or it to 1"
+            )
+        self._cohort, self._settings, self._into_share = cohort, settings, config.loss.into_share
         self.interests = interest_labels(cohort, settings)
         rows = training_rows(cohort, self.interests, settings)
         self.validation = validation_rows(cohort, self.interests, settings)
@@ -116,8 +120,14 @@ class TrainingImages:
             baseline_condition = self._condition_of(tasks, beside, beside)
             back = (tasks + len(self.interests)) % self._tasks
             way_back = self._condition_of(back, own, own) if self._settings.both_directions else None
-            batches.append(TwoClassBatch(baseline, interest, mixing[part], condition, baseline_condition, way_back))
+            told = (condition, baseline_condition, way_back, self._map_shares(tasks))
+            batches.append(TwoClassBatch(baseline, interest, mixing[part], *told))
         return batches
+
+    def _map_shares(self, tasks: NDArray[np.int64]) -> Scores | None:
+        if self._into_share == 1:
+            return None
+        return torch.from_numpy(np.where(tasks < len(self.interests), 1, self._into_share).astype(np.float32))
 
     def validation_images(self, label: int) -> Iterator[ClassImages]:
         """Validation images of a class, a few at a time."""

@@ -23,12 +23,14 @@ def generator_loss(generated_scores: Scores) -> Scalar:
     return -generated_scores.mean()
 
 
-def map_size(maps: Images) -> Scalar:
+def map_size(maps: Images, shares: Scores | None = None) -> Scalar:
     """Eq. 3, as the *mean* over pixels and images of ``|M(x)|``, in units of image intensity.
 
     The paper writes the sum; the authors' code, to which the published weight of 100 belongs, takes the mean.
+    ``shares`` says how much each image counts, 1 if nothing is said.
     """
-    return per_sample_mean(maps.abs()).mean()
+    sizes = per_sample_mean(maps.abs())
+    return (sizes if shares is None else sizes * shares).mean()
 
 
 def mix(baseline: Images, generated: Images, fractions: Scores) -> Images:

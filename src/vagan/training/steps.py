@@ -34,6 +34,8 @@ class TwoClassBatch(NamedTuple):
     """What they are told of each baseline image: the class of the image beside it, and its own covariates."""
     way_back: Condition | None = None
     """What the generator is told of what it made of each image of the class of interest, to undo it."""
+    map_shares: Scores | None = None
+    """Part of the weights on maps that counts for each image of the class of interest, and for the one beside it."""
 
 
 def update_critic(
@@ -111,12 +113,12 @@ def update_generator(
         terms = {
             "generator/adversarial": generator_loss(judge(generated)),
             # without a bound this is |M(x)|; with tanh it is what the bound leaves of it, as in the authors' code
-            "generator/map": map_size(generated - batch.interest),
+            "generator/map": map_size(generated - batch.interest, batch.map_shares),
         }
         total = terms["generator/adversarial"] + loss.map_weight * terms["generator/map"]
         if baseline_map is not None:
             unchanged = baseline_image(batch.baseline, baseline_map, settings.output)
-            terms["generator/baseline_map"] = map_size(unchanged - batch.baseline)
+            terms["generator/baseline_map"] = map_size(unchanged - batch.baseline, batch.map_shares)
             total = total + loss.baseline_weight * terms["generator/baseline_map"]
         if transplant is not None and transplant_map is not None:
             freed = baseline_image(transplant.images, transplant_map, settings.output)
