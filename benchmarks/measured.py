@@ -5,10 +5,13 @@ python benchmarks/measured.py
 
 import json
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import certainty
+import covariates
+import directions
+import shortcuts
 from study import RESULTS, as_table, column, with_seeds
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +28,8 @@ CASES = {
 }
 VOLUMES = {"small": "64×80×56", "full": "128×160×112"}
 OUR_WAY, BEFORE = "bf16, channels last, own second derivative", "bf16, channels last"
+
+USUAL = {study.__name__: study.SETTINGS for study in (certainty, covariates, directions, shortcuts)}
 
 
 class Row(NamedTuple):
@@ -319,7 +324,7 @@ def _command(study: str, result: dict[str, Any], *, images: int = 2000) -> str:
         words += ["--size", *map(str, result["size"])]
     if result["images"] != images:
         words += ["--images", str(result["images"])]
-    usual = [f"{key}={value}" for key, value in getattr(import_module(study), "SETTINGS", {}).items()]
+    usual = [f"{key}={value}" for key, value in USUAL.get(study, {}).items()]
     others = [one for one in result["settings"] if one not in usual and not one.startswith("training.threads")]
     return " ".join([*words, *(["--set", *others] if others else [])])
 
