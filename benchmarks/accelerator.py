@@ -3,8 +3,8 @@
 The paper's images and batch, and volumes at 64x80x56 and 128x160x112 with the paper's batches: 2 images of each
 class in a gradient computation, 6 of them accumulated, or all 12 at once. Each way is measured with the same
 networks and images: plain float32 (convolutions in TensorFloat32, as PyTorch has it), then bfloat16, the layout
-with channels last and the second derivatives of `vagan.nn.convolution` added one after the other: all of them are
-what a training takes by itself. Last, activations recomputed. The operations of an update are counted, not
+with channels last and the second derivatives of `vagan.nn.fast_double_backward` added one after the other: all of
+them are what a training takes by itself. Last, activations recomputed. The operations of an update are counted, not
 estimated; the chip's limit is what a large matrix product reaches on it in bfloat16, and its memory's what a copy
 does. The projected time is that of the paper's training: 1,000 updates of the generator and 8,230 of the critic.
 ``streaming`` trains from the store on volumes that are never held in memory, and tells the share of the time
@@ -28,7 +28,7 @@ from torch.utils.flop_counter import flop_registry
 
 from vagan.axes import channels_last
 from vagan.data.sources.synthetic import make_cohort
-from vagan.nn import convolution
+from vagan.nn import fast_double_backward as convolution
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
@@ -58,7 +58,7 @@ CASES = {
 
 
 class Way(NamedTuple):
-    """Arithmetic in bfloat16, channels last, second derivatives by `vagan.nn.convolution`, activations recomputed."""
+    """Arithmetic in bfloat16, channels last, our second derivatives, activations recomputed."""
 
     half: bool = True
     last: bool = True

@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from study import as_table, keep, named, options_of, settings_of, with_seeds
 
-from vagan.attribution.ensemble import Ensemble
-from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.effect import effect_map
-from vagan.evaluation.cases import truth_mask
 from vagan.evaluation.certainty import spread_error
-from vagan.evaluation.scores import mean_ncc
+from vagan.evaluation.metrics.agreement import mean_ncc
+from vagan.evaluation.metrics.base import truth_mask
+from vagan.inference.ensemble import Ensemble
+from vagan.inference.generator import VAGAN
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 CLEAR, FAINT = "one range for all", "one range, faint squares"
 COHORTS: dict[str, dict[str, Any]] = {

@@ -18,13 +18,13 @@ import pandas as pd
 from cohorts import kept
 from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 
-from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import MANIFEST, Cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.evaluation.evaluate import CEILING, evaluate
-from vagan.evaluation.scores import mean_ncc
+from vagan.evaluation.metrics.agreement import mean_ncc
+from vagan.inference.generator import VAGAN
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 CLASSES = ("type A", "type B")
 

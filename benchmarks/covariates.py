@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 
-from vagan.attribution.contrast import Contrast
-from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import FIXED_RANGE, MEAN_AGE, OLDER_BY, effect_of_age, make_cohort
-from vagan.evaluation.scores import mean_ncc, ncc
+from vagan.evaluation.metrics.agreement import mean_ncc, ncc
+from vagan.inference.generator import VAGAN
+from vagan.inference.intervention import Contrast
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 AGEING = 40.0
 YEARS = ("62", "78")

@@ -23,7 +23,7 @@ from vagan import VAGAN, load_config, train
 from vagan.data.cohort import CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
-from vagan.evaluation.scores import mean_ncc
+from vagan.evaluation.metrics.agreement import mean_ncc
 
 SHAPE = (48, 40)
 RADII, SHRINKAGE = (13.0, 10.0), 0.8

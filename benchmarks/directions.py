@@ -22,13 +22,13 @@ from cohorts import kept
 from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 from torch import nn
 
-from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
-from vagan.evaluation.scores import mean_ncc
-from vagan.model_folder import load_model
+from vagan.evaluation.metrics.agreement import mean_ncc
+from vagan.inference.generator import VAGAN
+from vagan.model.folder import load_model
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 ALL_ALIKE = {"loss.into_share": "1"}
 WEAK = {"loss.map_weight": "1", "loss.baseline_weight": "2", **ALL_ALIKE}

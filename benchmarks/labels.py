@@ -13,14 +13,14 @@ import numpy as np
 from certainty import CLEAR, FAINT, WORK, folder_of, run_of
 from study import as_table, keep, named, options_of, settings_of
 
-from vagan.attribution.generator import VAGAN
-from vagan.attribution.labels import FOLDER, SURE, Decided, Labeller, decide
 from vagan.data.cohort import Cohort
-from vagan.evaluation.scores import ncc
-from vagan.model_folder import load_model
+from vagan.evaluation.metrics.agreement import ncc
+from vagan.inference.class_gate import FOLDER, SURE, Decided, Labeller, decide
+from vagan.inference.generator import VAGAN
+from vagan.model.folder import load_model
 from vagan.training.accuracy import accuracy_figures
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 SMALL = {"classifier.width": "8", "classifier.updates": "40", "training.validation_images": "160"}
 SCORES = {

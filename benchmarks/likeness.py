@@ -18,9 +18,9 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 from study import as_table, keep, named, options_of, with_seeds
 
-from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
-from vagan.training.likeness import measure_likeness
+from vagan.inference.generator import VAGAN
+from vagan.training.ood import measure_likeness
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -29,21 +29,21 @@ import pandas as pd
 from scipy.ndimage import distance_transform_edt
 from study import keep
 
-from vagan.data.sources.atrophy.fields import places_of
-from vagan.data.sources.atrophy.raw import WHITE_MATTER, RawScan, simulate_scan
-from vagan.data.sources.atrophy.scanner import Protocol, draw_pose, shading
-from vagan.data.sources.atrophy.simulation import Simulation
-from vagan.data.sources.atrophy.subject import Subject, draw_subject
 from vagan.data.volume import write_volume
 from vagan.effect import difference
-from vagan.evaluation.longitudinal import noise_ceiling
-from vagan.evaluation.observed import Observed, linear_match, observe
-from vagan.evaluation.scores import ncc
-from vagan.preprocessing.geometry import Grid, resample, transform_points
+from vagan.evaluation.longitudinal.evaluate import noise_ceiling
+from vagan.evaluation.longitudinal.observed import Observed, linear_match, observe
+from vagan.evaluation.metrics.agreement import ncc
+from vagan.geometry import Grid, resample, transform_points
 from vagan.preprocessing.intensity import BACKGROUND
 from vagan.preprocessing.pipeline import Pipeline, Prepared, make_pipeline
 from vagan.preprocessing.scan import Scan, read_scan
 from vagan.progress import track
+from vagan.simulation.fields import places_of
+from vagan.simulation.raw import WHITE_MATTER, RawScan, simulate_scan
+from vagan.simulation.scanner import Protocol, draw_pose, shading
+from vagan.simulation.simulation import Simulation
+from vagan.simulation.subject import Subject, draw_subject
 
 SEED = 11
 SHAPES = {1.3: (128, 160, 112), 2.6: (64, 80, 56)}

@@ -18,8 +18,8 @@ import numpy as np
 from study import keep
 
 from vagan.data.volume import read_volume, write_volume
+from vagan.geometry import Grid, resample, transform_points
 from vagan.preprocessing.brain import STRIPPERS, dice, find_brain
-from vagan.preprocessing.geometry import Grid, resample, transform_points
 from vagan.preprocessing.pipeline import make_pipeline
 from vagan.preprocessing.registration import Brain, register
 from vagan.preprocessing.runner import use_one_thread

@@ -14,13 +14,13 @@ import numpy as np
 from cohorts import kept
 from study import as_table, column, keep, options_of, settings_of
 
-from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.evaluation.evaluate import CEILING, evaluate
-from vagan.evaluation.scores import mean_ncc
+from vagan.evaluation.metrics.agreement import mean_ncc
+from vagan.inference.generator import VAGAN
 from vagan.training.config import Config, load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 CASES: dict[str, dict] = {
     "paper": {},

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 
-from vagan.attribution.generator import VAGAN
+from vagan.data.audit.shortcuts import find_confounders
 from vagan.data.cohort import Cohort, CohortCase, write_cohort
-from vagan.data.confounders import find_confounders
 from vagan.data.sources.synthetic import make_cohort
-from vagan.evaluation.scores import mean_ncc
+from vagan.evaluation.metrics.agreement import mean_ncc
+from vagan.inference.generator import VAGAN
 from vagan.seeding import numpy_generator
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 Image = NDArray[np.float32]
 """``(channel, *space)``, and what is added to one."""

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from study import keep
 
-from vagan.data.sources.atrophy.simulation import Simulation
-from vagan.data.sources.atrophy.study import make_atrophy_cohort
+from vagan.simulation.simulation import Simulation
+from vagan.simulation.study import make_atrophy_cohort
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 from vagan.data.cohort import Cohort
-from vagan.training.adversarial import AdversarialTask
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
+from vagan.training.tasks.adversarial import AdversarialTask
 
 
 def train_with_spans(cohort: Cohort, path: Path, settings: dict[str, str], *, skip: int) -> tuple[float, float]:

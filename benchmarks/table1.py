@@ -26,11 +26,11 @@ from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort, square_regions
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import CEILING
-from vagan.evaluation.scores import mean_ncc
+from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.evaluation.statistics import bootstrap_interval, holm, paired_difference
 from vagan.reporting.report import build_report
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 PAPER = {
     "guided backprop": (0.14, 0.04),

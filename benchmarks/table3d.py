@@ -20,14 +20,14 @@ from study import as_table, column, keep, options_of, settings_of, with_seeds
 
 from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
-from vagan.data.sources.atrophy.study import make_atrophy_cohort
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import CEILING
-from vagan.evaluation.scores import mean_ncc
+from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.reporting.report import build_report
+from vagan.simulation.study import make_atrophy_cohort
 from vagan.training.config import load_config
-from vagan.training.loop import train
-from vagan.training.run_folder import RunFolder
+from vagan.training.engine.loop import train
+from vagan.training.engine.run_folder import RunFolder
 
 PRESET = "brain"
 RUNS: dict[str, dict[str, str]] = {

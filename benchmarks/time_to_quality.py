@@ -24,7 +24,7 @@ from vagan.axes import channels_last
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Config, load_config
-from vagan.training.device import fast_precision
+from vagan.training.engine.device import fast_precision
 from vagan.training.schedule import UpdateOrder
 from vagan.training.steps import TwoClassBatch, consolidate_generator, update_critic, update_generator
 

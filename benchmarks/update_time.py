@@ -18,7 +18,7 @@ from vagan.axes import channels_last
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
-from vagan.training.device import fast_precision
+from vagan.training.engine.device import fast_precision
 from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 
 FAST = fast_precision(torch.device("cpu"))

@@ -22,7 +22,7 @@ from vagan.attribution.controls import RandomSmoothMap
 from vagan.attribution.guided import GuidedBackpropagation
 from vagan.attribution.integrated import IntegratedGradients
 from vagan.attribution.occlusion import Occlusion
-from vagan.evaluation.scores import relevance_mass, relevance_rank
+from vagan.evaluation.metrics.agreement import relevance_mass, relevance_rank
 from vagan.seeding import seeded
 
 try:

@@ -10,7 +10,7 @@ import torch
 from vagan.data.cohort import CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
-from vagan.preprocessing.geometry import Grid, transform_points
+from vagan.geometry import Grid, transform_points
 from vagan.preprocessing.scan import Scan
 
 SEMI_AXES_MM = np.array([60.0, 74.0, 56.0])

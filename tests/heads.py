@@ -5,9 +5,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from vagan.geometry import Grid, resample, transform_points
 from vagan.preprocessing.brain import StripSkull
-from vagan.preprocessing.framing import Conform
-from vagan.preprocessing.geometry import Grid, resample, transform_points
+from vagan.preprocessing.grid import Conform
 from vagan.preprocessing.intensity import Rescale
 from vagan.preprocessing.pipeline import Pipeline
 

@@ -8,7 +8,7 @@ import jaxtyping
 import torch
 
 from vagan.data.preparation import Preparation
-from vagan.model_folder import ModelFacts, build_network, save_model
+from vagan.model.folder import ModelFacts, build_network, save_model
 
 FIXED = Preparation(intensity="fixed", low=0, high=255)
 

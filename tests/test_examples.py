@@ -11,7 +11,7 @@ import torch
 
 from tiny import TINY_SETTINGS
 from vagan.attribution.integrated import IntegratedGradients
-from vagan.evaluation.scores import relevance_mass, relevance_rank
+from vagan.evaluation.metrics.agreement import relevance_mass, relevance_rank
 from vagan.seeding import seeded
 
 FOLDER = Path(__file__).parents[1] / "examples"

@@ -23,8 +23,8 @@ from vagan.errors import Interrupted, NotEnoughMemoryError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
-from vagan.training.device import find_device, open_fabric
-from vagan.training.loop import train
+from vagan.training.engine.device import find_device, open_fabric
+from vagan.training.engine.loop import train
 from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]

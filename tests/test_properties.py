@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vagan.data.manifest import REQUIRED, SPLITS, Manifest, read_table
 from vagan.data.splits import assign_splits
 from vagan.errors import ConfigError, ManifestError
-from vagan.preprocessing.geometry import transform_points
+from vagan.geometry import transform_points
 from vagan.training.config import differences, known_keys, load_config, parse_yaml, write_config
 
 quickly = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file
 
 from tiny import TINY_SETTINGS
-from vagan.training import adversarial
 from vagan.training.config import load_config
+from vagan.training.tasks import adversarial
 
 SETTINGS = TINY_SETTINGS | {
     "generator.mixed_batches": "true",

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from vagan.data.sources.synthetic import SyntheticCase, make_case
+from vagan.inference.overlay import EFFECT_COLOURS
 from vagan.reporting.figures import BLUE, GREY, INK, ORANGE
-from vagan.reporting.overlay import EFFECT_COLOURS
 from vagan.training.config import Config, load_config
 from vagan.training.schedule import critic_updates_before
 

@@ -4,27 +4,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vagan.attribution.generator import VAGAN as VAGAN
     from vagan.data.cohort import Cohort as Cohort
-    from vagan.data.sources.atrophy.study import make_atrophy_cohort as make_atrophy_cohort
     from vagan.data.sources.csv import import_csv as import_csv
     from vagan.data.sources.folder import import_folder as import_folder
     from vagan.data.sources.synthetic import make_cohort as make_cohort
     from vagan.evaluation.evaluate import evaluate as evaluate
+    from vagan.inference.generator import VAGAN as VAGAN
+    from vagan.simulation.study import make_atrophy_cohort as make_atrophy_cohort
     from vagan.training.config import load_config as load_config
-    from vagan.training.loop import train as train
+    from vagan.training.engine.loop import train as train
 
 # imported when first asked for: PyTorch takes seconds, `vagan --help` should not
 _HOME = {
-    "VAGAN": "vagan.attribution.generator",
+    "VAGAN": "vagan.inference.generator",
     "Cohort": "vagan.data.cohort",
     "evaluate": "vagan.evaluation.evaluate",
     "import_csv": "vagan.data.sources.csv",
     "import_folder": "vagan.data.sources.folder",
     "load_config": "vagan.training.config",
-    "make_atrophy_cohort": "vagan.data.sources.atrophy.study",
+    "make_atrophy_cohort": "vagan.simulation.study",
     "make_cohort": "vagan.data.sources.synthetic",
-    "train": "vagan.training.loop",
+    "train": "vagan.training.engine.loop",
 }
 __all__ = [
     "VAGAN",

@@ -3,7 +3,7 @@ import pytest
 from vagan.attribution.registry import METHODS, find_method, load_method
 from vagan.data.preparation import Preparation
 from vagan.errors import ConfigError
-from vagan.model_folder import ModelFacts, build_network, save_model
+from vagan.model.folder import ModelFacts, build_network, save_model
 
 
 def test_a_name_leads_to_its_entry_and_a_mistyped_one_to_the_nearest():

@@ -76,8 +76,8 @@ def test_harmless_names_are_taken(name):
 def test_a_models_preprocessing_runs_no_program_that_nobody_trusts(tmp_path, monkeypatch):
     from models import save_random_generator
     from vagan.errors import ModelError
-    from vagan.model_folder import load_model
-    from vagan.reporting.scan_maps import _pipeline
+    from vagan.inference.scans import _pipeline
+    from vagan.model.folder import load_model
 
     command = f"command: touch {tmp_path / 'mark'} {{input}} {{mask}}"
     steps = [{"step": "strip-skull", "method": command}]

@@ -60,7 +60,12 @@ for name in sys.argv[2].split():
 
 
 def test_training_scores_and_reports_ask_for_no_extra():
-    modules = ("vagan.training.loop", "vagan.evaluation.compare", "vagan.reporting.report", "vagan.reporting.maps")
+    modules = (
+        "vagan.training.engine.loop",
+        "vagan.evaluation.compare",
+        "vagan.reporting.report",
+        "vagan.inference.files",
+    )
     command = [sys.executable, "-c", WITHOUT_EXTRAS, " ".join(EXTRAS), " ".join(modules)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr

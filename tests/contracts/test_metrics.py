@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shapes import SPACES
-from vagan.evaluation.localisation import MASK_METRICS
-from vagan.evaluation.scores import METRICS
+from vagan.evaluation.metrics.agreement import METRICS
+from vagan.evaluation.metrics.detection import MASK_METRICS
 
 
 class Scored(NamedTuple):

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vagan.data.checks import find_problems
+from vagan.data.audit.defects import find_problems
 from vagan.data.cohort import Cohort
-from vagan.data.sources.atrophy.study import make_atrophy_cohort
 from vagan.data.sources.bids import import_bids
 from vagan.data.sources.csv import import_csv
 from vagan.data.sources.folder import import_folder
 from vagan.data.sources.synthetic import make_cohort
 from vagan.errors import OutputError
+from vagan.simulation.study import make_atrophy_cohort
 
 SHAPES = {"2-D": (21, 18), "3-D": (18, 17, 20)}
 

@@ -9,8 +9,8 @@ import pytest
 
 from heads import ball
 from vagan.errors import PreprocessingError
+from vagan.geometry import Grid
 from vagan.preprocessing.brain import StripSkull, dice
-from vagan.preprocessing.geometry import Grid
 from vagan.preprocessing.scan import Scan
 
 PROGRAM = """

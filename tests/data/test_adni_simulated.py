@@ -8,9 +8,9 @@ import pytest
 from simulate import simulate
 from vagan.data.manifest import read_table
 from vagan.data.sources.adni.study import AdniOptions, import_adni
-from vagan.data.sources.atrophy.raw import write_tables
-from vagan.data.sources.atrophy.subject import draw_subject
 from vagan.data.splits import SubjectLists
+from vagan.simulation.raw import write_tables
+from vagan.simulation.subject import draw_subject
 
 GROUPS = ("", "hippocampal", "", "ventricular")
 

@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from tiny import TINY_SETTINGS
-from vagan.attribution.ensemble import Ensemble
-from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import CohortCase, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.sources.synthetic import square_regions
@@ -17,10 +15,12 @@ from vagan.errors import CohortError, ConfigError
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import CEILING, evaluate
 from vagan.evaluation.examples import choose_examples
-from vagan.evaluation.localisation import otsu_threshold
-from vagan.evaluation.scores import ncc
+from vagan.evaluation.metrics.agreement import ncc
+from vagan.evaluation.metrics.detection import otsu_threshold
+from vagan.inference.ensemble import Ensemble
+from vagan.inference.generator import VAGAN
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 
 class Known:

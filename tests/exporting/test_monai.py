@@ -13,7 +13,7 @@ from models import save_random_generator
 from vagan.data.preparation import Preparation
 from vagan.errors import MissingExtraError
 from vagan.exporting.monai import export_monai
-from vagan.reporting.maps import attribute_files
+from vagan.inference.files import attribute_files
 
 pytest.importorskip("ignite")
 

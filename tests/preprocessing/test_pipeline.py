@@ -8,7 +8,7 @@ import pytest
 
 from heads import posed, rotation
 from vagan.data.volume import read_volume, write_volume
-from vagan.preprocessing.geometry import Grid, transform_points
+from vagan.geometry import Grid, transform_points
 from vagan.preprocessing.pipeline import Pipeline, make_pipeline
 from vagan.preprocessing.registration import Brain, register
 from vagan.preprocessing.scan import read_scan

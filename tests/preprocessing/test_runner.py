@@ -13,16 +13,16 @@ import pandas as pd
 import pytest
 
 from heads import QUICK, save_head
-from vagan.data.checks import find_problems
+from vagan.data.audit.defects import find_problems
 from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume
 from vagan.errors import MissingExtraError, PreprocessingError
 from vagan.preprocessing import runner
 from vagan.preprocessing.derivatives import Place, label, read_record, read_whole
 from vagan.preprocessing.failures import Failures
+from vagan.preprocessing.pack import is_stale, pack_cohort
 from vagan.preprocessing.pipeline import Pipeline
 from vagan.preprocessing.runner import Job, Outcome, prepare_all, prepare_scan
-from vagan.preprocessing.store import is_stale, pack_cohort
 
 
 def jobs_in(folder, count=4):

@@ -138,7 +138,7 @@ class TestDicom:
         """A series written by SimpleITK, slice by slice."""
         import SimpleITK as sitk
 
-        from vagan.preprocessing.geometry import Grid
+        from vagan.geometry import Grid
         from vagan.preprocessing.itk import to_itk
 
         array, affine = ball()

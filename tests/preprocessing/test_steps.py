@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from heads import QUICK, ball
 from vagan.errors import ImageFileError, PreprocessingError
+from vagan.geometry import Grid, resample, transform_points
 from vagan.preprocessing.brain import Command, StripSkull, dice, find_brain
-from vagan.preprocessing.framing import Conform, CropField
-from vagan.preprocessing.geometry import Grid, resample, transform_points
+from vagan.preprocessing.grid import Conform, CropField
 from vagan.preprocessing.intensity import CorrectBias, Rescale
 from vagan.preprocessing.pipeline import Pipeline, make_pipeline
 from vagan.preprocessing.scan import Scan

@@ -8,7 +8,7 @@ import pytest
 
 from heads import QUICK, ball, rotation
 from vagan.data.volume import write_like
-from vagan.preprocessing.geometry import transform_points
+from vagan.geometry import transform_points
 from vagan.preprocessing.scan import read_scan
 
 CODES = ["".join(axes) for order in permutations(("RL", "AP", "SI")) for axes in product(*order)]

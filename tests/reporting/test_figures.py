@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vagan.data.sources.synthetic import make_case
+from vagan.inference.overlay import overlay, plane, save_overlay, symmetric_range
 from vagan.reporting.figures import (
     DARK_INK,
     Examples,
@@ -19,7 +20,6 @@ from vagan.reporting.figures import (
     score_bars,
     training_curves,
 )
-from vagan.reporting.overlay import overlay, plane, save_overlay, symmetric_range
 
 
 def examples(size: tuple[int, ...], count: int = 2) -> Examples:

@@ -12,8 +12,8 @@ from vagan.data.volume import read_volume, write_volume
 from vagan.errors import RunError
 from vagan.evaluation import longitudinal as evaluation
 from vagan.evaluation.evaluate import CEILING
-from vagan.evaluation.longitudinal import evaluate_longitudinal
-from vagan.preprocessing.geometry import Grid
+from vagan.evaluation.longitudinal.evaluate import evaluate_longitudinal
+from vagan.geometry import Grid
 from vagan.reporting.longitudinal import (
     effects_by_region,
     figure5,

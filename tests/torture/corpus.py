@@ -19,10 +19,10 @@ from vagan.data.cohort import Cohort
 from vagan.data.sources.folder import import_folder
 from vagan.data.sources.synthetic import make_cohort
 from vagan.errors import Interrupted
-from vagan.training.adversarial import AdversarialTask
 from vagan.training.config import load_config
-from vagan.training.loop import train
-from vagan.training.state import TrainState
+from vagan.training.engine.loop import train
+from vagan.training.engine.state import TrainState
+from vagan.training.tasks.adversarial import AdversarialTask
 
 
 class Workshop:

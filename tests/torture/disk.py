@@ -18,7 +18,7 @@ from torture.stops import command
 from vagan.cli.app import main
 from vagan.data.sources.synthetic import make_cohort
 from vagan.preprocessing import pipeline
-from vagan.training.run_folder import RunFolder
+from vagan.training.engine.run_folder import RunFolder
 
 SIZE = "12m"
 SLOW = TRAINING | {"training.generator_updates": "40"}

@@ -25,7 +25,7 @@ from vagan.data.sources.adni.tables import read_adni_csv
 from vagan.data.sources.bids import _read_tsv
 from vagan.data.splits import SubjectLists
 from vagan.errors import VaganError
-from vagan.model_folder import load_model
+from vagan.model.folder import load_model
 from vagan.training.config import load_config
 
 SECONDS = 300

@@ -20,16 +20,16 @@ from safetensors.torch import load_file
 from heads import QUICK, save_head
 from torture.corpus import Workshop
 from trainings import SETTINGS
-from vagan.data.checks import find_problems
+from vagan.data.audit.defects import find_problems
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.data.volume import read_volume
+from vagan.preprocessing.pack import pack_cohort
 from vagan.preprocessing.runner import prepare_all
 from vagan.preprocessing.sources import collect_scans, jobs_of
-from vagan.preprocessing.store import pack_cohort
 from vagan.training.config import load_config
-from vagan.training.loop import train
-from vagan.training.run_folder import RunFolder
+from vagan.training.engine.loop import train
+from vagan.training.engine.run_folder import RunFolder
 
 Work = Callable[[], object]
 

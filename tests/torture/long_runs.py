@@ -18,9 +18,9 @@ from torture.corpus import Workshop
 from torture.kills import TRAINING
 from vagan.attribution.registry import load_method
 from vagan.data.sources.synthetic import make_cohort
-from vagan.reporting.maps import attribute_files
+from vagan.inference.files import attribute_files
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 STEPS, ATTRIBUTIONS, CLIENTS, SECONDS = 10_000, 1000, 50, 60
 SAMPLES = 40

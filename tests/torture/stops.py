@@ -16,7 +16,7 @@ from torture.corpus import Workshop
 from torture.kills import TRAINING
 from vagan.cli.app import main
 from vagan.data.sources.synthetic import make_cohort
-from vagan.training.run_folder import RunFolder
+from vagan.training.engine.run_folder import RunFolder
 
 MOST_SECONDS = 10
 LONG = TRAINING | {"training.generator_updates": "100000", "training.checkpoint_seconds": "1e6"}

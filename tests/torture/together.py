@@ -15,8 +15,8 @@ from torture.stops import LONG, command
 from vagan.cli.app import main
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
-from vagan.model_folder import load_model
-from vagan.training.run_folder import RunFolder
+from vagan.model.folder import load_model
+from vagan.training.engine.run_folder import RunFolder
 
 
 def together(workshop: Workshop, share: float = 1.0) -> dict[str, Any]:

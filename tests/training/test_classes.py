@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from trainings import assert_same_result, stop_after, tiny
-from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.errors import CohortError, ConfigError
-from vagan.evaluation.scores import mean_ncc
-from vagan.model_folder import load_model
-from vagan.training import adversarial
+from vagan.evaluation.metrics.agreement import mean_ncc
+from vagan.inference.generator import VAGAN
+from vagan.model.folder import load_model
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 from vagan.training.rows import validation_rows
+from vagan.training.tasks import adversarial
 from vagan.training.temperature import fitted_temperature
 
 

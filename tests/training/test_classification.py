@@ -6,10 +6,10 @@ from sklearn.metrics import balanced_accuracy_score
 
 from tiny import TINY_SETTINGS
 from vagan.data.sources.synthetic import make_cohort
-from vagan.model_folder import load_model
+from vagan.model.folder import load_model
 from vagan.training.accuracy import accuracy_figures, calibration_error, reliability
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 
 SETTINGS = TINY_SETTINGS | {"classifier.width": "2", "classifier.updates": "10", "training.batch_size": "8"}
 
@@ -32,7 +32,7 @@ def test_classifiers_learn_to_tell_the_classes_apart(method, size, tmp_path):
 def test_a_classifier_resumes_bit_equal(small_cohort, tmp_path, monkeypatch):
     config = load_config(settings=SETTINGS | {"method": "classifier", "training.checkpoint_seconds": "0"})
     whole = train(small_cohort, tmp_path / "whole", config)
-    from vagan.training import classification
+    from vagan.training.tasks import classification
 
     update = classification.ClassifierTask.update
 

@@ -9,24 +9,24 @@ import torch
 from torch import nn
 
 from trainings import assert_same_result, stop_after, tiny
-from vagan.attribution.contrast import Contrast
-from vagan.attribution.ensemble import Ensemble, Spread
-from vagan.attribution.generator import VAGAN
-from vagan.attribution.knowing import knowing, subjects_known_to
 from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
 from vagan.data.covariates import covariate_numbers, measure_covariates
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
-from vagan.data.sources.atrophy.study import make_atrophy_cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.errors import CohortError, ConfigError, ModelError
 from vagan.evaluation.evaluate import evaluate
-from vagan.evaluation.scores import mean_ncc
-from vagan.model_folder import load_model
-from vagan.training import adversarial
+from vagan.evaluation.metrics.agreement import mean_ncc
+from vagan.inference.ensemble import Ensemble, Spread
+from vagan.inference.generator import VAGAN
+from vagan.inference.intervention import Contrast
+from vagan.inference.knowing import knowing, subjects_known_to
+from vagan.model.folder import load_model
+from vagan.simulation.study import make_atrophy_cohort
 from vagan.training.config import Generator, Loss, load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 from vagan.training.steps import TwoClassBatch, consolidate_generator, update_critic, update_generator
+from vagan.training.tasks import adversarial
 
 TOLD = {"training__covariates": "[age, sex]"}
 CONTRAST = {"training__contrast": True, "loss__transplant_weight": 0.0, "schedule__consolidation_updates": 0}

@@ -3,7 +3,7 @@ import torch
 
 from vagan.errors import ConfigError
 from vagan.training.config import load_config
-from vagan.training.device import SAFE_EXTENT, fast_precision, open_fabric, place, using_threads
+from vagan.training.engine.device import SAFE_EXTENT, fast_precision, open_fabric, place, using_threads
 
 
 def settings(**values):
@@ -25,14 +25,14 @@ class TestPrecision:
         ],
     )
     def test_auto_asks_the_processor(self, monkeypatch, found, expected):
-        monkeypatch.setattr("vagan.training.device._capabilities", lambda: found)
+        monkeypatch.setattr("vagan.training.engine.device._capabilities", lambda: found)
 
         assert fast_precision(torch.device("cpu")) == expected
         assert precision(settings(device="cpu")) == expected
 
     @pytest.mark.parametrize("has_units", [True, False])
     def test_a_named_precision_is_taken_as_it_is(self, monkeypatch, has_units):
-        monkeypatch.setattr("vagan.training.device._capabilities", lambda: {"amx_bf16": has_units})
+        monkeypatch.setattr("vagan.training.engine.device._capabilities", lambda: {"amx_bf16": has_units})
 
         assert precision(settings(device="cpu", precision="32-true")) == "32-true"
         assert precision(settings(device="cpu", precision="bf16-mixed")) == "bf16-mixed"

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from trainings import assert_same_result, stop_after, tiny
-from vagan.attribution.generator import VAGAN
 from vagan.errors import ConfigError
-from vagan.model_folder import about_class, load_model
-from vagan.training import adversarial
+from vagan.inference.generator import VAGAN
+from vagan.model.folder import about_class, load_model
 from vagan.training.config import Generator, Loss
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 from vagan.training.steps import TwoClassBatch, update_generator
+from vagan.training.tasks import adversarial
 
 BOTH = {"training__both_directions": True, "loss__cycle_weight": 5.0}
 

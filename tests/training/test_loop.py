@@ -14,11 +14,11 @@ from trainings import SETTINGS, assert_same_result, stop_after, tiny, weights_of
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_cohort
 from vagan.errors import CohortError, ConfigError, DivergenceError, Interrupted, RunError
-from vagan.model_folder import load_model
-from vagan.training import adversarial
+from vagan.model.folder import load_model
 from vagan.training.config import load_config
-from vagan.training.loop import train
-from vagan.training.run_folder import RunFolder
+from vagan.training.engine.loop import train
+from vagan.training.engine.run_folder import RunFolder
+from vagan.training.tasks import adversarial
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ import sys
 from pathlib import Path
 from vagan.data.cohort import Cohort
 from vagan.training.config import load_config
-from vagan.training.loop import train
+from vagan.training.engine.loop import train
 train(Cohort(Path(sys.argv[1])), sys.argv[2], load_config(sys.argv[3]))
 """
 
@@ -182,9 +182,9 @@ def test_weights_that_are_not_finite_are_never_saved(small_cohort, tmp_path):
 @pytest.mark.parametrize("victim", ["save_model", "flush", "save"])
 def test_a_crash_while_saving_loses_nothing(small_cohort, finished, tmp_path, monkeypatch, victim):
     """The last save of the run fails at each of its stages; the same command makes up for it."""
-    from vagan.training import record
-    from vagan.training.run_folder import MetricsLog
-    from vagan.training.state import TrainState
+    from vagan.training.engine import record
+    from vagan.training.engine.run_folder import MetricsLog
+    from vagan.training.engine.state import TrainState
 
     target, name = {
         "save_model": (record, "save_model"),

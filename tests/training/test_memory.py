@@ -3,11 +3,11 @@ import torch
 
 from tiny import TINY_SETTINGS
 from vagan.errors import NotEnoughMemoryError
-from vagan.training import memory
-from vagan.training.adversarial import AdversarialTask
 from vagan.training.config import load_config
-from vagan.training.loop import train
-from vagan.training.memory import kept_by_an_update, telling_what_helps
+from vagan.training.engine import memory
+from vagan.training.engine.loop import train
+from vagan.training.engine.memory import kept_by_an_update, telling_what_helps
+from vagan.training.tasks.adversarial import AdversarialTask
 
 
 def config_of(**more):

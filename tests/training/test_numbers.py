@@ -19,8 +19,8 @@ from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.collapse import FLATTEST, LARGEST_MAP, SMALLEST_MAP, STEEPEST, collapsed_map, require_alive
 from vagan.training.config import Generator, Loss
-from vagan.training.loop import train
-from vagan.training.run_folder import MetricsLog, RunFolder
+from vagan.training.engine.loop import train
+from vagan.training.engine.run_folder import MetricsLog, RunFolder
 from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 
 
@@ -87,7 +87,7 @@ def test_constant_images_and_classes_alike_leave_all_weights_finite(space, rng):
 
 
 def test_a_dead_critic_has_no_slope_and_is_told(small_cohort, tmp_path, monkeypatch):
-    from vagan.training import adversarial
+    from vagan.training.tasks import adversarial
 
     update = adversarial.AdversarialTask.update
 
@@ -128,7 +128,7 @@ def test_maps_that_are_zero_are_told_when_the_training_ends(small_cohort, tmp_pa
 
 def test_an_update_that_takes_too_long_is_given_up_when_asked_to_stop(small_cohort, tmp_path, monkeypatch):
     """In a copy of this process, which ends at once; the last checkpoint stays."""
-    from vagan.training import adversarial
+    from vagan.training.tasks import adversarial
 
     update = adversarial.AdversarialTask.update
 

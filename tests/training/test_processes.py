@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from tiny import TINY
 from vagan.errors import ConfigError
-from vagan.training.adversarial import AdversarialTask
-from vagan.training.classification import ClassifierTask
 from vagan.training.config import load_config
-from vagan.training.processes import Processes, require_shares
-from vagan.training.run_folder import RunFolder
+from vagan.training.engine.processes import Processes, require_shares
+from vagan.training.engine.run_folder import RunFolder
+from vagan.training.tasks.adversarial import AdversarialTask
+from vagan.training.tasks.classification import ClassifierTask
 
 SETTINGS = [*TINY, "training.accumulate=4", "training.generator_updates=8", "training.checkpoint_seconds=0"]
 SETTINGS += ["training.precision=32-true", "generator.context=true"]
@@ -53,7 +53,7 @@ GRADIENTS = """
     from vagan.nn.critic import Critic
     from vagan.nn.unet import MapGenerator
     from vagan.training.config import Generator, Loss
-    from vagan.training.processes import Processes
+    from vagan.training.engine.processes import Processes
     from vagan.training.steps import TwoClassBatch, update_critic, update_generator
 
     index, count, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from vagan.errors import RunError
-from vagan.training.run_folder import RunFolder
+from vagan.training.engine.run_folder import RunFolder
 
 NO_TABLE = {"one byte": b"u", "zeros": bytes(40), "web page": b"<html>\n<p>404</p>\n", "nothing": b""}
 NO_RECORD = {

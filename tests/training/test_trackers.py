@@ -11,8 +11,8 @@ import pytest
 from trainings import stop_after, tiny
 from vagan.errors import ConfigError, MissingExtraError, RunError
 from vagan.reporting.progress import draw_examples
-from vagan.training import trackers
-from vagan.training.loop import train
+from vagan.training.engine import trackers
+from vagan.training.engine.loop import train
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from vagan.attribution.controls import GradientMagnitude as GradientMagnitude
     from vagan.attribution.controls import GroupMeanDifference as GroupMeanDifference
     from vagan.attribution.controls import RandomSmoothMap as RandomSmoothMap
-    from vagan.attribution.generator import VAGAN as VAGAN
     from vagan.attribution.guided import GuidedBackpropagation as GuidedBackpropagation
     from vagan.attribution.integrated import IntegratedGradients as IntegratedGradients
     from vagan.attribution.method import AttributionMethod as AttributionMethod
     from vagan.attribution.occlusion import Occlusion as Occlusion
     from vagan.attribution.perturbation import AdditivePerturbation as AdditivePerturbation
+    from vagan.inference.generator import VAGAN as VAGAN
 
 # imported when first asked for: Captum, behind some of them, is slow to import
 _HOME = {

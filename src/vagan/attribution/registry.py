@@ -10,20 +10,20 @@ import torch
 from torch import nn
 
 from vagan.attribution.cam import CAM, GradCAM
-from vagan.attribution.contrast import Contrast
 from vagan.attribution.controls import GradientMagnitude, GroupMeanDifference, RandomSmoothMap
-from vagan.attribution.ensemble import Ensemble
-from vagan.attribution.generator import VAGAN
 from vagan.attribution.guided import GuidedBackpropagation
 from vagan.attribution.integrated import IntegratedGradients
-from vagan.attribution.labels import AUTO, SURE, Band, Decided, Labeller
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.occlusion import Occlusion
 from vagan.attribution.perturbation import AdditivePerturbation
 from vagan.errors import ConfigError, nearest
-from vagan.likeness import Likeness
-from vagan.model_folder import ModelFacts, about_class, load_model
-from vagan.nn.conditions import Condition
+from vagan.inference.class_gate import AUTO, SURE, Band, Decided, Labeller
+from vagan.inference.ensemble import Ensemble
+from vagan.inference.generator import VAGAN
+from vagan.inference.intervention import Contrast
+from vagan.model.folder import ModelFacts, about_class, load_model
+from vagan.model.ood import Likeness
+from vagan.nn.conditioning import Condition
 
 Needs = Literal["map-generator", "classifier", "cam-classifier", "training images", "nothing"]
 Unit = Literal["intensity", "class score", "class score per intensity", "none"]
@@ -61,7 +61,7 @@ class Entry:
     def of(
         self, network: nn.Module, facts: ModelFacts, condition: Condition | None = None, *, into: bool = False
     ) -> AttributionMethod:
-        """The method for a loaded model that it explains; see `vagan.model_folder.about_class`."""
+        """The method for a loaded model that it explains; see `vagan.model.folder.about_class`."""
         if self.needs == "nothing":
             return self.make()
         if self.needs == "map-generator":
@@ -147,7 +147,7 @@ def load_method(
     into
         What the class would do to images of the baseline class, of a map generator that learnt both directions.
     band
-        How probable a class must be for that; see `vagan.attribution.labels.decide`.
+        How probable a class must be for that; see `vagan.inference.class_gate.decide`.
     device
         Where the network is to be, and the images that it gets.
 

@@ -53,7 +53,7 @@ def atrophy(
     raw_spacing_mm
         Voxel size of the raw scans.
     """
-    from vagan.data.sources.atrophy.study import make_atrophy_cohort
+    from vagan.simulation.study import make_atrophy_cohort
 
     cohort = make_atrophy_cohort(
         out,

@@ -63,9 +63,9 @@ def attribute(
     device
         auto, cpu, cuda or mps.
     """
-    from vagan.reporting.labels import count_decisions
-    from vagan.reporting.likeness import unlike_images
-    from vagan.reporting.maps import attribute_files
+    from vagan.inference.decision_files import count_decisions
+    from vagan.inference.files import attribute_files
+    from vagan.inference.ood_files import unlike_images
 
     written = attribute_files(
         run,

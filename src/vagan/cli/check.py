@@ -29,10 +29,10 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
     seed
         Decides which images are looked at, and the shuffles.
     """
-    from vagan.data.checks import describe_balance, describe_volumes, find_problems
+    from vagan.data.audit.defects import describe_balance, describe_volumes, find_problems
+    from vagan.data.audit.shortcuts import confounder_table, find_confounders
     from vagan.data.cohort import STORE
     from vagan.data.cohort import Cohort as CohortFolder
-    from vagan.data.confounders import confounder_table, find_confounders
 
     problems = find_problems(path)
     if not problems and (path / STORE).is_dir() and _is_stale(CohortFolder(path)):
@@ -59,6 +59,6 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
 def _is_stale(cohort: "Cohort") -> bool:
     if not cohort.facts.made_from:
         return False
-    from vagan.preprocessing.store import is_stale  # needs an extra
+    from vagan.preprocessing.pack import is_stale  # needs an extra
 
     return is_stale(cohort)

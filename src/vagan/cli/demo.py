@@ -33,11 +33,11 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
     from vagan.data.cohort import MANIFEST, Cohort
     from vagan.data.sources.synthetic import make_cohort, square_regions
     from vagan.evaluation.compare import compare_runs
-    from vagan.evaluation.scores import mean_ncc
+    from vagan.evaluation.metrics.agreement import mean_ncc
     from vagan.reporting.progress import draw_progress
     from vagan.reporting.report import build_report
     from vagan.training.config import load_config
-    from vagan.training.loop import train
+    from vagan.training.engine.loop import train
 
     folder = out / "cohort"
     exists = (folder / MANIFEST).is_file()

@@ -89,7 +89,7 @@ def evaluate(
         )
     if longitudinal:
         from vagan.data.cohort import Cohort as CohortFolder
-        from vagan.evaluation.longitudinal import LongitudinalOptions, evaluate_longitudinal
+        from vagan.evaluation.longitudinal.evaluate import LongitudinalOptions, evaluate_longitudinal
 
         options = LongitudinalOptions(rule=pairs, intensity=intensities, least_months=months)
         told = evaluate_longitudinal(
@@ -106,9 +106,9 @@ def evaluate(
         )
         print(told)
         return
-    from vagan.attribution.labels import SURE, parse_band
     from vagan.data.cohort import Cohort
     from vagan.evaluation.compare import compare_runs
+    from vagan.inference.class_gate import SURE, parse_band
 
     print(
         compare_runs(

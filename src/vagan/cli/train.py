@@ -51,15 +51,15 @@ def train(
     settings
         Single settings, e.g. --set training.seed=3 loss.map_weight=20. An unknown key names the nearest.
     """
-    from vagan.attribution.labels import FOLDER
     from vagan.data.cohort import Cohort
     from vagan.errors import ConfigError
-    from vagan.evaluation.scores import mean_ncc
+    from vagan.evaluation.metrics.agreement import mean_ncc
+    from vagan.inference.class_gate import FOLDER
     from vagan.reporting.progress import draw_examples, draw_progress
     from vagan.training.config import load_config
-    from vagan.training.loop import train as fit
-    from vagan.training.processes import speaks
-    from vagan.training.run_folder import RunFolder
+    from vagan.training.engine.loop import train as fit
+    from vagan.training.engine.processes import speaks
+    from vagan.training.engine.run_folder import RunFolder
 
     folder = RunFolder(run)
     resumed = None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vagan.evaluation.cases import CaseMaps, CaseScores, Pixels, for_each_case
+from vagan.evaluation.metrics.base import CaseMaps, CaseScores, Pixels, for_each_case
 
 
 def spread_error(spreads: CaseMaps, errors: CaseMaps) -> CaseScores:

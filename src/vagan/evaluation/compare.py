@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vagan.attribution.integrated import IntegratedGradients
-from vagan.attribution.labels import Band, Decided
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import METHODS, find_method, unit_of
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, OutputError
-from vagan.evaluation.contenders import (
+from vagan.evaluation.evaluate import EXAMPLES, evaluate, images_to_score
+from vagan.evaluation.metrics.counterfactual import Judge
+from vagan.evaluation.metrics.regions import Parts
+from vagan.evaluation.results import TABLE, write_results
+from vagan.evaluation.runs import (
     controls_of,
     decided_of,
     ensemble_of,
@@ -26,13 +29,10 @@ from vagan.evaluation.contenders import (
     methods_of,
     require_models_for,
 )
-from vagan.evaluation.evaluate import EXAMPLES, evaluate, images_to_score
-from vagan.evaluation.judge import Judge
-from vagan.evaluation.regions import Parts
-from vagan.evaluation.results import TABLE, write_results
+from vagan.inference.class_gate import Band, Decided
 from vagan.training.accuracy import accuracy_figures, reliability
-from vagan.training.device import find_device
-from vagan.training.run_folder import RunFolder
+from vagan.training.engine.device import find_device
+from vagan.training.engine.run_folder import RunFolder
 from vagan.types import Images
 
 BATCH = 50
@@ -79,16 +79,16 @@ def compare_runs(
     regions, severity, examples
         See `evaluate`.
     judge
-        Run of a classifier that is not among the runs; see `vagan.evaluation.judge`.
+        Run of a classifier that is not among the runs; see `vagan.evaluation.metrics.counterfactual`.
     labels
         Score map generators also with the class that a classifier decides, undecided between these probabilities; see
-        `vagan.attribution.labels`.
+        `vagan.inference.class_gate`.
     ensemble
         Score the mean of the map generators of all runs too, and whether their spread tells its error.
     seed
         Decides the subset and the examples.
     device
-        See `vagan.training.device.find_device`.
+        See `vagan.training.engine.device.find_device`.
 
     Returns
     -------

@@ -11,20 +11,20 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from vagan.attribution.ensemble import Ensemble
-from vagan.attribution.knowing import knowing
 from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError
 from vagan.evaluation.examples import Examples, choose_examples
-from vagan.evaluation.judge import Judge
-from vagan.evaluation.localisation import otsu_threshold
 from vagan.evaluation.measures import Measures
-from vagan.evaluation.regions import Array, Parts
-from vagan.evaluation.scores import apply_convention, energy
+from vagan.evaluation.metrics.agreement import apply_convention, energy
+from vagan.evaluation.metrics.counterfactual import Judge
+from vagan.evaluation.metrics.detection import otsu_threshold
+from vagan.evaluation.metrics.regions import Array, Parts
 from vagan.evaluation.statistics import ratio_interval, summarise
 from vagan.evaluation.tables import score_cells
 from vagan.evaluation.truth import Truth
+from vagan.inference.ensemble import Ensemble
+from vagan.inference.knowing import knowing
 from vagan.notebook import table_html
 from vagan.progress import Bar
 from vagan.seeding import numpy_generator

@@ -7,18 +7,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vagan.attribution.ensemble import Ensemble, Spread
 from vagan.attribution.method import AttributionMethod
 from vagan.attribution.registry import unit_of
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import REQUIRED
 from vagan.errors import ConfigError, nearest
 from vagan.evaluation.certainty import spread_error
-from vagan.evaluation.judge import Judge
-from vagan.evaluation.regions import Array, Values
-from vagan.evaluation.scores import apply_convention, energy
+from vagan.evaluation.metrics.agreement import apply_convention, energy
+from vagan.evaluation.metrics.counterfactual import Judge
+from vagan.evaluation.metrics.regions import Array, Values
 from vagan.evaluation.statistics import correlation_entry
 from vagan.evaluation.truth import Truth
+from vagan.inference.ensemble import Ensemble, Spread
 
 
 class Measures:

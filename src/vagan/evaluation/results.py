@@ -18,7 +18,7 @@ from vagan.errors import OutputError
 from vagan.evaluation.evaluate import CEILING, Evaluation
 from vagan.evaluation.tables import markdown_table
 from vagan.files import replacing
-from vagan.training.run_folder import RunFolder
+from vagan.training.engine.run_folder import RunFolder
 
 SCORES, SUMMARY, TABLE, EXAMPLES = "scores.csv", "summary.json", "table.md", "examples.npz"
 LEFT_OUT = "left_out.csv"

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from vagan.attribution.method import Convention
 from vagan.data.cohort import Cohort
 from vagan.effect import effect_map
-from vagan.evaluation.cases import truth_mask
-from vagan.evaluation.localisation import MASK_METRICS, otsu_threshold
-from vagan.evaluation.regions import Array, Parts, Values, part_recalls, regional_correlations, regional_means
-from vagan.evaluation.scores import METRICS, amplitude_slope, compared_with, energy
+from vagan.evaluation.metrics.agreement import METRICS, amplitude_slope, compared_with, energy
+from vagan.evaluation.metrics.base import truth_mask
+from vagan.evaluation.metrics.detection import MASK_METRICS, otsu_threshold
+from vagan.evaluation.metrics.regions import Array, Parts, Values, part_recalls, regional_correlations, regional_means
 
 
 class Truth:

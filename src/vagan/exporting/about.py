@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Any
 
 from vagan.effect import SIGN
-from vagan.model_folder import ModelFacts
+from vagan.model.folder import ModelFacts
 
 LICENCE = "code: Apache-2.0; weights: as the licence of the data that they learned from allows"
 

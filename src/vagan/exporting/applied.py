@@ -6,8 +6,8 @@ from torch import nn
 
 from vagan.effect import Output, baseline_image, effect_map
 from vagan.errors import ModelError
-from vagan.model_folder import ModelFacts, load_model
-from vagan.nn.conditions import Condition
+from vagan.model.folder import ModelFacts, load_model
+from vagan.nn.conditioning import Condition
 from vagan.types import Images, Maps
 
 

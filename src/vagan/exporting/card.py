@@ -9,8 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vagan.errors import RunError
 from vagan.evaluation.tables import markdown_table
-from vagan.model_folder import ModelFacts
-from vagan.training.run_folder import RunFolder
+from vagan.model.folder import ModelFacts
+from vagan.training.engine.run_folder import RunFolder
 
 CARD = "README.md"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from vagan.exporting.card import CARD, model_card
 from vagan.files import new_folder
-from vagan.likeness import LIKENESS, Likeness
-from vagan.model_folder import CONFIG, WEIGHTS, load_model, save_model
+from vagan.model.folder import CONFIG, WEIGHTS, load_model, save_model
+from vagan.model.ood import LIKENESS, Likeness
 
 
 def export_hub(run: Path, out: Path, *, results: Path | None = None) -> Path:

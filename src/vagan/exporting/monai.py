@@ -10,7 +10,7 @@ from vagan.errors import require_extra
 from vagan.exporting.applied import load_applied
 from vagan.exporting.card import CARD, model_card
 from vagan.files import new_folder
-from vagan.model_folder import ModelFacts, save_model
+from vagan.model.folder import ModelFacts, save_model
 
 CONFIGS, MODELS, DOCS = "configs", "models", "docs"
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"

@@ -14,8 +14,8 @@ from torch import nn
 from vagan.data.image_file import name_of, read_image, suffix_of
 from vagan.errors import ImageFileError, ModelError
 from vagan.exporting.applied import load_applied
-from vagan.model_folder import about_class
-from vagan.nn.conditions import Condition
+from vagan.model.folder import about_class
+from vagan.nn.conditioning import Condition
 from vagan.types import Images, Maps
 
 

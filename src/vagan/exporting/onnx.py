@@ -15,7 +15,7 @@ from vagan.exporting.about import about, axes_of
 from vagan.exporting.applied import AppliedGenerator, load_applied
 from vagan.exporting.card import CARD, model_card
 from vagan.files import new_folder
-from vagan.model_folder import ModelFacts
+from vagan.model.folder import ModelFacts
 
 MODEL = "model.onnx"
 FACTS = "model.json"

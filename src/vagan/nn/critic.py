@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import nn
 
 from vagan.axes import first_channels, per_sample_mean, per_sample_sum, spatial_mean
-from vagan.nn.conditions import Condition
+from vagan.nn.conditioning import Condition
 from vagan.nn.layers import conv, conv_block, max_pool, recomputed
 from vagan.types import Images, Scores
 

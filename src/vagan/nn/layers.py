@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from vagan.axes import expand_over_space, spatial_mean
-from vagan.nn.convolution import Conv2d, Conv3d
+from vagan.nn.fast_double_backward import Conv2d, Conv3d
 
 Normalisation = Literal["batch", "group", "none"]
 

@@ -8,7 +8,7 @@ from vagan.axes import concatenate_channels, crop_to, pad_to_multiple, repeat_bl
 from vagan.deformation import BLOCK
 from vagan.effect import RawMap
 from vagan.errors import ModelError
-from vagan.nn.conditions import Condition, FeatureModulation
+from vagan.nn.conditioning import Condition, FeatureModulation
 from vagan.nn.layers import GlobalContext, Normalisation, conv, conv_block, max_pool, recomputed
 from vagan.types import Images
 
@@ -38,7 +38,7 @@ class MapGenerator(nn.Module):
     zero_init
         Start from ``M = 0`` exactly: the last convolution's weights are zero.
     conditions
-        Numbers that it is told about each image, see `vagan.nn.conditions`; 0 for none, as in the paper.
+        Numbers that it is told about each image, see `vagan.nn.conditioning`; 0 for none, as in the paper.
     coarse
         End a level earlier: one value of the map stands for a block of two pixels along each axis. Enough for
         deformations, which are smooth, for some 0.6 of the work and of the memory.

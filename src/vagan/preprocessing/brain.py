@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vagan.data.volume import read_volume, write_volume
 from vagan.errors import ImageFileError, MissingExtraError, PreprocessingError
-from vagan.preprocessing.geometry import Grid, resample
+from vagan.geometry import Grid, resample
 from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import StepModel
 

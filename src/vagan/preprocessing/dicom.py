@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.errors import ImageFileError
-from vagan.preprocessing.geometry import Matrix
+from vagan.geometry import Matrix
 from vagan.preprocessing.itk import from_itk, sitk
 
 SAMPLES, BITS = "0028|0002", "0028|0100"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vagan.errors import ImageFileError
-from vagan.preprocessing.geometry import Grid
+from vagan.geometry import Grid
 from vagan.preprocessing.itk import from_itk, sitk, to_itk
 from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import StepModel

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.errors import MissingExtraError
-from vagan.preprocessing.geometry import Grid, Matrix
+from vagan.geometry import Grid, Matrix
 
 try:
     import SimpleITK as sitk

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vagan.errors import PreprocessingError
+from vagan.geometry import Grid, Matrix, resample
 from vagan.preprocessing.brain import StripSkull
-from vagan.preprocessing.framing import Conform, CropField
-from vagan.preprocessing.geometry import Grid, Matrix, resample
+from vagan.preprocessing.grid import Conform, CropField
 from vagan.preprocessing.intensity import CorrectBias, Rescale
 from vagan.preprocessing.registration import Dof
 from vagan.preprocessing.scan import RawScan, Scan

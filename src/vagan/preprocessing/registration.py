@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from vagan.preprocessing.geometry import Grid, Matrix, bounding_box, nearest_rigid, resample, transform_points
+from vagan.geometry import Grid, Matrix, bounding_box, nearest_rigid, resample, transform_points
 from vagan.preprocessing.itk import LPS_FROM_RAS, matrix_of, sitk, to_itk
 
 Dof = Literal[6, 7, 12]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vagan.data.volume import SUFFIXES, Volume, describe_header, make_volume, read_volume
 from vagan.errors import ImageFileError
-from vagan.preprocessing.geometry import Grid, Matrix
+from vagan.geometry import Grid, Matrix
 
 Facts = dict[str, Any]
 """What a step found out; numbers, words and lists, written to the record as they are."""

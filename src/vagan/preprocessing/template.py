@@ -10,8 +10,8 @@ from pydantic import Field
 
 from vagan.data.volume import read_volume
 from vagan.errors import PreprocessingError
+from vagan.geometry import Grid
 from vagan.preprocessing.brain import already_stripped, require_extra
-from vagan.preprocessing.geometry import Grid
 from vagan.preprocessing.registration import Brain, Dof, register
 from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import StepModel

@@ -23,7 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from vagan.reporting.overlay import EFFECT_COLOURS, Array, plane, symmetric_range
+from vagan.inference.overlay import EFFECT_COLOURS, Array, plane, symmetric_range
 from vagan.reporting.wording import label_of
 
 Format = Literal["png", "svg", "pdf"]

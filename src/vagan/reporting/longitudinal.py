@@ -16,11 +16,11 @@ from vagan.data.volume import read_volume, write_volume
 from vagan.effect import without_effect
 from vagan.errors import RunError
 from vagan.evaluation.evaluate import CEILING
-from vagan.evaluation.longitudinal_folder import MAPS, OBSERVED, PAIRS, log_jacobian_path, map_path, mask_path
+from vagan.evaluation.longitudinal.folder import MAPS, OBSERVED, PAIRS, log_jacobian_path, map_path, mask_path
 from vagan.files import replacing
-from vagan.preprocessing.geometry import Grid, resample
+from vagan.geometry import Grid, resample
+from vagan.inference.overlay import overlay, plane, symmetric_range
 from vagan.reporting.figures import in_lines
-from vagan.reporting.overlay import overlay, plane, symmetric_range
 
 REGIONS = "regions.csv"
 ROWS = 4

@@ -12,10 +12,10 @@ from vagan.data.splits import DRAWN, SubjectLists
 from vagan.errors import OutputError, PreprocessingError
 from vagan.preprocessing.derivatives import Place, write_description
 from vagan.preprocessing.failures import FAILED, Failures
+from vagan.preprocessing.pack import pack_cohort
 from vagan.preprocessing.pipeline import Pipeline
 from vagan.preprocessing.runner import Outcome, prepare_all
 from vagan.preprocessing.sources import collect_scans, jobs_of, repeated_rows
-from vagan.preprocessing.store import pack_cohort
 from vagan.progress import Bar
 from vagan.reporting.scan_pages import page_of, write_group_page, write_scan_page
 

@@ -1,11 +1,11 @@
 """The pictures of a training that grow while it runs."""
 
-from vagan.attribution.generator import VAGAN
 from vagan.data.cohort import Cohort
 from vagan.files import replacing
+from vagan.inference.generator import VAGAN
+from vagan.inference.overlay import save_overlay
 from vagan.reporting.figures import training_curves
-from vagan.reporting.overlay import save_overlay
-from vagan.training.run_folder import RunFolder
+from vagan.training.engine.run_folder import RunFolder
 
 EXAMPLES = 3
 

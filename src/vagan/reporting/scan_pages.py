@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from vagan.data.volume import read_volume
 from vagan.files import replacing
+from vagan.geometry import Grid, resample
 from vagan.preprocessing.derivatives import Place, Record, read_record
 from vagan.preprocessing.failures import Failures
-from vagan.preprocessing.geometry import Grid, resample
 from vagan.preprocessing.runner import slices_of
 from vagan.preprocessing.scan import Scan
 from vagan.preprocessing.template import PACKAGED, load_template

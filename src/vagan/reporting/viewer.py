@@ -16,7 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from vagan.data.volume import encoded_volume
-from vagan.reporting.overlay import HUES, Array, symmetric_range
+from vagan.inference.overlay import HUES, Array, symmetric_range
 
 LEVELS = 127
 HEADROOM = 4.0

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from vagan.data.image_file import SUFFIXES, name_of, suffix_of
-from vagan.model_folder import ModelFacts
+from vagan.model.folder import ModelFacts
 from vagan.serving.guard import Guard
 from vagan.serving.jobs import Job, JobQueue, QueueFullError, State
 from vagan.serving.pages import Model, add_pages

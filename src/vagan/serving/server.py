@@ -8,13 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vagan.attribution.knowing import knowing
 from vagan.attribution.registry import LoadedMethod, load_method
 from vagan.errors import ConfigError, MissingExtraError, OutputError
-from vagan.reporting.maps import writer_for
-from vagan.reporting.subjects import subjects_of
+from vagan.inference.files import writer_for
+from vagan.inference.knowing import knowing
+from vagan.inference.subjects import subjects_of
 from vagan.reporting.viewer import Case, viewer_data
-from vagan.training.device import find_device
+from vagan.training.engine.device import find_device
 
 HOST = "127.0.0.1"
 
@@ -34,7 +34,7 @@ def serve_run(
     Parameters
     ----------
     run, method, interest, device
-        As in `vagan.reporting.maps.attribute_files`.
+        As in `vagan.inference.files.attribute_files`.
     port
         On 127.0.0.1; 0 takes any that is free.
     largest_mb

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vagan.data.bank import ImageBank, ImagesInTurn
 from vagan.data.cohort import Cohort
 from vagan.data.covariates import covariate_numbers, measure_covariates
 from vagan.errors import ConfigError
-from vagan.nn.conditions import Condition, side_by_side
+from vagan.nn.conditioning import Condition, side_by_side
 from vagan.seeding import numpy_generator
-from vagan.training.calibration import calibrated, calibration_rows, in_turn
+from vagan.training.bn_recalibration import calibrated, calibration_rows, in_turn
 from vagan.training.config import Config
+from vagan.training.image_cache import ImageBank, ImagesInTurn
 from vagan.training.rows import augmented, interest_labels, matched_rows, training_rows, validation_rows
 from vagan.training.steps import TwoClassBatch
 from vagan.types import Images, Scores

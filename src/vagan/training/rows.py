@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.data.augmentation import Variation
-from vagan.data.bank import ImageBank, ShuffledImages
 from vagan.data.cohort import Cohort
 from vagan.data.covariates import KIND_APART, Covariate, covariate_numbers, matched
 from vagan.errors import CohortError, ConfigError, nearest
 from vagan.seeding import numpy_generator
+from vagan.training.augmentation import Variation
 from vagan.training.config import Config, Training
+from vagan.training.image_cache import ImageBank, ShuffledImages
 
 SMALLEST_EXTENT = 16
 """Four poolings reduce fewer pixels to nothing."""

@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from vagan.axes import concatenate_batches
 from vagan.effect import RawMap, baseline_image, deforms, map_movement, map_roughness, with_effect
 from vagan.errors import DivergenceError
-from vagan.nn.conditions import Condition, mixed, told
-from vagan.nn.statistics import measuring_statistics
+from vagan.nn.batch_statistics import measuring_statistics
+from vagan.nn.conditioning import Condition, mixed, told
 from vagan.training.config import Generator, Loss
 from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
 from vagan.types import Images, Scalar, Scores

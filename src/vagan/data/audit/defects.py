@@ -1,0 +1,156 @@
+"""Every defect of a manifest or a cohort at once, before hours are spent on it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vagan.data.audit.balance import imbalance_table, imbalances
+from vagan.data.cohort import MANIFEST, STORE, Cohort
+from vagan.data.image_file import read_image
+from vagan.data.manifest import Manifest, find_defects, read_table, require_disjoint_subjects
+from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
+from vagan.data.volume import Volume, read_volume
+from vagan.errors import ImageFileError, LeakageError, ManifestError, VaganError
+from vagan.progress import track
+
+BLOCK = 200
+
+
+def find_problems(path: Path) -> list[str]:
+    """Problems of a cohort folder or of a ``manifest.csv``, one line each; an empty list means none.
+
+    A cohort's images are all read: NaN, constant images, intensities outside [-1, 1], identical images under
+    different names. A manifest's files are opened: missing, unreadable, of different shapes.
+    """
+    if path.is_dir():
+        if not (path / STORE).exists() and (path / MANIFEST).is_file():
+            return find_problems(path / MANIFEST)
+        problems = _table_problems(path / MANIFEST)
+        return problems or _cohort_problems(path)
+    return _table_problems(path) or _file_problems(path)
+
+
+def describe_volumes(path: Path) -> list[str]:
+    """Spacing, orientation and amount of brain of volumes, a line each; nothing for pictures or damaged data."""
+    try:
+        if (path / STORE).is_dir():
+            return _describe_cohort(Cohort(path))
+        table = read_table(path / MANIFEST if path.is_dir() else path)
+        folder = path if path.is_dir() else path.parent
+        volumes = [volume for name in table.get("image", []) if (volume := _volume(folder / name)) is not None]
+    except VaganError:
+        return []
+    kinds = Counter((volume.orientation_code, *np.round(volume.spacing_mm, 3).tolist()) for volume in volumes)
+    return [f"{count} volumes: {code}, {_times(spacing)} mm" for (code, *spacing), count in kinds.most_common()]
+
+
+def describe_balance(path: Path) -> list[str]:
+    """How far the training images' classes lie apart in what is known of them, and warnings; see `imbalances`."""
+    try:
+        manifest = Manifest.read(path / MANIFEST if path.is_dir() else path)
+    except ManifestError:
+        return []  # `find_problems` tells why
+    found = imbalances(manifest.table)
+    warnings = [
+        f"warning: {entry.interest} and {manifest.classes[0]} differ in {entry.covariate} "
+        f"({entry.difference:.2f} standard deviations): a map will show that too; balance the training images, "
+        "or name it in training.covariates"
+        for entry in found
+        if entry.is_large
+    ]
+    return [*imbalance_table(found, manifest.classes[0]), *warnings]
+
+
+def _volume(path: Path) -> Volume | None:
+    try:
+        volume = read_volume(path) if path.name.endswith(VOLUME_SUFFIXES) else None
+    except ImageFileError:
+        return None  # `find_problems` tells why
+    return volume if volume is not None and volume.array.ndim == 3 else None
+
+
+def _describe_cohort(cohort: Cohort) -> list[str]:
+    spacing = cohort.facts.spacing_mm
+    if spacing is None or len(cohort.shape) != 3:
+        return []
+    voxel_ml = float(np.prod(spacing)) / 1000
+    amounts = np.array([(cohort.images([row]) > -1).sum().item() for row in range(len(cohort.manifest))]) * voxel_ml
+    low, middle, high = np.percentile(amounts, (0, 50, 100))
+    return [
+        f"{len(amounts)} volumes: RAS, {_times(spacing)} mm",
+        f"brighter than the background: {low:.0f} to {high:.0f} ml, half of them below {middle:.0f} ml",
+    ]
+
+
+def _times(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _table_problems(path: Path) -> list[str]:
+    try:
+        table = read_table(path)
+    except ManifestError as error:
+        return [str(error)]
+    if "label" in table:
+        table["label"] = pd.to_numeric(table["label"], errors="coerce")
+    problems = find_defects(table)
+    if {"subject", "split"} <= set(table.columns):
+        try:
+            require_disjoint_subjects(table)
+        except LeakageError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _cohort_problems(path: Path) -> list[str]:
+    try:
+        cohort = Cohort(path)
+    except VaganError as error:
+        return [str(error)]
+    names, splits = list(cohort.manifest.table["id"]), list(cohort.manifest.table["split"])
+    problems: list[str] = []
+    seen: dict[bytes, int] = {}
+    for start in track(range(0, len(names), BLOCK), -(-len(names) // BLOCK), "checking images"):
+        rows = range(start, min(start + BLOCK, len(names)))
+        for row, image in zip(rows, cohort.images(rows).numpy(), strict=True):
+            if not np.isfinite(image).all():
+                problems.append(f"{names[row]} holds NaN or infinite values")
+            elif image.min() == image.max():
+                problems.append(f"{names[row]} is constant")
+            elif image.min() < -1 - 1e-5 or image.max() > 1 + 1e-5:
+                problems.append(f"{names[row]} leaves [-1, 1]: {image.min():g} to {image.max():g}")
+            twin = seen.setdefault(hashlib.blake2b(image.tobytes()).digest(), row)
+            if twin != row:
+                where = (
+                    "" if splits[twin] == splits[row] else f" although one is in {splits[twin]}, one in {splits[row]}"
+                )
+                problems.append(f"{names[twin]} and {names[row]} are the same image{where}")
+    return problems
+
+
+def _file_problems(path: Path) -> list[str]:
+    table = read_table(path)
+    if "image" not in table:
+        return []
+    problems = []
+    is_cohort = (path.parent / STORE).is_dir()
+    colour = Cohort(path.parent).facts.preparation.colour if is_cohort else None
+    size = Cohort(path.parent).facts.preparation.size if is_cohort else None
+    shapes: dict[tuple[int, ...], str] = {}
+    for name in track(table["image"], len(table), "reading images"):
+        if (path.parent / name).is_dir():  # a DICOM series, which the preprocessing will read
+            problems += [] if any((path.parent / name).iterdir()) else [f"{name} is an empty folder"]
+            continue
+        try:
+            shapes.setdefault(read_image(path.parent / name, colour).array.shape, name)
+        except ImageFileError as error:
+            problems.append(str(error))
+    raw_scans = not is_cohort and all(len(shape) == 4 for shape in shapes)  # the preprocessing gives them one shape
+    if len(shapes) > 1 and size is None and not raw_scans:
+        found = ", ".join(f"{shape[1:]} ({name})" for shape, name in shapes.items())
+        problems.append(f"images differ in shape: {found}; import with --size")
+    return problems

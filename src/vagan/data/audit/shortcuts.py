@@ -1,0 +1,355 @@
+"""Shortcuts: what tells the classes of a cohort apart without being what the class does.
+
+Each *probe* reduces an image to some dozen numbers in which little can be seen but the confounder that it is meant
+for. If a linear classifier tells the classes apart by them, better than with shuffled labels, a map will show the
+confounder too.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vagan.data.audit.balance import ALIASES, COVARIATES
+from vagan.data.cohort import Cohort
+from vagan.errors import CohortError
+from vagan.progress import track
+from vagan.seeding import numpy_generator
+
+Images = NDArray[np.float32]
+Features = NDArray[np.float64]
+
+MOST_IMAGES = 500
+"""Of each class, drawn at random from the training images."""
+LEAST_IMAGES = 20
+FOLDS = 5
+SHUFFLES = 499
+RESAMPLES = 300
+RIDGE = 0.05
+"""Shrinkage of the linear classifier's weights, as a part of the number of images."""
+CHANCE = 0.05
+"""Probability of any false alarm in a cohort, over all probes."""
+LARGE = 0.6
+"""Area under the ROC curve from which on a difference matters."""
+
+BLOCK = 100
+MASK_IMAGES = 100
+BACKGROUND = -0.98
+"""Darker pixels are background: intensities are in [-1, 1]."""
+LEAST_OUTSIDE = 0.01
+"""Smallest part of an image that is looked at as its background."""
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+BANDS = 8
+COARSE = {2: 8, 3: 4}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to look for a confounder.
+
+    Attributes
+    ----------
+    name
+        In the table.
+    means
+        What it is if the classes differ there, or what to do.
+    may_be_the_class
+        Whether what the class does can be seen there as well, so that a difference need not be a confounder.
+    """
+
+    name: str
+    means: str
+    may_be_the_class: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How well a probe tells a class of interest from the baseline class.
+
+    Attributes
+    ----------
+    name, interest, means, may_be_the_class
+        See `Place`; the class of interest.
+    auc
+        Area under the ROC curve of a linear classifier, cross-validated by subject; 0.5 is chance.
+    low, high
+        Its 95 % interval over subjects.
+    chance
+        What 95 % of classifiers of shuffled labels stay below.
+    p_value
+        Share of those that are as good, corrected for the number of probes (Bonferroni).
+    """
+
+    name: str
+    interest: str
+    means: str
+    may_be_the_class: bool
+    auc: float
+    low: float
+    high: float
+    chance: float
+    p_value: float
+
+    @property
+    def is_found(self) -> bool:
+        """Whether it tells the classes apart, well enough to matter and better than chance."""
+        return self.auc > LARGE and self.p_value <= CHANCE
+
+
+def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
+    """Ask all probes, and the known covariates, about the training images.
+
+    Parameters
+    ----------
+    cohort
+        At least `LEAST_IMAGES` training images of each class.
+    seed
+        Decides which images, folds and shuffles.
+
+    Returns
+    -------
+    list of Finding
+        One for each probe and class of interest.
+
+    Raises
+    ------
+    CohortError
+        If there are too few images.
+    """
+    table = cohort.manifest.table
+    findings: list[Finding] = []
+    for label in range(1, len(cohort.manifest.classes)):
+        rows = np.concatenate([_drawn(cohort, kind, seed) for kind in (0, label)])
+        labels = (table["label"].to_numpy()[rows] != 0).astype(np.int64)
+        subjects = table["subject"].to_numpy()[rows]
+        asked = _image_features(cohort, rows) + _column_features(table.iloc[rows])
+        for place, features in asked:
+            figures = _tell_apart(features, labels, subjects, tests=len(asked), seed=seed)
+            interest = cohort.manifest.classes[label]
+            findings.append(Finding(place.name, interest, place.means, place.may_be_the_class, *figures))
+    return findings
+
+
+def confounder_table(findings: Sequence[Finding], baseline: str) -> list[str]:
+    """Lines of a table, and a warning for each confounder that was found."""
+    head = ("looking at", "told from " + baseline, "AUC", "95 % interval", "by chance", "")
+    rows = [
+        (
+            entry.name,
+            entry.interest,
+            f"{entry.auc:.2f}",
+            f"{entry.low:.2f} to {entry.high:.2f}",
+            f"up to {entry.chance:.2f}",
+            ("?" if entry.may_be_the_class else "!") if entry.is_found else "",
+        )
+        for entry in findings
+    ]
+    lines = (head, *rows)
+    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    warnings = [
+        f"{'perhaps' if entry.may_be_the_class else 'warning'}: by {entry.name} alone {entry.interest} can be told "
+        f"from {baseline} (AUC {entry.auc:.2f}), a map will show that: {entry.means}"
+        for entry in findings
+        if entry.is_found
+    ]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines] + warnings
+
+
+def corners(images: Images) -> Features:
+    """Mean, spread and extremes of a patch in each corner, an eighth of each extent."""
+    sides = [max(2, extent // 8) for extent in images.shape[2:]]
+    places = np.ndindex(*(2,) * len(sides))
+    cuts = [[slice(-side, None) if far else slice(side) for far, side in zip(p, sides, strict=True)] for p in places]
+    return np.concatenate([_moments(images[:, :, *cut]) for cut in cuts], axis=1)
+
+
+def border(images: Images) -> Features:
+    """Mean, spread and extremes of the outermost pixels along each side, a sixteenth of the extent."""
+    parts = []
+    for axis, extent in enumerate(images.shape[2:], start=2):
+        depth = max(1, extent // 16)
+        parts += [images.take(np.arange(depth), axis), images.take(np.arange(extent - depth, extent), axis)]
+    return np.concatenate([_moments(part) for part in parts], axis=1)
+
+
+def brightness(images: Images) -> Features:
+    """Quantiles, mean and spread over the whole image."""
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    return np.concatenate([np.quantile(flat, QUANTILES, axis=1).T, _moments(images)], axis=1)
+
+
+def frequencies(images: Images) -> Features:
+    """Logarithm of the power in rings of equal frequency, and along each axis alone, where stripes are."""
+    grey = images.mean(axis=1, dtype=np.float64)
+    axes = tuple(range(1, grey.ndim))
+    power = np.abs(np.fft.fftn(grey - grey.mean(axis=axes, keepdims=True), axes=axes)) ** 2
+    steps = [np.abs(np.fft.fftfreq(extent)) for extent in grey.shape[1:]]
+    radius = np.sqrt(sum(step**2 for step in np.meshgrid(*steps, indexing="ij")))
+    ring = np.minimum((radius / 0.5 * BANDS).astype(int), BANDS - 1)
+    found = [power[:, (ring == band) & (radius > 0)].sum(axis=1) for band in range(BANDS)]
+    for axis, step in enumerate(steps, start=1):
+        along = np.moveaxis(power, axis, 1)
+        line = along.reshape(*along.shape[:2], -1)[..., 0]  # no frequency along any other axis
+        band = np.minimum((step / 0.5 * BANDS).astype(int), BANDS - 1)
+        found += [line[:, (band == one) & (step > 0)].sum(axis=1) for one in range(BANDS)]
+    return np.log(np.stack(found, axis=1) + 1e-6)
+
+
+def coarse(images: Images) -> Features:
+    """The image with a handful of pixels along each axis."""
+    grey = images.mean(axis=1)
+    for axis in range(1, grey.ndim):
+        parts = np.array_split(grey, min(COARSE[images.ndim - 2], grey.shape[axis]), axis=axis)
+        grey = np.stack([part.mean(axis=axis) for part in parts], axis=axis)
+    return grey.reshape(len(grey), -1).astype(np.float64)
+
+
+PROBES: tuple[tuple[Place, Callable[[Images], Features]], ...] = (
+    (Place("corners", "look for tags, text or markers there; crop or mask them in all images"), corners),
+    (
+        Place("border", "look for frames, padding, another range of intensities or stripes; crop or scale all alike"),
+        border,
+    ),
+    (
+        Place("brightness", "another scanner or scaling, unless the class is brighter or darker itself", True),
+        brightness,
+    ),
+    (
+        Place("frequencies", "blur, noise, stripes or resampling, unless the class adds structure itself", True),
+        frequencies,
+    ),
+    (Place("coarse image", "position, shading or field of view, unless the class acts so broadly", True), coarse),
+)
+"""What is looked at in every cohort: from images ``(image, channel, *space)`` to numbers ``(image, feature)``."""
+
+OUTSIDE = Place(
+    "outside", "look for noise, ghosts, tags or rests of the skull in the background; mask it in all images"
+)
+
+
+def _drawn(cohort: Cohort, label: int, seed: int) -> NDArray[np.int64]:
+    found = cohort.manifest.indices("train", label)
+    if len(found) < LEAST_IMAGES:
+        raise CohortError(
+            f"confounders are looked for in at least {LEAST_IMAGES} training images of each class: "
+            f"{cohort.manifest.classes[label]!r} has {len(found)} in {cohort.path}"
+        )
+    return numpy_generator(seed, "images to audit", label).permutation(found)[:MOST_IMAGES]
+
+
+def _image_features(cohort: Cohort, rows: NDArray[np.int64]) -> list[tuple[Place, Features]]:
+    """What each probe sees of the images, which are read once."""
+    probes = list(PROBES)
+    mask = _outside_mask(cohort.images(rows[:: -(-len(rows) // MASK_IMAGES)]).numpy())
+    if mask.mean() > LEAST_OUTSIDE:
+        probes.insert(2, (OUTSIDE, lambda images: _moments(images[:, :, mask])))
+    found: list[list[Features]] = [[] for _ in probes]
+    for start in track(range(0, len(rows), BLOCK), -(-len(rows) // BLOCK), "looking for confounders"):
+        images = cohort.images(rows[start : start + BLOCK]).numpy()
+        for (_, features), parts in zip(probes, found, strict=True):
+            parts.append(features(images))
+    return [(place, np.concatenate(parts)) for (place, _), parts in zip(probes, found, strict=True)]
+
+
+def _outside_mask(images: Images) -> NDArray[np.bool_]:
+    """Background well away from what most images show, where one class alone may have something."""
+    from scipy.ndimage import distance_transform_edt
+
+    shown = (images.max(axis=1) > BACKGROUND).mean(axis=0) > 0.6
+    if not shown.any():
+        return ~shown
+    return np.asarray(distance_transform_edt(~shown) > max(2, min(shown.shape) / 16))
+
+
+def _column_features(table: pd.DataFrame) -> list[tuple[Place, Features]]:
+    asked = []
+    for covariate in COVARIATES:
+        column = next((name for name in ALIASES.get(covariate, (covariate,)) if name in table), "")
+        if column and table[column].astype(str).ne("").any():
+            asked.append((Place(f"column {column}", "balance the training images in it"), _coded(table[column])))
+    return asked
+
+
+def _coded(column: pd.Series) -> Features:
+    """A number and whether it is missing, or a column of zeros and ones for each frequent kind."""
+    text = column.astype(str)
+    numbers = pd.to_numeric(text, errors="coerce")
+    missing = text.eq("").to_numpy(float)
+    if numbers.notna().sum() == len(text) - missing.sum():
+        return np.stack([numbers.fillna(numbers.mean()).to_numpy(float), missing], axis=1)
+    kinds = text.value_counts()
+    return np.stack([text.eq(kind).to_numpy(float) for kind in kinds.index[kinds >= 2]] + [missing], axis=1)
+
+
+def _moments(images: Images) -> Features:
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    return np.stack([flat.mean(axis=1), flat.std(axis=1), flat.min(axis=1), flat.max(axis=1)], axis=1)
+
+
+def _tell_apart(
+    features: Features, labels: NDArray[np.int64], subjects: NDArray[np.object_], *, tests: int, seed: int
+) -> tuple[float, float, float, float, float]:
+    """AUC, its interval, what chance reaches, and the corrected p-value; see `Finding`."""
+    known, of_image = np.unique(subjects.astype(str), return_inverse=True)
+    rng = numpy_generator(seed, "audit")
+    folds = _folds(labels, of_image, rng)
+    targets = np.stack([labels, *(_shuffled(labels, of_image, rng) for _ in range(SHUFFLES))], axis=1)
+    scores = _out_of_fold(features, targets, folds)
+    areas = np.array([_auc(scores[:, one], targets[:, one]) for one in range(targets.shape[1])])
+    auc, by_chance = areas[0], areas[1:]
+    p_value = min(1.0, tests * (1 + (by_chance >= auc).sum()) / (1 + SHUFFLES))
+    images_of = [np.flatnonzero(of_image == subject) for subject in range(len(known))]
+    draws = [
+        np.concatenate([images_of[s] for s in rng.integers(0, len(known), len(known))]) for _ in range(RESAMPLES)
+    ]
+    resampled = [_auc(scores[draw, 0], labels[draw]) for draw in draws if 0 < labels[draw].sum() < len(draw)]
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    return float(auc), float(low), float(high), float(np.quantile(by_chance, 0.95)), float(p_value)
+
+
+def _folds(labels: NDArray[np.int64], of_image: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Fold of each image: whole subjects, each class spread over all folds."""
+    order = rng.permutation(of_image.max() + 1)
+    share = np.bincount(of_image, labels) / np.bincount(of_image)
+    by_class = order[np.argsort(share[order], kind="stable")]
+    fold_of = np.empty(len(order), np.int64)
+    fold_of[by_class] = np.arange(len(order)) % FOLDS
+    return fold_of[of_image]
+
+
+def _shuffled(labels: NDArray[np.int64], of_image: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Labels given to other subjects; to other images where subjects have images of both classes."""
+    first = np.unique(of_image, return_index=True)[1]
+    if (labels != labels[first][of_image]).any():
+        return rng.permutation(labels)
+    return rng.permutation(labels[first])[of_image]
+
+
+def _out_of_fold(features: Features, targets: NDArray[np.int64], folds: NDArray[np.int64]) -> Features:
+    """Ridge regression's predictions of images that it was not fitted on, ``(image, target)``.
+
+    Predictions are linear in the targets, so that all shuffles cost one product of matrices.
+    """
+    spread = features.std(axis=0)
+    scaled = (features - features.mean(axis=0))[:, spread > 1e-9] / spread[spread > 1e-9]
+    predictions = np.zeros(targets.shape)
+    for fold in np.unique(folds):
+        inside, outside = scaled[folds != fold], scaled[folds == fold]
+        middle = inside.mean(axis=0)
+        inner = (inside - middle).T @ (inside - middle) + RIDGE * len(inside) * np.eye(scaled.shape[1])
+        weights = np.linalg.solve(inner, (inside - middle).T @ targets[folds != fold])
+        # standardised, so that the folds' predictions can be ranked together
+        fitted = (inside - middle) @ weights
+        predictions[folds == fold] = (outside - middle) @ weights / np.maximum(fitted.std(axis=0), 1e-12)
+    return predictions
+
+
+def _auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Area under the ROC curve from ranks (Mann and Whitney)."""
+    from scipy.stats import rankdata
+
+    positive = int(labels.sum())
+    above = rankdata(scores)[labels == 1].sum() - positive * (positive + 1) / 2
+    return float(above / (positive * (len(labels) - positive)))

@@ -1,0 +1,83 @@
+"""What a map marks, as a mask and a table of boxes beside it, by the rule that the scores of masks go by."""
+
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vagan.data.image_file import name_of
+from vagan.data.volume import Volume, read_volume, write_like
+from vagan.errors import RunError
+from vagan.evaluation.metrics.detection import components
+from vagan.files import replacing
+from vagan.reporting.results_folder import read_results
+
+
+def threshold_of(results: Path, method: str) -> float:
+    """Threshold that a method's maps of validation images gave in an evaluation, without truth.
+
+    Raises
+    ------
+    RunError
+        If the results folder is damaged, or has no threshold for the method.
+    """
+    thresholds = read_results(results).summary.get("thresholds", {})
+    threshold = thresholds.get(method)
+    if not isinstance(threshold, int | float) or not np.isfinite(threshold) or threshold < 0:
+        raise RunError(
+            f"{results} must hold a threshold for {method!r}, found those of {', '.join(thresholds) or 'no method'}; "
+            "give the results of `vagan evaluate` on this run alone"
+        )
+    return float(threshold)
+
+
+def write_mask(map_path: Path, threshold: float) -> Path:
+    """Write ``_mask`` beside a written map, 1 where ``|map|`` exceeds the threshold, and a table ``_lesions.csv``.
+
+    The mask is a PNG of a picture's map, NIfTI of NIfTI, else ``.npy``; channels are taken together. The table has a
+    row for each connected component, the largest first, without specks of less than three pixels: the first and last
+    pixel along each axis (of NIfTI: from where to where in mm, towards right, front and top), how many pixels, and
+    the map's mean and extreme value in it.
+
+    Returns
+    -------
+    Path
+        The mask.
+    """
+    stem = map_path.parent / name_of(map_path).removesuffix("_effect")
+    volume = None if map_path.suffix == ".npy" else read_volume(map_path)
+    values = np.load(map_path) if volume is None else volume.array
+    if volume is None and values.ndim == 3 and values.shape[-1] == 3:  # a coloured picture: the strongest channel
+        strongest = np.abs(values).argmax(axis=-1)[..., None]
+        values = np.take_along_axis(values, strongest, axis=-1)[..., 0]
+    numbers, _ = components(np.abs(values) > threshold)
+    mask = (numbers > 0).astype(np.uint8)
+    if volume is not None:
+        path = Path(f"{stem}_mask.nii.gz")
+        write_like(path, mask.astype(np.float32), volume)
+    else:
+        path = Path(f"{stem}_mask.png" if values.ndim == 2 else f"{stem}_mask.npy")
+        with replacing(path) as temporary:
+            if values.ndim == 2:
+                imageio.imwrite(temporary, 255 * mask)
+            else:
+                np.save(temporary, mask)
+    with replacing(Path(f"{stem}_lesions.csv")) as temporary:
+        _lesions(values, numbers, volume).to_csv(temporary, index=False)
+    return path
+
+
+def _lesions(values: NDArray[np.float32], numbers: NDArray[np.integer], volume: Volume | None) -> pd.DataFrame:
+    axes = range(values.ndim) if volume is None else ("x_mm", "y_mm", "z_mm")
+    rows = []
+    for number in range(1, int(numbers.max(initial=0)) + 1):
+        inside, indices = values[numbers == number], np.argwhere(numbers == number)
+        places = indices if volume is None else volume.places_mm(indices)
+        ends = np.stack([places.min(axis=0), places.max(axis=0)], axis=1).ravel()
+        rows.append([*ends, len(inside), inside.mean(), inside[np.abs(inside).argmax()]])
+    table = pd.DataFrame(
+        rows, columns=[*(f"{end}_{axis}" for axis in axes for end in ("first", "last")), "pixels", "mean", "extreme"]
+    )
+    return table.sort_values("pixels", ascending=False, kind="stable", ignore_index=True)

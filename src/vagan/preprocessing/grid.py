@@ -1,0 +1,84 @@
+"""Steps that choose the box of voxels: the field of view before registration, the common grid after it."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from vagan.errors import PreprocessingError
+from vagan.geometry import Grid, bounding_box, resample
+from vagan.preprocessing.intensity import head_mask
+from vagan.preprocessing.scan import Facts, Scan
+from vagan.preprocessing.step import StepModel
+
+Extent = Annotated[int, Field(ge=8, le=1024)]
+
+
+class CropField(StepModel):
+    """Cut off empty air, and the neck below a head's height; make voxels that are needlessly fine larger."""
+
+    step: Literal["crop-field"] = "crop-field"
+    height_mm: Annotated[float, Field(gt=0)] = 180.0
+    """What is kept below the top of the head; brains are at most 150 mm high."""
+    margin_mm: Annotated[float, Field(ge=0)] = 10.0
+    """Air that is left around the head."""
+    finest_mm: Annotated[float, Field(ge=0)] = 0.65
+    """Along axes with smaller voxels the head is resampled to this: half the prepared spacing, for memory's sake."""
+
+    def apply(self, scan: Scan) -> tuple[Scan, Facts]:
+        """A smaller box on the same voxels."""
+        from scipy.ndimage import binary_opening, label
+
+        every = np.maximum(1, np.round(3 / scan.grid.spacing_mm).astype(int))  # the box need not be exact
+        steps = tuple(slice(None, None, int(n)) for n in every)
+        head = binary_opening(head_mask(scan.image[steps]), iterations=1)
+        pieces, count = label(head)
+        if not count:
+            raise PreprocessingError("a head must stand out from the air around it; found nothing that does")
+        head = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1  # not the noise beside it
+        low, high = bounding_box(head)
+        spacing = scan.grid.spacing_mm
+        margin = np.ceil(self.margin_mm / spacing).astype(int)
+        top = high[2] * every[2]
+        low, high = low * every - margin, high * every + margin
+        low[2] = max(low[2], top - round(self.height_mm / spacing[2]))
+        low, high = np.maximum(low, 0), np.minimum(high, scan.image.shape)
+        inside = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        mask = None if scan.mask is None else scan.mask[inside]
+        cropped = Scan(scan.image[inside], scan.grid.box(low, high), mask, scan.template_from_scanner)
+        return self._coarser(cropped), {"from_voxel": low.tolist(), "to_voxel": high.tolist()}
+
+    def _coarser(self, scan: Scan) -> Scan:
+        ratio = np.maximum(self.finest_mm / scan.grid.spacing_mm, 1)
+        if (ratio == 1).all():
+            return scan
+        shape = tuple(int(n) for n in np.ceil(scan.image.shape / ratio))
+        onto = Grid(shape, scan.grid.affine @ np.diag([*ratio, 1]))  # type: ignore[arg-type]
+        mask = None if scan.mask is None else resample(scan.mask, scan.grid, onto) > 0.5
+        return Scan(resample(scan.image, scan.grid, onto), onto, mask, scan.template_from_scanner)
+
+
+class Conform(StepModel):
+    """Onto the grid that all subjects share: resampling, cropping and padding with one interpolation."""
+
+    step: Literal["conform"] = "conform"
+    spacing_mm: Annotated[float, Field(ge=0.1, le=10)] = 1.3
+    shape: tuple[Extent, Extent, Extent] = (128, 160, 112)
+    center_mm: tuple[float, float, float] = (0.0, -17.0, 12.0)
+    """The middle of the box in the template's space. The default holds the MNI brain but for the end of the stem."""
+    interpolation: Literal["linear", "cubic"] = "linear"
+
+    @property
+    def grid(self) -> Grid:
+        """The common grid, upright in the template's space."""
+        return Grid.upright(self.shape, self.spacing_mm, self.center_mm)
+
+    def apply(self, scan: Scan) -> tuple[Scan, Facts]:
+        """The scan on the common grid."""
+        onto = self.grid
+        image = resample(scan.image, scan.grid, onto, order=1 if self.interpolation == "linear" else 3)
+        mask = None if scan.mask is None else resample(scan.mask, scan.grid, onto) > 0.5
+        conformed = Scan(image, onto, mask, scan.template_from_scanner)
+        if scan.mask is None:
+            return conformed, {}
+        return conformed, {"brain_kept": conformed.brain_ml / max(scan.brain_ml, 1e-6)}

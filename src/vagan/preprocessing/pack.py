@@ -1,0 +1,140 @@
+"""From prepared scans to a cohort, and whether the cohort still belongs to them."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vagan.data.cohort import STORE, Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.manifest import REQUIRED, Manifest, label_classes
+from vagan.data.preparation import Preparation
+from vagan.data.splits import DRAWN, SubjectLists, assign_splits
+from vagan.data.volume import read_volume
+from vagan.errors import CohortError, ManifestError
+from vagan.geometry import Grid
+from vagan.preprocessing.brain import already_stripped
+from vagan.preprocessing.derivatives import Place, Record, read_record, read_whole
+from vagan.preprocessing.intensity import BACKGROUND
+from vagan.preprocessing.pipeline import Pipeline
+from vagan.preprocessing.scan import Scan
+
+COHORT = "cohort"
+"""The cohort's folder among the derivatives."""
+
+
+def pack_cohort(
+    out: Path,
+    table: pd.DataFrame,
+    pipeline: Pipeline,
+    *,
+    baseline: str | None,
+    seed: int,
+    lists: SubjectLists = DRAWN,
+) -> Cohort:
+    """Make the cohort of all prepared scans of a table; an up-to-date one is left as it is.
+
+    Parameters
+    ----------
+    out
+        Folder of the derivatives; the cohort becomes its folder ``cohort``.
+    table
+        Columns ``id``, ``subject``, ``session``, ``class``; optionally ``split``, ``label`` (0: the
+        baseline class) and covariates. Rows whose scan failed are left out.
+    pipeline
+        That they were made with.
+    baseline, seed, lists
+        The baseline class's name, and what decides the split where the table gives none.
+    """
+    places = Place.of_all(out, pipeline, table)
+    whole = [read_whole(place, pipeline) is not None for place in places]
+    if not any(whole):
+        raise ManifestError(f"no prepared scan is in {out}; failed.csv has the reasons")
+    table = table[whole].reset_index(drop=True)
+    files = [str(place.image.relative_to(out)) for place, good in zip(places, whole, strict=True) if good]
+    table = table.assign(image=[str(Path("..") / name) for name in files])
+    labels = label_classes(list(table["class"]), baseline or _labelled_baseline(table))
+    table = table.assign(label=table["class"].map(labels))
+    if "split" not in table or lists != DRAWN:
+        table = table.assign(split=assign_splits(table, seed=seed, lists=lists))
+    rest = [name for name in table if name not in REQUIRED]
+    manifest = Manifest(table[[*REQUIRED, *rest]])
+    path = out / COHORT
+    made_from = digest_of_records(path, manifest)
+    if (path / STORE).is_dir():
+        old = Cohort(path)
+        if old.facts.made_from == made_from and old.manifest.table.astype(str).equals(manifest.table.astype(str)):
+            return old
+    facts = CohortFacts(
+        source=f"{len(table)} T1-weighted scans",
+        preparation=Preparation(low=-1.0, high=1.0),
+        spacing_mm=tuple(float(value) for value in pipeline.grid.spacing_mm),
+        affine=tuple(tuple(float(value) for value in row) for row in pipeline.grid.affine),
+        pipeline=pipeline.model_dump(mode="json"),
+        made_from=made_from,
+    )
+
+    def case_at(row: int) -> CohortCase:
+        volume = read_volume(out / files[row])
+        if volume.array.shape != pipeline.grid.shape:
+            raise CohortError(f"{files[row]} must have the shape {pipeline.grid.shape}, found {volume.array.shape}")
+        return CohortCase(np.asarray(volume.array, np.float32)[None])
+
+    return write_cohort(path, manifest, facts, case_at)
+
+
+def _labelled_baseline(table: pd.DataFrame) -> str | None:
+    """The class whose label is 0 in a table that has labels."""
+    names = set(table["class"][table["label"] == "0"]) if "label" in table else set()
+    return names.pop() if len(names) == 1 else None
+
+
+def digest_of_records(cohort: Path, manifest: Manifest) -> str:
+    """Digest of what the scans of a manifest were made from and with."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in manifest.table["image"]:
+        image = Path(os.path.normpath(cohort / name))  # the cohort's folder need not be there yet
+        record = read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
+        if record is not None:
+            digest.update(f"{image.name} {record.source_hash} {record.pipeline_hash}\n".encode())
+    return digest.hexdigest()
+
+
+def is_stale(cohort: Cohort) -> bool:
+    """Whether scans were prepared anew since the cohort was packed."""
+    made_from = cohort.facts.made_from
+    return bool(made_from) and digest_of_records(cohort.path, cohort.manifest) != made_from
+
+
+def scan_of(cohort: Cohort, row: int) -> Scan:
+    """A scan of a cohort as it came out of the preprocessing: with its brain, and its place in the scanner.
+
+    Where the derivatives are not there (any more), or never were, the brain is what is brighter than the background,
+    holes filled, and the cohort's own space stands for the scanner's.
+    """
+    if cohort.facts.affine is None or len(cohort.shape) != 3:
+        raise CohortError(f"{cohort.path} must hold volumes that know where their voxels lie, and it does not")
+    image = cohort.images([row])[0, 0].numpy()
+    grid = Grid(cohort.shape, np.array(cohort.facts.affine))
+    prepared, record = _derivative(cohort, row)
+    mask = prepared.with_name(prepared.name.replace("desc-preproc_T1w", "desc-brain_mask"))
+    if record is not None and mask != prepared and mask.is_file():
+        return Scan(image, grid, read_volume(mask).array > 0, np.array(record.template_from_scanner))
+    return Scan(image, grid, already_stripped((image - BACKGROUND).astype(np.float32)))
+
+
+def zero_of(cohort: Cohort, row: int) -> float:
+    """The prepared intensity that was 0 in the scanner; the background's if the record is not there."""
+    _, record = _derivative(cohort, row)
+    rescaled = [step["found"] for step in (record.steps if record else []) if step["step"] == "rescale"]
+    return (
+        BACKGROUND - 2 * rescaled[0]["low"] / (rescaled[0]["high"] - rescaled[0]["low"]) if rescaled else BACKGROUND
+    )
+
+
+def _derivative(cohort: Cohort, row: int) -> tuple[Path, Record | None]:
+    """File that a row was packed from, and its record if that is still there."""
+    name = str(cohort.manifest.table["image"][row]) if "image" in cohort.manifest.table else "none"
+    image = Path(os.path.normpath(cohort.path / name))
+    return image, read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))

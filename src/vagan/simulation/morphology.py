@@ -1,0 +1,139 @@
+"""How regions grow and shrink: velocities in template space that change the volume of one region each.
+
+A velocity whose divergence is 1 in a region and balanced by a negative one beside it makes the region smaller and its
+neighbourhood larger, and ends there. The divergence is prescribed by a screened Poisson equation. Tissue that shrinks
+makes room for fluid; ventricles grow at the cost of the tissue around them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+from numpy.typing import NDArray
+from scipy.fft import fftfreq, irfftn, rfftfreq, rfftn
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+from vagan.simulation.base import Base
+from vagan.simulation.fields import Deformation, Lattice, Places, Vectors, exponential
+from vagan.simulation.regions import REGIONS, part_of
+
+LATTICE = Lattice.spanning((-86, -96, -64), (86, 60, 60), 2.0)
+"""Holds all that moves, in template space."""
+
+SOFT_MM = 1.0
+"""Blur of a region's border."""
+SCREENING_MM = 40.0
+"""A velocity fades over this length, were it not balanced."""
+BALANCE_MM = {"hippocampus": 3.0, "ventricle": 10.0, "temporal": 8.0}
+"""Width of the neighbourhood that gives or takes the room."""
+STILL_MM = (10.0, 18.0)
+"""Velocities fade to exactly 0 between these distances from the region."""
+TISSUE_YIELDS = 0.01
+"""How readily tissue fills the room of shrunken tissue, where fluid has 1."""
+TERRITORY_MM = 6.0
+"""Changes of the image this near to a region are the region's."""
+PROBES = (-1.0, -0.6, -0.3, -0.1, 0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0)
+COURSE = {"hippocampus": -1.0, "ventricle": 1.0, "temporal": -0.2}
+"""Multiples of the velocities are measured together, in about the proportions in which they occur."""
+
+LogVolumes = Mapping[str, float]
+"""Natural logarithm of new over old volume for each region; regions that are not named keep theirs."""
+
+
+@dataclass(frozen=True)
+class Morphology:
+    """The regions of a base and the velocities that change them.
+
+    Attributes
+    ----------
+    masks
+        Soft masks of `REGIONS` on `LATTICE`.
+    velocities_mm
+        One for each region, of divergence 1 in it.
+    amounts, log_volumes
+        Multiples of the velocities, negative for loss, and the logarithm of the volume ratios that they give.
+    """
+
+    masks: Float32[np.ndarray, "region x y z"]
+    velocities_mm: Float32[np.ndarray, "region 3 x y z"]
+    amounts: Float64[np.ndarray, "region probe"]
+    log_volumes: Float64[np.ndarray, "region probe"]
+
+    @classmethod
+    def of(cls, base: Base) -> "Morphology":
+        """Find velocities for a base, and measure what they do, so that they do it."""
+        places = LATTICE.places()
+
+        def onto(mask: NDArray[np.bool_], sigma_mm: float = SOFT_MM) -> NDArray[np.float32]:
+            soft = gaussian_filter(mask.astype(np.float32), sigma_mm / base.lattice.spacing_mm)
+            return base.lattice.sample(soft[None], places)[0]
+
+        masks = np.stack([onto(base.regions[name]) for name in REGIONS])
+        fluid, near_brain = onto(base.fluid), onto(base.brain, 3.0)
+        taken = masks.sum(0).clip(0, 1)
+        raw = []
+        for name, mask in zip(REGIONS, masks, strict=True):
+            distance = (distance_transform_edt(mask < 0.5) * LATTICE.spacing_mm).astype(np.float32)
+            yields = (1 - fluid) if name.startswith("ventricle") else fluid**2 + TISSUE_YIELDS * (1 - fluid)
+            beside = np.clip(1.5 - distance / BALANCE_MM[part_of(name)], 0, 1) * yields * (1 - taken)
+            begin, end = STILL_MM
+            moves = _smooth_step((end - distance) / (end - begin)) * _smooth_step(near_brain * 2)
+            raw.append(_flow_out_of(mask, beside) * moves)
+        amounts = np.outer([COURSE[part_of(name)] for name in REGIONS], PROBES)
+        model = cls(masks, np.stack(raw), amounts, amounts)
+        before = model.volumes_ml(places)
+        after = [model.volumes_ml(model.flow(given)(places)) for given in amounts.T]
+        return replace(model, log_volumes=np.log(np.array(after) / before).T)
+
+    def deformation(self, log_volumes: LogVolumes) -> Deformation:
+        """The pull-back that changes the regions' volumes."""
+        given = [
+            np.interp(log_volumes.get(name, 0.0) * np.sign(amounts[-1]), known * np.sign(amounts[-1]), amounts)
+            for name, known, amounts in zip(REGIONS, self.log_volumes, self.amounts, strict=True)
+        ]
+        return self.flow(np.array(given))
+
+    def flow(self, amounts: NDArray[np.float64]) -> Deformation:
+        """Flow against the velocities, each times an amount; it pulls back, so that what it draws together grows."""
+        velocity = np.zeros_like(self.velocities_mm[0])
+        for amount, unit in zip(amounts, self.velocities_mm, strict=True):
+            velocity -= np.float32(amount) * unit
+        return exponential(velocity, LATTICE)
+
+    def volumes_ml(self, template_places: Places) -> NDArray[np.float64]:
+        """Volumes of the regions in a space whose points, one for each of `LATTICE`, lie there in the template."""
+        return (
+            LATTICE.sample(self.masks, template_places, outside="zeros").sum((1, 2, 3), dtype=float)
+            * LATTICE.point_ml
+        )
+
+    def territory_at(self, template_places: Places) -> UInt8[np.ndarray, "x y z"]:
+        """Number of the region whose territory these places are in, from 1; 0 elsewhere."""
+        origin = np.array(LATTICE.origin_mm, np.float32)[:, None, None, None]
+        index = np.rint((template_places - origin) / np.float32(LATTICE.spacing_mm)).astype(int)
+        last = np.array(LATTICE.shape)[:, None, None, None] - 1
+        return self.territories[tuple(index.clip(0, last))]  # its border is nobody's
+
+    @cached_property
+    def territories(self) -> UInt8[np.ndarray, "x y z"]:
+        """Number of the nearest region, from 1, and 0 where none is near."""
+        distances = np.stack([distance_transform_edt(mask < 0.5) for mask in self.masks]) * LATTICE.spacing_mm
+        nearest = distances.argmin(0) + 1
+        return np.where(distances.min(0) <= TERRITORY_MM, nearest, 0).astype(np.uint8)
+
+
+def _flow_out_of(source: NDArray[np.float32], sink: NDArray[np.float32]) -> Vectors:
+    """Gradient whose divergence is ``source``, and as much negative in the ``sink``."""
+    divergence = source - sink * (source.sum() / sink.sum())
+    step = LATTICE.spacing_mm
+    axes = [fftfreq(n, step) for n in source.shape[:-1]] + [rfftfreq(source.shape[-1], step)]
+    waves = np.meshgrid(*[2 * np.pi * axis for axis in axes], indexing="ij", sparse=True)
+    potential = -rfftn(divergence) / (sum(wave**2 for wave in waves) + SCREENING_MM**-2)
+    return np.stack([irfftn(1j * wave * potential, s=source.shape) for wave in waves]).astype(np.float32)
+
+
+def _smooth_step(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    clipped = values.clip(0, 1)
+    return clipped**2 * (3 - 2 * clipped)

@@ -1,0 +1,165 @@
+"""Scans as they leave the scanner, in a BIDS tree: any orientation, tilted heads, shading, the subject's own size."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vagan.data.volume import write_volume
+from vagan.files import replacing
+from vagan.seeding import numpy_generator
+from vagan.simulation.fields import places_of
+from vagan.simulation.scanner import (
+    PIVOT_MM,
+    RAW,
+    Image,
+    Protocol,
+    draw_pose,
+    magnitude,
+    move,
+    noise_pair,
+    shading,
+)
+from vagan.simulation.simulation import Clean, Simulation
+from vagan.simulation.subject import Subject
+
+ORIENTATIONS = ("RAS", "LAS", "PIR", "LPS", "ASL", "RSA")
+"""Where the first, second and third axis of a file point."""
+TILT = Protocol(turn_deg=8.0, shift_mm=0.0, zoom=0.0)
+"""Of every second scan's box."""
+
+SPACING_MM = 1.1
+BRAIN_FIELD_MM = ((-90.0, -125.0, -85.0), (90.0, 100.0, 105.0))
+HEAD_FIELD_MM = ((-95.0, -130.0, -125.0), (95.0, 120.0, 110.0))
+"""Corners of the box that is scanned, around a head of MNI's size."""
+
+WHITE_MATTER = 1000.0
+"""Intensity in a raw file."""
+
+TRUTH = "derivatives/truth"
+"""Exact effects, on the grids of the raw files."""
+
+
+def write_tables(folder: Path, table: pd.DataFrame, source: str) -> None:
+    """Write what BIDS says of a dataset, its participants and their sessions."""
+    folder.joinpath(TRUTH).mkdir(parents=True)
+    facts = {"Name": source, "BIDSVersion": "1.9.0"}
+    _write_json(folder, facts | {"DatasetType": "raw"})
+    _write_json(folder / TRUTH, facts | {"DatasetType": "derivative", "GeneratedBy": [{"Name": "vagan"}]})
+    people = table.drop_duplicates("subject")[["subject", "sex"]].rename(columns={"subject": "participant_id"})
+    _write_tsv(folder / "participants.tsv", people)
+    visits = table.drop(columns=["id", "label", "split", "sex"]).rename(columns={"session": "session_id"})
+    for name, rows in visits.groupby("subject"):
+        _write_tsv(folder / str(name) / f"{name}_sessions.tsv", rows.drop(columns="subject"))
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """A simulated scan and what is true of it, all on the grid of its file; white matter is about 1.
+
+    Attributes
+    ----------
+    image
+        With shading and noise.
+    clean
+        Without either.
+    bright
+        The coil's shading, a factor.
+    gamma
+        Exponent of its contrast.
+    affine
+        Takes voxels to mm of the scanner.
+    own_from_scanner
+        Takes points in mm of the scanner to the subject's own space, which all scans of a subject share.
+    """
+
+    image: Image
+    clean: Clean
+    bright: Image
+    gamma: float
+    affine: NDArray[np.float64]
+    own_from_scanner: NDArray[np.float64]
+
+    @property
+    def effect(self) -> Image:
+        """What the disease did to the clean image."""
+        return self.clean.present - self.clean.healthy
+
+
+def simulate_scan(simulation: Simulation, subject: Subject, visit: int, spacing_mm: float = SPACING_MM) -> RawScan:
+    """Simulate one raw scan; a base without a skull gives a brain with zeros around it."""
+    rng = numpy_generator(simulation.seed, "atrophy raw scan", subject.number, visit)
+    affine, shape = _draw_grid(rng, subject, spacing_mm, whole=simulation.base.head is not None)
+    places = places_of(affine, shape)
+    own_from_scanner = _own_from_scanner(rng, subject)
+    gamma = simulation.gamma(subject, rng)
+    clean = simulation.clean(
+        subject,
+        subject.visits[visit],
+        move(own_from_scanner, places),
+        spacing_mm=spacing_mm,
+        gamma=gamma,
+        head=True,
+    )
+    if simulation.base.head is None:
+        brain = clean.brain
+        clean = replace(clean, present=np.where(brain, clean.present, 0), healthy=np.where(brain, clean.healthy, 0))
+    bright = shading(rng, places, RAW)
+    image = magnitude(clean.present * bright, noise_pair(rng, shape, RAW))
+    if simulation.base.head is None:
+        image = np.where(clean.brain, image, 0)
+    return RawScan(image, clean, bright, gamma, affine, own_from_scanner)
+
+
+def write_scan(
+    simulation: Simulation, subject: Subject, visit: int, folder: Path, spacing_mm: float = SPACING_MM
+) -> None:
+    """Write one raw scan and its exact effect."""
+    scan, seen = simulate_scan(simulation, subject, visit, spacing_mm), subject.visits[visit]
+    files = {f"{subject.name}_{seen.session}_T1w.nii.gz": (folder, np.rint(WHITE_MATTER * scan.image))}
+    if seen.ill:
+        name = f"{subject.name}_{seen.session}_desc-effect_T1w.nii.gz"
+        files[name] = (folder / TRUTH, WHITE_MATTER * scan.effect)
+    for name, (root, values) in files.items():
+        write_volume(root / subject.name / seen.session / "anat" / name, values, scan.affine)
+
+
+def _own_from_scanner(rng: np.random.Generator, subject: Subject) -> NDArray[np.float64]:
+    """Takes points in the scanner to the subject's template-sized space."""
+    grown = np.diag([*[1 / subject.size] * 3, 1.0])
+    grown[:3, 3] = PIVOT_MM * (1 - 1 / subject.size)
+    return grown @ draw_pose(rng, RAW)
+
+
+def _draw_grid(
+    rng: np.random.Generator, subject: Subject, spacing_mm: float, *, whole: bool
+) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
+    """Affine and shape of a file with its axes in some order and direction, and perhaps a tilted box."""
+    field = HEAD_FIELD_MM if whole else BRAIN_FIELD_MM
+    low, high = (PIVOT_MM + (np.array(corner) - PIVOT_MM) * subject.size for corner in field)
+    extent = np.ceil((high - low) / spacing_mm).astype(int)
+    tilt = draw_pose(rng, TILT) if rng.random() < 0.5 else np.eye(4)
+    code = ORIENTATIONS[rng.integers(len(ORIENTATIONS))]
+    axes = [next(axis for axis, pair in enumerate(("LR", "PA", "IS")) if letter in pair) for letter in code]
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    for column, (axis, letter) in enumerate(zip(axes, code, strict=True)):
+        forward = letter in "RAS"
+        affine[axis, column] = spacing_mm if forward else -spacing_mm
+        affine[axis, 3] = low[axis] if forward else low[axis] + spacing_mm * (extent[axis] - 1)
+    return tilt @ affine, tuple(int(extent[axis]) for axis in axes)  # type: ignore[return-value]
+
+
+def _write_tsv(path: Path, table: pd.DataFrame) -> None:
+    with replacing(path) as temporary:
+        table.replace("", "n/a").to_csv(temporary, sep="\t", index=False)
+
+
+def _write_json(folder: Path, facts: Mapping[str, Any]) -> None:
+    with replacing(folder / "dataset_description.json") as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,182 @@
+"""One scan of one subject, on any grid: with the disease, and as it would be without."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from vagan.data.cohort import CohortCase
+from vagan.seeding import numpy_generator
+from vagan.simulation.base import Base, load_base
+from vagan.simulation.fields import Deformation, Lattice, Places
+from vagan.simulation.morphology import LATTICE, LogVolumes, Morphology
+from vagan.simulation.scanner import PREPARED, draw_pose, magnitude, move, noise_pair, shading
+from vagan.simulation.subject import Anatomist, Subject, Visit
+
+BOX_MM = (166.4, 208.0, 145.6)
+CENTER_MM = (0.0, -17.0, 12.0)
+"""The box that prepared scans fill: 128x160x112 voxels of 1.3 mm; as in ``vagan preprocess``."""
+DIVISOR = 8
+"""Networks halve images three times."""
+
+PERCENTILES = (1.0, 99.0)
+"""Intensities of the brain that become -1 and 1; as in ``vagan preprocess``."""
+BACKGROUND = np.float32(-1)
+
+SIGMA_OF_FWHM = float(1 / np.sqrt(8 * np.log(2)))
+
+
+def prepared_lattice(spacing_mm: float) -> Lattice:
+    """The grid of prepared scans: the box, in whole multiples of eight voxels."""
+    shape = [int(np.ceil(round(extent / spacing_mm / DIVISOR, 6))) * DIVISOR for extent in BOX_MM]
+    return Lattice.around(CENTER_MM, spacing_mm, shape)
+
+
+@lru_cache(maxsize=1)
+def _prepared_base(name: str) -> tuple[Base, Morphology, Anatomist]:
+    base = load_base(name)
+    return base, Morphology.of(base), Anatomist.of(base)
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A scan without noise and shading: what is there, and what would be.
+
+    Attributes
+    ----------
+    present, healthy
+        Intensities with and without the disease; equal where it moves nothing, and everywhere in the healthy.
+    brain
+        Where the brain is, with and without the disease.
+    template
+        Where each point's tissue comes from in the template.
+    """
+
+    present: Float32[np.ndarray, "x y z"]
+    healthy: Float32[np.ndarray, "x y z"]
+    brain: NDArray[np.bool_]
+    template: Places
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A base, ready to be made subjects of."""
+
+    base: Base
+    morphology: Morphology
+    anatomist: Anatomist
+    seed: int
+
+    @classmethod
+    def on(cls, base: str, *, seed: int) -> "Simulation":
+        """Load a base by its name in `BASES` and prepare it; takes seconds when first done."""
+        return cls(*_prepared_base(base), seed)
+
+    def volumes_ml(self, subject: Subject, visit: Visit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Volumes of `REGIONS` in the subject's own size: as they are, and as they would be without the disease."""
+        own = self.anatomy(subject)(LATTICE.places())
+
+        def volumes(changes: LogVolumes) -> NDArray[np.float64]:
+            return self.morphology.volumes_ml(self.morphology.deformation(changes)(own)) * subject.size**3
+
+        present = volumes(visit.log_volumes)
+        return present, volumes(visit.normal) if visit.ill else present
+
+    def brain_ml(self, subject: Subject) -> float:
+        """Volume of the brain with its fluid, in the subject's own size."""
+        anatomy = self.anatomy(subject)
+        inside = self.base.lattice.sample(self._soft_brain[None], anatomy(anatomy.lattice.places()), outside="zeros")
+        return float(inside.sum(dtype=float)) * anatomy.lattice.point_ml * subject.size**3
+
+    def clean(
+        self, subject: Subject, visit: Visit, places: Places, *, spacing_mm: float, gamma: float, head: bool = False
+    ) -> Clean:
+        """What is at these places of the subject's own, template-sized space.
+
+        Parameters
+        ----------
+        spacing_mm
+            Distance of the places; the base is blurred to it first.
+        gamma
+            Exponent of intensities: the contrast.
+        head
+            The whole head, if the base has one; else the brain with fluid around it.
+        """
+        image, brain = self._blurred(spacing_mm)
+        if head and self.base.head is not None:
+            image = self.base.head
+        own = self.anatomy(subject)(places)
+
+        def seen(template: Places) -> NDArray[np.float32]:
+            return self.base.lattice.sample(image[None], template)[0].clip(0) ** np.float32(gamma)
+
+        template = self.morphology.deformation(visit.log_volumes)(own)
+        present = seen(template)
+        healthy = seen(self.morphology.deformation(visit.normal)(own)) if visit.ill else present
+        # the skull does not shrink with the brain: what the disease leaves at the border is fluid
+        inside = self.base.lattice.sample(brain[None], own, outside="zeros")[0] > 0.5
+        return Clean(present, healthy, inside, template)
+
+    def prepared(self, subject: Subject, visit: Visit, lattice: Lattice) -> CohortCase:
+        """A scan as the preprocessing would give it, with the exact effect and counterfactual."""
+        steps = (subject.number, subject.visits.index(visit))
+        rng = numpy_generator(self.seed, "atrophy scan", *steps)
+        places = lattice.places()
+        gamma = self.gamma(subject, rng)
+        posed = move(draw_pose(rng, PREPARED), places)
+        clean = self.clean(subject, visit, posed, spacing_mm=lattice.spacing_mm, gamma=gamma)
+        bright = shading(rng, places, PREPARED)
+        noise = noise_pair(rng, lattice.shape, PREPARED)
+        seen = magnitude(clean.present * bright, noise)
+        low, high = np.percentile(seen[clean.brain], PERCENTILES).astype(np.float32)
+
+        def scaled(image: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.where(clean.brain, ((image - low) * (2 / (high - low)) - 1).clip(-1, 1), BACKGROUND)
+
+        image = scaled(seen)
+        regions = np.where(clean.brain, self.morphology.territory_at(clean.template), 0).astype(np.float32)
+        if not visit.ill:
+            return CohortCase(image[None], np.zeros_like(image)[None], image[None], regions[None])
+        effect = scaled(clean.present) - scaled(clean.healthy)
+        counterfactual = scaled(magnitude(clean.healthy * bright, noise))
+        return CohortCase(image[None], effect[None], counterfactual[None], regions[None])
+
+    def anatomy(self, subject: Subject) -> Deformation:
+        """The map from the subject's template-sized space to the base."""
+        if subject.number not in self._anatomies:
+            self._anatomies.clear()  # a subject's scans come one after the other
+            self._anatomies[subject.number] = self.anatomist.anatomy(subject.number, seed=self.seed)
+        return self._anatomies[subject.number]
+
+    @cached_property
+    def _anatomies(self) -> dict[int, Deformation]:
+        return {}
+
+    def gamma(self, subject: Subject, rng: np.random.Generator) -> float:
+        """Contrast of one of the subject's scans."""
+        own = numpy_generator(self.seed, "atrophy contrast", subject.number).uniform(*PREPARED.gamma)
+        return float(own + PREPARED.gamma_drift * rng.standard_normal())
+
+    @cached_property
+    def _soft_brain(self) -> NDArray[np.float32]:
+        return self.base.brain.astype(np.float32)
+
+    def _blurred(self, spacing_mm: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Image and brain at the resolution of a grid."""
+        ratio = spacing_mm / self.base.lattice.spacing_mm
+        if ratio <= 1.5:
+            return self.base.image, self._soft_brain
+        if spacing_mm not in self._blurs:
+            sigma = np.sqrt(ratio**2 - 1) * SIGMA_OF_FWHM
+            self._blurs[spacing_mm] = (
+                gaussian_filter(self.base.image, sigma),
+                gaussian_filter(self._soft_brain, sigma),
+            )
+        return self._blurs[spacing_mm]
+
+    @cached_property
+    def _blurs(self) -> dict[float, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        return {}

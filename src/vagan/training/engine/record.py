@@ -1,0 +1,115 @@
+"""What is written down of a training while it runs: metrics, validation, progress, checkpoints."""
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import torch
+
+from vagan.errors import DivergenceError
+from vagan.model.folder import save_model
+from vagan.progress import Bar
+from vagan.training.collapse import collapsed_map
+from vagan.training.engine.run_folder import MetricsLog, RunFolder
+from vagan.training.engine.state import TrainState
+from vagan.training.engine.task import Task
+
+Track = Callable[[MetricsLog], AbstractContextManager[Callable[[], None]]]
+
+
+class Record:
+    """Record of one session of a training; a context that shows a progress bar and keeps ``metrics.csv`` whole.
+
+    Parameters
+    ----------
+    task, run, state
+        What is trained, where it is written, and how far it is.
+    autocast
+        Gives the context in which networks are used.
+    after_validation
+        Called with the run folder each time its metrics grew.
+    track
+        Opens trackers for the metrics; see `vagan.training.engine.trackers.tracking`.
+    """
+
+    def __init__(
+        self,
+        task: Task[Any],
+        run: RunFolder,
+        state: TrainState,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        after_validation: Callable[[RunFolder], None],
+        *,
+        track: Track,
+    ) -> None:
+        self._task, self._run, self._state = task, run, state
+        self._autocast, self._after_validation, self._track = autocast, after_validation, track
+        self._figures: dict[str, float] = {}
+        self._stack = ExitStack()
+
+    def begin(self, where: str, *, resumes: bool) -> None:
+        """Note that a session begins, or that nothing is left to do."""
+        done, total = self._state.updates, self._task.total
+        if done >= total:
+            self._run.note("already complete")
+        else:
+            self._run.note(f"{'resumed' if resumes else 'begun'} at update {done} of {total} on {where}")
+
+    def __enter__(self) -> "Record":
+        run, done = self._run, self._state.updates
+        last_row = next((update for update in range(done, 0, -1) if self._task.row_is_due(update)), 0)
+        self._metrics = self._stack.enter_context(MetricsLog(run, updates_done=done, last_row=last_row))
+        self._send = self._stack.enter_context(self._track(self._metrics))
+        self._bar = self._stack.enter_context(Bar(self._task.total, f"training {run.path.name}", done=done))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def add(self, terms: dict[str, float]) -> None:
+        """Write down the terms of the update that is done; validate where it is due."""
+        task, state = self._task, self._state
+        for name, value in terms.items():
+            state.terms.setdefault(name, []).append(value)
+        if task.row_is_due(state.updates):
+            row = {"update": state.updates, "seconds": round(state.seconds, 2)}
+            row |= {name: sum(values) / len(values) for name, values in state.terms.items()}
+            state.terms.clear()
+            if task.validation_is_due(state.updates):
+                with self._autocast():
+                    self._figures = task.validate(state)
+                row |= self._figures
+            self._metrics.add(row)
+        self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self._figures.items()))
+
+    def warn(self) -> None:
+        """Tell of a model that is finished but shows nothing."""
+        if told := collapsed_map(self._figures):
+            self._run.note(f"warning: {told}")
+            print(f"warning: {told}", file=sys.stderr, flush=True)
+
+    def save(self, *, in_a_hurry: bool = False) -> None:
+        """Write model, metrics and checkpoint; in a hurry the model last, since it is measured on images first."""
+        task, run, state = self._task, self._run, self._state
+        for name, network in state.networks.items():
+            if not all(torch.isfinite(weights).all() for weights in network.parameters()):
+                raise DivergenceError(
+                    f"the weights of the {name} must be finite, but are not after update {state.updates}; "
+                    f"the last good checkpoint is kept in {run.checkpoint}; lower the learning rate"
+                )
+        with run.there():
+            for folder in (run.model, run.checkpoint.parent):
+                folder.mkdir(exist_ok=True)  # but not the run folder, if its disk vanishes in this very moment
+            if in_a_hurry:
+                self._metrics.flush()
+                state.save(run.checkpoint)
+            # the checkpoint last: whoever is killed before goes on from the one before, and writes all again
+            with self._autocast():
+                save_model(run.model, *task.model(state), in_new_folder=False)
+            if not in_a_hurry:
+                self._metrics.flush()
+                state.save(run.checkpoint)
+        if self._figures:
+            self._after_validation(run)
+        self._send()

@@ -1,0 +1,230 @@
+"""Experiment trackers beside TensorBoard: what `metrics.csv` says, sent to Weights & Biases or MLflow.
+
+Nothing leaves this machine unless its owner says so by WANDB_MODE or MLFLOW_TRACKING_URI: W&B writes to ``wandb/`` in
+the run folder, MLflow to ``mlflow.db``. Figures and settings are sent, pictures only if asked for.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from vagan.errors import ConfigError, RunError, nearest, require_extra
+from vagan.files import replacing
+from vagan.training.config import Config
+from vagan.training.engine.run_folder import MetricsLog, RunFolder
+
+Row = Mapping[str, Any]
+
+SENT = "trackers.json"
+"""In the run folder: each tracker's own name of the run, and the last update that it was told of."""
+PROJECT = "vagan"
+"""Under which runs are gathered, unless WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME says otherwise."""
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """One run of one tracker, opened."""
+
+    key: str
+    """By which the tracker finds the run again."""
+
+    def send(self, row: Row) -> None:
+        """A row of metrics; ``update`` is its place in the run."""
+
+    def send_picture(self, path: Path, update: int) -> None:
+        """A picture as it looks after so many updates."""
+
+    def close(self, *, whole: bool) -> None:
+        """The session ends; ``whole`` says whether it did so by itself."""
+
+
+class WeightsAndBiases:
+    """A run in W&B; offline ones can be uploaded later by ``wandb sync``."""
+
+    def __init__(self, run: RunFolder, config: Config, key: str | None) -> None:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read on import
+        import wandb
+
+        self._pictures = wandb.Image
+        self._run = wandb.init(
+            mode=None if "WANDB_MODE" in os.environ else "offline",
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            dir=str(run.path),
+            name=run.path.name,
+            id=key,
+            resume="allow",
+            config=config.model_dump(mode="json"),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_code=True,
+                disable_git=True,
+                x_disable_meta=True,
+                x_disable_stats=True,
+                x_disable_machine_info=True,
+            ),
+        )
+        self.key: str = self._run.id
+        self._run.define_metric("*", step_metric="update")
+
+    def send(self, row: Row) -> None:
+        """See `Tracker`."""
+        self._run.log(dict(row))
+
+    def send_picture(self, path: Path, update: int) -> None:
+        """See `Tracker`."""
+        self._run.log({path.stem: self._pictures(str(path)), "update": update})
+
+    def close(self, *, whole: bool) -> None:
+        """See `Tracker`."""
+        self._run.finish(exit_code=0 if whole else 1)
+
+
+class MLflow:
+    """A run in MLflow."""
+
+    def __init__(self, run: RunFolder, config: Config, key: str | None) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read on import
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric, Param
+        from mlflow.exceptions import MlflowException
+
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._metric = Metric
+        folder = run.path.resolve()
+        own = f"sqlite:///{folder / 'mlflow.db'}"
+        uri = os.environ.get("MLFLOW_TRACKING_URI", own)
+        self._client = MlflowClient(uri)
+        try:
+            self.key = self._client.get_run(key or "").info.run_id
+            self._client.update_run(self.key, status="RUNNING")
+        except MlflowException:  # none yet, or none that this server knows
+            pictures = (folder / "mlflow").as_uri() if uri == own else None
+            self.key = self._client.create_run(self._experiment(pictures), run_name=folder.name).info.run_id
+            params = [Param(name, str(value)) for name, value in _flat(config.model_dump(mode="json")).items()]
+            self._client.log_batch(self.key, params=params)
+
+    def _experiment(self, pictures: str | None) -> str:
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+        found = self._client.get_experiment_by_name(name)
+        return found.experiment_id if found else self._client.create_experiment(name, artifact_location=pictures)
+
+    def send(self, row: Row) -> None:
+        """See `Tracker`."""
+        now = int(1000 * time.time())
+        figures = {name: float(value) for name, value in row.items() if name != "update"}
+        metrics = [self._metric(name, value, now, int(row["update"])) for name, value in figures.items()]
+        self._client.log_batch(self.key, metrics=metrics)
+
+    def send_picture(self, path: Path, update: int) -> None:
+        """See `Tracker`."""
+        self._client.log_artifact(self.key, str(path), f"update-{update}")
+
+    def close(self, *, whole: bool) -> None:
+        """See `Tracker`."""
+        self._client.set_terminated(self.key, "FINISHED" if whole else "KILLED")
+
+
+TRACKERS: dict[str, Callable[[RunFolder, Config, str | None], Tracker]] = {
+    "wandb": WeightsAndBiases,
+    "mlflow": MLflow,
+}
+"""By their names on the command line, which are those of their packages and extras. A new one is a line here."""
+
+
+def require_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers that do not exist or whose package is missing, before anything is written."""
+    for name in names:
+        if name not in TRACKERS:
+            raise ConfigError(f"no tracker is called {name!r}; {nearest(name, TRACKERS)}")
+        require_extra(name, name, what=f"--tracker {name}")
+
+
+@contextmanager
+def tracking(
+    names: Sequence[str], run: RunFolder, config: Config, metrics: MetricsLog, *, pictures: bool
+) -> Iterator[Callable[[], None]]:
+    """Open the trackers of a run, or the runs that they have of it already; gives what sends them the news.
+
+    A row is sent once, however often a training is killed and resumed: what comes again is the same.
+
+    Parameters
+    ----------
+    names
+        In `TRACKERS`.
+    run, config, metrics
+        What is tracked. A tracker that joins late is told all rows so far.
+    pictures
+        Whether the pictures in the run folder are sent too.
+    """
+    known = _read(run.path / SENT) if names else {}
+    opened: dict[str, Tracker] = {}
+
+    def send() -> None:
+        for name, tracker in opened.items():
+            news = [row for row in metrics.rows if row["update"] > known[name]["update"]]
+            for row in news:
+                tracker.send(row)
+            if news:
+                known[name]["update"] = int(news[-1]["update"])
+                for path in sorted(run.path.glob("*.png")) if pictures else []:
+                    tracker.send_picture(path, known[name]["update"])
+        if opened:
+            _write(run.path / SENT, known)
+
+    whole = False
+    try:
+        for name in dict.fromkeys(names):
+            opened[name] = _open(name, run, config, known.get(name, {}).get("key"))
+            if known.get(name, {}).get("key") != opened[name].key:
+                known[name] = {"key": opened[name].key, "update": 0}
+        yield send
+        whole = True
+    finally:
+        try:
+            send()
+        finally:
+            for tracker in opened.values():
+                tracker.close(whole=whole)
+
+
+def _open(name: str, run: RunFolder, config: Config, key: str | None) -> Tracker:
+    try:
+        return TRACKERS[name](run, config, key)
+    except Exception as error:  # their errors have no common base
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"the tracker {name} cannot be opened: {reason}; leave --tracker {name} out, or see to its settings"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return {name: {"key": str(one["key"]), "update": int(one["update"])} for name, one in known.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path} must tell what trackers know of the run, but is damaged: {error}; delete it to begin new "
+            "runs there"
+        ) from error
+
+
+def _write(path: Path, known: Mapping[str, Mapping[str, Any]]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat

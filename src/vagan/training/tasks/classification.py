@@ -1,0 +1,148 @@
+"""Classifiers as a task for the training loop: what compared methods explain, and what decides on labels."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vagan.axes import concatenate_batches
+from vagan.data.cohort import Cohort
+from vagan.model.folder import ModelFacts, build_network
+from vagan.seeding import seeded
+from vagan.training.accuracy import class_figures
+from vagan.training.bn_recalibration import calibrated, calibration_rows
+from vagan.training.config import Config
+from vagan.training.engine.processes import ALONE, Processes
+from vagan.training.engine.state import TrainState
+from vagan.training.image_cache import ImageBank
+from vagan.training.rows import augmented, interest_labels, only_interest_label, training_rows, validation_rows
+from vagan.training.schedule import learning_rate_factor
+from vagan.training.steps import Backward, Terms, require_finite
+from vagan.training.temperature import fitted_temperature
+from vagan.types import Images
+
+BATCH = 50
+RULE = "weights at the end of the schedule; no checkpoint is chosen"
+RULE_OF_LABELS = f"{RULE}; temperature of the largest likelihood on validation images"
+
+
+class LabelledBatch(NamedTuple):
+    """Images of all classes, and which is which."""
+
+    images: Images
+    labels: Int[Tensor, " batch"]
+
+
+class ClassifierTask:
+    """Cross-entropy on balanced batches of the baseline class and one class of interest; for labels, of all.
+
+    Parameters
+    ----------
+    config, cohort
+        Settings and data.
+    processes
+        Among which the batches of an update are divided.
+    """
+
+    def __init__(self, config: Config, cohort: Cohort, *, processes: Processes = ALONE) -> None:
+        self._is_of_labels = config.method == "label-classifier"
+        interests = (
+            interest_labels(cohort, config.training)
+            if self._is_of_labels
+            else (only_interest_label(cohort, config.training),)
+        )
+        self._config, self._cohort = config, cohort
+        self.total = config.classifier.updates
+        self._share = processes.share(config.training.accumulate)
+        rows = training_rows(cohort, interests, config.training)
+        everything = np.concatenate(list(rows.values()))
+        self._bank = ImageBank(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
+        self._streams = [
+            augmented(self._bank, found, config, purpose=f"images of class {label}") for label, found in rows.items()
+        ]
+        self._validation = validation_rows(cohort, interests, config.training)
+        self._calibration = calibration_rows(rows, config.classifier.calibration_images, seed=config.training.seed)
+        self._facts = ModelFacts(
+            kind=config.method,
+            num_spatial_dims=len(cohort.shape),
+            channels=cohort.channels,
+            shape=cohort.shape,
+            spacing_mm=cohort.facts.spacing_mm,
+            width=config.classifier.width,
+            classes=tuple(cohort.manifest.classes[label] for label in (0, *interests)),
+            preparation=cohort.facts.preparation,
+            pipeline=cohort.facts.pipeline,
+            rule=RULE_OF_LABELS if self._is_of_labels else RULE,
+            cohort_hash=cohort.facts.content_hash,
+        )
+
+    def build(self) -> TrainState:
+        """Classifier and its Adam."""
+        settings = self._config.classifier
+        with seeded(self._config.training.seed, "classifier weights"):
+            network = build_network(self._facts)
+        betas = (settings.beta1, settings.beta2)
+        optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=betas)
+        return TrainState({"classifier": network}, {"classifier": optimizer})
+
+    def load(self, update: int) -> list[LabelledBatch]:
+        """Balanced batches: this process's share of ``accumulate``."""
+        count = self._config.training.batch_size
+        batches = []
+        for part in self._share:
+            start = (update * self._config.training.accumulate + part) * count
+            images = [stream.draw(start, count) for stream in self._streams]
+            labels = torch.arange(len(images)).repeat_interleave(count)
+            batches.append(LabelledBatch(concatenate_batches(*images), labels))
+        return batches
+
+    def update(self, state: TrainState, batches: list[LabelledBatch], backward: Backward) -> Terms:
+        """One step down the cross-entropy."""
+        network, optimizer = state.networks["classifier"].train(), state.optimizers["classifier"]
+        optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for batch in batches:
+            loss = nn.functional.cross_entropy(network(batch.images), batch.labels)
+            require_finite({"classifier/cross_entropy": loss}, [batch.images])
+            backward(loss / len(batches))
+            losses.append(loss.detach())
+        optimizer.step()
+        return {"classifier/cross_entropy": torch.stack(losses).mean()}
+
+    def rate_factor(self, optimizer: str, update: int) -> float:  # noqa: ARG002
+        """Constant, or falling from ``optimizer.decay_from`` on."""
+        return learning_rate_factor(update / self.total, decay_from=self._config.optimizer.decay_from)
+
+    def row_is_due(self, updates: int) -> bool:
+        """After every fifth update, and at the end."""
+        return updates % 5 == 0 or updates == self.total
+
+    def validation_is_due(self, updates: int) -> bool:
+        """Ten times in a run."""
+        return self.row_is_due(updates) and (updates % max(5, self.total // 50 * 5) == 0 or updates == self.total)
+
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Accuracy, balanced accuracy, AUC and calibration error on validation images."""
+        network, facts = self.model(state)
+        logits, labels = self._validation_logits(network)
+        probabilities = (logits / facts.temperature).softmax(dim=-1).numpy().astype(np.float64)
+        return {f"validation/{name}": value for name, value in class_figures(probabilities, labels).items()}
+
+    def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
+        """The classifier, with batch norm's statistics measured for its own weights; for labels, its temperature."""
+        network = calibrated(state.networks["classifier"], self._bank, self._calibration)
+        if not self._is_of_labels:
+            return network, self._facts
+        logits, labels = self._validation_logits(network)
+        temperature = fitted_temperature(logits.numpy().astype(np.float64), labels)
+        return network, self._facts.model_copy(update={"temperature": temperature})
+
+    def _validation_logits(self, network: nn.Module) -> tuple[Tensor, NDArray[np.int64]]:
+        rows = np.concatenate(list(self._validation.values()))
+        labels = np.repeat(np.arange(len(self._validation)), [len(found) for found in self._validation.values()])
+        with torch.no_grad():
+            parts = self._cohort.images(rows).to(next(network.parameters()).device).split(BATCH)
+            return torch.cat([network(part).float() for part in parts]).cpu(), labels

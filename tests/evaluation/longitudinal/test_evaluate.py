@@ -1,0 +1,198 @@
+"""Maps against follow-up scans, on made-up brains whose exact effect is known."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from brains import COARSE, Oracle, patients, write_brains
+from vagan.data.volume import read_volume
+from vagan.errors import CohortError, ConfigError
+from vagan.evaluation.evaluate import CEILING
+from vagan.evaluation.longitudinal import evaluate as longitudinal
+from vagan.evaluation.longitudinal.evaluate import LongitudinalOptions, evaluate_longitudinal, noise_ceiling
+from vagan.evaluation.longitudinal.table2 import table2
+from vagan.evaluation.metrics.agreement import ncc
+from vagan.inference.generator import VAGAN
+
+CONTROLS = ("group-mean", "random")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return write_brains(tmp_path_factory.mktemp("brains ü") / "cohort", patients())
+
+
+@pytest.fixture(scope="module")
+def results(cohort):
+    out = cohort.path.parent / "results"
+    evaluate_longitudinal(cohort, [], out, methods=CONTROLS)
+    return out
+
+
+def test_the_results_folder(cohort, results):
+    scores = pd.read_csv(results / "scores.csv")
+    assert set(scores["method"]) == {"group mean difference", "random map", CEILING}
+    assert set(scores["metric"]) == {"ncc", "ncc_brain", "ncc_brain_by_subject", "energy"}
+    assert (scores[scores["metric"] == "ncc"].groupby("method").size() == 3).all()
+    assert scores["value"].between(-1, 1).all()
+    case = "sub-c0_ses-m24_from-bl"
+    effect = read_volume(results / "observed" / f"{case}_desc-observed_stat-effect_statmap.nii.gz")
+    np.testing.assert_allclose(effect.affine, COARSE.affine)
+    assert np.abs(effect.array).max() > 0.2
+    about = json.loads((results / "observed" / f"{case}_desc-observed_stat-effect_statmap.json").read_text("utf-8"))
+    assert about["Sources"] == ["c0_bl", "c0_m24"]
+    assert about["Found"]["similarity"] > 0.8
+    saved = read_volume(results / "maps" / "group-mean-difference" / f"{case}_stat-effect_statmap.nii.gz")
+    again = float(ncc(saved.array[None, None], effect.array[None, None])[0])
+    told = scores.query("case == @case and method == 'group mean difference' and metric == 'ncc'")["value"].item()
+    assert told == pytest.approx(again, abs=1e-4)
+
+
+def test_the_mean_difference_beats_a_random_map_and_stays_below_the_ceiling(results):
+    summary = json.loads((results / "summary.json").read_text("utf-8"))
+    means = {name: scores["ncc_brain"]["mean"] for name, scores in summary["methods"].items()}
+    assert means["random map"] < 0.2 < means["group mean difference"] < summary["ceiling"]["ncc_brain"]["mean"]
+
+
+def test_pairs_are_listed(results):
+    pairs = pd.read_csv(results / "pairs.csv", dtype=str).set_index("subject")
+    assert pairs["kind"].to_dict() == dict.fromkeys(("c0", "c1", "c2"), "converter") | dict.fromkeys(
+        ("s0", "s1", "s2"), "stable"
+    )
+    assert pairs["months"].unique().tolist() == ["24.0"]
+
+
+def test_table2_stands_beside_the_papers(results):
+    lines = (results / "table2.md").read_text("utf-8").splitlines()
+    assert lines[0].startswith("| method | NCC, whole volume | NCC, brain | NCC, brain, by subject | paper")
+    assert [line.split(" | ")[0] for line in lines[2:7]] == [
+        "| group mean difference",
+        "| random map",
+        "| ceiling: the exact effect",
+        "| VA-GAN, penalty on the whole gradient (published later)",
+        "| generator of a deformation (published later)",
+    ]
+    assert lines[6].endswith("| 0.365 |")
+    assert "3 subjects whose class stayed the same" in lines[-1]
+    ceiling = json.loads((results / "summary.json").read_text("utf-8"))["ceiling"]
+    cells = lines[2].split(" | ")
+    assert [cell[-8:] for cell in cells[1:4]] == [
+        f" of {ceiling[metric]['mean']:.2f}" for metric in ("ncc", "ncc_brain", "ncc_brain_by_subject")
+    ]
+    assert " of " not in lines[4].split(" | ")[1]  # the ceiling itself
+    score = {"mean": 0.2, "std": 0.1, "ci95": [0.1, 0.3], "n": 3}
+    every = dict.fromkeys(("ncc", "ncc_brain", "ncc_brain_by_subject"), score)
+    text = table2({"VA-GAN": every, "CAM (run)": every}, pairs=3, stable=0)
+    assert "| VA-GAN | 0.200 ± 0.100 [0.10, 0.30] |" in text
+    assert "| 0.27 ± 0.15 |" in text
+    assert "| 0.09 ± 0.07 |" in text
+    assert "no ceiling is known" in text
+
+
+def test_the_ceiling_is_what_the_exact_effect_scores(cohort, results, monkeypatch):
+    """A method that knows the truth must come near the ceiling, which knows only noise and stable subjects."""
+    monkeypatch.setattr(longitudinal, "controls_of", lambda *_: [Oracle(cohort)])
+    evaluate_longitudinal(cohort, [], results.parent / "oracle", methods=["random"])
+    summary = json.loads((results.parent / "oracle" / "summary.json").read_text("utf-8"))
+    for metric in ("ncc", "ncc_brain"):
+        assert summary["methods"]["oracle"][metric]["mean"] == pytest.approx(
+            summary["ceiling"][metric]["mean"], abs=0.1
+        )
+
+
+class Restless(Oracle):
+    """The truth, and elsewhere as much against it."""
+
+    def __init__(self, cohort, convention):
+        super().__init__(cohort)
+        self.convention = convention
+
+    def attribute(self, images):
+        effect = super().attribute(images)
+        return effect - effect.roll(3, 2)
+
+
+@pytest.mark.parametrize(("convention", "read"), [("absolute", np.abs), ("positive", lambda found: found.clip(0))])
+def test_maps_are_read_as_their_method_says(cohort, results, monkeypatch, convention, read):
+    out = results.parent / convention
+    shutil.copytree(results, out)
+    monkeypatch.setattr(longitudinal, "controls_of", lambda *_: [Restless(cohort, convention)])
+    evaluate_longitudinal(cohort, [], out, methods=["random"], limit=1)
+    told = pd.read_csv(out / "scores.csv").query("method == 'oracle' and metric == 'ncc'")
+    case = told["case"].item()
+    effect = read_volume(out / "observed" / f"{case}_desc-observed_stat-effect_statmap.nii.gz").array
+    found = read_volume(out / "maps" / "oracle" / f"{case}_stat-effect_statmap.nii.gz").array
+    again = float(ncc(read(found)[None, None], np.abs(effect)[None, None])[0])
+    assert told["value"].item() == pytest.approx(again, abs=1e-4)
+
+
+class Shrinking(torch.nn.Module):
+    """Raw map of a velocity along the first axis that is linear: volumes change by the same factor everywhere."""
+
+    def forward(self, images):
+        places = torch.linspace(-1, 1, images.shape[2]).view(1, 1, -1, 1, 1)
+        raw = torch.zeros(len(images), 3, *images.shape[2:])
+        raw[:, :1] = 0.5 * places
+        return raw
+
+
+def test_what_a_generator_moves_is_written_as_log_jacobian(cohort, results, monkeypatch):
+    method = VAGAN(Shrinking(), output="warp")
+    monkeypatch.setattr(longitudinal, "controls_of", lambda *_: [method])
+    shutil.copytree(results, results.parent / "deforming")
+    evaluate_longitudinal(cohort, [], results.parent / "deforming", methods=["random"], limit=1)
+    (path,) = (results.parent / "deforming" / "maps" / "VA-GAN").glob("*_stat-logjacobian_statmap.nii.gz")
+    case = path.name.split("_stat-")[0]
+    row = (
+        next(row for row, name in enumerate(cohort.manifest.table["subject"]) if case.startswith(f"sub-{name}_")) + 1
+    )
+    written = read_volume(path)
+    wanted = method.deformation(cohort.images([row])).log_volume_ratio[0, 0].numpy()
+    np.testing.assert_allclose(written.array, wanted, atol=1e-5)
+    np.testing.assert_allclose(written.affine, COARSE.affine)
+    middle = wanted[6:14, 4:-4, 4:-4]
+    assert abs(middle.mean()) > 0.01
+    assert middle.std() < 0.1 * abs(middle.mean())
+    monkeypatch.setattr(longitudinal, "controls_of", lambda *_: [Oracle(cohort, "VA-GAN")])
+    evaluate_longitudinal(cohort, [], results.parent / "deforming", methods=["random"], limit=1)
+    assert not path.exists()
+
+
+def test_the_formula_of_the_ceiling():
+    rng = np.random.default_rng(0)
+    for size in (0.5, 1.0, 2.0):
+        effect, noise = rng.normal(0, 1, 40_000), rng.normal(0, size, 40_000)
+        observed = effect + noise
+        measured = np.corrcoef(observed, effect)[0, 1]
+        assert noise_ceiling(observed.var(), noise.var()) == pytest.approx(measured, abs=0.02)
+    assert noise_ceiling(1.0, 2.0) == noise_ceiling(0.0, 0.0) == 0
+
+
+def test_observed_effects_are_kept_until_their_rule_changes(cohort, results, monkeypatch):
+    calls = []
+    monkeypatch.setattr(longitudinal, "_observe", lambda *args: calls.append(args))
+    evaluate_longitudinal(cohort, [], results, methods=["random"])
+    assert calls == []
+    path = next((results / "observed").glob("*c1*_statmap.json"))
+    path.write_text("{damaged", encoding="utf-8")
+    evaluate_longitudinal(cohort, [], results, methods=["random"])
+    assert len(calls) == 1
+    other = LongitudinalOptions(intensity="linear")
+    evaluate_longitudinal(cohort, [], results, other, methods=["random"])
+    assert len(calls) == 1 + 6
+
+
+def test_mistakes_are_told_before_anything_is_written(cohort, tmp_path):
+    for options, words in (
+        ({"methods": ["vagan"]}, "needs the run of a map-generator"),
+        ({"limit": 0}, "at least 1"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            evaluate_longitudinal(cohort, [], tmp_path / "out", **options)
+    with pytest.raises(CohortError, match="less than 30 months apart"):
+        evaluate_longitudinal(cohort, [], tmp_path / "out", LongitudinalOptions(least_months=30.0))
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,349 @@
+"""Scores against hand-worked values, identities, other libraries and slow loops."""
+
+import itertools
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr
+
+from vagan.errors import CohortError, ConfigError, ModelError
+from vagan.evaluation.metrics.agreement import (
+    METRICS,
+    amplitude_slope,
+    apply_convention,
+    average_precision,
+    compared_with,
+    energy,
+    mean_ncc,
+    ncc,
+    pointing_game,
+    region_recall,
+    relevance_mass,
+    relevance_rank,
+)
+from vagan.evaluation.metrics.base import truth_mask
+from vagan.evaluation.metrics.detection import MASK_METRICS, otsu_threshold
+
+SHAPES = [(3, 1, 7, 8), (2, 1, 7, 8, 9), (2, 3, 5, 4)]
+PAIRED = [
+    *(metric.function for metric in METRICS),
+    *(partial(metric.function, threshold=0.5) for metric in MASK_METRICS),
+    lambda m, e: region_recall(m, e, 5),
+]
+FALSE_LESIONS = PAIRED[-2]
+WITH_TRUTH = [average_precision, relevance_mass, relevance_rank, pointing_game, amplitude_slope, PAIRED[-1]]
+
+# with the shapes in signatures executed, a wrong one is already caught there, as a TypeError
+SHAPE_ERRORS = (ValueError, TypeError)
+
+
+def one_case(*values):
+    """A single case whose pixels are these."""
+    return np.array(values, dtype=np.float32).reshape(1, 1, 1, -1)
+
+
+def random_pair(shape, seed=0):
+    """Noisy maps and sparse effects of either sign; every case has both truth and background, no effect is faint."""
+    generator = np.random.default_rng(seed)
+    effects = generator.choice([-1, 1], shape) * generator.uniform(0.5, 2, shape) * (generator.random(shape) < 0.3)
+    return effects + generator.normal(size=shape), effects
+
+
+class TestNCC:
+    def test_hand_worked(self):
+        # means 1 and 2; centred (-1, 0, 1) and (-1, -1, 2): (1 + 0 + 2) / sqrt(2 * 6)
+        assert ncc(one_case(0, 1, 2), one_case(1, 1, 4)) == pytest.approx([3 / np.sqrt(12)])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_is_pearsons_correlation_over_all_pixels_of_each_case(self, shape):
+        maps, effects = random_pair(shape)
+        pairs = [(m.ravel(), e.ravel()) for m, e in zip(maps, effects, strict=True)]
+        np.testing.assert_allclose(ncc(maps, effects), [np.corrcoef(m, e)[0, 1] for m, e in pairs], rtol=1e-12)
+        np.testing.assert_allclose(ncc(maps, effects), [pearsonr(m, e).statistic for m, e in pairs], rtol=1e-12)
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_one_with_itself_minus_one_with_its_negative(self, shape):
+        maps, _ = random_pair(shape)
+        np.testing.assert_allclose(ncc(maps, maps), 1, rtol=1e-12)
+        np.testing.assert_allclose(ncc(-maps, maps), -1, rtol=1e-12)
+
+    def test_blind_to_offset_and_amplitude_but_not_to_sign(self):
+        maps, effects = random_pair((3, 1, 7, 8))
+        np.testing.assert_allclose(ncc(0.01 * maps + 50, 3 * effects - 2), ncc(maps, effects), rtol=1e-9)
+        np.testing.assert_allclose(ncc(-2 * maps, effects), -ncc(maps, effects), rtol=1e-12)
+
+    @pytest.mark.parametrize("value", [0.0, 0.1, -1e6])
+    def test_zero_for_constants_even_where_their_mean_is_rounded(self, value):
+        maps, effects = random_pair((3, 1, 7, 8))
+        constant = np.full_like(maps, value)
+        assert ncc(constant, effects).tolist() == ncc(maps, constant).tolist() == [0, 0, 0]
+
+    def test_float32_maps_with_a_large_offset_are_not_rounded_further(self):
+        maps, effects = (x.astype(np.float32) for x in random_pair((3, 1, 7, 8)))
+        far = maps + np.float32(1000)
+        exact = [np.corrcoef(f.ravel().astype(float), e.ravel())[0, 1] for f, e in zip(far, effects, strict=True)]
+        np.testing.assert_allclose(ncc(far, effects), exact, rtol=1e-6)
+
+    def test_mean_over_cases_of_tensors_that_carry_gradients(self):
+        maps, effects = random_pair((3, 1, 7, 8))
+        mean = mean_ncc(*(torch.tensor(values, requires_grad=True) for values in (maps, effects)))
+        assert mean == pytest.approx(sum(ncc(maps, effects)) / 3)
+
+
+class TestAveragePrecision:
+    def test_hand_worked(self):
+        # ranking by size: -4 (hit, precision 1/1), 3 (miss), 2 (hit, 2/3), 1 (miss); each hit is half the recall
+        assert average_precision(one_case(-4, 3, 2, 1), one_case(5, 0, -1, 0)) == pytest.approx([(1 + 2 / 3) / 2])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_slow_loop(self, shape):
+        maps, effects = random_pair(shape)
+        expected = []
+        for m, e in zip(np.abs(maps), effects != 0, strict=True):
+            ranked = [hit for _, hit in sorted(zip(m.ravel(), e.ravel(), strict=True), reverse=True)]
+            precisions = [sum(ranked[: i + 1]) / (i + 1) for i, hit in enumerate(ranked) if hit]
+            expected.append(sum(precisions) / len(precisions))
+        np.testing.assert_allclose(average_precision(maps, effects), expected, rtol=1e-12)
+
+    def test_limits(self):
+        truth = one_case(1, 0, 0, 1, 0)
+        assert average_precision(truth, truth) == pytest.approx([1])
+        assert average_precision(np.ones_like(truth), truth) == pytest.approx([2 / 5])
+
+
+class TestRelevance:
+    def test_mass_hand_worked(self):
+        assert relevance_mass(one_case(-3, 1, 4, 2), one_case(1, 0, -1, 0)) == pytest.approx([7 / 10])
+
+    def test_mass_of_a_zero_map_is_zero(self):
+        assert relevance_mass(one_case(0, 0, 0), one_case(1, 0, 0)).tolist() == [0]
+
+    def test_rank_hand_worked(self):
+        # the three strongest are -9, 8 and -7; the first and the last of them lie in the truth
+        assert relevance_rank(one_case(-9, 8, -7, 1, 2), one_case(1, 0, 1, 0, 1)) == pytest.approx([2 / 3])
+
+    def test_rank_of_ties_is_the_mean_over_all_ways_to_break_them(self):
+        strength, truth = [5, 2, 2, 2, 2, 1], [0, 1, 0, 1, 0, 1]
+        outcomes = []
+        for places in itertools.permutations(range(6)):
+            ranked = sorted(range(6), key=lambda i, places=places: (-strength[i], places[i]))
+            outcomes.append(sum(truth[i] for i in ranked[:3]) / 3)
+        assert relevance_rank(one_case(*strength), one_case(*truth)) == pytest.approx([np.mean(outcomes)])
+
+    def test_rank_ignores_pixel_order(self):
+        maps, effects = random_pair((1, 1, 7, 8))
+        maps = maps.round()  # many ties
+        shuffled = np.random.default_rng(1).permutation(maps.size)
+        again = relevance_rank(*(x.ravel()[shuffled].reshape(x.shape) for x in (maps, effects)))
+        assert again == pytest.approx(relevance_rank(maps, effects))
+        assert relevance_rank(np.ones_like(maps), effects) == pytest.approx([(effects != 0).mean()])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_slow_loops(self, shape):
+        maps, effects = random_pair(shape)
+        masses, ranks = [], []
+        for m, e in zip(maps, effects, strict=True):
+            strengths = {index: abs(m[index]) for index in np.ndindex(m.shape)}
+            truth = {index for index in strengths if e[index] != 0}
+            masses.append(sum(strengths[index] for index in truth) / sum(strengths.values()))
+            top = sorted(strengths, key=strengths.__getitem__, reverse=True)[: len(truth)]
+            ranks.append(len(truth & set(top)) / len(truth))
+        np.testing.assert_allclose(relevance_mass(maps, effects), masses, rtol=1e-12)
+        np.testing.assert_allclose(relevance_rank(maps, effects), ranks, rtol=1e-12)
+
+
+class TestTruth:
+    def test_hand_worked(self):
+        # a tenth of the largest, 2, just counts; what is fainter does not, whatever its sign
+        effects = np.array([[0.2, -2, 0.19, 0], [-0.0009, 0.0099, 0.0, 0.01]]).reshape(2, 1, 2, 2)
+        expected = np.array([[1, 1, 0, 0], [0, 1, 0, 1]]).reshape(2, 1, 2, 2) == 1
+        np.testing.assert_array_equal(truth_mask(effects), expected)
+
+    def test_of_masks_it_is_where_they_are_not_zero_and_nowhere_without_an_effect(self):
+        masks = (np.random.default_rng(0).random((3, 1, 7, 8)) < 0.3).astype(np.float32)
+        masks[1] = 0
+        np.testing.assert_array_equal(truth_mask(masks), masks != 0)
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_neither_amplitude_nor_sign_matter_and_the_mask_is_its_own(self, shape):
+        effects = np.random.default_rng(0).normal(size=shape) ** 3
+        mask = truth_mask(effects)
+        assert mask.any()
+        assert not mask.all()
+        np.testing.assert_array_equal(truth_mask(-0.25 * effects), mask)
+        np.testing.assert_array_equal(truth_mask(np.where(mask, effects, 0)), mask)
+
+    @pytest.mark.parametrize("function", PAIRED[:-1])
+    def test_faint_effects_change_no_score_of_a_place(self, function):
+        if function in (ncc, amplitude_slope):
+            return  # they weigh each pixel by its effect
+        maps, effects = random_pair((3, 1, 7, 8))
+        faint = np.where(effects == 0, 0.01 * np.random.default_rng(1).normal(size=effects.shape), effects)
+        np.testing.assert_array_equal(function(maps, faint), function(maps, effects))
+
+
+class TestPointingGame:
+    def test_hand_worked(self):
+        maps = np.array([[1, -5, 2, 3], [5, 0, 2, 5]]).reshape(2, 1, 2, 2)
+        effects = np.array([[0, 1, 0, 0], [0, 1, 1, 2]]).reshape(2, 1, 2, 2)
+        assert pointing_game(maps, effects).tolist() == [1, 0.5]
+
+    def test_of_a_constant_map_it_is_the_part_of_the_image_that_is_affected(self):
+        _, effects = random_pair((3, 1, 7, 8))
+        np.testing.assert_allclose(pointing_game(np.ones_like(effects), effects), (effects != 0).mean((1, 2, 3)))
+
+
+class TestEnergy:
+    def test_hand_worked(self):
+        assert energy(np.array([[-1, 2], [0, 0.5]]).reshape(2, 1, 1, 2)) == pytest.approx([1.5, 0.25])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_scales_with_the_map_and_adds_over_equal_halves(self, shape):
+        maps, _ = random_pair(shape)
+        np.testing.assert_allclose(energy(-3 * maps), 3 * energy(maps))
+        np.testing.assert_allclose(energy(np.concatenate([maps, 0 * maps], axis=1)), energy(maps) / 2)
+
+
+class TestAmplitudeSlope:
+    def test_hand_worked(self):
+        # (1 * 2 + -3 * -1) / (4 + 1); the 100 outside the truth does not count
+        assert amplitude_slope(one_case(1, 100, -3), one_case(2, 0, -1)) == pytest.approx([1])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_is_the_least_squares_solution_inside_the_truth(self, shape):
+        maps, effects = random_pair(shape)
+        expected = [
+            np.linalg.lstsq(e[e != 0][:, None], m[e != 0], rcond=None)[0][0]
+            for m, e in zip(maps, effects, strict=True)
+        ]
+        np.testing.assert_allclose(amplitude_slope(maps, effects), expected, rtol=1e-10)
+
+    def test_finds_the_factor_where_correlation_is_blind(self):
+        _, effects = random_pair((3, 1, 7, 8))
+        np.testing.assert_allclose(amplitude_slope(0.7 * effects, effects), 0.7)
+        np.testing.assert_allclose(amplitude_slope(-effects, effects), -1)
+
+
+class TestRegionRecall:
+    def test_pixels_weigh_by_their_squared_effect(self):
+        maps, region = one_case(-9, 8, 7, 1, 0), one_case(1, 0, -3, 2, 0)
+        recalls = [region_recall(maps, region, area)[0] for area in range(1, 6)]
+        assert recalls == pytest.approx([1 / 14, 1 / 14, 10 / 14, 1, 1])
+
+    def test_hand_worked(self):
+        maps, region = one_case(-9, 8, 7, 1, 0), one_case(1, 0, 1, 1, 0)
+        recalls = [region_recall(maps, region, area)[0] for area in range(1, 6)]
+        assert recalls == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1, 1])
+
+    def test_ties_count_by_chance(self):
+        assert region_recall(one_case(3, 1, 1, 1, 1), one_case(0, 1, 0, 0, 1), 3) == pytest.approx([0.5])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_is_relevance_rank_when_the_area_is_that_of_the_region(self, shape):
+        maps, effects = random_pair(shape)
+        regions = (effects != 0).astype(float)
+        for case in range(len(maps)):
+            one = slice(case, case + 1)
+            area = int(np.count_nonzero(regions[one]))
+            assert region_recall(maps[one], regions[one], area) == pytest.approx(
+                relevance_rank(maps[one], regions[one])
+            )
+
+    @pytest.mark.parametrize("area", [0, 6])
+    def test_refuses_impossible_areas(self, area):
+        with pytest.raises(ValueError, match="1 to 5 pixels"):
+            region_recall(one_case(1, 2, 3, 4, 5), one_case(1, 0, 0, 0, 0), area)
+
+
+class TestConventions:
+    def test_hand_worked(self):
+        maps = one_case(-2, 0, 3)
+        assert apply_convention(maps, "signed").tolist() == maps.tolist()
+        assert apply_convention(maps, "absolute").tolist() == one_case(2, 0, 3).tolist()
+        assert apply_convention(maps, "positive").tolist() == one_case(0, 0, 3).tolist()
+        assert maps.tolist() == one_case(-2, 0, 3).tolist()
+
+    @pytest.mark.parametrize("name", ["signed", "absolute", "positive"])
+    def test_names_the_nearest_of_an_unknown_one(self, name):
+        # TypeError: as for shapes
+        with pytest.raises((ConfigError, TypeError), match=name):
+            apply_convention(one_case(1), name[:-1])
+
+
+class TestContract:
+    """What every score of maps against truth must do."""
+
+    @pytest.mark.parametrize("function", PAIRED)
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_a_batch_scores_as_its_cases_do_and_nothing_is_modified(self, function, shape):
+        maps, effects = random_pair(shape)
+        before = maps.copy(), effects.copy()
+        scores = function(maps, effects)
+        alone = [function(maps[i : i + 1], effects[i : i + 1]) for i in range(len(maps))]
+        assert scores.shape == shape[:1]
+        assert scores.dtype == np.float64
+        np.testing.assert_array_equal(scores, np.concatenate(alone))
+        np.testing.assert_array_equal((maps, effects), before)
+
+    @pytest.mark.parametrize("function", PAIRED)
+    def test_the_order_of_pixels_does_not_matter(self, function):
+        maps, effects = random_pair((2, 1, 7, 8, 9))
+        turned = [np.moveaxis(x, 2, -1)[..., ::-1] for x in (maps, effects)]
+        np.testing.assert_allclose(function(*turned), function(maps, effects), rtol=1e-10)
+
+    @pytest.mark.parametrize("function", PAIRED)
+    def test_the_exact_effect_scores_one(self, function):
+        _, effects = random_pair((3, 1, 7, 8))
+        effects[effects != 0] = 2.0
+        if function is PAIRED[-1]:
+            effects = np.where(np.arange(56).reshape(7, 8) < 5, effects * 0 + 2, 0)  # the area asked for
+        best = 0 if function is FALSE_LESIONS else 1
+        np.testing.assert_allclose(function(effects, effects), best)
+
+    @pytest.mark.parametrize("function", PAIRED)
+    def test_refuses_two_shapes(self, function):
+        maps, effects = random_pair((3, 1, 7, 8))
+        for other in (effects[:2], effects[:1], effects.reshape(3, 1, 8, 7)):  # a broadcast would hide the second
+            with pytest.raises(SHAPE_ERRORS):
+                function(maps, other)
+
+    @pytest.mark.parametrize("function", [*PAIRED, lambda m, _: energy(m), lambda m, _: otsu_threshold(m)])
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_refuses_maps_that_are_not_finite(self, function, value):
+        maps, effects = random_pair((3, 1, 7, 8))
+        maps[1, 0, 2, 3] = value
+        with pytest.raises(ModelError, match="case 1 holds NaN"):
+            function(maps, effects)
+
+    @pytest.mark.parametrize("function", PAIRED)
+    def test_refuses_effects_that_are_not_finite(self, function):
+        maps, effects = random_pair((3, 1, 7, 8))
+        effects[2, 0, 0, 0] = np.nan
+        with pytest.raises(CohortError, match="case 2 holds NaN"):
+            function(maps, effects)
+
+    @pytest.mark.parametrize("function", WITH_TRUTH)
+    def test_scores_of_a_place_refuse_an_empty_truth(self, function):
+        maps, effects = random_pair((3, 1, 7, 8))
+        effects[1] = 0
+        with pytest.raises(CohortError, match=r"that of case 1 is; .*class of interest"):
+            function(maps, effects)
+
+    @pytest.mark.parametrize("shape", [(7, 8), (0, 1, 7, 8), (2, 1, 0, 8)])
+    def test_refuses_arrays_without_pixels(self, shape):
+        for function in (*PAIRED, lambda m, _: energy(m), lambda m, _: otsu_threshold(m)):
+            with pytest.raises(SHAPE_ERRORS):
+                function(np.ones(shape), np.ones(shape))
+
+
+def test_names_of_metrics_are_those_of_their_functions():
+    assert [metric.name for metric in METRICS] == [metric.function.__name__ for metric in METRICS]
+
+
+def test_maps_without_a_direction_are_compared_with_the_size_of_effects():
+    effects = np.array([[[[-1.0, 2.0, 0.0]]]], np.float32)
+    assert np.array_equal(compared_with(effects, "signed"), effects)
+    for convention in ("absolute", "positive"):
+        assert np.array_equal(compared_with(effects, convention), np.array([[[[1.0, 2.0, 0.0]]]]))

@@ -1,0 +1,154 @@
+"""A judge whose verdict is known: it looks at the brightness of an image's first half."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from tiny import TINY_SETTINGS
+from vagan.attribution.registry import METHODS, unit_of
+from vagan.errors import ConfigError
+from vagan.evaluation.compare import compare_runs
+from vagan.evaluation.evaluate import evaluate
+from vagan.evaluation.metrics.counterfactual import Judge, distance_entry, kernel_distance
+from vagan.inference.generator import VAGAN
+from vagan.nn.classifier import CAMClassifier
+from vagan.training.config import load_config
+from vagan.training.engine.loop import train
+
+
+class Brightness(CAMClassifier):
+    """Of the class of interest if the mean over the middle is above a limit."""
+
+    def __init__(self, limit):
+        super().__init__(2, width=1)
+        self.limit = limit
+
+    def features(self, images):
+        return images[..., 8:16, 7:13]
+
+    def forward(self, images):
+        score = 50 * (self.features(images).mean((1, 2, 3)) - self.limit)
+        return torch.stack([0 * score, score], dim=1)
+
+
+class Adding(nn.Module):
+    """A generator that takes from each image's middle so much."""
+
+    def __init__(self, amount):
+        super().__init__()
+        self.amount = amount
+
+    def forward(self, images):
+        maps = torch.zeros_like(images)
+        maps[..., 8:16, 7:13] = -self.amount
+        return maps
+
+
+@pytest.fixture
+def limit(small_cohort):
+    """Between the middles of both classes of the test images, which it does not tell apart perfectly."""
+    means = [small_cohort.images(small_cohort.manifest.indices("test", n))[..., 8:16, 7:13].mean() for n in (0, 1)]
+    return float(sum(means) / 2)
+
+
+def test_flips_by_hand(small_cohort, limit):
+    judge = Judge(Brightness(limit).eval(), small_cohort)
+    methods = {"none": VAGAN(Adding(0.0)), "much": VAGAN(Adding(2.0)), "wrong way": VAGAN(Adding(-1.0))}
+    evaluation = evaluate(methods, small_cohort, judge=judge)
+    tests = small_cohort.manifest.indices("test", 1)
+    middles = small_cohort.images(tests)[..., 8:16, 7:13].mean((1, 2, 3)).numpy()
+    summary = evaluation.summary
+    assert [summary[name]["flip_rate"]["mean"] for name in methods] == [0, 1, 0]
+    assert summary["much"]["flip_rate"]["n"] == (middles > limit).sum() > 0
+    assert summary["much"]["probability_drop"]["n"] == len(tests)
+    probabilities = 1 / (1 + np.exp(-50 * (middles - limit)))
+    assert summary["much"]["probability_drop"]["mean"] == pytest.approx(probabilities.mean(), abs=1e-4)
+    assert summary["none"]["probability_drop"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert summary["wrong way"]["probability_drop"]["mean"] <= 0
+    image = small_cohort.images(tests[:1]).numpy()
+    row = evaluation.rows.query("method == 'much' and metric == 'relative_change'").set_index("case")["value"]
+    expected = 2 * 48**0.5 / np.linalg.norm(image - image.mean())
+    assert row[small_cohort.manifest.table["id"][tests[0]]] == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_image_with_its_exact_effect_taken_out_is_as_near_as_a_baseline_image(small_cohort, limit):
+    judge = Judge(Brightness(limit).eval(), small_cohort)
+    tests = small_cohort.manifest.indices("test", 1)
+    exact = (small_cohort.images(tests) - small_cohort.counterfactuals(tests)).numpy()
+    subjects = np.arange(len(tests))
+    raw = judge.distance(judge.opinion(tests).features, subjects)
+    without = judge.distance(judge.opinion(tests, exact).features, subjects)
+    assert without["mean"] < raw["ci95"][0] < raw["mean"]
+    half = judge.distance(judge.opinion(tests, 0.5 * exact).features, subjects)
+    assert half["mean"] < raw["mean"]
+
+
+def test_methods_in_other_units_are_not_judged(small_cohort, limit):
+    random = METHODS["random"].make()
+    assert unit_of(random) == "none"
+    assert unit_of(VAGAN(Adding(0.1))) == "intensity"
+    assert unit_of(METHODS["perturbation"].make(Brightness(0.0))) == "intensity"
+    assert unit_of(METHODS["cam"].make(CAMClassifier(2, width=2))) == "class score"
+    scores = evaluate({"random": random}, small_cohort, judge=Judge(Brightness(limit).eval(), small_cohort)).summary
+    assert not {"flip_rate", "kernel_distance"} & set(scores["random"])
+
+
+class TestKernelDistance:
+    def test_slow_loops(self):
+        rng = np.random.default_rng(0)
+        one, other = rng.normal(size=(5, 3)), rng.normal(1, 2, (4, 3))
+        scale = np.sqrt((other**2).mean())
+
+        def kernel(a, b):
+            return (sum(x * y for x, y in zip(a, b, strict=True)) / scale**2 / 3 + 1) ** 3
+
+        def pairs(sample):
+            return [kernel(a, b) for i, a in enumerate(sample) for j, b in enumerate(sample) if i != j]
+
+        between = np.mean([kernel(a, b) for a in one for b in other])
+        expected = np.mean(pairs(one)) + np.mean(pairs(other)) - 2 * between
+        assert kernel_distance(one, other) == pytest.approx(expected)
+        assert kernel_distance(7 * one, 7 * other) == pytest.approx(expected)
+
+    def test_no_bias_for_samples_of_one_distribution_however_small(self):
+        rng = np.random.default_rng(1)
+        found = [kernel_distance(rng.normal(1, 1, (6, 20)), rng.normal(1, 1, (8, 20))) for _ in range(400)]
+        assert abs(np.mean(found)) < 3 * np.std(found) / 20
+        assert min(found) < 0
+
+    def test_its_interval_is_as_wide_as_repeated_samples_scatter(self):
+        rng = np.random.default_rng(2)
+        reference = rng.normal(size=(300, 4))
+        samples = [rng.normal(0.5, 1, (60, 4)) for _ in range(60)]
+        entries = [distance_entry(sample, reference, np.arange(60)) for sample in samples]
+        true = kernel_distance(rng.normal(0.5, 1, (3000, 4)), reference)
+        assert np.mean([low < true < high for low, high in (entry["ci95"] for entry in entries)]) > 0.8
+        twice = distance_entry(np.repeat(samples[0], 2, axis=0), reference, np.repeat(np.arange(60), 2))
+        width = np.ptp(entries[0]["ci95"])
+        assert np.ptp(twice["ci95"]) == pytest.approx(width, rel=0.3)
+        assert np.isnan(distance_entry(samples[0], reference, np.zeros(60))["ci95"][0])
+
+
+def test_a_judge_among_runs_is_asked_and_must_be_independent(small_cohort, tmp_path):
+    kind = {"method": "classifier", "classifier.width": "2", "classifier.updates": "2"}
+    settings = {"vagan": {}, "seen": kind, "judge": kind | {"training.seed": "5"}}
+    run, seen, judge = (
+        train(small_cohort, tmp_path / name, load_config(settings=TINY_SETTINGS | more)).path
+        for name, more in settings.items()
+    )
+    out = tmp_path / "out"
+    table = compare_runs(small_cohort, [run, seen], out, methods=["vagan", "random"], judge=judge)
+    assert "| probability_drop |" in table
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert summary["rules"]["judge"].startswith("judge, seen by none of the methods, right in ")
+    rows = pd.read_csv(out / "scores.csv")
+    assert set(rows[rows["metric"] == "relative_change"]["method"]) == {"VA-GAN"}
+    with pytest.raises(ConfigError, match="must be independent"):
+        compare_runs(small_cohort, [run, seen], tmp_path / "no", methods=["vagan"], judge=seen)
+    with pytest.raises(ConfigError, match="holds a map-generator"):
+        compare_runs(small_cohort, [seen], tmp_path / "no", methods=["random"], judge=run)
+    assert not (tmp_path / "no").exists()

@@ -1,0 +1,196 @@
+"""Masks, lesions and boxes: worked by hand, against slow loops and scikit-image."""
+
+import numpy as np
+import pytest
+from skimage.measure import label, regionprops
+
+from shapes import SPACES
+from vagan.errors import CohortError
+from vagan.evaluation.metrics.detection import (
+    MASK_METRICS,
+    box_iou,
+    components,
+    dice,
+    false_lesions,
+    iou,
+    lesion_recall,
+    otsu_threshold,
+)
+
+
+def one_case(*values):
+    """A single case whose pixels are these."""
+    return np.array(values, dtype=np.float32).reshape(1, 1, 1, -1)
+
+
+def picture(*lines):
+    """A case from drawn lines: a pixel is the digit there, or 0."""
+    return np.array([[float(mark) if mark.isdigit() else 0.0 for mark in line] for line in lines])[None, None]
+
+
+TWO_LESIONS = picture(
+    "11........",
+    "11........",
+    "..........",
+    "......1111",
+    "......1111",
+    "......1111",
+)
+
+
+class TestDice:
+    def test_hand_worked(self):
+        # marked: -3 and 2; truth: first and last; one in common: 2 * 1 / (2 + 2)
+        assert dice(one_case(-3, 2, 0.5, 0), one_case(-1, 0, 0, 1), 1.0) == pytest.approx([0.5])
+
+    def test_a_pixel_at_the_threshold_is_not_marked(self):
+        assert dice(one_case(1, 2), one_case(0, 1), 1.0).tolist() == [1]
+
+    def test_limits(self):
+        effects = one_case(0, -2, 1)
+        assert dice(effects, effects, 0.0).tolist() == [1]
+        assert dice(effects, effects, 9.0).tolist() == [0]
+        assert dice(one_case(1, 0, 0), effects, 0.0).tolist() == [0]
+        assert dice(0 * effects, 0 * effects, 0.0).tolist() == [1]
+
+    def test_cases_are_scored_apart(self):
+        maps = np.array([[1, 1, 0, 0], [1, 1, 1, 1]]).reshape(2, 1, 2, 2)
+        effects = np.array([[1, 1, 0, 0], [1, 0, 0, 0]]).reshape(2, 1, 2, 2)
+        assert dice(maps, effects, 0.0) == pytest.approx([1, 2 / 5])
+
+    @pytest.mark.parametrize("threshold", [-0.1, np.nan, np.inf])
+    def test_refuses_impossible_thresholds(self, threshold):
+        with pytest.raises(ValueError, match="must be a number from 0"):
+            dice(one_case(1, 0), one_case(1, 0), threshold)
+
+
+class TestOtsu:
+    def test_divides_two_groups_as_an_exhaustive_search_does(self):
+        generator = np.random.default_rng(0)
+        strengths = np.concatenate([generator.normal(1, 0.1, 300), generator.normal(4, 0.4, 100)])
+        signs = generator.choice([-1, 1], 400)
+        found = otsu_threshold((strengths * signs).reshape(2, 1, 10, 20))
+
+        def variance_within(threshold):
+            low, high = strengths[strengths <= threshold], strengths[strengths > threshold]
+            return len(low) * low.var() + len(high) * high.var()
+
+        best = min(variance_within(t) for t in np.sort(strengths)[:-1])
+        assert variance_within(found) == pytest.approx(best, rel=0.02)
+        assert ((strengths > found) == (np.arange(400) >= 300)).all()
+
+    def test_pools_the_cases(self):
+        faint, strong = np.full((1, 1, 4, 5), 0.1), np.full((1, 1, 4, 5), -0.9)
+        assert 0.1 <= otsu_threshold(np.concatenate([faint, strong])) < 0.9
+
+    @pytest.mark.parametrize("value", [0.0, 0.3, -2.0])
+    def test_marks_nothing_in_constant_maps(self, value):
+        maps = np.full((2, 1, 3, 4), value, dtype=np.float32)
+        threshold = otsu_threshold(maps)
+        assert threshold == abs(np.float32(value))
+        assert not (np.abs(maps.astype(np.float64)) > threshold).any()
+
+
+class TestComponents:
+    def test_corners_touch_and_specks_are_left_out(self):
+        mask = picture("1.1...", ".1....", ".....1", "....1.")[0, 0] > 0
+        numbers, boxes = components(mask)  # the diagonal pair below is a speck of two
+        assert numbers.tolist() == [[1, 0, 1, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0] * 6, [0] * 6]
+        assert boxes == [(slice(0, 2), slice(0, 3))]
+
+    def test_where_all_are_specks_the_largest_are_kept(self):
+        numbers, boxes = components(picture("11..1", "....."[:5])[0, 0] > 0)
+        assert numbers.tolist() == [[1, 1, 0, 0, 0], [0] * 5]
+        assert len(boxes) == 1
+        assert components(np.zeros((3, 4), bool))[1] == []
+
+    @pytest.mark.parametrize("space", SPACES)
+    def test_as_scikit_image_finds_them(self, space):
+        mask = np.random.default_rng(2).random(space) < 0.25
+        numbers, boxes = components(mask)
+        theirs = [region for region in regionprops(label(mask, connectivity=mask.ndim)) if region.area >= 3]
+        assert len(boxes) == len(theirs) > 0
+        for number, (box, region) in enumerate(zip(boxes, theirs, strict=True), start=1):
+            assert region.slice == box
+            assert sorted(map(tuple, np.argwhere(numbers == number))) == sorted(map(tuple, region.coords))
+
+
+class TestIoU:
+    @pytest.mark.parametrize("space", SPACES)
+    def test_follows_from_dice(self, space):
+        rng = np.random.default_rng(3)
+        maps, effects = (rng.random((4, 2, *space)) * (rng.random((4, 2, *space)) < 0.4) for _ in range(2))
+        overlap = dice(maps, effects, 0.3)
+        assert (overlap > 0).all()
+        np.testing.assert_allclose(iou(maps, effects, 0.3), overlap / (2 - overlap))
+
+    def test_one_where_both_are_empty(self):
+        assert iou(one_case(0.5, 0), one_case(0, 0), 0.5).tolist() == [1]
+
+
+class TestLesions:
+    def test_hand_worked(self):
+        # of the small lesion one pixel of four is marked, of the large one one of twelve: less than a tenth
+        maps = picture(
+            "..........",
+            ".9333.....",
+            "....3.....",
+            "......4...",
+            "4.........",
+            "444.......",
+        )
+        # the component at the left has nothing in the truth, the speck does not count, the other has 1 of 5 in it
+        assert lesion_recall(maps, TWO_LESIONS, 1.0).tolist() == [0.5]
+        assert false_lesions(maps, TWO_LESIONS, 1.0).tolist() == [1]
+        # above 3.5 what is left of the other is a speck
+        assert lesion_recall(maps, TWO_LESIONS, 3.5).tolist() == [0.5]
+        assert false_lesions(maps, TWO_LESIONS, 4.5).tolist() == [0]
+
+    @pytest.mark.parametrize("metric", [lesion_recall, false_lesions])
+    def test_slow_loop(self, metric):
+        rng = np.random.default_rng(4)
+        effects = (rng.random((6, 1, 12, 15)) < 0.2).astype(float)
+        maps = np.where(rng.random(effects.shape) < 0.5, effects, rng.random(effects.shape) < 0.2)
+        expected = []
+        for map_, effect in zip(maps[:, 0], effects[:, 0], strict=True):
+            pair = [map_ > 0, effect > 0] if metric is false_lesions else [effect > 0, map_ > 0]
+            numbers = label(pair[0], connectivity=2)
+            parts = [pair[1][numbers == n] for n in range(1, numbers.max() + 1) if (numbers == n).sum() >= 3]
+            shares = [part.sum() / len(part) for part in parts]
+            found = sum(share >= 0.1 for share in shares)
+            expected.append(len(shares) - found if metric is false_lesions else found / len(shares))
+        assert len(set(expected)) > 1
+        np.testing.assert_allclose(metric(maps, effects, 0.0), expected)
+
+    def test_channels_are_taken_together(self):
+        effects = np.concatenate([TWO_LESIONS, 0 * TWO_LESIONS], axis=1)
+        np.testing.assert_array_equal(lesion_recall(effects[:, ::-1], effects, 0.5), 1)
+        np.testing.assert_array_equal(false_lesions(effects[:, ::-1], effects, 0.5), 0)
+
+
+class TestBoxes:
+    def test_hand_worked(self):
+        # a cross has the small lesion's box plus a column: 4 / 6; nothing is marked at the large one, of 3 x 4
+        maps = picture(".9........", "999.......", "..........", "..........", "..........", "..........")
+        assert box_iou(maps, TWO_LESIONS, 1.0) == pytest.approx([(4 / 6 + 0) / 2])
+
+    def test_one_box_over_both_fits_the_larger_better(self):
+        everything = np.ones_like(TWO_LESIONS)
+        assert box_iou(everything, TWO_LESIONS, 0.5) == pytest.approx([(4 / 60 + 12 / 60) / 2])
+        assert box_iou(0 * everything, TWO_LESIONS, 0.5).tolist() == [0]
+
+    def test_volumes(self):
+        effects, maps = np.zeros((2, 1, 1, 7, 8, 9))
+        effects[0, 0, 1:5, 2:4, 3:9] = 1  # 4 x 2 x 6
+        maps[0, 0, 3:6, 2:5, 3:9] = 1  # 3 x 3 x 6; in common 2 x 2 x 6
+        assert box_iou(maps, effects, 0.5) == pytest.approx([24 / (48 + 54 - 24)])
+
+
+def test_scores_of_lesions_refuse_an_empty_truth():
+    for metric in (lesion_recall, box_iou):
+        with pytest.raises(CohortError, match="case 0 is"):
+            metric(TWO_LESIONS, 0 * TWO_LESIONS, 0.5)
+
+
+def test_names_of_metrics_are_those_of_their_functions():
+    assert [metric.name for metric in MASK_METRICS] == [metric.function.__name__ for metric in MASK_METRICS]

@@ -1,0 +1,144 @@
+"""Regions of maps whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from vagan.data.cohort import CohortCase, write_cohort
+from vagan.data.manifest import Manifest
+from vagan.errors import ConfigError
+from vagan.evaluation.evaluate import CEILING, evaluate
+from vagan.evaluation.metrics.regions import part_recalls, regional_correlations, regional_means
+from vagan.evaluation.statistics import correlation_entry, rank_correlation
+
+SPACE = (5, 6, 4)
+NUMBERS = np.zeros((1, *SPACE), np.float32)
+NUMBERS[0, :2], NUMBERS[0, 3:] = 1, 2
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Volumes of two regions; the effect acts on the front as severity says, on the back of every other one."""
+    rng = np.random.default_rng(0)
+    labels = [0, 1] * 20
+    severity = [round(float(rng.uniform(0.3, 1)), 3) if label else "" for label in labels]
+    table = pd.DataFrame(
+        {
+            "id": [f"i{n}" for n in range(40)],
+            "subject": [f"s{n // 2}" for n in range(40)],
+            "session": "",
+            "label": labels,
+            "class": ["healthy" if label == 0 else "ill" for label in labels],
+            "split": ["train"] * 10 + ["validation"] * 10 + ["test"] * 20,
+            "severity": severity,
+        }
+    )
+    effects = np.zeros((40, 1, *SPACE), np.float32)
+    for row in np.flatnonzero(table["label"]):
+        effects[row, 0, 0, 1:4, 1] = -severity[row]
+        effects[row, 0, 4, 2:4, :2] = 0.5 * severity[row] * (row % 4 == 1)
+    healthy = rng.uniform(-0.5, 0, effects.shape).astype(np.float32)
+    return write_cohort(
+        tmp_path_factory.mktemp("regions") / "c",
+        Manifest(table),
+        _facts(),
+        lambda row: CohortCase(healthy[row] + effects[row], effects[row], healthy[row], NUMBERS),
+    )
+
+
+def _facts():
+    from vagan.data.cohort import CohortFacts
+    from vagan.data.preparation import Preparation
+
+    return CohortFacts(source="two regions", preparation=Preparation(low=-1.0, high=1.0), regions=("front", "back"))
+
+
+class Lookup:
+    name, convention = "lookup", "signed"
+
+    def __init__(self, cohort, map_of):
+        images = cohort.images(np.arange(len(cohort.manifest)))
+        self._rows = {image.numpy().tobytes(): row for row, image in enumerate(images)}
+        self._maps = cohort.effects(np.arange(len(images))) * 0
+        for row, effect in enumerate(cohort.effects(np.arange(len(images)))):
+            self._maps[row] = map_of(effect)
+
+    def attribute(self, images):
+        return self._maps[[self._rows[image.numpy().tobytes()] for image in images]]
+
+
+def test_a_map_of_one_region_finds_that_and_no_other(cohort):
+    only_front = Lookup(cohort, lambda effect: effect * (torch.arange(5) < 2)[:, None, None])
+    exact = Lookup(cohort, lambda effect: effect)
+    summary = evaluate({"front": only_front, "exact": exact}, cohort, severity="severity").summary
+    assert summary["front"]["recall/front"]["mean"] == 1
+    assert summary["front"]["recall/back"]["mean"] < 0.2  # what is left of the area falls on the back by chance
+    assert summary["exact"]["recall/back"]["mean"] == summary[CEILING]["recall/back"]["mean"] == 1
+    assert summary["exact"]["recall/front"]["n"] == 10
+    assert summary["exact"]["recall/back"]["n"] == 5  # the others have no effect there
+    for region in ("front", "back"):
+        assert summary["exact"][f"regional/{region}"]["mean"] == pytest.approx(1)
+    assert np.isnan(summary["front"]["regional/back"]["mean"])  # a constant does not correlate
+    # the front alone is as large as the severity says; with the back of some it is not in order
+    assert summary["front"]["severity_correlation"]["mean"] == pytest.approx(1)
+    assert 0 < summary["exact"]["severity_correlation"]["mean"] < 1
+
+
+def test_recall_weighs_by_the_squared_effect(cohort):
+    effect = np.zeros((1, 1, *SPACE), np.float32)
+    effect[0, 0, 0, :2, 0] = 3, 1
+    effect[0, 0, 4, :2, 0] = 2, 1
+    map_ = np.zeros_like(effect)
+    map_[0, 0, 0, 0, 0], map_[0, 0, 4, 1, 0], map_[0, 0, 2, :2, 0] = (
+        5,
+        4,
+        3,
+    )  # K is four; two fall between the regions
+    found = part_recalls(map_, effect, cohort, np.array([1]), None)
+    assert found["recall/front"] == pytest.approx([9 / 10])
+    assert found["recall/back"] == pytest.approx([1 / 5])
+
+
+def test_means_over_regions_by_hand(cohort):
+    maps = np.arange(120, dtype=np.float32).reshape(1, 1, *SPACE)
+    found = regional_means(maps, cohort, np.array([3]))
+    assert found["front"] == pytest.approx([np.arange(48).mean()])
+    assert found["back"] == pytest.approx([np.arange(72, 120).mean()])
+    predicted = {"front": np.array([1.0, 4, 2, 3])}
+    entry = regional_correlations(predicted, {"front": np.array([2.0, 5, 9, 7])}, np.array(list("abcd")))
+    assert entry["regional/front"]["mean"] == pytest.approx(1 - 6 * (0 + 4 + 4 + 0) / (4 * 15))
+
+
+def test_what_is_no_severity_is_refused(cohort):
+    exact = {"exact": Lookup(cohort, lambda effect: effect)}
+    with pytest.raises(ConfigError, match="did you mean 'severity'"):
+        evaluate(exact, cohort, severity="severty")
+    with pytest.raises(ConfigError, match="must be numbers, 'class' has"):
+        evaluate(exact, cohort, severity="class")
+    with pytest.raises(ConfigError, match="must be a column of numbers that measure something: 'label' only tells"):
+        evaluate(exact, cohort, severity="label")
+
+
+def test_rank_correlation_is_scipys_and_its_interval_draws_subjects():
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=30)
+    others = values + rng.normal(size=30)
+    found, interval = rank_correlation(values, others)
+    assert found == pytest.approx(spearmanr(values, others).statistic)
+    assert interval.low < found < interval.high
+    # every subject four times over is no new information
+    again, same = rank_correlation(np.tile(values, 4), np.tile(others, 4), groups=np.tile(np.arange(30), 4))
+    assert again == pytest.approx(found)
+    assert same.high - same.low == pytest.approx(interval.high - interval.low, rel=0.15)
+    assert rank_correlation(np.tile(values, 4), np.tile(others, 4))[1].low > interval.low
+
+
+def test_where_a_correlation_is_undefined_it_is_nan():
+    assert np.isnan(rank_correlation([1, 2], [3, 4])[0])
+    assert np.isnan(rank_correlation([1, 1, 1], [3, 4, 5])[0])
+    assert np.isnan(rank_correlation([1, 2, 3], [3, 4, 5], groups=["a"] * 3)[1].low)
+    entry = correlation_entry([1, np.nan, 2, 5], [4, 1, 5, np.nan], groups=list("abcd"))
+    assert entry["n"] == 2
+    assert correlation_entry([np.nan], [1], groups=["a"])["n"] == 0

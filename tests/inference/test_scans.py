@@ -1,0 +1,223 @@
+"""A study through the preprocessing, its pages, and maps of raw scans."""
+
+import json
+import re
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from heads import QUICK, ball, save_head
+from vagan.data.volume import write_volume
+from vagan.errors import OutputError, PreprocessingError
+from vagan.inference.files import attribute_files
+from vagan.inference.scans import _write_deformation
+from vagan.model.folder import ModelFacts, build_network, load_model, save_model
+from vagan.preprocessing.derivatives import Place
+from vagan.preprocessing.pipeline import Prepared
+from vagan.preprocessing.scan import read_scan
+from vagan.reporting.preprocess import prepare_study
+from vagan.reporting.scan_pages import GROUP_PAGE, outliers
+
+
+def read_vectors(path):
+    """In RAS+ order of the places; ``save_head`` writes so."""
+    return nib.load(path).get_fdata()[:, :, :, 0]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Ten scans of two classes, one of them broken, one twice."""
+    root = tmp_path_factory.mktemp("study")
+    rows = []
+    for number in range(10):
+        path = save_head(root / "raw" / f"s{number}.nii.gz", seed=number)
+        rows.append(f"raw/{path.name},s{number},{['CN', 'AD'][number % 2]}")
+    (root / "raw" / "s3.nii.gz").write_bytes(b"broken")
+    rows.append("raw/s0.nii.gz,s0,CN")
+    (root / "table.csv").write_text("image,subject,class\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    told = prepare_study(root / "table.csv", root / "out", QUICK, processes=1)
+    return root, told
+
+
+class TestStudy:
+    def test_it_says_what_was_done_and_what_is_next(self, study):
+        root, told = study
+        assert "9 scans prepared, 0 kept from before, 2 failed" in told
+        assert f"vagan train {root / 'out' / 'cohort'} RUN" in told
+
+    def test_every_failure_has_its_reason(self, study):
+        failed = pd.read_csv(study[0] / "out" / "failed.csv").set_index("subject")["reason"]
+        assert "cannot be read as NIfTI" in failed["s3"]
+        assert "same subject and session" in failed["s0"]
+
+    def test_a_mended_scan_leaves_the_list_of_failures(self, study, tmp_path):
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "b.nii.gz").write_bytes(b"broken")
+        save_head(tmp_path / "in" / "a.nii.gz")
+        prepare_study(tmp_path / "in", tmp_path / "out", QUICK, processes=1)
+        assert list(pd.read_csv(tmp_path / "out" / "failed.csv")["subject"]) == ["b"]
+        save_head(tmp_path / "in" / "b.nii.gz", seed=1)
+        told = prepare_study(tmp_path / "in", tmp_path / "out", QUICK, processes=1)
+        assert "1 scans prepared, 1 kept" in told
+        assert pd.read_csv(tmp_path / "out" / "failed.csv").empty
+
+    def test_a_page_that_a_kill_prevented_is_made_up_for(self, tmp_path):
+        scan = save_head(tmp_path / "a.nii.gz")
+        prepare_study(scan, tmp_path / "out", QUICK, processes=1)
+        (tmp_path / "out" / "sub-a.html").unlink()
+        assert "1 kept" in prepare_study(scan, tmp_path / "out", QUICK, processes=1)
+        assert (tmp_path / "out" / "sub-a.html").is_file()
+
+    def test_it_is_a_bids_derivative(self, study):
+        about = json.loads((study[0] / "out" / "dataset_description.json").read_text(encoding="utf-8"))
+        assert about["DatasetType"] == "derivative"
+        assert about["GeneratedBy"][0]["Name"] == "vagan"
+
+    def test_the_levels_of_a_bids_app(self, study, tmp_path):
+        table = study[0] / "table.csv"
+        for number in (0, 1, 2, 4, 5, 6, 7, 8, 9):
+            prepare_study(table, tmp_path, QUICK, level="participant", participants=[f"sub-s{number}"], processes=1)
+        assert not (tmp_path / "cohort").exists()
+        assert "cohort of 9 scans" in prepare_study(table, tmp_path, QUICK, level="group")
+
+    def test_nothing_but_failures_is_an_error(self, tmp_path):
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "b.nii.gz").write_bytes(b"broken")
+        with pytest.raises(PreprocessingError, match="no scan could be prepared"):
+            prepare_study(tmp_path / "in", tmp_path / "out", QUICK, processes=1)
+
+    def test_an_output_that_is_a_file_is_told(self, tmp_path):
+        (tmp_path / "out").write_text("mine", encoding="utf-8")
+        with pytest.raises(OutputError):
+            prepare_study(save_head(tmp_path / "a.nii.gz"), tmp_path / "out", QUICK)
+        assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
+
+
+class TestPages:
+    def test_a_scans_page_shows_every_step_and_loads_nothing(self, study):
+        page = (study[0] / "out" / "sub-s1.html").read_text(encoding="utf-8")
+        assert page.count("data:image/png") == len(QUICK.steps) + 1
+        assert "data:image/svg" in page
+        assert not re.search(r"(src|href)=\"(https?:)?//", page)
+        assert "brain ml" in page
+
+    def test_the_group_page_lists_every_prepared_scan(self, study):
+        page = (study[0] / "out" / GROUP_PAGE).read_text(encoding="utf-8")
+        assert all(f"sub-s{number}.html" in page for number in (0, 1, 2, 4, 5, 6, 7, 8, 9))
+        assert "sub-s3.html" not in page
+        assert "2 that could not be prepared" in page
+        assert "s3.nii.gz cannot be read as NIfTI" in page
+
+    def test_outliers_hand_worked(self):
+        assert outliers([10.0, 11.0, 12.0, 13.0, 14.0, 30.0, float("nan")]) == [5]
+        assert outliers([1.0] * 6) == []
+        assert outliers([1.0, 2.0, 100.0]) == []
+        assert outliers([1.0, 1.0, 1.0, 1.0, 4.0, 5.0], least_spread=1.0) == [5]
+        assert outliers([-20.0, 1.0, 2.0, 3.0, 4.0, 30.0], suspect="low") == [0]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A generator of random weights that knows how its scans were prepared."""
+    torch.manual_seed(3)
+    facts = ModelFacts(
+        kind="map-generator",
+        num_spatial_dims=3,
+        channels=1,
+        shape=QUICK.grid.shape,
+        width=2,
+        normalisation="none",
+        classes=("CN", "AD"),
+        preparation={"low": -1.0, "high": 1.0},
+        pipeline=QUICK.model_dump(mode="json"),
+        rule="made up",
+    )
+    network = build_network(facts)
+    torch.nn.init.normal_(network.last.weight, std=0.1)
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, network, facts)
+    return folder, network.eval()
+
+
+class TestMapsOfRawScans:
+    @pytest.mark.parametrize("codes", ["RAS", "PIL"])
+    def test_a_map_lies_on_the_scans_own_grid_and_in_the_templates_space(self, codes, model, tmp_path):
+        folder, network = model
+        scan = save_head(tmp_path / "my scan.nii.gz", seed=4, codes=codes)
+        (path,) = attribute_files(folder, [scan], tmp_path / "out")
+        written, own = nib.load(path), nib.load(scan)
+        assert written.shape == own.shape
+        np.testing.assert_allclose(written.affine, own.affine)
+        in_template = nib.load(tmp_path / "out" / "my scan_space-template_effect.nii.gz")
+        np.testing.assert_allclose(in_template.affine, QUICK.grid.affine)
+        prepared = QUICK.run(read_scan(scan))
+        want = -network(torch.from_numpy(prepared.scan.image)[None, None])[0, 0].detach().numpy()
+        assert in_template.get_fdata() == pytest.approx(want, abs=1e-5)
+        assert read_scan(path).scan.image == pytest.approx(prepared.to_raw(want), abs=1e-5)
+        about = json.loads((tmp_path / "out" / "my scan_effect.json").read_text(encoding="utf-8"))
+        assert about["class_of_interest"] == "AD"
+        assert [step["step"] for step in about["preprocessing"]] == ["read", "strip-skull", "conform", "rescale"]
+        assert (tmp_path / "out" / "my scan_overlay.png").is_file()
+
+    def test_a_deforming_generator_says_in_mm_what_moved_and_how_much_it_shrank(self, model, study, tmp_path):
+        """The network shifts everything by two voxels, in a scan that lies on the template's grid already."""
+        facts = load_model(model[0])[1].model_copy(update={"output": "warp"})
+        network = build_network(facts)
+        torch.nn.init.zeros_(network.last.weight)
+        network.last.bias.data = torch.tensor([0.0, 2.0, 0.0])
+        save_model(tmp_path / "model", network, facts)
+        scan = Place.of(study[0] / "out", QUICK, "s1", "").image
+        (path,) = attribute_files(tmp_path / "model", [scan], tmp_path / "out")
+        stem = path.name.removesuffix("_effect.nii.gz")
+        shift_mm = QUICK.grid.affine[:3, :3] @ (0.0, 2.0, 0.0)
+        for space in ("", "_space-template"):
+            displacement = nib.load(tmp_path / "out" / f"{stem}{space}_displacement.nii.gz")
+            assert displacement.shape == (*QUICK.grid.shape, 1, 3)
+            np.testing.assert_allclose(displacement.get_fdata()[5, 5, 5, 0], shift_mm, atol=1e-4)
+            log_jacobian = nib.load(tmp_path / "out" / f"{stem}{space}_log-jacobian.nii.gz")
+            np.testing.assert_allclose(log_jacobian.affine, QUICK.grid.affine)
+            assert np.abs(log_jacobian.get_fdata()).max() < 1e-4
+        about = json.loads((tmp_path / "out" / f"{stem}_effect.json").read_text(encoding="utf-8"))
+        assert about["deformation"]["largest_displacement"] == pytest.approx(np.linalg.norm(shift_mm), rel=1e-3)
+        image, effect = nib.load(scan).get_fdata(), nib.load(path).get_fdata()
+        shown = image - effect  # y shows what is two voxels farther to the front
+        np.testing.assert_allclose(shown[:, :-2], image[:, 2:], atol=1e-4)
+
+    @pytest.mark.parametrize("turn", [0, 90])
+    def test_on_the_raw_grid_displacements_point_as_the_head_lies_there(self, turn, tmp_path):
+        """A head that lay turned about the vertical: what points to the front in the template points aside in it."""
+        raw = read_scan(save_head(tmp_path / "a.nii.gz", seed=4))
+        cosine, sine = round(np.cos(np.deg2rad(turn)), 9), round(np.sin(np.deg2rad(turn)), 9)
+        centre = raw.scan.grid.affine @ (*(np.array(raw.scan.grid.shape) / 2), 1)
+        move, back = np.eye(4), np.eye(4)
+        move[:3, 3], back[:3, 3] = -centre[:3], centre[:3]
+        rotation = np.eye(4)
+        rotation[:2, :2] = [[cosine, -sine], [sine, cosine]]
+        scan = replace(raw.scan, template_from_scanner=back @ rotation @ move)
+        field = np.zeros((3, *scan.grid.shape), np.float32)
+        field[1] = 1.0
+        _write_deformation(field, field[0], raw, Prepared(scan, raw.scan.grid, []), tmp_path)
+        written = read_vectors(tmp_path / "a_displacement.nii.gz")
+        step = raw.scan.grid.spacing_mm[1]
+        middle = tuple(extent // 2 for extent in raw.scan.grid.shape)
+        expected = (0, step, 0) if turn == 0 else (step, 0, 0)
+        np.testing.assert_allclose(written[middle], expected, atol=1e-5)
+
+    def test_a_prepared_scan_is_not_prepared_again(self, model, study, tmp_path):
+        folder, network = model
+        place = Place.of(study[0] / "out", QUICK, "s1", "")
+        (path,) = attribute_files(folder, [place.image], tmp_path)
+        image = torch.from_numpy(read_scan(place.image).scan.image)[None, None]
+        assert nib.load(path).get_fdata() == pytest.approx(-network(image)[0, 0].detach().numpy(), abs=1e-5)
+
+    def test_what_is_no_head_is_refused_before_anything_is_written(self, model, tmp_path):
+        array, affine = ball()
+        write_volume(tmp_path / "flat.nii.gz", array[:, :, :2], affine)
+        good = save_head(tmp_path / "good.nii.gz")
+        with pytest.raises(Exception, match=r"flat\.nii\.gz"):
+            attribute_files(model[0], [good, tmp_path / "flat.nii.gz"], tmp_path / "out")
+        assert not (tmp_path / "out").exists()

@@ -1,0 +1,374 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from vagan.data.audit.defects import find_problems
+from vagan.data.cohort import Cohort
+from vagan.data.volume import read_volume
+from vagan.simulation.base import _shading, load_base
+from vagan.simulation.fields import Deformation, Lattice, exponential, places_of, smooth_noise
+from vagan.simulation.morphology import LATTICE, STILL_MM
+from vagan.simulation.regions import REGIONS
+from vagan.simulation.simulation import Simulation, prepared_lattice
+from vagan.simulation.study import _facts, _prepared, make_atrophy_cohort, make_table, workers
+from vagan.simulation.subject import ANATOMY, Subject, Visit, draw_subject
+
+SMALL = Lattice((-3.0, 1.0, 20.0), 2.0, (9, 8, 11))
+COARSE = prepared_lattice(5.2)
+HEALTHY = dict.fromkeys(REGIONS, 0.0)
+
+
+@pytest.fixture(scope="module")
+def simulation():
+    return Simulation.on("mni152", seed=5)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return make_atrophy_cohort(tmp_path_factory.mktemp("atrophy") / "cohort", subjects=20, spacing_mm=8.0, jobs=1)
+
+
+def with_disease(**log_volumes):
+    """A person of the template's size with this disease."""
+    visits = (Visit("ses-01", 70.0, HEALTHY), Visit("ses-02", 72.0, HEALTHY, log_volumes))
+    return Subject(1, "F", 1.0, "hippocampal", 1.0, visits)
+
+
+def test_a_lattice_knows_where_its_points_are():
+    places = SMALL.places()
+    np.testing.assert_allclose(places[:, 2, 3, 4], [1, 7, 28])
+    np.testing.assert_allclose(SMALL.affine @ [2, 3, 4, 1], [1, 7, 28, 1])
+    oblique = np.array([[0, 2.0, 0, 5], [-1, 0, 0.5, 6], [0, 0, 3, 7], [0, 0, 0, 1]])
+    np.testing.assert_allclose(places_of(oblique, (4, 5, 6))[:, 3, 1, 5], (oblique @ [3, 1, 5, 1])[:3])
+
+
+def test_sampling_is_exact_for_what_is_linear_and_keeps_axes_apart():
+    x, y, z = SMALL.places()
+    values = np.stack([2 * x - 3 * y + 5 * z, z])
+    at = places_of(np.diag([0.7, 0.9, 1.1, 1]) + np.outer([-1, 2, 21, 0], [0, 0, 0, 1]), (5, 6, 7))
+    sampled = SMALL.sample(values, at)
+    np.testing.assert_allclose(sampled, np.stack([2 * at[0] - 3 * at[1] + 5 * at[2], at[2]]), rtol=1e-5)
+    far = at + np.float32(1000)
+    assert (SMALL.sample(values, far, outside="zeros") == 0).all()
+    np.testing.assert_allclose(SMALL.sample(values, far)[1], z.max(), rtol=1e-6)
+
+
+def test_the_flow_of_a_constant_velocity_is_a_shift_and_of_a_linear_one_an_exponential():
+    lattice = Lattice.spanning((-40, -30, -35), (40, 30, 35), 2.0)
+    x, y, z = lattice.places()
+    shift = exponential(
+        np.stack([np.full_like(x, 1.5), np.full_like(x, -0.5), np.zeros_like(x)]), lattice, outside="border"
+    )
+    np.testing.assert_allclose(shift.displacement_mm[:, 20, 15, 17], [1.5, -0.5, 0], atol=1e-5)
+    growth = exponential(np.stack([0.1 * x, -0.05 * y, 0 * z]), lattice, outside="border")
+    inside = (slice(8, -8),) * 3
+    np.testing.assert_allclose(growth.displacement_mm[0][inside], (np.exp(0.1) - 1) * x[inside], atol=4e-3)
+    np.testing.assert_allclose(growth.displacement_mm[1][inside], (np.exp(-0.05) - 1) * y[inside], atol=4e-3)
+    np.testing.assert_allclose(growth.jacobian()[inside], np.exp(0.05), rtol=1e-3)
+
+
+def test_noise_has_unit_spread_and_the_asked_smoothness():
+    noise = smooth_noise(np.random.default_rng(0), (60, 70, 80), 2.0)
+    assert noise.std() == pytest.approx(1, abs=0.05)
+    assert (noise[4:] * noise[:-4]).mean() == pytest.approx(np.exp(-(4**2) / (4 * 2.0**2)), abs=0.05)
+
+
+def test_anatomies_do_not_fold_and_the_opposite_flow_leads_back(simulation):
+    inner = tuple(slice(6, -6) for _ in range(3))
+    for number in (1, 2, 3):
+        velocity = simulation.anatomist.velocity(number, seed=5)
+        there, back = (exponential(v, ANATOMY, outside="border") for v in (velocity, -velocity))
+        assert there.jacobian()[inner].min() > 0.2
+        places = ANATOMY.places()
+        moved = np.linalg.norm(there(places) - places, axis=0)[inner]
+        error = np.linalg.norm(there(back(places)) - places, axis=0)[inner]
+        assert moved.mean() > 2
+        assert error.max() < 0.05 * moved.max()
+        assert error.mean() < 0.02 * moved.mean()
+        shift = [np.average(part, weights=simulation.anatomist.brain) for part in velocity]
+        np.testing.assert_allclose(shift, 0, atol=1e-3)  # the brain stays in its place
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"hippocampus_left": -0.3},
+        {"hippocampus_right": -0.4, "ventricle_left": 0.2},
+        {"ventricle_left": 0.55, "ventricle_right": 0.3},
+        {"temporal_right": -0.18},
+        {"ventricle_right": -0.15, "hippocampus_left": 0.06},
+    ],
+)
+def test_regions_change_as_much_as_was_asked_and_the_others_do_not(simulation, wanted):
+    places = LATTICE.places()
+    before = simulation.morphology.volumes_ml(places)
+    deformation = simulation.morphology.deformation(wanted)
+    change = np.log(simulation.morphology.volumes_ml(deformation(places)) / before)
+    np.testing.assert_allclose(change, [wanted.get(name, 0) for name in REGIONS], rtol=0.1, atol=0.02)
+    assert deformation.jacobian().min() > 0
+    assert (deformation.displacement_mm[:, [0, -1]] == 0).all()  # nothing moves at the border of its lattice
+
+
+def test_regions_lie_where_textbooks_have_them(simulation):
+    x, y, z = LATTICE.places()
+    volumes = dict(zip(REGIONS, simulation.morphology.volumes_ml(LATTICE.places()), strict=True))
+    assert 4 < volumes["hippocampus_left"] < 6  # MNI brains are about a third larger than people's
+    assert 6 < volumes["ventricle_left"] < 11
+    for name, mask in zip(REGIONS, simulation.morphology.masks, strict=True):
+        assert np.sign(np.average(x, weights=mask)) == (1 if name.endswith("right") else -1)
+        assert volumes[name] == pytest.approx(
+            volumes[name.replace("right", "left")], rel=1e-3
+        )  # a symmetric template
+    hippocampus = simulation.morphology.masks[0]
+    center = [np.average(axis, weights=hippocampus) for axis in (x, y, z)]
+    np.testing.assert_allclose(center, (-28, -22, -14), atol=3)  # Harvard-Oxford and JHU atlases
+
+
+def test_the_effect_is_the_difference_of_two_images_and_zero_where_nothing_moves(simulation):
+    subject = with_disease(hippocampus_left=-0.4)
+    clean = simulation.clean(subject, subject.visits[1], COARSE.places(), spacing_mm=5.2, gamma=1.0)
+    case = simulation.prepared(subject, subject.visits[1], COARSE)
+    effect = case.effect[0]
+    still = simulation.morphology.deformation({"hippocampus_left": -0.4}).displacement_mm
+    region = simulation.morphology.masks[0] > 0.5
+    far = np.linalg.norm(LATTICE.places()[:, ~region] - LATTICE.places()[:, region].mean(1)[:, None], axis=0) > 60
+    assert (still[:, ~region][:, far] == 0).all()
+    assert (clean.present == clean.healthy).mean() > 0.95
+    assert 0 < (effect != 0).mean() < 0.05
+    seen = case.image[0] - case.counterfactual[0]
+    assert (seen[effect == 0] == 0).mean() > 0.999
+    assert np.corrcoef(seen.ravel(), effect.ravel())[0, 1] > 0.95
+    assert ((case.regions[0] == 0) | (case.regions[0] == np.rint(case.regions[0]))).all()
+
+
+@pytest.mark.parametrize(("side", "sign"), [("left", -1), ("right", 1)])
+def test_left_is_left_in_mm(simulation, side, sign):
+    subject = with_disease(**{f"hippocampus_{side}": -0.5})
+    case = simulation.prepared(subject, subject.visits[1], COARSE)
+    x = places_of(COARSE.affine, COARSE.shape)[0]
+    strength = np.abs(case.effect[0])
+    assert 15 < sign * np.average(x, weights=strength) < 40
+    assert strength[sign * x > 0].sum() > 0.99 * strength.sum()
+    number = 1 + REGIONS.index(f"hippocampus_{side}")
+    assert strength[case.regions[0] == number].sum() > 0.5 * strength.sum()
+
+
+def test_atrophy_is_dark_where_fluid_takes_the_place_of_tissue(simulation):
+    for changes, name in (
+        ({"ventricle_left": 0.5}, "ventricle_left"),
+        ({"hippocampus_right": -0.4}, "hippocampus_right"),
+    ):
+        subject = with_disease(**changes)
+        case = simulation.prepared(subject, subject.visits[1], prepared_lattice(2.6))
+        there = case.effect[0][case.regions[0] == 1 + REGIONS.index(name)]
+        assert there.sum() < 0
+        assert there.min() < -0.3
+        assert there.max() < -0.7 * there.min()
+
+
+def test_a_healthy_scan_has_no_effect(simulation):
+    subject = draw_subject(4, "ventricular", seed=5)
+    case = simulation.prepared(subject, subject.visits[0], COARSE)
+    assert (case.effect == 0).all()
+    assert np.array_equal(case.image, case.counterfactual)
+    volumes, without = simulation.volumes_ml(subject, subject.visits[0])
+    assert np.array_equal(volumes, without)
+
+
+def test_both_visits_show_one_anatomy_in_other_poses(simulation):
+    subject = draw_subject(4, "hippocampal", seed=5)
+    other = draw_subject(5, "hippocampal", seed=5)
+    one, two, else_ = (
+        simulation.prepared(who, who.visits[visit], COARSE).counterfactual[0].ravel()
+        for who, visit in ((subject, 0), (subject, 1), (other, 1))
+    )
+    assert not np.array_equal(one, two)
+    assert np.corrcoef(one, two)[0, 1] > np.corrcoef(one, else_)[0, 1] + 0.02
+
+
+def test_ages_are_those_of_both_classes_and_ventricles_grow_with_them():
+    people = [
+        draw_subject(number, ("", "hippocampal", "", "ventricular")[number % 4], seed=1) for number in range(1000)
+    ]
+    visits = [visit for subject in people for visit in subject.visits]
+    ages = {ill: np.array([v.age_years for v in visits if v.ill is ill]) for ill in (False, True)}
+    assert ages[True].mean() == pytest.approx(ages[False].mean(), abs=0.8)
+    healthy = [v for v in visits if not v.ill]
+    slope = np.polyfit([v.age_years for v in healthy], [v.normal["ventricle_left"] for v in healthy], 1)[0]
+    assert slope == pytest.approx(0.015, abs=0.002)
+    for subject in people:
+        assert all(0.4 <= subject.severity <= 1 for _ in subject.visits[1:])
+        assert len(subject.visits) == (2 if subject.subtype else 1)
+        if subject.subtype:
+            first, second = subject.visits
+            assert second.age_years > first.age_years
+            assert second.normal["hippocampus_left"] < first.normal["hippocampus_left"]
+
+
+def test_a_follow_up_of_the_healthy_changes_nothing_else():
+    groups = ("", "hippocampal", "", "ventricular")
+    once, twice = (
+        [draw_subject(number, groups[number % 4], seed=1, healthy_follow_up=more) for number in range(400)]
+        for more in (False, True)
+    )
+    for one, other in zip(once, twice, strict=True):
+        if one.subtype:
+            assert other == one
+            continue
+        before, after = other.visits
+        assert (one.sex, one.size) == (other.sex, other.size)
+        assert (after.age_years, after.normal) == (one.visits[0].age_years, one.visits[0].normal)
+        assert 1 <= after.age_years - before.age_years <= 4
+        assert {before.ill, after.ill} == {False}
+        assert (before.session, after.session) == ("ses-01", "ses-02")
+    visits = [visit for subject in twice for visit in subject.visits]
+    ages = {ill: np.mean([v.age_years for v in visits if v.ill is ill]) for ill in (False, True)}
+    assert ages[True] == pytest.approx(ages[False], abs=0.8)
+
+
+@pytest.mark.long
+def test_healthy_subjects_are_scanned_twice_on_request(tmp_path):
+    cohort = make_atrophy_cohort(
+        tmp_path / "cohort", subjects=20, spacing_mm=8.0, healthy_follow_up=True, jobs=1,
+        raw=tmp_path / "raw", raw_spacing_mm=8.0,
+    )  # fmt: skip
+    table = cohort.manifest.table
+    assert (table.groupby("subject").size() == 2).all()
+    assert cohort.facts.source.endswith("healthy subjects twice")
+    first = table[table["subject"] == "sub-0001"]
+    assert list(first["label"]) == [0, 0]
+    one, other = cohort.images(first.index)
+    assert 0.02 < float((one - other).abs().mean()) < 0.5  # another pose and noise, the same brain
+    assert len(list((tmp_path / "raw").rglob("*_T1w.nii.gz"))) == 40 + 10  # and the exact effects
+    scan = next((tmp_path / "raw").glob("sub-*/*/anat/*.nii.gz"))
+    spacings = np.abs(np.linalg.norm(read_volume(scan).affine[:3, :3], axis=0))
+    np.testing.assert_allclose(spacings, 8.0, rtol=1e-5)
+
+
+def test_late_stage_is_for_severe_disease_and_can_be_switched_off():
+    severe = [draw_subject(number, "hippocampal", seed=2) for number in range(200)]
+    late = [any(name.startswith("temporal") for name in s.visits[1].disease) for s in severe]
+    assert late == [s.severity > 0.6 for s in severe]
+    never = [draw_subject(number, "hippocampal", seed=2, late_stage=False) for number in range(20)]
+    assert not any(name.startswith("temporal") for s in never for name in s.visits[1].disease)
+    assert [s.severity for s in never] == [s.severity for s in severe[:20]]
+
+
+def test_twice_the_strength_is_twice_the_disease():
+    once, twice = (draw_subject(3, "ventricular", seed=0, strength=strength) for strength in (1.0, 2.0))
+    for name, change in once.visits[1].disease.items():
+        assert twice.visits[1].disease[name] == pytest.approx(2 * change)
+    assert twice.visits[0] == once.visits[0]
+
+
+@pytest.mark.parametrize(("spacing", "shape"), [(1.3, (128, 160, 112)), (2.6, (64, 80, 56)), (2.0, (88, 104, 80))])
+def test_the_grid_is_that_of_the_preprocessing(spacing, shape):
+    from vagan.preprocessing.grid import Conform
+
+    lattice = prepared_lattice(spacing)
+    assert lattice.shape == shape
+    grid = Conform(spacing_mm=spacing, shape=shape).grid
+    np.testing.assert_allclose(lattice.affine, grid.affine)
+
+
+def test_the_cohort_is_sound(cohort):
+    assert find_problems(cohort.path) == []
+    assert cohort.shape == (24, 32, 24)
+    assert cohort.facts.spacing_mm == (8, 8, 8)
+    table = cohort.manifest.table
+    assert len(table) == 30
+    assert set(table["split"]) == {"train", "validation", "test"}
+    ill = table[table["label"] == 1]
+    counts = ill.groupby(["split", "subtype"]).size().unstack()
+    assert (counts["hippocampal"] == counts["ventricular"]).all()
+    assert list(counts.loc[["train", "validation", "test"], "hippocampal"]) == [3, 1, 1]
+    for _, later in ill.iterrows():
+        before = table[(table["subject"] == later["subject"]) & (table["label"] == 0)]
+        assert list(before["split"]) == [later["split"]]
+        assert list(before["session"]) == ["ses-01"]
+
+
+def test_the_tables_volumes_are_those_of_the_disease(cohort):
+    table = cohort.manifest.table
+    number = {
+        name: pd.to_numeric(table[name]) for name in table if name.endswith("_ml") or name in ("label", "severity")
+    }
+    ill = number["label"] == 1
+    for name in REGIONS:
+        change = number[f"{name}_change_ml"]
+        assert (change[~ill] == 0).all()
+        assert set(np.sign(change[change.abs() > 0.05])) == {1 if name.startswith("ventricle") else -1}
+    lost = -np.log(1 - number["hippocampus_left_change_ml"] / number["hippocampus_left_ml"])[ill]
+    wanted = number["severity"][ill] * table["subtype"][ill].map({"hippocampal": -0.4, "ventricular": -0.15})
+    assert np.corrcoef(lost, wanted)[0, 1] > 0.9
+    assert number["brain_ml"].between(900, 2000).all()
+    assert number["hippocampus_left_ml"].between(1.5, 6).all()
+
+
+def test_effects_are_where_the_regions_are(cohort):
+    rows = cohort.manifest.indices("test", 1)
+    regions = cohort.regions(rows)
+    assert tuple(regions) == REGIONS
+    effects = np.abs(cohort.effects(rows).numpy())
+    covered = sum(effects[mask].sum() for mask in regions.values())
+    assert covered > 0.7 * effects.sum()
+    assert (np.sum(list(regions.values()), axis=0) <= 1).all()
+
+
+def test_same_seed_same_bits_whatever_the_number_of_processes(simulation):
+    people = [draw_subject(number, "hippocampal", seed=5) for number in (1, 2, 3, 4, 5, 6)]
+    lattice = prepared_lattice(8.0)
+    with workers(simulation, 2) as pool:
+        shared = pool.call(_prepared, people[0], 1, lattice)
+        table = make_table(people[:2], pool, seed=0)
+    alone = simulation.prepared(people[0], people[0].visits[1], lattice)
+    assert np.array_equal(shared.image, alone.image)
+    assert np.array_equal(shared.effect, alone.effect)
+    assert [row["hippocampus_left_ml"] for row in _facts(simulation, people[0])] == list(
+        table["hippocampus_left_ml"][:2]
+    )
+    other = Simulation(simulation.base, simulation.morphology, simulation.anatomist, seed=6)
+    assert not np.array_equal(other.prepared(people[0], people[0].visits[1], lattice).image, alone.image)
+
+
+def test_a_cohort_opened_again_is_the_same(cohort):
+    assert Cohort(cohort.path).facts == cohort.facts
+
+
+def test_a_heads_own_shading_is_taken_out_within_the_brain_and_fades_outside():
+    places = np.stack(np.meshgrid(*(np.linspace(-1, 1, extent) for extent in (100, 72, 64)), indexing="ij"))
+    brain = (places**2).sum(axis=0) < 0.4
+    white = smooth_noise(np.random.default_rng(3), brain.shape, 3.0) > 0
+    shading = np.exp(0.4 * places[0] - 0.2 * places[2] ** 2)
+    head = (np.where(brain, np.where(white, 1.0, 0.6), 1.5) * shading).astype(np.float32)
+    found = _shading(head, brain)
+    even = head / found
+    assert np.log(head[brain & white]).std() > 0.1
+    assert np.log(even[brain & white]).std() < 0.04
+    assert even[brain & white].mean() == pytest.approx(1, abs=0.1)
+    beside, far = found[:, 36, 32][[83, -1]]
+    assert beside == pytest.approx(found[brain].max(), rel=0.1)
+    assert far == pytest.approx(np.median(found[brain]), rel=0.15)
+
+
+@pytest.mark.long
+def test_the_white_matter_of_the_robex_head_is_even():
+    base = load_base("robex")
+    cubes = [
+        base.head[corner][base.brain[corner]]
+        for corner in (
+            tuple(slice(start, start + 26) for start in starts)
+            for starts in np.ndindex(*(extent // 13 - 1 for extent in base.brain.shape))
+            for starts in [13 * np.array(starts)]
+        )
+        if base.brain[corner].mean() > 0.7
+    ]
+    assert len(cubes) > 50
+    assert np.log([np.percentile(cube, 92) for cube in cubes]).std() < 0.08  # 0.22 as the file has it
+
+
+def test_a_deformation_of_nothing_leaves_places_bit_equal(simulation):
+    places = COARSE.places()
+    assert isinstance(still := simulation.morphology.deformation({}), Deformation)
+    assert np.array_equal(still(places), places)
+    assert STILL_MM[0] < STILL_MM[1]

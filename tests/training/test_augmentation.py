@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+
+from vagan.axes import pixel_places
+from vagan.training.augmentation import Variation
+from vagan.training.image_cache import ImageBank, ShuffledImages
+
+SHAPES = [(40, 52), (20, 26, 23)]
+
+
+def places_of(variation, shape, seed):
+    """Where each pixel comes from, read off images that show their own places; the middle half alone."""
+    ramps = pixel_places(torch.zeros(1, 1, *shape))[0]
+    middle = tuple(slice(extent // 4, -(extent // 4)) for extent in shape)
+    found = [variation.draw(ramp[None, None], np.random.default_rng(seed))[0, 0][middle] for ramp in ramps]
+    return torch.stack(found).double(), torch.stack([ramp[middle] for ramp in ramps]).double()
+
+
+def affine_of(variation, shape, seed):
+    """Least-squares matrix and offset of the places, and what is left."""
+    found, own = (places.flatten(1).T.numpy() for places in places_of(variation, shape, seed))
+    middle = (np.array(shape) - 1) / 2
+    design = np.column_stack([own - middle, np.ones(len(own))])
+    solution, *_ = np.linalg.lstsq(design, found - middle, rcond=None)
+    return solution[:-1].T, solution[-1], np.abs(design @ solution - (found - middle)).max()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_is_changed_by_default(shape):
+    image = torch.rand(1, 2, *shape)
+    assert not Variation()
+    assert torch.allclose(Variation().draw(image, np.random.default_rng(0)), image, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_rotation_keeps_lengths_and_the_middle(shape):
+    found = [affine_of(Variation(rotation_degrees=5.0), shape, seed) for seed in range(60)]
+    for matrix, offset, rest in found:
+        assert np.allclose(matrix @ matrix.T, np.eye(len(shape)), atol=1e-4)
+        assert np.linalg.det(matrix) > 0
+        assert np.allclose(offset, 0, atol=1e-4)
+        assert rest < 1e-3
+    angles = np.rad2deg([np.arcsin((matrix[0, 1] - matrix[1, 0]) / 2) for matrix, _, _ in found])
+    assert 3.5 < angles.std() < 6.5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_stretch_acts_along_each_axis_alone(shape):
+    found = [affine_of(Variation(stretch=0.05), shape, seed)[0] for seed in range(60)]
+    sizes = np.log([np.diag(matrix) for matrix in found])
+    assert np.allclose([matrix - np.diag(np.diag(matrix)) for matrix in found], 0, atol=1e-4)
+    assert np.allclose(sizes.std(0), 0.05, rtol=0.3)
+    assert abs(np.corrcoef(sizes.T)[0, 1]) < 0.4
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shift_moves_the_whole_image(shape):
+    found = [affine_of(Variation(shift=1.5), shape, seed) for seed in range(60)]
+    assert np.allclose([matrix for matrix, _, _ in found], np.eye(len(shape)), atol=1e-4)
+    assert np.allclose(np.std([offset for _, offset, _ in found], axis=0), 1.5, rtol=0.3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bends_have_their_size_and_are_smooth(shape):
+    moves = []
+    for seed in range(60):
+        found, own = places_of(Variation(bend=0.8), shape, seed)
+        moves.append((found - own).numpy())
+    size = np.std(moves, axis=0)
+    assert np.allclose(size.mean(), 0.8, rtol=0.15)
+    steps = np.diff(np.stack(moves), axis=-1)
+    assert steps.std() < 0.08  # a wave of thirty pixels would have 0.17
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_border_goes_on_beyond_the_image(shape):
+    image = torch.full((1, 1, *shape), -0.7)
+    varied = Variation(rotation_degrees=20.0, shift=9.0, stretch=0.2, bend=3.0).draw(image, np.random.default_rng(1))
+    assert torch.allclose(varied, image)
+
+
+def test_a_stream_varies_each_image_anew_and_can_be_entered_anywhere(small_cohort):
+    rows = small_cohort.manifest.indices("train")[:3]
+    bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
+    stream = ShuffledImages(bank, rows, variation=Variation(shift=2.0), seed=3, purpose="x")
+    drawn = stream.draw(0, 12)
+    assert len({image.numpy().tobytes() for image in drawn}) == 12
+    assert torch.equal(stream.draw(5, 4), drawn[5:9])
+    other = ShuffledImages(bank, rows, variation=Variation(shift=2.0), seed=3, purpose="y")
+    assert not torch.equal(other.draw(0, 12), drawn)
