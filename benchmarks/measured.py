@@ -1,4 +1,4 @@
-"""Write the results in ``benchmarks/results`` into documents: the main ones into README.md, all into measured.md.
+"""Write the results in ``benchmarks/results`` into documents: the main ones into README.md, all into results.md.
 
 python benchmarks/measured.py
 """
@@ -15,7 +15,7 @@ import shortcuts
 from study import RESULTS, as_table, column, with_seeds
 
 ROOT = Path(__file__).parents[1]
-README, ALL = ROOT / "README.md", ROOT / "docs" / "reference" / "measured.md"
+README, ALL = ROOT / "README.md", ROOT / "docs" / "reference" / "results.md"
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
 CASES = {
     "paper": "the paper's data",

@@ -145,7 +145,7 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(offl
     assert made.returncode == 0, made.stderr
     assert list(offline.offences(tmp_path / "site")) == []
     pages = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*.html")}
-    assert {"index.html", "docs/index.html", "docs/explanation/lab-book.html", "CHANGELOG.html"} <= pages
+    assert {"index.html", "docs/index.html", "docs/explanation/experiment-log.html", "CHANGELOG.html"} <= pages
     assert {f"examples/{path.stem}.html" for path in (ROOT / "examples").glob("*.ipynb")} <= pages
     line = (tmp_path / "site/docs/reference/command-line.html").read_text(encoding="utf-8")
     assert all(f">vagan {verb}<" in line for verb in ("demo", "train", "import bids"))

@@ -26,7 +26,7 @@ def case(index: int, subtype: str, intensity: str = "fixed") -> SyntheticCase:
     return make_case(index, subtype=subtype, intensity=intensity, size=(56, 56))  # type: ignore[arg-type]
 
 
-def game() -> Figure:
+def adversarial() -> Figure:
     """The two networks, what each of them sees, and where the map's sign is turned."""
     figure = Figure(figsize=(9, 4.2))
     canvas = figure.add_axes((0, 0, 1, 1))
@@ -92,7 +92,7 @@ def arrow(canvas: Axes, start: tuple[float, float], end: tuple[float, float]) ->
     )
 
 
-def transplant() -> Figure:
+def effect_transfer() -> Figure:
     """The effect of one image put into an image of the baseline class."""
     patient, healthy = case(1, "A"), case(2, "")
     effect = patient.image - patient.counterfactual
@@ -137,7 +137,7 @@ def scaling() -> Figure:
 
 
 def main() -> None:
-    for draw in (game, transplant, schedule, scaling):
+    for draw in (adversarial, effect_transfer, schedule, scaling):
         draw().savefig(HERE / f"{draw.__name__}.png", dpi=130, metadata={"Software": None})
 
 
