@@ -20,7 +20,7 @@ from study import as_table, keep, named, options_of, with_seeds
 
 from vagan.data.cohort import Cohort
 from vagan.inference.generator import VAGAN
-from vagan.training.ood import measure_likeness
+from vagan.training.ood import fit_ood
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -52,7 +52,7 @@ def main() -> None:
     found: dict[str, dict[str, list[float]]] = {name: {"auc": [], "flagged": []} for name in CHANGES}
     for seed in options.seeds:
         run = run_of(folder, seed)
-        measure_likeness(run / "model", cohort, "cpu")
+        fit_ood(run / "model", cohort, "cpu")
         method, _ = VAGAN.load(run)
         images = cohort.images(cohort.manifest.indices("test")).numpy()
         half = len(images) // 2
@@ -62,7 +62,7 @@ def main() -> None:
             distances = method.unlikeness(torch.from_numpy(others)).numpy()
             labels = np.repeat([0, 1], [len(usual), len(distances)])
             found[name]["auc"].append(float(roc_auc_score(labels, np.concatenate([usual, distances]))))
-            found[name]["flagged"].append(float((distances > method.likeness.usual).mean()))
+            found[name]["flagged"].append(float((distances > method.likeness.threshold).mean()))
     keep(named("likeness", cohort.shape), {"runs": found}, _markdown(found), out=options.out)
     print(_markdown(found))
 

@@ -40,6 +40,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from vagan.exporting.formats import FORMATS
 
     folder = tmp_path_factory.mktemp("exported")
-    run = save_random_generator(folder / "run" / "model", context=True).parent
+    run = save_random_generator(folder / "run" / "model", global_context=True).parent
     with unchecked_shapes():
         return {"run": run} | {name: export(run, folder / name) for name, export in FORMATS.items()}

@@ -8,7 +8,7 @@ import jaxtyping
 import torch
 
 from vagan.data.preparation import Preparation
-from vagan.model.folder import ModelFacts, build_network, save_model
+from vagan.model.folder import ModelSpec, build_network, save_model
 
 FIXED = Preparation(intensity="fixed", low=0, high=255)
 
@@ -16,7 +16,7 @@ FIXED = Preparation(intensity="fixed", low=0, high=255)
 def save_random_generator(folder: Path, **facts) -> Path:
     """Write a small map generator with random weights; of 24x20 pixels unless the facts say otherwise."""
     usual = {"num_spatial_dims": 2, "shape": (24, 20), "classes": ("healthy", "ill"), "preparation": FIXED}
-    about = ModelFacts(**usual | {"kind": "map-generator", "channels": 1, "width": 4, "rule": "none"} | facts)
+    about = ModelSpec(**usual | {"kind": "map-generator", "channels": 1, "width": 4, "rule": "none"} | facts)
     network = build_network(about)
     generator = torch.Generator().manual_seed(0)
     for weight in network.parameters():

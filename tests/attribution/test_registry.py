@@ -3,7 +3,7 @@ import pytest
 from vagan.attribution.registry import METHODS, find_method, load_method
 from vagan.data.preparation import Preparation
 from vagan.errors import ConfigError
-from vagan.model.folder import ModelFacts, build_network, save_model
+from vagan.model.folder import ModelSpec, build_network, save_model
 
 
 def test_a_name_leads_to_its_entry_and_a_mistyped_one_to_the_nearest():
@@ -19,7 +19,7 @@ def test_names_are_made_for_a_command_line():
 @pytest.fixture
 def saved(tmp_path):
     def save(kind):
-        facts = ModelFacts(
+        facts = ModelSpec(
             kind=kind, num_spatial_dims=2, channels=1, shape=(18, 20), width=2, classes=("healthy", "ill"),
             preparation=Preparation(), rule="none", cohort_hash="0",
         )  # fmt: skip

@@ -62,7 +62,7 @@ def test_a_map_without_the_age_is_refused(refused, model, pictures, tmp_path):
 
 
 def test_a_contrast_shows_what_age_does(vagan, refused, model, pictures, tmp_path):
-    able = save_random_generator(tmp_path / "able", shape=(21, 18), covariates=(AGE, SEX), contrast=True)
+    able = save_random_generator(tmp_path / "able", shape=(21, 18), covariates=(AGE, SEX), intervention=True)
     image, known = pictures / "ill" / "03.png", ("--covariates", "age=64,sex=F")
     for ages in ("60:80", "80:60"):
         folder = tmp_path / ages.replace(":", "-")

@@ -15,7 +15,7 @@ from vagan.data.volume import write_volume
 from vagan.errors import OutputError, PreprocessingError
 from vagan.inference.files import attribute_files
 from vagan.inference.scans import _write_deformation
-from vagan.model.folder import ModelFacts, build_network, load_model, save_model
+from vagan.model.folder import ModelSpec, build_network, load_model, save_model
 from vagan.preprocessing.derivatives import Place
 from vagan.preprocessing.pipeline import Prepared
 from vagan.preprocessing.scan import read_scan
@@ -124,7 +124,7 @@ class TestPages:
 def model(tmp_path_factory):
     """A generator of random weights that knows how its scans were prepared."""
     torch.manual_seed(3)
-    facts = ModelFacts(
+    facts = ModelSpec(
         kind="map-generator",
         num_spatial_dims=3,
         channels=1,

@@ -7,7 +7,7 @@ from sklearn.covariance import LedoitWolf
 from shapes import SPACES
 from vagan.axes import spatial_mean
 from vagan.errors import ModelError
-from vagan.model.ood import LIKENESS, Likeness, image_features
+from vagan.model.ood import OOD_FILE, MahalanobisOOD, image_features
 from vagan.nn.unet import MapGenerator
 
 
@@ -20,27 +20,27 @@ def features(rng):
 
 def test_distances_are_those_of_mahalanobis_from_the_nearer_class(features):
     training, labels, validation = features
-    likeness = Likeness.fitted(training, labels, validation)
+    likeness = MahalanobisOOD.fit(training, labels, validation)
     values = training.double().numpy()
     means = [values[labels == label].mean(axis=0) for label in (0, 1)]
     inside = np.concatenate([values[labels == label] - means[label] for label in (0, 1)])
     inverse = np.linalg.inv(LedoitWolf(assume_centered=True).fit(inside).covariance_)
     expected = [min(mahalanobis(row, mean, inverse) for mean in means) for row in validation.numpy()[:20]]
-    np.testing.assert_allclose(likeness.distances(validation[:20]), expected, rtol=1e-3)
-    assert likeness.usual == pytest.approx(np.quantile(likeness.distances(validation).numpy(), 0.99), rel=1e-5)
+    np.testing.assert_allclose(likeness.scores(validation[:20]), expected, rtol=1e-3)
+    assert likeness.threshold == pytest.approx(np.quantile(likeness.scores(validation).numpy(), 0.99), rel=1e-5)
 
 
 def test_what_was_measured_survives_the_disk(features, tmp_path):
     training, labels, validation = features
-    likeness = Likeness.fitted(training, labels, validation)
-    assert Likeness.load(tmp_path) is None
+    likeness = MahalanobisOOD.fit(training, labels, validation)
+    assert MahalanobisOOD.load(tmp_path) is None
     likeness.save(tmp_path)
-    again = Likeness.load(tmp_path)
-    assert torch.equal(again.distances(validation), likeness.distances(validation))
-    assert again.usual == likeness.usual
-    (tmp_path / LIKENESS).write_bytes(b"damaged")
+    again = MahalanobisOOD.load(tmp_path)
+    assert torch.equal(again.scores(validation), likeness.scores(validation))
+    assert again.threshold == likeness.threshold
+    (tmp_path / OOD_FILE).write_bytes(b"damaged")
     with pytest.raises(ModelError, match="is damaged"):
-        Likeness.load(tmp_path)
+        MahalanobisOOD.load(tmp_path)
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -230,7 +230,7 @@ def test_a_contrast_is_the_difference_between_two_ages(bright_as_old):
 def test_a_training_of_contrasts_ends_in_a_model_that_makes_them(cohort, tmp_path):
     run = train(cohort, tmp_path / "run", tiny(**TOLD | CONTRAST))
     network, facts = load_model(run.path)
-    assert (facts.tasks, facts.conditions, facts.contrast) == (1, 3 + 3, True)
+    assert (facts.tasks, facts.conditions, facts.intervention) == (1, 3 + 3, True)
     method, facts = VAGAN.load(run.path)
     assert facts.classes == ("baseline", "two squares")
     rows = cohort.manifest.indices("test", 1)[:2]

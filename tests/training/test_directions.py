@@ -8,7 +8,7 @@ from torch import nn
 from trainings import assert_same_result, stop_after, tiny
 from vagan.errors import ConfigError
 from vagan.inference.generator import VAGAN
-from vagan.model.folder import about_class, load_model
+from vagan.model.folder import load_model, select_class
 from vagan.training.config import Generator, Loss
 from vagan.training.engine.loop import train
 from vagan.training.steps import TwoClassBatch, update_generator
@@ -90,7 +90,7 @@ def test_sources_and_targets_change_places_from_image_to_image(small_cohort):
 def test_a_generator_of_both_directions_says_which_it_goes(small_cohort, tmp_path, output):
     run = train(small_cohort, tmp_path / "run", tiny(generator__output=output, **BOTH))
     network, facts = load_model(run.path)
-    assert (facts.tasks, facts.conditions, facts.both_directions) == (2, 2, True)
+    assert (facts.tasks, facts.conditions, facts.bidirectional) == (2, 2, True)
     rows = small_cohort.manifest.indices("test", 0)[:2]
     images = small_cohort.images(rows)
     taking, putting = (VAGAN.load(run.path, into=into)[0] for into in (False, True))
@@ -114,7 +114,7 @@ def test_what_cannot_be_is_refused(small_cohort, tmp_path):
     with pytest.raises(ConfigError, match="cycle_weight needs the way back"):
         train(small_cohort, tmp_path / "run", tiny(loss__cycle_weight=1.0))
     run = train(small_cohort, tmp_path / "run", tiny())
-    with pytest.raises(ConfigError, match=r"only takes its class out; train one with --preset both-directions"):
+    with pytest.raises(ConfigError, match="bidirectional"):
         VAGAN.load(run.path, into=True)
 
 
@@ -134,7 +134,7 @@ def test_statistics_are_measured_on_each_class_told_each_way(classes, small_coho
 def test_of_several_classes_each_is_put_in_by_its_own_number(small_cohort, tmp_path):
     run = train(small_cohort, tmp_path / "run", tiny(**BOTH))
     facts = load_model(run.path)[1].model_copy(update={"classes": ("none", "first", "second", "third")})
-    told = [about_class(facts, name, into=into)[1] for into in (False, True) for name in facts.classes[1:]]
+    told = [select_class(facts, name, insert=into)[1] for into in (False, True) for name in facts.classes[1:]]
     assert torch.equal(torch.cat(told), torch.eye(6))
 
 

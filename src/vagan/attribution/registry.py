@@ -21,8 +21,8 @@ from vagan.inference.class_gate import AUTO, SURE, Band, Decided, Labeller
 from vagan.inference.ensemble import Ensemble
 from vagan.inference.generator import VAGAN
 from vagan.inference.intervention import Contrast
-from vagan.model.folder import ModelFacts, about_class, load_model
-from vagan.model.ood import Likeness
+from vagan.model.folder import ModelSpec, load_model, select_class
+from vagan.model.ood import MahalanobisOOD
 from vagan.nn.conditioning import Condition
 
 Needs = Literal["map-generator", "classifier", "cam-classifier", "training images", "nothing"]
@@ -59,9 +59,9 @@ class Entry:
         return self.needs in (kind, "nothing") or (self.needs == "classifier" and kind == "cam-classifier")
 
     def of(
-        self, network: nn.Module, facts: ModelFacts, condition: Condition | None = None, *, into: bool = False
+        self, network: nn.Module, facts: ModelSpec, condition: Condition | None = None, *, into: bool = False
     ) -> AttributionMethod:
-        """The method for a loaded model that it explains; see `vagan.model.folder.about_class`."""
+        """The method for a loaded model that it explains; see `vagan.model.folder.select_class`."""
         if self.needs == "nothing":
             return self.make()
         if self.needs == "map-generator":
@@ -71,7 +71,7 @@ class Entry:
                 condition=condition,
                 covariates=facts.covariates,
                 into=into,
-                contrast=facts.contrast,
+                contrast=facts.intervention,
             )
         return self.make(network)
 
@@ -120,7 +120,7 @@ class LoadedMethod(NamedTuple):
 
     method: AttributionMethod
     entry: Entry
-    facts: ModelFacts
+    facts: ModelSpec
     device: torch.device
     """Where the network is, and where images must be."""
 
@@ -163,7 +163,7 @@ def load_method(
         return LoadedMethod(
             _decided(run, network, whole, band, device), METHODS["vagan"], whole, torch.device(device)
         )
-    facts, condition = about_class(whole, interest, into=into)
+    facts, condition = select_class(whole, interest, insert=into)
     if not name and facts.kind == "map-generator":
         name = "vagan"
     fitting = [known for known, entry in METHODS.items() if entry.explains(facts.kind)]
@@ -172,19 +172,19 @@ def load_method(
         raise ConfigError(f"{run} holds a {facts.kind}: {problem}; choose one of {', '.join(fitting)}")
     method = METHODS[name].of(network.to(device), facts, condition, into=into)
     if isinstance(method, VAGAN):
-        method.likeness = Likeness.load(run)
+        method.likeness = MahalanobisOOD.load(run)
     return LoadedMethod(method, METHODS[name], facts, torch.device(device))
 
 
-def _decided(run: Path, network: nn.Module, facts: ModelFacts, band: Band, device: torch.device | str) -> Decided:
+def _decided(run: Path, network: nn.Module, facts: ModelSpec, band: Band, device: torch.device | str) -> Decided:
     """Maps of the class that the classifier in a map generator's run folder decides each image to be of."""
     labeller = Labeller.load(run, facts.classes, device)
     network.to(device)
     methods = []
     for name in facts.classes[1:]:
-        method = METHODS["vagan"].of(network, *about_class(facts, name))
+        method = METHODS["vagan"].of(network, *select_class(facts, name))
         assert isinstance(method, VAGAN)
-        method.likeness = Likeness.load(run)
+        method.likeness = MahalanobisOOD.load(run)
         methods.append(method)
     return Decided(methods, labeller, band)
 

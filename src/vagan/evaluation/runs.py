@@ -14,7 +14,7 @@ from vagan.errors import CohortError, ConfigError, LeakageError, ModelError
 from vagan.evaluation.metrics.counterfactual import Judge
 from vagan.inference.class_gate import AUTO, Band, Decided
 from vagan.inference.ensemble import Ensemble
-from vagan.model.folder import ModelFacts, about_class, load_model
+from vagan.model.folder import ModelSpec, load_model, select_class
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.conditioning import Condition
 from vagan.seeding import numpy_generator
@@ -28,8 +28,8 @@ class Model(NamedTuple):
 
     run: Path
     network: nn.Module
-    facts: ModelFacts
-    """About a single class of interest; see `about_class`."""
+    facts: ModelSpec
+    """About a single class of interest; see `select_class`."""
     condition: Condition | None
 
 
@@ -43,7 +43,7 @@ def load_models(runs: Sequence[Path], cohort: Cohort, place: torch.device, inter
     if twice is not None:
         raise ConfigError(f"tables call runs by their folders' names, but {twice!r} occurs twice; rename one")
     loaded = [(run, *load_model(run)) for run in runs]
-    models = [Model(run, network, *about_class(facts, interest)) for run, network, facts in loaded]
+    models = [Model(run, network, *select_class(facts, interest)) for run, network, facts in loaded]
     for model in models:
         model.network.to(place)
         if RunFolder(model.run).is_begun:
@@ -114,7 +114,7 @@ def decided_of(models: Sequence[Model], band: Band, place: torch.device) -> dict
     return found
 
 
-def interest_of(models: Sequence[ModelFacts], cohort: Cohort) -> int:
+def interest_of(models: Sequence[ModelSpec], cohort: Cohort) -> int:
     """Label, in this cohort, of the class that all models are about."""
     classes = cohort.manifest.classes
     pairs = sorted({facts.classes for facts in models})
@@ -149,7 +149,7 @@ def controls_of(cohort: Cohort, wanted: Iterable[str], interest: int, seed: int)
     return controls
 
 
-def _require_same_kind(run: Path, facts: ModelFacts, cohort: Cohort) -> None:
+def _require_same_kind(run: Path, facts: ModelSpec, cohort: Cohort) -> None:
     if (facts.num_spatial_dims, facts.channels) != (len(cohort.shape), cohort.channels):
         raise ModelError(
             f"{run} was trained on {facts.num_spatial_dims}-D images of {facts.channels} channels, "

@@ -4,12 +4,12 @@ from importlib.metadata import version
 from typing import Any
 
 from vagan.effect import SIGN
-from vagan.model.folder import ModelFacts
+from vagan.model.folder import ModelSpec
 
 LICENCE = "code: Apache-2.0; weights: as the licence of the data that they learned from allows"
 
 
-def about(facts: ModelFacts) -> dict[str, Any]:
+def about(facts: ModelSpec) -> dict[str, Any]:
     """Classes, preparation, spacing, sign and origin."""
     baseline, *interests = facts.classes
     return {
@@ -28,6 +28,6 @@ def about(facts: ModelFacts) -> dict[str, Any]:
     }
 
 
-def axes_of(facts: ModelFacts) -> tuple[str, ...]:
+def axes_of(facts: ModelSpec) -> tuple[str, ...]:
     """Names of the spatial axes; those of volumes point to the subject's right, front and top."""
     return ("height", "width") if facts.num_spatial_dims == 2 else ("right", "front", "top")

@@ -6,7 +6,7 @@ from torch import nn
 
 from vagan.effect import Output, baseline_image, effect_map
 from vagan.errors import ModelError
-from vagan.model.folder import ModelFacts, load_model
+from vagan.model.folder import ModelSpec, load_model
 from vagan.nn.conditioning import Condition
 from vagan.types import Images, Maps
 
@@ -33,7 +33,7 @@ class AppliedGenerator(nn.Module):
         return baseline, effect_map(image, baseline)
 
 
-def load_applied(path: Path) -> tuple[AppliedGenerator, ModelFacts]:
+def load_applied(path: Path) -> tuple[AppliedGenerator, ModelSpec]:
     """Read a run folder or a model folder, in evaluation mode on the CPU.
 
     Raises

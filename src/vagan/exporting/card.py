@@ -9,13 +9,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vagan.errors import RunError
 from vagan.evaluation.tables import markdown_table
-from vagan.model.folder import ModelFacts
+from vagan.model.folder import ModelSpec
 from vagan.training.engine.run_folder import RunFolder
 
 CARD = "README.md"
 
 
-def model_card(template: str, run: Path, facts: ModelFacts, results: Path | None, **more: Any) -> str:
+def model_card(template: str, run: Path, facts: ModelSpec, results: Path | None, **more: Any) -> str:
     """Markdown that describes a model.
 
     Parameters

@@ -5,7 +5,7 @@ from pathlib import Path
 from vagan.exporting.card import CARD, model_card
 from vagan.files import new_folder
 from vagan.model.folder import CONFIG, WEIGHTS, load_model, save_model
-from vagan.model.ood import LIKENESS, Likeness
+from vagan.model.ood import OOD_FILE, MahalanobisOOD
 
 
 def export_hub(run: Path, out: Path, *, results: Path | None = None) -> Path:
@@ -24,8 +24,8 @@ def export_hub(run: Path, out: Path, *, results: Path | None = None) -> Path:
     """
     network, facts = load_model(run)
     card = model_card("hub.md.j2", run, facts, results)
-    likeness = Likeness.load(run)
-    with new_folder(out, frozenset({CONFIG, WEIGHTS, LIKENESS, CARD})) as folder:
+    likeness = MahalanobisOOD.load(run)
+    with new_folder(out, frozenset({CONFIG, WEIGHTS, OOD_FILE, CARD})) as folder:
         save_model(folder, network, facts)
         if likeness is not None:
             likeness.save(folder)

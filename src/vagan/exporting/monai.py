@@ -10,7 +10,7 @@ from vagan.errors import require_extra
 from vagan.exporting.applied import load_applied
 from vagan.exporting.card import CARD, model_card
 from vagan.files import new_folder
-from vagan.model.folder import ModelFacts, save_model
+from vagan.model.folder import ModelSpec, save_model
 
 CONFIGS, MODELS, DOCS = "configs", "models", "docs"
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -46,7 +46,7 @@ def export_monai(run: Path, out: Path, *, results: Path | None = None) -> Path:
     return out
 
 
-def _metadata(facts: ModelFacts) -> dict[str, Any]:
+def _metadata(facts: ModelSpec) -> dict[str, Any]:
     """What the bundle specification asks for. Class names stand within sentences: MONAI runs what begins with a $."""
     baseline, *interests = facts.classes
     return {
@@ -73,7 +73,7 @@ def _metadata(facts: ModelFacts) -> dict[str, Any]:
     }
 
 
-def _tensor(facts: ModelFacts, content: str, *, value_range: list[int]) -> dict[str, Any]:
+def _tensor(facts: ModelSpec, content: str, *, value_range: list[int]) -> dict[str, Any]:
     return {
         "type": "image",
         "format": "magnitude",

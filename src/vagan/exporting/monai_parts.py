@@ -14,7 +14,7 @@ from torch import nn
 from vagan.data.image_file import name_of, read_image, suffix_of
 from vagan.errors import ImageFileError, ModelError
 from vagan.exporting.applied import load_applied
-from vagan.model.folder import about_class
+from vagan.model.folder import select_class
 from vagan.nn.conditioning import Condition
 from vagan.types import Images, Maps
 
@@ -49,7 +49,7 @@ class EffectNetwork(nn.Module):
     def __init__(self, folder: str, interest: str = "") -> None:
         super().__init__()
         self.applied, facts = load_applied(Path(folder))
-        _, condition = about_class(facts, interest)
+        _, condition = select_class(facts, interest)
         self.register_buffer("condition", condition, persistent=False)
 
     def forward(self, images: Images) -> Maps:

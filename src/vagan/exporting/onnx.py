@@ -15,7 +15,7 @@ from vagan.exporting.about import about, axes_of
 from vagan.exporting.applied import AppliedGenerator, load_applied
 from vagan.exporting.card import CARD, model_card
 from vagan.files import new_folder
-from vagan.model.folder import ModelFacts
+from vagan.model.folder import ModelSpec
 
 MODEL = "model.onnx"
 FACTS = "model.json"
@@ -61,7 +61,7 @@ def export_onnx(run: Path, out: Path, *, results: Path | None = None) -> Path:
     return out
 
 
-def _graph(network: AppliedGenerator, facts: ModelFacts) -> Any:
+def _graph(network: AppliedGenerator, facts: ModelSpec) -> Any:
     """The network, with the numbers that may differ from call to call by their names."""
     # no two numbers alike, none a multiple of 8: the tracer would take what happens to hold of them for a rule
     inputs = _example(facts, batch=2, shape=(18, 21, 19)[: facts.num_spatial_dims])
@@ -80,7 +80,7 @@ def _graph(network: AppliedGenerator, facts: ModelFacts) -> Any:
         )
 
 
-def _require_same(path: Path, network: AppliedGenerator, facts: ModelFacts) -> None:
+def _require_same(path: Path, network: AppliedGenerator, facts: ModelSpec) -> None:
     """Run what was written on images of another number and size, and compare."""
     import onnxruntime
 
@@ -95,7 +95,7 @@ def _require_same(path: Path, network: AppliedGenerator, facts: ModelFacts) -> N
             raise RuntimeError(f"the exported {name} must be that of the network, but is {distance:.2g} away from it")
 
 
-def _example(facts: ModelFacts, *, batch: int, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+def _example(facts: ModelSpec, *, batch: int, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(0)
     inputs = {"image": torch.rand(batch, facts.channels, *shape, generator=random) * 2 - 1}
     if facts.tasks > 1:

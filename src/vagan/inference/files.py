@@ -23,7 +23,7 @@ from vagan.inference.overlay import save_overlay
 from vagan.inference.sidecar import describe
 from vagan.inference.subjects import subjects_of
 from vagan.inference.written import Written
-from vagan.model.folder import ModelFacts
+from vagan.model.folder import ModelSpec
 from vagan.progress import track
 from vagan.training.engine.device import find_device
 
@@ -31,7 +31,7 @@ from vagan.training.engine.device import find_device
 class Writer(NamedTuple):
     """``check`` raises an error for a file that cannot be attributed; ``write`` takes method, file and folder."""
 
-    check: Callable[[Path, ModelFacts], None]
+    check: Callable[[Path, ModelSpec], None]
     write: Callable[[LoadedMethod, Path, Path], Written]
 
 
@@ -131,7 +131,7 @@ def attribute_files(
     return written
 
 
-def writer_for(facts: ModelFacts) -> Writer:
+def writer_for(facts: ModelSpec) -> Writer:
     """How the model's kind of images is checked and attributed: pictures and volumes, or scans of heads."""
     if facts.pipeline is None:
         return Writer(_check, _write)
@@ -140,11 +140,11 @@ def writer_for(facts: ModelFacts) -> Writer:
     return Writer(check_scan, write_scan_maps)
 
 
-def _check(path: Path, facts: ModelFacts) -> None:
+def _check(path: Path, facts: ModelSpec) -> None:
     _read(path, facts)
 
 
-def _read(path: Path, facts: ModelFacts) -> ImageFile:
+def _read(path: Path, facts: ModelSpec) -> ImageFile:
     file = read_image(path, facts.preparation.colour)
     channels, dims = len(file.array), file.array.ndim - 1
     if (channels, dims) != (facts.channels, facts.num_spatial_dims):

@@ -11,8 +11,8 @@ from vagan.attribution.method import Convention, preserving
 from vagan.data.covariates import Covariate, covariate_numbers
 from vagan.effect import Deformation, Output, RawMap, added_effect, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
-from vagan.model.folder import ModelFacts, about_class, load_model
-from vagan.model.ood import Likeness, image_features
+from vagan.model.folder import ModelSpec, load_model, select_class
+from vagan.model.ood import MahalanobisOOD, image_features
 from vagan.nn.conditioning import Condition, side_by_side, told
 from vagan.nn.unet import MapGenerator
 from vagan.types import Images, Maps, Scores
@@ -29,7 +29,7 @@ class VAGAN:
         How the raw map is applied to the image.
     condition
         What the generator is told about every image, ``(1, conditions)``: of which class of interest it is, where the
-        generator knows several. See `vagan.model.folder.about_class`.
+        generator knows several. See `vagan.model.folder.select_class`.
     covariates
         What else it must be told of each image before it can make maps; see `knowing`.
     into
@@ -63,11 +63,11 @@ class VAGAN:
         self.covariates, self.into, self.contrast = tuple(covariates), into, contrast
         self.subjects: pd.DataFrame | None = None
         """What it was told of the images that it will get."""
-        self.likeness: Likeness | None = None
+        self.likeness: MahalanobisOOD | None = None
         """What training images look like to the generator, where it was measured."""
 
     @classmethod
-    def load(cls, path: Path | str, *, interest: str = "", into: bool = False) -> tuple["VAGAN", ModelFacts]:
+    def load(cls, path: Path | str, *, interest: str = "", into: bool = False) -> tuple["VAGAN", ModelSpec]:
         """Read a run folder or a model folder; of a generator of several classes of interest, name one.
 
         With ``into`` its maps are of what the class would do to images of the baseline class.
@@ -75,16 +75,16 @@ class VAGAN:
         network, facts = load_model(Path(path))
         if facts.kind != "map-generator":
             raise ModelError(f"{path} holds a {facts.kind}, not a map generator; choose one of the methods for it")
-        facts, condition = about_class(facts, interest, into=into)
+        facts, condition = select_class(facts, interest, insert=into)
         method = cls(
             network,
             output=facts.output,
             condition=condition,
             covariates=facts.covariates,
             into=into,
-            contrast=facts.contrast,
+            contrast=facts.intervention,
         )
-        method.likeness = Likeness.load(Path(path))
+        method.likeness = MahalanobisOOD.load(Path(path))
         return method, facts
 
     def knowing(self, subjects: pd.DataFrame) -> "VAGAN":
@@ -134,11 +134,11 @@ class VAGAN:
         return method
 
     def unlikeness(self, images: Images) -> Scores | None:
-        """How far each image is from those of the training, see `Likeness`; None where it was not measured."""
+        """How far each image is from those of the training, see `MahalanobisOOD`; None where it was not measured."""
         if self.likeness is None or not isinstance(self._generator, MapGenerator):
             return None
         with preserving(self._generator):
-            return self.likeness.distances(image_features(self._generator, images))
+            return self.likeness.scores(image_features(self._generator, images))
 
     def attribute(self, images: Images) -> Maps:
         """Effect of the class of interest in each image, ``x - y``; of a class that is put in, ``y - x``."""

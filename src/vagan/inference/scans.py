@@ -31,7 +31,7 @@ from vagan.inference.ood_files import describe_likeness
 from vagan.inference.overlay import save_overlay
 from vagan.inference.sidecar import describe
 from vagan.inference.written import Written
-from vagan.model.folder import ModelFacts
+from vagan.model.folder import ModelSpec
 from vagan.preprocessing.brain import StripSkull
 from vagan.preprocessing.pipeline import Pipeline, Prepared
 from vagan.preprocessing.scan import RawScan, Scan, read_scan
@@ -41,7 +41,7 @@ TRUST = "VAGAN_TRUST_COMMANDS"
 """Variable of the environment without which no model makes us run a program."""
 
 
-def check_scan(path: Path, facts: ModelFacts) -> None:
+def check_scan(path: Path, facts: ModelSpec) -> None:
     """Read a scan and raise an error if it cannot be one, or the model's record of the preprocessing is unusable."""
     _pipeline(facts)
     _read(path)
@@ -113,7 +113,7 @@ def _write_deformation(
     return describe_deformation(on_raw, log_ratio, IN_MM)
 
 
-def _pipeline(facts: ModelFacts) -> Pipeline:
+def _pipeline(facts: ModelSpec) -> Pipeline:
     try:
         pipeline = Pipeline.model_validate(facts.pipeline)
     except ValidationError as error:

@@ -30,8 +30,8 @@ Count = Annotated[int, Field(ge=1, le=4096)]
 Extents = tuple[Annotated[int, Field(ge=1, le=2**16)], ...]
 
 
-class ModelFacts(BaseModel):
-    """Everything needed to build the network again and to apply it to new images."""
+class ModelSpec(BaseModel):
+    """Everything needed to build a network and to apply it to new images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,34 +41,34 @@ class ModelFacts(BaseModel):
     shape: Annotated[Extents, Field(min_length=2, max_length=3)]
     """Spatial shape of the training images."""
     spacing_mm: tuple[float, ...] | None = None
-    """Distance of their neighbouring voxels along each axis; None where it is not known, as of pictures."""
+    """Voxel spacing along each axis; None where it is not known, as of pictures."""
     width: Count
     normalisation: Normalisation = "batch"
     """Of a map generator."""
-    context: bool = False
+    global_context: bool = False
     """Of a map generator."""
     output: Output = "add"
     """Of a map generator."""
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=4096)]
-    """Class names; the first is the baseline class. Of a map generator the others are its classes of interest: where
-    there are several, it is told which."""
+    """Class names; the first is the baseline class. A map generator of several classes of interest is conditioned on
+    the class."""
     covariates: tuple[Covariate, ...] = ()
-    """Of a map generator: what it is told of each image, after the class."""
+    """That a map generator is conditioned on, after the class."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Of a classifier of labels: its logits are divided by it."""
-    contrast: bool = False
-    """Of a map generator: whether it changes covariates instead of taking a class out; it is told by how much."""
-    both_directions: bool = False
-    """Of a map generator: whether it can put each class of interest in too, its last tasks."""
+    """Of a classifier of all classes: its logits are divided by it."""
+    intervention: bool = False
+    """Whether a map generator changes covariates instead of removing a class; the change is part of its condition."""
+    bidirectional: bool = False
+    """Whether a map generator can insert each class of interest too; these are its last tasks."""
     preparation: Preparation
     pipeline: dict[str, list[dict[str, Any]]] | None = None
     """Of models of scans: how raw ones are preprocessed."""
     rule: str
-    """How this network was chosen among those of its training."""
+    """How this network was selected among those of its training."""
     cohort_hash: str = ""
 
     @model_validator(mode="after")
-    def _fits(self) -> "ModelFacts":
+    def _is_consistent(self) -> "ModelSpec":
         if len(self.shape) != self.num_spatial_dims or math.prod(self.shape) > LARGEST_VALUES:
             raise ValueError(f"shape must have {self.num_spatial_dims} extents of a usual size, found {self.shape}")
         if self.preparation.size is not None and len(self.preparation.size) != self.num_spatial_dims:
@@ -76,73 +76,89 @@ class ModelFacts(BaseModel):
                 f"the size must have {self.num_spatial_dims} extents as the shape has, found {self.preparation.size}"
             )
         if len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"each class must be named once, found {', '.join(self.classes[:4])}")
+            raise ValueError(f"class names must be unique, found {', '.join(self.classes[:4])}")
         return self
 
     @property
     def tasks(self) -> int:
-        """What a map generator can do with an image: take out each class of interest (and put it in), or change
-        covariates.
-        """
-        return 1 if self.contrast else (len(self.classes) - 1) * (1 + self.both_directions)
+        """Tasks of a map generator: removing each class of interest (and inserting it), or changing covariates."""
+        return 1 if self.intervention else (len(self.classes) - 1) * (1 + self.bidirectional)
 
     @property
     def conditions(self) -> int:
-        """Numbers that a map generator is told of each image."""
+        """Width of a map generator's condition."""
         width = sum(covariate.width for covariate in self.covariates)
-        return (self.tasks if self.tasks > 1 else 0) + width * (1 + self.contrast)
+        return (self.tasks if self.tasks > 1 else 0) + width * (1 + self.intervention)
+
+    def task_conditions(self, *, insert: bool = False) -> Condition | None:
+        """Conditions that select each class of interest, ``(classes, tasks)``; None for a network with a single task.
+
+        Raises
+        ------
+        ConfigError
+            If the model cannot insert classes and is asked to.
+        """
+        if insert and not self.bidirectional:
+            raise ConfigError(
+                "inserting a class needs a bidirectional model, and this one only removes it; "
+                "train one with training.bidirectional=true"
+            )
+        count = len(self.classes) - 1
+        return None if self.tasks == 1 else torch.eye(self.tasks)[count * insert : count * (1 + insert)]
 
 
-def about_class(facts: ModelFacts, interest: str = "", *, into: bool = False) -> tuple[ModelFacts, Condition | None]:
-    """A model as one of a single class of interest, which it takes out of images, or puts ``into`` them.
+def select_class(
+    spec: ModelSpec, class_of_interest: str = "", *, insert: bool = False
+) -> tuple[ModelSpec, Condition | None]:
+    """Restrict a model to a single class of interest, which it removes from images, or inserts.
 
     Returns
     -------
-    facts, condition
-        With this class alone beside the baseline class, and what the network must be told to show it, of shape
-        ``(1, tasks)``; None where it knows no other.
+    spec, condition
+        With this class alone beside the baseline class, and the condition ``(1, tasks)`` that selects it; None for a
+        network with a single task.
 
     Raises
     ------
     ConfigError
-        If the model knows several and none is named, or does not know the one that is, or cannot put it in.
+        If the model has several classes of interest and none is given, or has no such class, or cannot insert it.
     """
-    known = facts.classes[1:]
-    if into and not facts.both_directions:
-        raise ConfigError("this model only takes its class out; train one with --preset both-directions")
-    if interest and interest not in known:
-        raise ConfigError(f"the model knows no class of interest {interest!r}; {nearest(interest, known)}")
-    if facts.tasks == 1:
-        return facts, None
-    interest = interest or (known[0] if len(known) == 1 else "")
-    if not interest:
-        raise ConfigError(f"the model knows several classes of interest: say which one of {', '.join(known)}")
-    narrowed = facts.model_copy(update={"classes": (facts.classes[0], interest)})
-    return narrowed, torch.eye(facts.tasks)[[known.index(interest) + into * len(known)]]
+    known, conditions = spec.classes[1:], spec.task_conditions(insert=insert)
+    if class_of_interest and class_of_interest not in known:
+        raise ConfigError(
+            f"the model has no class of interest {class_of_interest!r}; {nearest(class_of_interest, known)}"
+        )
+    if conditions is None:
+        return spec, None
+    class_of_interest = class_of_interest or (known[0] if len(known) == 1 else "")
+    if not class_of_interest:
+        raise ConfigError(f"class_of_interest is needed, one of {', '.join(known)}: the model has several")
+    narrowed = spec.model_copy(update={"classes": (spec.classes[0], class_of_interest)})
+    return narrowed, conditions[[known.index(class_of_interest)]]
 
 
-def build_network(facts: ModelFacts) -> nn.Module:
+def build_network(spec: ModelSpec) -> nn.Module:
     """Fresh network of the described architecture."""
-    dims, channels, width = facts.num_spatial_dims, facts.channels, facts.width
-    if facts.kind == "classifier":
-        return Classifier(dims, shape=facts.shape, channels=channels, width=width)
-    if facts.kind == "label-classifier":
-        return CAMClassifier(dims, channels=channels, num_classes=len(facts.classes), width=width)
-    if facts.kind == "cam-classifier":
+    dims, channels, width = spec.num_spatial_dims, spec.channels, spec.width
+    if spec.kind == "classifier":
+        return Classifier(dims, shape=spec.shape, channels=channels, width=width)
+    if spec.kind == "label-classifier":
+        return CAMClassifier(dims, channels=channels, num_classes=len(spec.classes), width=width)
+    if spec.kind == "cam-classifier":
         return CAMClassifier(dims, channels=channels, width=width)
     return MapGenerator(
         dims,
         channels=channels,
-        outputs=raw_channels(facts.output, channels=channels, num_spatial_dims=dims),
+        outputs=raw_channels(spec.output, channels=channels, num_spatial_dims=dims),
         width=width,
-        normalisation=facts.normalisation,
-        context=facts.context,
-        conditions=facts.conditions,
-        coarse=is_coarse(facts.output),
+        normalisation=spec.normalisation,
+        context=spec.global_context,
+        conditions=spec.conditions,
+        coarse=is_coarse(spec.output),
     )
 
 
-def save_model(folder: Path, network: nn.Module, facts: ModelFacts, *, in_new_folder: bool = True) -> None:
+def save_model(folder: Path, network: nn.Module, spec: ModelSpec, *, in_new_folder: bool = True) -> None:
     """Write a model folder, made if there is none; an older model in it is replaced file by file, each one whole."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(folder / WEIGHTS, in_new_folder=in_new_folder) as temporary:
@@ -151,15 +167,15 @@ def save_model(folder: Path, network: nn.Module, facts: ModelFacts, *, in_new_fo
         except SafetensorError as error:  # its own words for a full disk
             raise OSError(errno.EIO, str(error), str(folder / WEIGHTS)) from error
     with replacing(folder / CONFIG, in_new_folder=in_new_folder) as temporary:
-        temporary.write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def load_model(path: Path) -> tuple[nn.Module, ModelFacts]:
+def load_model(path: Path) -> tuple[nn.Module, ModelSpec]:
     """Read a model folder, or the ``model`` folder inside a run folder.
 
     Returns
     -------
-    network, facts
+    network, spec
         The network in evaluation mode on the CPU.
 
     Raises
@@ -174,8 +190,8 @@ def load_model(path: Path) -> tuple[nn.Module, ModelFacts]:
             "give a run folder made by `vagan train`"
         )
     try:
-        facts = ModelFacts.model_validate_json((folder / CONFIG).read_bytes())
-        network = build_network(facts)
+        spec = ModelSpec.model_validate_json((folder / CONFIG).read_bytes())
+        network = build_network(spec)
         weights = load_file(folder / WEIGHTS)
         for name, tensor in weights.items():
             if not torch.isfinite(tensor).all():
@@ -186,4 +202,4 @@ def load_model(path: Path) -> tuple[nn.Module, ModelFacts]:
         raise ModelError(
             f"the model in {folder} is damaged or of another version: {reason}; copy it again, or give another run"
         ) from error
-    return network.eval(), facts
+    return network.eval(), spec

@@ -1,6 +1,9 @@
-"""How unlike the training images an image is to the map generator: a map of another organ means nothing."""
+"""Out-of-distribution detection in the features of the map generator: a map of another organ means nothing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vagan.axes import concatenate_channels, spatial_mean
 from vagan.errors import ModelError
@@ -16,7 +19,7 @@ from vagan.files import replacing
 from vagan.nn.unet import MapGenerator
 from vagan.types import Images, Scores
 
-LIKENESS = "likeness.safetensors"
+OOD_FILE = "ood.safetensors"
 QUANTILE = 0.99
 
 Features = Float[Tensor, "_ feature"]
@@ -24,14 +27,36 @@ Features = Float[Tensor, "_ feature"]
 
 
 def image_features(network: MapGenerator, images: Images) -> Features:
-    """How much of each feature the generator finds in each image, at every level on the way down."""
+    """Mean over space of the encoder's feature maps at every level."""
     with torch.no_grad():
         means = [spatial_mean(maps.float()) for maps in network.encoded(images)]
     return concatenate_channels(*means).cpu()
 
 
-class Likeness:
-    """Distance of an image's features from those of the nearest class of training images (Mahalanobis).
+@contextmanager
+def recording_features(network: MapGenerator) -> Iterator[list[Tensor]]:
+    """The means of `image_features` from passes of the network inside the block, at no further cost.
+
+    Yields
+    ------
+    list of Tensor
+        Filled by each pass, one tensor for each level; `concatenate_channels` makes features of them.
+    """
+    found: list[Tensor] = []
+
+    def record(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        found.append(spatial_mean(output.float()).cpu())
+
+    hooks = [module.register_forward_hook(record) for module in (*network.encoders, network.bottom)]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class MahalanobisOOD:
+    """Mahalanobis distance of an image's features from the nearest class of training images.
 
     Parameters
     ----------
@@ -40,7 +65,7 @@ class Likeness:
     whitening
         Matrix that gives features of one class the unit covariance.
     validation
-        Distances of validation images, in rising order: what is usual.
+        Distances of validation images, ascending.
 
     References
     ----------
@@ -52,8 +77,8 @@ class Likeness:
         self._means, self._whitening, self._validation = means, whitening, validation
 
     @classmethod
-    def fitted(cls, features: Features, labels: NDArray[np.int64], validation: Features) -> "Likeness":
-        """Of training images with the labels of their classes, and of validation images."""
+    def fit(cls, features: Features, labels: NDArray[np.int64], validation: Features) -> "MahalanobisOOD":
+        """Fit to features of training images with the labels of their classes, and of validation images."""
         from sklearn.covariance import LedoitWolf
 
         values = features.numpy().astype(np.float64)
@@ -63,34 +88,34 @@ class Likeness:
         sizes, directions = np.linalg.eigh(covariance)
         whitening = directions / np.sqrt(np.maximum(sizes, 1e-12 * sizes.max() + 1e-30))
         found = torch.from_numpy(means).float(), torch.from_numpy(whitening).float()
-        usual = cls(*found, torch.empty(0)).distances(validation)
-        return cls(*found, usual.sort().values)
+        distances = cls(*found, torch.empty(0)).scores(validation)
+        return cls(*found, distances.sort().values)
 
-    def distances(self, features: Features) -> Scores:
-        """In standard deviations of training images of a class; rising with unlikeness."""
+    def scores(self, features: Features) -> Scores:
+        """Distances in standard deviations of training images of a class."""
         return torch.cdist(features @ self._whitening, self._means @ self._whitening).amin(dim=-1)
 
     @property
     def usual(self) -> float:
-        """Distance that 99 % of validation images stay below."""
+        """Score that 99 % of validation images stay below; images beyond are out of distribution."""
         return float(torch.quantile(self._validation, QUANTILE))
 
     def save(self, folder: Path) -> None:
         """Write into a model folder."""
         tensors = {"means": self._means, "whitening": self._whitening, "validation": self._validation}
-        with replacing(folder / LIKENESS) as temporary:
+        with replacing(folder / OOD_FILE) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
 
     @classmethod
-    def load(cls, path: Path) -> "Likeness | None":
-        """From a run folder or a model folder; None if it was never measured.
+    def load(cls, path: Path) -> "MahalanobisOOD | None":
+        """Read from a run folder or a model folder; None if there is none.
 
         Raises
         ------
         ModelError
             If the file is damaged.
         """
-        file = next((place for place in (path / "model" / LIKENESS, path / LIKENESS) if place.is_file()), None)
+        file = next((place for place in (path / "model" / OOD_FILE, path / OOD_FILE) if place.is_file()), None)
         if file is None:
             return None
         try:

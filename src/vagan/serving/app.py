@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from vagan.data.image_file import SUFFIXES, name_of, suffix_of
-from vagan.model.folder import ModelFacts
+from vagan.model.folder import ModelSpec
 from vagan.serving.guard import Guard
 from vagan.serving.jobs import Job, JobQueue, QueueFullError, State
 from vagan.serving.pages import Model, add_pages
@@ -40,7 +40,7 @@ class Status(BaseModel):
 
 
 def make_app(
-    jobs: JobQueue, facts: ModelFacts, method: str, *, token: str, hosts: Collection[str], largest_bytes: int
+    jobs: JobQueue, facts: ModelSpec, method: str, *, token: str, hosts: Collection[str], largest_bytes: int
 ) -> Guard:
     """The application, behind its guard.
 

@@ -1,4 +1,4 @@
-"""Measure, at the end of a training, what training images look like to the map generator."""
+"""Fit the out-of-distribution statistics at the end of a training."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from vagan.data.cohort import Cohort
 from vagan.model.folder import load_model
-from vagan.model.ood import LIKENESS, Features, Likeness, image_features
+from vagan.model.ood import OOD_FILE, Features, MahalanobisOOD, image_features
 from vagan.nn.unet import MapGenerator
 from vagan.progress import track
 from vagan.seeding import numpy_generator
@@ -18,14 +18,14 @@ FEWEST, MOST = 50, 1000
 PIXELS_AT_ONCE = 2**20
 
 
-def measure_likeness(model: Path, cohort: Cohort, device: torch.device | str) -> None:
-    """Write the distribution of some training images' features beside a model; leaves one that is there."""
-    if (model / LIKENESS).is_file():
+def fit_ood(model: Path, cohort: Cohort, device: torch.device | str) -> None:
+    """Write the distribution of some training images' features beside a model; keeps an existing one."""
+    if (model / OOD_FILE).is_file():
         return
-    network, facts = load_model(model)
+    network, spec = load_model(model)
     assert isinstance(network, MapGenerator)
     network.to(device)
-    labels = [cohort.manifest.classes.index(name) for name in facts.classes]
+    labels = [cohort.manifest.classes.index(name) for name in spec.classes]
     most = min(max(MOST_PIXELS // math.prod(cohort.shape), FEWEST), MOST)
     rows = {
         split: [
@@ -38,8 +38,8 @@ def measure_likeness(model: Path, cohort: Cohort, device: torch.device | str) ->
     def features(split: str) -> Features:
         chosen, at_once = np.concatenate(rows[split]), max(1, PIXELS_AT_ONCE // math.prod(cohort.shape))
         parts = np.array_split(chosen, -(-len(chosen) // at_once))
-        seen = track(parts, len(parts), f"measuring what {split} images look like")
+        seen = track(parts, len(parts), f"features of {split} images")
         return torch.cat([image_features(network, cohort.images(part).to(device)) for part in seen])
 
     of_class = np.repeat(np.arange(len(labels)), [len(found) for found in rows["train"]])
-    Likeness.fitted(features("train"), of_class, features("validation")).save(model)
+    MahalanobisOOD.fit(features("train"), of_class, features("validation")).save(model)

@@ -26,7 +26,7 @@ from vagan.training.engine.state import TrainState
 from vagan.training.engine.task import Monitor, Task
 from vagan.training.engine.trackers import require_trackers, tracking
 from vagan.training.image_cache import read_ahead
-from vagan.training.ood import measure_likeness
+from vagan.training.ood import fit_ood
 from vagan.training.tasks.adversarial import AdversarialTask
 from vagan.training.tasks.classification import ClassifierTask
 
@@ -120,7 +120,7 @@ def train(
                 stop_within_s=stop_within_s,
             )
             if config.method == "vagan" and processes.is_first:
-                measure_likeness(run.model, cohort, fabric.device)
+                fit_ood(run.model, cohort, fabric.device)
     return run
 
 

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import nn
 
-from vagan.model.folder import ModelFacts
+from vagan.model.folder import ModelSpec
 from vagan.training.engine.state import TrainState
 from vagan.training.steps import Backward, Terms
 from vagan.types import Maps
@@ -44,5 +44,5 @@ class Task(Protocol[Batch]):
     def validate(self, state: TrainState) -> dict[str, float]:
         """Figures on validation images."""
 
-    def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
+    def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
         """The network that is used after training, and what is to be known of it."""

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vagan.data.cohort import Cohort
 from vagan.effect import baseline_image, effect_map, is_coarse, raw_channels
-from vagan.model.folder import ModelFacts
+from vagan.model.folder import ModelSpec
 from vagan.nn.conditioning import Condition, told
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -221,10 +221,10 @@ class AdversarialTask:
             **({"monitor/ncc": float(np.mean(agreement))} if agreement else {}),
         }
 
-    def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
+    def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
         """The averaged generator; after the game with the critic, the one that it teaches."""
         config, cohort = self._config, self._cohort
-        return self._usable_generator(state), ModelFacts(
+        return self._usable_generator(state), ModelSpec(
             kind="map-generator",
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
@@ -232,12 +232,12 @@ class AdversarialTask:
             spacing_mm=cohort.facts.spacing_mm,
             width=config.generator.width,
             normalisation=config.generator.normalisation,
-            context=config.generator.context,
+            global_context=config.generator.context,
             output=config.generator.output,
             classes=tuple(cohort.manifest.classes[label] for label in (0, *self._images.interests)),
             covariates=self._images.covariates,
-            contrast=config.training.contrast,
-            both_directions=config.training.both_directions,
+            intervention=config.training.contrast,
+            bidirectional=config.training.both_directions,
             preparation=cohort.facts.preparation,
             pipeline=cohort.facts.pipeline,
             rule=RULE if config.schedule.consolidation_updates else RULE_OF_AVERAGE,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vagan.axes import concatenate_batches
 from vagan.data.cohort import Cohort
-from vagan.model.folder import ModelFacts, build_network
+from vagan.model.folder import ModelSpec, build_network
 from vagan.seeding import seeded
 from vagan.training.accuracy import class_figures
 from vagan.training.bn_recalibration import calibrated, calibration_rows
@@ -65,7 +65,7 @@ class ClassifierTask:
         ]
         self._validation = validation_rows(cohort, interests, config.training)
         self._calibration = calibration_rows(rows, config.classifier.calibration_images, seed=config.training.seed)
-        self._facts = ModelFacts(
+        self._facts = ModelSpec(
             kind=config.method,
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
@@ -131,7 +131,7 @@ class ClassifierTask:
         probabilities = (logits / facts.temperature).softmax(dim=-1).numpy().astype(np.float64)
         return {f"validation/{name}": value for name, value in class_figures(probabilities, labels).items()}
 
-    def model(self, state: TrainState) -> tuple[nn.Module, ModelFacts]:
+    def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
         """The classifier, with batch norm's statistics measured for its own weights; for labels, its temperature."""
         network = calibrated(state.networks["classifier"], self._bank, self._calibration)
         if not self._is_of_labels:
