@@ -14,7 +14,7 @@ from cohorts import kept
 from quality import figures_of
 from study import as_table, column, keep, options_of, settings_of, with_seeds
 
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.training.config import load_config
 
 NEVER = "1000000"
@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, str]] = {
 
 def main() -> None:
     options = _parse()
-    cohort = kept(options.work / "cohort", make_cohort, images=options.images, size=tuple(options.size))
+    cohort = kept(options.work / "cohort", make_synthetic_cohort, n=options.images, size=tuple(options.size))
     found: dict[str, list[dict[str, float]]] = {}
     for variant in options.variants:
         for seed in options.seeds:

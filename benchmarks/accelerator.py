@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from vagan.axes import channels_last
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.nn import fast_double_backward as convolution
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -184,7 +184,7 @@ def _limits() -> dict[str, float]:
 def _streamed() -> dict[str, float]:
     count, shape = STREAMED
     with TemporaryDirectory() as folder:
-        cohort = make_cohort(Path(folder) / "cohort", images=count, size=shape)
+        cohort = make_synthetic_cohort(Path(folder) / "cohort", n=count, size=shape)
         settings = {
             "training.generator_updates": "12",
             "training.batch_size": "4",

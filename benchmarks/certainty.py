@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 from study import as_table, keep, named, options_of, settings_of, with_seeds
 
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.effect import effect_map
 from vagan.evaluation.certainty import spread_error
 from vagan.evaluation.metrics.agreement import mean_ncc
@@ -54,7 +54,7 @@ def main() -> None:
     found = {}
     for name in options.runs:
         folder = folder_of(options.work, name)
-        cohort = kept(folder / "cohort", make_cohort, images=options.images, size=options.size, **COHORTS[name])
+        cohort = kept(folder / "cohort", make_synthetic_cohort, n=options.images, size=options.size, **COHORTS[name])
         runs = []
         for seed in options.seeds:
             config = load_config("fast", SETTINGS | settings_of(options, seed))

@@ -18,8 +18,9 @@ import pandas as pd
 from cohorts import kept
 from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 
-from vagan.data.cohort import MANIFEST, Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.cohort import Cohort
+from vagan.data.schema import MANIFEST
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.evaluation.evaluate import CEILING, evaluate
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.inference.generator import VAGAN
@@ -57,7 +58,7 @@ def main() -> None:
 
 def make_two_classes(folder: Path, *, images: int, size: tuple[int, ...]) -> Cohort:
     """The paper's cohort, the subtype in place of the class."""
-    made = make_cohort(folder.with_name("paper"), images=images, size=size).path
+    made = make_synthetic_cohort(folder.with_name("paper"), n=images, size=size).path
     table = pd.read_csv(made / MANIFEST, dtype=str, keep_default_na=False)
     for label, (subtype, name) in enumerate(zip("AB", CLASSES, strict=True), start=1):
         table.loc[table["subtype"] == subtype, ["label", "class"]] = [str(label), name]

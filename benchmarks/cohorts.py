@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from vagan.data.cohort import MANIFEST, Cohort
+from vagan.data.cohort import Cohort
+from vagan.data.schema import MANIFEST
 
 
 def kept(folder: Path, make: Callable[..., Cohort], **options) -> Cohort:

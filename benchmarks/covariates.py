@@ -22,7 +22,7 @@ from scipy import ndimage
 from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import FIXED_RANGE, MEAN_AGE, OLDER_BY, effect_of_age, make_cohort
+from vagan.data.sources.synthetic import FIXED_RANGE, MEAN_AGE, OLDER_BY, effect_of_age, make_synthetic_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc, ncc
 from vagan.inference.generator import VAGAN
 from vagan.inference.intervention import Contrast
@@ -46,7 +46,7 @@ def main() -> None:
     options = options_of(__doc__, "runs/covariates", images=2000, size=(32, 32), runs=RUNS).parse_args()
     size = tuple(options.size)
     cohort = kept(
-        options.work / "cohort", make_cohort, images=options.images, size=size, intensity="fixed", ageing=AGEING
+        options.work / "cohort", make_synthetic_cohort, n=options.images, size=size, intensity="fixed", ageing=AGEING
     )
     found: dict[str, list[dict[str, float]]] = {name: [] for name in options.runs}
     for seed in options.seeds:

@@ -20,9 +20,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from study import keep
 
 from vagan import VAGAN, load_config, train
-from vagan.data.cohort import CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
+from vagan.data.schema import CohortCase, CohortMetadata
+from vagan.data.write import write_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc
 
 SHAPE = (48, 40)
@@ -95,7 +96,7 @@ def make_ellipses(path: Path, count: int, seed: int):
             "split": split,
         }
     )
-    facts = CohortFacts(source="shrinking ellipses", preparation=Preparation(low=-1.0, high=1.0))
+    facts = CohortMetadata(source="shrinking ellipses", preparation=Preparation(low=-1.0, high=1.0))
     return write_cohort(path, Manifest(table), facts, case)
 
 

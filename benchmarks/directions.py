@@ -23,7 +23,7 @@ from study import as_table, column, keep, named, options_of, settings_of, with_s
 from torch import nn
 
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.inference.generator import VAGAN
 from vagan.model.folder import load_model
@@ -61,7 +61,9 @@ COLUMNS = {
 
 def main() -> None:
     options = options_of(__doc__, "runs/directions", images=2000, size=(32, 32), runs=RUNS).parse_args()
-    cohort = kept(options.work / "cohort", make_cohort, images=options.images, size=options.size, intensity="fixed")
+    cohort = kept(
+        options.work / "cohort", make_synthetic_cohort, n=options.images, size=options.size, intensity="fixed"
+    )
     judge = _train(cohort, options, "classifier", 0, ("fast", {"method": "classifier", "classifier.updates": "100"}))
     network, _ = load_model(judge.path)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in options.runs}

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from spans import train_with_spans
 from study import keep
 
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 
 FIRST = 2
 """Updates that are not counted: the first ones allocate memory."""
@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     shares = {}
     with TemporaryDirectory() as folder:
-        cohort = make_cohort(Path(folder) / "cohort", images=2000)
+        cohort = make_synthetic_cohort(Path(folder) / "cohort", n=2000)
         for where, memory_mb in (("images in memory", "4096"), ("images read from the store", "0")):
             settings = {
                 "training.generator_updates": str(options.updates),

@@ -15,7 +15,7 @@ from cohorts import kept
 from study import as_table, column, keep, options_of, settings_of
 
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.evaluation.evaluate import CEILING, evaluate
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.inference.generator import VAGAN
@@ -25,7 +25,7 @@ from vagan.training.engine.loop import train
 CASES: dict[str, dict] = {
     "paper": {},
     "fixed": {"intensity": "fixed"},
-    "few": {"images": 1000},
+    "few": {"n": 1000},
     "96x80": {"size": (96, 80), "seed": 1},
     "faint": {"amplitude": 50.0, "seed": 2},
     "discs": {"pattern": "discs", "seed": 3},
@@ -61,7 +61,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _cohort(case: str, options: argparse.Namespace) -> Cohort:
-    return kept(options.work / case / "cohort", make_cohort, **{"images": options.images, **CASES[case]})
+    return kept(options.work / case / "cohort", make_synthetic_cohort, **{"n": options.images, **CASES[case]})
 
 
 def _figures(cohort: Cohort, case: str, seed: int, options: argparse.Namespace) -> dict[str, float]:

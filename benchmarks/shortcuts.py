@@ -23,8 +23,10 @@ from scipy import ndimage
 from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 
 from vagan.data.audit.shortcuts import find_confounders
-from vagan.data.cohort import Cohort, CohortCase, write_cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.cohort import Cohort
+from vagan.data.schema import CohortCase
+from vagan.data.sources.synthetic import make_synthetic_cohort
+from vagan.data.write import write_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.inference.generator import VAGAN
 from vagan.seeding import numpy_generator
@@ -73,7 +75,7 @@ SETTINGS = {
 def main() -> None:
     options = options_of(__doc__, "runs/shortcuts", images=2000, size=(32, 32), runs=[NONE, *SHORTCUTS]).parse_args()
     plain = kept(
-        options.work / NONE / "cohort", make_cohort, images=options.images, size=options.size, intensity="fixed"
+        options.work / NONE / "cohort", make_synthetic_cohort, n=options.images, size=options.size, intensity="fixed"
     )
     audits, scores = {}, {name: [] for name in options.runs}
     for name in options.runs:
@@ -111,7 +113,7 @@ def _with_shortcut(folder: Path, plain: Cohort, name: str) -> Cohort:
             image = (image + is_held * pattern).clip(-1, 1)
         return CohortCase(image, effect, counterfactual)
 
-    facts = plain.facts.model_copy(update={"source": f"{plain.facts.source}, with {name}"})
+    facts = plain.metadata.model_copy(update={"source": f"{plain.metadata.source}, with {name}"})
     return write_cohort(folder, plain.manifest, facts, case_at)
 
 

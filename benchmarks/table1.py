@@ -23,7 +23,7 @@ from study import RESULTS, keep
 
 from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort, square_regions
+from vagan.data.sources.synthetic import make_synthetic_cohort, square_regions
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import CEILING
 from vagan.evaluation.metrics.agreement import mean_ncc
@@ -45,7 +45,7 @@ PERMUTED = "VA-GAN, permuted labels"
 
 def main() -> None:
     options = _parse()
-    cohort = kept(options.work / "cohort", make_cohort, images=options.images)
+    cohort = kept(options.work / "cohort", make_synthetic_cohort, n=options.images)
     for seed in options.seeds:
         for name, settings in _trainings(seed, options).items():
             train(cohort, options.work / f"{name}-{seed}", load_config("fast", settings), monitor=mean_ncc)
@@ -155,7 +155,7 @@ def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> N
         "command": " ".join(["python", "benchmarks/table1.py", *sys.argv[1:]]),
         "seeds": options.seeds,
         "settings": options.set,
-        "cohort": {"source": cohort.facts.source, "hash": cohort.facts.content_hash},
+        "cohort": {"source": cohort.metadata.source, "hash": cohort.metadata.content_hash},
         "methods": table,
         "paper": {name: {"mean": mean, "std": std} for name, (mean, std) in PAPER.items()},
         "classifiers": {name: about for run in runs for name, about in run["classifiers"].items()},

@@ -82,7 +82,7 @@ def main() -> None:
             found.setdefault(method, []).append(scores)
     result = {
         "options": {name: value for name, value in vars(options).items() if name not in ("work", "out", "name")},
-        "cohort": {"source": cohort.facts.source, "hash": cohort.facts.content_hash},
+        "cohort": {"source": cohort.metadata.source, "hash": cohort.metadata.content_hash},
         "seeds": options.seeds,
         "runs": {name: RUNS[name] for name in options.runs},
         "preset": PRESET,

@@ -25,7 +25,7 @@ from machine import describe_machine
 from spans import train_with_spans
 
 from vagan.axes import channels_last
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
@@ -120,7 +120,7 @@ def _measured(part: str, name: str) -> dict[str, float]:
 def _streamed(count: int) -> dict[str, float]:
     """Share of the time outside the updates and peak memory, training from the store on volumes of 64x80x56."""
     with TemporaryDirectory() as folder:
-        cohort = make_cohort(Path(folder) / "cohort", images=count, size=SIZES["small"])
+        cohort = make_synthetic_cohort(Path(folder) / "cohort", n=count, size=SIZES["small"])
         settings = {
             "training.generator_updates": "2",
             "training.batch_size": str(BATCH),

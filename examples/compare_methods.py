@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from vagan import evaluate, make_cohort
+from vagan import evaluate, make_synthetic_cohort
 from vagan.attribution import (
     CAM,
     GradCAM,
@@ -24,7 +24,7 @@ from vagan.attribution import (
 )
 from vagan.data.sources.synthetic import square_regions
 
-cohort = make_cohort("cohort", images=800, size=(32, 28), intensity="fixed")
+cohort = make_synthetic_cohort("cohort", n=800, size=(32, 28), intensity="fixed")
 
 # %% [markdown]
 # Your classifier. Nothing in it knows of this package.

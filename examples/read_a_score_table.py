@@ -11,11 +11,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from vagan import load_config, make_cohort, train
+from vagan import load_config, make_synthetic_cohort, train
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.statistics import bootstrap_interval
 
-cohort = make_cohort("cohort", images=800, size=(32, 28), intensity="fixed")
+cohort = make_synthetic_cohort("cohort", n=800, size=(32, 28), intensity="fixed")
 small = {"generator.width": "8", "critic.width": "8", "classifier.width": "8"}
 for name, settings in {
     "run": {"training.generator_updates": "30"},

@@ -16,7 +16,7 @@ import torch
 from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor, nn
 
-from vagan import VAGAN, Cohort, make_cohort
+from vagan import VAGAN, Cohort, make_synthetic_cohort
 from vagan.attribution import AttributionMethod
 from vagan.attribution.controls import RandomSmoothMap
 from vagan.attribution.guided import GuidedBackpropagation
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         methods[generator.name] = lambda *_: generator
 
     with tempfile.TemporaryDirectory() as folder, seeded(0, "example"):
-        synthetic = {"images": options.images, "size": (48, 40)}
-        cohort = Cohort(options.cohort) if options.cohort else make_cohort(folder, **synthetic)
+        synthetic = {"n": options.images, "size": (48, 40)}
+        cohort = Cohort(options.cohort) if options.cohort else make_synthetic_cohort(folder, **synthetic)
         model = train_classifier(cohort, options.updates)
         print(f"The classifier is right on {accuracy(model, cohort):.3f} of the test images.\n")
         chosen = cohort.manifest.indices("test", label=CLASS)[: options.scored]

@@ -10,9 +10,9 @@
 # %%
 import matplotlib.pyplot as plt
 
-from vagan import VAGAN, evaluate, load_config, make_cohort, train
+from vagan import VAGAN, evaluate, load_config, make_synthetic_cohort, train
 
-cohort = make_cohort("cohort", images=1200, size=(48, 40), intensity="fixed")
+cohort = make_synthetic_cohort("cohort", n=1200, size=(48, 40), intensity="fixed")
 cohort
 
 # %% [markdown]

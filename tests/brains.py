@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from vagan.data.cohort import CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
+from vagan.data.schema import CohortCase, CohortMetadata
+from vagan.data.write import write_cohort
 from vagan.geometry import Grid, transform_points
 from vagan.preprocessing.scan import Scan
 
@@ -120,7 +121,7 @@ def write_brains(folder, visits, *, noise=0.02, pose_sd=0.7, grid=COARSE):
         scan = prepared(grid, pose, noise=noise, shading=0.03, gain=gain, draw=row, seed=seed, disease=visit.disease)
         return CohortCase(scan.image[None])
 
-    facts = CohortFacts(
+    facts = CohortMetadata(
         source="made-up brains",
         preparation=Preparation(),
         spacing_mm=tuple(float(step) for step in grid.spacing_mm),

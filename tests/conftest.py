@@ -12,7 +12,7 @@ import torch
 
 from models import save_random_generator, unchecked_shapes
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,7 +29,7 @@ def rng() -> torch.Generator:
 @pytest.fixture(scope="session")
 def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     """Forty 2-D images of 24x20 with both subtypes in every part."""
-    return make_cohort(tmp_path_factory.mktemp("cohort") / "small", images=80, size=(24, 20), seed=3)
+    return make_synthetic_cohort(tmp_path_factory.mktemp("cohort") / "small", n=80, size=(24, 20), seed=3)
 
 
 @pytest.fixture(scope="session")

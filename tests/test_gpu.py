@@ -18,7 +18,7 @@ from trainings import SETTINGS, stop_after, tiny, weights_of
 from vagan.attribution.registry import METHODS, load_method
 from vagan.cli.app import main
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.errors import Interrupted, NotEnoughMemoryError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -54,7 +54,7 @@ def plain_float32(monkeypatch):
 
 @pytest.fixture(scope="module", params=SIZES, ids=["2-D", "3-D"])
 def cohort(request, tmp_path_factory) -> Cohort:
-    return make_cohort(tmp_path_factory.mktemp("gpu") / "cohort", images=60, size=request.param, seed=3)
+    return make_synthetic_cohort(tmp_path_factory.mktemp("gpu") / "cohort", n=60, size=request.param, seed=3)
 
 
 def test_auto_is_the_gpu():
@@ -159,7 +159,7 @@ def test_a_training_that_does_not_fit_is_told_what_helps(cohort, tmp_path, monke
 
 
 def test_the_verbs_from_a_cohort_to_a_report(tmp_path):
-    make_cohort(tmp_path / "cohort", images=60, size=(24, 20))
+    make_synthetic_cohort(tmp_path / "cohort", n=60, size=(24, 20))
     runs = {method: tmp_path / method for method in ("vagan", "classifier", "cam-classifier")}
     for method, run in runs.items():
         assert _vagan("train", tmp_path / "cohort", run, *TINY, f"method={method}") == 0

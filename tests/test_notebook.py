@@ -40,7 +40,7 @@ def test_a_cohort_shows_its_counts_and_one_image_of_each_class(small_cohort):
         row = "".join(f"<td>{count}</td>" for count in counts)
         assert f'<th style="text-align: left">{name}</th>{row}' in made
     assert made.count("<img") == 2
-    assert small_cohort.facts.content_hash in made
+    assert small_cohort.metadata.content_hash in made
 
 
 def test_an_evaluation_shows_its_scores_best_first():

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from vagan.data.cohort import Cohort as Cohort
     from vagan.data.sources.csv import import_csv as import_csv
     from vagan.data.sources.folder import import_folder as import_folder
-    from vagan.data.sources.synthetic import make_cohort as make_cohort
+    from vagan.data.sources.synthetic import make_synthetic_cohort as make_synthetic_cohort
     from vagan.evaluation.evaluate import evaluate as evaluate
     from vagan.inference.generator import VAGAN as VAGAN
     from vagan.simulation.study import make_atrophy_cohort as make_atrophy_cohort
@@ -23,7 +23,7 @@ _HOME = {
     "import_folder": "vagan.data.sources.folder",
     "load_config": "vagan.training.config",
     "make_atrophy_cohort": "vagan.simulation.study",
-    "make_cohort": "vagan.data.sources.synthetic",
+    "make_synthetic_cohort": "vagan.data.sources.synthetic",
     "train": "vagan.training.engine.loop",
 }
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "import_folder",
     "load_config",
     "make_atrophy_cohort",
-    "make_cohort",
+    "make_synthetic_cohort",
     "train",
 ]
 

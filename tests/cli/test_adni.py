@@ -118,4 +118,4 @@ def test_from_a_download_to_table_2(vagan, download):
     pairs = pd.read_csv(root / "results" / "pairs.csv", dtype=str)
     assert pairs["kind"].value_counts().to_dict() == {"converter": 1, "stable": 1}
     observed = next((root / "results" / "observed").glob("*statmap.nii.gz"))
-    np.testing.assert_allclose(nib.load(observed).affine, np.array(cohort.facts.affine), atol=1e-5)
+    np.testing.assert_allclose(nib.load(observed).affine, np.array(cohort.metadata.affine), atol=1e-5)

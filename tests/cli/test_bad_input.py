@@ -10,12 +10,12 @@ import zarr
 from models import save_random_generator
 from tiny import TINY
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 
 
 @pytest.fixture
 def cohort(tmp_path):
-    return make_cohort(tmp_path / "cohort", images=60, size=(18, 17)).path
+    return make_synthetic_cohort(tmp_path / "cohort", n=60, size=(18, 17)).path
 
 
 @pytest.fixture

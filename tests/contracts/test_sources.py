@@ -11,7 +11,7 @@ from vagan.data.cohort import Cohort
 from vagan.data.sources.bids import import_bids
 from vagan.data.sources.csv import import_csv
 from vagan.data.sources.folder import import_folder
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.errors import OutputError
 from vagan.simulation.study import make_atrophy_cohort
 
@@ -47,7 +47,7 @@ def write_bids(folder):
 
 # a new source is one more line here: (folder for its input, shape, output) -> cohort
 SOURCES = {
-    "synthetic": lambda source, shape, out: make_cohort(out, images=40, size=shape),
+    "synthetic": lambda source, shape, out: make_synthetic_cohort(out, n=40, size=shape),
     "folder": lambda source, shape, out: import_folder(write_files(source, shape), out),
     "csv": lambda source, shape, out: import_csv(write_files(source, shape) / "table.csv", out),
 }
@@ -91,8 +91,8 @@ def test_reading_rows_in_any_order_gives_those_rows(name, tmp_path):
 def test_a_cohort_opened_again_is_the_same(name, tmp_path):
     cohort = SOURCES[name](tmp_path / "source", (21, 18), tmp_path / "cohort")
     again = Cohort(str(cohort.path))
-    assert again.facts == cohort.facts
-    assert again.facts.content_hash
+    assert again.metadata == cohort.metadata
+    assert again.metadata.content_hash
     pd.testing.assert_frame_equal(again.manifest.table, cohort.manifest.table, check_dtype=False)
 
 
@@ -109,7 +109,7 @@ def test_a_folder_with_other_things_in_it_is_never_touched(name, name_of_table, 
 @every_source
 def test_a_failure_while_writing_leaves_the_older_cohort(name, tmp_path, monkeypatch):
     cohort = SOURCES[name](tmp_path / "first", (21, 18), tmp_path / "cohort")
-    from vagan.data import cohort as module
+    from vagan.data import write as module
 
     def full(*_):
         raise OSError("no space left on device")
@@ -117,5 +117,5 @@ def test_a_failure_while_writing_leaves_the_older_cohort(name, tmp_path, monkeyp
     monkeypatch.setattr(module, "_create_array", full)
     with pytest.raises(OutputError, match="cannot write .*cohort: no space"):
         SOURCES[name](tmp_path / "second", (21, 18), tmp_path / "cohort")
-    assert Cohort(cohort.path).facts == cohort.facts
+    assert Cohort(cohort.path).metadata == cohort.metadata
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []

@@ -125,6 +125,6 @@ def test_prepared_images_become_a_cohort_that_knows_where_it_lies(tmp_path):
     (root / "participants.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     cohort = import_bids(root, tmp_path / "cohort", ImportOptions(seed=1), class_column="group")
     assert len(cohort.manifest) == 7
-    assert cohort.facts.spacing_mm == (5, 6, 7)
-    assert np.array(cohort.facts.affine)[0] == pytest.approx([5, 0, 0, -62.5])
+    assert cohort.metadata.spacing_mm == (5, 6, 7)
+    assert np.array(cohort.metadata.affine)[0] == pytest.approx([5, 0, 0, -62.5])
     assert "sub-06" in (tmp_path / "cohort" / "dropped.csv").read_text(encoding="utf-8")

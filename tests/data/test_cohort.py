@@ -1,19 +1,23 @@
 import json
+import pickle
 import shutil
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 import zarr
+from torch.utils.data import DataLoader
 
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.errors import CohortError
 
 
 @pytest.fixture
 def cohort(tmp_path):
-    return make_cohort(tmp_path / "cohort", images=20, size=(18, 17)).path
+    return make_synthetic_cohort(tmp_path / "cohort", n=20, size=(18, 17)).path
 
 
 def change(cohort, **facts):
@@ -47,7 +51,7 @@ def test_facts_that_make_sense_are_not(cohort):
     affine = ((1.0, 0.0, 0.0, -9.0), (0.0, 0.0, 2.0, 0.0), (0.0, -3.0, 0.0, 4.0), (0.0, 0.0, 0.0, 1.0))
     pipeline = {"steps": [{"step": "rescale", "low": 1.0}]}
     change(cohort, affine=affine, spacing_mm=[1, 2.5], pipeline=pipeline, preparation={"size": [18, 17]})
-    facts = Cohort(cohort).facts
+    facts = Cohort(cohort).metadata
     assert (facts.affine, facts.spacing_mm, facts.pipeline) == (affine, (1.0, 2.5), pipeline)
 
 
@@ -83,3 +87,55 @@ def test_images_come_in_the_order_asked_for_however_they_are_read(cohort, large,
     np.testing.assert_array_equal(opened.images(rows), stored[rows])
     with pytest.raises(CohortError, match=r"images of .* are damaged"):
         opened.images([len(stored)])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_cohort_and_a_selection_go_through_a_data_loader(cohort, workers):
+    opened = Cohort(cohort)
+    opened.images([0])  # a store that has been read must still work in forked processes
+    for dataset, rows in ((opened, range(20)), (opened.select(split="train"), opened.manifest.indices("train"))):
+        batches = list(DataLoader(dataset, batch_size=3, num_workers=workers))
+        assert torch.equal(torch.cat([batch.row for batch in batches]), torch.tensor(list(rows)))
+        assert torch.equal(torch.cat([batch.image for batch in batches]), opened.images(list(rows)))
+        labels = opened.manifest.table["label"].to_numpy()[list(rows)]
+        assert torch.equal(torch.cat([batch.label for batch in batches]), torch.tensor(labels))
+
+
+def test_a_cohort_is_a_sequence_and_can_be_pickled(cohort):
+    opened = pickle.loads(pickle.dumps(Cohort(cohort)))
+    assert len(opened) == len(list(opened)) == 20
+    assert opened[-1].row == 19
+    assert "20 images of 18x17" in repr(opened)
+    with pytest.raises(IndexError):
+        opened[20]
+
+
+def test_a_selection_is_a_view_of_rows(cohort):
+    opened = Cohort(cohort)
+    chosen = opened.select(split="test", label=1)
+    rows = opened.manifest.indices("test", 1)
+    np.testing.assert_array_equal(chosen.rows, rows)
+    np.testing.assert_array_equal(opened.select("test", label="two squares").rows, rows)
+    assert len(opened.select()) == 20
+    part = opened.select()[4:8]
+    assert (len(part), part.ids, part.labels.tolist()) == (4, ("00004", "00005", "00006", "00007"), [0, 1, 0, 1])
+    assert torch.equal(part.images, opened.images([4, 5, 6, 7]))
+    assert torch.equal(part.effects, opened.effects([4, 5, 6, 7]))
+    assert torch.equal(part.counterfactuals, opened.counterfactuals([4, 5, 6, 7]))
+    assert part[1].row == 5
+    assert part.covariates.to_dict("list") == {"subtype": ["", "A", "", "B"]}
+    assert "4 of 20 images" in repr(part)
+    table = pd.read_csv(cohort / "manifest.csv", dtype=str, keep_default_na=False).drop(columns="subtype")
+    table.to_csv(cohort / "manifest.csv", index=False)
+    assert Cohort(cohort).select().covariates is None
+
+
+@pytest.mark.parametrize("asked", [{"split": "trian"}, {"label": 2}, {"label": "squares"}])
+def test_a_selection_of_what_is_not_there_is_refused(cohort, asked):
+    with pytest.raises(CohortError, match="(train|0 to 1|two squares)"):
+        Cohort(cohort).select(**asked)
+
+
+def test_the_facade_makes_synthetic_cohorts(tmp_path):
+    made = Cohort.synthetic(tmp_path / "c", n=20, size=(18, 17), seed=3)
+    assert made.metadata == make_synthetic_cohort(tmp_path / "d", n=20, size=(18, 17), seed=3).metadata

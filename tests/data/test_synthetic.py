@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import effect_of_age, make_case, make_cohort, square_regions
+from vagan.data.sources.synthetic import effect_of_age, make_case, make_synthetic_cohort, square_regions
 
 
 def test_an_image_is_the_noise_plus_100_in_the_squares():
@@ -70,10 +70,10 @@ def test_both_subtypes_occur_in_every_part_in_equal_number(small_cohort):
 
 
 def test_same_arguments_same_bits_whatever_the_number_of_threads(small_cohort, tmp_path):
-    again = make_cohort(tmp_path / "again", images=80, size=(24, 20), seed=3)
-    other = make_cohort(tmp_path / "other", images=80, size=(24, 20), seed=4)
-    assert again.facts.content_hash == small_cohort.facts.content_hash
-    assert other.facts.content_hash != small_cohort.facts.content_hash
+    again = make_synthetic_cohort(tmp_path / "again", n=80, size=(24, 20), seed=3)
+    other = make_synthetic_cohort(tmp_path / "other", n=80, size=(24, 20), seed=4)
+    assert again.metadata.content_hash == small_cohort.metadata.content_hash
+    assert other.metadata.content_hash != small_cohort.metadata.content_hash
 
 
 def test_the_cohort_holds_the_cases(small_cohort):
@@ -108,7 +108,7 @@ def test_age_makes_a_ring_brighter_and_leaves_the_disease_as_it_is(size):
 
 
 def test_ages_are_in_the_manifest_and_the_class_is_older(tmp_path, small_cohort):
-    cohort = make_cohort(tmp_path / "aged", images=400, size=(16, 17), ageing=40.0, seed=3)
+    cohort = make_synthetic_cohort(tmp_path / "aged", n=400, size=(16, 17), ageing=40.0, seed=3)
     ages = cohort.manifest.table["age"].astype(float)
     of_class = ages.groupby(cohort.manifest.table["label"])
     assert of_class.mean().diff()[1] == pytest.approx(8, abs=2.5)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tiny import TINY_SETTINGS
-from vagan.data.cohort import CohortCase, write_cohort
 from vagan.data.manifest import Manifest
+from vagan.data.schema import CohortCase
 from vagan.data.sources.synthetic import square_regions
+from vagan.data.write import write_cohort
 from vagan.errors import CohortError, ConfigError
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import CEILING, evaluate
@@ -46,7 +47,7 @@ def three_classes(cohort, path):
     table["label"] = table["subtype"].map({"": 0, "A": 1, "B": 2})
     table["class"] = table["label"].map(["baseline", "type A", "type B"].__getitem__)
     images, effects = (read(np.arange(len(table))).numpy() for read in (cohort.images, cohort.effects))
-    return write_cohort(path, Manifest(table), cohort.facts, lambda row: CohortCase(images[row], effects[row]))
+    return write_cohort(path, Manifest(table), cohort.metadata, lambda row: CohortCase(images[row], effects[row]))
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_maps_that_know_no_direction_are_not_blamed_for_dark_effects(small_cohor
     dark = write_cohort(
         tmp_path / "dark",
         Manifest(small_cohort.manifest.table),
-        small_cohort.facts,
+        small_cohort.metadata,
         lambda row: CohortCase(images[row], -truth[row], 2 * images[row] - without[row]),
     )
     methods = {word: Known(dark, lambda row: truth[row], word) for word in ("signed", "absolute", "positive")}

@@ -258,9 +258,9 @@ class TestStore:
         out, _, table = study
         cohort = pack_cohort(out, table, QUICK, baseline=None, seed=0)
         assert cohort.shape == QUICK.grid.shape
-        assert cohort.facts.spacing_mm == (8, 8, 8)
-        assert np.array(cohort.facts.affine) == pytest.approx(QUICK.grid.affine)
-        assert Pipeline.model_validate(cohort.facts.pipeline) == QUICK
+        assert cohort.metadata.spacing_mm == (8, 8, 8)
+        assert np.array(cohort.metadata.affine) == pytest.approx(QUICK.grid.affine)
+        assert Pipeline.model_validate(cohort.metadata.pipeline) == QUICK
         assert cohort.manifest.classes == ("CN", "AD")
         assert list(cohort.manifest.table["age"]) == ["70"] * 6
         image = read_volume(Place.of(out, QUICK, "s3", "m00").image).array
@@ -279,7 +279,7 @@ class TestStore:
         assert is_stale(Cohort(out / "cohort"))
         renewed = pack_cohort(out, table, QUICK, baseline=None, seed=0)
         assert not is_stale(renewed)
-        assert renewed.facts.content_hash != cohort.facts.content_hash
+        assert renewed.metadata.content_hash != cohort.metadata.content_hash
 
     def test_scans_that_failed_are_left_out(self, study):
         out, _, table = study

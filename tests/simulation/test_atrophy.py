@@ -234,7 +234,7 @@ def test_healthy_subjects_are_scanned_twice_on_request(tmp_path):
     )  # fmt: skip
     table = cohort.manifest.table
     assert (table.groupby("subject").size() == 2).all()
-    assert cohort.facts.source.endswith("healthy subjects twice")
+    assert cohort.metadata.source.endswith("healthy subjects twice")
     first = table[table["subject"] == "sub-0001"]
     assert list(first["label"]) == [0, 0]
     one, other = cohort.images(first.index)
@@ -274,7 +274,7 @@ def test_the_grid_is_that_of_the_preprocessing(spacing, shape):
 def test_the_cohort_is_sound(cohort):
     assert find_problems(cohort.path) == []
     assert cohort.shape == (24, 32, 24)
-    assert cohort.facts.spacing_mm == (8, 8, 8)
+    assert cohort.metadata.spacing_mm == (8, 8, 8)
     table = cohort.manifest.table
     assert len(table) == 30
     assert set(table["split"]) == {"train", "validation", "test"}
@@ -332,7 +332,7 @@ def test_same_seed_same_bits_whatever_the_number_of_processes(simulation):
 
 
 def test_a_cohort_opened_again_is_the_same(cohort):
-    assert Cohort(cohort.path).facts == cohort.facts
+    assert Cohort(cohort.path).metadata == cohort.metadata
 
 
 def test_a_heads_own_shading_is_taken_out_within_the_brain_and_fades_outside():

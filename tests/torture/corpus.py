@@ -17,7 +17,7 @@ from tiny import TINY_SETTINGS
 from torture.answers import Answer, ask, complaints, snapshot
 from vagan.data.cohort import Cohort
 from vagan.data.sources.folder import import_folder
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.errors import Interrupted
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -52,7 +52,7 @@ class Workshop:
     @cached_property
     def cohort(self) -> Path:
         """Forty synthetic images of 18x17 with effects."""
-        return make_cohort(self.good / "cohort", images=40, size=(18, 17)).path
+        return make_synthetic_cohort(self.good / "cohort", n=40, size=(18, 17)).path
 
     @cached_property
     def imported(self) -> Path:

@@ -16,7 +16,7 @@ from torture.corpus import Workshop
 from torture.kills import TRAINING
 from torture.stops import command
 from vagan.cli.app import main
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.preprocessing import pipeline
 from vagan.training.engine.run_folder import RunFolder
 
@@ -58,7 +58,7 @@ def disk(workshop: Workshop, share: float = 1.0) -> dict[str, Any]:
     place = workshop.good / "disk"
     if not can_mount(place):
         return {"not measured": "this needs the right to mount a file system", "failures": []}
-    cohort = make_cohort(workshop.good / "small", images=60, size=(16, 17), seed=3).path
+    cohort = make_synthetic_cohort(workshop.good / "small", n=60, size=(16, 17), seed=3).path
     heads = workshop.good / "heads"
     for number in range(3):
         save_head(heads / f"s{number}.nii.gz", seed=number)

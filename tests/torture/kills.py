@@ -22,7 +22,7 @@ from torture.corpus import Workshop
 from trainings import SETTINGS
 from vagan.data.audit.defects import find_problems
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.data.volume import read_volume
 from vagan.preprocessing.pack import pack_cohort
 from vagan.preprocessing.runner import prepare_all
@@ -170,7 +170,7 @@ def _read_whole(path: Path) -> None:
 
 def killed_trainings(workshop: Workshop, share: float = 1.0, *, seed: int = 0) -> dict[str, Any]:
     """Kill trainings once each, at random moments, go on, and compare with one that was never killed."""
-    cohort = make_cohort(workshop.good / "kills", images=60, size=(16, 17), seed=3)
+    cohort = make_synthetic_cohort(workshop.good / "kills", n=60, size=(16, 17), seed=3)
     cohort.images([0])
     whole = RunFolder(workshop.good / "whole-run")
     training(cohort.path, whole.path)()  # in this process, so that its copies have all they need in memory
@@ -271,7 +271,7 @@ def _same_training(run: RunFolder, whole: RunFolder) -> bool:
 def _same_files(out: Path, whole: Path) -> bool:
     if find_problems(out / "cohort"):
         return False
-    if Cohort(out / "cohort").facts.content_hash != Cohort(whole / "cohort").facts.content_hash:
+    if Cohort(out / "cohort").metadata.content_hash != Cohort(whole / "cohort").metadata.content_hash:
         return False
     names = {path.relative_to(whole) for path in whole.rglob("*.nii.gz")}
     return names == {path.relative_to(out) for path in out.rglob("*.nii.gz")} and all(

@@ -17,7 +17,7 @@ from torture.attacks import HOST, TOKEN, serving
 from torture.corpus import Workshop
 from torture.kills import TRAINING
 from vagan.attribution.registry import load_method
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.inference.files import attribute_files
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -59,7 +59,7 @@ class Gauge:
 
 def long_training(workshop: Workshop, share: float = 1.0) -> dict[str, Any]:
     """One training of many small updates."""
-    cohort = make_cohort(workshop.good / "long", images=60, size=(16, 16), seed=3)
+    cohort = make_synthetic_cohort(workshop.good / "long", n=60, size=(16, 16), seed=3)
     steps = round(STEPS * share)
     updates = steps // 2
     settings = TRAINING | {

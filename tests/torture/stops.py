@@ -15,7 +15,7 @@ from torture.children import start, wait_for
 from torture.corpus import Workshop
 from torture.kills import TRAINING
 from vagan.cli.app import main
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.training.engine.run_folder import RunFolder
 
 MOST_SECONDS = 10
@@ -28,7 +28,7 @@ def command(cohort: Path, run: Path, settings: dict[str, str], *more: str) -> li
 
 def stopped(workshop: Workshop, share: float = 1.0) -> dict[str, Any]:
     """Seconds from a signal to the end, and what was saved."""
-    cohort = make_cohort(workshop.good / "stops", images=60, size=(16, 17), seed=3).path
+    cohort = make_synthetic_cohort(workshop.good / "stops", n=60, size=(16, 17), seed=3).path
     rng = np.random.default_rng(0)
     failures, seconds = [], []
     count = max(1, round(5 * share))

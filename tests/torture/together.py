@@ -14,14 +14,14 @@ from torture.kills import TRAINING, partial_files, preprocessing
 from torture.stops import LONG, command
 from vagan.cli.app import main
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.model.folder import load_model
 from vagan.training.engine.run_folder import RunFolder
 
 
 def together(workshop: Workshop, share: float = 1.0) -> dict[str, Any]:
     """Nothing is lost, and who has to wait is told so."""
-    cohort = make_cohort(workshop.good / "small", images=60, size=(16, 17), seed=3).path
+    cohort = make_synthetic_cohort(workshop.good / "small", n=60, size=(16, 17), seed=3).path
     found: dict[str, Any] = {}
     failures: list[str] = []
     run = RunFolder(workshop.good / "run")
@@ -71,7 +71,7 @@ def _preprocessings(folder: Path, *, pairs: int) -> dict[str, Any]:
             if child.ended() != 0:
                 failures.append(f"one of two preprocessings: {child.told()[-300:]}")
         failures += partial_files(out)
-        hashes = {Cohort(path / "cohort").facts.content_hash for path in (out, folder / "alone")}
+        hashes = {Cohort(path / "cohort").metadata.content_hash for path in (out, folder / "alone")}
         if len(hashes) > 1:
             failures.append("two preprocessings made another cohort than one")
         if left := [path.name for path in out.rglob(".*")]:

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from trainings import assert_same_result, stop_after, tiny
-from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.cohort import Cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
+from vagan.data.schema import CohortCase, CohortMetadata
+from vagan.data.write import write_cohort
 from vagan.errors import CohortError, ConfigError
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.inference.generator import VAGAN
@@ -112,7 +114,7 @@ def test_each_class_gets_its_own_effect(tmp_path):
     table["subject"], table["session"] = table["id"], ""
     table["class"] = table["label"].map(["none", "first", "second"].__getitem__)
     table["split"] = np.array(["train", "train", "train", "validation", "test"])[np.arange(count) // 3 % 5]
-    facts = CohortFacts(source="blocks", preparation=Preparation(low=-1.0, high=1.0))
+    facts = CohortMetadata(source="blocks", preparation=Preparation(low=-1.0, high=1.0))
     cohort = write_cohort(tmp_path / "cohort", Manifest(table), facts, case)
     run = train(
         cohort, tmp_path / "run", load_config(settings={"training.generator_updates": "60", "training.threads": "1"})

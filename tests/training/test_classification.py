@@ -5,7 +5,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score
 
 from tiny import TINY_SETTINGS
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.model.folder import load_model
 from vagan.training.accuracy import accuracy_figures, calibration_error, reliability
 from vagan.training.config import load_config
@@ -17,7 +17,7 @@ SETTINGS = TINY_SETTINGS | {"classifier.width": "2", "classifier.updates": "10",
 @pytest.mark.parametrize("method", ["classifier", "cam-classifier"])
 @pytest.mark.parametrize("size", [(24, 20), (16, 18, 17)])
 def test_classifiers_learn_to_tell_the_classes_apart(method, size, tmp_path):
-    cohort = make_cohort(tmp_path / "cohort", images=80, size=size, intensity="fixed")
+    cohort = make_synthetic_cohort(tmp_path / "cohort", n=80, size=size, intensity="fixed")
     settings = SETTINGS | {"method": method, "classifier.updates": "60", "classifier.width": "4"}
     run = train(cohort, tmp_path / "run", load_config(settings=settings))
     metrics = pd.read_csv(run.metrics)

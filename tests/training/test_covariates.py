@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from trainings import assert_same_result, stop_after, tiny
-from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.cohort import Cohort
 from vagan.data.covariates import covariate_numbers, measure_covariates
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.schema import CohortCase, CohortMetadata
+from vagan.data.sources.synthetic import make_synthetic_cohort
+from vagan.data.write import write_cohort
 from vagan.errors import CohortError, ConfigError, ModelError
 from vagan.evaluation.evaluate import evaluate
 from vagan.evaluation.metrics.agreement import mean_ncc
@@ -44,7 +46,7 @@ def with_sex(cohort, folder, **columns):
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     folder = tmp_path_factory.mktemp("aged")
-    made = make_cohort(folder / "made", images=160, size=(24, 20), intensity="fixed", ageing=40.0)
+    made = make_synthetic_cohort(folder / "made", n=160, size=(24, 20), intensity="fixed", ageing=40.0)
     return with_sex(made, folder / "cohort")
 
 
@@ -163,7 +165,7 @@ def bright_as_old(tmp_path_factory):
         table["label"].map(["well", "ill"].__getitem__),
     )
     table["split"] = np.array(["train", "train", "train", "validation", "test"])[np.arange(120) // 2 % 5]
-    facts = CohortFacts(source="ages", preparation=Preparation(low=-1.0, high=1.0))
+    facts = CohortMetadata(source="ages", preparation=Preparation(low=-1.0, high=1.0))
     return write_cohort(
         tmp_path_factory.mktemp("bright") / "cohort",
         Manifest(table),
@@ -315,7 +317,7 @@ def test_mistakes_are_told_before_anything_is_written(cohort, tmp_path):
 
 
 def test_volumes_are_told_too(tmp_path):
-    cohort = make_cohort(tmp_path / "cohort", images=40, size=(16, 18, 17), ageing=40.0)
+    cohort = make_synthetic_cohort(tmp_path / "cohort", n=40, size=(16, 18, 17), ageing=40.0)
     run = train(cohort, tmp_path / "run", tiny(training__covariates="age"))
     method, _ = VAGAN.load(run.path)
     rows = cohort.manifest.indices("test", 1)
@@ -334,7 +336,7 @@ def test_simulated_atrophy_is_told_of_age_and_sex(tmp_path):
 
 @pytest.mark.long
 def test_age_is_not_shown_as_the_class(tmp_path):
-    cohort = make_cohort(tmp_path / "cohort", images=2000, size=(32, 32), intensity="fixed", ageing=40.0)
+    cohort = make_synthetic_cohort(tmp_path / "cohort", n=2000, size=(32, 32), intensity="fixed", ageing=40.0)
     rows = cohort.manifest.indices("test", 1)
     subjects, ring, agreement = cohort.manifest.table.iloc[rows], {}, {}
     for names in ("", "age"):

@@ -12,7 +12,7 @@ import torch
 
 from trainings import SETTINGS, assert_same_result, stop_after, tiny, weights_of
 from vagan.data.cohort import Cohort
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.errors import CohortError, ConfigError, DivergenceError, Interrupted, RunError
 from vagan.model.folder import load_model
 from vagan.training.config import load_config
@@ -268,7 +268,7 @@ def test_a_device_that_is_not_there_leaves_nothing_behind(small_cohort, tmp_path
 def test_another_configuration_or_cohort_is_refused(small_cohort, finished, tmp_path):
     with pytest.raises(RunError, match=r"another configuration: training.seed \(0, 5\)"):
         train(small_cohort, finished.path, tiny(training__seed=5))
-    other = make_cohort(tmp_path / "cohort", images=80, size=(24, 20), seed=9)
+    other = make_synthetic_cohort(tmp_path / "cohort", n=80, size=(24, 20), seed=9)
     with pytest.raises(RunError, match="another cohort"):
         train(other, finished.path, tiny())
     train(small_cohort, finished.path, tiny(training__checkpoint_seconds=7))  # changes no result
@@ -302,7 +302,7 @@ def test_truth_changes_nothing_but_the_monitors_column(small_cohort, finished, t
 
 
 def test_volumes_train_with_the_same_code(tmp_path):
-    cohort = make_cohort(tmp_path / "cohort", images=40, size=(18, 16, 17))
+    cohort = make_synthetic_cohort(tmp_path / "cohort", n=40, size=(18, 16, 17))
     run = train(cohort, tmp_path / "run", tiny(training__generator_updates=2))
     assert weights_of(run)["last.weight"].shape == (1, 4, 3, 3, 3)
 

@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from vagan.data.sources.synthetic import make_cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.training.image_cache import ImageBank, ImagesInTurn, ShuffledImages, read_ahead
 from vagan.training.sampling import ShuffledStream
 
@@ -102,7 +102,7 @@ def test_a_cohort_larger_than_the_allowed_memory_is_never_held(tmp_path):
     image_bytes = 4 * 24 * 20 * 16
     held = {}
     for count in (20, 80):
-        cohort = make_cohort(tmp_path / str(count), images=count, size=shape)
+        cohort = make_synthetic_cohort(tmp_path / str(count), n=count, size=shape)
         for allowed in (10, 1000):
             gc.collect()
             tracemalloc.start()

@@ -31,8 +31,8 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
     """
     from vagan.data.audit.defects import describe_balance, describe_volumes, find_problems
     from vagan.data.audit.shortcuts import confounder_table, find_confounders
-    from vagan.data.cohort import STORE
     from vagan.data.cohort import Cohort as CohortFolder
+    from vagan.data.schema import STORE
 
     problems = find_problems(path)
     if not problems and (path / STORE).is_dir() and _is_stale(CohortFolder(path)):
@@ -57,7 +57,7 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
 
 
 def _is_stale(cohort: "Cohort") -> bool:
-    if not cohort.facts.made_from:
+    if not cohort.metadata.made_from:
         return False
     from vagan.preprocessing.pack import is_stale  # needs an extra
 

@@ -30,8 +30,9 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
     seed
         Seed of the images and of the training.
     """
-    from vagan.data.cohort import MANIFEST, Cohort
-    from vagan.data.sources.synthetic import make_cohort, square_regions
+    from vagan.data.cohort import Cohort
+    from vagan.data.schema import MANIFEST
+    from vagan.data.sources.synthetic import make_synthetic_cohort, square_regions
     from vagan.evaluation.compare import compare_runs
     from vagan.evaluation.metrics.agreement import mean_ncc
     from vagan.reporting.progress import draw_progress
@@ -41,9 +42,11 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
 
     folder = out / "cohort"
     exists = (folder / MANIFEST).is_file()
-    cohort = Cohort(folder) if exists else make_cohort(folder, images=images, seed=seed)
-    if len(cohort.manifest) != images or f"seed {seed}," not in cohort.facts.source:
-        raise CohortError(f"{folder} holds {cohort.facts.source}; give the same options to go on, or another folder")
+    cohort = Cohort(folder) if exists else make_synthetic_cohort(folder, n=images, seed=seed)
+    if len(cohort.manifest) != images or f"seed {seed}," not in cohort.metadata.source:
+        raise CohortError(
+            f"{folder} holds {cohort.metadata.source}; give the same options to go on, or another folder"
+        )
     runs = []
     for name, settings in TRAININGS.items():
         config = load_config("fast", {"training.seed": str(seed), **settings})

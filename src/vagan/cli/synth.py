@@ -40,11 +40,11 @@ def synth(
         How much brighter a ring is for ten years of age more; the class of interest is older by eight years. The ages
         are in the manifest: train with --set training.covariates=age, or see the ring in the maps.
     """
-    from vagan.data.sources.synthetic import make_cohort
+    from vagan.data.sources.synthetic import make_synthetic_cohort
 
-    cohort = make_cohort(
+    cohort = make_synthetic_cohort(
         out,
-        images=images,
+        n=images,
         size=parse_size(size),
         seed=seed,
         intensity=intensity,

@@ -1,100 +1,76 @@
-"""Prepared images of a study in one folder: ``manifest.csv`` and ``cohort.zarr``. All later work reads only this."""
+"""Prepared images of a study in one folder, ``manifest.csv`` and ``cohort.zarr``: a PyTorch dataset."""
 
-import hashlib
 import math
-import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, NamedTuple, overload
 
 import numpy as np
+import pandas as pd
 import torch
 import zarr
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from zarr.codecs import BloscCodec
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from vagan.data.image_file import LARGEST_VALUES
 from vagan.data.manifest import SPLITS, Manifest
-from vagan.data.preparation import Preparation
-from vagan.errors import CohortError
-from vagan.files import new_folder, regular
+from vagan.data.schema import MANIFEST, STORE, CohortMetadata
+from vagan.errors import CohortError, nearest
+from vagan.files import regular
 from vagan.notebook import facts_html, pictures_html, table_html
-from vagan.progress import track
 from vagan.types import Images
 
-MANIFEST = "manifest.csv"
-STORE = "cohort.zarr"
-DROPPED = "dropped.csv"
-OURS = frozenset({MANIFEST, STORE, DROPPED})
-"""All that a cohort folder holds; a folder with anything else in it is never replaced."""
-
-SHARD_BYTES = 2**24
 READ_BLOCK = 256
 LARGE_BYTES = 2**18
-"""Images from here on are read one by one, by several threads: an index of every voxel takes longer than that."""
+"""Images of at least this size are read one by one in several threads; indexing every voxel is slower."""
 READERS = 8
-FIELDS = {"images": "image", "effects": "effect", "counterfactuals": "counterfactual", "regions": "regions"}
+NO_COVARIATES = frozenset({"id", "subject", "session", "label", "class", "split", "image", "effect"})
+"""Columns of a manifest that identify an image; all others are covariates."""
 
 
-class CohortFacts(BaseModel):
-    """What is true of all images; the store's attributes."""
+class CohortItem(NamedTuple):
+    """One image, as `torch.utils.data.default_collate` can batch it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str
-    """How the cohort was made, in words."""
-    preparation: Preparation
-    spacing_mm: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
-    affine: tuple[tuple[float, ...], ...] | None = None
-    """Takes voxel indices to mm, four by four."""
-    pipeline: dict[str, list[dict[str, Any]]] | None = None
-    """Of scans: the preprocessing that new scans must go through too; see ``vagan.preprocessing``."""
-    made_from: str = ""
-    """Of scans: digest of the inputs and settings of the prepared files that the cohort was packed from."""
-    regions: tuple[str, ...] = ()
-    """Names of the regions where the class acts, where the cohort knows them: numbered from 1 in ``regions``."""
-    content_hash: str = ""
-    """Digest of the table and of every pixel; the same data give the same digest."""
-
-    @field_validator("affine")
-    @classmethod
-    def _places_voxels(cls, rows: tuple[tuple[float, ...], ...] | None) -> tuple[tuple[float, ...], ...] | None:
-        if rows is None:
-            return None
-        if [len(row) for row in rows] != [4] * 4:
-            raise ValueError("the affine must have four rows of four numbers")
-        affine = np.array(rows)
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-            raise ValueError("the affine must be finite and not flat")
-        return rows
+    image: Float[Tensor, "channel *space"]
+    label: int
+    """0 for the baseline class, 1.. for the classes of interest."""
+    row: int
+    """Position in the cohort."""
 
 
-@dataclass(frozen=True)
-class CohortCase:
-    """Prepared arrays of one image, each ``(channel, *space)``."""
+class Cohort(Dataset[CohortItem]):
+    """A cohort folder, opened for reading: a map-style PyTorch dataset of all its images.
 
-    image: NDArray[np.float32]
-    effect: NDArray[np.float32] | None = None
-    """True or observed effect of the class."""
-    counterfactual: NDArray[np.float32] | None = None
-    """The same image without the effect, prepared by the same rule; gives the ceiling of scores."""
-    regions: NDArray[np.float32] | None = None
-    """Number of the region that a pixel belongs to, from 1; 0 elsewhere."""
+    Only the table is held in memory; images are read when they are asked for. A cohort can be pickled, so that worker
+    processes of a ``DataLoader`` open the same folder.
 
-
-class Cohort:
-    """A cohort folder, opened for reading.
+    Parameters
+    ----------
+    path
+        A cohort folder.
 
     Attributes
     ----------
     manifest
         Row i describes index i of the arrays.
-    facts
+    metadata
         What is true of all images.
+
+    Raises
+    ------
+    CohortError
+        If the folder is no cohort, or is damaged.
+
+    Examples
+    --------
+    >>> cohort = Cohort("cohort")  # doctest: +SKIP
+    >>> loader = DataLoader(cohort.select(split="train"), batch_size=8, shuffle=True)  # doctest: +SKIP
+    >>> image, label, row = next(iter(loader))  # doctest: +SKIP
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -107,11 +83,11 @@ class Cohort:
         self.path = path
         self.manifest = Manifest.read(path / MANIFEST)
         try:
-            self.facts, self._arrays = _open_store(path / STORE)
+            self.metadata, self._arrays = _open_store(path / STORE)
             shape = self._arrays["images"].shape
             for name, array in self._arrays.items():
                 _require_images(name, array)
-            size = self.facts.preparation.size
+            size = self.metadata.preparation.size
             if size is not None and len(size) != len(shape) - 2:
                 raise ValueError(f"it was made with the size {size}, and its images have the shape {shape[2:]}")
         except Exception as error:  # damaged metadata raise whatever they lead to
@@ -124,6 +100,17 @@ class Cohort:
             )
         for name, array in self._arrays.items():
             _require_stored(path / STORE / name, array)
+
+    @classmethod
+    def synthetic(cls, path: Path | str, n: int = 10_000, **options: Any) -> "Cohort":
+        """Write the paper's synthetic cohort of ``n`` images, with exact effects.
+
+        Options are those of `vagan.data.sources.synthetic.make_synthetic_cohort`, such as ``size=(112, 112)``,
+        ``seed=0`` and ``intensity="per-image"``.
+        """
+        from vagan.data.sources.synthetic import make_synthetic_cohort
+
+        return make_synthetic_cohort(path, n=n, **options)
 
     @property
     def channels(self) -> int:
@@ -150,15 +137,38 @@ class Cohort:
         """Whether it is known which region each pixel belongs to."""
         return "regions" in self._arrays
 
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, index: int) -> CohortItem:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[CohortItem]:
+        """Several images at once, as a ``DataLoader`` asks for a batch: faster than one by one."""
+        rows = np.arange(len(self))[list(indices)]  # IndexError beyond the end, which ends a loop over the cohort
+        labels = self.manifest.table["label"].to_numpy()
+        return [
+            CohortItem(image, int(labels[row]), int(row)) for row, image in zip(rows, self.images(rows), strict=True)
+        ]
+
+    def __reduce__(self) -> tuple[type["Cohort"], tuple[Path]]:
+        return Cohort, (self.path,)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        return (
+            f"Cohort({str(self.path)!r}: {len(self)} images of {shape}, classes {', '.join(self.manifest.classes)})"
+        )
+
     def _repr_html_(self) -> str:
-        """What notebooks show: the facts, how many images of each class are in each part, and one of each class."""
+        """What notebooks show: the metadata, the number of images by class and split, and one image of each class."""
         table, classes = self.manifest.table, self.manifest.classes
         facts = {
-            "made of": self.facts.source,
-            "images": f"{len(self.manifest)} of {' × '.join(map(str, self.shape))}, {self.channels} channel(s)",
+            "made of": self.metadata.source,
+            "images": f"{len(self)} of {' × '.join(map(str, self.shape))}, {self.channels} channel(s)",
             "subjects": table["subject"].nunique(),
             "true effects": "known" if self.has_effects else "not known",
-            "hash": self.facts.content_hash,
+            "hash": self.metadata.content_hash,
         }
         splits = [split for split in SPLITS if (table["split"] == split).any()]
         counts = [[name, *(str(len(self.manifest.indices(s, k))) for s in splits)] for k, name in enumerate(classes)]
@@ -169,6 +179,37 @@ class Cohort:
             + table_html(["class", *splits], counts)
             + pictures_html(pictures, classes)
         )
+
+    def select(self, split: str | None = None, label: int | str | None = None) -> "Selection":
+        """Images of one split, of one class, or of both; without arguments all.
+
+        Parameters
+        ----------
+        split
+            ``train``, ``validation`` or ``test``.
+        label
+            Number or name of a class.
+
+        Raises
+        ------
+        CohortError
+            If there is no such split or class.
+        """
+        table, classes = self.manifest.table, self.manifest.classes
+        if split is not None and split not in SPLITS:
+            raise CohortError(f"split must be one of {', '.join(SPLITS)}, found {split!r}")
+        if isinstance(label, str):
+            if label not in classes:
+                raise CohortError(f"no class is called {label!r}; {nearest(label, classes)}")
+            label = classes.index(label)
+        if label is not None and label not in range(len(classes)):
+            raise CohortError(f"label must be 0 to {len(classes) - 1}, found {label}")
+        chosen = np.ones(len(table), dtype=bool)
+        if split is not None:
+            chosen &= (table["split"] == split).to_numpy()
+        if label is not None:
+            chosen &= (table["label"] == label).to_numpy()
+        return Selection(self, np.flatnonzero(chosen))
 
     def images(self, indices: ArrayLike) -> Images:
         """Prepared images, in [-1, 1]."""
@@ -185,7 +226,7 @@ class Cohort:
     def regions(self, indices: ArrayLike) -> dict[str, NDArray[np.bool_]]:
         """Where each region is in these images, by name; ``(image, channel, *space)``."""
         numbers = self._read("regions", indices).numpy()
-        return {name: numbers == number for number, name in enumerate(self.facts.regions, start=1)}
+        return {name: numbers == number for number, name in enumerate(self.metadata.regions, start=1)}
 
     def _read(self, name: str, indices: ArrayLike) -> Images:
         if name not in self._arrays:
@@ -210,18 +251,89 @@ class Cohort:
         return torch.from_numpy(read[places])
 
 
-def _open_store(path: Path) -> tuple[CohortFacts, "dict[str, zarr.Array[Any]]"]:
+@dataclass(frozen=True, eq=False, repr=False)
+class Selection(Dataset[CohortItem]):
+    """Some images of a cohort, in a fixed order; see `Cohort.select`. A slice of it is another one.
+
+    Like the cohort it is a PyTorch dataset. Arrays are read from the folder each time that they are asked for.
+    """
+
+    cohort: Cohort
+    rows: Int[np.ndarray, " image"]
+    """Row of each image in the cohort."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows of the manifest."""
+        return self.cohort.manifest.table.iloc[self.rows].reset_index(drop=True)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Identifier of each image."""
+        return tuple(self.table["id"])
+
+    @property
+    def labels(self) -> Int[Tensor, " image"]:
+        """0 for the baseline class, 1.. for the classes of interest."""
+        return torch.from_numpy(self.table["label"].to_numpy(dtype=np.int64, copy=True))
+
+    @property
+    def covariates(self) -> pd.DataFrame | None:
+        """All other columns of the manifest, one row per image; None if there are no others."""
+        table = self.table
+        names = [name for name in table if name not in NO_COVARIATES]
+        return table[names] if names else None
+
+    @property
+    def images(self) -> Images:
+        """Prepared images, in [-1, 1]."""
+        return self.cohort.images(self.rows)
+
+    @property
+    def effects(self) -> Images:
+        """True effects, where the cohort knows them."""
+        return self.cohort.effects(self.rows)
+
+    @property
+    def counterfactuals(self) -> Images:
+        """The same images as they would be without the class of interest, where the cohort knows them."""
+        return self.cohort.counterfactuals(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> CohortItem: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Selection": ...
+    def __getitem__(self, index: int | slice) -> "CohortItem | Selection":
+        if isinstance(index, slice):
+            return Selection(self.cohort, self.rows[index])
+        return self.cohort[int(self.rows[index])]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[CohortItem]:
+        return self.cohort.__getitems__(self.rows[list(indices)].tolist())
+
+    def __repr__(self) -> str:
+        labels = self.labels.tolist()
+        counts = (f"{labels.count(label)} {name}" for label, name in enumerate(self.cohort.manifest.classes))
+        return (
+            f"Selection({len(self)} of {len(self.cohort)} images of {str(self.cohort.path)!r}: {', '.join(counts)})"
+        )
+
+
+def _open_store(path: Path) -> tuple[CohortMetadata, "dict[str, zarr.Array[Any]]"]:
     """Facts and arrays of a store."""
     for entry in path.rglob("*"):
         if not entry.is_dir():
             regular(entry)
     store = zarr.open_group(path, mode="r", zarr_format=3)  # the second has a codec that unpickles
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Object at .* is not recognized")  # what is missing is told below
+        warnings.filterwarnings("ignore", "Object at .* is not recognized")  # missing arrays are reported below
         arrays = dict(store.arrays())
     if "images" not in arrays:
         raise ValueError("it holds no images")
-    return CohortFacts.model_validate(dict(store.attrs)), arrays
+    return CohortMetadata.model_validate(dict(store.attrs)), arrays
 
 
 def _require_stored(folder: Path, array: "zarr.Array[Any]") -> None:
@@ -251,68 +363,3 @@ def _middle_slice(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """An image as ``(height, width)``, channels averaged; of a volume an axial slice: right at the right."""
     flat = image.mean(axis=0)
     return flat if flat.ndim == 2 else flat[..., flat.shape[-1] // 2].T[::-1]
-
-
-def write_cohort(
-    path: Path,
-    manifest: Manifest,
-    facts: CohortFacts,
-    case_at: Callable[[int], CohortCase],
-    *,
-    threads: int | None = None,
-) -> Cohort:
-    """Write a cohort folder; it appears whole or not at all.
-
-    Parameters
-    ----------
-    path
-        New or empty folder, or an older cohort, which is replaced.
-    case_at
-        Gives the arrays of a row of the manifest. Called from several threads, in no particular order, with
-        one shard of cases per thread in memory. All cases must have the shapes and the fields of row 0.
-    threads
-        Default: one for each core.
-    """
-    first = case_at(0)
-    shard = max(1, SHARD_BYTES // first.image.nbytes)
-    blocks = [range(start, min(start + shard, len(manifest))) for start in range(0, len(manifest), shard)]
-    with new_folder(path, OURS) as folder:
-        manifest.write(folder / MANIFEST)
-        store = zarr.open_group(folder / STORE, mode="w")
-        arrays = {
-            name: _create_array(store, name, len(manifest), getattr(first, field).shape, shard)
-            for name, field in FIELDS.items()
-            if getattr(first, field) is not None
-        }
-
-        def write_block(rows: range) -> bytes:
-            cases = [case_at(row) for row in rows]
-            digest = hashlib.blake2b()
-            for name, array in arrays.items():
-                values = np.stack([getattr(case, FIELDS[name]) for case in cases])
-                array[rows.start : rows.stop] = values
-                digest.update(values.tobytes())
-            return digest.digest()
-
-        whole = hashlib.blake2b((folder / MANIFEST).read_bytes(), digest_size=16)
-        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            try:
-                for part in track(pool.map(write_block, blocks), len(blocks), f"writing {path.name}"):
-                    whole.update(part)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)  # if stopped, not to the end
-        store.attrs.update(facts.model_copy(update={"content_hash": whole.hexdigest()}).model_dump(mode="json"))
-    return Cohort(path)
-
-
-def _create_array(store: zarr.Group, name: str, count: int, shape: tuple[int, ...], shard: int) -> "zarr.Array[Any]":
-    """One chunk for each image; small images share a file, so that a cohort is not ten thousand of them."""
-    return store.create_array(
-        name,
-        shape=(count, *shape),
-        dtype="float32",
-        fill_value=float("nan"),  # a chunk that is lost must not look like an image
-        chunks=(1, *shape),
-        shards=(shard, *shape) if shard > 1 else None,
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
-    )

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vagan.data.cohort import DROPPED, Cohort
+from vagan.data.cohort import Cohort
+from vagan.data.schema import DROPPED
 from vagan.errors import OutputError
 from vagan.evaluation.evaluate import CEILING, Evaluation
 from vagan.evaluation.tables import markdown_table
@@ -74,8 +75,8 @@ def write_results(
         "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "cohort": {
-            "source": cohort.facts.source,
-            "hash": cohort.facts.content_hash,
+            "source": cohort.metadata.source,
+            "hash": cohort.metadata.content_hash,
             "classes": list(cohort.manifest.classes),
             "counts": {str(k): int(v) for k, v in cohort.manifest.table["split"].value_counts().items()},
         },
@@ -109,8 +110,8 @@ def _write_examples(path: Path, evaluation: Evaluation, cohort: Cohort) -> None:
     arrays: dict[str, Any] = {"ids": np.array(examples.ids), "images": examples.images}
     if examples.roles:
         arrays["roles"] = np.array(examples.roles)
-    if cohort.facts.affine is not None:
-        arrays["affine"] = np.array(cohort.facts.affine)
+    if cohort.metadata.affine is not None:
+        arrays["affine"] = np.array(cohort.metadata.affine)
     if examples.effects is not None:
         arrays["effects"] = examples.effects
     arrays |= {f"maps/{name}": maps for name, maps in examples.maps.items()}

@@ -162,7 +162,7 @@ def _require_unseen(run: Path, cohort: Cohort) -> None:
     if not RunFolder(run).cohort.exists():
         return  # a model folder on its own does not know
     about = RunFolder(run).read_cohort()
-    if about["hash"] != cohort.facts.content_hash:
+    if about["hash"] != cohort.metadata.content_hash:
         return  # other images, even where their names are the same
     table = cohort.manifest.table
     seen = sorted(set(table["id"][table["split"] == "test"]) & set(about["splits"].get("train", [])))

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vagan.data.cohort import STORE, Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.cohort import Cohort
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import Preparation
+from vagan.data.schema import STORE, CohortCase, CohortMetadata
 from vagan.data.splits import DRAWN, SubjectLists, assign_splits
 from vagan.data.volume import read_volume
+from vagan.data.write import write_cohort
 from vagan.errors import CohortError, ManifestError
 from vagan.geometry import Grid
 from vagan.preprocessing.brain import already_stripped
@@ -64,9 +66,9 @@ def pack_cohort(
     made_from = digest_of_records(path, manifest)
     if (path / STORE).is_dir():
         old = Cohort(path)
-        if old.facts.made_from == made_from and old.manifest.table.astype(str).equals(manifest.table.astype(str)):
+        if old.metadata.made_from == made_from and old.manifest.table.astype(str).equals(manifest.table.astype(str)):
             return old
-    facts = CohortFacts(
+    metadata = CohortMetadata(
         source=f"{len(table)} T1-weighted scans",
         preparation=Preparation(low=-1.0, high=1.0),
         spacing_mm=tuple(float(value) for value in pipeline.grid.spacing_mm),
@@ -81,7 +83,7 @@ def pack_cohort(
             raise CohortError(f"{files[row]} must have the shape {pipeline.grid.shape}, found {volume.array.shape}")
         return CohortCase(np.asarray(volume.array, np.float32)[None])
 
-    return write_cohort(path, manifest, facts, case_at)
+    return write_cohort(path, manifest, metadata, case_at)
 
 
 def _labelled_baseline(table: pd.DataFrame) -> str | None:
@@ -103,7 +105,7 @@ def digest_of_records(cohort: Path, manifest: Manifest) -> str:
 
 def is_stale(cohort: Cohort) -> bool:
     """Whether scans were prepared anew since the cohort was packed."""
-    made_from = cohort.facts.made_from
+    made_from = cohort.metadata.made_from
     return bool(made_from) and digest_of_records(cohort.path, cohort.manifest) != made_from
 
 
@@ -113,10 +115,10 @@ def scan_of(cohort: Cohort, row: int) -> Scan:
     Where the derivatives are not there (any more), or never were, the brain is what is brighter than the background,
     holes filled, and the cohort's own space stands for the scanner's.
     """
-    if cohort.facts.affine is None or len(cohort.shape) != 3:
+    if cohort.metadata.affine is None or len(cohort.shape) != 3:
         raise CohortError(f"{cohort.path} must hold volumes that know where their voxels lie, and it does not")
     image = cohort.images([row])[0, 0].numpy()
-    grid = Grid(cohort.shape, np.array(cohort.facts.affine))
+    grid = Grid(cohort.shape, np.array(cohort.metadata.affine))
     prepared, record = _derivative(cohort, row)
     mask = prepared.with_name(prepared.name.replace("desc-preproc_T1w", "desc-brain_mask"))
     if record is not None and mask != prepared and mask.is_file():

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vagan.data.cohort import MANIFEST
 from vagan.data.manifest import read_table
+from vagan.data.schema import MANIFEST
 from vagan.data.sources.bids import entities_of, find_scans, is_bids, mask_beside
 from vagan.data.volume import SUFFIXES
 from vagan.errors import ManifestError

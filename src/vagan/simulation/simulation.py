@@ -8,7 +8,7 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from vagan.data.cohort import CohortCase
+from vagan.data.schema import CohortCase
 from vagan.seeding import numpy_generator
 from vagan.simulation.base import Base, load_base
 from vagan.simulation.fields import Deformation, Lattice, Places

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from vagan.data.cohort import OURS, Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.cohort import Cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
+from vagan.data.schema import COHORT_FILES, CohortCase, CohortMetadata
 from vagan.data.splits import assign_splits
+from vagan.data.write import write_cohort
 from vagan.errors import CohortError
 from vagan.files import new_folder, require_replaceable
 from vagan.progress import track
@@ -88,7 +90,7 @@ def make_atrophy_cohort(
     require_options(subjects, spacing_mm, strength, jobs)
     _require_spacing(raw_spacing_mm)
     path = Path(path)
-    require_replaceable(path, OURS)
+    require_replaceable(path, COHORT_FILES)
     if raw is not None:
         require_replaceable(Path(raw), frozenset())
     simulation = Simulation.on(base, seed=seed)
@@ -105,7 +107,7 @@ def make_atrophy_cohort(
     ]
     visits = [(subject, number) for subject in people for number in range(len(subject.visits))]
     lattice = prepared_lattice(spacing_mm)
-    facts = CohortFacts(
+    metadata = CohortMetadata(
         source=f"simulated atrophy on {simulation.base.name}: {subjects} subjects, {spacing_mm:g} mm, seed {seed}, "
         f"strength {strength:g}{'' if late_stage else ', no late stage'}"
         f"{', healthy subjects twice' if healthy_follow_up else ''}",
@@ -118,14 +120,14 @@ def make_atrophy_cohort(
         table = make_table(people, pool, seed=seed)
         if raw is not None:
             with new_folder(Path(raw), frozenset()) as folder:
-                write_tables(folder, table, facts.source)
+                write_tables(folder, table, metadata.source)
                 for _ in pool.map(write_scan, visits, "writing raw scans", folder, raw_spacing_mm):
                     pass
 
         def case_at(row: int) -> CohortCase:
             return pool.call(_prepared, *visits[row], lattice)
 
-        return write_cohort(path, Manifest(table), facts, case_at, threads=pool.processes)
+        return write_cohort(path, Manifest(table), metadata, case_at, threads=pool.processes)
 
 
 def require_options(subjects: int, spacing_mm: float, strength: float, jobs: int) -> None:

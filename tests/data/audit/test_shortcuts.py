@@ -6,14 +6,15 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from vagan.data import confounders as module
+from vagan.data.audit import shortcuts as module
 from vagan.data.audit.shortcuts import border, coarse, confounder_table, corners, find_confounders, frequencies
-from vagan.data.cohort import CohortCase, CohortFacts, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
+from vagan.data.schema import CohortCase, CohortMetadata
+from vagan.data.write import write_cohort
 from vagan.errors import CohortError
 
-FACTS = CohortFacts(source="noise", preparation=Preparation(low=-1.0, high=1.0))
+FACTS = CohortMetadata(source="noise", preparation=Preparation(low=-1.0, high=1.0))
 
 
 def tag(image, rng):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from vagan.data.cohort import CohortCase, write_cohort
 from vagan.data.manifest import Manifest
+from vagan.data.schema import CohortCase
+from vagan.data.write import write_cohort
 from vagan.errors import ConfigError
 from vagan.evaluation.evaluate import CEILING, evaluate
 from vagan.evaluation.metrics.regions import part_recalls, regional_correlations, regional_means
@@ -49,10 +50,12 @@ def cohort(tmp_path_factory):
 
 
 def _facts():
-    from vagan.data.cohort import CohortFacts
     from vagan.data.preparation import Preparation
+    from vagan.data.schema import CohortMetadata
 
-    return CohortFacts(source="two regions", preparation=Preparation(low=-1.0, high=1.0), regions=("front", "back"))
+    return CohortMetadata(
+        source="two regions", preparation=Preparation(low=-1.0, high=1.0), regions=("front", "back")
+    )
 
 
 class Lookup:

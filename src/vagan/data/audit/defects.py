@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from vagan.data.audit.balance import imbalance_table, imbalances
-from vagan.data.cohort import MANIFEST, STORE, Cohort
+from vagan.data.cohort import Cohort
 from vagan.data.image_file import read_image
 from vagan.data.manifest import Manifest, find_defects, read_table, require_disjoint_subjects
+from vagan.data.schema import MANIFEST, STORE
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume
 from vagan.errors import ImageFileError, LeakageError, ManifestError, VaganError
@@ -74,7 +75,7 @@ def _volume(path: Path) -> Volume | None:
 
 
 def _describe_cohort(cohort: Cohort) -> list[str]:
-    spacing = cohort.facts.spacing_mm
+    spacing = cohort.metadata.spacing_mm
     if spacing is None or len(cohort.shape) != 3:
         return []
     voxel_ml = float(np.prod(spacing)) / 1000
@@ -138,8 +139,8 @@ def _file_problems(path: Path) -> list[str]:
         return []
     problems = []
     is_cohort = (path.parent / STORE).is_dir()
-    colour = Cohort(path.parent).facts.preparation.colour if is_cohort else None
-    size = Cohort(path.parent).facts.preparation.size if is_cohort else None
+    colour = Cohort(path.parent).metadata.preparation.colour if is_cohort else None
+    size = Cohort(path.parent).metadata.preparation.size if is_cohort else None
     shapes: dict[tuple[int, ...], str] = {}
     for name in track(table["image"], len(table), "reading images"):
         if (path.parent / name).is_dir():  # a DICOM series, which the preprocessing will read

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vagan.data.cohort import DROPPED, OURS, Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.cohort import Cohort
 from vagan.data.image_file import Colour, read_image
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import IntensityRule, Preparation
+from vagan.data.schema import COHORT_FILES, DROPPED, CohortCase, CohortMetadata
 from vagan.data.splits import DRAWN, SubjectLists, assign_splits
+from vagan.data.write import write_cohort
 from vagan.errors import ImageFileError, ManifestError
 from vagan.files import replacing, require_replaceable
 from vagan.progress import track
@@ -71,7 +73,7 @@ def import_files(
     ImageFileError, ManifestError, LeakageError
         Naming the first bad file and how many there are.
     """
-    require_replaceable(out, OURS)
+    require_replaceable(out, COHORT_FILES)
     inspected = _inspect(table, options)
     shapes, lows, highs, table = inspected.shapes, inspected.lows, inspected.highs, inspected.table
     dropped = dropped + inspected.bad
@@ -96,13 +98,13 @@ def import_files(
         return CohortCase(image, _effect(effects[row], image.shape) if effects else None)
 
     placed = inspected.affine if options.size is None else None  # resized voxels lie elsewhere
-    facts = CohortFacts(
+    metadata = CohortMetadata(
         source=source,
         preparation=preparation,
         spacing_mm=None if placed is None else tuple(float(step) for step in np.linalg.norm(placed, axis=0)[:3]),
         affine=None if placed is None else tuple(tuple(map(float, row)) for row in placed),
     )
-    cohort = write_cohort(out, manifest, facts, case_at)
+    cohort = write_cohort(out, manifest, metadata, case_at)
     with replacing(out / DROPPED) as temporary:
         pd.DataFrame([vars(entry) for entry in dropped], columns=["image", "reason"]).to_csv(temporary, index=False)
     return cohort

@@ -17,11 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label
 
-from vagan.data.cohort import Cohort, CohortCase, CohortFacts, write_cohort
+from vagan.data.cohort import Cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import IntensityRule, Preparation
+from vagan.data.schema import CohortCase, CohortMetadata
 from vagan.data.sources.patterns import CLASS_NAMES, PAPER_EXTENT, PATTERNS, Pattern, Subtype, ring
 from vagan.data.splits import assign_splits
+from vagan.data.write import write_cohort
 from vagan.errors import CohortError
 from vagan.seeding import numpy_generator
 
@@ -121,10 +123,10 @@ def _scale(raw: NDArray[np.float32], intensity: IntensityRule) -> NDArray[np.flo
     return scaled.clip(-1, 1).astype(np.float32)
 
 
-def make_cohort(
+def make_synthetic_cohort(
     path: Path | str,
     *,
-    images: int = 10_000,
+    n: int = 10_000,
     size: tuple[int, ...] = (112, 112),
     seed: int = 0,
     intensity: IntensityRule = "per-image",
@@ -140,7 +142,7 @@ def make_cohort(
     ----------
     path
         Cohort folder to write.
-    images
+    n
         Number of images in all; the paper has 10,000.
     size
         Spatial shape, two or three numbers.
@@ -152,23 +154,23 @@ def make_cohort(
         See `make_case`. Unless it is 0 there is a column ``age``: normally distributed, the class of interest older
         by `OLDER_BY` years, a standard deviation.
     """
-    if not 20 <= images <= MOST_IMAGES or min(size) < 16 or len(size) not in (2, 3):
+    if not 20 <= n <= MOST_IMAGES or min(size) < 16 or len(size) not in (2, 3):
         raise CohortError(
-            f"20 to {MOST_IMAGES} images of at least 16 pixels along 2 or 3 axes are needed, found {images} of {size}"
+            f"20 to {MOST_IMAGES} images of at least 16 pixels along 2 or 3 axes are needed, found {n} of {size}"
         )
     if not math.isfinite(amplitude) or amplitude == 0:
         raise CohortError(f"the amplitude must be a finite number other than 0, found {amplitude}")
-    subtypes: list[Subtype] = [("", "A", "", "B")[row % 4] for row in range(images)]
-    table = pd.DataFrame({"id": [f"{row:05d}" for row in range(images)]})
+    subtypes: list[Subtype] = [("", "A", "", "B")[row % 4] for row in range(n)]
+    table = pd.DataFrame({"id": [f"{row:05d}" for row in range(n)]})
     table["subject"] = table["id"]
     table["session"] = ""
     table["label"] = [int(bool(subtype)) for subtype in subtypes]
     table["class"] = [CLASS_NAMES[pattern] if subtype else "baseline" for subtype in subtypes]
     table["split"] = assign_splits(table.assign(subtype=subtypes), strata=("label", "subtype"), seed=seed)
     table["subtype"] = subtypes
-    ages = np.full(images, MEAN_AGE)
+    ages = np.full(n, MEAN_AGE)
     if ageing:
-        drawn = numpy_generator(seed, "ages").normal(MEAN_AGE - OLDER_BY / 2, AGE_STD, images)
+        drawn = numpy_generator(seed, "ages").normal(MEAN_AGE - OLDER_BY / 2, AGE_STD, n)
         ages = np.round(drawn + OLDER_BY * table["label"].to_numpy(), 1)
         table["age"] = ages
 
@@ -186,9 +188,9 @@ def make_cohort(
         )
         return CohortCase(case.image[None], case.effect[None], case.counterfactual[None])
 
-    facts = CohortFacts(
-        source=f"synthetic {pattern}: {images} images of {'x'.join(map(str, size))}, "
+    metadata = CohortMetadata(
+        source=f"synthetic {pattern}: {n} images of {'x'.join(map(str, size))}, "
         f"seed {seed}, intensity {intensity}, amplitude {amplitude:g}" + (f", ageing {ageing:g}" if ageing else ""),
         preparation=Preparation(intensity=intensity, low=FIXED_RANGE[0], high=FIXED_RANGE[1]),
     )
-    return write_cohort(Path(path), Manifest(table), facts, case_at)
+    return write_cohort(Path(path), Manifest(table), metadata, case_at)

@@ -177,7 +177,7 @@ def _observe_all(cohort: Cohort, pairs: Sequence[Pair], out: Path, intensity: In
             path = out / OBSERVED / f"{case}_desc-observed_stat-effect_statmap.nii.gz"
             about = {
                 "Sources": [str(cohort.manifest.table["id"][row]) for row in (pair.before, pair.after)],
-                "Cohort": cohort.facts.content_hash,
+                "Cohort": cohort.metadata.content_hash,
                 "Months": None if np.isnan(pair.months) else round(pair.months, 1),
                 "Kind": pair.kind,
                 "Intensity": intensity,
@@ -241,7 +241,7 @@ def _score(
     shown = observed[: min(EXAMPLES, *limits.values(), len(observed))]
     rows: list[dict[str, Any]] = []
     kept: dict[str, list[Array]] = {name: [] for name in compared}
-    affine = np.array(cohort.facts.affine)
+    affine = np.array(cohort.metadata.affine)
     scored = {name: observed[: limits.get(name)] for name in compared}
     with Bar(sum(map(len, scored.values())), "scoring") as bar:
         for name, whole in compared.items():

@@ -310,8 +310,8 @@ def _lock(handle: int) -> None:
 def _cohort_record(cohort: Cohort) -> dict[str, Any]:
     table = cohort.manifest.table
     return {
-        "hash": cohort.facts.content_hash,
-        "source": cohort.facts.source,
+        "hash": cohort.metadata.content_hash,
+        "source": cohort.metadata.source,
         "classes": list(cohort.manifest.classes),
         "splits": {split: list(rows["id"]) for split, rows in table.groupby("split")},
     }

@@ -229,7 +229,7 @@ class AdversarialTask:
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
             shape=cohort.shape,
-            spacing_mm=cohort.facts.spacing_mm,
+            spacing_mm=cohort.metadata.spacing_mm,
             width=config.generator.width,
             normalisation=config.generator.normalisation,
             global_context=config.generator.context,
@@ -238,10 +238,10 @@ class AdversarialTask:
             covariates=self._images.covariates,
             intervention=config.training.contrast,
             bidirectional=config.training.both_directions,
-            preparation=cohort.facts.preparation,
-            pipeline=cohort.facts.pipeline,
+            preparation=cohort.metadata.preparation,
+            pipeline=cohort.metadata.pipeline,
             rule=RULE if config.schedule.consolidation_updates else RULE_OF_AVERAGE,
-            cohort_hash=cohort.facts.content_hash,
+            cohort_hash=cohort.metadata.content_hash,
         )
 
     def _usable_generator(self, state: TrainState) -> nn.Module:

@@ -70,13 +70,13 @@ class ClassifierTask:
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
             shape=cohort.shape,
-            spacing_mm=cohort.facts.spacing_mm,
+            spacing_mm=cohort.metadata.spacing_mm,
             width=config.classifier.width,
             classes=tuple(cohort.manifest.classes[label] for label in (0, *interests)),
-            preparation=cohort.facts.preparation,
-            pipeline=cohort.facts.pipeline,
+            preparation=cohort.metadata.preparation,
+            pipeline=cohort.metadata.pipeline,
             rule=RULE_OF_LABELS if self._is_of_labels else RULE,
-            cohort_hash=cohort.facts.content_hash,
+            cohort_hash=cohort.metadata.content_hash,
         )
 
     def build(self) -> TrainState:

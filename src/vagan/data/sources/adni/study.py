@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vagan.data.cohort import DROPPED, MANIFEST
 from vagan.data.manifest import Manifest
+from vagan.data.schema import DROPPED, MANIFEST
 from vagan.data.sources.adni.cells import rid
 from vagan.data.sources.adni.choice import Preference, in_order, is_repeat, refusal
 from vagan.data.sources.adni.covariates import CovariateIndex
@@ -22,7 +22,7 @@ from vagan.errors import ManifestError
 from vagan.files import new_folder
 
 SUMMARY = "summary.md"
-OURS = frozenset({MANIFEST, DROPPED, SUMMARY})
+COHORT_FILES = frozenset({MANIFEST, DROPPED, SUMMARY})
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
     manifest = Manifest(table)
     left = pd.DataFrame([vars(entry) for entry in dropped], columns=["subject", "image_id", "image", "reason"])
     text = summary_text(table, left, read, options.lists)
-    with new_folder(out, OURS) as folder:
+    with new_folder(out, COHORT_FILES) as folder:
         manifest.write(folder / MANIFEST)
         left.to_csv(folder / DROPPED, index=False)
         (folder / SUMMARY).write_text(text, encoding="utf-8")

@@ -1,0 +1,65 @@
+"""What a cohort folder holds: its files, what is true of all images, and the arrays of one image."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from vagan.data.preparation import Preparation
+
+MANIFEST = "manifest.csv"
+STORE = "cohort.zarr"
+DROPPED = "dropped.csv"
+COHORT_FILES = frozenset({MANIFEST, STORE, DROPPED})
+"""All that a cohort folder holds; a folder with anything else in it is never replaced."""
+
+ARRAYS = {"images": "image", "effects": "effect", "counterfactuals": "counterfactual", "regions": "regions"}
+"""Arrays of the store, and the field of a case that each one holds."""
+
+
+class CohortMetadata(BaseModel):
+    """What is true of all images; the store's attributes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    """How the cohort was made, in words."""
+    preparation: Preparation
+    spacing_mm: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
+    affine: tuple[tuple[float, ...], ...] | None = None
+    """Takes voxel indices to mm, four by four."""
+    pipeline: dict[str, list[dict[str, Any]]] | None = None
+    """Of scans: the preprocessing that new scans must go through too; see ``vagan.preprocessing``."""
+    made_from: str = ""
+    """Of scans: digest of the inputs and settings of the prepared files that the cohort was packed from."""
+    regions: tuple[str, ...] = ()
+    """Names of the regions where the class acts, where the cohort knows them: numbered from 1 in ``regions``."""
+    content_hash: str = ""
+    """Digest of the table and of every pixel; the same data give the same digest."""
+
+    @field_validator("affine")
+    @classmethod
+    def _places_voxels(cls, rows: tuple[tuple[float, ...], ...] | None) -> tuple[tuple[float, ...], ...] | None:
+        if rows is None:
+            return None
+        if [len(row) for row in rows] != [4] * 4:
+            raise ValueError("the affine must have four rows of four numbers")
+        affine = np.array(rows)
+        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise ValueError("the affine must be finite and not flat")
+        return rows
+
+
+@dataclass(frozen=True)
+class CohortCase:
+    """Prepared arrays of one image, each ``(channel, *space)``."""
+
+    image: NDArray[np.float32]
+    effect: NDArray[np.float32] | None = None
+    """True or observed effect of the class."""
+    counterfactual: NDArray[np.float32] | None = None
+    """The same image without the effect, prepared by the same rule; gives the ceiling of scores."""
+    regions: NDArray[np.float32] | None = None
+    """Number of the region that a pixel belongs to, from 1; 0 elsewhere."""

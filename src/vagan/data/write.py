@@ -1,0 +1,85 @@
+"""Write a cohort folder: whole, or not at all."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from vagan.data.cohort import Cohort
+from vagan.data.manifest import Manifest
+from vagan.data.schema import ARRAYS, COHORT_FILES, MANIFEST, STORE, CohortCase, CohortMetadata
+from vagan.files import new_folder
+from vagan.progress import track
+
+SHARD_BYTES = 2**24
+
+
+def write_cohort(
+    path: Path,
+    manifest: Manifest,
+    metadata: CohortMetadata,
+    case_at: Callable[[int], CohortCase],
+    *,
+    threads: int | None = None,
+) -> Cohort:
+    """Write a cohort folder; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path
+        New or empty folder, or an older cohort, which is replaced.
+    case_at
+        Gives the arrays of a row of the manifest. Called from several threads, in no particular order, with
+        one shard of cases per thread in memory. All cases must have the shapes and the fields of row 0.
+    threads
+        Default: one for each core.
+    """
+    first = case_at(0)
+    shard = max(1, SHARD_BYTES // first.image.nbytes)
+    blocks = [range(start, min(start + shard, len(manifest))) for start in range(0, len(manifest), shard)]
+    with new_folder(path, COHORT_FILES) as folder:
+        manifest.write(folder / MANIFEST)
+        store = zarr.open_group(folder / STORE, mode="w")
+        arrays = {
+            name: _create_array(store, name, len(manifest), getattr(first, field).shape, shard)
+            for name, field in ARRAYS.items()
+            if getattr(first, field) is not None
+        }
+
+        def write_block(rows: range) -> bytes:
+            cases = [case_at(row) for row in rows]
+            digest = hashlib.blake2b()
+            for name, array in arrays.items():
+                values = np.stack([getattr(case, ARRAYS[name]) for case in cases])
+                array[rows.start : rows.stop] = values
+                digest.update(values.tobytes())
+            return digest.digest()
+
+        whole = hashlib.blake2b((folder / MANIFEST).read_bytes(), digest_size=16)
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            try:
+                for part in track(pool.map(write_block, blocks), len(blocks), f"writing {path.name}"):
+                    whole.update(part)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # if stopped, not to the end
+        store.attrs.update(metadata.model_copy(update={"content_hash": whole.hexdigest()}).model_dump(mode="json"))
+    return Cohort(path)
+
+
+def _create_array(store: zarr.Group, name: str, count: int, shape: tuple[int, ...], shard: int) -> "zarr.Array[Any]":
+    """One chunk for each image; small images share a file, so that a cohort is not ten thousand of them."""
+    return store.create_array(
+        name,
+        shape=(count, *shape),
+        dtype="float32",
+        fill_value=float("nan"),  # a chunk that is lost must not look like an image
+        chunks=(1, *shape),
+        shards=(shard, *shape) if shard > 1 else None,
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+    )
