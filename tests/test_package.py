@@ -95,7 +95,6 @@ def test_the_wheel_has_every_file_of_the_package_and_nothing_else(wheel):
         "vagan/training/presets/fast.yaml",
         "vagan/reporting/templates/report.html.j2",
         "vagan/reporting/assets/viewer.js",
-        "vagan/reporting/assets/niivue/niivue.umd.js",
     }
 
 

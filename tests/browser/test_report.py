@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vagan.data.sources.synthetic import make_case
+from vagan.inference.overlay import plane
 from vagan.reporting.report import build_report
 
 pytestmark = pytest.mark.browser
@@ -19,6 +20,9 @@ def graded(size):
     return np.linspace(0.1, 0.7, size[-1], dtype=np.float32)
 
 
+AFFINE = np.array([[2.0, 0, 0, -20], [0, 1.5, 0, -30], [0, 0, 3.0, 40], [0, 0, 0, 1]])
+
+
 def results(folder, size):
     """A results folder of two images: one method knows the effect, the other one knows nothing."""
     cases = [make_case(row, subtype="AB"[row], size=size) for row in range(2)]
@@ -29,6 +33,7 @@ def results(folder, size):
         images=images,
         effects=effects,
         roles=np.array(["best", "worst, random"]),
+        affine=AFFINE,
         **{"maps/VA-GAN": effects * graded(size), "maps/CAM": -effects},
     )
     score = {"mean": 0.9, "std": 0.1, "ci95": [0.8, 1.0], "n": 2}
@@ -111,7 +116,7 @@ def test_what_is_drawn_is_the_image_less_the_map(visit, flat):
 def test_volumes_follow_the_sliders(visit, deep, width, scheme):
     with visit(width, scheme) as seen:
         seen.open(deep).ready()
-        planes = ".planes canvas"
+        planes = ".planes"
         first = seen.pixels(planes)
         coloured = np.abs(first[..., 0] - first[..., 2]) > 40
         assert coloured.mean() > 0.01  # reds over greys
@@ -126,17 +131,57 @@ def test_volumes_follow_the_sliders(visit, deep, width, scheme):
         assert differ(first, seen.pixels(planes)) > 0.01
         seen.set("threshold", 0.1)
         before = seen.pixels(planes)
-        told = seen.page.locator("figcaption output").inner_text()
-        seen.page.locator(planes).focus()
+        position = seen.page.locator("figcaption output").inner_text()
+        seen.page.locator(".plane canvas").first.focus()
         for _ in range(4):
             seen.page.keyboard.press("ArrowUp")
         assert differ(before, seen.pixels(planes)) > 0.003  # the other planes moved with it
-        assert seen.page.locator("figcaption output").inner_text() != told
+        assert seen.page.locator("figcaption output").inner_text() != position
         seen.page.select_option("select[name=image]", index=1)
         seen.ready()
         assert seen.page.locator(".viewer .name").inner_text() == NASTY
         require_fits(seen)
         require_quiet(seen, deep)
+
+
+def test_slices_show_their_voxels_in_mm_and_follow_each_other(visit, deep):
+    case = make_case(0, subtype="A", size=(24, 26, 28))
+    grey = ((case.image + 1) * 127.5).round()
+    with visit() as seen:
+        seen.open(deep).ready()
+        seen.set("opacity", 0)
+        canvases = seen.page.locator(".plane canvas")
+        at = [int(index) for index in np.unravel_index(np.abs(case.effect * graded(grey.shape)).argmax(), grey.shape)]
+        for number, (name, axis) in enumerate((("Coronal", 1), ("Sagittal", 0), ("Axial", 2))):
+            assert canvases.nth(number).get_attribute("aria-label").startswith(name)
+            shown = seen.drawn(f".plane:nth-child({number + 1}) canvas")[..., 0]
+            np.testing.assert_allclose(shown, plane(grey[None], axis, at[axis])[0], atol=1)
+        boxes = [canvases.nth(number).bounding_box() for number in range(3)]
+        mm = np.array(grey.shape) * [2, 1.5, 3]
+        for box, (across, up) in zip(boxes, ((0, 2), (1, 2), (0, 1)), strict=True):
+            assert box["width"] / box["height"] == pytest.approx(mm[across] / mm[up], rel=0.02)
+            assert box["width"] / mm[across] == pytest.approx(boxes[0]["width"] / mm[0], rel=0.02)
+        # a click into the axial slice: third voxel from the left, second from the top
+        canvases.nth(2).click(position={"x": 2.5 / 24 * boxes[2]["width"], "y": 1.5 / 26 * boxes[2]["height"]})
+        told = seen.page.locator("figcaption output").inner_text().replace("−", "-")
+        x, y, z = AFFINE[:3, :3] @ [2, 24, at[2]] + AFFINE[:3, 3]
+        assert told.startswith(f"x {x:.1f}, y {y:.1f}, z {z:.1f} mm: intensity {case.image[2, 24, at[2]]:.2f}")
+        shown = seen.drawn(".plane:nth-child(1) canvas")[..., 0]
+        np.testing.assert_allclose(shown, plane(grey[None], 1, 24)[0], atol=1)
+        canvases.nth(2).hover()
+        seen.page.mouse.wheel(0, -120)
+        shown = seen.drawn(".plane:nth-child(3) canvas")[..., 0]
+        np.testing.assert_allclose(shown, plane(grey[None], 2, at[2] + 1)[0], atol=1)
+
+
+def test_the_intensity_window_stretches_the_greys(visit, flat):
+    case = make_case(0, subtype="A", size=(24, 31))
+    with visit() as seen:
+        seen.open(flat).ready()
+        seen.set("black", -0.5)
+        seen.set("white", 0.5)
+        grey = seen.drawn(".pair canvas")[..., 0]
+    assert np.abs(grey - ((case.image + 0.5) * 255).clip(0, 255)).max() <= 3
 
 
 def test_everything_can_be_reached_with_the_keyboard(visit, deep):

@@ -172,7 +172,6 @@ def test_text_from_the_folder_is_escaped(folder):
     text = build_report(folder).read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert html.escape(NASTY) in text
-    assert text.count("<script>") == 3  # of the table, and of the viewer
 
 
 def test_page_refers_to_nothing_outside_itself(folder):

@@ -243,19 +243,6 @@ def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.floa
         nib.save(image, temporary)
 
 
-def encoded_volume(
-    array: NDArray[np.int8] | NDArray[np.uint8], affine: NDArray[np.float64], *, slope: float, offset: float = 0.0
-) -> bytes:
-    """The content of a ``.nii.gz`` file of one byte a voxel, which stands for ``slope * byte + offset``.
-
-    The same array gives the same bytes, whenever it is written.
-    """
-    image = nib.Nifti1Image(array, affine, dtype=array.dtype)
-    image.header.set_xyzt_units("mm")
-    image.header.set_slope_inter(slope, offset)
-    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
-
-
 def write_like(path: Path, array: NDArray[np.float32], volume: Volume) -> None:
     """Write an array on the grid of the file that ``volume`` was read from: same axes, shape and affine."""
     _save_like(path, _on_grid(array, volume).reshape(volume.file_shape), volume)

@@ -162,7 +162,7 @@ def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
         viewer=shown,
         hues=hue_bytes(),
         style=asset("viewer.css"),
-        scripts=viewer_scripts(volumes=shown["volumes"]) if shown else "",
+        scripts=viewer_scripts() if shown else "",
         reasons={} if results.left_out is None else results.left_out["reason"].value_counts().to_dict(),
     )
 

@@ -15,8 +15,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from vagan.data.volume import encoded_volume
 from vagan.inference.overlay import HUES, Array, symmetric_range
+
+SCRIPTS = ("pictures.js", "planes.js", "viewer.js")
 
 LEVELS = 127
 HEADROOM = 4.0
@@ -111,6 +112,7 @@ def viewer_data(
                 "why": case.why,
                 "image": image,
                 "shape": list(case.image.shape[1:]),
+                "affine": None if case.affine is None else case.affine.tolist(),
                 "scores": dict(case.scores),
             }
             for case, image in zip(cases, images, strict=True)
@@ -120,15 +122,11 @@ def viewer_data(
     }
 
 
-def viewer_scripts(*, volumes: bool, nonce: str = "") -> Markup:
-    """The viewer's scripts; NiiVue, two megabytes, only where there are volumes.
-
-    A page whose policy allows scripts by a nonce gives it.
-    """
-    names = ["pictures.js", *(["niivue/niivue.umd.js", "volumes.js"] if volumes else []), "viewer.js"]
+def viewer_scripts(*, nonce: str = "") -> Markup:
+    """Script elements of the viewer; a page whose policy allows scripts by a nonce passes it."""
     opening = f'<script nonce="{nonce}">' if nonce else "<script>"
     # files of the package, and so markup; nothing of a user's is in them
-    return Markup("".join(f"{opening}\n{asset(name)}\n</script>\n" for name in names))
+    return Markup("".join(f"{opening}\n{asset(name)}\n</script>\n" for name in SCRIPTS))
 
 
 def hue_bytes() -> list[list[int]]:
@@ -142,8 +140,7 @@ def asset(name: str) -> str:
 
 
 def _encoded_image(case: Case) -> str:
-    grey = ((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-    return _encoded(grey, case, slope=1 / 127.5, offset=-1.0)
+    return _encoded(((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
 
 
 def _encoded_map(case: Case, name: str, limit: float) -> dict[str, Any] | None:
@@ -152,15 +149,9 @@ def _encoded_map(case: Case, name: str, limit: float) -> dict[str, Any] | None:
     values = case.maps[name].mean(axis=0)
     largest = min(float(np.abs(values).max()), HEADROOM * limit)
     scale = (largest or 1.0) / LEVELS
-    levels = (values / scale).round().clip(-LEVELS, LEVELS).astype(np.int8)
-    return {"scale": scale, "data": _encoded(levels, case, slope=scale)}
+    return {"scale": scale, "data": _encoded((values / scale).round().clip(-LEVELS, LEVELS).astype(np.int8))}
 
 
-def _encoded(array: NDArray[np.int8] | NDArray[np.uint8], case: Case, *, slope: float, offset: float = 0.0) -> str:
-    """Compressed and in letters: plain rows of bytes in 2-D, NIfTI in 3-D."""
-    if array.ndim == 2:
-        content = zlib.compress(array.tobytes(), 9)
-    else:
-        affine = np.eye(4) if case.affine is None else case.affine
-        content = encoded_volume(array, affine, slope=slope, offset=offset)
-    return base64.b64encode(content).decode("ascii")
+def _encoded(array: NDArray[np.int8] | NDArray[np.uint8]) -> str:
+    """Bytes in C order, compressed, as base64."""
+    return base64.b64encode(zlib.compress(array.tobytes(), 6)).decode("ascii")

@@ -35,10 +35,10 @@ def add_pages(app: FastAPI, model: Model, token: str) -> None:
             nonce=nonce,
             hues=hue_bytes(),
             style=asset("viewer.css"),
-            scripts=viewer_scripts(volumes=model.dimensions == 3, nonce=nonce),
+            scripts=viewer_scripts(nonce=nonce),
             script=asset("serve.js"),
         )
-        scripts = f"script-src 'nonce-{nonce}'; img-src data: blob:; connect-src 'self' data:; form-action 'none'"
+        scripts = f"script-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; form-action 'none'"
         return _answer(text, scripts)
 
     @app.get("/api", include_in_schema=False)

@@ -1,12 +1,12 @@
 "use strict";
 
-// The controls around Pictures or Volumes. Data: see viewer_data in viewer.py.
+// The controls around Pictures (2-D) or Planes (3-D). Data: see viewer_data in viewer.py.
 async function startViewer(viewer, data) {
   const part = (selector) => viewer.querySelector(selector);
   const stage = part(".stage"), controls = part("form").elements;
   stage.replaceChildren();
   viewer.hidden = false;
-  const Kind = data.volumes ? Volumes : Pictures;
+  const Kind = data.volumes ? Planes : Pictures;
   const shown = new Kind(stage, part(data.volumes ? "template.volume" : "template.picture"), data);
   fill(controls.method, data.methods.map((method) => method.name));
   fill(controls.image, data.cases.map(({ name, why }) => (why ? `${name} (${why})` : name)));
@@ -18,12 +18,15 @@ async function startViewer(viewer, data) {
     blend: controls.blend.disabled ? 0 : controls.blend.valueAsNumber,
     threshold: controls.threshold.valueAsNumber,
     opacity: controls.opacity.valueAsNumber,
+    black: controls.black.valueAsNumber,
+    white: controls.white.valueAsNumber,
   });
   const draw = () => {
     const now = state(), limit = now.method.limit;
     part(".blend output").textContent = controls.blend.disabled ? "not in image units" : percent(now.blend);
     part(".threshold output").textContent = (now.threshold * limit).toPrecision(2);
     part(".opacity output").textContent = percent(now.opacity);
+    part(".window output").textContent = `${now.black} to ${now.white}`.replaceAll("-", "−");
     part(".low").textContent = `−${limit.toPrecision(2)}`;
     part(".high").textContent = `+${limit.toPrecision(2)}`;
     shown.draw(now);
@@ -36,11 +39,11 @@ async function startViewer(viewer, data) {
     draw();
     viewer.setAttribute("aria-busy", "false");
   };
-  let last = Promise.resolve();  // one after the other, so that what was asked for last is what stays
+  let last = Promise.resolve(); // one after the other, so that the last choice is the one that stays
   const reload = () => (last = last.then(load).catch((error) => failed(viewer, error)));
   part("form").onsubmit = (event) => event.preventDefault();
   controls.method.onchange = controls.image.onchange = reload;
-  controls.blend.oninput = controls.threshold.oninput = controls.opacity.oninput = draw;
+  for (const slider of part("form").querySelectorAll("[type=range]")) slider.oninput = draw;
   await reload();
 }
 
@@ -54,7 +57,7 @@ function percent(share) {
 
 function failed(viewer, error) {
   const note = viewer.querySelector(".failed");
-  note.textContent = `The viewer cannot start in this browser (${error.message}). The figures show the same images.`;
+  note.textContent = `The interactive viewer needs a newer browser (${error.message}). The figures show the same images.`;
   note.hidden = false;
 }
 
