@@ -29,13 +29,13 @@ import pandas as pd
 from scipy.ndimage import distance_transform_edt
 from study import keep
 
+from vagan.conventions import BACKGROUND
 from vagan.data.volume import write_volume
 from vagan.effect import difference
 from vagan.evaluation.longitudinal.evaluate import noise_ceiling
 from vagan.evaluation.longitudinal.observed import Observed, linear_match, observe
 from vagan.evaluation.metrics.agreement import ncc
 from vagan.geometry import Grid, resample, transform_points
-from vagan.preprocessing.intensity import BACKGROUND
 from vagan.preprocessing.pipeline import Pipeline, Prepared, make_pipeline
 from vagan.preprocessing.scan import Scan, read_scan
 from vagan.progress import track

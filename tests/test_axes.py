@@ -102,7 +102,7 @@ def test_splitting_undoes_joining_and_a_channel_has_its_own_factor(space, rng):
 @pytest.mark.parametrize("space", SPACES)
 def test_at_their_own_places_images_are_themselves_and_beyond_the_border_zero_or_the_nearest(space, rng):
     images = torch.randn(2, 3, *space, generator=rng)
-    places = axes.pixel_places(images)
+    places = axes.identity_grid(images)
     assert [places[(0, axis, *range(1, 1 + len(space)))].item() for axis in range(len(space))] == [
         *range(1, 1 + len(space))
     ]
@@ -121,9 +121,9 @@ def test_padding_repeats_the_border_of_each_axis():
 @pytest.mark.parametrize("space", SPACES)
 def test_what_is_made_anew_is_made_on_the_images_device(space):
     """The device that only keeps shapes refuses to mix with the processor's memory."""
-    from vagan.deformation import follow, log_volume_ratio, velocity, warp
+    from vagan.deformation import integrate_velocity, log_volume_ratio, velocity, warp
 
     raw = torch.empty(2, len(space), *space, device="meta")
-    moved = follow(velocity(raw), space)
+    moved = integrate_velocity(velocity(raw), space)
     assert {tensor.device.type for tensor in (moved, warp(raw, moved), log_volume_ratio(moved))} == {"meta"}
     assert axes.scale_channels(raw, [2.0] * len(space)).device.type == "meta"

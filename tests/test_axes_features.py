@@ -64,10 +64,10 @@ def test_first_channels_are_the_first(space, rng):
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_places_are_turned_and_shifted_one_by_one(dims, rng):
-    places = axes.pixel_places(torch.zeros(1, 1, *range(2, 2 + dims)))
+    places = axes.identity_grid(torch.zeros(1, 1, *range(2, 2 + dims)))
     matrix = torch.randn(dims, dims, generator=rng, dtype=torch.float64)
     offset = torch.arange(1, dims + 1, dtype=torch.float64)
-    moved = axes.transform_places(places, matrix, offset)
+    moved = axes.transform_coordinates(places, matrix, offset)
     assert moved.dtype == places.dtype
     for found, place in zip(moved[0].flatten(1).T, places[0].flatten(1).T, strict=True):
         torch.testing.assert_close(found, matrix.float() @ place + offset.float())

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from shapes import SPACES
-from vagan.deformation import BLOCK, follow, log_volume_ratio, movement, roughness, velocity, warp
+from vagan.deformation import (
+    BLOCK,
+    displacement_penalty,
+    integrate_velocity,
+    log_volume_ratio,
+    smoothness_penalty,
+    velocity,
+    warp,
+)
 
 EVEN = [(36, 32), (32, 28, 30)]
 """Large enough for an interior that no border reaches."""
@@ -34,7 +42,7 @@ def smooth_raw(space, rng, size=1.0):
 
 
 def displacement_of(raw):
-    return follow(velocity(raw), tuple(raw.shape[2:]))
+    return integrate_velocity(velocity(raw), tuple(raw.shape[2:]))
 
 
 class TestWarp:
@@ -97,7 +105,7 @@ class TestFollow:
     @every_even_space
     def test_backwards_is_the_inverse(self, space, rng):
         coarse = velocity(smooth_raw(space, rng))
-        forth, back = follow(coarse, space), follow(-coarse, space)
+        forth, back = integrate_velocity(coarse, space), integrate_velocity(-coarse, space)
         there_and_back = forth + warp(back + 1, forth) - 1  # p -> p + back(p), then forth; +1: background is 0
         assert inside(there_and_back).abs().mean() < 0.05 * inside(forth).abs().mean()
         assert inside(there_and_back).abs().max() < 0.2
@@ -150,19 +158,19 @@ class TestVolume:
 def test_a_shift_costs_as_much_movement_as_it_is_far(space):
     shift = torch.zeros(1, len(space), *space)
     shift[:, 1] = -3.0
-    torch.testing.assert_close(movement(velocity(shift)).item(), 3.0 / len(space))
+    torch.testing.assert_close(displacement_penalty(velocity(shift)).item(), 3.0 / len(space))
 
 
 class TestRoughness:
     @every_space
     def test_a_shift_costs_nothing(self, space):
-        assert roughness(velocity(torch.full((1, len(space), *space), 3.0))) == 0
+        assert smoothness_penalty(velocity(torch.full((1, len(space), *space), 3.0))) == 0
 
     def test_hand_worked(self):
         """A shear of 0.5 pixels a pixel: one of four slopes."""
         space = (8, 6)
         raw = linear(torch.tensor([[0.0, 0.5], [0.0, 0.0]]).double(), space)
-        torch.testing.assert_close(roughness(velocity(raw)).item(), 0.5**2 / 4)
+        torch.testing.assert_close(smoothness_penalty(velocity(raw)).item(), 0.5**2 / 4)
 
     @every_space
     def test_one_vector_stands_for_a_block(self, space, rng):

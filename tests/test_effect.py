@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from shapes import SPACES
-from vagan.deformation import movement, roughness, velocity
+from vagan.deformation import displacement_penalty, smoothness_penalty, velocity
 from vagan.effect import (
     added_effect,
     baseline_image,
@@ -12,8 +12,8 @@ from vagan.effect import (
     difference,
     effect_map,
     is_coarse,
-    map_movement,
-    map_roughness,
+    map_displacement_penalty,
+    map_smoothness_penalty,
     raw_channels,
     with_effect,
     without_effect,
@@ -150,8 +150,18 @@ def test_images_keep_their_precision_whatever_the_networks(output, space, rng):
 @pytest.mark.parametrize("space", SPACES)
 def test_roughness_and_movement_of_a_map_are_those_of_its_velocity_alone(space, rng):
     raw, added = torch.randn(2, len(space), *space, generator=rng), torch.randn(2, 1, *space, generator=rng)
-    assert map_roughness(torch.cat([raw, added], dim=1)) == map_roughness(raw) == roughness(velocity(raw)) > 0
-    assert map_movement(torch.cat([raw, added], dim=1)) == map_movement(raw) == movement(velocity(raw)) > 0
+    assert (
+        map_smoothness_penalty(torch.cat([raw, added], dim=1))
+        == map_smoothness_penalty(raw)
+        == smoothness_penalty(velocity(raw))
+        > 0
+    )
+    assert (
+        map_displacement_penalty(torch.cat([raw, added], dim=1))
+        == map_displacement_penalty(raw)
+        == displacement_penalty(velocity(raw))
+        > 0
+    )
 
 
 def test_which_outputs_deform_and_what_they_need_of_the_network():

@@ -143,36 +143,36 @@ def scale_channels(
     return images * values.reshape(1, -1, *[1] * num_spatial_dims(images))
 
 
-def pixel_places(images: Images) -> Float[Tensor, "1 dims *space"]:
+def identity_grid(images: Images) -> Float[Tensor, "1 dims *space"]:
     """Each pixel's own indices; component i runs along spatial axis i."""
     extents = [torch.arange(extent, dtype=images.dtype, device=images.device) for extent in spatial_shape(images)]
     return torch.stack(torch.meshgrid(*extents, indexing="ij"))[None]
 
 
-def transform_places(
-    places: Float[Tensor, "1 dims *space"], matrix: Float[Tensor, "dims dims"], offset: Float[Tensor, " dims"]
+def transform_coordinates(
+    coordinates: Float[Tensor, "1 dims *space"], matrix: Float[Tensor, "dims dims"], offset: Float[Tensor, " dims"]
 ) -> Float[Tensor, "1 dims *space"]:
-    """Take each place ``p`` to ``matrix @ p + offset``."""
-    moved = torch.einsum("ij,bj...->bi...", matrix.to(places), places)
-    return moved + expand_over_space(offset.to(places)[None], places)
+    """Take each point ``p`` to ``matrix @ p + offset``."""
+    moved = torch.einsum("ij,bj...->bi...", matrix.to(coordinates), coordinates)
+    return moved + expand_over_space(offset.to(coordinates)[None], coordinates)
 
 
 def sample_linear(
-    images: Images, places: Float[Tensor, "_ dims *space"], *, outside: Literal["zeros", "border"]
+    images: Images, coordinates: Float[Tensor, "_ dims *space"], *, outside: Literal["zeros", "border"]
 ) -> Images:
-    """Values at places between the pixels, interpolated linearly.
+    """Values at points between the pixels, interpolated linearly.
 
     Parameters
     ----------
-    places
-        In pixels, component i along spatial axis i, as `pixel_places` gives them.
+    coordinates
+        In pixels, component i along spatial axis i, as in `identity_grid`.
     outside
         What lies beyond the outermost pixels: zeros, or the nearest pixel's value.
     """
-    extents = torch.tensor(spatial_shape(images), dtype=places.dtype, device=places.device)
-    places = places.movedim(CHANNEL, -1)
+    extents = torch.tensor(spatial_shape(images), dtype=coordinates.dtype, device=coordinates.device)
+    coordinates = coordinates.movedim(CHANNEL, -1)
     # torch wants the image to span -1 to 1, and the last axis first
-    grid = ((2 * places + 1) / extents - 1).flip(-1).expand(images.shape[BATCH], *[-1] * (images.ndim - 1))
+    grid = ((2 * coordinates + 1) / extents - 1).flip(-1).expand(images.shape[BATCH], *[-1] * (images.ndim - 1))
     return torch.nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode=outside, align_corners=False)
 
 

@@ -1,13 +1,18 @@
 """Smooth, invertible deformations of images: from a network's raw output to displacement and change of volume.
 
-A field has one component for each spatial axis, in pixels. The displacement ``u`` maps places ``p`` to ``p + u(p)``,
-and an image that is warped by it shows at ``p`` what was at ``p + u(p)``. The network gives a velocity; following it
-for a unit of time never folds space, and following it backwards undoes the deformation (Arsigny et al., MICCAI 2006;
+A field has one component for each spatial axis, in pixels. The displacement ``u`` maps a point ``p`` to ``p + u(p)``;
+an image warped by it shows at ``p`` what was at ``p + u(p)``. The network predicts a stationary velocity field. Its flow
+over a unit of time never folds space, and the flow of its negative is the inverse (Arsigny et al., MICCAI 2006;
 integrated on a coarser grid as in VoxelMorph, Dalca et al. 2019).
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan.axes import (
@@ -16,18 +21,18 @@ from vagan.axes import (
     central_differences,
     crop_to,
     forward_differences,
+    identity_grid,
     matrices_of,
-    pixel_places,
     resize_linear,
     sample_linear,
     spatial_shape,
 )
+from vagan.conventions import BACKGROUND
 from vagan.types import Images, Scalar
 
 Field = Float[Tensor, "batch dims *space"]
+Vectors = TypeVar("Vectors", Tensor, NDArray[np.float32])
 
-BACKGROUND = -1.0
-"""Intensity beyond the border of prepared images."""
 BLOCK = 2
 """Fields are smooth: one vector for this many pixels along each axis says all, for an eighth of the work in 3-D."""
 SQUARINGS = 6
@@ -40,31 +45,46 @@ def velocity(raw: Field) -> Float[Tensor, "batch dims *reduced"]:
     return block_means(raw, BLOCK)
 
 
-def follow(coarse: Float[Tensor, "batch dims *reduced"], shape: tuple[int, ...]) -> Field:
-    """Displacement after a unit of time, on a grid of this shape: scaling and squaring.
-
-    Half of the time, done twice, is the whole: ``u <- u + u(p + u)``, beginning with a time so short that
-    displacement and velocity are the same.
-    """
-    moved = coarse * (0.5**SQUARINGS / BLOCK)
-    places = pixel_places(coarse)
-    for _ in range(SQUARINGS):
-        moved = moved + sample_linear(moved, places + moved, outside="border")
+def integrate_velocity(coarse: Float[Tensor, "batch dims *reduced"], shape: tuple[int, ...]) -> Field:
+    """Displacement after a unit of time, on a grid of this shape."""
+    coordinates = identity_grid(coarse)
+    moved = scaling_and_squaring(
+        coarse / BLOCK, lambda moved: sample_linear(moved, coordinates + moved, outside="border")
+    )
     padded = tuple(BLOCK * extent for extent in spatial_shape(coarse))
     return crop_to(resize_linear(BLOCK * moved, padded), shape)
 
 
+def scaling_and_squaring(velocity: Vectors, composed: Callable[[Vectors], Vectors]) -> Vectors:
+    """Displacement of the flow along a velocity over a unit of time.
+
+    The flow over half of the time, applied twice, is the whole: ``u <- u + u(p + u)``, starting from a time so short
+    that the displacement is proportional to the velocity.
+
+    Parameters
+    ----------
+    velocity
+        On any grid, in the units of that grid's coordinates.
+    composed
+        Gives ``u(p + u(p))`` of a displacement ``u``.
+    """
+    displacement = velocity * 0.5**SQUARINGS
+    for _ in range(SQUARINGS):
+        displacement = displacement + composed(displacement)
+    return displacement
+
+
 def warp(images: Images, displacement: Field) -> Images:
-    """Show at ``p`` what is at ``p + u(p)``; beyond the border is background. Where u = 0, exactly the same image."""
+    """Show at ``p`` what is at ``p + u(p)``; background beyond the border. Exactly the same image where u = 0."""
     above = images - BACKGROUND
-    places = pixel_places(images)
-    moved = sample_linear(above, places + displacement, outside="zeros")
-    # not `moved` itself: in the difference the rounding of places cancels
-    return images + (moved - sample_linear(above, places, outside="zeros"))
+    coordinates = identity_grid(images)
+    moved = sample_linear(above, coordinates + displacement, outside="zeros")
+    # not `moved` itself: the rounding of coordinates cancels in the difference
+    return images + (moved - sample_linear(above, coordinates, outside="zeros"))
 
 
 def log_volume_ratio(displacement: Field) -> Float[Tensor, "batch 1 *space"]:
-    """Log-Jacobian: logarithm of the volume of a place's image under ``p -> p + u(p)`` over its own volume.
+    """Log-Jacobian determinant of ``p -> p + u(p)``: log of the local volume after over before.
 
     The same in pixels and in mm, whatever the spacing.
     """
@@ -73,12 +93,12 @@ def log_volume_ratio(displacement: Field) -> Float[Tensor, "batch 1 *space"]:
     return as_channel(ratios.clamp(min=SMALLEST_RATIO).log())
 
 
-def movement(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:
-    """Mean absolute component of the velocity, in pixels of the fine grid; a shift of the whole image costs most."""
+def displacement_penalty(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:
+    """Mean absolute component of the velocity, in pixels of the fine grid; highest for a shift of the whole image."""
     return coarse.abs().mean()
 
 
-def roughness(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:
-    """Mean square of the velocity's slopes, all components along all axes: 0 for a shift of the whole image."""
+def smoothness_penalty(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:
+    """Mean squared gradient of the velocity, all components along all axes; 0 for a shift of the whole image."""
     slopes = [difference.square().mean() for difference in forward_differences(coarse / BLOCK)]
     return torch.stack(slopes).mean()

@@ -1,7 +1,7 @@
-"""The model of the paper (Eq. 1), its deforming kin, and the sign convention. Nobody else writes a minus.
+"""The model of the paper (Eq. 1), its deformation variants, and the sign convention. No other module writes a minus.
 
-A generator's *raw map* says how to make an image ``x`` look like one of the baseline class, ``y``; ``output`` says
-how it is meant. The *effect* is what the class put there: ``effect = x - y``, or ``-M(x)`` where ``y = x + M(x)``.
+A generator's *raw map* describes how to make an image ``x`` look like one of the baseline class, ``y``; ``output``
+says how to apply it. The *effect* is what the class put there: ``effect = x - y``, or ``-M(x)`` if ``y = x + M(x)``.
 
 ==========  ======================================  ==================================
 output      y                                       channels of the raw map
@@ -24,14 +24,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan.axes import num_channels, num_spatial_dims, scale_channels, spatial_shape, split_channels
-from vagan.deformation import Field, follow, log_volume_ratio, movement, roughness, velocity, warp
+from vagan.deformation import (
+    Field,
+    displacement_penalty,
+    integrate_velocity,
+    log_volume_ratio,
+    smoothness_penalty,
+    velocity,
+    warp,
+)
 from vagan.types import Images, Maps, Scalar
 
 SIGN = "effect = image - image as if of the baseline class; positive: the class made it brighter"
-"""What stands beside every map that leaves the house."""
+"""Sign convention stored with every exported map."""
 
 SIGN_INTO = "effect = image as if of the class of interest - image; positive: the class would make it brighter"
-"""Beside maps of a class that was put in."""
+"""Sign convention of maps of an inserted class."""
 
 Output = Literal["add", "tanh", "warp", "warp+add"]
 RawMap = Float[Tensor, "batch raw *space"]
@@ -66,7 +74,7 @@ def baseline_image(images: Images, raw_map: RawMap, output: Output = "add") -> I
     """
     if deforms(output):
         speed, added = _velocity_and_added(raw_map)
-        warped = warp(images, follow(speed, spatial_shape(images)).to(images.dtype))
+        warped = warp(images, integrate_velocity(speed, spatial_shape(images)).to(images.dtype))
         return warped + added if num_channels(added) else warped
     total = images + raw_map
     return total.tanh() if output == "tanh" else total
@@ -109,26 +117,26 @@ def without_effect(image: NDArray[np.floating[Any]], effect: NDArray[np.floating
 
 
 def with_effect(others: Images, images: Images, raw_map: RawMap, output: Output = "add") -> Images:
-    """Do to other images of the baseline class what the class did to these: their effect, transplanted.
+    """Transfer the effect of the class in these images to other images, of the baseline class.
 
-    An effect on intensity is added. A deformation is undone in reverse: tissue of the other image is moved as the
-    class moved it here, for the difference ``x - y`` of one image's edges means nothing at another's.
+    An effect on intensity is added. A deformation is inverted: tissue of the other image is moved as the class moved
+    it here, because the difference ``x - y`` at one image's edges means nothing at another's.
     """
     if deforms(output):
         speed, added = _velocity_and_added(raw_map)
         without = others - added if num_channels(added) else others
-        return warp(without, follow(-speed, spatial_shape(others)).to(others.dtype))
+        return warp(without, integrate_velocity(-speed, spatial_shape(others)).to(others.dtype))
     return others + effect_map(images, baseline_image(images, raw_map, output))
 
 
-def map_roughness(raw_map: RawMap) -> Scalar:
-    """Roughness of the deformation of a ``warp`` or ``warp+add`` generator; see `vagan.deformation.roughness`."""
-    return roughness(_velocity_and_added(raw_map)[0])
+def map_smoothness_penalty(raw_map: RawMap) -> Scalar:
+    """`vagan.deformation.smoothness_penalty` of a ``warp`` or ``warp+add`` generator."""
+    return smoothness_penalty(_velocity_and_added(raw_map)[0])
 
 
-def map_movement(raw_map: RawMap) -> Scalar:
-    """How far a ``warp`` or ``warp+add`` generator moves things; see `vagan.deformation.movement`."""
-    return movement(_velocity_and_added(raw_map)[0])
+def map_displacement_penalty(raw_map: RawMap) -> Scalar:
+    """`vagan.deformation.displacement_penalty` of a ``warp`` or ``warp+add`` generator."""
+    return displacement_penalty(_velocity_and_added(raw_map)[0])
 
 
 class Deformation(NamedTuple):
@@ -154,7 +162,7 @@ def deformation(raw_map: RawMap) -> Deformation:
     """Effect-signed deformation of a ``warp`` or ``warp+add`` generator, in the space of the image as observed."""
     speed, _ = _velocity_and_added(raw_map)
     # y shows at p what x has at p + u(p); the inverse takes places of x to where their tissue would be in y
-    back = follow(-speed, spatial_shape(raw_map))
+    back = integrate_velocity(-speed, spatial_shape(raw_map))
     return Deformation(-back, -log_volume_ratio(back))
 
 

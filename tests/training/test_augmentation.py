@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vagan.axes import pixel_places
+from vagan.axes import identity_grid
 from vagan.training.augmentation import Variation
 from vagan.training.image_cache import ImageBank, ShuffledImages
 
@@ -11,7 +11,7 @@ SHAPES = [(40, 52), (20, 26, 23)]
 
 def places_of(variation, shape, seed):
     """Where each pixel comes from, read off images that show their own places; the middle half alone."""
-    ramps = pixel_places(torch.zeros(1, 1, *shape))[0]
+    ramps = identity_grid(torch.zeros(1, 1, *shape))[0]
     middle = tuple(slice(extent // 4, -(extent // 4)) for extent in shape)
     found = [variation.draw(ramp[None, None], np.random.default_rng(seed))[0, 0][middle] for ramp in ramps]
     return torch.stack(found).double(), torch.stack([ramp[middle] for ramp in ramps]).double()

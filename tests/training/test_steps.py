@@ -6,7 +6,7 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from shapes import NETWORK_SPACES
-from vagan.effect import is_coarse, map_movement, map_roughness, raw_channels
+from vagan.effect import is_coarse, map_displacement_penalty, map_smoothness_penalty, raw_channels
 from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -335,7 +335,9 @@ class TestDeformingGenerator:
         coarse = is_coarse(output)
         return MapGenerator(len(space), outputs=outputs, width=2, zero_init=False, coarse=coarse).eval()
 
-    @pytest.mark.parametrize(("name", "of_maps"), [("roughness", map_roughness), ("movement", map_movement)])
+    @pytest.mark.parametrize(
+        ("name", "of_maps"), [("roughness", map_smoothness_penalty), ("movement", map_displacement_penalty)]
+    )
     def test_deformations_cost_on_all_images_that_the_generator_sees(self, players, output, name, of_maps, rng):
         space, critic, _ = players
         generator, images = self.generator(space, output), batch(space, 2, rng)

@@ -2,12 +2,11 @@
 
 import math
 
+from vagan.conventions import LARGEST_VALUES
 from vagan.errors import ConfigError
 
 MOST_DIGITS = 9
 LONGEST = 2**16
-LARGEST_VALUES = 2**27
-"""As in `vagan.data.image_file`, whose import would make every `--help` wait."""
 
 
 def parse_size(text: str, *, axes: int | None = None) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vagan.data.image_file import LARGEST_VALUES
+from vagan.conventions import LARGEST_VALUES
 from vagan.data.manifest import SPLITS, Manifest
 from vagan.data.schema import MANIFEST, STORE, CohortMetadata
 from vagan.errors import CohortError, nearest

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vagan.conventions import LARGEST_VALUES
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume, write_like
 from vagan.errors import ImageFileError
@@ -24,9 +25,6 @@ Colour = Literal["grey", "rgb"]
 TIFF_SUFFIXES = (".tif", ".tiff")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
 SUFFIXES = (*PICTURE_SUFFIXES, ".npy", *VOLUME_SUFFIXES)
-
-LARGEST_VALUES = 2**27
-"""512 x 512 x 512: half a gigabyte in single precision. Files that claim more are broken, or meant to break us."""
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 """Weights of red, green and blue in ITU-R BT.709."""

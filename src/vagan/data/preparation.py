@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vagan.data.image_file import LARGEST_VALUES, Colour
+from vagan.conventions import LARGEST_VALUES
+from vagan.data.image_file import Colour
 from vagan.errors import ImageFileError
 
 IntensityRule = Literal["per-image", "fixed"]

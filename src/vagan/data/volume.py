@@ -16,14 +16,13 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
+from vagan.conventions import LARGEST_VALUES
 from vagan.errors import ImageFileError
 from vagan.files import replacing
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # damaged headers are told in our own words
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
-LARGEST_VOXELS = 2**27
-"""512 x 512 x 512: half a gigabyte in single precision. Headers that claim more are broken, or meant to break us."""
 COMPRESSED = (".nii.gz", ".mgz")
 LONGEST_REST = 2**24
 """Bytes behind the voxels of a compressed file: footers are far shorter."""
@@ -186,9 +185,9 @@ def _voxels(path: Path, file: SpatialImage) -> NDArray[np.float32]:
         raise ImageFileError(f"{path} must hold one real number for each voxel, found {file.get_data_dtype()}")
     if 0 in file.shape:
         raise ImageFileError(f"{path} must hold voxels, but its shape is {file.shape}; check its header")
-    if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VOXELS:
+    if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VALUES:
         raise ImageFileError(
-            f"{path} claims {file.shape} voxels; at most 2^{LARGEST_VOXELS.bit_length() - 1} are read; "
+            f"{path} claims {file.shape} voxels; at most 2^{LARGEST_VALUES.bit_length() - 1} are read; "
             "check its header"
         )
     shape = tuple(file.shape)

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from vagan.conventions import LARGEST_VALUES
 from vagan.data.covariates import Covariate
-from vagan.data.image_file import LARGEST_VALUES
 from vagan.data.preparation import Preparation
 from vagan.effect import Output, is_coarse, raw_channels
 from vagan.errors import ConfigError, ModelError, nearest

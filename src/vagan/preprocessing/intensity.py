@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from vagan.conventions import BACKGROUND
 from vagan.errors import ImageFileError
 from vagan.geometry import Grid
 from vagan.preprocessing.itk import from_itk, sitk, to_itk
 from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import StepModel
-
-BACKGROUND = -1.0
 
 
 class CorrectBias(StepModel):

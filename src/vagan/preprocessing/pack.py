@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from vagan.conventions import BACKGROUND
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import Preparation
@@ -18,7 +19,6 @@ from vagan.errors import CohortError, ManifestError
 from vagan.geometry import Grid
 from vagan.preprocessing.brain import already_stripped
 from vagan.preprocessing.derivatives import Place, Record, read_record, read_whole
-from vagan.preprocessing.intensity import BACKGROUND
 from vagan.preprocessing.pipeline import Pipeline
 from vagan.preprocessing.scan import Scan
 

@@ -8,7 +8,9 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from vagan.conventions import BACKGROUND
 from vagan.data.schema import CohortCase
+from vagan.geometry import SIGMA_OF_FWHM
 from vagan.seeding import numpy_generator
 from vagan.simulation.base import Base, load_base
 from vagan.simulation.fields import Deformation, Lattice, Places
@@ -24,9 +26,6 @@ DIVISOR = 8
 
 PERCENTILES = (1.0, 99.0)
 """Intensities of the brain that become -1 and 1; as in ``vagan preprocess``."""
-BACKGROUND = np.float32(-1)
-
-SIGMA_OF_FWHM = float(1 / np.sqrt(8 * np.log(2)))
 
 
 def prepared_lattice(spacing_mm: float) -> Lattice:
@@ -134,7 +133,7 @@ class Simulation:
         low, high = np.percentile(seen[clean.brain], PERCENTILES).astype(np.float32)
 
         def scaled(image: NDArray[np.float32]) -> NDArray[np.float32]:
-            return np.where(clean.brain, ((image - low) * (2 / (high - low)) - 1).clip(-1, 1), BACKGROUND)
+            return np.where(clean.brain, ((image - low) * (2 / (high - low)) - 1).clip(-1, 1), np.float32(BACKGROUND))
 
         image = scaled(seen)
         regions = np.where(clean.brain, self.morphology.territory_at(clean.template), 0).astype(np.float32)

@@ -7,7 +7,7 @@ import torch
 from scipy.linalg import expm
 from scipy.ndimage import gaussian_filter
 
-from vagan.axes import pixel_places, resize_linear, sample_linear, spatial_shape, transform_places
+from vagan.axes import identity_grid, resize_linear, sample_linear, spatial_shape, transform_coordinates
 from vagan.deformation import Field
 from vagan.types import Images
 
@@ -58,7 +58,7 @@ class Variation:
         matrix = expm(np.triu(turns, 1) - np.triu(turns, 1).T) @ np.diag(np.exp(random.normal(0, self.stretch, dims)))
         middle = (np.array(shape) - 1) / 2
         offset = middle - matrix @ middle + random.normal(0.0, self.shift, dims)
-        places = transform_places(pixel_places(image), torch.from_numpy(matrix), torch.from_numpy(offset))
+        places = transform_coordinates(identity_grid(image), torch.from_numpy(matrix), torch.from_numpy(offset))
         return places + self._bends(shape, random) if self.bend else places
 
     def _bends(self, shape: tuple[int, ...], random: np.random.Generator) -> Field:

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vagan.axes import concatenate_batches
-from vagan.effect import RawMap, baseline_image, deforms, map_movement, map_roughness, with_effect
+from vagan.effect import (
+    RawMap,
+    baseline_image,
+    deforms,
+    map_displacement_penalty,
+    map_smoothness_penalty,
+    with_effect,
+)
 from vagan.errors import DivergenceError
 from vagan.nn.batch_statistics import measuring_statistics
 from vagan.nn.conditioning import Condition, mixed, told
@@ -232,10 +239,10 @@ def _maps(
 
 def _deformation_cost(raw_maps: RawMap, terms: Terms, loss: Loss) -> Scalar:
     """What deformations cost, whatever they do to an image; adds the unweighted terms."""
-    terms["generator/roughness"] = map_roughness(raw_maps)
+    terms["generator/roughness"] = map_smoothness_penalty(raw_maps)
     cost = loss.roughness_weight * terms["generator/roughness"]
     if loss.movement_weight > 0:
-        terms["generator/movement"] = map_movement(raw_maps)
+        terms["generator/movement"] = map_displacement_penalty(raw_maps)
         cost = cost + loss.movement_weight * terms["generator/movement"]
     return cost
 

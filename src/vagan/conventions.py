@@ -1,0 +1,8 @@
+"""Numbers that all modules agree on."""
+
+BACKGROUND = -1.0
+"""Intensity of the background of prepared images, which lie in [-1, 1]."""
+
+LARGEST_VALUES = 2**27
+"""Most values of an image: 512 x 512 x 512, half a gigabyte in single precision. A header can claim anything, so that
+larger ones are refused before memory is allocated."""
