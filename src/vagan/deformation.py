@@ -1,8 +1,8 @@
 """Smooth, invertible deformations of images: from a network's raw output to displacement and change of volume.
 
 A field has one component for each spatial axis, in pixels. The displacement ``u`` maps a point ``p`` to ``p + u(p)``;
-an image warped by it shows at ``p`` what was at ``p + u(p)``. The network predicts a stationary velocity field. Its flow
-over a unit of time never folds space, and the flow of its negative is the inverse (Arsigny et al., MICCAI 2006;
+an image warped by it shows at ``p`` what was at ``p + u(p)``. The network predicts a stationary velocity field. Its
+flow over a unit of time never folds space, and the flow of its negative is the inverse (Arsigny et al., MICCAI 2006;
 integrated on a coarser grid as in VoxelMorph, Dalca et al. 2019).
 """
 
