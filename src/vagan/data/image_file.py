@@ -1,13 +1,6 @@
 """Image files of every accepted kind, read as ``(channel, *space)`` arrays in the file's own intensity."""
 
-import io
-import logging
-import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.conventions import LARGEST_VALUES
+from vagan.data.picture import decode_picture
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume, write_like
 from vagan.errors import ImageFileError
@@ -106,54 +100,12 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
 
 
 def _read_picture(path: Path) -> NDArray[np.generic]:
-    import imageio.v3 as imageio
-
     try:
-        content = path.read_bytes()  # given a path, a plug-in that fails leaves the file open
-        with _strictly(), imageio.imopen(content, "r", extension=path.suffix.lower()) as file:
-            if path.suffix.lower() in TIFF_SUFFIXES:
-                _require_an_end(content)
-            claimed = file.properties().shape
-            if math.prod(claimed) > LARGEST_VALUES:
-                raise ValueError(f"it claims {claimed} values, and at most {LARGEST_VALUES} are read")
-            return np.asarray(file.read())
-    except Exception as error:  # the plug-ins raise errors of their own, which have no common base
+        return decode_picture(path.read_bytes())
+    except Exception as error:  # decoders raise errors of their own, which have no common base
         raise ImageFileError(
             f"{path} cannot be read as an image: {str(error).splitlines()[0]}; is it complete?"
         ) from error
-
-
-def _require_an_end(tiff: bytes) -> None:
-    """Refuse a TIFF whose directories lead in a circle: its reader counts them right, and goes round for ever."""
-    from tifffile import TiffFile
-
-    with TiffFile(io.BytesIO(tiff)) as counted, TiffFile(io.BytesIO(tiff)) as walked:
-        count = len(counted.pages)
-        if sum(1 for _ in islice(iter(walked.pages), count + 1)) > count:
-            raise ValueError("its pages lead in a circle")
-
-
-@contextmanager
-def _strictly() -> Iterator[None]:
-    """TIFF's reader logs what is broken, and reads on; of a file that is refused we tell ourselves what is wrong."""
-    log, held = logging.getLogger("tifffile"), list[logging.LogRecord]()
-
-    def hold(record: logging.LogRecord) -> bool:
-        held.append(record)
-        return False
-
-    log.addFilter(hold)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's limit; ours is another
-            yield
-    finally:
-        log.removeFilter(hold)
-    for record in held:
-        if record.levelno >= logging.ERROR:
-            raise ValueError(record.getMessage())
-    for record in held:
-        log.handle(record)
 
 
 def _with_channels(
