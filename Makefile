@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long test-browser test-gpu test-lowest package check docs figures examples format mutants torture audit audit-if-possible bench bench-3d quality ablation table1 table3d clean
+.PHONY: help setup demo test test-long test-browser test-gpu test-lowest package check docs figures examples format mutants robustness audit audit-if-possible bench bench-3d quality ablation table1 table3d clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -119,8 +119,8 @@ table3d: .venv/installed  ## All methods on simulated atrophy, two seeds, hours 
 	$(BIN)/python benchmarks/table3d.py
 	$(BIN)/python benchmarks/measured.py
 
-torture: .venv/installed  ## Kills, full disks, broken and hostile inputs, long runs; an hour; writes docs/explanation/reliability.md
-	PYTHONPATH=tests:benchmarks $(BIN)/python -m torture
+robustness: .venv/installed  ## Kills, full disks, mutated files, long runs; an hour; writes docs/explanation/robustness.md
+	PYTHONPATH=tests:benchmarks $(BIN)/python -m robustness
 
 audit: .venv/installed  ## Known holes in the packages that are installed; needs a network
 	$(BIN)/python -m pip install --quiet "pip-audit>=2.7"

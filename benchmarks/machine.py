@@ -11,7 +11,7 @@ import torch
 def describe_machine() -> dict:
     """Processor, cores, versions and the commit of the code; dirty if something but results differs from it."""
     commit = _git("describe", "--always")
-    code = (":/", ":!/benchmarks/results", ":!/docs/explanation/reliability.md")  # the page is made of results
+    code = (":/", ":!/benchmarks/results", ":!/docs/explanation/robustness.md")  # the page is made of results
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", *code)
     return {
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()} | _accelerator(),

@@ -1,0 +1,587 @@
+"""Invalid input of each kind, at each command: exit code 2, one line that names what is wrong, nothing written."""
+
+import io
+import json
+import os
+import pickle
+import shlex
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio.v3 as imageio
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import zarr
+
+from heads import ball, save_head
+from models import save_random_generator
+from tiny import TINY
+from vagan.data.cohort import Cohort
+from vagan.data.sources.synthetic import make_synthetic_cohort
+
+Change = Callable[[Path], object]
+"""Damages the files in a folder like `good`."""
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> Path:
+    """Valid input for every command."""
+    folder = tmp_path_factory.mktemp("good")
+    rng = np.random.default_rng(0)
+    make_synthetic_cohort(folder / "cohort", n=80, size=(18, 17))
+    save_random_generator(folder / "model")
+    save_random_generator(folder / "model-3d", num_spatial_dims=3, shape=(16, 17, 18))
+    for name in ("healthy", "ill"):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for number in range(10):
+            imageio.imwrite(folder / "pictures" / name / f"{number}.png", rng.integers(0, 255, (21, 18), np.uint8))
+    imageio.imwrite(folder / "picture.png", rng.integers(0, 255, (24, 20), np.uint8))
+    np.save(folder / "array.npy", rng.random((24, 20)))
+    rows = [(f"pictures/{name}/{n}.png", name, f"{name}-{n}") for name in ("healthy", "ill") for n in range(10)]
+    table = pd.DataFrame(rows, columns=["image", "class", "subject"])
+    table["split"] = (["train"] * 6 + ["validation"] * 2 + ["test"] * 2) * 2
+    table.to_csv(folder / "table.csv", index=False)
+    save_head(folder / "scans" / "scan.nii")
+    scans = folder / "bids" / "sub-01" / "anat", folder / "images" / "002_S_0002" / "MPRAGE" / "2008-03-12" / "I2"
+    for place, name in zip(scans, ("sub-01_T1w.nii", "ADNI_002_S_0002_MR_I2.nii"), strict=True):
+        save_head(place / name)
+    (folder / "bids" / "participants.tsv").write_text("participant_id\tdiagnosis\nsub-01\tCN\n", encoding="utf-8")
+    (folder / "tables").mkdir()
+    (folder / "tables" / "DXSUM.csv").write_text("PHASE,PTID,VISCODE,DIAGNOSIS\nADNI1,002_S_0002,bl,1\n", "utf-8")
+    (folder / "preset.yaml").write_text("training: {seed: 3}\n", encoding="utf-8")
+    (folder / "subjects.txt").write_text("ill-1\n", encoding="utf-8")
+    (folder / "empty").mkdir()
+    (folder / "thesis").mkdir()
+    (folder / "thesis" / "chapter1.tex").write_text("years of work", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def good_run(good, tmp_path_factory) -> Path:
+    from vagan.cli.app import main
+
+    run = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", str(good / "cohort"), str(run), *TINY])
+    return run
+
+
+@pytest.fixture
+def assert_refused(good, request, tmp_path, vagan, monkeypatch):
+    """Run a command on a damaged copy of the good input. What a command may leave begins with ``leaves``."""
+
+    def run(command, *names, change: Change = lambda folder: None, leaves="no file"):
+        place = tmp_path / "work"
+        shutil.copytree(good, place)
+        if "run" in shlex.split(command):
+            shutil.copytree(request.getfixturevalue("good_run"), place / "run")
+        monkeypatch.chdir(place)
+        change(place)
+        before = contents(tmp_path)
+        code, out, error = vagan(*shlex.split(command))
+        lines = [line for line in error.splitlines() if line.startswith("vagan: ")]
+        assert code == 2, error
+        assert len(lines) == 1, error
+        assert "Traceback" not in error
+        for name in names:
+            assert name in lines[0] + out
+        changed = {path for path, content in contents(tmp_path).items() ^ before.items()}
+        assert {path for path in changed if not path.startswith(f"work/{leaves}")} == set()
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """Bytes of every file, and what else there is; no pipe or device is opened."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else path.is_dir()
+        for path in folder.rglob("*")
+    }
+
+
+OPTIONS = {
+    "--frobnicate": "--frobnicate",
+    "trian cohort new": "train",
+    "synth": "--out",
+    "synth new --sede 3": "--seed",
+    "synth new --images 0": "0",
+    "synth new --images some": "--images",
+    "synth new --images 20 --size 112": "112x112",
+    "synth new --images 20 --size 99999999x99999999": "99999999",
+    "synth new --images 20 --size 16x16 --amplitude nan": "amplitude",
+    "synth new --images 20 --size 16x16 --amplitude 0": "amplitude",
+    "synth new --pattern stars": "--pattern",
+    f"synth {'x' * 300} --images 20 --size 16x16": "xxx",
+    "synth /dev/null --images 20 --size 16x16": "/dev/null",
+    "synth thesis": "chapter1.tex",
+    "atrophy new --subjects 5": "5",
+    "atrophy new --spacing-mm nan": "nan",
+    "atrophy new --spacing-mm 0.2": "0.2",
+    "atrophy new --raw-spacing-mm 0.5": "0.5",
+    "atrophy new --strength 0": "strength",
+    "atrophy new --base mni": "'mni'",
+    "atrophy new --base nowhere.nii.gz": "nowhere.nii.gz",
+    "atrophy new --jobs -1": "--jobs",
+    "atrophy thesis": "chapter1.tex",
+    "atrophy new --raw thesis": "chapter1.tex",
+    "check nowhere": "nowhere",
+    "check empty": "empty",
+    "import excel a new": "excel",
+    "import folder nowhere new": "nowhere",
+    "import folder empty new": "empty",
+    "import folder picture.png new": "picture.png",
+    "import folder pictures pictures": "pictures",
+    "import folder pictures new --size 4x4x4": "4",
+    "import folder pictures new --range 3": "--range",
+    "import folder pictures new --range 5 5": "--range",
+    "import folder pictures new --range -inf inf": "--range",
+    "import folder pictures new --subject-pattern (": "--subject-pattern",
+    "import folder pictures new --baseline helthy": "helthy",
+    "import folder pictures new --colour cmyk": "--colour",
+    "import csv table.csv new --class-column clas": "'class'",
+    "import csv table.csv new --classes healthy well": "'ill'",
+    "train empty new": "manifest.csv",
+    "train cohort picture.png": "picture.png",
+    "train cohort thesis": "thesis",
+    "train cohort new --devices 0": "0",
+    "train cohort new --method magic": "--method",
+    "train cohort new --preset papr": "'paper'",
+    "train cohort new --tracker wandbb": "--tracker",
+    "train cohort new --set training.seed": "training.seed",
+    "train cohort new --set loss.map_wieght=3": "'loss.map_weight'",
+    "train cohort new --set training.device=[1": "YAML",
+    "train cohort new --set training.device=warp": "warp",
+    "train cohort new --set training.batch_size=500": "500",
+    "train cohort new --set generator.width=1099511627776": "1099511627776",
+    "train cohort new --set loss.map_weight=.nan": "loss.map_weight",
+    "train cohort new --set training.seed=-3": "training.seed",
+    "train cohort run --set training.seed=4": "training.seed",
+    "preprocess empty new": "empty",
+    "preprocess scans/scan.nii new --spacing 0": "--spacing",
+    "preprocess scans/scan.nii new --size 9x9": "9x9",
+    "preprocess scans/scan.nii new --size 64x80x5000": "--size",
+    "preprocess scans/scan.nii new --template none.nii.gz": "none.nii.gz",
+    "preprocess scans/scan.nii new --jobs -2": "--jobs",
+    "preprocess scans/scan.nii new --preset papper": "papper",
+    "preprocess scans/scan.nii new --dof 9": "9",
+    "preprocess scans/scan.nii new person": "person",
+    "attribute nowhere picture.png --out new": "nowhere",
+    "attribute cohort picture.png --out new": "model.safetensors",
+    "attribute model --out new": "image",
+    "attribute model picture.png": "--out",
+    "attribute model picture.png --out thesis/chapter1.tex": "chapter1.tex",
+    "attribute model picture.png picture.png --out new": "picture",
+    "attribute model picture.png nowhere.png --out new": "nowhere.png",
+    "attribute model scans/scan.nii --out new": "scan.nii",
+    "attribute model picture.png --out new --method cam": "cam",
+    "attribute model picture.png --out new --class x": "'x'",
+    "attribute model picture.png --out new --device warp": "warp",
+    "attribute model picture.png --out new --ensemble model": "model",
+    "evaluate cohort --out new": "run",
+    "evaluate cohort nowhere --out new": "nowhere",
+    "evaluate cohort run --out new --limit 0": "0",
+    "evaluate cohort run --out new --methods vagan cam": "cam-classifier",
+    "evaluate cohort run --out new --severity subject": "'subject'",
+    "evaluate cohort run elsewhere/run --out new": "'run'",
+    "evaluate cohort run --out new --device warp": "warp",
+    "evaluate cohort model-3d --out new": "model-3d",
+    "report nowhere": "vagan evaluate",
+    "report empty": "empty",
+    "export nowhere new": "nowhere",
+    "export model thesis": "thesis",
+    "export model new --format pickle": "--format",
+    "serve model --port 99999": "99999",
+    "serve model --largest-mb 0": "--largest-mb",
+    "demo new --images 3": "3",
+}
+"""Command, and what its error must name."""
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_options(command, assert_refused):
+    assert_refused(command, OPTIONS[command])
+
+
+class CreatesAFile:
+    """Unpickling it leaves ``unpickled`` in the working directory."""
+
+    def __reduce__(self):
+        return os.mkdir, ("unpickled",)
+
+
+CONTENTS = {"noise": np.random.default_rng(0).bytes(400), "pickle": pickle.dumps(CreatesAFile())}
+
+
+def replace(content: bytes) -> Change:
+    return lambda path: path.write_bytes(content)
+
+
+def instead(make: Change) -> Change:
+    return lambda path: (path.unlink(), make(path))
+
+
+DAMAGES: dict[str, Change] = {name: replace(content) for name, content in CONTENTS.items()} | {
+    "absent": Path.unlink,
+    "folder": instead(Path.mkdir),
+    "pipe": instead(os.mkfifo),
+    "device": instead(lambda path: path.symlink_to("/dev/zero")),
+}
+
+FILES = {
+    "picture.png": ("attribute model array.npy picture.png --out new", "picture.png"),
+    "array.npy": ("attribute model array.npy --out new", "array.npy"),
+    "pictures/ill/4.png": ("import csv table.csv new", "4.png"),
+    "table.csv": ("import csv table.csv new", "table.csv"),
+    "subjects.txt": ("import folder pictures new --test-subjects subjects.txt", "subjects"),
+    "bids/participants.tsv": ("import bids bids new --class-column diagnosis --desc ''", ""),
+    "tables/DXSUM.csv": ("import adni images tables new", ""),
+    "preset.yaml": ("train cohort new --preset preset.yaml", "preset.yaml"),
+    "cohort/manifest.csv": ("train cohort new", "cohort"),
+    "cohort/cohort.zarr/zarr.json": ("train cohort new", "cohort"),
+    "cohort/cohort.zarr/images/zarr.json": ("check cohort", "cohort"),
+    "cohort/cohort.zarr/images/c/0/0/0/0": ("train cohort new", "cohort"),
+    "model/config.json": ("attribute model picture.png --out new", "model"),
+    "model/model.safetensors": ("attribute model picture.png --out new", "model"),
+}
+"""By file: the command that reads it, and what the error must name."""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", FILES)
+def test_files(file, damage, assert_refused):
+    command, name = FILES[file]
+    assert_refused(command, name, change=lambda folder: DAMAGES[damage](folder / file))
+
+
+@pytest.mark.parametrize("damage", ["noise", "pickle", "folder", "pipe"])
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("config.yaml", "train cohort run"),
+        ("config.yaml", "evaluate cohort run --out new"),
+        ("cohort.json", "train cohort run"),
+        ("checkpoints/latest.pt", "train cohort run"),
+    ],
+)
+def test_files_of_a_run(file, command, damage, assert_refused):
+    assert_refused(command, "run", change=lambda folder: DAMAGES[damage](folder / "run" / file), leaves="run/l")
+
+
+@pytest.mark.parametrize("damage", ["noise", "pickle", "folder", "pipe", "absent"])
+def test_scans(damage, assert_refused):
+    change = lambda folder: DAMAGES[damage](folder / "scans" / "scan.nii")  # noqa: E731
+    assert_refused("attribute model-3d scans/scan.nii --out new", "scan", change=change)
+
+
+def nifti(*patches: tuple[int, str, object]) -> Change:
+    """The scan with other bytes in its header: offset, format, value."""
+
+    def change(folder: Path) -> None:
+        path = folder / "scans" / "scan.nii"
+        content = bytearray(path.read_bytes())
+        for offset, form, value in patches:
+            struct.pack_into(f"<{form}", content, offset, *(value if isinstance(value, tuple) else (value,)))
+        path.write_bytes(content)
+
+    return change
+
+
+def volume(edit: Callable[[np.ndarray], np.ndarray]) -> Change:
+    array, affine = ball()
+    return lambda folder: nib.save(nib.Nifti1Image(edit(array.copy()), affine), folder / "scans" / "scan.nii")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        nifti((40, "8h", (3, 32767, 32767, 32767, 1, 1, 1, 1))),
+        nifti((40, "h", 9)),
+        nifti((70, "h", 999)),
+        nifti((108, "f", 1e30)),
+        nifti((280, "4f", (np.nan,) * 4), (252, "2h", (0, 1))),
+        nifti((348, "4B", (1, 0, 0, 0)), (352, "2i", (2**30, 6))),
+        volume(lambda array: np.stack([array] * 4, axis=-1)),
+        volume(lambda array: np.where(array > 0, np.nan, 0).astype(np.float32)),
+        volume(np.ones_like),
+    ],
+    ids=["2^45 voxels", "nine axes", "unknown type", "data behind the end", "affine of NaN", "endless extension",
+         "time series", "NaN", "constant"],
+)  # fmt: skip
+def test_volumes(change, assert_refused):
+    command = "preprocess scans/scan.nii new --strip none --jobs 1"
+    assert_refused(command, "scan.nii", change=change, leaves="new")
+
+
+def array_file(array: np.ndarray) -> Change:
+    return lambda folder: np.save(folder / "array.npy", array)
+
+
+def npy(shape: str) -> Change:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    return lambda folder: (folder / "array.npy").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        array_file(np.full((24, 20), np.nan)),
+        array_file(np.ones((24, 20))),
+        array_file(np.ones((24, 20), complex)),
+        array_file(np.arange(9.0)),
+        array_file(np.random.default_rng(0).random((9, 10, 11))),
+        npy("(1073741824, 1048576)"),
+        npy("(-24, 20)"),
+    ],
+    ids=["NaN", "constant", "complex", "one axis", "volume", "a petabyte", "negative shape"],
+)
+def test_arrays(change, assert_refused):
+    assert_refused("attribute model array.npy --out new", "array.npy", change=change)
+
+
+def cells(column: str, value: str, *rows: int) -> Change:
+    """The table with another value in some rows, or in all."""
+
+    def change(folder: Path) -> None:
+        table = pd.read_csv(folder / "table.csv", dtype=str)
+        table.loc[list(rows) or slice(None), column] = value
+        table.to_csv(folder / "table.csv", index=False)
+
+    return change
+
+
+def text(edit: Callable[[str], str | bytes], file="table.csv") -> Change:
+    def change(folder: Path) -> None:
+        new = edit((folder / file).read_text(encoding="utf-8"))
+        (folder / file).write_bytes(new if isinstance(new, bytes) else new.encode())
+
+    return change
+
+
+TABLES = {
+    "no image column": (text(lambda t: t.replace("image", "picture", 1)), "image"),
+    "one class": (cells("class", "ill"), "ill"),
+    "no baseline": (cells("class", "fine", *range(10)), "--baseline"),
+    "empty class": (cells("class", " ", 4), "row 6"),
+    "empty image": (cells("image", "", 4), "row 6"),
+    "empty subject": (cells("subject", "", 4), "row 6"),
+    "unknown split": (cells("split", "holdout", 2), "holdout"),
+    "no training images": (cells("split", "test"), "train"),
+    "subject in two splits": (cells("subject", "anna", 0, 9), "anna"),
+    "id twice": (cells("id", "x"), "'x'"),
+    "missing file": (cells("image", "nowhere.png", 3), "nowhere.png"),
+    "file outside": (cells("image", "/etc/passwd", 3), "passwd"),
+    "image of another size": (cells("image", "picture.png", 3), "--size"),
+    "formula": (cells("subject", "=1+1", 3), "=1+1"),
+    "formula after a sign": (cells("class", "+cmd|' /C calc'!A0", *range(10, 20)), "+cmd"),
+    "control character": (cells("subject", "a\x1b[2J", 3), "formula"),
+    "header alone": (text(lambda t: t.splitlines()[0]), "table.csv"),
+    "UTF-16": (text(lambda t: t.encode("utf-16")), "table.csv"),
+    "unclosed quote": (text(lambda t: t.replace("ill", '"ill', 1)), "ill/0.png"),
+    "cell too many": (text(lambda t: t + "a,b,c,d,e,f\n"), "table.csv"),
+    "column twice": (text(lambda t: t.replace("image,class", "image,image")), "class"),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_tables(case, assert_refused):
+    change, name = TABLES[case]
+    assert_refused("import csv table.csv new", name, change=change)
+
+
+def colour(folder: Path) -> None:
+    imageio.imwrite(
+        folder / "pictures" / "ill" / "4.png", np.random.default_rng(0).integers(0, 255, (21, 18, 3), "u1")
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [(lambda folder: shutil.rmtree(folder / "pictures" / "ill"), "healthy"), (colour, "--colour")],
+    ids=["one class", "colour"],
+)
+def test_class_folders(change, name, assert_refused):
+    assert_refused("import folder pictures new", name, change=change)
+
+
+ALIASES = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ALIASES,
+        "training: &t {seed: *t}\n",
+        "training: " + "[" * 3000 + "]" * 3000,
+        "training: !!python/object/apply:os.mkdir [unpickled]\n",
+        f"training: {{seed: {'9' * 5000}}}\n",
+        "- a\n- b\n",
+        "training: fast\n",
+        "training: {sead: 3}\n",
+        "training: {batch_size: 2.5}\n",
+        "loss: {map_weight: .inf}\n",
+    ],
+    ids=[
+        "10^30 words",
+        "alias of itself",
+        "deep",
+        "code",
+        "5000 digits",
+        "list",
+        "word",
+        "unknown key",
+        "half",
+        "infinite",
+    ],
+)
+def test_presets(content, assert_refused):
+    command = "train cohort new --preset preset.yaml"
+    assert_refused(command, "preset.yaml", change=text(lambda _: content, "preset.yaml"))
+
+
+def weights(make: Callable[[io.BytesIO], object]) -> Change:
+    buffer = io.BytesIO()
+    make(buffer)
+    return lambda folder: (folder / "model" / "model.safetensors").write_bytes(buffer.getvalue())
+
+
+def config(key: str, value: str) -> Change:
+    return text(lambda t: t.replace(f'"{key}":', f'"{key}": {value}, "other":'), "model/config.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        weights(lambda buffer: buffer.write(struct.pack("<Q", 2**60) + b"{}")),
+        weights(lambda buffer: torch.save({"first.weight": CreatesAFile()}, buffer)),
+        config("kind", '"diffusion"'),
+        config("num_spatial_dims", "3"),
+        config("channels", str(2**40)),
+        config("width", str(2**62)),
+        config("classes", '["healthy"]'),
+        config("size", "[3, 4, 5]"),
+    ],
+    ids=["endless header", "pickle", "kind", "axes", "channels", "width", "one class", "size"],
+)
+def test_models(change, assert_refused):
+    assert_refused("attribute model picture.png --out new", "model", change=change)
+
+
+def array_metadata(**values: object) -> Change:
+    def change(folder: Path) -> None:
+        path = folder / "cohort" / "cohort.zarr" / "images" / "zarr.json"
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+    return change
+
+
+@pytest.mark.parametrize("command", ["train cohort new", "check cohort"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        array_metadata(shape=[2**60, 1, 18, 17]),
+        array_metadata(shape=[79, 1, 18, 17]),
+        array_metadata(shape=[80, 1, -18, 17]),
+        array_metadata(data_type="string"),
+        array_metadata(codecs=[]),
+        array_metadata(zarr_format=4),
+        text(lambda t: t.replace(",0,", ",7,", 1), "cohort/manifest.csv"),
+    ],
+    ids=[
+        "2^60 images",
+        "fewer images",
+        "negative",
+        "text",
+        "no codec",
+        "version",
+        "unknown label",
+    ],
+)
+def test_cohorts(change, command, assert_refused):
+    assert_refused(command, "cohort", change=change)
+
+
+RESULTS = {
+    "list": ("summary.json", b"[1, 2]"),
+    "no methods": ("summary.json", b'{"methods": {}}'),
+    "deep": ("summary.json", b"[" * 9000 + b"]" * 9000),
+    "pickle": ("summary.json", CONTENTS["pickle"]),
+    "absent": ("", b""),
+}
+
+
+@pytest.mark.parametrize("case", RESULTS)
+def test_results(case, assert_refused):
+    file, content = RESULTS[case]
+    assert_refused(
+        "report empty", file, change=lambda folder: file and (folder / "empty" / file).write_bytes(content)
+    )
+
+
+def test_a_model_is_not_scored_on_its_training_images(assert_refused):
+    swap = text(
+        lambda t: t.replace("train", "x").replace("test", "train").replace("x", "test"), "cohort/manifest.csv"
+    )
+    assert_refused("evaluate cohort run --out new", "run", change=swap)
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        ("train cohort new --tracker wandb", "vagan[wandb]"),
+        ("train cohort new --tracker mlflow", "vagan[mlflow]"),
+        ("export model new --format onnx", "vagan[onnx]"),
+        ("export model new --format monai", "vagan[monai]"),
+    ],
+)
+def test_a_missing_package_is_named_by_its_extra(command, extra, assert_refused, monkeypatch):
+    monkeypatch.setattr("vagan.errors.find_spec", lambda _: None)
+    assert_refused(command, extra)
+
+
+def test_check_lists_every_problem(vagan, good, tmp_path):
+    cohort = shutil.copytree(good / "cohort", tmp_path / "cohort")
+    images = zarr.open_group(cohort / "cohort.zarr", mode="r+")["images"]
+    images[2], images[5], images[7], images[11] = np.nan, 0.25, images[9], images[11] * 3
+    code, out, _ = vagan("check", cohort)
+    assert code == 2
+    for case in ("00002", "00005", "00007", "00009", "00011"):
+        assert case in out
+
+
+def test_check_opens_the_files_of_a_manifest(vagan, pictures, tmp_path):
+    assert vagan("import", "folder", pictures, tmp_path / "c")[0] == 0
+    assert vagan("check", tmp_path / "c" / "manifest.csv")[0] == 0
+    (pictures / "ill" / "03.png").unlink()
+    (pictures / "ill" / "04.png").write_bytes(b"")
+    code, out, _ = vagan("check", tmp_path / "c" / "manifest.csv")
+    assert code == 2
+    assert "03.png" in out
+    assert "04.png" in out
+
+
+def test_bad_images_are_left_out_when_asked(vagan, pictures, tmp_path):
+    (pictures / "ill" / "04.png").write_bytes(b"")
+    assert vagan("import", "folder", pictures, tmp_path / "out", "--drop-bad")[0] == 0
+    assert len(Cohort(tmp_path / "out").manifest) == 59
+    assert "04.png" in pd.read_csv(tmp_path / "out" / "dropped.csv")["reason"][0]
+
+
+def test_spaces_around_names_make_no_new_class(vagan, good, tmp_path, monkeypatch):
+    place = shutil.copytree(good, tmp_path / "work")
+    cells("class", "ill ", 12, 13)(place)
+    assert vagan("import", "csv", place / "table.csv", tmp_path / "out")[0] == 0
+    assert Cohort(tmp_path / "out").manifest.classes == ("healthy", "ill")
+
+
+def test_controls_are_scored_without_any_run(vagan, good, tmp_path):
+    code, out, _ = vagan(
+        "evaluate", good / "cohort", "--out", tmp_path / "results", "--methods", "group-mean", "random"
+    )
+    assert code == 0
+    assert "group mean" in out

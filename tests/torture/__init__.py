@@ -1,1 +1,0 @@
-"""One campaign against the whole program: what breaks it? Run by ``make torture``; a file for each kind of attack."""
