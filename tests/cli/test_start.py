@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 HEAVY = ("torch", "pandas", "scipy", "matplotlib", "zarr", "fastapi", "lightning_fabric", "nibabel")
 PROGRAM = """
@@ -39,7 +40,7 @@ def test_the_help_of_every_verb_imports_nothing_heavy_either():
     """All pages in one process, in the time of a few."""
     from vagan.cli.app import IMPORTS, VERBS
 
-    pages = [[verb] for verb in VERBS] + [["import"], *(["import", source] for source in IMPORTS)]
+    pages = [[verb.__name__] for verb in VERBS] + [["import"], *(["import", source.__name__] for source in IMPORTS)]
     done = subprocess.run(
         [sys.executable, "-c", ALL_PAGES, repr(pages)], capture_output=True, encoding="utf-8", check=True
     )
@@ -47,6 +48,11 @@ def test_the_help_of_every_verb_imports_nothing_heavy_either():
     assert done.stdout.count("Usage: vagan ") == len(pages)
     assert [name for name in HEAVY if name in modules] == []
     assert float(seconds) < 1.5
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "vagan", "--version"], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.strip() == version("vagan")
 
 
 EXTRAS = ("SimpleITK", "deepbet", "nilearn", "brainextractor", "fastapi", "onnx", "monai", "wandb", "mlflow")

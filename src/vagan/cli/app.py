@@ -1,13 +1,24 @@
-"""The command `vagan`: one verb per file, imported only when it is used."""
+"""The command `vagan`: one verb per file. Each imports what is slow to import only when it runs."""
 
-import ast
 import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from inspect import getdoc
 
 from cyclopts import App, CycloptsError
 
+from vagan.cli.atrophy import atrophy
+from vagan.cli.attribute import attribute
+from vagan.cli.check import check
+from vagan.cli.demo import demo
+from vagan.cli.evaluate import evaluate
+from vagan.cli.export import export
+from vagan.cli.imports import adni, bids, csv, folder
+from vagan.cli.preprocess import preprocess
+from vagan.cli.report import report
+from vagan.cli.serve import serve
+from vagan.cli.synth import synth
+from vagan.cli.train import train
 from vagan.errors import VaganError
 
 HELP = """What does this class look like in this image?
@@ -26,21 +37,8 @@ Raw brain scans:
     vagan preprocess BIDS_DIR OUT            and train on OUT/cohort
 """
 
-VERBS = (
-    "demo",
-    "synth",
-    "atrophy",
-    "check",
-    "preprocess",
-    "train",
-    "attribute",
-    "evaluate",
-    "report",
-    "serve",
-    "export",
-)
-
-IMPORTS = ("folder", "csv", "bids", "adni")
+VERBS = (demo, synth, atrophy, check, preprocess, train, attribute, evaluate, report, serve, export)
+IMPORTS = (folder, csv, bids, adni)
 
 LONGEST_LINE = 800
 
@@ -50,31 +48,30 @@ app = App(
     help_format="plaintext",
     version_flags=["--version"],
     result_action="return_value",
-    suppress_keyboard_interrupt=False,  # told below
+    suppress_keyboard_interrupt=False,  # see `main`
 )
 
 
-def _add(to: App, module: str, verb: str) -> None:
-    """Add the function of this name, without importing it: its description is read from the file."""
-    source = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
-    function = next(node for node in source.body if isinstance(node, ast.FunctionDef) and node.name == verb)
-    description = (ast.get_docstring(function) or "").partition("\n\nParameters\n")[0]
-    paragraphs = (" ".join(paragraph.split()) for paragraph in description.split("\n\n"))
-    to.command(f"vagan.cli.{module}:{verb}", name=verb, help="\n\n".join(paragraphs))
 
 
-for verb in VERBS:
-    _add(app, verb, verb)
+def _description(verb: Callable[..., None]) -> str:
+    """The docstring above its parameters, each paragraph on one line, so that the terminal's width breaks it."""
+    paragraphs = (getdoc(verb) or "").partition("\n\nParameters\n")[0].split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 imports = App(
     name="import", help="Make a cohort from your own images: from folders, a table, a BIDS dataset or ADNI."
 )
+for verb in VERBS:
+    app.command(verb, help=_description(verb))
 for source in IMPORTS:
-    _add(imports, "imports", source)
+    imports.command(source, help=_description(source))
 app.command(imports)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 on success, 2 on a user's mistake, told in one line, 1 on our own fault."""
+    """Run the command line and exit: 0 on success, 2 with one line on a user's mistake, 1 on a defect of ours."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
         app(arguments, exit_on_error=False, print_error=False)
@@ -94,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    """End with one line; of a very long one, such as a cell of megabytes makes, the beginning and the remedy."""
+    """Exit with one line; of a very long one, such as one quoting a huge cell, only the two ends."""
     line = " ".join(message.split())
     if len(line) > LONGEST_LINE:
         line = f"{line[: LONGEST_LINE // 2]} [...] {line[-LONGEST_LINE // 2 :]}"
