@@ -39,7 +39,6 @@ from vagan.geometry import Grid, resample, transform_points
 from vagan.preprocessing.pipeline import Pipeline, Prepared, make_pipeline
 from vagan.preprocessing.scan import Scan, read_scan
 from vagan.progress import track
-from vagan.simulation.fields import places_of
 from vagan.simulation.raw import WHITE_MATTER, RawScan, simulate_scan
 from vagan.simulation.scanner import Protocol, draw_pose, shading
 from vagan.simulation.simulation import Simulation
@@ -147,7 +146,7 @@ def scores(pair: Pair, found: Observed) -> dict:
     laid = np.linalg.inv(pair.before.template_from_scanner) @ laid @ pair.after.template_from_scanner
     left = residual_shading(pair, found, laid)
     rng = np.random.default_rng([SEED, pair.subject.number])
-    places = places_of(pair.after.grid.affine, pair.after.grid.shape)
+    places = pair.after.grid.coordinates()
     random = {"at": true @ draw_pose(rng, NOMINAL), "bright": shading(rng, places, NOMINAL)}
     ladder = {
         "noise": {"at": true},
@@ -237,7 +236,7 @@ def _coarse_template(simulation: Simulation, work: Path, spacing_mm: float) -> s
     if not spacing_mm:
         return None
     base = simulation.base
-    fine = Grid(base.lattice.shape, np.array(base.lattice.affine))
+    fine = base.grid
     shape = tuple(int(extent / spacing_mm) for extent in fine.shape)
     coarse = Grid.upright(shape, spacing_mm, fine.center_mm)
     work.mkdir(parents=True, exist_ok=True)

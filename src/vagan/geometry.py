@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 
@@ -13,6 +14,9 @@ Matrix = NDArray[np.float64]
 
 Points = NDArray[Any] | Sequence[float] | Sequence[int]
 """One point or many, ``(..., 3)``."""
+
+Coordinates = Float32[np.ndarray, "3 x y z"]
+"""Points in mm, RAS+, in the arrangement of a volume."""
 
 COARSER = 1.5
 """From this ratio of target to source spacing on, an image is smoothed first, lest fine detail turn into noise."""
@@ -31,6 +35,11 @@ class Grid:
     def spacing_mm(self) -> NDArray[np.float64]:
         """Distance of neighbouring voxels along each axis."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def origin_mm(self) -> NDArray[np.float64]:
+        """Where the first voxel is."""
+        return self.affine[:3, 3]
 
     @property
     def center_mm(self) -> NDArray[np.float64]:
@@ -56,6 +65,22 @@ class Grid:
         affine = np.diag([*spacing, 1.0])
         affine[:3, 3] = np.asarray(center_mm) - spacing * (np.array(shape) - 1) / 2
         return cls(shape, affine)
+
+    @classmethod
+    def spanning(cls, low_mm: Points, high_mm: Points, spacing_mm: float) -> "Grid":
+        """Upright, with voxels at one corner and less than a voxel beyond the opposite one."""
+        low, high = np.asarray(low_mm, float), np.asarray(high_mm, float)
+        affine = np.diag([*[spacing_mm] * 3, 1.0])
+        affine[:3, 3] = low
+        shape = np.ceil((high - low) / spacing_mm).astype(int) + 1
+        return cls(tuple(shape.tolist()), affine)
+
+    def coordinates(self) -> Coordinates:
+        """Where each voxel is, in mm, in single precision."""
+        axes = [np.arange(extent, dtype=np.float32) for extent in self.shape]
+        i, j, k = np.meshgrid(*axes, indexing="ij", sparse=True)
+        rows = self.affine[:3].astype(np.float32)
+        return np.stack([row[0] * i + row[1] * j + row[2] * k + row[3] for row in rows])
 
 
 def transform_points(matrix: Matrix, points: Points) -> NDArray[np.float64]:

@@ -5,16 +5,17 @@ import pytest
 from vagan.data.audit.defects import find_problems
 from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume
+from vagan.geometry import Grid
 from vagan.simulation.base import _shading, load_base
-from vagan.simulation.fields import Deformation, Lattice, exponential, places_of, smooth_noise
-from vagan.simulation.morphology import LATTICE, STILL_MM
+from vagan.simulation.fields import Warp, integrate_velocity, sample, smooth_noise
+from vagan.simulation.morphology import REGION_GRID, STILL_MM
 from vagan.simulation.regions import REGIONS
-from vagan.simulation.simulation import Simulation, prepared_lattice
+from vagan.simulation.simulation import Simulation, prepared_grid
 from vagan.simulation.study import _facts, _prepared, make_atrophy_cohort, make_table, workers
 from vagan.simulation.subject import ANATOMY, Subject, Visit, draw_subject
 
-SMALL = Lattice((-3.0, 1.0, 20.0), 2.0, (9, 8, 11))
-COARSE = prepared_lattice(5.2)
+SMALL = Grid.upright((9, 8, 11), 2.0, (5, 8, 30))
+COARSE = prepared_grid(5.2)
 HEALTHY = dict.fromkeys(REGIONS, 0.0)
 
 
@@ -34,33 +35,33 @@ def with_disease(**log_volumes):
     return Subject(1, "F", 1.0, "hippocampal", 1.0, visits)
 
 
-def test_a_lattice_knows_where_its_points_are():
-    places = SMALL.places()
-    np.testing.assert_allclose(places[:, 2, 3, 4], [1, 7, 28])
+def test_a_grid_knows_where_its_voxels_are():
+    coordinates = SMALL.coordinates()
+    np.testing.assert_allclose(coordinates[:, 2, 3, 4], [1, 7, 28])
     np.testing.assert_allclose(SMALL.affine @ [2, 3, 4, 1], [1, 7, 28, 1])
     oblique = np.array([[0, 2.0, 0, 5], [-1, 0, 0.5, 6], [0, 0, 3, 7], [0, 0, 0, 1]])
-    np.testing.assert_allclose(places_of(oblique, (4, 5, 6))[:, 3, 1, 5], (oblique @ [3, 1, 5, 1])[:3])
+    np.testing.assert_allclose(Grid((4, 5, 6), oblique).coordinates()[:, 3, 1, 5], (oblique @ [3, 1, 5, 1])[:3])
 
 
 def test_sampling_is_exact_for_what_is_linear_and_keeps_axes_apart():
-    x, y, z = SMALL.places()
+    x, y, z = SMALL.coordinates()
     values = np.stack([2 * x - 3 * y + 5 * z, z])
     at = places_of(np.diag([0.7, 0.9, 1.1, 1]) + np.outer([-1, 2, 21, 0], [0, 0, 0, 1]), (5, 6, 7))
-    sampled = SMALL.sample(values, at)
+    sampled = sample(values, SMALL, at)
     np.testing.assert_allclose(sampled, np.stack([2 * at[0] - 3 * at[1] + 5 * at[2], at[2]]), rtol=1e-5)
     far = at + np.float32(1000)
-    assert (SMALL.sample(values, far, outside="zeros") == 0).all()
-    np.testing.assert_allclose(SMALL.sample(values, far)[1], z.max(), rtol=1e-6)
+    assert (sample(values, SMALL, far, outside="zeros") == 0).all()
+    np.testing.assert_allclose(sample(values, SMALL, far)[1], z.max(), rtol=1e-6)
 
 
-def test_the_flow_of_a_constant_velocity_is_a_shift_and_of_a_linear_one_an_exponential():
-    lattice = Lattice.spanning((-40, -30, -35), (40, 30, 35), 2.0)
-    x, y, z = lattice.places()
-    shift = exponential(
-        np.stack([np.full_like(x, 1.5), np.full_like(x, -0.5), np.zeros_like(x)]), lattice, outside="border"
+def test_the_flow_of_a_constant_velocity_is_a_shift_and_of_a_linear_one_an_integrate_velocity():
+    grid = Grid.spanning((-40, -30, -35), (40, 30, 35), 2.0)
+    x, y, z = grid.coordinates()
+    shift = integrate_velocity(
+        np.stack([np.full_like(x, 1.5), np.full_like(x, -0.5), np.zeros_like(x)]), grid, outside="border"
     )
     np.testing.assert_allclose(shift.displacement_mm[:, 20, 15, 17], [1.5, -0.5, 0], atol=1e-5)
-    growth = exponential(np.stack([0.1 * x, -0.05 * y, 0 * z]), lattice, outside="border")
+    growth = integrate_velocity(np.stack([0.1 * x, -0.05 * y, 0 * z]), grid, outside="border")
     inside = (slice(8, -8),) * 3
     np.testing.assert_allclose(growth.displacement_mm[0][inside], (np.exp(0.1) - 1) * x[inside], atol=4e-3)
     np.testing.assert_allclose(growth.displacement_mm[1][inside], (np.exp(-0.05) - 1) * y[inside], atol=4e-3)
@@ -77,11 +78,11 @@ def test_anatomies_do_not_fold_and_the_opposite_flow_leads_back(simulation):
     inner = tuple(slice(6, -6) for _ in range(3))
     for number in (1, 2, 3):
         velocity = simulation.anatomist.velocity(number, seed=5)
-        there, back = (exponential(v, ANATOMY, outside="border") for v in (velocity, -velocity))
+        there, back = (integrate_velocity(v, ANATOMY, outside="border") for v in (velocity, -velocity))
         assert there.jacobian()[inner].min() > 0.2
-        places = ANATOMY.places()
-        moved = np.linalg.norm(there(places) - places, axis=0)[inner]
-        error = np.linalg.norm(there(back(places)) - places, axis=0)[inner]
+        coordinates = ANATOMY.coordinates()
+        moved = np.linalg.norm(there(coordinates) - coordinates, axis=0)[inner]
+        error = np.linalg.norm(there(back(coordinates)) - coordinates, axis=0)[inner]
         assert moved.mean() > 2
         assert error.max() < 0.05 * moved.max()
         assert error.mean() < 0.02 * moved.mean()
@@ -100,18 +101,18 @@ def test_anatomies_do_not_fold_and_the_opposite_flow_leads_back(simulation):
     ],
 )
 def test_regions_change_as_much_as_was_asked_and_the_others_do_not(simulation, wanted):
-    places = LATTICE.places()
-    before = simulation.morphology.volumes_ml(places)
+    coordinates = REGION_GRID.coordinates()
+    before = simulation.morphology.volumes_ml(coordinates)
     deformation = simulation.morphology.deformation(wanted)
-    change = np.log(simulation.morphology.volumes_ml(deformation(places)) / before)
+    change = np.log(simulation.morphology.volumes_ml(deformation(coordinates)) / before)
     np.testing.assert_allclose(change, [wanted.get(name, 0) for name in REGIONS], rtol=0.1, atol=0.02)
     assert deformation.jacobian().min() > 0
-    assert (deformation.displacement_mm[:, [0, -1]] == 0).all()  # nothing moves at the border of its lattice
+    assert (deformation.displacement_mm[:, [0, -1]] == 0).all()  # nothing moves at the border of its grid
 
 
 def test_regions_lie_where_textbooks_have_them(simulation):
-    x, y, z = LATTICE.places()
-    volumes = dict(zip(REGIONS, simulation.morphology.volumes_ml(LATTICE.places()), strict=True))
+    x, y, z = REGION_GRID.coordinates()
+    volumes = dict(zip(REGIONS, simulation.morphology.volumes_ml(REGION_GRID.coordinates()), strict=True))
     assert 4 < volumes["hippocampus_left"] < 6  # MNI brains are about a third larger than people's
     assert 6 < volumes["ventricle_left"] < 11
     for name, mask in zip(REGIONS, simulation.morphology.masks, strict=True):
@@ -126,12 +127,17 @@ def test_regions_lie_where_textbooks_have_them(simulation):
 
 def test_the_effect_is_the_difference_of_two_images_and_zero_where_nothing_moves(simulation):
     subject = with_disease(hippocampus_left=-0.4)
-    clean = simulation.clean(subject, subject.visits[1], COARSE.places(), spacing_mm=5.2, gamma=1.0)
+    clean = simulation.clean(subject, subject.visits[1], COARSE.coordinates(), spacing_mm=5.2, gamma=1.0)
     case = simulation.prepared(subject, subject.visits[1], COARSE)
     effect = case.effect[0]
     still = simulation.morphology.deformation({"hippocampus_left": -0.4}).displacement_mm
     region = simulation.morphology.masks[0] > 0.5
-    far = np.linalg.norm(LATTICE.places()[:, ~region] - LATTICE.places()[:, region].mean(1)[:, None], axis=0) > 60
+    far = (
+        np.linalg.norm(
+            REGION_GRID.coordinates()[:, ~region] - REGION_GRID.coordinates()[:, region].mean(1)[:, None], axis=0
+        )
+        > 60
+    )
     assert (still[:, ~region][:, far] == 0).all()
     assert (clean.present == clean.healthy).mean() > 0.95
     assert 0 < (effect != 0).mean() < 0.05
@@ -145,7 +151,7 @@ def test_the_effect_is_the_difference_of_two_images_and_zero_where_nothing_moves
 def test_left_is_left_in_mm(simulation, side, sign):
     subject = with_disease(**{f"hippocampus_{side}": -0.5})
     case = simulation.prepared(subject, subject.visits[1], COARSE)
-    x = places_of(COARSE.affine, COARSE.shape)[0]
+    x = COARSE.coordinates()[0]
     strength = np.abs(case.effect[0])
     assert 15 < sign * np.average(x, weights=strength) < 40
     assert strength[sign * x > 0].sum() > 0.99 * strength.sum()
@@ -159,7 +165,7 @@ def test_atrophy_is_dark_where_fluid_takes_the_place_of_tissue(simulation):
         ({"hippocampus_right": -0.4}, "hippocampus_right"),
     ):
         subject = with_disease(**changes)
-        case = simulation.prepared(subject, subject.visits[1], prepared_lattice(2.6))
+        case = simulation.prepared(subject, subject.visits[1], prepared_grid(2.6))
         there = case.effect[0][case.regions[0] == 1 + REGIONS.index(name)]
         assert there.sum() < 0
         assert there.min() < -0.3
@@ -265,10 +271,10 @@ def test_twice_the_strength_is_twice_the_disease():
 def test_the_grid_is_that_of_the_preprocessing(spacing, shape):
     from vagan.preprocessing.grid import Conform
 
-    lattice = prepared_lattice(spacing)
-    assert lattice.shape == shape
+    grid = prepared_grid(spacing)
+    assert grid.shape == shape
     grid = Conform(spacing_mm=spacing, shape=shape).grid
-    np.testing.assert_allclose(lattice.affine, grid.affine)
+    np.testing.assert_allclose(grid.affine, grid.affine)
 
 
 def test_the_cohort_is_sound(cohort):
@@ -317,18 +323,18 @@ def test_effects_are_where_the_regions_are(cohort):
 
 def test_same_seed_same_bits_whatever_the_number_of_processes(simulation):
     people = [draw_subject(number, "hippocampal", seed=5) for number in (1, 2, 3, 4, 5, 6)]
-    lattice = prepared_lattice(8.0)
+    grid = prepared_grid(8.0)
     with workers(simulation, 2) as pool:
-        shared = pool.call(_prepared, people[0], 1, lattice)
+        shared = pool.call(_prepared, people[0], 1, grid)
         table = make_table(people[:2], pool, seed=0)
-    alone = simulation.prepared(people[0], people[0].visits[1], lattice)
+    alone = simulation.prepared(people[0], people[0].visits[1], grid)
     assert np.array_equal(shared.image, alone.image)
     assert np.array_equal(shared.effect, alone.effect)
     assert [row["hippocampus_left_ml"] for row in _facts(simulation, people[0])] == list(
         table["hippocampus_left_ml"][:2]
     )
     other = Simulation(simulation.base, simulation.morphology, simulation.anatomist, seed=6)
-    assert not np.array_equal(other.prepared(people[0], people[0].visits[1], lattice).image, alone.image)
+    assert not np.array_equal(other.prepared(people[0], people[0].visits[1], grid).image, alone.image)
 
 
 def test_a_cohort_opened_again_is_the_same(cohort):
@@ -336,10 +342,10 @@ def test_a_cohort_opened_again_is_the_same(cohort):
 
 
 def test_a_heads_own_shading_is_taken_out_within_the_brain_and_fades_outside():
-    places = np.stack(np.meshgrid(*(np.linspace(-1, 1, extent) for extent in (100, 72, 64)), indexing="ij"))
-    brain = (places**2).sum(axis=0) < 0.4
+    coordinates = np.stack(np.meshgrid(*(np.linspace(-1, 1, extent) for extent in (100, 72, 64)), indexing="ij"))
+    brain = (coordinates**2).sum(axis=0) < 0.4
     white = smooth_noise(np.random.default_rng(3), brain.shape, 3.0) > 0
-    shading = np.exp(0.4 * places[0] - 0.2 * places[2] ** 2)
+    shading = np.exp(0.4 * coordinates[0] - 0.2 * coordinates[2] ** 2)
     head = (np.where(brain, np.where(white, 1.0, 0.6), 1.5) * shading).astype(np.float32)
     found = _shading(head, brain)
     even = head / found
@@ -368,7 +374,7 @@ def test_the_white_matter_of_the_robex_head_is_even():
 
 
 def test_a_deformation_of_nothing_leaves_places_bit_equal(simulation):
-    places = COARSE.places()
-    assert isinstance(still := simulation.morphology.deformation({}), Deformation)
-    assert np.array_equal(still(places), places)
+    coordinates = COARSE.coordinates()
+    assert isinstance(still := simulation.morphology.deformation({}), Warp)
+    assert np.array_equal(still(coordinates), coordinates)
     assert STILL_MM[0] < STILL_MM[1]

@@ -1,4 +1,4 @@
-"""Real brains that ship in packages, on a lattice of 1 mm in MNI space, with their regions."""
+"""Real brains that ship in packages, on a grid of 1 mm in MNI space, with their regions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,13 +21,13 @@ from scipy.ndimage import (
 
 from vagan.data.volume import Volume, read_volume
 from vagan.errors import CohortError, MissingExtraError
-from vagan.simulation.fields import Lattice
+from vagan.geometry import Grid
 from vagan.simulation.regions import Masks, Tissue, find_regions, temporal_horns
 
-TEMPLATE = Lattice((-98.0, -134.0, -72.0), 1.0, (197, 233, 189))
-"""The lattice of the MNI152 template (ICBM 2009a, symmetric)."""
+TEMPLATE = Grid.upright((197, 233, 189), 1.0, (0, -18, 22))
+"""The grid of the MNI152 template (ICBM 2009a, symmetric)."""
 
-HEAD = Lattice((-98.0, -134.0, -130.0), 1.0, (197, 256, 247))
+HEAD = Grid.upright((197, 256, 247), 1.0, (0, -6.5, -7))
 """One that holds a head and some of its neck."""
 
 NILEARN_FILES = "datasets/data/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
@@ -43,7 +43,7 @@ ROBEX_FROM_MNI = np.array([
 
 JHU_HIPPOCAMPUS = {"left": 75, "right": 76}
 JHU_VENTRICLE = {"left": range(171, 176), "right": range(176, 181)}
-"""Numbers in mricron's ``jhu189``, which comes without names; found by their places."""
+"""Numbers in mricron's ``jhu189``, which comes without names; found by their coordinates."""
 
 SHADING_MM, SHADING_STEP = 36, 4
 """White matter, of which there is some in so much of the brain, tells a head's own shading, on this grid."""
@@ -62,7 +62,7 @@ class Base:
 
     Attributes
     ----------
-    lattice
+    grid
         Points in MNI space.
     image
         T1-weighted intensities: white matter 1; around the brain the level of fluid.
@@ -77,7 +77,7 @@ class Base:
     """
 
     name: str
-    lattice: Lattice
+    grid: Grid
     image: Float32[np.ndarray, "x y z"]
     brain: NDArray[np.bool_]
     fluid: NDArray[np.bool_]
@@ -150,7 +150,7 @@ def _from_file(path: Path) -> Base:
 
 def _from_head(
     name: str,
-    lattice: Lattice,
+    grid: Grid,
     head: NDArray[np.float32],
     brain: NDArray[np.bool_],
     labels: NDArray[np.float32] | None = None,
@@ -163,15 +163,15 @@ def _from_head(
     csf = brain & (even < csf_below)
     grey = brain & ~csf & (even < grey_below)
     tissue: Mapping[Tissue, NDArray[np.bool_]] = {"csf": csf, "grey": grey, "brain": brain & ~csf}
-    regions = find_regions(lattice, tissue, {} if labels is None else _labelled(labels, tissue))
+    regions = find_regions(grid, tissue, {} if labels is None else _labelled(labels, tissue))
     image = (np.where(brain, even, np.median(even[csf])) / np.median(even[white])).astype(np.float32)
     scaled = (head / np.median(head[white])).astype(np.float32)
     fluid = csf | ~brain
     if labels is None:  # of young people, whose temporal horns are closed
-        horns = temporal_horns(lattice, regions)
+        horns = temporal_horns(grid, regions)
         image, scaled = (_drawn(values, horns) for values in (image, scaled))
         fluid |= horns > 0.5
-    return Base(name, lattice, image, brain, fluid, regions, scaled)
+    return Base(name, grid, image, brain, fluid, regions, scaled)
 
 
 def _drawn(image: NDArray[np.float32], horns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -221,14 +221,14 @@ def _packaged(package: str, path: str) -> Path:
 
 
 def _onto(
-    lattice: Lattice, volume: Volume, file_from_mni: NDArray[np.float64] | None = None, *, order: Literal[0, 1] = 1
+    grid: Grid, volume: Volume, file_from_mni: NDArray[np.float64] | None = None, *, order: Literal[0, 1] = 1
 ) -> NDArray[np.float32]:
-    """A file's values at the points of a lattice."""
+    """A file's values at the points of a grid."""
     world = np.eye(4) if file_from_mni is None else file_from_mni
-    voxels = np.linalg.inv(volume.affine) @ world @ lattice.affine
-    if volume.array.shape == lattice.shape and np.allclose(voxels, np.eye(4)):
+    voxels = np.linalg.inv(volume.affine) @ world @ grid.affine
+    if volume.array.shape == grid.shape and np.allclose(voxels, np.eye(4)):
         return volume.array
-    return affine_transform(volume.array, voxels[:3, :3], voxels[:3, 3], lattice.shape, order=order)
+    return affine_transform(volume.array, voxels[:3, :3], voxels[:3, 3], grid.shape, order=order)
 
 
 BASES: dict[str, Callable[[], Base]] = {"mni152": _mni152, "robex": _robex, "colin27": _colin27}

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from scipy.fft import fftfreq, irfftn, rfftfreq, rfftn
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from vagan.geometry import Coordinates, Grid
 from vagan.simulation.base import Base
-from vagan.simulation.fields import Deformation, Lattice, Places, Vectors, exponential
+from vagan.simulation.fields import Vectors, Warp, integrate_velocity, sample, spacing_of
 from vagan.simulation.regions import REGIONS, part_of
 
-LATTICE = Lattice.spanning((-86, -96, -64), (86, 60, 60), 2.0)
+REGION_GRID = Grid.spanning((-86, -96, -64), (86, 60, 60), 2.0)
 """Holds all that moves, in template space."""
 
 SOFT_MM = 1.0
@@ -49,7 +50,7 @@ class Morphology:
     Attributes
     ----------
     masks
-        Soft masks of `REGIONS` on `LATTICE`.
+        Soft masks of `REGIONS` on `REGION_GRID`.
     velocities_mm
         One for each region, of divergence 1 in it.
     amounts, log_volumes
@@ -64,18 +65,18 @@ class Morphology:
     @classmethod
     def of(cls, base: Base) -> "Morphology":
         """Find velocities for a base, and measure what they do, so that they do it."""
-        places = LATTICE.places()
+        coordinates = REGION_GRID.coordinates()
 
         def onto(mask: NDArray[np.bool_], sigma_mm: float = SOFT_MM) -> NDArray[np.float32]:
-            soft = gaussian_filter(mask.astype(np.float32), sigma_mm / base.lattice.spacing_mm)
-            return base.lattice.sample(soft[None], places)[0]
+            soft = gaussian_filter(mask.astype(np.float32), sigma_mm / spacing_of(base.grid))
+            return sample(soft[None], base.grid, coordinates)[0]
 
         masks = np.stack([onto(base.regions[name]) for name in REGIONS])
         fluid, near_brain = onto(base.fluid), onto(base.brain, 3.0)
         taken = masks.sum(0).clip(0, 1)
         raw = []
         for name, mask in zip(REGIONS, masks, strict=True):
-            distance = (distance_transform_edt(mask < 0.5) * LATTICE.spacing_mm).astype(np.float32)
+            distance = (distance_transform_edt(mask < 0.5) * spacing_of(REGION_GRID)).astype(np.float32)
             yields = (1 - fluid) if name.startswith("ventricle") else fluid**2 + TISSUE_YIELDS * (1 - fluid)
             beside = np.clip(1.5 - distance / BALANCE_MM[part_of(name)], 0, 1) * yields * (1 - taken)
             begin, end = STILL_MM
@@ -83,11 +84,11 @@ class Morphology:
             raw.append(_flow_out_of(mask, beside) * moves)
         amounts = np.outer([COURSE[part_of(name)] for name in REGIONS], PROBES)
         model = cls(masks, np.stack(raw), amounts, amounts)
-        before = model.volumes_ml(places)
-        after = [model.volumes_ml(model.flow(given)(places)) for given in amounts.T]
+        before = model.volumes_ml(coordinates)
+        after = [model.volumes_ml(model.flow(given)(coordinates)) for given in amounts.T]
         return replace(model, log_volumes=np.log(np.array(after) / before).T)
 
-    def deformation(self, log_volumes: LogVolumes) -> Deformation:
+    def deformation(self, log_volumes: LogVolumes) -> Warp:
         """The pull-back that changes the regions' volumes."""
         given = [
             np.interp(log_volumes.get(name, 0.0) * np.sign(amounts[-1]), known * np.sign(amounts[-1]), amounts)
@@ -95,31 +96,31 @@ class Morphology:
         ]
         return self.flow(np.array(given))
 
-    def flow(self, amounts: NDArray[np.float64]) -> Deformation:
+    def flow(self, amounts: NDArray[np.float64]) -> Warp:
         """Flow against the velocities, each times an amount; it pulls back, so that what it draws together grows."""
         velocity = np.zeros_like(self.velocities_mm[0])
         for amount, unit in zip(amounts, self.velocities_mm, strict=True):
             velocity -= np.float32(amount) * unit
-        return exponential(velocity, LATTICE)
+        return integrate_velocity(velocity, REGION_GRID)
 
-    def volumes_ml(self, template_places: Places) -> NDArray[np.float64]:
-        """Volumes of the regions in a space whose points, one for each of `LATTICE`, lie there in the template."""
+    def volumes_ml(self, template_coordinates: Coordinates) -> NDArray[np.float64]:
+        """Volumes of the regions in a space whose points, one per voxel of `REGION_GRID`, map to these."""
         return (
-            LATTICE.sample(self.masks, template_places, outside="zeros").sum((1, 2, 3), dtype=float)
-            * LATTICE.point_ml
+            sample(self.masks, REGION_GRID, template_coordinates, outside="zeros").sum((1, 2, 3), dtype=float)
+            * REGION_GRID.voxel_ml
         )
 
-    def territory_at(self, template_places: Places) -> UInt8[np.ndarray, "x y z"]:
-        """Number of the region whose territory these places are in, from 1; 0 elsewhere."""
-        origin = np.array(LATTICE.origin_mm, np.float32)[:, None, None, None]
-        index = np.rint((template_places - origin) / np.float32(LATTICE.spacing_mm)).astype(int)
-        last = np.array(LATTICE.shape)[:, None, None, None] - 1
+    def territory_at(self, template_coordinates: Coordinates) -> UInt8[np.ndarray, "x y z"]:
+        """Number of the region whose territory these coordinates are in, from 1; 0 elsewhere."""
+        origin = REGION_GRID.origin_mm.astype(np.float32)[:, None, None, None]
+        index = np.rint((template_coordinates - origin) / np.float32(spacing_of(REGION_GRID))).astype(int)
+        last = np.array(REGION_GRID.shape)[:, None, None, None] - 1
         return self.territories[tuple(index.clip(0, last))]  # its border is nobody's
 
     @cached_property
     def territories(self) -> UInt8[np.ndarray, "x y z"]:
         """Number of the nearest region, from 1, and 0 where none is near."""
-        distances = np.stack([distance_transform_edt(mask < 0.5) for mask in self.masks]) * LATTICE.spacing_mm
+        distances = np.stack([distance_transform_edt(mask < 0.5) for mask in self.masks]) * spacing_of(REGION_GRID)
         nearest = distances.argmin(0) + 1
         return np.where(distances.min(0) <= TERRITORY_MM, nearest, 0).astype(np.uint8)
 
@@ -127,7 +128,7 @@ class Morphology:
 def _flow_out_of(source: NDArray[np.float32], sink: NDArray[np.float32]) -> Vectors:
     """Gradient whose divergence is ``source``, and as much negative in the ``sink``."""
     divergence = source - sink * (source.sum() / sink.sum())
-    step = LATTICE.spacing_mm
+    step = spacing_of(REGION_GRID)
     axes = [fftfreq(n, step) for n in source.shape[:-1]] + [rfftfreq(source.shape[-1], step)]
     waves = np.meshgrid(*[2 * np.pi * axis for axis in axes], indexing="ij", sparse=True)
     potential = -rfftn(divergence) / (sum(wave**2 for wave in waves) + SCREENING_MM**-2)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from vagan.data.volume import write_volume
 from vagan.files import replacing
+from vagan.geometry import Grid
 from vagan.seeding import numpy_generator
-from vagan.simulation.fields import places_of
 from vagan.simulation.scanner import (
     PIVOT_MM,
     RAW,
@@ -95,13 +95,13 @@ def simulate_scan(simulation: Simulation, subject: Subject, visit: int, spacing_
     """Simulate one raw scan; a base without a skull gives a brain with zeros around it."""
     rng = numpy_generator(simulation.seed, "atrophy raw scan", subject.number, visit)
     affine, shape = _draw_grid(rng, subject, spacing_mm, whole=simulation.base.head is not None)
-    places = places_of(affine, shape)
+    coordinates = Grid(shape, affine).coordinates()
     own_from_scanner = _own_from_scanner(rng, subject)
     gamma = simulation.gamma(subject, rng)
     clean = simulation.clean(
         subject,
         subject.visits[visit],
-        move(own_from_scanner, places),
+        move(own_from_scanner, coordinates),
         spacing_mm=spacing_mm,
         gamma=gamma,
         head=True,
@@ -109,7 +109,7 @@ def simulate_scan(simulation: Simulation, subject: Subject, visit: int, spacing_
     if simulation.base.head is None:
         brain = clean.brain
         clean = replace(clean, present=np.where(brain, clean.present, 0), healthy=np.where(brain, clean.healthy, 0))
-    bright = shading(rng, places, RAW)
+    bright = shading(rng, coordinates, RAW)
     image = magnitude(clean.present * bright, noise_pair(rng, shape, RAW))
     if simulation.base.head is None:
         image = np.where(clean.brain, image, 0)

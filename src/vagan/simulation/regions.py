@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from vagan.simulation.fields import Lattice
+from vagan.geometry import Grid
+from vagan.simulation.fields import spacing_of
 
 Tissue = Literal["csf", "grey", "brain"]
 Number = int | float
@@ -50,17 +51,17 @@ class Tube:
     line: tuple[tuple[Number, Number, Number, Number], ...]
     flat: float = 1.0
 
-    def contains(self, lattice: Lattice, side: str) -> NDArray[np.bool_]:
-        """Points of the lattice in the tube, on one side of the brain."""
+    def contains(self, grid: Grid, side: str) -> NDArray[np.bool_]:
+        """Points of the grid in the tube, on one side of the brain."""
         corners = np.array(self.line, float) * (1 if side == "right" else -1, 1, 1, 1)
         radius = corners[:, 3].max()
-        box = _box(lattice, corners[:, :3].min(0) - radius, corners[:, :3].max(0) + radius)
-        x, y, z = (axis[box] for axis in np.broadcast_arrays(*_coordinates(lattice)))
-        places, weights = [x, y, z * self.flat], np.array([1, 1, self.flat])
-        inside = np.zeros(lattice.shape, bool)
+        box = _box(grid, corners[:, :3].min(0) - radius, corners[:, :3].max(0) + radius)
+        x, y, z = (axis[box] for axis in np.broadcast_arrays(*_coordinates(grid)))
+        coordinates, weights = [x, y, z * self.flat], np.array([1, 1, self.flat])
+        inside = np.zeros(grid.shape, bool)
         for begin, end in pairwise(corners):
             start, along = begin[:3] * weights, (end - begin)[:3] * weights
-            offsets = [place - origin for place, origin in zip(places, start, strict=True)]
+            offsets = [place - origin for place, origin in zip(coordinates, start, strict=True)]
             fraction = (_dot(offsets, along) / _dot(along, along)).clip(0, 1)
             gaps = [offset - fraction * step for offset, step in zip(offsets, along, strict=True)]
             inside[box] |= _dot(gaps, gaps) < (begin[3] + fraction * (end[3] - begin[3])) ** 2
@@ -111,20 +112,20 @@ PARTS: dict[str, tuple[tuple[Tube, ...], Tissue]] = {
 }
 
 
-def find_regions(lattice: Lattice, tissue: Mapping[Tissue, NDArray[np.bool_]], known: Masks | None = None) -> Masks:
-    """Masks of `REGIONS` on the lattice of a brain whose tissues are known; no point is in two of them.
+def find_regions(grid: Grid, tissue: Mapping[Tissue, NDArray[np.bool_]], known: Masks | None = None) -> Masks:
+    """Masks of `REGIONS` on the grid of a brain whose tissues are known; no point is in two of them.
 
     Regions that are ``known`` are taken from there.
     """
     regions: dict[str, NDArray[np.bool_]] = {}
-    taken = np.zeros(lattice.shape, bool)
+    taken = np.zeros(grid.shape, bool)
     for name in REGIONS:
         part, side = name.split("_")
         tubes, kind = PARTS[part]
         if known and name in known:
             mask = known[name]
         else:
-            mask = np.logical_or.reduce([tube.contains(lattice, side) for tube in tubes]) & tissue[kind]
+            mask = np.logical_or.reduce([tube.contains(grid, side) for tube in tubes]) & tissue[kind]
         regions[name] = mask & ~taken
         taken |= regions[name]
     return regions
@@ -136,33 +137,31 @@ HORN_FROM, HORN_TO = np.deg2rad((-30.0, 110.0))
 """Directions from the hippocampus' middle line: 0 is to the side, 90 degrees up."""
 
 
-def temporal_horns(lattice: Lattice, regions: Masks) -> NDArray[np.float32]:
+def temporal_horns(grid: Grid, regions: Masks) -> NDArray[np.float32]:
     """The clefts of fluid at the sides and on the top of the hippocampi, 0 to 1.
 
     Averaging many brains blurs them away. Without them there is nothing that could widen when a hippocampus shrinks.
     """
     line = np.array(HIPPOCAMPUS.line)[::-1]  # from back to front
-    x, y, z = _coordinates(lattice)
+    x, y, z = _coordinates(grid)
     to_side = np.abs(x) - np.interp(y, line[:, 1], line[:, 0])
     upwards = z - np.interp(y, line[:, 1], line[:, 2])
     angle = np.arctan2(upwards, to_side)
     hippocampi = regions["hippocampus_left"] | regions["hippocampus_right"]
-    beside = ~hippocampi & (distance_transform_edt(~hippocampi) * lattice.spacing_mm < HORN_MM)
+    beside = ~hippocampi & (distance_transform_edt(~hippocampi) * spacing_of(grid) < HORN_MM)
     cleft = beside & (angle > HORN_FROM) & (angle < HORN_TO)
-    return gaussian_filter(cleft.astype(np.float32), HORN_BLUR_MM / lattice.spacing_mm)
+    return gaussian_filter(cleft.astype(np.float32), HORN_BLUR_MM / spacing_of(grid))
 
 
-def _coordinates(lattice: Lattice) -> tuple[NDArray[np.float32], ...]:
-    """Of the lattice's points in mm, each along its own axis."""
-    axes = [
-        start + lattice.spacing_mm * np.arange(n) for start, n in zip(lattice.origin_mm, lattice.shape, strict=True)
-    ]
+def _coordinates(grid: Grid) -> tuple[NDArray[np.float32], ...]:
+    """Of the grid's points in mm, each along its own axis."""
+    axes = [start + spacing_of(grid) * np.arange(n) for start, n in zip(grid.origin_mm, grid.shape, strict=True)]
     return np.meshgrid(*[axis.astype(np.float32) for axis in axes], indexing="ij", sparse=True)
 
 
-def _box(lattice: Lattice, low_mm: NDArray[np.float64], high_mm: NDArray[np.float64]) -> tuple[slice, ...]:
-    """The lattice's points between two corners, as far as there are any."""
-    first, last = ((corner - lattice.origin_mm) / lattice.spacing_mm for corner in (low_mm, high_mm))
+def _box(grid: Grid, low_mm: NDArray[np.float64], high_mm: NDArray[np.float64]) -> tuple[slice, ...]:
+    """The grid's points between two corners, as far as there are any."""
+    first, last = ((corner - grid.origin_mm) / spacing_of(grid) for corner in (low_mm, high_mm))
     return tuple(slice(max(0, int(a)), max(0, int(b) + 2)) for a, b in zip(first, last, strict=True))
 
 

@@ -6,14 +6,15 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
-from vagan.simulation.fields import Lattice, Places, smooth_noise
+from vagan.geometry import Coordinates, Grid
+from vagan.simulation.fields import sample, smooth_noise, spacing_of
 
 Image = Float32[np.ndarray, "x y z"]
 
 PIVOT_MM = np.array([0.0, -17.0, 12.0])
 """The middle of the brain, about which heads turn."""
 
-SHADING = Lattice.spanning((-200, -200, -200), (200, 200, 200), 20.0)
+SHADING = Grid.spanning((-200, -200, -200), (200, 200, 200), 20.0)
 SHADING_MM = 45.0
 
 
@@ -63,16 +64,16 @@ def draw_pose(rng: np.random.Generator, protocol: Protocol) -> NDArray[np.float6
     return matrix
 
 
-def move(matrix: NDArray[np.float64], places: Places) -> Places:
-    """Places after a linear map."""
-    x, y, z = places
+def move(matrix: NDArray[np.float64], coordinates: Coordinates) -> Coordinates:
+    """Coordinates after a linear map."""
+    x, y, z = coordinates
     return np.stack([row[0] * x + row[1] * y + row[2] * z + row[3] for row in matrix[:3].astype(np.float32)])
 
 
-def shading(rng: np.random.Generator, places: Places, protocol: Protocol) -> Image:
-    """Factor by which the coil brightens these places."""
-    field = protocol.shading * smooth_noise(rng, SHADING.shape, SHADING_MM / SHADING.spacing_mm)
-    return np.exp(SHADING.sample(field[None].astype(np.float32), places)[0])
+def shading(rng: np.random.Generator, coordinates: Coordinates, protocol: Protocol) -> Image:
+    """Factor by which the coil brightens these coordinates."""
+    field = protocol.shading * smooth_noise(rng, SHADING.shape, SHADING_MM / spacing_of(SHADING))
+    return np.exp(sample(field[None].astype(np.float32), SHADING, coordinates)[0])
 
 
 def noise_pair(rng: np.random.Generator, shape: tuple[int, ...], protocol: Protocol) -> NDArray[np.float32]:

@@ -10,11 +10,11 @@ from scipy.ndimage import gaussian_filter
 
 from vagan.conventions import BACKGROUND
 from vagan.data.schema import CohortCase
-from vagan.geometry import SIGMA_OF_FWHM
+from vagan.geometry import SIGMA_OF_FWHM, Coordinates, Grid
 from vagan.seeding import numpy_generator
 from vagan.simulation.base import Base, load_base
-from vagan.simulation.fields import Deformation, Lattice, Places
-from vagan.simulation.morphology import LATTICE, LogVolumes, Morphology
+from vagan.simulation.fields import Warp, sample, spacing_of
+from vagan.simulation.morphology import REGION_GRID, LogVolumes, Morphology
 from vagan.simulation.scanner import PREPARED, draw_pose, magnitude, move, noise_pair, shading
 from vagan.simulation.subject import Anatomist, Subject, Visit
 
@@ -28,10 +28,10 @@ PERCENTILES = (1.0, 99.0)
 """Intensities of the brain that become -1 and 1; as in ``vagan preprocess``."""
 
 
-def prepared_lattice(spacing_mm: float) -> Lattice:
+def prepared_grid(spacing_mm: float) -> Grid:
     """The grid of prepared scans: the box, in whole multiples of eight voxels."""
-    shape = [int(np.ceil(round(extent / spacing_mm / DIVISOR, 6))) * DIVISOR for extent in BOX_MM]
-    return Lattice.around(CENTER_MM, spacing_mm, shape)
+    x, y, z = (int(np.ceil(round(extent / spacing_mm / DIVISOR, 6))) * DIVISOR for extent in BOX_MM)
+    return Grid.upright((x, y, z), spacing_mm, CENTER_MM)
 
 
 @lru_cache(maxsize=1)
@@ -57,7 +57,7 @@ class Clean:
     present: Float32[np.ndarray, "x y z"]
     healthy: Float32[np.ndarray, "x y z"]
     brain: NDArray[np.bool_]
-    template: Places
+    template: Coordinates
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Simulation:
 
     def volumes_ml(self, subject: Subject, visit: Visit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Volumes of `REGIONS` in the subject's own size: as they are, and as they would be without the disease."""
-        own = self.anatomy(subject)(LATTICE.places())
+        own = self.anatomy(subject)(REGION_GRID.coordinates())
 
         def volumes(changes: LogVolumes) -> NDArray[np.float64]:
             return self.morphology.volumes_ml(self.morphology.deformation(changes)(own)) * subject.size**3
@@ -87,18 +87,25 @@ class Simulation:
     def brain_ml(self, subject: Subject) -> float:
         """Volume of the brain with its fluid, in the subject's own size."""
         anatomy = self.anatomy(subject)
-        inside = self.base.lattice.sample(self._soft_brain[None], anatomy(anatomy.lattice.places()), outside="zeros")
-        return float(inside.sum(dtype=float)) * anatomy.lattice.point_ml * subject.size**3
+        inside = sample(self._soft_brain[None], self.base.grid, anatomy(anatomy.grid.coordinates()), outside="zeros")
+        return float(inside.sum(dtype=float)) * anatomy.grid.voxel_ml * subject.size**3
 
     def clean(
-        self, subject: Subject, visit: Visit, places: Places, *, spacing_mm: float, gamma: float, head: bool = False
+        self,
+        subject: Subject,
+        visit: Visit,
+        coordinates: Coordinates,
+        *,
+        spacing_mm: float,
+        gamma: float,
+        head: bool = False,
     ) -> Clean:
-        """What is at these places of the subject's own, template-sized space.
+        """What is at these points of the subject's own, template-sized space.
 
         Parameters
         ----------
         spacing_mm
-            Distance of the places; the base is blurred to it first.
+            Distance of the points; the base is blurred to it first.
         gamma
             Exponent of intensities: the contrast.
         head
@@ -107,28 +114,28 @@ class Simulation:
         image, brain = self._blurred(spacing_mm)
         if head and self.base.head is not None:
             image = self.base.head
-        own = self.anatomy(subject)(places)
+        own = self.anatomy(subject)(coordinates)
 
-        def seen(template: Places) -> NDArray[np.float32]:
-            return self.base.lattice.sample(image[None], template)[0].clip(0) ** np.float32(gamma)
+        def seen(template: Coordinates) -> NDArray[np.float32]:
+            return sample(image[None], self.base.grid, template)[0].clip(0) ** np.float32(gamma)
 
         template = self.morphology.deformation(visit.log_volumes)(own)
         present = seen(template)
         healthy = seen(self.morphology.deformation(visit.normal)(own)) if visit.ill else present
         # the skull does not shrink with the brain: what the disease leaves at the border is fluid
-        inside = self.base.lattice.sample(brain[None], own, outside="zeros")[0] > 0.5
+        inside = sample(brain[None], self.base.grid, own, outside="zeros")[0] > 0.5
         return Clean(present, healthy, inside, template)
 
-    def prepared(self, subject: Subject, visit: Visit, lattice: Lattice) -> CohortCase:
+    def prepared(self, subject: Subject, visit: Visit, grid: Grid) -> CohortCase:
         """A scan as the preprocessing would give it, with the exact effect and counterfactual."""
         steps = (subject.number, subject.visits.index(visit))
         rng = numpy_generator(self.seed, "atrophy scan", *steps)
-        places = lattice.places()
+        coordinates = grid.coordinates()
         gamma = self.gamma(subject, rng)
-        posed = move(draw_pose(rng, PREPARED), places)
-        clean = self.clean(subject, visit, posed, spacing_mm=lattice.spacing_mm, gamma=gamma)
-        bright = shading(rng, places, PREPARED)
-        noise = noise_pair(rng, lattice.shape, PREPARED)
+        posed = move(draw_pose(rng, PREPARED), coordinates)
+        clean = self.clean(subject, visit, posed, spacing_mm=spacing_of(grid), gamma=gamma)
+        bright = shading(rng, coordinates, PREPARED)
+        noise = noise_pair(rng, grid.shape, PREPARED)
         seen = magnitude(clean.present * bright, noise)
         low, high = np.percentile(seen[clean.brain], PERCENTILES).astype(np.float32)
 
@@ -143,7 +150,7 @@ class Simulation:
         counterfactual = scaled(magnitude(clean.healthy * bright, noise))
         return CohortCase(image[None], effect[None], counterfactual[None], regions[None])
 
-    def anatomy(self, subject: Subject) -> Deformation:
+    def anatomy(self, subject: Subject) -> Warp:
         """The map from the subject's template-sized space to the base."""
         if subject.number not in self._anatomies:
             self._anatomies.clear()  # a subject's scans come one after the other
@@ -151,7 +158,7 @@ class Simulation:
         return self._anatomies[subject.number]
 
     @cached_property
-    def _anatomies(self) -> dict[int, Deformation]:
+    def _anatomies(self) -> dict[int, Warp]:
         return {}
 
     def gamma(self, subject: Subject, rng: np.random.Generator) -> float:
@@ -165,7 +172,7 @@ class Simulation:
 
     def _blurred(self, spacing_mm: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Image and brain at the resolution of a grid."""
-        ratio = spacing_mm / self.base.lattice.spacing_mm
+        ratio = spacing_mm / spacing_of(self.base.grid)
         if ratio <= 1.5:
             return self.base.image, self._soft_brain
         if spacing_mm not in self._blurs:

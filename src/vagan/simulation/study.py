@@ -18,12 +18,12 @@ from vagan.data.splits import assign_splits
 from vagan.data.write import write_cohort
 from vagan.errors import CohortError
 from vagan.files import new_folder, require_replaceable
+from vagan.geometry import Grid
 from vagan.progress import track
-from vagan.simulation.fields import Lattice
 from vagan.simulation.raw import SPACING_MM as RAW_SPACING_MM
 from vagan.simulation.raw import write_scan, write_tables
 from vagan.simulation.regions import REGIONS
-from vagan.simulation.simulation import Simulation, prepared_lattice
+from vagan.simulation.simulation import Simulation, prepared_grid
 from vagan.simulation.subject import Subject, Subtype, draw_subject
 
 T = TypeVar("T")
@@ -106,14 +106,14 @@ def make_atrophy_cohort(
         for number in range(subjects)
     ]
     visits = [(subject, number) for subject in people for number in range(len(subject.visits))]
-    lattice = prepared_lattice(spacing_mm)
+    grid = prepared_grid(spacing_mm)
     metadata = CohortMetadata(
         source=f"simulated atrophy on {simulation.base.name}: {subjects} subjects, {spacing_mm:g} mm, seed {seed}, "
         f"strength {strength:g}{'' if late_stage else ', no late stage'}"
         f"{', healthy subjects twice' if healthy_follow_up else ''}",
         preparation=Preparation(low=-1.0, high=1.0),
         spacing_mm=(spacing_mm,) * 3,
-        affine=tuple(tuple(map(float, row)) for row in lattice.affine),
+        affine=tuple(tuple(map(float, row)) for row in grid.affine),
         regions=REGIONS,
     )
     with workers(simulation, jobs) as pool:
@@ -125,7 +125,7 @@ def make_atrophy_cohort(
                     pass
 
         def case_at(row: int) -> CohortCase:
-            return pool.call(_prepared, *visits[row], lattice)
+            return pool.call(_prepared, *visits[row], grid)
 
         return write_cohort(path, Manifest(table), metadata, case_at, threads=pool.processes)
 
@@ -184,8 +184,8 @@ def _facts(simulation: Simulation, subject: Subject) -> list[dict[str, Any]]:
     return rows
 
 
-def _prepared(simulation: Simulation, subject: Subject, visit: int, lattice: Lattice) -> CohortCase:
-    return simulation.prepared(subject, subject.visits[visit], lattice)
+def _prepared(simulation: Simulation, subject: Subject, visit: int, grid: Grid) -> CohortCase:
+    return simulation.prepared(subject, subject.visits[visit], grid)
 
 
 class Workers:

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
+from vagan.geometry import Grid
 from vagan.seeding import numpy_generator
 from vagan.simulation.base import Base
-from vagan.simulation.fields import Deformation, Lattice, exponential, smooth_noise
+from vagan.simulation.fields import Warp, integrate_velocity, sample, smooth_noise, spacing_of
 from vagan.simulation.morphology import LogVolumes
 from vagan.simulation.regions import REGIONS, part_of
 
@@ -43,7 +44,7 @@ SIZE = {"F": 0.89, "M": 0.93}
 """Length of a head over that of the MNI template, which is larger than most."""
 SIZE_SD = 0.025
 
-ANATOMY = Lattice.spanning((-98, -134, -120), (98, 98, 116), 4.0)
+ANATOMY = Grid.spanning((-98, -134, -120), (98, 98, 116), 4.0)
 ANATOMY_MM = ((2.5, 28.0), (1.2, 11.0))
 """Standard deviation and smoothness of the velocities that make one anatomy of another."""
 
@@ -167,7 +168,7 @@ class Anatomist:
     @classmethod
     def of(cls, base: Base) -> "Anatomist":
         """Of a base."""
-        brain = base.lattice.sample(base.brain[None].astype(np.float32), ANATOMY.places(), outside="zeros")
+        brain = sample(base.brain[None].astype(np.float32), base.grid, ANATOMY.coordinates(), outside="zeros")
         return cls(brain[0])
 
     def velocity(self, number: int, *, seed: int) -> NDArray[np.float32]:
@@ -175,13 +176,13 @@ class Anatomist:
         rng = numpy_generator(seed, "atrophy anatomy", number)
         parts = [
             sum(
-                np.float32(amount) * smooth_noise(rng, ANATOMY.shape, sigma / ANATOMY.spacing_mm)
+                np.float32(amount) * smooth_noise(rng, ANATOMY.shape, sigma / spacing_of(ANATOMY))
                 for amount, sigma in ANATOMY_MM
             )
             for _ in range(3)
         ]
         return np.stack([part - np.average(part, weights=self.brain).astype(np.float32) for part in parts])
 
-    def anatomy(self, number: int, *, seed: int) -> Deformation:
+    def anatomy(self, number: int, *, seed: int) -> Warp:
         """The map from the subject's head, in a space of the template's size, to the base."""
-        return exponential(self.velocity(number, seed=seed), ANATOMY, outside="border")
+        return integrate_velocity(self.velocity(number, seed=seed), ANATOMY, outside="border")
