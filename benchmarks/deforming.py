@@ -114,7 +114,7 @@ def _figures(run: Path, cohort) -> dict[str, float]:
     }
     if method.deforms:
         inside = images > 0  # of the ellipse as it is now
-        log_ratio = method.deformation(images).log_volume_ratio
+        log_ratio = method.deformation(images).log_jacobian
         figures["log_area_inside"] = float(log_ratio[inside].mean())
         figures["log_area_outside"] = float(log_ratio[~inside].mean())
     return figures

@@ -16,7 +16,7 @@ warp+add    ``x`` deformed, ``+ M``                 velocity, then M
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -36,11 +36,12 @@ from vagan.deformation import (
 from vagan.types import Images, Maps, Scalar
 
 SIGN = "effect = image - image as if of the baseline class; positive: the class made it brighter"
-"""Sign convention stored with every exported map."""
+"""Sign convention, stored with every map."""
 
-SIGN_INTO = "effect = image as if of the class of interest - image; positive: the class would make it brighter"
+SIGN_INSERTION = "effect = image as if of the class of interest - image; positive: the class would make it brighter"
 """Sign convention of maps of an inserted class."""
 
+Values = TypeVar("Values", Tensor, NDArray[np.floating[Any]])
 Output = Literal["add", "tanh", "warp", "warp+add"]
 RawMap = Float[Tensor, "batch raw *space"]
 
@@ -111,7 +112,7 @@ def difference(later: NDArray[np.floating[Any]], earlier: NDArray[np.floating[An
     return later - earlier
 
 
-def without_effect(image: NDArray[np.floating[Any]], effect: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def without_effect(image: Values, effect: Values) -> Values:
     """The image as it would look without an effect; undoes `difference`."""
     return image - effect
 
@@ -146,12 +147,12 @@ class Deformation(NamedTuple):
     ----------
     displacement
         How far tissue that is here now was moved by the class, in pixels; component i along spatial axis i.
-    log_volume_ratio
+    log_jacobian
         Logarithm of its volume now over the volume that it had: negative where the class shrank it.
     """
 
     displacement: Field
-    log_volume_ratio: Float[Tensor, "batch 1 *space"]
+    log_jacobian: Float[Tensor, "batch 1 *space"]
 
     def displacement_mm(self, spacing_mm: Sequence[float]) -> Field:
         """Displacement in mm, for this distance of neighbouring pixels along each axis."""

@@ -151,7 +151,7 @@ def test_a_deforming_generator_tells_its_deformation_too(vagan, trained, picture
     displacement = np.load(tmp_path / "maps" / "03_displacement.npy")
     np.testing.assert_allclose(displacement, found.displacement[0].movedim(0, -1), atol=1e-5)
     log_jacobian = np.load(tmp_path / "maps" / "03_log-jacobian.npy")
-    np.testing.assert_allclose(log_jacobian, found.log_volume_ratio[0, 0], atol=1e-5)
+    np.testing.assert_allclose(log_jacobian, found.log_jacobian[0, 0], atol=1e-5)
     with pytest.raises(ModelError, match="generator.output=warp or warp"):
         VAGAN.load(trained)[0].deformation(prepared)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from vagan.attribution.method import Convention, class_scores, differentiating, preserving, require_logits
+from vagan.attribution.method import Convention, Covariates, Unit, class_scores, differentiating, preserving, require_logits
 from vagan.axes import num_channels, resize_linear, spatial_mean, spatial_shape, weighted_channel_sum
 from vagan.errors import ModelError
 from vagan.types import Images, Maps
@@ -30,12 +30,14 @@ class CAM:
     """
 
     name = "CAM"
+    unit: Unit = "class score"
+    cost = 1
     convention: Convention = "positive"
 
     def __init__(self, model: nn.Module, target: int = 1) -> None:
         self._model, self._target = model, target
 
-    def attribute(self, images: Images) -> Maps:
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Class activation map, interpolated.
 
         Raises
@@ -67,13 +69,15 @@ class GradCAM:
     """
 
     name = "Grad-CAM"
+    unit: Unit = "class score"
+    cost = 1
     convention: Convention = "positive"
 
     def __init__(self, model: nn.Module, target: int = 1, *, layer: nn.Module | str | None = None) -> None:
         self._model, self._target = model, target
         self._layers = _layers(model, layer)
 
-    def attribute(self, images: Images) -> Maps:
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Gradient-weighted class activation map, interpolated.
 
         Raises

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from vagan.attribution.method import Convention
+from vagan.attribution.method import Convention, Covariates, Unit
 from vagan.axes import batch_mean, num_channels, num_spatial_dims, spatial_shape
 from vagan.effect import effect_map
 from vagan.errors import ConfigError, ModelError
@@ -29,9 +29,11 @@ class GradientMagnitude:
     """
 
     name = "gradient magnitude"
+    unit: Unit = "none"
+    cost = 1
     convention: Convention = "absolute"
 
-    def attribute(self, images: Images) -> Maps:
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Gradient magnitude of each channel; never negative."""
         # Sobel's filter is the difference over two pixels, and sums with weights 1, 2, 1 along all other axes
         gain = 2 * 4 ** (num_spatial_dims(images) - 1)
@@ -54,6 +56,8 @@ class RandomSmoothMap:
     """
 
     name = "random map"
+    unit: Unit = "none"
+    cost = 1
     convention: Convention = "signed"
 
     def __init__(self, seed: int = 0, *, smoothness_vox: float = 2.5) -> None:
@@ -61,7 +65,7 @@ class RandomSmoothMap:
             raise ConfigError(f"seed and smoothness_vox must not be negative: found {seed} and {smoothness_vox}")
         self._seed, self._smoothness_vox = seed, smoothness_vox
 
-    def attribute(self, images: Images) -> Maps:
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Random map of each image."""
         maps = [self._map(image) for image in images.detach().cpu().numpy()]
         return torch.as_tensor(np.stack(maps)).to(images)
@@ -87,6 +91,8 @@ class GroupMeanDifference:
     """
 
     name = "group mean difference"
+    unit: Unit = "intensity"
+    cost = 1
     convention: Convention = "signed"
 
     def __init__(
@@ -102,7 +108,7 @@ class GroupMeanDifference:
             )
         self._map = effect_map(interest, baseline)
 
-    def attribute(self, images: Images) -> Maps:
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Repeat the constant map for each image."""
         if num_channels(images) != num_channels(self._map) or spatial_shape(images) != spatial_shape(self._map):
             raise ModelError(

@@ -8,7 +8,7 @@ import captum.attr
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vagan.attribution.method import Convention, class_scores, differentiating, preserving
+from vagan.attribution.method import Convention, Covariates, Unit, class_scores, differentiating, preserving
 from vagan.errors import ModelError
 from vagan.types import Images, Maps, Scores
 
@@ -40,12 +40,14 @@ class GuidedBackpropagation:
     """
 
     name = "guided backprop"
+    unit: Unit = "class score per intensity"
+    cost = 1
     convention: Convention = "absolute"
 
     def __init__(self, model: nn.Module, target: int = 1) -> None:
         self._scores = _Scores(model, target)
 
-    def attribute(self, images: Images) -> Maps:
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Guided gradient at each pixel.
 
         Raises

@@ -6,7 +6,7 @@ import captum.attr
 import torch
 from torch import Tensor, nn
 
-from vagan.attribution.method import Convention, class_scores, differentiating, preserving
+from vagan.attribution.method import Convention, Covariates, Unit, class_scores, differentiating, preserving
 from vagan.axes import concatenate_batches, expand_like, per_sample_mean, per_sample_sum
 from vagan.errors import ConfigError, ModelError
 from vagan.types import Images, Maps, Scores
@@ -80,6 +80,8 @@ class IntegratedGradients:
     """
 
     name = "integrated gradients"
+    unit: Unit = "class score"
+    cost = 50
     convention: Convention = "absolute"
 
     def __init__(
@@ -101,7 +103,7 @@ class IntegratedGradients:
         self._model, self._target, self._baseline = model, target, baseline
         self._steps, self._rule, self._at_once = steps, rule, evaluations_at_once
 
-    def attribute(self, images: Images) -> Maps:
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Share of each pixel in the class score."""
         with differentiating(self._model, images) as points:
             baselines = reference_images(self._baseline, points)

@@ -1,9 +1,10 @@
-"""What every attribution method is: images in, maps of the same shape out, the model left as it was."""
+"""The protocol of attribution methods: images in, maps of the same shape out, the model left as it was."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -12,20 +13,40 @@ from vagan.errors import ModelError
 from vagan.types import Images, Maps, Scores
 
 Convention = Literal["signed", "absolute", "positive"]
-"""How scores read a map: as it is, without its sign, or its positive part. Maps themselves stay raw."""
+"""How metrics read a map: as it is, without its sign, or its positive part. Maps themselves stay raw."""
+
+Unit = Literal["intensity", "class score", "class score per intensity", "none"]
+"""Of a map's values. Intensity means that of prepared images, the class score is the logit."""
+
+Covariates = pd.DataFrame | None
+"""One row per image, or a single row for all; None where nothing is known."""
 
 
 @runtime_checkable
 class AttributionMethod(Protocol):
-    """Target, baseline image, number of steps and the like are bound when a method is made."""
+    """Anything that makes maps. Target, reference image, number of steps and the like are bound at construction."""
 
-    name: str
-    convention: Convention
+    @property
+    def name(self) -> str:
+        """Display name in tables and figures."""
 
-    def attribute(self, images: Images) -> Maps:
+    @property
+    def unit(self) -> Unit:
+        """Of the maps' values."""
+
+    @property
+    def convention(self) -> Convention:
+        """How metrics read the maps."""
+
+    @property
+    def cost(self) -> int:
+        """Approximate number of forward passes per map."""
+
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Maps of the images' shape: positive where the class of interest made the image brighter.
 
-        Methods that know no sign, or none in terms of brightness, say so in their ``convention``.
+        Methods that know no sign, or none in terms of brightness, say so in their ``convention``. Those whose network
+        is not conditioned on covariates ignore them.
         """
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vagan.attribution.integrated import Reference, reference_images
-from vagan.attribution.method import Convention, class_scores, preserving
+from vagan.attribution.method import Convention, Covariates, Unit, class_scores, preserving
 from vagan.axes import concatenate_batches, num_channels, num_spatial_dims, spatial_shape
 from vagan.errors import ConfigError
 from vagan.types import Images, Maps, Scores
@@ -44,6 +44,8 @@ class Occlusion:
     """
 
     name = "occlusion"
+    unit: Unit = "class score"
+    cost = 250
     convention: Convention = "signed"
 
     def __init__(
@@ -61,7 +63,7 @@ class Occlusion:
         self._model, self._target, self._baseline = model, target, baseline
         self._window, self._stride, self._at_once = window, stride, evaluations_at_once
 
-    def attribute(self, images: Images) -> Maps:
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Mean fall of the class score over the windows that cover a pixel."""
         window, stride = self._window_and_stride(images)
         with preserving(self._model), torch.no_grad():

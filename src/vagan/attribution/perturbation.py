@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vagan.attribution.method import Convention, differentiating, require_logits
+from vagan.attribution.method import Convention, Covariates, Unit, differentiating, require_logits
 from vagan.axes import class_column, class_probabilities, forward_differences, per_sample_sum
 from vagan.effect import baseline_image, effect_map
 from vagan.errors import ConfigError, DivergenceError
@@ -37,7 +37,7 @@ class AdditivePerturbation:
     map_weight, variation_weight, exponent, learning_rate, updates
         ``w1``, ``w2``, ``b``, and Adam's settings, where they are to differ from the preset.
     name
-        How tables call it.
+        Display name in tables.
 
     Notes
     -----
@@ -45,6 +45,7 @@ class AdditivePerturbation:
     by itself.
     """
 
+    unit: Unit = "intensity"
     convention: Convention = "signed"
 
     def __init__(
@@ -79,8 +80,9 @@ class AdditivePerturbation:
         self._map_weight, self._variation_weight = values["map_weight"], values["variation_weight"]
         self._exponent = values["exponent"]
         self._learning_rate, self._updates = values["learning_rate"], int(values["updates"])
+        self.cost = self._updates
 
-    def attribute(self, images: Images) -> Maps:
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Effect of the class: what the mask takes away.
 
         Raises

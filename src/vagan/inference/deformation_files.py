@@ -52,7 +52,7 @@ def write_deformation(method: VAGAN | None, images: Images, file: ImageFile, out
 def deformation_arrays(method: VAGAN, images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Displacement in pixels ``(dims, *space)`` and log-Jacobian ``space`` of a batch of one."""
     found = method.deformation(images)
-    return found.displacement[0].cpu().numpy(), found.log_volume_ratio[0, 0].cpu().numpy()
+    return found.displacement[0].cpu().numpy(), found.log_jacobian[0, 0].cpu().numpy()
 
 
 def describe_deformation(vectors: NDArray[np.float32], log_ratio: NDArray[np.float32], unit: str) -> dict[str, Any]:

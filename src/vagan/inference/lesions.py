@@ -5,32 +5,35 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Integer
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from vagan.data.image_file import name_of
 from vagan.data.volume import Volume, read_volume, write_like
-from vagan.errors import RunError
-from vagan.evaluation.metrics.detection import components
 from vagan.files import replacing
-from vagan.reporting.results_folder import read_results
+
+Mask = Bool[np.ndarray, "*space"]
+Numbers = Integer[np.ndarray, "*space"]
+Box = tuple[slice, ...]
+
+LEAST_PIXELS = 3
+"""Smaller components are specks and count neither as lesions nor as false ones, unless there are no larger ones."""
 
 
-def threshold_of(results: Path, method: str) -> float:
-    """Threshold that a method's maps of validation images gave in an evaluation, without truth.
+def components(mask: Mask) -> tuple[Numbers, list[Box]]:
+    """Connected components of a mask, neighbours touching at corners too, without specks.
 
-    Raises
-    ------
-    RunError
-        If the results folder is damaged, or has no threshold for the method.
+    Returns
+    -------
+    numbers, boxes
+        Number of the component that each pixel belongs to, from 1, 0 elsewhere; and each one's bounding box.
     """
-    thresholds = read_results(results).summary.get("thresholds", {})
-    threshold = thresholds.get(method)
-    if not isinstance(threshold, int | float) or not np.isfinite(threshold) or threshold < 0:
-        raise RunError(
-            f"{results} must hold a threshold for {method!r}, found those of {', '.join(thresholds) or 'no method'}; "
-            "give the results of `vagan evaluate` on this run alone"
-        )
-    return float(threshold)
+    numbers, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+    kept = sizes >= min(LEAST_PIXELS, sizes.max(initial=1))
+    renumbered = np.concatenate([[0], np.where(kept, kept.cumsum(), 0)])[numbers]
+    return renumbered, list(ndimage.find_objects(renumbered))
 
 
 def write_mask(map_path: Path, threshold: float) -> Path:

@@ -1,36 +1,21 @@
-"""Effect maps of brain scans: through the preprocessing and back onto the raw scan's own grid."""
+"""Raw brain scans: through the model's preprocessing, and maps back onto the scan's own grid."""
 
-import json
 import os
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from vagan.attribution.registry import LoadedMethod
-from vagan.data.image_file import name_of
 from vagan.data.sources.bids import mask_beside
 from vagan.data.volume import write_like, write_vectors, write_vectors_like, write_volume
 from vagan.errors import ImageFileError, ModelError
-from vagan.files import replacing
 from vagan.geometry import Grid
-from vagan.inference.certainty_files import certainty_arrays, describe_certainty
-from vagan.inference.decision_files import describe_decision
-from vagan.inference.deformation_files import (
-    DISPLACEMENT,
-    IN_MM,
-    LOG_JACOBIAN,
-    deformation_arrays,
-    deforming,
-    describe_deformation,
-)
-from vagan.inference.ood_files import describe_likeness
+from vagan.inference.attribution import View
 from vagan.inference.overlay import save_overlay
-from vagan.inference.sidecar import describe
-from vagan.inference.written import Written
 from vagan.model.folder import ModelSpec
 from vagan.preprocessing.brain import StripSkull
 from vagan.preprocessing.pipeline import Pipeline, Prepared
@@ -40,82 +25,105 @@ from vagan.preprocessing.sources import given_by_name
 TRUST = "VAGAN_TRUST_COMMANDS"
 """Variable of the environment without which no model makes us run a program."""
 
+IN_MM = "mm towards right, front and top"
+TEMPLATE = "space-template_"
 
-def check_scan(path: Path, facts: ModelSpec) -> None:
-    """Read a scan and raise an error if it cannot be one, or the model's record of the preprocessing is unusable."""
-    _pipeline(facts)
-    _read(path)
+Array = NDArray[np.float32]
 
 
-def write_scan_maps(loaded: LoadedMethod, path: Path, out: Path) -> Written:
-    """Write the map of one scan on its own grid and in the template's space, a mosaic, and the description.
+@dataclass(frozen=True)
+class ScanImage:
+    """A scan of a head, which `Pipeline` prepares; see `vagan.inference.attribution.SourceImage`.
 
-    Returns
-    -------
-    Written
-        Its path is the map on the scan's own grid: its shape, affine, units and codes.
+    Maps are written twice: on the scan's own grid, and in the template's space (``_space-template_``).
     """
-    pipeline, stem = _pipeline(loaded.facts), name_of(path)
-    raw = _read(path)
-    prepared = _as_prepared(raw, pipeline) or pipeline.run(raw, given=given_by_name(path))
-    scan = prepared.scan
-    images = torch.from_numpy(scan.image)[None, None]
-    effect = loaded.method.attribute(images.to(loaded.device))[0, 0].cpu().numpy()
-    on_raw = prepared.to_raw(effect)
-    template_path = out / f"{stem}_space-template_effect.nii.gz"
-    write_volume(template_path, effect, scan.grid.affine)
-    raw_path = out / f"{stem}_effect.nii.gz"
-    write_like(raw_path, on_raw, raw.volume)
-    save_overlay(out / f"{stem}_overlay.png", _grey(raw.scan.image)[None], on_raw[None])
-    save_overlay(out / f"{stem}_space-template_overlay.png", scan.image[None], effect[None])
-    deformation = {}
-    if (method := deforming(loaded.method)) is not None:
-        deformation = _write_deformation(*deformation_arrays(method, images.to(loaded.device)), raw, prepared, out)
-    certainty = certainty_arrays(loaded.method, images.to(loaded.device))
-    for kind, values in certainty.items():
-        write_volume(out / f"{stem}_space-template_{kind}.nii.gz", values[0], scan.grid.affine)
-        write_like(out / f"{stem}_{kind}.nii.gz", prepared.to_raw(values[0]), raw.volume)
-    rescaled = next((step["found"] for step in prepared.record if step["step"] == "rescale"), None)
-    about = {
-        **describe(loaded, path, effect[None], scale=_half_range(rescaled)),
-        **describe_decision(loaded.method, images.to(loaded.device), loaded.facts.classes),
-        **describe_likeness(loaded.method, images.to(loaded.device)),
-        **deformation,
-        **describe_certainty(loaded.method, certainty),
-        "warnings": list(raw.warnings),
-        "template_from_scanner": scan.template_from_scanner.tolist(),
-        "preprocessing": prepared.record,
-    }
-    with replacing(out / f"{stem}_effect.json") as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return Written(raw_path, scan.image[None], effect[None], scan.grid.affine)
+
+    raw: RawScan
+    pipeline: Pipeline
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self.raw.path
+
+    @property
+    def num_bytes(self) -> int:
+        """Held in memory."""
+        return self.raw.scan.image.nbytes
+
+    @property
+    def intensity_scale(self) -> float:
+        """Prepared intensity times this is the file's own unit."""
+        found = next((step["found"] for step in self._prepared.record if step["step"] == "rescale"), None)
+        return (found["high"] - found["low"]) / 2 if found else 1.0
+
+    def prepared(self) -> Array:
+        """``(1, *space)`` in [-1, 1], in the template's space."""
+        return self._prepared.scan.image[None]
+
+    def write(self, stem: Path, kind: str, values: Array) -> tuple[Path, Array]:
+        """Write in the template's space and on the scan's own grid: its shape, affine, units and codes."""
+        own = self._prepared.to_raw(values[0])
+        path = _beside(stem, f"{kind}.nii.gz")
+        write_volume(_beside(stem, f"{TEMPLATE}{kind}.nii.gz"), values[0], self._prepared.scan.grid.affine)
+        write_like(path, own, self.raw.volume)
+        return path, own[None]
+
+    def write_overlay(self, stem: Path, effect: Array, own: Array) -> None:
+        """Write mosaics of the effect over the scan and over the prepared scan."""
+        save_overlay(_beside(stem, "overlay.png"), _grey(self.raw.scan.image)[None], own)
+        save_overlay(_beside(stem, f"{TEMPLATE}overlay.png"), self.prepared(), effect)
+
+    def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
+        """Write vectors in mm in the template's space, and on the scan's own grid as the head lies there."""
+        scan = self._prepared.scan
+        vectors = np.tensordot(scan.grid.affine[:3, :3], field, axes=1).astype(np.float32)
+        write_vectors(_beside(stem, f"{TEMPLATE}displacement.nii.gz"), vectors, scan.grid.affine)
+        # in the scanner's space they also point as the head lies there, and are as long as there
+        turned = np.tensordot(np.linalg.inv(scan.template_from_scanner[:3, :3]), vectors, axes=1)
+        own = np.stack([self._prepared.to_raw(component.astype(np.float32)) for component in turned])
+        write_vectors_like(_beside(stem, "displacement.nii.gz"), own, self.raw.volume)
+        return own, IN_MM
+
+    def view(self, effect: Array) -> View:
+        """Prepared scan and effect in the template's space."""
+        return View(self.prepared(), effect, self._prepared.scan.grid.affine)
+
+    def describe(self) -> dict[str, Any]:
+        """How the scan was preprocessed."""
+        return {
+            "warnings": list(self.raw.warnings),
+            "template_from_scanner": self._prepared.scan.template_from_scanner.tolist(),
+            "preprocessing": self._prepared.record,
+        }
+
+    @cached_property
+    def _prepared(self) -> Prepared:
+        before = _as_prepared(self.raw, self.pipeline)
+        return before or self.pipeline.run(self.raw, given=given_by_name(self.raw.path))
 
 
-def _read(path: Path) -> RawScan:
-    """A scan with its brain, if a mask lies beside it: as `vagan preprocess` reads it."""
-    mask = mask_beside(path)
-    return read_scan(path, Path(mask) if mask else None)
+def read_scan_image(path: Path, spec: ModelSpec) -> ScanImage:
+    """Read a scan and, if a mask lies beside it, its brain: as `vagan preprocess` does.
+
+    Raises
+    ------
+    ImageFileError
+        If it is no scan of a head.
+    ModelError
+        If the model's record of its preprocessing is unusable.
+    """
+    pipeline, mask = _pipeline(spec), mask_beside(path)
+    return ScanImage(read_scan(path, Path(mask) if mask else None), pipeline)
 
 
-def _write_deformation(
-    field: NDArray[np.float32], log_ratio: NDArray[np.float32], raw: RawScan, prepared: Prepared, out: Path
-) -> dict[str, Any]:
-    """Write displacement and log-Jacobian in the template's space and on the scan's own grid."""
-    stem, affine = name_of(raw.path), prepared.scan.grid.affine
-    vectors = np.tensordot(affine[:3, :3], field, axes=1).astype(np.float32)
-    write_vectors(out / f"{stem}_space-template_{DISPLACEMENT}.nii.gz", vectors, affine)
-    write_volume(out / f"{stem}_space-template_{LOG_JACOBIAN}.nii.gz", log_ratio, affine)
-    # in the scanner's space they also point as the head lies there, and are as long as there
-    turned = np.tensordot(np.linalg.inv(prepared.scan.template_from_scanner[:3, :3]), vectors, axes=1)
-    on_raw = np.stack([prepared.to_raw(component.astype(np.float32)) for component in turned])
-    write_vectors_like(out / f"{stem}_{DISPLACEMENT}.nii.gz", on_raw, raw.volume)
-    write_like(out / f"{stem}_{LOG_JACOBIAN}.nii.gz", prepared.to_raw(log_ratio), raw.volume)
-    return describe_deformation(on_raw, log_ratio, IN_MM)
+def _beside(stem: Path, ending: str) -> Path:
+    return stem.with_name(f"{stem.name}_{ending}")
 
 
-def _pipeline(facts: ModelSpec) -> Pipeline:
+def _pipeline(spec: ModelSpec) -> Pipeline:
     try:
-        pipeline = Pipeline.model_validate(facts.pipeline)
+        pipeline = Pipeline.model_validate(spec.pipeline)
     except ValidationError as error:
         raise ModelError(
             f"the model's record of its preprocessing is unusable: {error.errors()[0]['msg']}; train it again"
@@ -144,7 +152,3 @@ def _grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
     if low == high:
         raise ImageFileError(f"the scan must have contrast: almost all of it is {low:g}")
     return ((image - low) * (2 / (high - low)) - 1).clip(-1, 1).astype(np.float32)
-
-
-def _half_range(found: dict[str, float] | None) -> float:
-    return (found["high"] - found["low"]) / 2 if found else 1.0

@@ -1,73 +1,123 @@
-"""What the reader of a map must know, in words and numbers: it stands beside every map."""
+"""The JSON beside each map: what was mapped, by which model, and how sign and unit are meant."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.attribution.method import AttributionMethod, Convention
-from vagan.attribution.registry import Entry, LoadedMethod
-from vagan.effect import SIGN, SIGN_INTO
-from vagan.inference.ensemble import Ensemble
-from vagan.inference.generator import VAGAN
-from vagan.inference.intervention import Contrast, describe_change
-from vagan.inference.knowing import subjects_known_to
+from vagan.inference.attribution import Attribution, SourceImage
+from vagan.inference.intervention import describe_intervention
 
-READING: dict[Convention, str] = {
-    "signed": "positive: what is there, and bright, speaks for the class; negative: against it",
-    "absolute": "the size alone, whatever the sign, says how much a place matters",
-    "positive": "positive values speak for the class; negative ones are not read",
+ABSTAINED = "abstained"
+
+_MEANING = {
+    "baseline": "predicted to be of the baseline class: the map is zero",
+    "interest": "predicted to be of this class: its map",
+    ABSTAINED: "no class is probable enough: the map is that of the most probable class of interest",
 }
 
-CONTRAST = (
-    "image as if after the change - image as if before, the class left alone; positive: the change made it brighter"
-)
 
-
-def describe(loaded: LoadedMethod, path: Path, values: NDArray[np.float32], *, scale: float) -> dict[str, Any]:
-    """What a reader of a map must know: of what, by what, and how its sign and unit are meant."""
-    method, facts = loaded.method, loaded.facts
+def describe(one: Attribution, source: SourceImage, effect: NDArray[np.float32]) -> dict[str, Any]:
+    """Description of the map of a single image, whose effect on its own grid is given."""
+    spec = one.spec
+    scale = {"times_this_in_the_units_of_the_file": source.intensity_scale} if one.unit == "intensity" else {}
     return {
-        "source": path.name,
-        "method": method.name,
-        **_meaning(method, loaded.entry, scale),
-        **_contrast(method),
-        "baseline_class": facts.classes[0],
-        "class_of_interest": facts.classes[1],
-        **_subject(loaded),
-        "shape": list(values.shape[1:]),
-        "mean_absolute_effect": float(np.abs(values).mean()),
-        "model": {"rule": facts.rule, "cohort_hash": facts.cohort_hash},
+        "source": source.path.name,
+        "method": one.method,
+        "sign": one.sign,
+        "unit": "intensity after scaling to [-1, 1]" if one.unit == "intensity" else one.unit,
+        **scale,
+        **({} if one.intervention is None else {"intervention": describe_intervention(one.intervention)}),
+        "baseline_class": spec.classes[0],
+        "class_of_interest": spec.classes[_label(one)],
+        **_covariates(one),
+        "shape": list(effect.shape[1:]),
+        "mean_absolute_effect": float(np.abs(effect).mean()),
+        "model": {"rule": spec.rule, "cohort_hash": spec.cohort_hash},
+        **_decision(one),
+        **_ood(one),
+        **_uncertainty(one),
     }
 
 
-def _contrast(method: AttributionMethod) -> dict[str, Any]:
-    """Of a contrast, what is compared."""
-    one = method.members[0] if isinstance(method, Ensemble) else method
-    return {"sign": CONTRAST, "contrast": describe_change(one.change)} if isinstance(one, Contrast) else {}
-
-
-def _subject(loaded: LoadedMethod) -> dict[str, Any]:
-    """What the networks were told of the image, and whether that is beyond what they have seen."""
-    subject = subjects_known_to(loaded.method)
-    if subject is None:
-        return {}
-    covariates = loaded.facts.covariates
-    beyond = [
-        f"{one.name} is beyond that of the baseline images, {one.seen[0]:g} to {one.seen[1]:g}: an extrapolation"
-        for one in covariates
-        if one.extrapolates(subject).any()
-    ]
-    told = {one.name: str(subject[one.name].iloc[0]) for one in covariates}
-    return {"covariates": told, **({"covariates_beyond": beyond} if beyond else {})}
-
-
-def _meaning(method: AttributionMethod, entry: Entry, scale: float) -> dict[str, Any]:
-    if entry.unit != "intensity":
-        return {"sign": READING[method.convention], "unit": entry.unit}
+def describe_deformation(
+    vectors: NDArray[np.float32], log_jacobian: NDArray[np.float32], unit: str
+) -> dict[str, Any]:
+    """Description of a deformation ``(dims, *space)`` in this unit."""
     return {
-        "sign": SIGN_INTO if isinstance(method, VAGAN) and method.into else SIGN,
-        "unit": "intensity after scaling to [-1, 1]",
-        "times_this_in_the_units_of_the_file": scale,
+        "deformation": {
+            "displacement": f"how far the class moved the tissue that is now here, in {unit}",
+            "largest_displacement": float(np.linalg.norm(vectors, axis=0).max()),
+            "log_jacobian": "logarithm of the volume now over the volume before; negative: the class shrank it",
+            "smallest_and_largest_log_jacobian": [float(log_jacobian.min()), float(log_jacobian.max())],
+        }
+    }
+
+
+def decision_of(one: Attribution) -> str:
+    """Name of the predicted class of a single image, or ``abstained``; empty where the class was given."""
+    if one.decisions is None:
+        return ""
+    (decision,) = one.decisions
+    return ABSTAINED if decision.abstained else one.spec.classes[decision.label]
+
+
+def _label(one: Attribution) -> int:
+    return 1 if one.decisions is None else one.decisions[0].label or 1
+
+
+def _decision(one: Attribution) -> dict[str, Any]:
+    if one.decisions is None or one.reject_interval is None:
+        return {}
+    (decision,) = one.decisions
+    meaning = ABSTAINED if decision.abstained else "interest" if decision.label else "baseline"
+    return {
+        "predicted_class": {
+            "decision": decision_of(one),
+            "meaning": _MEANING[meaning],
+            "probabilities": dict(zip(one.spec.classes, decision.probabilities, strict=True)),
+            "reject_interval": list(one.reject_interval),
+            "by": "a classifier in the run folder, its probabilities calibrated on validation images",
+        }
+    }
+
+
+def _covariates(one: Attribution) -> dict[str, Any]:
+    """Values that the model was conditioned on, and which are beyond those of the training images."""
+    if one.covariates is None:
+        return {}
+    beyond = [
+        f"{covariate.name} is beyond that of the baseline images, {covariate.seen[0]:g} to {covariate.seen[1]:g}: "
+        "an extrapolation"
+        for covariate in one.spec.covariates
+        if covariate.extrapolates(one.covariates).any()
+    ]
+    values = {covariate.name: str(one.covariates[covariate.name].iloc[0]) for covariate in one.spec.covariates}
+    return {"covariates": values, **({"covariates_beyond": beyond} if beyond else {})}
+
+
+def _ood(one: Attribution) -> dict[str, Any]:
+    if one.ood_score is None or one.ood_threshold is None or one.is_ood is None:
+        return {}
+    return {
+        "out_of_distribution": {
+            "score": round(float(one.ood_score[0]), 3),
+            "meaning": "Mahalanobis distance from the training images in the map generator's features",
+            "threshold": round(one.ood_threshold, 3),
+            "is_ood": bool(one.is_ood[0]),
+        }
+    }
+
+
+def _uncertainty(one: Attribution) -> dict[str, Any]:
+    if one.uncertainty is None:
+        return {}
+    return {
+        "uncertainty": {
+            "members": one.members,
+            "std": "standard deviation of the members' maps, in the map's unit",
+            "mean_std": float(one.uncertainty.std.mean()),
+            "sign_agreement": "size of the mean sign: 0 half against half, 1 all alike",
+            "mean_sign_agreement": float(one.uncertainty.sign_agreement.mean()),
+        }
     }

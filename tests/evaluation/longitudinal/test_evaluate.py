@@ -151,7 +151,7 @@ def test_what_a_generator_moves_is_written_as_log_jacobian(cohort, results, monk
         next(row for row, name in enumerate(cohort.manifest.table["subject"]) if case.startswith(f"sub-{name}_")) + 1
     )
     written = read_volume(path)
-    wanted = method.deformation(cohort.images([row])).log_volume_ratio[0, 0].numpy()
+    wanted = method.deformation(cohort.images([row])).log_jacobian[0, 0].numpy()
     np.testing.assert_allclose(written.array, wanted, atol=1e-5)
     np.testing.assert_allclose(written.affine, COARSE.affine)
     middle = wanted[6:14, 4:-4, 4:-4]

@@ -268,7 +268,7 @@ def _write_log_jacobian(path: Path, method: AttributionMethod, image: Images, af
     """Of methods that deform; one that is there from another method of the name is removed."""
     path.unlink(missing_ok=True)
     if isinstance(method, VAGAN) and method.deforms:
-        write_volume(path, method.deformation(image).log_volume_ratio[0, 0].cpu().numpy(), affine)
+        write_volume(path, method.deformation(image).log_jacobian[0, 0].cpu().numpy(), affine)
 
 
 def _rows(method: str, file: ObservedFile, found: Array, convention: Convention) -> list[dict[str, Any]]:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Integer
-from scipy import ndimage
 
 from vagan.evaluation.metrics.base import (
     CaseMaps,
@@ -22,13 +20,7 @@ from vagan.evaluation.metrics.base import (
     require_pixels,
     truth_of,
 )
-
-Mask = Bool[np.ndarray, "*space"]
-Numbers = Integer[np.ndarray, "*space"]
-Box = tuple[slice, ...]
-
-LEAST_PIXELS = 3
-"""Smaller components are specks and count neither as lesions nor as false ones, unless there are no larger ones."""
+from vagan.inference.lesions import Box, Mask, components
 
 OVERLAP = 0.1
 """Share of a lesion that must be marked for it to be found, and of a marked component that must lie in the truth for
@@ -58,21 +50,6 @@ def otsu_threshold(maps: CaseMaps) -> float:
     require_pixels(maps)
     strengths = np.abs(np.concatenate([map_of(maps, case).ravel() for case in range(len(maps))]))
     return float(threshold_otsu(strengths, nbins=256))
-
-
-def components(mask: Mask) -> tuple[Numbers, list[Box]]:
-    """Connected components of a mask, without specks.
-
-    Returns
-    -------
-    numbers, boxes
-        Number of the component that each pixel belongs to, from 1, 0 elsewhere; and each one's bounding box.
-    """
-    numbers, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
-    sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
-    kept = sizes >= min(LEAST_PIXELS, sizes.max(initial=1))
-    renumbered = np.concatenate([[0], np.where(kept, kept.cumsum(), 0)])[numbers]
-    return renumbered, list(ndimage.find_objects(renumbered))
 
 
 def dice(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:

@@ -1,0 +1,174 @@
+"""The trained map generator as an attribution method: one forward pass per image."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import nn
+
+from vagan.attribution.method import Convention, Covariates, Unit, preserving
+from vagan.axes import concatenate_channels
+from vagan.data.covariates import Covariate, covariate_numbers
+from vagan.effect import Deformation, Output, RawMap, added_effect, baseline_image, deformation, deforms, effect_map
+from vagan.errors import ModelError
+from vagan.model.ood import MahalanobisOOD, recording_features
+from vagan.nn.conditioning import Condition, side_by_side, told
+from vagan.nn.unet import MapGenerator
+from vagan.types import Images, Maps, Scores
+
+
+class Explanation(NamedTuple):
+    """What one pass of a method says about a batch; None where a method has no such thing."""
+
+    effect: Maps
+    counterfactual: Images | None = None
+    deformation: Deformation | None = None
+    ood_score: Scores | None = None
+
+
+class VAGAN:
+    """Visual attribution by a map generator (Baumgartner et al. 2018).
+
+    Parameters
+    ----------
+    generator
+        Network from images to raw maps ``M(x)``.
+    output
+        How the raw map is applied to the image.
+    condition
+        That selects a task, ``(1, tasks)``; see `vagan.model.folder.select_class`. None for a single task.
+    covariates
+        That the generator is conditioned on besides.
+    insert
+        Whether the task is to insert the class rather than to remove it.
+    intervention
+        Whether the generator changes covariates instead of removing a class.
+    ood
+        Statistics of the training images' features, of which `explain` takes the out-of-distribution score.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vagan.nn.unet import MapGenerator
+    >>> method = VAGAN(MapGenerator(2))
+    >>> method.attribute(torch.zeros(1, 1, 20, 30)).shape
+    torch.Size([1, 1, 20, 30])
+    """
+
+    name = "VA-GAN"
+    unit: Unit = "intensity"
+    convention: Convention = "signed"
+    cost = 1
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        *,
+        output: Output = "add",
+        condition: Condition | None = None,
+        covariates: Sequence[Covariate] = (),
+        insert: bool = False,
+        intervention: bool = False,
+        ood: MahalanobisOOD | None = None,
+    ) -> None:
+        self._generator, self._output, self._condition = generator, output, condition
+        self.covariates, self.insert, self.intervention, self.ood = tuple(covariates), insert, intervention, ood
+
+    def __repr__(self) -> str:
+        names = "".join(f", {covariate.name}" for covariate in self.covariates)
+        return f"VAGAN({type(self._generator).__name__}, output={self._output!r}{names and f', covariates={names[2:]}'})"
+
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
+        """Effect of the class of interest in each image, ``x - y``; of an inserted class, ``y - x``.
+
+        Raises
+        ------
+        ModelError
+            If covariates are missing that the generator is conditioned on, or are of another number of images.
+        """
+        return self.explain(images, covariates).effect
+
+    def explain(
+        self, images: Images, covariates: Covariates = None, *, condition: Condition | None = None
+    ) -> Explanation:
+        """Effect, counterfactual, deformation and out-of-distribution score, all from the same forward pass.
+
+        Parameters
+        ----------
+        images, covariates
+            See `attribute`.
+        condition
+            Task of each image, ``(batch, tasks)``, in place of the method's own.
+        """
+        raw_map, score = self._forward(images, self._conditions(len(images), covariates, condition=condition))
+        counterfactual = baseline_image(images, raw_map, self._output)
+        effect = (added_effect if self.insert else effect_map)(images, counterfactual)
+        return Explanation(effect, counterfactual, self._deformation(raw_map), score)
+
+    def changed(
+        self, images: Images, covariates: pd.DataFrame, targets: pd.DataFrame
+    ) -> tuple[Images, Scores | None]:
+        """Each image as it would look with other covariates, whatever its class.
+
+        Parameters
+        ----------
+        images, covariates
+            See `attribute`.
+        targets
+            The covariates that the images are to have; as many rows.
+
+        Returns
+        -------
+        images, ood_score
+            The score is that of the images as they are.
+        """
+        raw_map, score = self._forward(images, self._conditions(len(images), covariates, targets=targets))
+        return baseline_image(images, raw_map, self._output), score
+
+    def raw_map(self, images: Images, covariates: Covariates = None) -> RawMap:
+        """``M(x)``, the generator's output; `vagan.effect` says how it is applied."""
+        return self._forward(images, self._conditions(len(images), covariates))[0]
+
+    def _forward(self, images: Images, condition: Condition | None) -> tuple[RawMap, Scores | None]:
+        network = self._generator
+        with preserving(network), torch.no_grad():
+            if self.ood is None or not isinstance(network, MapGenerator):
+                return told(network, condition)(images), None
+            with recording_features(network) as features:
+                raw_map = told(network, condition)(images)
+            return raw_map, self.ood.scores(concatenate_channels(*features))
+
+    def _conditions(
+        self,
+        count: int,
+        covariates: Covariates,
+        *,
+        condition: Condition | None = None,
+        targets: pd.DataFrame | None = None,
+    ) -> Condition | None:
+        parts = [self._condition if condition is None else condition]
+        if self.intervention and targets is None:
+            names = ", ".join(covariate.name for covariate in self.covariates)
+            raise ModelError(f"this model shows what {names} do: an intervention is needed, such as age from 60 to 80")
+        if targets is not None and not self.intervention:
+            raise ModelError("this model cannot change covariates; train one with --preset intervention")
+        if self.covariates:
+            own = self._numbers(covariates)
+            parts += [own] if targets is None else [self._numbers(targets), self._numbers(targets) - own]
+        rows = side_by_side(*parts)
+        if rows is not None and len(rows) not in (1, count):
+            raise ModelError(f"covariates need one row per image, or one for all: {len(rows)} rows, {count} images")
+        return rows
+
+    def _numbers(self, table: Covariates) -> Condition:
+        if table is None:
+            names = ", ".join(covariate.name for covariate in self.covariates)
+            raise ModelError(f"missing covariates: the model is conditioned on {names}")
+        return torch.from_numpy(covariate_numbers(self.covariates, table))
+
+    def _deformation(self, raw_map: RawMap) -> Deformation | None:
+        if not deforms(self._output):
+            return None
+        with torch.no_grad():
+            return deformation(raw_map)

@@ -1,0 +1,249 @@
+"""What a model says about a batch of images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vagan.attribution.method import Convention, Unit
+from vagan.effect import Deformation
+from vagan.inference.class_gate import ClassDecision, Interval
+from vagan.inference.ensemble import Uncertainty
+from vagan.inference.intervention import Intervention
+from vagan.inference.overlay import EFFECT_COLOURS, plane, symmetric_range
+from vagan.model.folder import ModelSpec
+from vagan.notebook import facts_html, pictures_html
+from vagan.types import Images, Maps, Scores
+
+Array = NDArray[np.float32]
+
+MOST_PLOTTED = 8
+
+
+class View(NamedTuple):
+    """What a viewer shows of an image: image and map on one grid."""
+
+    image: Array
+    """``(channel, *space)`` in [-1, 1]."""
+    effect: Array
+    """On the same grid; of raw scans, that of the template."""
+    affine: NDArray[np.float64] | None
+    """Of volumes: voxels to mm."""
+
+
+@runtime_checkable
+class SourceImage(Protocol):
+    """The file that an image was read from; knows its preparation and writes maps on its own grid."""
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Held in memory."""
+
+    @property
+    def intensity_scale(self) -> float:
+        """Prepared intensity times this is the file's own unit."""
+
+    def prepared(self) -> Array:
+        """``(channel, *space)`` in [-1, 1], as the network takes it."""
+
+    def write(self, stem: Path, kind: str, values: Array) -> tuple[Path, Array]:
+        """Write a map of the prepared image as ``STEM_KIND`` on the file's own grid; returns what was written."""
+
+    def write_overlay(self, stem: Path, effect: Array, own: Array) -> None:
+        """Write the effect, given on both grids, over the image as ``STEM_overlay.png``."""
+
+    def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
+        """Write a displacement in pixels as ``STEM_displacement``; returns the vectors as written, and their unit."""
+
+    def view(self, effect: Array) -> View:
+        """For a viewer."""
+
+    def describe(self) -> dict[str, Any]:
+        """How the image was prepared."""
+
+
+class SavedMaps(NamedTuple):
+    """The maps of one image on disk."""
+
+    path: Path
+    """Of the effect."""
+    source: Path
+    """Of the image."""
+    decision: str
+    """Name of the predicted class, or ``abstained``; empty where the class was given."""
+    is_ood: bool
+    """Whether the image is out of distribution; False where that was not measured."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Attribution:
+    """Effect of a class in each image of a batch, and all else that the same forward passes say.
+
+    Attributes
+    ----------
+    images
+        Prepared, ``(batch, channel, *space)`` in [-1, 1].
+    effect
+        Of the same shape: positive where the class made the image brighter.
+    method, unit, convention
+        Display name of the method; unit of the effect; how metrics read it.
+    sign
+        The sign convention in words.
+    spec
+        Of the model; its classes are the baseline class and the class of interest, of predicted classes all.
+    counterfactual
+        The images as if of the baseline class; with an inserted class, or after an intervention. None for methods
+        whose unit is not intensity.
+    deformation
+        Of models that deform images: displacement in pixels, and log-Jacobian; the mean of an ensemble.
+    uncertainty
+        Of an ensemble.
+    members
+        Models whose mean this is.
+    decisions, reject_interval
+        Of predicted classes: one decision per image, and the probabilities between which the classifier abstains.
+    ood_score, ood_threshold
+        Distance from the training images in the model's features, see `vagan.model.ood.MahalanobisOOD`, and the
+        score beyond which an image is out of distribution; None where the model has no such statistics.
+    covariates
+        That the model was conditioned on, one row per image.
+    intervention
+        Change of covariates whose effect is shown, in place of the class's.
+    sources
+        Files of the images, if they were read from files.
+    """
+
+    images: Images
+    effect: Maps
+    method: str
+    unit: Unit
+    convention: Convention
+    sign: str
+    spec: ModelSpec
+    counterfactual: Images | None = None
+    deformation: Deformation | None = None
+    uncertainty: Uncertainty | None = None
+    members: int = 1
+    decisions: tuple[ClassDecision, ...] | None = None
+    reject_interval: Interval | None = None
+    ood_score: Scores | None = None
+    ood_threshold: float | None = None
+    covariates: pd.DataFrame | None = None
+    intervention: Intervention | None = None
+    sources: tuple[SourceImage, ...] = ()
+
+    @property
+    def is_ood(self) -> Bool[Tensor, " batch"] | None:
+        """Whether each image is out of distribution; one in a hundred validation images is."""
+        return None if self.ood_score is None or self.ood_threshold is None else self.ood_score > self.ood_threshold
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int | slice) -> "Attribution":
+        """The same of some of the images; of a single one, as a batch of one."""
+        if isinstance(index, int):
+            position = range(len(self))[index]
+            index = slice(position, position + 1)
+        deformation, uncertainty = self.deformation, self.uncertainty
+        return replace(
+            self,
+            images=self.images[index],
+            effect=self.effect[index],
+            counterfactual=None if self.counterfactual is None else self.counterfactual[index],
+            deformation=None if deformation is None else Deformation(*(field[index] for field in deformation)),
+            uncertainty=None if uncertainty is None else Uncertainty(*(field[index] for field in uncertainty)),
+            decisions=None if self.decisions is None else self.decisions[index],
+            ood_score=None if self.ood_score is None else self.ood_score[index],
+            covariates=None if self.covariates is None else self.covariates.iloc[index],
+            sources=self.sources[index],
+        )
+
+    def __repr__(self) -> str:
+        optional = ("counterfactual", "deformation", "uncertainty", "decisions", "ood_score", "covariates")
+        there = ["effect", *(name for name in optional if getattr(self, name) is not None)]
+        return f"Attribution({tuple(self.images.shape)} by {self.method}, unit {self.unit!r}: {', '.join(there)})"
+
+    def save(
+        self, folder: Path | str, names: Sequence[str] | None = None, *, threshold: float | None = None
+    ) -> list[SavedMaps]:
+        """Write ``NAME_effect.npy`` (of NIfTI files: ``.nii.gz``), ``NAME_overlay.png`` and ``NAME_effect.json``.
+
+        Maps lie on the grid of the file that an image came from. Deformations add ``_displacement`` and
+        ``_log-jacobian``, ensembles ``_std`` and ``_sign-agreement``.
+
+        Parameters
+        ----------
+        folder
+            Made if there is none; files of the same names are replaced.
+        names
+            One per image; default: those of the files, or numbers.
+        threshold
+            Write what exceeds it, too: a mask and a table of lesions; see `vagan.inference.lesions`.
+        """
+        from vagan.inference.files import save_maps
+
+        sources = self.sources or self._numbered_files()
+        names = names or [source.path.name for source in sources]
+        return [
+            save_maps(one, source, Path(folder), name, threshold=threshold)
+            for one, source, name in zip(self, sources, names, strict=True)
+        ]
+
+    def view(self) -> View:
+        """What a viewer shows of the first image."""
+        source = next(iter(self.sources or self._numbered_files()))
+        return source.view(self.effect[0].cpu().numpy())
+
+    def _numbered_files(self) -> Sequence[SourceImage]:
+        from vagan.inference.files import as_files
+
+        return as_files(self.images)
+
+    def plot(self) -> Figure:
+        """Images, effects and counterfactuals side by side, at most eight; of volumes the slice of the largest effect."""
+        count = min(len(self), MOST_PLOTTED)
+        columns = ["image", "effect", *(["counterfactual"] if self.counterfactual is not None else [])]
+        figure = Figure(figsize=(2.2 * len(columns) + 0.8, 2.2 * max(count, 1)), layout="constrained")
+        axes = figure.subplots(max(count, 1), len(columns), squeeze=False)
+        for row, one in zip(axes, self, strict=False):
+            pictures = one._pictures()
+            low, high = symmetric_range(pictures["effect"])
+            for cell, name in zip(row, columns, strict=True):
+                colours = (EFFECT_COLOURS, low, high) if name == "effect" else ("gray", -1, 1)
+                drawn = cell.imshow(pictures[name], cmap=colours[0], vmin=colours[1], vmax=colours[2])
+                cell.set(xticks=[], yticks=[])
+                if name == "effect":
+                    figure.colorbar(drawn, ax=cell, shrink=0.8)
+        for cell, name in zip(axes[0], columns, strict=True):
+            cell.set_title(name)
+        return figure
+
+    def _pictures(self) -> dict[str, Array]:
+        """Of the first image: ``(height, width)``, channels averaged, one slice of a volume."""
+        fields = {"image": self.images, "effect": self.effect, "counterfactual": self.counterfactual}
+        arrays = {name: field[0].detach().cpu().numpy() for name, field in fields.items() if field is not None}
+        if self.images.ndim == 5:  # the axial slice, as radiologists read it
+            height = int(np.abs(arrays["effect"]).sum(axis=(0, 1, 2)).argmax())
+            arrays = {name: plane(array, 2, height) for name, array in arrays.items()}
+        return {name: array.mean(axis=0) for name, array in arrays.items()}
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the facts, and the first image with its counterfactual."""
+        facts = {"method": self.method, "images": len(self), "unit": self.unit, "sign": self.sign}
+        if self.is_ood is not None:
+            facts["out of distribution"] = f"{int(self.is_ood.sum())} of {len(self)}"
+        pictures = {} if not len(self) else self[0]._pictures()
+        pictures.pop("effect", None)
+        return facts_html("Attribution", facts) + pictures_html(list(pictures.values()), list(pictures))

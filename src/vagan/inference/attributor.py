@@ -1,0 +1,434 @@
+"""From run folders to attributions: the only way."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from vagan.attribution.method import AttributionMethod, Convention
+from vagan.attribution.registry import METHODS, find_method
+from vagan.attribution.vagan import VAGAN, Explanation
+from vagan.effect import SIGN, SIGN_INSERTION, Deformation, without_effect
+from vagan.errors import ConfigError, ModelError, OutputError
+from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
+from vagan.inference.class_gate import REJECT_INTERVAL, ClassDecision, ClassGate, Interval
+from vagan.inference.covariates import GivenCovariates, covariate_table
+from vagan.inference.ensemble import mean_explanation, uncertainty
+from vagan.inference.files import read_source
+from vagan.inference.intervention import (
+    Intervention,
+    describe_intervention,
+    explain_intervention,
+    require_intervention,
+)
+from vagan.model.folder import ModelSpec, load_model, select_class
+from vagan.model.ood import MahalanobisOOD
+from vagan.nn.conditioning import Condition
+from vagan.progress import track
+from vagan.types import Images, Maps
+
+Run = Path | str
+Files = Run | Sequence[Run]
+
+HELD_BYTES = 2**30
+"""Files are read before anything is written; beyond this they are read again rather than kept in memory."""
+
+_READING: dict[Convention, str] = {
+    "signed": "positive: what is there, and bright, speaks for the class; negative: against it",
+    "absolute": "the size alone, whatever the sign, says how much a place matters",
+    "positive": "positive values speak for the class; negative ones are not read",
+}
+_SIGN_INTERVENTION = (
+    "image as if after the intervention - image as if before it, the class left alone; positive: brighter after it"
+)
+
+
+class TrainedModel(NamedTuple):
+    """A model of a run folder or model folder."""
+
+    path: Path
+    network: nn.Module
+    spec: ModelSpec
+    ood: MahalanobisOOD | None
+
+    @classmethod
+    def load(cls, run: Run, device: torch.device | str = "cpu") -> "TrainedModel":
+        """Read a folder; its network is put on the device."""
+        network, spec = load_model(Path(run))
+        return cls(Path(run), network.to(device), spec, MahalanobisOOD.load(Path(run)))
+
+
+class Attributor:
+    """Attributions by one model, or by the mean of several; made by `load` or `of`.
+
+    Attributes
+    ----------
+    name, unit, convention
+        Display name; unit and reading of the maps.
+    cost
+        Approximate number of forward passes per map.
+    spec
+        Of the (first) model; its classes are the baseline class and the class of interest, of predicted classes all.
+    methods
+        One for each model.
+    gate, reject_interval
+        Classifier of predicted classes, and where it abstains.
+    intervention
+        Whose effect is shown, in place of the class's.
+    device
+        Where the networks are.
+    """
+
+    def __init__(
+        self,
+        methods: Sequence[AttributionMethod],
+        spec: ModelSpec,
+        *,
+        gate: ClassGate | None = None,
+        reject_interval: Interval = REJECT_INTERVAL,
+        intervention: Intervention | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        first = methods[0]
+        self.methods, self.spec, self.device = tuple(methods), spec, torch.device(device)
+        self.unit, self.convention = first.unit, first.convention
+        self.cost = sum(method.cost for method in methods) * (1 if intervention is None else 2)
+        self.gate, self.reject_interval, self.intervention = gate, reject_interval, intervention
+        changed = "" if intervention is None else f", {describe_intervention(intervention)}"
+        several = "" if len(methods) == 1 else f", mean of {len(methods)}"
+        self.name = f"{first.name}{changed}{several}{', predicted classes' if gate else ''}"
+
+    @classmethod
+    def load(
+        cls,
+        run: Files,
+        method: str = "",
+        *,
+        class_of_interest: str = "",
+        insert: bool = False,
+        intervene: Intervention | None = None,
+        predict_class: bool = False,
+        reject_interval: Interval = REJECT_INTERVAL,
+        device: torch.device | str = "cpu",
+    ) -> "Attributor":
+        """Read a run folder or model folder; of several, the mean of their maps is the effect.
+
+        Parameters
+        ----------
+        run
+            Folder, or folders of the same cohort with different seeds.
+        method
+            Slug in `vagan.attribution.registry.METHODS`; a map generator needs none.
+        class_of_interest
+            Needed where the model has several.
+        insert
+            What the class would do to images of the baseline class, by a bidirectional model.
+        intervene
+            The effect of a change of covariates instead of that of the class, such as ``{"age": (60, 80)}``.
+        predict_class
+            A classifier in the run folder predicts the class of each image; images of the baseline class get zero.
+        reject_interval
+            Where it abstains; see `vagan.inference.class_gate.decide`.
+        device
+            ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such method or class, the model cannot do this, or a choice must be made.
+        ModelError
+            If a folder holds no model, or a damaged one.
+        """
+        runs = [run] if isinstance(run, Path | str) else list(run)
+        _require_distinct(runs)
+        where = _device(device)
+        return cls.of(
+            [TrainedModel.load(one, where) for one in runs],
+            method,
+            class_of_interest=class_of_interest,
+            insert=insert,
+            intervene=intervene,
+            predict_class=predict_class,
+            reject_interval=reject_interval,
+            device=where,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        models: Sequence[TrainedModel],
+        method: str = "",
+        *,
+        class_of_interest: str = "",
+        insert: bool = False,
+        intervene: Intervention | None = None,
+        predict_class: bool = False,
+        reject_interval: Interval = REJECT_INTERVAL,
+        device: torch.device | str = "cpu",
+    ) -> "Attributor":
+        """The same from models that were loaded before, and are on this device; see `load`."""
+        _require_alike(models)
+        if predict_class and (insert or intervene or class_of_interest or len(models) > 1):
+            raise ConfigError(
+                "predict_class excludes insert, intervene, class_of_interest and ensembles; leave them out"
+            )
+        if intervene and insert:
+            raise ConfigError("intervene excludes insert: an intervention leaves the class alone; choose one")
+        first = models[0]
+        entry = METHODS[_chosen(first, method)]
+        if entry.needs != "map-generator":
+            if insert or intervene or predict_class:
+                raise ConfigError(
+                    f"insert, intervene and predict_class need a map generator: {first.path} holds a {first.spec.kind}"
+                )
+            narrowed, _ = select_class(first.spec, class_of_interest)
+            made = [entry.make() if entry.needs == "nothing" else entry.make(one.network) for one in models]
+            return cls(made, narrowed, device=device)
+        if predict_class:
+            gate = ClassGate.load(first.path, first.spec.classes, device)
+            return cls(
+                [_generator(first, None)], first.spec, gate=gate, reject_interval=reject_interval, device=device
+            )
+        chosen = [select_class(one.spec, class_of_interest, insert=insert) for one in models]
+        if intervene:
+            require_intervention(first.spec, intervene)
+        generators = [
+            _generator(one, condition, insert=insert) for one, (_, condition) in zip(models, chosen, strict=True)
+        ]
+        return cls(generators, chosen[0][0], intervention=intervene or None, device=device)
+
+    def __repr__(self) -> str:
+        baseline, *interests = self.spec.classes
+        return f"Attributor({self.name!r}: {', '.join(interests)} against {baseline}, unit {self.unit!r})"
+
+    def attribute(self, images: Images | Selection | Files, covariates: GivenCovariates = None) -> Attribution:
+        """One forward pass of each network.
+
+        Parameters
+        ----------
+        images
+            Prepared images ``(batch, channel, *space)``, a selection of a cohort, or one or more image files, which
+            are prepared as the training images were and must then be of one shape.
+        covariates
+            Needed where the model is conditioned on them: a row per image, or the same values for all. A selection
+            has its own.
+
+        Raises
+        ------
+        ConfigError
+            If covariates are missing or not those of the model.
+        """
+        if isinstance(images, Tensor):
+            return self._attribute(images, covariates, ())
+        if isinstance(images, Selection):
+            return self._attribute(images.images, images.covariates if covariates is None else covariates, ())
+        paths = [images] if isinstance(images, Path | str) else list(images)
+        sources = tuple(read_source(Path(path), self.spec) for path in paths)
+        return self._attribute(_batch(sources), covariates, sources)
+
+    def effect(self, images: Images | Selection, covariates: GivenCovariates = None) -> Maps:
+        """Effect maps alone; see `attribute`."""
+        return self.attribute(images, covariates).effect
+
+    def attribute_files(
+        self, paths: Sequence[Path], out: Path, *, covariates: GivenCovariates = None, threshold: float | None = None
+    ) -> list[SavedMaps]:
+        """Attribute image files one after the other and write the maps; see `Attribution.save`.
+
+        Nothing is written before all files were read without an error.
+
+        Parameters
+        ----------
+        paths
+            Images of any kind that the model takes; maps are named after them.
+        out
+            Folder for the maps; files of the same names are replaced.
+        covariates
+            See `attribute`.
+        threshold
+            See `Attribution.save`.
+        """
+        _require_names(paths, out)
+        if isinstance(covariates, pd.DataFrame) and not self.spec.covariates:
+            raise ConfigError("covariates were given, but the model was trained without any; leave them out")
+        table = covariate_table(covariates, self.spec.covariates, len(paths))
+        saved = []
+        for row, source in enumerate(track(self._sources(paths), len(paths), "attributing")):
+            one = self._attribute(_batch([source]), None if table is None else table.iloc[[row]], (source,))
+            saved += one.save(out, threshold=threshold)
+        return saved
+
+    def _sources(self, paths: Sequence[Path]) -> Iterator[SourceImage]:
+        """Every file is read before the first is given out, so that every mistake is found before that."""
+        held: deque[SourceImage | None] = deque()
+        free = HELD_BYTES
+        for path in paths:
+            source = read_source(path, self.spec)
+            free -= source.num_bytes
+            held.append(source if free >= 0 else None)
+        for path in paths:
+            yield held.popleft() or read_source(path, self.spec)
+
+    def _attribute(
+        self, images: Images, covariates: GivenCovariates, sources: tuple[SourceImage, ...]
+    ) -> Attribution:
+        table = covariate_table(covariates, self.spec.covariates, len(images))
+        inputs = images.to(self.device)
+        decisions = None if self.gate is None else self.gate.decide(inputs, self.reject_interval)
+        condition = None if decisions is None else _tasks(self.spec, decisions)
+        members = [self._explain(method, inputs, table, condition) for method in self.methods]
+        found = mean_explanation(members)
+        if decisions is not None:
+            found = _without_effect_in_baseline(found, inputs, decisions)
+        first = self.methods[0]
+        ood = first.ood if isinstance(first, VAGAN) else None
+        spread = uncertainty(members)
+        return Attribution(
+            images=images,
+            effect=found.effect.to(images.device),
+            method=self.name,
+            unit=self.unit,
+            convention=self.convention,
+            sign=self._sign(),
+            spec=self.spec,
+            counterfactual=None if found.counterfactual is None else found.counterfactual.to(images.device),
+            deformation=None if found.deformation is None else Deformation(*_to(found.deformation, images)),
+            uncertainty=None if spread is None else type(spread)(*_to(spread, images)),
+            members=len(members),
+            decisions=decisions,
+            reject_interval=None if decisions is None else self.reject_interval,
+            ood_score=found.ood_score,
+            ood_threshold=None if ood is None or found.ood_score is None else ood.threshold,
+            covariates=table,
+            intervention=self.intervention,
+            sources=sources,
+        )
+
+    def _explain(
+        self, method: AttributionMethod, images: Images, covariates: pd.DataFrame | None, condition: Condition | None
+    ) -> Explanation:
+        if not isinstance(method, VAGAN):
+            effect = method.attribute(images, covariates)
+            return Explanation(effect, without_effect(images, effect) if method.unit == "intensity" else None)
+        if self.intervention is not None and covariates is not None:
+            return explain_intervention(method, images, covariates, self.intervention)
+        return method.explain(images, covariates, condition=condition)
+
+    def _sign(self) -> str:
+        first = self.methods[0]
+        if self.intervention is not None:
+            return _SIGN_INTERVENTION
+        if self.unit != "intensity":
+            return _READING[self.convention]
+        return SIGN_INSERTION if isinstance(first, VAGAN) and first.insert else SIGN
+
+
+def _generator(model: TrainedModel, condition: Condition | None, *, insert: bool = False) -> VAGAN:
+    spec = model.spec
+    return VAGAN(
+        model.network,
+        output=spec.output,
+        condition=condition,
+        covariates=spec.covariates,
+        insert=insert,
+        intervention=spec.intervention,
+        ood=model.ood,
+    )
+
+
+def _chosen(model: TrainedModel, slug: str) -> str:
+    """The method, if it can explain the model; a map generator explains itself."""
+    kind = model.spec.kind
+    if slug:
+        find_method(slug)
+    elif kind == "map-generator":
+        slug = "vagan"
+    fitting = [known for known, entry in METHODS.items() if entry.explains(kind)]
+    if slug not in fitting:
+        problem = f"{slug} cannot explain it" if slug else "a method must be chosen"
+        raise ConfigError(f"{model.path} holds a {kind}: {problem}; choose one of {', '.join(fitting)}")
+    return slug
+
+
+def _require_distinct(runs: Sequence[Run]) -> None:
+    places = [Path(run).resolve() for run in runs]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"an ensemble's members must differ: {twice} is given twice; give runs of different seeds")
+    if not runs:
+        raise ConfigError("at least one run folder is needed, found none")
+
+
+def _require_alike(models: Sequence[TrainedModel]) -> None:
+    first = models[0]
+    for model in models:
+        for field in ("kind", "num_spatial_dims", "channels", "classes", "preparation", "pipeline"):
+            ours, theirs = getattr(first.spec, field), getattr(model.spec, field)
+            if ours != theirs:
+                raise ConfigError(
+                    f"an ensemble's models must agree in {field}: {first.path} has {ours}, {model.path} has {theirs}; "
+                    "give runs of one cohort with different seeds"
+                )
+
+
+def _require_names(paths: Sequence[Path], out: Path) -> None:
+    from vagan.data.image_file import name_of
+
+    if not paths:
+        raise OutputError("no image was given; name at least one image file")
+    stems = [name_of(path) for path in paths]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise OutputError(f"maps are named after images, but {twice!r} was given twice; use one output folder for each")
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"the output must be a folder: {out} is a file; choose another name")
+
+
+def _batch(sources: Sequence[SourceImage]) -> Images:
+    prepared = [source.prepared() for source in sources]
+    shapes = sorted({array.shape for array in prepared})
+    if len(shapes) > 1:
+        raise ModelError(
+            f"images of a batch must have one shape, found {shapes[0]} and {shapes[1]}; attribute them one by one"
+        )
+    return torch.from_numpy(np.stack(prepared))
+
+
+def _tasks(spec: ModelSpec, decisions: Sequence[ClassDecision]) -> Condition | None:
+    """Of each image the task that removes its class; of the baseline class any, for its map is not shown."""
+    conditions = spec.task_conditions()
+    return None if conditions is None else conditions[[max(decision.label - 1, 0) for decision in decisions]]
+
+
+def _without_effect_in_baseline(
+    found: Explanation, images: Images, decisions: Sequence[ClassDecision]
+) -> Explanation:
+    baseline = torch.tensor([decision.label == 0 for decision in decisions], device=images.device)
+    effect = found.effect.clone()
+    effect[baseline] = 0
+    counterfactual, deformation = found.counterfactual, found.deformation
+    if counterfactual is not None:
+        counterfactual = counterfactual.clone()
+        counterfactual[baseline] = images[baseline]
+    if deformation is not None:
+        deformation = Deformation(*(field.clone() for field in deformation))
+        for field in deformation:
+            field[baseline] = 0
+    return found._replace(effect=effect, counterfactual=counterfactual, deformation=deformation)
+
+
+def _to(fields: Sequence[Tensor], like: Tensor) -> list[Tensor]:
+    return [field.to(like.device) for field in fields]
+
+
+def _device(name: torch.device | str) -> torch.device:
+    if isinstance(name, torch.device):
+        return name
+    from vagan.training.engine.device import find_device
+
+    return find_device(name)

@@ -1,0 +1,69 @@
+"""Covariates of new images: one row per image, checked against those that a model is conditioned on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vagan.data.covariates import Covariate, covariate_numbers
+from vagan.data.image_file import name_of
+from vagan.errors import ConfigError
+
+GivenCovariates = pd.DataFrame | Mapping[str, Any] | None
+"""A row per image, the same values for all images, or nothing."""
+
+
+def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], count: int) -> pd.DataFrame | None:
+    """One row per image with the columns that a model is conditioned on; None if it is not conditioned on any.
+
+    Raises
+    ------
+    ConfigError
+        If covariates are missing, unknown or of another number of images.
+    CohortError
+        If a value is missing or invalid.
+    """
+    names = [covariate.name for covariate in covariates]
+    if isinstance(given, Mapping):
+        if given and not names:
+            raise ConfigError("covariates were given, but the model was trained without any; leave them out")
+        if set(given) != set(names):
+            raise ConfigError(f"covariates must be {', '.join(names)}: found {', '.join(given) or 'none'}")
+        given = pd.DataFrame([dict(given)])
+    if not names:
+        return None
+    if given is None:
+        example = ", ".join(
+            f"{one.name}={one.kinds[0] if one.kinds else format(one.mean, '.0f')}" for one in covariates
+        )
+        raise ConfigError(f"missing covariates: the model is conditioned on {', '.join(names)}; give such as {example}")
+    if len(given) not in (1, count):
+        raise ConfigError(
+            f"covariates need one row per image, or one for all: found {len(given)} rows for {count} images"
+        )
+    covariate_numbers(covariates, given)
+    rows = given[names].reset_index(drop=True)
+    return rows if len(rows) == count else rows.loc[[0] * count].reset_index(drop=True)
+
+
+def rows_of(paths: Sequence[Path], table: pd.DataFrame) -> pd.DataFrame:
+    """The row of each image file in a table, found by the file's name in ``image``, or without suffix in ``id``.
+
+    Raises
+    ------
+    ConfigError
+        If the table has neither column, or not one row for an image.
+    """
+    known = [name for name in ("image", "id") if name in table]
+    if not known:
+        raise ConfigError(f"covariates: the table needs a column image or id, found {', '.join(map(str, table.columns))}")
+    rows = []
+    for path in paths:
+        here = pd.Series(False, index=table.index)
+        for name in known:
+            here |= table[name].map(lambda cell: name_of(Path(str(cell)))) == name_of(path)
+        if here.sum() != 1:
+            raise ConfigError(f"covariates: the table needs one row for {path.name}, found {here.sum()}")
+        rows.append(table[here])
+    return pd.concat(rows, ignore_index=True)
