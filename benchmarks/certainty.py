@@ -27,8 +27,8 @@ from vagan.effect import effect_map
 from vagan.evaluation.certainty import spread_error
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.evaluation.metrics.base import truth_mask
+from vagan.inference.attributor import Attributor
 from vagan.inference.ensemble import Ensemble
-from vagan.inference.generator import VAGAN
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
@@ -86,7 +86,7 @@ def _figures(cohort: Cohort, runs: list[Path]) -> dict[str, Any]:
     """Of the test images of the class of interest."""
     rows = cohort.manifest.indices("test", 1)
     images, effects = cohort.images(rows), cohort.effects(rows)
-    ensemble = Ensemble([VAGAN.load(run)[0] for run in runs])
+    ensemble = Ensemble([Attributor.load(run) for run in runs])
     mean, spreads = ensemble.attribute(images), ensemble.spread(images).numpy()
     errors = (mean - effect_map(images, cohort.counterfactuals(rows))).abs().numpy()
     inside = truth_mask(effects.numpy())

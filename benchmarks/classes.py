@@ -23,7 +23,7 @@ from vagan.data.schema import MANIFEST
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.evaluation.evaluate import CEILING, evaluate
 from vagan.evaluation.metrics.agreement import mean_ncc
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
@@ -67,7 +67,7 @@ def make_two_classes(folder: Path, *, images: int, size: tuple[int, ...]) -> Coh
 
 
 def _scores(cohort: Cohort, run: Path, name: str, label: int) -> dict[str, float]:
-    method, _ = VAGAN.load(run, interest=name)
+    method = Attributor.load(run, class_of_interest=name)
     summary = evaluate({method.name: method}, cohort, interest=label).summary
     return {
         f"{name}: ncc": summary[method.name]["ncc"]["mean"],

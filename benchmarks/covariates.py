@@ -24,7 +24,7 @@ from study import as_table, column, keep, named, options_of, settings_of, with_s
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import FIXED_RANGE, MEAN_AGE, OLDER_BY, effect_of_age, make_synthetic_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc, ncc
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 from vagan.inference.intervention import Contrast
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -65,7 +65,7 @@ def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
     """Agreement with the disease's effect on test patients, and how much age is in their maps."""
     rows = cohort.manifest.indices("test", 1)
     subjects = cohort.manifest.table.iloc[rows]
-    method = VAGAN.load(run)[0].knowing(subjects)
+    method = Attributor.load(run).knowing(subjects)
     effects, maps = cohort.effects(rows), method.attribute(cohort.images(rows))
     ages = subjects["age"].to_numpy(dtype=float)
     brightness = _ring_brightness(maps.numpy(), effects.numpy(), years=OLDER_BY)
@@ -81,7 +81,7 @@ def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
 
 def _contrasts(cohort: Cohort, run: Path) -> dict[str, float]:
     """Agreement with what so many years do to a ring, and how much of it is shown: 1 is all."""
-    method = Contrast(VAGAN.load(run)[0], {"age": YEARS})
+    method = Contrast(Attributor.load(run), {"age": YEARS})
     years = float(YEARS[1]) - float(YEARS[0])
     found = {}
     for label, name in enumerate(("controls", "patients")):

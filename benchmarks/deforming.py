@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter, map_coordinates
 from study import keep
 
-from vagan import VAGAN, load_config, train
+from vagan import Attributor, load_config, train
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.schema import CohortCase, CohortMetadata
@@ -101,7 +101,7 @@ def make_ellipses(path: Path, count: int, seed: int):
 
 
 def _figures(run: Path, cohort) -> dict[str, float]:
-    method, _ = VAGAN.load(run)
+    method = Attributor.load(run)
     rows = cohort.manifest.indices("test", label=1)
     healthy = cohort.images(cohort.manifest.indices("test", label=0))
     images, effects = cohort.images(rows), cohort.effects(rows)

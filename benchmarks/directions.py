@@ -25,7 +25,7 @@ from torch import nn
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 from vagan.model.folder import load_model
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -85,7 +85,7 @@ def _train(cohort: Cohort, options: argparse.Namespace, name: str, seed: int, wh
 def _figures(cohort: Cohort, run: Path, judge: nn.Module, *, into: bool) -> dict[str, float]:
     ill, well = (cohort.manifest.indices("test", label) for label in (1, 0))
     images, healthy, effects = cohort.images(ill), cohort.images(well), cohort.effects(ill)
-    out, _ = VAGAN.load(run)
+    out = Attributor.load(run)
     maps, cured = out.attribute(images), out.counterfactual(images)
     figures = {
         "ncc": mean_ncc(maps, effects),
@@ -94,7 +94,7 @@ def _figures(cohort: Cohort, run: Path, judge: nn.Module, *, into: bool) -> dict
         "well_before": _taken_for_ill(judge, images, False),
     }
     if into:
-        putting, _ = VAGAN.load(run, into=True)
+        putting = Attributor.load(run, insert=True)
         figures["ill_before"] = _taken_for_ill(judge, healthy, True)
         made = putting.counterfactual(healthy)
         figures["ill_after_in"] = _taken_for_ill(judge, made, True)

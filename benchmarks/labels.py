@@ -15,8 +15,8 @@ from study import as_table, keep, named, options_of, settings_of
 
 from vagan.data.cohort import Cohort
 from vagan.evaluation.metrics.agreement import ncc
+from vagan.inference.attributor import Attributor
 from vagan.inference.class_gate import FOLDER, SURE, Decided, Labeller, decide
-from vagan.inference.generator import VAGAN
 from vagan.model.folder import load_model
 from vagan.training.accuracy import accuracy_figures
 from vagan.training.config import load_config
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
-    method, facts = VAGAN.load(run)
+    method = Attributor.load(run)
     labeller, uncalibrated = Labeller.load(run, facts.classes), Labeller(load_model(run / FOLDER)[0])
     rows = [cohort.manifest.indices("test", label) for label in (0, 1)]
     images = cohort.images(np.concatenate(rows))

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from study import as_table, keep, named, options_of, with_seeds
 
 from vagan.data.cohort import Cohort
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 from vagan.training.ood import fit_ood
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -53,7 +53,7 @@ def main() -> None:
     for seed in options.seeds:
         run = run_of(folder, seed)
         fit_ood(run / "model", cohort, "cpu")
-        method, _ = VAGAN.load(run)
+        method = Attributor.load(run)
         images = cohort.images(cohort.manifest.indices("test")).numpy()
         half = len(images) // 2
         usual = method.unlikeness(torch.from_numpy(images[:half])).numpy()

@@ -18,7 +18,7 @@ from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.evaluation.evaluate import CEILING, evaluate
 from vagan.evaluation.metrics.agreement import mean_ncc
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 from vagan.training.config import Config, load_config
 from vagan.training.engine.loop import train
 
@@ -72,7 +72,7 @@ def _figures(cohort: Cohort, case: str, seed: int, options: argparse.Namespace) 
 def figures_of(cohort: Cohort, path: Path, config: Config) -> dict[str, float]:
     """Train, or find trained, and score all test images."""
     run = train(cohort, path, config, monitor=mean_ncc)
-    method, _ = VAGAN.load(run.path)
+    method = Attributor.load(run.path)
     evaluation = evaluate({method.name: method}, cohort)
     scores, ceiling = (evaluation.summary[name] for name in (method.name, CEILING))
     rows = evaluation.rows

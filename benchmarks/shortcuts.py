@@ -28,7 +28,7 @@ from vagan.data.schema import CohortCase
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.data.write import write_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 from vagan.seeding import numpy_generator
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -127,7 +127,7 @@ def _shortcut(image: Image, row: int, name: str) -> tuple[Image, bool]:
 def _figures(plain: Cohort, cohort: Cohort, run: Path, name: str) -> dict[str, Any]:
     """Of the test images of the class of interest."""
     rows = cohort.manifest.indices("test", 1)
-    effects, maps = cohort.effects(rows), VAGAN.load(run)[0].attribute(cohort.images(rows))
+    effects, maps = cohort.effects(rows), Attributor.load(run).effect(cohort.images(rows))
     shown = {}
     for shortcut in SHORTCUTS if name == NONE else [name]:
         pairs = [_shortcut(image, row, shortcut) for image, row in zip(plain.images(rows).numpy(), rows, strict=True)]

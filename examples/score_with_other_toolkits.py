@@ -16,7 +16,7 @@ import torch
 from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor, nn
 
-from vagan import VAGAN, Cohort, make_synthetic_cohort
+from vagan import Attributor, Cohort, make_synthetic_cohort
 from vagan.attribution import AttributionMethod
 from vagan.attribution.controls import RandomSmoothMap
 from vagan.attribution.guided import GuidedBackpropagation
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.run:
         if not options.cohort:
             parser.error("a map generator knows only images like those it was trained on; give their --cohort too")
-        generator, _ = VAGAN.load(options.run)
+        generator = Attributor.load(options.run)
         methods[generator.name] = lambda *_: generator
 
     with tempfile.TemporaryDirectory() as folder, seeded(0, "example"):

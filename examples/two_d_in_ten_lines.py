@@ -10,7 +10,7 @@
 # %%
 import matplotlib.pyplot as plt
 
-from vagan import VAGAN, evaluate, load_config, make_synthetic_cohort, train
+from vagan import Attributor, evaluate, load_config, make_synthetic_cohort, train
 
 cohort = make_synthetic_cohort("cohort", n=1200, size=(48, 40), intensity="fixed")
 cohort
@@ -28,7 +28,7 @@ run
 # the class made the image brighter.
 
 # %%
-method, facts = VAGAN.load(run.path)
+method = Attributor.load(run.path)
 patients = cohort.manifest.indices("test", label=1)[:4]
 images, truths = cohort.images(patients), cohort.effects(patients)
 effects = method.attribute(images)

@@ -146,14 +146,14 @@ def patients(converters=3, stable=3, learned=3):
 class Oracle:
     """Knows what the disease did to each subject, but for its pose."""
 
-    convention = "signed"
+    convention, unit, cost = "signed", "none", 1
 
     def __init__(self, cohort, name="oracle"):
         self.name = name
         self._images = cohort.images(np.arange(len(cohort.manifest)))
         self._subjects = list(cohort.manifest.table["subject"])
 
-    def attribute(self, images):
+    def attribute(self, images, covariates=None):
         row = int((self._images - images).abs().flatten(1).sum(1).argmin())
         seed = sorted(set(self._subjects)).index(self._subjects[row])
         return torch.from_numpy(exact_effect(COARSE, seed=seed, disease=1.0)[None, None])

@@ -15,11 +15,12 @@ import torch
 from shapes import NETWORK_SPACES
 from tiny import TINY
 from trainings import SETTINGS, stop_after, tiny, weights_of
-from vagan.attribution.registry import METHODS, load_method
+from vagan.attribution.registry import METHODS
 from vagan.cli.app import main
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.errors import Interrupted, NotEnoughMemoryError
+from vagan.inference.attributor import Attributor
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
@@ -92,7 +93,7 @@ def test_trains_and_maps_as_on_the_processor(cohort, precision, tmp_path):
     assert all(tensor.isfinite().all() for tensor in weights_of(run).values())
     images = cohort.images(cohort.manifest.indices("test"))
     there, here = (
-        load_method(run.path, device=device).method.attribute(images.to(device)).cpu() for device in ("cuda", "cpu")
+        Attributor.load(run.path, device=device).effect(images.to(device)).cpu() for device in ("cuda", "cpu")
     )
     assert here.abs().max() > 0
     torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-4)

@@ -1,8 +1,9 @@
 import pytest
 
-from vagan.attribution.registry import METHODS, find_method, load_method
+from vagan.attribution.registry import METHODS, find_method
 from vagan.data.preparation import Preparation
 from vagan.errors import ConfigError
+from vagan.inference.attributor import Attributor
 from vagan.model.folder import ModelSpec, build_network, save_model
 
 
@@ -30,15 +31,13 @@ def saved(tmp_path):
 
 
 def test_a_map_generator_explains_itself(saved):
-    method, entry, facts, _ = load_method(saved("map-generator"))
-    assert (method.name, entry.unit, facts.kind) == ("VA-GAN", "intensity", "map-generator")
+    method = Attributor.load(saved("map-generator"))
+    assert (method.name, method.unit, method.spec.kind) == ("VA-GAN", "intensity", "map-generator")
 
 
 def test_for_a_classifier_a_method_must_be_chosen(saved):
-    with pytest.raises(
-        ConfigError, match=r"holds a classifier: a method must be chosen .* guided-backprop, .*random"
-    ):
-        load_method(saved("classifier"))
+    with pytest.raises(ConfigError, match=r"holds a classifier: .* guided-backprop, .*random"):
+        Attributor.load(saved("classifier"))
 
 
 @pytest.mark.parametrize(
@@ -47,9 +46,9 @@ def test_for_a_classifier_a_method_must_be_chosen(saved):
 )
 def test_a_method_that_cannot_explain_the_model_is_refused(saved, kind, name):
     with pytest.raises(ConfigError, match=rf"holds a {kind}: {name} cannot explain it; choose one of "):
-        load_method(saved(kind), name)
+        Attributor.load(saved(kind), name)
 
 
 def test_methods_for_classifiers_explain_cam_classifiers_too(saved):
     for name in ("cam", "grad-cam", "guided-backprop"):
-        assert load_method(saved("cam-classifier"), name)[0].name
+        assert Attributor.load(saved("cam-classifier"), name).name

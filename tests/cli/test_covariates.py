@@ -3,16 +3,14 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from models import save_random_generator
-from vagan.attribution import VAGAN
-from vagan.attribution.registry import load_method
 from vagan.data.covariates import Covariate
 from vagan.data.image_file import read_image
 from vagan.errors import ConfigError
+from vagan.inference.attributor import Attributor
 from vagan.serving.server import attribute as serve_image
 
 AGE, SEX = Covariate(name="age", mean=70, spread=8, seen=(55.0, 85.0)), Covariate(name="sex", kinds=("F", "M"))
@@ -31,8 +29,8 @@ def test_maps_are_of_an_image_of_that_age(vagan, model, pictures, tmp_path):
         folder = tmp_path / age
         assert vagan("attribute", model, image, "--out", folder, "--covariates", f"age={age},sex=M")[0] == 0
         maps[age] = np.load(folder / "03_effect.npy")
-        told = VAGAN.load(model)[0].knowing(pd.DataFrame([{"sex": "M", "age": age}]))
-        np.testing.assert_allclose(maps[age], told.attribute(prepared)[0, 0], atol=1e-5)
+        expected = Attributor.load(model).effect(prepared, {"sex": "M", "age": age})
+        np.testing.assert_allclose(maps[age], expected[0, 0], atol=1e-5)
     assert not np.allclose(maps["70"], maps["91"])
     about = {age: json.loads((tmp_path / age / "03_effect.json").read_text(encoding="utf-8")) for age in maps}
     assert about["70"]["covariates"] == {"age": "70", "sex": "M"}
@@ -53,12 +51,12 @@ def test_a_table_tells_each_image_its_own(vagan, model, pictures, tmp_path):
 def test_a_map_without_the_age_is_refused(refused, model, pictures, tmp_path):
     image = pictures / "ill" / "03.png"
     line = refused("attribute", model, image, "--out", tmp_path / "maps")
-    assert "must know age and sex of each image; say it with --covariates age=70,sex=F" in line
+    assert "missing covariates: the model is conditioned on age, sex" in line
     line = refused("attribute", model, image, "--out", tmp_path / "maps", "--covariates", "age=old,sex=F")
     assert "age must be a number, as in training: found 'old'" in line
     plain = save_random_generator(tmp_path / "plain", shape=(21, 18))
     line = refused("attribute", plain, image, "--out", tmp_path / "maps", "--covariates", "age=70,sex=F")
-    assert "trained without covariates" in line
+    assert "trained without any" in line
 
 
 def test_a_contrast_shows_what_age_does(vagan, refused, model, pictures, tmp_path):
@@ -66,23 +64,23 @@ def test_a_contrast_shows_what_age_does(vagan, refused, model, pictures, tmp_pat
     image, known = pictures / "ill" / "03.png", ("--covariates", "age=64,sex=F")
     for ages in ("60:80", "80:60"):
         folder = tmp_path / ages.replace(":", "-")
-        assert vagan("attribute", able, image, "--out", folder, *known, "--contrast", f"age={ages}")[0] == 0
+        assert vagan("attribute", able, image, "--out", folder, *known, "--intervene", f"age={ages}")[0] == 0
     there, back = (np.load(tmp_path / name / "03_effect.npy") for name in ("60-80", "80-60"))
     np.testing.assert_allclose(there, -back, atol=1e-6)
     assert np.abs(there).max() > 0.01
     about = json.loads((tmp_path / "60-80" / "03_effect.json").read_text(encoding="utf-8"))
-    assert about["contrast"] == "age 60 to 80"
-    assert about["sign"].startswith("image as if after the change - image as if before")
+    assert about["intervention"] == "age 60 to 80"
+    assert about["sign"].startswith("image as if after the intervention - image as if before")
     out = ("--out", tmp_path / "no")
-    assert "must read like age=60:80" in refused("attribute", able, image, *out, *known, "--contrast", "age=60")
-    assert "--preset contrast" in refused("attribute", model, image, *out, *known, "--contrast", "age=60:80")
-    assert "say what is to change with --contrast" in refused("attribute", able, image, *out, *known)
-    assert "found 'X'" in refused("attribute", able, image, *out, *known, "--contrast", "sex=F:X")
+    assert "must read like age=60:80" in refused("attribute", able, image, *out, *known, "--intervene", "age=60")
+    assert "--preset intervention" in refused("attribute", model, image, *out, *known, "--intervene", "age=60:80")
+    assert "an intervention is needed" in refused("attribute", able, image, *out, *known)
+    assert "found 'X'" in refused("attribute", able, image, *out, *known, "--intervene", "sex=F:X")
 
 
 def test_the_page_tells_what_is_known(model, pictures, tmp_path):
-    loaded, image = load_method(model), pictures / "ill" / "03.png"
-    with pytest.raises(ConfigError, match="must know age and sex"):
+    loaded, image = Attributor.load(model), pictures / "ill" / "03.png"
+    with pytest.raises(ConfigError, match="conditioned on age, sex"):
         serve_image(loaded, image, tmp_path / "out")
     serve_image(loaded, image, tmp_path / "out", "age=70,sex=M")
     about = json.loads((tmp_path / "out" / "03_effect.json").read_text(encoding="utf-8"))

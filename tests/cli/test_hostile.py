@@ -76,7 +76,7 @@ def test_harmless_names_are_taken(name):
 def test_a_models_preprocessing_runs_no_program_that_nobody_trusts(tmp_path, monkeypatch):
     from models import save_random_generator
     from vagan.errors import ModelError
-    from vagan.inference.scans import _pipeline
+    from vagan.inference.scans import pipeline_of
     from vagan.model.folder import load_model
 
     command = f"command: touch {tmp_path / 'mark'} {{input}} {{mask}}"
@@ -84,7 +84,7 @@ def test_a_models_preprocessing_runs_no_program_that_nobody_trusts(tmp_path, mon
     model = save_random_generator(tmp_path / "m", num_spatial_dims=3, shape=(16, 17, 18), pipeline={"steps": steps})
     _, facts = load_model(model)
     with pytest.raises(ModelError, match="runs a program.*set VAGAN_TRUST_COMMANDS=1 if you trust it"):
-        _pipeline(facts)
+        pipeline_of(facts)
     monkeypatch.setenv("VAGAN_TRUST_COMMANDS", "1")
-    assert _pipeline(facts).steps[0].method == command
+    assert pipeline_of(facts).steps[0].method == command
     assert not (tmp_path / "mark").exists()

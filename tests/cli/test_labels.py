@@ -8,8 +8,8 @@ import pytest
 from safetensors.torch import load_file
 
 from tiny import TINY
-from vagan.attribution import VAGAN
 from vagan.data.cohort import Cohort
+from vagan.inference.attributor import Attributor
 
 CLASSIFIER = ("classifier.width=4", "classifier.updates=40", "training.batch_size=8")
 
@@ -31,35 +31,35 @@ def test_a_classifier_decides_and_the_map_follows(vagan, refused, trained, pictu
     images = [pictures / name / "04.png" for name in ("ill", "healthy")]
     (tmp_path / "new").mkdir()
     renamed = [path.rename(tmp_path / "new" / f"{path.parent.name}.png") for path in images]
-    code, printed, _ = vagan("attribute", trained, *renamed, "--out", tmp_path / "maps", "--class", "auto")
+    code, printed, _ = vagan("attribute", trained, *renamed, "--out", tmp_path / "maps", "--predict-class")
     assert code == 0
     assert printed.strip() == f"2 maps in {tmp_path / 'maps'}: 1 healthy, 1 ill"
     about = {
-        name: json.loads((tmp_path / "maps" / f"{name}_effect.json").read_text(encoding="utf-8"))["label"]
+        name: json.loads((tmp_path / "maps" / f"{name}_effect.json").read_text(encoding="utf-8"))["predicted_class"]
         for name in ("ill", "healthy")
     }
     assert {name: one["decision"] for name, one in about.items()} == {"ill": "ill", "healthy": "healthy"}
     assert about["ill"]["probabilities"]["ill"] > 0.65
-    assert about["healthy"]["undecided_between"] == [0.35, 0.65]
+    assert about["healthy"]["reject_interval"] == [0.35, 0.65]
     assert not np.load(tmp_path / "maps" / "healthy_effect.npy").any()
     assert vagan("attribute", trained, renamed[0], "--out", tmp_path / "said")[0] == 0
     said, decided = (np.load(tmp_path / folder / "ill_effect.npy") for folder in ("said", "maps"))
     np.testing.assert_array_equal(said, decided)
     assert said.any()
 
-    wide = ("--class", "auto", "--abstain", "0:1")
+    wide = ("--predict-class", "--reject-interval", "0:1")
     code, printed, _ = vagan("attribute", trained, *renamed, "--out", tmp_path / "wide", *wide)
-    assert "2 undecided" in printed
+    assert "2 abstained" in printed
     assert np.load(tmp_path / "wide" / "healthy_effect.npy").any()
-    told = json.loads((tmp_path / "wide" / "ill_effect.json").read_text(encoding="utf-8"))["label"]
-    assert told["decision"] == "undecided"
+    told = json.loads((tmp_path / "wide" / "ill_effect.json").read_text(encoding="utf-8"))["predicted_class"]
+    assert told["decision"] == "abstained"
 
     out = ("--out", tmp_path / "no")
-    assert "goes with --class auto" in refused("attribute", trained, renamed[0], *out, "--abstain", "0.4:0.6")
-    line = refused("attribute", trained, renamed[0], *out, "--class", "auto", "--abstain", "0.6:0.4")
+    assert "needs --predict-class" in refused("attribute", trained, renamed[0], *out, "--reject-interval", "0.4:0.6")
+    line = refused("attribute", trained, renamed[0], *out, "--predict-class", "--reject-interval", "0.6:0.4")
     assert "the lower one first" in line
-    line = refused("attribute", trained / "model", renamed[0], *out, "--class", "auto")
-    assert "give the command of its training again with --with-classifier" in line
+    line = refused("attribute", trained / "model", renamed[0], *out, "--predict-class")
+    assert "--with-classifier" in line
 
 
 def test_scores_stand_side_by_side(vagan, trained, tmp_path):
@@ -68,14 +68,14 @@ def test_scores_stand_side_by_side(vagan, trained, tmp_path):
     scores = pd.read_csv(tmp_path / "results" / "scores.csv").query("metric == 'energy'")
     energies = {
         name: scores[scores["method"] == name].set_index("case")["value"]
-        for name in ("VA-GAN", "VA-GAN, labels predicted")
+        for name in ("VA-GAN", "VA-GAN, predicted classes")
     }
     cohort = Cohort(tmp_path / "cohort")
     rows = cohort.manifest.indices("test")
-    maps = VAGAN.load(trained)[0].attribute(cohort.images(rows)).abs().mean(dim=(1, 2, 3)).numpy()
+    maps = Attributor.load(trained).effect(cohort.images(rows)).abs().mean(dim=(1, 2, 3)).numpy()
     known = pd.Series(maps, index=cohort.manifest.table["id"].iloc[rows])
     np.testing.assert_allclose(energies["VA-GAN"], known[energies["VA-GAN"].index], rtol=1e-4)
-    predicted = energies["VA-GAN, labels predicted"]
+    predicted = energies["VA-GAN, predicted classes"]
     assert all(value == 0 or value == pytest.approx(known[case], rel=1e-4) for case, value in predicted.items())
     healthy = cohort.manifest.table["class"].iloc[rows].to_numpy() == "healthy"
     assert (predicted[cohort.manifest.table["id"].iloc[rows[healthy]]] == 0).mean() > 0.5

@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from tiny import TINY
-from vagan.attribution import VAGAN
-from vagan.attribution.registry import load_method
 from vagan.cli.app import IMPORTS, VERBS
 from vagan.data.cohort import Cohort
-from vagan.errors import ModelError
+from vagan.inference.attributor import Attributor
 
 
 @pytest.fixture
@@ -101,8 +99,8 @@ def test_attribute_writes_map_overlay_and_description_of_the_images_size(vagan, 
     effect = np.load(tmp_path / "maps" / "03_effect.npy")
     assert effect.shape == (21, 18)
     prepared = imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1
-    method, _ = VAGAN.load(trained)
-    np.testing.assert_allclose(effect, method.attribute(torch.from_numpy(prepared))[0, 0], atol=1e-5)
+    method = Attributor.load(trained)
+    np.testing.assert_allclose(effect, method.effect(torch.from_numpy(prepared))[0, 0], atol=1e-5)
     assert imageio.imread(tmp_path / "maps" / "03_overlay.png").shape == (21, 18, 3)
     about = json.loads((tmp_path / "maps" / "03_effect.json").read_text(encoding="utf-8"))
     assert about["class_of_interest"] == "ill"
@@ -125,17 +123,17 @@ def test_an_evaluation_tells_what_a_map_marks(vagan, trained, pictures, tmp_path
 
 
 def test_a_class_is_put_into_an_image(vagan, refused, trained, pictures, tmp_path):
-    image, out = pictures / "healthy" / "03.png", ("--out", tmp_path / "maps", "--into")
-    assert "--preset both-directions" in refused("attribute", trained, image, *out)
-    assert "leave out --into" in refused("attribute", trained, image, *out, "--masks", tmp_path / "results")
+    image, out = pictures / "healthy" / "03.png", ("--out", tmp_path / "maps", "--insert")
+    assert "bidirectional" in refused("attribute", trained, image, *out)
+    assert "--masks excludes --insert" in refused("attribute", trained, image, *out, "--masks", tmp_path / "results")
     both = tmp_path / "both"
     assert vagan("train", tmp_path / "cohort", both, *TINY, "training.both_directions=true")[0] == 0
-    assert "must go without --ensemble" in refused("attribute", both, image, *out, "--contrast", "age=60:80")
+    assert "intervene excludes insert" in refused("attribute", both, image, *out, "--intervene", "age=60:80")
     assert vagan("attribute", both, image, *out)[0] == 0
     about = json.loads((tmp_path / "maps" / "03_effect.json").read_text(encoding="utf-8"))
     assert about["sign"].startswith("effect = image as if of the class of interest - image")
     prepared = torch.from_numpy(imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1)
-    expected = VAGAN.load(both, into=True)[0].counterfactual(prepared) - prepared
+    expected = Attributor.load(both, insert=True).attribute(prepared).counterfactual - prepared
     np.testing.assert_allclose(np.load(tmp_path / "maps" / "03_effect.npy"), expected[0, 0], atol=1e-5)
 
 
@@ -144,16 +142,15 @@ def test_a_deforming_generator_tells_its_deformation_too(vagan, trained, picture
     warping = ("--set", "generator.output=warp", "training.generator_updates=3")
     assert vagan("train", tmp_path / "cohort", tmp_path / "warping", *TINY, *warping)[0] == 0
     assert vagan("attribute", tmp_path / "warping", image, "--out", tmp_path / "maps")[0] == 0
-    method, _ = VAGAN.load(tmp_path / "warping")
+    method = Attributor.load(tmp_path / "warping")
     prepared = torch.from_numpy(imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1)
-    found = method.deformation(prepared)
+    found = method.attribute(prepared).deformation
     assert found.displacement.any()
     displacement = np.load(tmp_path / "maps" / "03_displacement.npy")
     np.testing.assert_allclose(displacement, found.displacement[0].movedim(0, -1), atol=1e-5)
     log_jacobian = np.load(tmp_path / "maps" / "03_log-jacobian.npy")
     np.testing.assert_allclose(log_jacobian, found.log_jacobian[0, 0], atol=1e-5)
-    with pytest.raises(ModelError, match="generator.output=warp or warp"):
-        VAGAN.load(trained)[0].deformation(prepared)
+    assert Attributor.load(trained).attribute(prepared).deformation is None
 
 
 def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, trained, pictures, tmp_path):
@@ -164,12 +161,12 @@ def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, traine
         out = tmp_path / name
         assert vagan("attribute", tmp_path / "cam", image, "--method", name, "--out", out)[0] == 0
         about = json.loads((out / "03_effect.json").read_text(encoding="utf-8"))
-        method, entry, *_ = load_method(tmp_path / "cam", name)
+        method = Attributor.load(tmp_path / "cam", name)
         prepared = imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1
-        expected = method.attribute(torch.from_numpy(prepared))[0, 0]
+        expected = method.effect(torch.from_numpy(prepared))[0, 0]
         np.testing.assert_allclose(np.load(out / "03_effect.npy"), expected, atol=1e-5)
         assert (about["method"], about["unit"]) == (method.name, unit)
-        assert ("times_this_in_the_units_of_the_file" in about) == (entry.unit == "intensity")
+        assert ("times_this_in_the_units_of_the_file" in about) == (method.unit == "intensity")
 
 
 def test_several_runs_give_their_mean_and_how_far_they_agree(vagan, trained, pictures, tmp_path):
@@ -180,20 +177,20 @@ def test_several_runs_give_their_mean_and_how_far_they_agree(vagan, trained, pic
     out = tmp_path / "maps"
     assert vagan("attribute", trained, image, "--ensemble", *seeds, "--out", out)[0] == 0
     prepared = torch.from_numpy(imageio.imread(image).astype(np.float32)[None, None] / 255 * 2 - 1)
-    maps = np.stack([VAGAN.load(run)[0].attribute(prepared)[0, 0].numpy() for run in (trained, *seeds)])
+    maps = np.stack([Attributor.load(run).effect(prepared)[0, 0].numpy() for run in (trained, *seeds)])
     np.testing.assert_allclose(np.load(out / "03_effect.npy"), maps.mean(0), atol=1e-5)
-    np.testing.assert_allclose(np.load(out / "03_spread.npy"), maps.std(0, ddof=1), atol=1e-5)
+    np.testing.assert_allclose(np.load(out / "03_std.npy"), maps.std(0, ddof=1), atol=1e-5)
     agreement = np.load(out / "03_sign-agreement.npy")
     np.testing.assert_allclose(agreement, np.abs(np.sign(maps).mean(0)), atol=1e-5)
     about = json.loads((out / "03_effect.json").read_text(encoding="utf-8"))
     assert about["method"] == "VA-GAN, mean of 3"
-    assert about["certainty"]["members"] == 3
-    assert about["certainty"]["mean_sign_agreement"] == pytest.approx(agreement.mean(), abs=1e-5)
+    assert about["uncertainty"]["members"] == 3
+    assert about["uncertainty"]["mean_sign_agreement"] == pytest.approx(agreement.mean(), abs=1e-5)
     kind = ("--method", "classifier", *TINY, "--set", "classifier.updates=2", "--set", "classifier.width=2")
     assert vagan("train", tmp_path / "cohort", tmp_path / "other", *kind)[0] == 0
     code, _, error = vagan("attribute", trained, image, "--ensemble", tmp_path / "other", "--out", out)
     assert code == 2
-    assert "a method must be chosen" in error
+    assert "must agree in kind" in error
     code, _, error = vagan("attribute", trained, image, "--ensemble", seeds[0], seeds[0], "--out", tmp_path / "new")
     assert code == 2
     assert "members must differ" in error

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from vagan.attribution import VAGAN
 from vagan.errors import OutputError
+from vagan.inference.attributor import Attributor
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ignite")
@@ -26,13 +26,13 @@ def maps_by(name, folder, images):
 
         with torch.no_grad():
             return EffectNetwork(str(folder / "models")).eval()(images)
-    return VAGAN.load(folder)[0].attribute(images)
+    return Attributor.load(folder).effect(images)
 
 
 @pytest.mark.parametrize("name", ["hub", "onnx", pytest.param("monai", marks=pytest.mark.long)])  # a slow import
 def test_the_maps_are_those_of_the_run(name, exported, rng):
     images = torch.rand(2, 1, 21, 26, generator=rng) * 2 - 1
-    wanted = VAGAN.load(exported["run"])[0].attribute(images)
+    wanted = Attributor.load(exported["run"]).effect(images)
     assert wanted.abs().max() > 0.01
     torch.testing.assert_close(maps_by(name, exported[name], images), wanted, rtol=0, atol=1e-5)
 

@@ -18,8 +18,7 @@ from vagan.evaluation.evaluate import CEILING, evaluate
 from vagan.evaluation.examples import choose_examples
 from vagan.evaluation.metrics.agreement import ncc
 from vagan.evaluation.metrics.detection import otsu_threshold
-from vagan.inference.ensemble import Ensemble
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
@@ -27,7 +26,7 @@ from vagan.training.engine.loop import train
 class Known:
     """Maps looked up by image: what ``map_of(row)`` says."""
 
-    name = "known"
+    name, unit, cost = "known", "none", 1
 
     def __init__(self, cohort, map_of, convention="signed"):
         images = cohort.images(np.arange(len(cohort.manifest)))
@@ -35,7 +34,7 @@ class Known:
         self._map_of, self.convention = map_of, convention
         self.asked = []
 
-    def attribute(self, images):
+    def attribute(self, images, covariates=None):
         rows = [self._rows[image.numpy().tobytes()] for image in images]
         self.asked += rows
         return torch.stack([torch.as_tensor(self._map_of(row), dtype=torch.float32) for row in rows])
@@ -242,9 +241,9 @@ def test_an_ensemble_that_is_unsure_where_it_is_wrong_is_told_from_one_that_is_n
     def knowing(error):
         return error**2 + 0.01  # any growing function of the error
 
-    knows = Ensemble([member(sign, knowing) for sign in (-1, 1)])
-    believes = Ensemble([member(sign, lambda error: 1 / (0.1 + error)) for sign in (-1, 1)])
-    summary = evaluate({"knows": knows, "believes": believes, "alone": knows.members[0]}, small_cohort).summary
+    knows = Attributor([member(sign, knowing) for sign in (-1, 1)])
+    believes = Attributor([member(sign, lambda error: 1 / (0.1 + error)) for sign in (-1, 1)])
+    summary = evaluate({"knows": knows, "believes": believes, "alone": knows.methods[0]}, small_cohort).summary
     assert summary["knows"]["spread_error"]["mean"] == pytest.approx(1, abs=1e-3)
     assert summary["believes"]["spread_error"]["mean"] == pytest.approx(-1, abs=1e-3)
     assert "spread_error" not in summary["alone"]
@@ -266,16 +265,16 @@ def test_every_method_is_a_public_name():
 def test_a_run_that_knows_several_classes_is_scored_on_the_one_that_is_named(small_cohort, tmp_path):
     three = three_classes(small_cohort, tmp_path / "three")
     run = train(three, tmp_path / "run", load_config(settings=TINY_SETTINGS)).path
-    with pytest.raises(ConfigError, match="say which one of type A, type B"):
+    with pytest.raises(ConfigError, match="type A, type B"):
         compare_runs(three, [run], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     compare_runs(three, [run], tmp_path / "out", methods=["vagan"], interest="type B")
     rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
     assert set(rows["label"]) == {0, 2}
-    method, facts = VAGAN.load(run, interest="type B")
-    assert facts.classes == ("baseline", "type B")
+    method = Attributor.load(run, class_of_interest="type B")
+    assert method.spec.classes == ("baseline", "type B")
     cases = three.manifest.indices("test", label=2)
-    expected = np.abs(method.attribute(three.images(cases)).numpy()).mean(axis=(1, 2, 3))
+    expected = np.abs(method.effect(three.images(cases)).numpy()).mean(axis=(1, 2, 3))
     found = rows[(rows["metric"] == "energy") & (rows["label"] == 2)].set_index("case")["value"]
     np.testing.assert_allclose(found[three.manifest.table["id"].iloc[cases]], expected, rtol=1e-4)
 

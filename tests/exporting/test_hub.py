@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from models import save_random_generator
-from vagan.attribution import VAGAN
 from vagan.errors import OutputError, RunError
 from vagan.exporting.hub import export_hub
+from vagan.inference.attributor import Attributor
 
 SCORE = {"ncc": {"mean": 0.93, "std": 0.04, "ci95": [0.91, 0.95], "n": 24}}
 
@@ -30,7 +30,7 @@ def test_the_exported_model_is_the_model(run, tmp_path, rng):
     out = export_hub(run, tmp_path / "hub")
     assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors", "README.md"}
     images = torch.rand(2, 1, 21, 17, generator=rng) * 2 - 1
-    here, there = (VAGAN.load(folder)[0].attribute(images) for folder in (run, out))
+    here, there = (Attributor.load(folder).effect(images) for folder in (run, out))
     assert here.abs().max() > 0.01
     assert torch.equal(here, there)
     assert export_hub(out, tmp_path / "again").is_dir()  # a model folder on its own can be exported too

@@ -13,7 +13,7 @@ from models import save_random_generator
 from vagan.data.preparation import Preparation
 from vagan.errors import MissingExtraError
 from vagan.exporting.monai import export_monai
-from vagan.inference.files import attribute_files
+from vagan.inference.attributor import Attributor
 
 pytest.importorskip("ignite")
 
@@ -132,7 +132,7 @@ def test_pictures_that_are_resized(tmp_path):
         preparation=Preparation(colour="rgb", size=(24, 20), intensity="per-image"),
     )
     paths = sorted((tmp_path / "images").iterdir())
-    attribute_files(run, paths, tmp_path / "wanted", interest="worse")
+    Attributor.load(run, class_of_interest="worse").attribute_files(paths, tmp_path / "wanted")
     bundle = export_monai(run, tmp_path / "bundle")
     options = ("--dataset_dir", str(tmp_path / "images"), "--output_dir", str(tmp_path / "found"))
     run_bundle(bundle, *options, "--interest", "worse")
@@ -147,7 +147,7 @@ def test_volumes_whose_axes_point_elsewhere(tmp_path):
     volume = rng.uniform(0, 255, (20, 17, 24)).astype(np.float32)
     nib.save(nib.Nifti1Image(volume, affine), tmp_path / "images" / "scan.nii.gz")
     run = save_random_generator(tmp_path / "run", num_spatial_dims=3, shape=(24, 20, 17), output="warp+add")
-    attribute_files(run, [tmp_path / "images" / "scan.nii.gz"], tmp_path / "wanted")
+    Attributor.load(run).attribute_files([tmp_path / "images" / "scan.nii.gz"], tmp_path / "wanted")
     bundle = export_monai(run, tmp_path / "bundle")
     run_bundle(bundle, "--dataset_dir", str(tmp_path / "images"), "--output_dir", str(tmp_path / "found"))
     assert_same_maps(tmp_path / "found", tmp_path / "wanted")

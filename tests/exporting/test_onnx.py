@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from models import FIXED, save_random_generator, unchecked_shapes
-from vagan.attribution import VAGAN
 from vagan.data.preparation import Preparation
 from vagan.errors import MissingExtraError, ModelError
 from vagan.exporting.applied import load_applied
 from vagan.exporting.onnx import export_onnx
+from vagan.inference.attributor import Attributor
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -70,8 +70,8 @@ def test_the_lines_on_the_card_run(exported, tmp_path, monkeypatch, rng):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(snippet_of(exported["onnx"]), names)
-    method, facts = VAGAN.load(exported["run"])
-    wanted = method.attribute(torch.from_numpy(facts.preparation.apply(image[None]))[None])
+    method = Attributor.load(exported["run"])
+    wanted = method.effect(torch.from_numpy(method.spec.preparation.apply(image[None]))[None])
     np.testing.assert_allclose(names["effect"], wanted.numpy(), rtol=0, atol=1e-5)
 
 
@@ -91,8 +91,8 @@ def test_a_classifier_and_a_missing_package_are_refused(tmp_path, monkeypatch):
     [
         ({"output": "tanh", "channels": 3, "normalisation": "group"}, 2),
         ({"output": "warp"}, 2),
-        ({"output": "warp+add", "context": True}, 3),
-        ({"classes": ("healthy", "ill", "worse"), "context": True, "spacing_mm": (2.0, 1.0, 1.5)}, 3),
+        ({"output": "warp+add", "global_context": True}, 3),
+        ({"classes": ("healthy", "ill", "worse"), "global_context": True, "spacing_mm": (2.0, 1.0, 1.5)}, 3),
     ],
     ids=["tanh, colour", "warp", "warp+add, volumes", "classes, volumes"],
 )
@@ -112,8 +112,8 @@ def test_every_output_in_images_and_volumes(tmp_path, monkeypatch, rng, facts, a
     monkeypatch.chdir(folder)
     names: dict[str, object] = {}
     exec(snippet_of(folder), names)
-    method, known = VAGAN.load(run, interest="ill")
-    prepared = known.preparation.apply(array.reshape(channels, *shape))
+    method = Attributor.load(run, class_of_interest="ill")
+    prepared = method.spec.preparation.apply(array.reshape(channels, *shape))
     np.testing.assert_allclose(
-        names["effect"], method.attribute(torch.from_numpy(prepared)[None]).numpy(), rtol=0, atol=1e-5
+        names["effect"], method.effect(torch.from_numpy(prepared)[None]).numpy(), rtol=0, atol=1e-5
     )

@@ -3,16 +3,20 @@ import pytest
 import torch
 from torch import nn
 
+from vagan.attribution.vagan import VAGAN
+from vagan.cli.options import parse_interval
 from vagan.data.covariates import Covariate
+from vagan.data.preparation import Preparation
 from vagan.errors import ConfigError
-from vagan.inference.class_gate import Decided, Labeller, decide, parse_band
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
+from vagan.inference.class_gate import ClassGate, decide
+from vagan.model.folder import ModelSpec
 
-BAND = (0.3, 0.6)
+INTERVAL = (0.3, 0.6)
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "label", "undecided"),
+    ("probabilities", "label", "abstained"),
     [
         ((0.8, 0.2), 0, False),
         ((0.7, 0.3), 0, False),  # at most the first number: baseline
@@ -23,8 +27,8 @@ BAND = (0.3, 0.6)
         ((0.1, 0.5, 0.4), 1, True),  # surely ill, but with what?
     ],
 )
-def test_decisions_of_hand_worked_cases(probabilities, label, undecided):
-    assert decide(probabilities, BAND) == (label, undecided, probabilities)
+def test_decisions_of_hand_worked_cases(probabilities, label, abstained):
+    assert decide(probabilities, INTERVAL) == (label, abstained, probabilities)
 
 
 class Brightness(nn.Module):
@@ -36,47 +40,55 @@ class Brightness(nn.Module):
 
 
 class Adding(nn.Module):
-    def __init__(self, amount):
-        super().__init__()
-        self.amount = amount
+    """Subtracts 1 for the first task and 2 for the second, and the covariate behind them."""
 
-    def forward(self, images, condition=None):
-        more = 0 if condition is None else condition[:, 0].reshape(-1, *[1] * (images.ndim - 1))
-        return torch.full_like(images, self.amount) + more
+    def forward(self, images, condition):
+        amounts = condition[:, 0] + 2 * condition[:, 1] + (condition[:, 2] if condition.shape[1] > 2 else 0)
+        return torch.zeros_like(images) - amounts.reshape(-1, *[1] * (images.ndim - 1))
+
+
+def gated(space, covariates=()):
+    spec = ModelSpec(
+        kind="map-generator", num_spatial_dims=len(space), channels=1, shape=space, width=1,
+        classes=("none", "first", "second"), covariates=covariates, preparation=Preparation(), rule="none",
+    )  # fmt: skip
+    method = VAGAN(Adding(), covariates=covariates)
+    return Attributor([method], spec, gate=ClassGate(Brightness()), reject_interval=INTERVAL)
 
 
 @pytest.mark.parametrize("space", [(7, 8), (4, 5, 6)])
 def test_each_image_gets_the_map_of_its_class_and_nothing_in_the_baseline_class(space):
     means = torch.tensor([2.0, 0.0, 1.0, 0.5, 0.0, 2.0])
     images = means.reshape(-1, 1, *[1] * len(space)).expand(-1, 1, *space).clone()
-    method = Decided([VAGAN(Adding(-1.0)), VAGAN(Adding(-2.0))], Labeller(Brightness()), BAND)
-    assert [one.label for one in method.decisions(images)] == [2, 0, 1, 1, 0, 2]
-    assert [one.undecided for one in method.decisions(images)] == [False, False, False, True, False, False]
+    attributor = gated(space)
+    found = attributor.attribute(images)
+    assert [one.label for one in found.decisions] == [2, 0, 1, 1, 0, 2]
+    assert [one.abstained for one in found.decisions] == [False, False, False, True, False, False]
     expected = torch.tensor([2.0, 0, 1, 1, 0, 2]).reshape(-1, 1, *[1] * len(space)).expand_as(images)
-    assert torch.equal(method.attribute(images), expected)
-    one_by_one = torch.cat([method.attribute(image[None]) for image in images])
+    assert torch.equal(found.effect, expected)
+    assert torch.equal(found.counterfactual, images - expected)
+    one_by_one = torch.cat([attributor.effect(image[None]) for image in images])
     assert torch.equal(one_by_one, expected)
+    assert (attributor.name, found.unit) == ("VA-GAN, predicted classes", "intensity")
 
 
-def test_what_is_known_stays_with_its_image():
-    age = Covariate(name="age", mean=0, spread=1)
-    methods = [VAGAN(Adding(0.0), covariates=[age]) for _ in range(2)]
+def test_covariates_stay_with_their_image():
+    attributor = gated((7, 8), (Covariate(name="age", mean=0, spread=1),))
     images = torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1).expand(3, 1, 7, 8)
-    told = Decided(methods, Labeller(Brightness()), BAND).knowing(pd.DataFrame({"age": [3, 5, 7]}))
-    assert told.attribute(images).amax(dim=(1, 2, 3)).tolist() == [0, -5, -7]
-    assert told.subjects is not None
+    effect = attributor.effect(images, pd.DataFrame({"age": [3, 5, 7]}))
+    assert effect.amax(dim=(1, 2, 3)).tolist() == [0, 1 + 5, 2 + 7]
 
 
 def test_the_temperature_divides_logits():
     images = torch.full((1, 1, 7, 8), 0.25)
-    sure, unsure = (Labeller(Brightness(), temperature=t).probabilities(images)[0] for t in (1.0, 4.0))
+    sure, unsure = (ClassGate(Brightness(), temperature=t).probabilities(images)[0] for t in (1.0, 4.0))
     torch.testing.assert_close((sure[0] / sure[1]).log(), torch.tensor(8 * 0.5))
     torch.testing.assert_close((unsure[0] / unsure[1]).log(), torch.tensor(2 * 0.5))
 
 
-def test_bands_are_read_and_checked():
-    assert parse_band("0.35:0.65") == (0.35, 0.65)
-    assert parse_band("0.5:0.5") == (0.5, 0.5)
+def test_reject_intervals_are_read_and_checked():
+    assert parse_interval("0.35:0.65") == (0.35, 0.65)
+    assert parse_interval("0.5:0.5") == (0.5, 0.5)
     for text in ("0.4", "a:b", "0.6:0.4", "0:2", "nan:1"):
-        with pytest.raises(ConfigError, match="a band must"):
-            parse_band(text)
+        with pytest.raises(ConfigError, match="reject-interval"):
+            parse_interval(text)

@@ -5,41 +5,53 @@ import torch
 
 from shapes import SPACES
 from vagan.errors import ConfigError
-from vagan.inference.ensemble import Ensemble
+from vagan.inference.attributor import Attributor
 
 
 class Times:
-    name = "times"
+    name, cost = "times", 1
 
-    def __init__(self, factor, convention="signed"):
-        self.factor, self.convention = factor, convention
+    def __init__(self, factor, convention="signed", unit="intensity"):
+        self.factor, self.convention, self.unit = factor, convention, unit
 
-    def attribute(self, images):
+    def attribute(self, images, covariates=None):
         return self.factor * images
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_mean_spread_and_agreement_by_hand(space, rng):
+def test_mean_std_and_agreement_by_hand(space, rng):
     images = torch.randn((2, 1, *space), generator=rng)
-    ensemble = Ensemble([Times(1.0), Times(2.0), Times(-0.6)])
-    torch.testing.assert_close(ensemble.attribute(images), 0.8 * images)
-    torch.testing.assert_close(ensemble.spread(images), images.abs() * (torch.tensor([1, 2, -0.6])).std())
-    torch.testing.assert_close(ensemble.agreement(images), torch.full_like(images, 1 / 3))
-    assert ensemble.maps(images).shape == (3, *images.shape)
-    assert ensemble.name == "times, mean of 3"
+    ensemble = Attributor([Times(1.0), Times(2.0), Times(-0.6)])
+    found = ensemble.attribute(images)
+    torch.testing.assert_close(found.effect, 0.8 * images)
+    torch.testing.assert_close(found.counterfactual, 0.2 * images)
+    torch.testing.assert_close(found.uncertainty.std, images.abs() * (torch.tensor([1, 2, -0.6])).std())
+    torch.testing.assert_close(found.uncertainty.sign_agreement, torch.full_like(images, 1 / 3))
+    assert (ensemble.name, ensemble.cost, found.members) == ("times, mean of 3", 3, 3)
 
 
-def test_equal_members_are_one_and_sure(rng):
+@pytest.mark.parametrize("unit", ["intensity", "class score"])
+def test_an_ensemble_has_the_unit_of_its_members(unit, rng):
     images = torch.randn((2, 1, 7, 8), generator=rng)
-    ensemble = Ensemble([Times(2.0), Times(2.0)])
-    torch.testing.assert_close(ensemble.attribute(images), 2 * images)
-    assert not ensemble.spread(images).any()
-    assert (ensemble.agreement(images) == 1).all()
-    assert (ensemble.agreement(0 * images) == 0).all()  # no sign, nothing to agree on
+    ensemble = Attributor([Times(1.0, unit=unit), Times(2.0, unit=unit)])
+    assert ensemble.unit == ensemble.attribute(images).unit == unit
+    assert (ensemble.attribute(images).counterfactual is not None) == (unit == "intensity")
 
 
-def test_members_must_be_several_and_alike():
-    with pytest.raises(ConfigError, match="found 1 of signed"):
-        Ensemble([Times(1.0)])
-    with pytest.raises(ConfigError, match="found 2 of absolute, signed"):
-        Ensemble([Times(1.0), Times(1.0, "absolute")])
+def test_equal_members_agree(rng):
+    images = torch.randn((2, 1, 7, 8), generator=rng)
+    ensemble = Attributor([Times(2.0), Times(2.0)])
+    found = ensemble.attribute(images)
+    torch.testing.assert_close(found.effect, 2 * images)
+    assert not found.uncertainty.std.any()
+    assert (found.uncertainty.sign_agreement == 1).all()
+    assert (ensemble.attribute(0 * images).uncertainty.sign_agreement == 0).all()  # no sign, nothing to agree on
+    assert Attributor([Times(2.0)]).attribute(images).uncertainty is None
+
+
+def test_members_must_be_alike():
+    for other in (Times(1.0, "absolute"), Times(1.0, unit="none")):
+        with pytest.raises(ConfigError, match="convention and unit"):
+            Attributor([Times(1.0), other])
+    with pytest.raises(ConfigError, match="no method"):
+        Attributor([])

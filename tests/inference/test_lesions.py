@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from vagan.errors import RunError
-from vagan.inference.lesions import threshold_of, write_mask
+from vagan.inference.lesions import write_mask
+from vagan.reporting.results_folder import threshold_of
 
 
 def results(folder, thresholds):

@@ -13,8 +13,8 @@ import torch
 from heads import QUICK, ball, save_head
 from vagan.data.volume import write_volume
 from vagan.errors import OutputError, PreprocessingError
-from vagan.inference.files import attribute_files
-from vagan.inference.scans import _write_deformation
+from vagan.inference.attributor import Attributor
+from vagan.inference.scans import ScanImage
 from vagan.model.folder import ModelSpec, build_network, load_model, save_model
 from vagan.preprocessing.derivatives import Place
 from vagan.preprocessing.pipeline import Prepared
@@ -148,7 +148,7 @@ class TestMapsOfRawScans:
     def test_a_map_lies_on_the_scans_own_grid_and_in_the_templates_space(self, codes, model, tmp_path):
         folder, network = model
         scan = save_head(tmp_path / "my scan.nii.gz", seed=4, codes=codes)
-        (path,) = attribute_files(folder, [scan], tmp_path / "out")
+        path = Attributor.load(folder).attribute_files([scan], tmp_path / "out")[0].path
         written, own = nib.load(path), nib.load(scan)
         assert written.shape == own.shape
         np.testing.assert_allclose(written.affine, own.affine)
@@ -171,7 +171,7 @@ class TestMapsOfRawScans:
         network.last.bias.data = torch.tensor([0.0, 2.0, 0.0])
         save_model(tmp_path / "model", network, facts)
         scan = Place.of(study[0] / "out", QUICK, "s1", "").image
-        (path,) = attribute_files(tmp_path / "model", [scan], tmp_path / "out")
+        path = Attributor.load(tmp_path / "model").attribute_files([scan], tmp_path / "out")[0].path
         stem = path.name.removesuffix("_effect.nii.gz")
         shift_mm = QUICK.grid.affine[:3, :3] @ (0.0, 2.0, 0.0)
         for space in ("", "_space-template"):
@@ -200,7 +200,9 @@ class TestMapsOfRawScans:
         scan = replace(raw.scan, template_from_scanner=back @ rotation @ move)
         field = np.zeros((3, *scan.grid.shape), np.float32)
         field[1] = 1.0
-        _write_deformation(field, field[0], raw, Prepared(scan, raw.scan.grid, []), tmp_path)
+        image = ScanImage(raw, QUICK)
+        vars(image)["_prepared"] = Prepared(scan, raw.scan.grid, [])  # in place of the pipeline's result
+        image.write_displacement(tmp_path / "a", field)
         written = read_vectors(tmp_path / "a_displacement.nii.gz")
         step = raw.scan.grid.spacing_mm[1]
         middle = tuple(extent // 2 for extent in raw.scan.grid.shape)
@@ -210,7 +212,7 @@ class TestMapsOfRawScans:
     def test_a_prepared_scan_is_not_prepared_again(self, model, study, tmp_path):
         folder, network = model
         place = Place.of(study[0] / "out", QUICK, "s1", "")
-        (path,) = attribute_files(folder, [place.image], tmp_path)
+        path = Attributor.load(folder).attribute_files([place.image], tmp_path)[0].path
         image = torch.from_numpy(read_scan(place.image).scan.image)[None, None]
         assert nib.load(path).get_fdata() == pytest.approx(-network(image)[0, 0].detach().numpy(), abs=1e-5)
 
@@ -219,5 +221,5 @@ class TestMapsOfRawScans:
         write_volume(tmp_path / "flat.nii.gz", array[:, :, :2], affine)
         good = save_head(tmp_path / "good.nii.gz")
         with pytest.raises(Exception, match=r"flat\.nii\.gz"):
-            attribute_files(model[0], [good, tmp_path / "flat.nii.gz"], tmp_path / "out")
+            Attributor.load(model[0]).attribute_files([good, tmp_path / "flat.nii.gz"], tmp_path / "out")
         assert not (tmp_path / "out").exists()

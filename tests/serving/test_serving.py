@@ -14,8 +14,8 @@ pytest.importorskip("httpx2", reason="needs the extra dev")
 from starlette.testclient import TestClient
 
 from models import save_random_generator
-from vagan.attribution.registry import load_method
 from vagan.errors import ConfigError, ImageFileError, OutputError
+from vagan.inference.attributor import Attributor
 from vagan.serving.app import make_app
 from vagan.serving.jobs import JobQueue, QueueFullError
 from vagan.serving.server import _listening, attribute, serve_run
@@ -29,7 +29,9 @@ NASTY = "<script>alert(1)</script>"
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     """A map generator with random weights, whose maps are not zero."""
-    return load_method(save_random_generator(tmp_path_factory.mktemp("model"), classes=(f"healthy {NASTY}", "ill")))
+    return Attributor.load(
+        save_random_generator(tmp_path_factory.mktemp("model"), classes=(f"healthy {NASTY}", "ill"))
+    )
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def client_of(tmp_path, loaded):
     def made(work=lambda image, out: attribute(loaded, image, out), **limits):
         jobs = JobQueue(work, tmp_path, **limits)
         app = make_app(
-            jobs, loaded.facts, loaded.method.name, token=TOKEN, hosts=[HOST, "localhost:8765"], largest_bytes=LARGEST
+            jobs, loaded.spec, loaded.name, token=TOKEN, hosts=[HOST, "localhost:8765"], largest_bytes=LARGEST
         )
         client = TestClient(app, base_url=f"http://{HOST}", headers={"X-Vagan-Token": TOKEN})
         opened.append(jobs)
@@ -88,7 +90,7 @@ def test_an_image_goes_in_and_its_map_comes_out(client, loaded, tmp_path):
     import torch
 
     image = imageio.imread(content).astype(np.float32)[None, None] / 255 * 2 - 1
-    expected = loaded.method.attribute(torch.from_numpy(image))[0, 0]
+    expected = loaded.effect(torch.from_numpy(image))[0, 0]
     assert expected.abs().max() > 0.01
     np.testing.assert_allclose(np.load(io.BytesIO(result.content)), expected, atol=1e-5)
     view = client.get(f"/api/maps/{status['id']}/view").json()

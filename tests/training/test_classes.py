@@ -15,7 +15,7 @@ from vagan.data.schema import CohortCase, CohortMetadata
 from vagan.data.write import write_cohort
 from vagan.errors import CohortError, ConfigError
 from vagan.evaluation.metrics.agreement import mean_ncc
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 from vagan.model.folder import load_model
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -62,14 +62,16 @@ def test_one_generator_learns_several_classes_and_resumes(three_classes, tmp_pat
     network, facts = load_model(whole.path)
     assert facts.classes == ("baseline", "two squares", "other")
     images = three_classes.images(three_classes.manifest.indices("test")[:2])
-    maps = [VAGAN.load(whole.path, interest=name)[0].raw_map(images) for name in facts.classes[1:]]
+    maps = [
+        Attributor.load(whole.path, class_of_interest=name).methods[0].raw_map(images) for name in facts.classes[1:]
+    ]
     for condition, found in zip(torch.eye(2), maps, strict=True):
         assert torch.equal(network(images, condition.expand(2, 2)), found)
     assert not torch.equal(*maps)
-    with pytest.raises(ConfigError, match="several classes of interest: say which one of two squares, other"):
-        VAGAN.load(whole.path)
-    with pytest.raises(ConfigError, match=r"knows no class of interest 'oter'; did you mean 'other'"):
-        VAGAN.load(whole.path, interest="oter")
+    with pytest.raises(ConfigError, match="two squares, other"):
+        Attributor.load(whole.path)
+    with pytest.raises(ConfigError, match=r"no class of interest 'oter'; did you mean 'other'"):
+        Attributor.load(whole.path, class_of_interest="oter")
     stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(three_classes, tmp_path / "cut", tiny())
@@ -120,11 +122,11 @@ def test_each_class_gets_its_own_effect(tmp_path):
         cohort, tmp_path / "run", load_config(settings={"training.generator_updates": "60", "training.threads": "1"})
     )
     for label, other in ((1, 2), (2, 1)):
-        method, _ = VAGAN.load(run.path, interest=cohort.manifest.classes[label])
+        method = Attributor.load(run.path, class_of_interest=cohort.manifest.classes[label])
         rows = cohort.manifest.indices("test", label)
-        maps = method.attribute(cohort.images(rows))
+        maps = method.effect(cohort.images(rows))
         assert mean_ncc(maps, cohort.effects(rows)) > 0.9
         # an image of the other class has nothing to remove where this class acts
-        foreign = method.attribute(cohort.images(cohort.manifest.indices("test", other))).numpy()
+        foreign = method.effect(cohort.images(cohort.manifest.indices("test", other))).numpy()
         here = np.abs(foreign[:, 0, *BLOCKS[label]]).mean()
         assert here < 0.1 * AMPLITUDE

@@ -8,21 +8,20 @@ import pytest
 import torch
 from torch import nn
 
+from models import save_random_generator
 from trainings import assert_same_result, stop_after, tiny
+from vagan.attribution.vagan import VAGAN
 from vagan.data.cohort import Cohort
-from vagan.data.covariates import covariate_numbers, measure_covariates
+from vagan.data.covariates import Covariate, covariate_numbers, measure_covariates
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.schema import CohortCase, CohortMetadata
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.data.write import write_cohort
-from vagan.errors import CohortError, ConfigError, ModelError
+from vagan.errors import CohortError, ConfigError, ModelError, VaganError
 from vagan.evaluation.evaluate import evaluate
 from vagan.evaluation.metrics.agreement import mean_ncc
-from vagan.inference.ensemble import Ensemble, Spread
-from vagan.inference.generator import VAGAN
-from vagan.inference.intervention import Contrast
-from vagan.inference.knowing import knowing, subjects_known_to
+from vagan.inference.attributor import Attributor
 from vagan.model.folder import load_model
 from vagan.simulation.study import make_atrophy_cohort
 from vagan.training.config import Generator, Loss, load_config
@@ -205,35 +204,46 @@ def test_images_change_to_others_of_their_class(bright_as_old):
     assert (own != beside).any()
 
 
-def test_a_contrast_is_the_difference_between_two_ages(bright_as_old):
+def test_an_intervention_is_the_difference_between_two_ages(bright_as_old):
     table = bright_as_old.manifest.table
     (age,) = measure_covariates(["age"], table)
-    method = VAGAN(AgeChanger(age.spread, age.mean), covariates=[age], contrast=True)
+    method = VAGAN(AgeChanger(age.spread, age.mean), covariates=[age], intervention=True)
     rows = np.arange(5)
     images, subjects = bright_as_old.images(rows), table.iloc[rows]
-    with pytest.raises(ModelError, match="shows what age do: say what is to change with --contrast"):
-        method.knowing(subjects)
-    contrast = Contrast(method, {"age": ("-5", "15")}).knowing(subjects)
-    torch.testing.assert_close(contrast.attribute(images), torch.full_like(images, 0.2))
-    back = Contrast(method, {"age": ("15", "-5")}).knowing(subjects)
-    torch.testing.assert_close(back.attribute(images), -contrast.attribute(images))
-    assert contrast.name == "VA-GAN, age -5 to 15"
-    with pytest.raises(ConfigError, match="must know the covariates"):
-        Contrast(method, {"age": ("-5", "15")}).attribute(images)
-    with pytest.raises(ConfigError, match="was not told of 'aeg'; did you mean 'age'"):
-        Contrast(method, {"aeg": ("-5", "15")})
-    with pytest.raises(CohortError, match="age must be a number"):
-        Contrast(method, {"age": ("-5", "old")})
-    plain = VAGAN(AgeChanger(age.spread, age.mean), covariates=[age])
-    with pytest.raises(ConfigError, match=r"train one with --preset contrast and training\.covariates"):
-        Contrast(plain, {"age": ("-5", "15")})
+    with pytest.raises(ModelError, match="an intervention is needed"):
+        Attributor([method]).attribute(images, subjects)
+    older, younger = (Attributor([method], intervention={"age": change}) for change in ((-5, 15), ("15", "-5")))
+    found = older.attribute(images, subjects)
+    torch.testing.assert_close(found.effect, torch.full_like(images, 0.2))
+    torch.testing.assert_close(younger.effect(images, subjects), -found.effect)
+    torch.testing.assert_close(found.counterfactual, torch.full_like(images, 0.15))
+    assert older.name == "VA-GAN, age -5 to 15"
+    with pytest.raises(ConfigError, match="missing covariates"):
+        older.attribute(images)
+    with pytest.raises(ModelError, match="cannot change covariates"):
+        plain = VAGAN(AgeChanger(age.spread, age.mean), covariates=[age])
+        Attributor([plain], intervention={"age": (-5, 15)}).attribute(images, subjects)
+
+
+@pytest.mark.parametrize(
+    ("spec", "intervention", "error", "message"),
+    [
+        ({"intervention": True}, {"aeg": (-5, 15)}, ConfigError, "no covariate 'aeg' .*; did you mean 'age'"),
+        ({"intervention": True}, {"age": (-5, "old")}, CohortError, "age must be a number"),
+        ({}, {"age": (-5, 15)}, ConfigError, r"--preset intervention and training\.covariates"),
+    ],
+)
+def test_an_impossible_intervention_is_refused_at_once(tmp_path, spec, intervention, error, message):
+    folder = save_random_generator(tmp_path / "model", covariates=(Covariate(name="age", spread=8.0),), **spec)
+    with pytest.raises(error, match=message):
+        Attributor.load(folder, intervene=intervention)
 
 
 def test_a_training_of_contrasts_ends_in_a_model_that_makes_them(cohort, tmp_path):
     run = train(cohort, tmp_path / "run", tiny(**TOLD | CONTRAST))
     network, facts = load_model(run.path)
     assert (facts.tasks, facts.conditions, facts.intervention) == (1, 3 + 3, True)
-    method, facts = VAGAN.load(run.path)
+    (method,) = Attributor.load(run.path, intervene={"age": (60, 80)}).methods
     assert facts.classes == ("baseline", "two squares")
     rows = cohort.manifest.indices("test", 1)[:2]
     images, subjects = cohort.images(rows), cohort.manifest.table.iloc[rows]
@@ -241,7 +251,8 @@ def test_a_training_of_contrasts_ends_in_a_model_that_makes_them(cohort, tmp_pat
     told = torch.cat([torch.from_numpy(covariate_numbers(facts.covariates, subjects)), torch.zeros(2, 3)], 1)
     told[:, 0], told[:, 3] = told[:, 0] + 8 / age.spread, 8 / age.spread
     older = subjects.assign(age=subjects["age"].astype(float) + 8)
-    torch.testing.assert_close(method.changing(subjects, older).raw_map(images), network(images, told))
+    changed, _ = method.changed(images, subjects, older)
+    torch.testing.assert_close(changed, images + network(images, told))
     with pytest.raises(ConfigError, match=r"name them with training\.covariates"):
         train(cohort, tmp_path / "none", tiny(**CONTRAST))
     with pytest.raises(ConfigError, match="must go without transplants"):
@@ -276,15 +287,16 @@ def test_a_training_tells_resumes_and_is_told_when_used(cohort, run, tmp_path, m
             for a, s in zip(subjects["age"], subjects["sex"], strict=True)
         ]
     ).float()
-    method, _ = VAGAN.load(run.path)
-    with pytest.raises(ModelError, match="must know of each image: age, sex"):
+    method = Attributor.load(run.path)
+    with pytest.raises(ConfigError, match="missing covariates: .* age, sex"):
         method.attribute(images)
-    told = method.knowing(subjects)
-    torch.testing.assert_close(told.raw_map(images), network(images, condition))
-    with pytest.raises(ModelError, match="2 images cannot be those of which 3 rows are known"):
-        told.attribute(images[:2])
-    older = method.knowing(pd.DataFrame([{"age": "85", "sex": "F"}]))  # one row for all
-    assert older.attribute(images).shape == images.shape
+    with pytest.raises(ModelError, match="missing covariates: .* age, sex"):
+        method.methods[0].attribute(images)
+    torch.testing.assert_close(method.methods[0].raw_map(images, subjects), network(images, condition))
+    for one in (method, method.methods[0]):
+        with pytest.raises(VaganError, match="3 rows"):
+            one.attribute(images[:2], subjects)
+    assert method.attribute(images, {"age": 85, "sex": "F"}).effect.shape == images.shape  # the same for all
     stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(cohort, tmp_path / "cut", tiny(**TOLD))
@@ -292,18 +304,17 @@ def test_a_training_tells_resumes_and_is_told_when_used(cohort, run, tmp_path, m
     assert_same_result(train(cohort, tmp_path / "cut", tiny(**TOLD)), run)
 
 
-def test_scores_and_ensembles_are_told_by_the_table(cohort, run):
-    method, _ = VAGAN.load(run.path)
+def test_scores_and_ensembles_take_covariates_of_the_table(cohort, run):
+    method = Attributor.load(run.path)
     rows = cohort.manifest.indices("test", 1)
     images, subjects = cohort.images(rows), cohort.manifest.table.iloc[rows]
-    maps = method.knowing(subjects).attribute(images)
-    found = evaluate({"told": method, "both": Ensemble([method, method])}, cohort)
-    energies = found.rows.query("metric == 'energy' and label == 1 and method == 'told'").set_index("case")["value"]
-    np.testing.assert_allclose(energies[subjects["id"]], maps.abs().mean(dim=(1, 2, 3)), rtol=1e-4)
-    spread = knowing(Spread(Ensemble([method, method])), subjects)
-    assert not spread.attribute(images).any()
-    assert subjects_known_to(knowing(Ensemble([method, method]), subjects)) is subjects
-    assert subjects_known_to(method) is None
+    found = method.attribute(images, subjects)
+    both = Attributor([*method.methods, *method.methods], method.spec)
+    scores = evaluate({"one": method, "both": both}, cohort)
+    energies = scores.rows.query("metric == 'energy' and label == 1 and method == 'one'").set_index("case")["value"]
+    np.testing.assert_allclose(energies[subjects["id"]], found.effect.abs().mean(dim=(1, 2, 3)), rtol=1e-4)
+    assert not both.attribute(images, subjects).uncertainty.std.any()
+    pd.testing.assert_frame_equal(found.covariates, subjects[["age", "sex"]].reset_index(drop=True))
 
 
 def test_mistakes_are_told_before_anything_is_written(cohort, tmp_path):
@@ -319,17 +330,17 @@ def test_mistakes_are_told_before_anything_is_written(cohort, tmp_path):
 def test_volumes_are_told_too(tmp_path):
     cohort = make_synthetic_cohort(tmp_path / "cohort", n=40, size=(16, 18, 17), ageing=40.0)
     run = train(cohort, tmp_path / "run", tiny(training__covariates="age"))
-    method, _ = VAGAN.load(run.path)
+    method = Attributor.load(run.path)
     rows = cohort.manifest.indices("test", 1)
-    assert method.knowing(cohort.manifest.table.iloc[rows]).attribute(cohort.images(rows)).isfinite().all()
+    assert method.effect(cohort.images(rows), cohort.manifest.table.iloc[rows]).isfinite().all()
 
 
 @pytest.mark.long
 def test_simulated_atrophy_is_told_of_age_and_sex(tmp_path):
     cohort = make_atrophy_cohort(tmp_path / "cohort", subjects=20, spacing_mm=8.0, jobs=1)
     run = train(cohort, tmp_path / "run", tiny(**TOLD))
-    method, facts = VAGAN.load(run.path)
-    assert facts.covariates[1].kinds == tuple(sorted(set(cohort.manifest.table["sex"])))
+    method = Attributor.load(run.path)
+    assert method.covariates[1].kinds == tuple(sorted(set(cohort.manifest.table["sex"])))
     scores = evaluate({"VA-GAN": method}, cohort).summary["VA-GAN"]
     assert np.isfinite(scores["ncc"]["mean"])
 
@@ -342,7 +353,7 @@ def test_age_is_not_shown_as_the_class(tmp_path):
     for names in ("", "age"):
         settings = {"training.generator_updates": "60", "training.threads": "1", "training.covariates": f"[{names}]"}
         run = train(cohort, tmp_path / f"run{names}", load_config(settings=settings))
-        maps = VAGAN.load(run.path)[0].knowing(subjects).attribute(cohort.images(rows))
+        maps = Attributor.load(run.path).effect(cohort.images(rows), subjects)
         agreement[names] = mean_ncc(maps, cohort.effects(rows))
         ring[names] = float(maps[..., 16, :7].mean())  # a piece of the ring where there is no square
     assert ring[""] > 0.02

@@ -7,7 +7,7 @@ from torch import nn
 
 from trainings import assert_same_result, stop_after, tiny
 from vagan.errors import ConfigError
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 from vagan.model.folder import load_model, select_class
 from vagan.training.config import Generator, Loss
 from vagan.training.engine.loop import train
@@ -93,11 +93,12 @@ def test_a_generator_of_both_directions_says_which_it_goes(small_cohort, tmp_pat
     assert (facts.tasks, facts.conditions, facts.bidirectional) == (2, 2, True)
     rows = small_cohort.manifest.indices("test", 0)[:2]
     images = small_cohort.images(rows)
-    taking, putting = (VAGAN.load(run.path, into=into)[0] for into in (False, True))
+    taking, putting = (Attributor.load(run.path, insert=into) for into in (False, True))
     for method, told, sign in ((taking, [1.0, 0.0], 1), (putting, [0.0, 1.0], -1)):
-        assert torch.equal(method.raw_map(images), network(images, torch.tensor([told]).expand(2, 2)))
-        torch.testing.assert_close(method.attribute(images), sign * (images - method.counterfactual(images)))
-    assert not torch.equal(taking.raw_map(images), putting.raw_map(images))
+        assert torch.equal(method.methods[0].raw_map(images), network(images, torch.tensor([told]).expand(2, 2)))
+        found = method.attribute(images)
+        torch.testing.assert_close(found.effect, sign * (images - found.counterfactual))
+    assert not torch.equal(taking.methods[0].raw_map(images), putting.methods[0].raw_map(images))
 
 
 def test_both_directions_resume_bit_equal(small_cohort, tmp_path, monkeypatch):
@@ -115,7 +116,7 @@ def test_what_cannot_be_is_refused(small_cohort, tmp_path):
         train(small_cohort, tmp_path / "run", tiny(loss__cycle_weight=1.0))
     run = train(small_cohort, tmp_path / "run", tiny())
     with pytest.raises(ConfigError, match="bidirectional"):
-        VAGAN.load(run.path, into=True)
+        Attributor.load(run.path, insert=True)
 
 
 @pytest.mark.parametrize("classes", [1, 2])

@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from vagan.attribution.method import Convention, Covariates, Unit, class_scores, differentiating, preserving, require_logits
+from vagan.attribution.method import (
+    Convention,
+    Covariates,
+    Unit,
+    class_scores,
+    differentiating,
+    preserving,
+    require_logits,
+)
 from vagan.axes import num_channels, resize_linear, spatial_mean, spatial_shape, weighted_channel_sum
 from vagan.errors import ModelError
 from vagan.types import Images, Maps

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from vagan.attribution.method import Convention, Covariates, Unit, preserving
 from vagan.axes import concatenate_channels
@@ -16,6 +17,9 @@ from vagan.model.ood import MahalanobisOOD, recording_features
 from vagan.nn.conditioning import Condition, side_by_side, told
 from vagan.nn.unet import MapGenerator
 from vagan.types import Images, Maps, Scores
+
+ConditionRows = Float[Tensor, "_ _"]
+"""Of each image, or one for all."""
 
 
 class Explanation(NamedTuple):
@@ -77,7 +81,9 @@ class VAGAN:
 
     def __repr__(self) -> str:
         names = "".join(f", {covariate.name}" for covariate in self.covariates)
-        return f"VAGAN({type(self._generator).__name__}, output={self._output!r}{names and f', covariates={names[2:]}'})"
+        return (
+            f"VAGAN({type(self._generator).__name__}, output={self._output!r}{names and f', covariates={names[2:]}'})"
+        )
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Effect of the class of interest in each image, ``x - y``; of an inserted class, ``y - x``.
@@ -130,7 +136,7 @@ class VAGAN:
         """``M(x)``, the generator's output; `vagan.effect` says how it is applied."""
         return self._forward(images, self._conditions(len(images), covariates))[0]
 
-    def _forward(self, images: Images, condition: Condition | None) -> tuple[RawMap, Scores | None]:
+    def _forward(self, images: Images, condition: ConditionRows | None) -> tuple[RawMap, Scores | None]:
         network = self._generator
         with preserving(network), torch.no_grad():
             if self.ood is None or not isinstance(network, MapGenerator):
@@ -146,11 +152,13 @@ class VAGAN:
         *,
         condition: Condition | None = None,
         targets: pd.DataFrame | None = None,
-    ) -> Condition | None:
+    ) -> ConditionRows | None:
         parts = [self._condition if condition is None else condition]
         if self.intervention and targets is None:
             names = ", ".join(covariate.name for covariate in self.covariates)
-            raise ModelError(f"this model shows what {names} do: an intervention is needed, such as age from 60 to 80")
+            raise ModelError(
+                f"this model shows what {names} do: an intervention is needed, such as age from 60 to 80"
+            )
         if targets is not None and not self.intervention:
             raise ModelError("this model cannot change covariates; train one with --preset intervention")
         if self.covariates:
@@ -161,7 +169,7 @@ class VAGAN:
             raise ModelError(f"covariates need one row per image, or one for all: {len(rows)} rows, {count} images")
         return rows
 
-    def _numbers(self, table: Covariates) -> Condition:
+    def _numbers(self, table: Covariates) -> ConditionRows:
         if table is None:
             names = ", ".join(covariate.name for covariate in self.covariates)
             raise ModelError(f"missing covariates: the model is conditioned on {names}")

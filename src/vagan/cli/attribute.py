@@ -1,9 +1,15 @@
 """`vagan attribute`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+from vagan.cli.options import parse_interval, parse_intervention
+from vagan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vagan.inference.covariates import GivenCovariates
 
 
 def attribute(
@@ -11,12 +17,13 @@ def attribute(
     *images: Path,
     out: Path,
     method: str = "",
-    interest: Annotated[str, Parameter(name="--class")] = "",
-    into: Annotated[bool, Parameter(negative=())] = False,
-    abstain: str = "",
+    class_of_interest: Annotated[str, Parameter(name="--class")] = "",
+    predict_class: Annotated[bool, Parameter(negative=())] = False,
+    reject_interval: str = "",
+    insert: Annotated[bool, Parameter(negative=())] = False,
     ensemble: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     covariates: str = "",
-    contrast: str = "",
+    intervene: str = "",
     masks: Path | None = None,
     device: str = "auto",
 ) -> None:
@@ -28,8 +35,8 @@ def attribute(
     Parameters
     ----------
     run
-        Run folder made by `vagan train`, or a model folder. Of a map generator the maps are effects; for a
-        classifier, choose a --method.
+        Run folder made by `vagan train`, or a model folder. Map generators give effects; for a classifier, choose a
+        --method.
     images
         Image files of the class of interest. For a model of preprocessed brain scans: raw scans, which go through
         the same preprocessing; their maps come on their own grid and in the template's space.
@@ -38,50 +45,71 @@ def attribute(
     method
         For a classifier: guided-backprop, integrated-gradients, grad-cam, occlusion, perturbation,
         perturbation-paper; for a CAM classifier cam as well.
-    interest
-        Name of the class of interest; needed where the run knows several. auto: a classifier in the run folder (see
-        `vagan train --with-classifier`) decides for each image. The map of an image of the baseline class is then
-        zero, and the description says what was decided, how probable it is, and whether that is too little.
-    into
-        Images are of the baseline class: what the class of interest would do to them. For a run trained with
-        --preset both-directions. The map is then the image with the class less the image.
-    abstain
-        With --class auto: undecided between these probabilities of a class of interest [default: 0.35:0.65]. The map
+    class_of_interest
+        Name of the class of interest; needed where the run has several.
+    predict_class
+        A classifier in the run folder (see `vagan train --with-classifier`) predicts the class of each image. The map
+        of an image of the baseline class is then zero; the description holds the prediction and its probabilities.
+    reject_interval
+        With --predict-class: abstain between these probabilities of a class of interest [default: 0.35:0.65]. The map
         is then that of the most probable one.
+    insert
+        Images are of the baseline class: what the class of interest would do to them. For a run trained with
+        --preset bidirectional. The map is then the image with the class minus the image.
     ensemble
-        More runs of the same cohort, with other seeds. The map is then the mean of all; beside it stand how far they
-        differ at each place (_spread) and how far they agree on the sign (_sign-agreement).
+        More runs of the same cohort, with other seeds. The map is then the mean of all; their standard deviation
+        (_std) and agreement on the sign (_sign-agreement) are written beside it.
     covariates
-        What is known of the images, for a run trained with training.covariates: age=70,sex=F for all, or a CSV table
-        with these columns and a row for each image, found by its column image or id, such as a manifest.
-    contrast
-        What a covariate does instead of what the class does, such as age=60:80, for a run trained with --preset
-        contrast: the image as if of the second value, less as if of the first.
+        For a run trained with training.covariates: age=70,sex=F for all images, or a CSV table with these columns and
+        a row for each image, found by its column image or id, such as a manifest.
+    intervene
+        The effect of a change of covariates instead of that of the class, such as age=60:80, for a run trained with
+        --preset intervention: the image as if of the second value minus that as if of the first.
     masks
-        Results folder of `vagan evaluate` on this run. Writes for each map what it marks too, by the threshold that
-        was found there without truth: a mask (_mask) and a table of boxes (_lesions.csv).
+        Results folder of `vagan evaluate` on this run. Writes a mask (_mask) and a table of lesions (_lesions.csv) by
+        the threshold that was found there without ground truth.
     device
         auto, cpu, cuda or mps.
     """
-    from vagan.inference.decision_files import count_decisions
-    from vagan.inference.files import attribute_files
-    from vagan.inference.ood_files import unlike_images
+    from vagan.inference.attributor import Attributor
+    from vagan.inference.class_gate import REJECT_INTERVAL
+    from vagan.reporting.results_folder import threshold_of
 
-    written = attribute_files(
-        run,
-        images,
-        out,
-        method=method,
-        interest=interest,
-        into=into,
-        abstain=abstain,
-        others=ensemble or (),
-        covariates=covariates,
-        contrast=contrast,
-        masks=masks,
+    if reject_interval and not predict_class:
+        raise ConfigError("--reject-interval needs --predict-class")
+    if masks and (insert or intervene):
+        raise ConfigError("--masks excludes --insert and --intervene: its threshold is of removed classes")
+    attributor = Attributor.load(
+        [run, *(ensemble or ())],
+        method,
+        class_of_interest=class_of_interest,
+        insert=insert,
+        intervene=parse_intervention(intervene) if intervene else None,
+        predict_class=predict_class,
+        reject_interval=parse_interval(reject_interval) if reject_interval else REJECT_INTERVAL,
         device=device,
     )
-    decided = f": {count_decisions(images, out)}" if interest == "auto" else ""
-    for path in unlike_images(images, out):
-        print(f"warning: {path} is unlike the images of the training, more than 99 % of those kept for validation")
-    print(f"{len(written)} map{'s' if len(written) != 1 else ''} in {out}{decided}")
+    saved = attributor.attribute_files(
+        images,
+        out,
+        covariates=_covariates(covariates, images),
+        threshold=None if masks is None else threshold_of(masks, attributor.name),
+    )
+    for one in saved:
+        if one.is_ood:
+            print(
+                f"warning: {one.source} is out of distribution: beyond 99 % of the validation images of the training"
+            )
+    names = [one.decision for one in saved if one.decision]
+    counts = ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
+    print(f"{len(saved)} map{'s' if len(saved) != 1 else ''} in {out}{counts and f': {counts}'}")
+
+
+def _covariates(text: str, images: tuple[Path, ...]) -> "GivenCovariates":
+    """``age=70,sex=F`` of all images, or a row each of the table of this name."""
+    from vagan.data.manifest import read_table
+    from vagan.inference.covariates import parse_covariates, rows_of
+
+    if not text or "=" in text:
+        return parse_covariates(text) or None
+    return rows_of(images, read_table(Path(text)))

@@ -106,9 +106,10 @@ def evaluate(
         )
         print(told)
         return
+    from vagan.cli.options import parse_interval
     from vagan.data.cohort import Cohort
     from vagan.evaluation.compare import compare_runs
-    from vagan.inference.class_gate import SURE, parse_band
+    from vagan.inference.class_gate import REJECT_INTERVAL
 
     print(
         compare_runs(
@@ -121,7 +122,7 @@ def evaluate(
             subset=subset,
             severity=severity,
             judge=judge,
-            labels=None if not predicted_labels else parse_band(abstain) if abstain else SURE,
+            labels=None if not predicted_labels else parse_interval(abstain) if abstain else REJECT_INTERVAL,
             ensemble=ensemble,
             examples=examples,
             seed=seed,

@@ -23,6 +23,30 @@ def parse_size(text: str, *, axes: int | None = None) -> tuple[int, ...]:
     return size
 
 
+def parse_interval(text: str) -> tuple[float, float]:
+    """``0.35:0.65`` -> (0.35, 0.65)."""
+    low, _, high = text.partition(":")
+    try:
+        interval = (float(low), float(high))
+    except ValueError as error:
+        raise ConfigError(f"--reject-interval must read like 0.35:0.65, found {text!r}") from error
+    if not 0 <= interval[0] <= interval[1] <= 1:
+        raise ConfigError(f"--reject-interval must be two probabilities, the lower one first, found {text!r}")
+    return interval
+
+
+def parse_intervention(text: str) -> dict[str, tuple[str, str]]:
+    """``age=60:80,sex=F:M`` -> {"age": ("60", "80"), "sex": ("F", "M")}."""
+    intervention = {}
+    for part in text.split(","):
+        name, _, values = part.partition("=")
+        before, separator, after = values.partition(":")
+        if not (name.strip() and separator and before.strip() and after.strip()):
+            raise ConfigError(f"--intervene must read like age=60:80 or sex=F:M, found {text!r}")
+        intervention[name.strip()] = (before.strip(), after.strip())
+    return intervention
+
+
 def parse_settings(settings: list[str]) -> dict[str, str]:
     """``["training.seed=3"]`` -> {"training.seed": "3"}."""
     parsed = {}

@@ -2,7 +2,26 @@
 
 import numpy as np
 
+from vagan.attribution.method import Convention, Covariates, Unit
 from vagan.evaluation.metrics.base import CaseMaps, CaseScores, Pixels, for_each_case
+from vagan.inference.attributor import Attributor
+from vagan.types import Images, Maps
+
+
+class EnsembleStd:
+    """The standard deviation of an ensemble's members as a method of its own."""
+
+    convention: Convention = "absolute"
+
+    def __init__(self, ensemble: Attributor) -> None:
+        self.ensemble, self.name, self.cost = ensemble, f"standard deviation of {ensemble.name}", ensemble.cost
+        self.unit: Unit = ensemble.unit
+
+    def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
+        """See `vagan.inference.ensemble.Uncertainty`."""
+        spread = self.ensemble.attribute(images, covariates).uncertainty
+        assert spread is not None
+        return spread.std
 
 
 def spread_error(spreads: CaseMaps, errors: CaseMaps) -> CaseScores:

@@ -11,7 +11,7 @@ from torch import nn
 
 from vagan.attribution.integrated import IntegratedGradients
 from vagan.attribution.method import AttributionMethod
-from vagan.attribution.registry import METHODS, find_method, unit_of
+from vagan.attribution.registry import METHODS, find_method
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, OutputError
@@ -29,7 +29,8 @@ from vagan.evaluation.runs import (
     methods_of,
     require_models_for,
 )
-from vagan.inference.class_gate import Band, Decided
+from vagan.inference.attributor import Attributor
+from vagan.inference.class_gate import Interval
 from vagan.training.accuracy import accuracy_figures, reliability
 from vagan.training.engine.device import find_device
 from vagan.training.engine.run_folder import RunFolder
@@ -50,7 +51,7 @@ def compare_runs(
     regions: Parts | None = None,
     severity: str | None = None,
     judge: Path | None = None,
-    labels: Band | None = None,
+    labels: Interval | None = None,
     ensemble: bool = False,
     examples: int = EXAMPLES,
     seed: int = 0,
@@ -116,7 +117,9 @@ def compare_runs(
     if not all(len(cohort.manifest.indices("test", part)) for part in (0, label)):
         raise CohortError(f"scores need test images of both classes, {cohort.path} has not; split it again")
     judging = None if judge is None else load_judge(judge, models, cohort, place, interest)
-    compared, expensive = methods_of(models, wanted)
+    compared: dict[str, Attributor | AttributionMethod] = {}
+    made, expensive = methods_of(models, wanted)
+    compared |= made
     if ensemble:
         together = ensemble_of(models)
         compared[together.name] = together
@@ -159,7 +162,7 @@ def compare_runs(
             f"{undecided:.1%} undecided, which are shown as of the class of interest; of the baseline class: no map"
         )
     folders = [RunFolder(model.run) for model in models]
-    units = {name: unit_of(method) for name, method in compared.items()}
+    units = {name: method.unit for name, method in compared.items()}
     write_results(out, evaluation, cohort, folders, rules=rules, classifiers=classifiers, units=units)
     return (out / TABLE).read_text(encoding="utf-8")
 
@@ -176,24 +179,25 @@ def _about_judge(judge: Judge, name: str, baseline: NDArray[np.int64], diseased:
     )
 
 
-def _completeness(compared: Mapping[str, AttributionMethod], images: Images) -> dict[str, str]:
+def _completeness(compared: Mapping[str, AttributionMethod | Attributor], images: Images) -> dict[str, str]:
     """What the attributions of an image miss of its logit's rise over the baseline (Sundararajan et al. 2017)."""
-    found = {
-        n: m.completeness_error(images).mean() for n, m in compared.items() if isinstance(m, IntegratedGradients)
-    }
+    methods = {n: m.methods[0] for n, m in compared.items() if isinstance(m, Attributor)}
+    found = {n: m.completeness_error(images).mean() for n, m in methods.items() if isinstance(m, IntegratedGradients)}
     text = "; ".join(f"{name}: {error:.2g} in logits" for name, error in found.items())
     return {"completeness error": text} if found else {}
 
 
 def _test_labels(
-    method: Decided, cohort: Cohort, found: Sequence[NDArray[np.int64]], place: torch.device
+    method: Attributor, cohort: Cohort, found: Sequence[NDArray[np.int64]], place: torch.device
 ) -> tuple[dict[str, Any], float]:
     """How well images of the baseline class and of the class of interest are told apart, and the share undecided."""
     rows, labels = np.concatenate(found), np.repeat(np.arange(2), [len(part) for part in found])
-    decisions = [one for part in cohort.images(rows).split(BATCH) for one in method.decisions(part.to(place))]
+    gate, interval = method.gate, method.reject_interval
+    assert gate is not None
+    decisions = [one for part in cohort.images(rows).split(BATCH) for one in gate.decide(part.to(place), interval)]
     probabilities = np.array([1 - one.probabilities[0] for one in decisions])
     about = {**accuracy_figures(probabilities, labels), "reliability": reliability(probabilities, labels)}
-    return about, float(np.mean([one.undecided for one in decisions]))
+    return about, float(np.mean([one.abstained for one in decisions]))
 
 
 def _test_accuracy(

@@ -23,8 +23,7 @@ from vagan.evaluation.metrics.regions import Array, Parts
 from vagan.evaluation.statistics import ratio_interval, summarise
 from vagan.evaluation.tables import score_cells
 from vagan.evaluation.truth import Truth
-from vagan.inference.ensemble import Ensemble
-from vagan.inference.knowing import knowing
+from vagan.inference.attributor import Attributor
 from vagan.notebook import table_html
 from vagan.progress import Bar
 from vagan.seeding import numpy_generator
@@ -68,7 +67,7 @@ class Evaluation:
 
 
 def evaluate(
-    methods: Mapping[str, AttributionMethod],
+    methods: Mapping[str, AttributionMethod | Attributor],
     cohort: Cohort,
     *,
     interest: int = 1,
@@ -135,7 +134,11 @@ def evaluate(
     more: Summary = {}
     total = sum(len(part[: most_of[name]]) for name in methods for part in (validation, *tests.values()))
     if truth is not None:  # the spread of an ensemble is a pass of its own
-        total += sum(len(tests[interest][: most_of[n]]) for n, m in methods.items() if isinstance(m, Ensemble))
+        total += sum(
+            len(tests[interest][: most_of[n]])
+            for n, m in methods.items()
+            if isinstance(m, Attributor) and len(m.methods) > 1
+        )
     with Bar(total, "scoring") as bar:
         maps_of = partial(_maps, cohort=cohort, device=device, bar=bar)
         for name, method in methods.items():
@@ -166,7 +169,7 @@ def evaluate(
 
 
 def _examples(
-    methods: Mapping[str, AttributionMethod],
+    methods: Mapping[str, AttributionMethod | Attributor],
     kept: Mapping[str, Array],
     rows: pd.DataFrame,
     *,
@@ -207,13 +210,18 @@ def images_to_score(cohort: Cohort, split: str, label: int, limit: int | None, s
 
 
 def _maps(
-    method: AttributionMethod, indices: NDArray[np.int64], *, cohort: Cohort, device: torch.device | str, bar: Bar
+    method: AttributionMethod | Attributor,
+    indices: NDArray[np.int64],
+    *,
+    cohort: Cohort,
+    device: torch.device | str,
+    bar: Bar,
 ) -> Array:
     parts = []
     for start in range(0, len(indices), BATCH):
         part = indices[start : start + BATCH]
-        told = knowing(method, cohort.manifest.table.iloc[part])
-        parts.append(told.attribute(cohort.images(part).to(device)).cpu().numpy())
+        make = method.effect if isinstance(method, Attributor) else method.attribute
+        parts.append(make(cohort.images(part).to(device), cohort.manifest.table.iloc[part]).cpu().numpy())
         bar.advance(by=len(part))
     return np.concatenate(parts)
 

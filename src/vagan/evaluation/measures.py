@@ -8,17 +8,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vagan.attribution.method import AttributionMethod
-from vagan.attribution.registry import unit_of
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import REQUIRED
 from vagan.errors import ConfigError, nearest
-from vagan.evaluation.certainty import spread_error
+from vagan.evaluation.certainty import EnsembleStd, spread_error
 from vagan.evaluation.metrics.agreement import apply_convention, energy
 from vagan.evaluation.metrics.counterfactual import Judge
 from vagan.evaluation.metrics.regions import Array, Values
 from vagan.evaluation.statistics import correlation_entry
 from vagan.evaluation.truth import Truth
-from vagan.inference.ensemble import Ensemble, Spread
+from vagan.inference.attributor import Attributor
 
 
 class Measures:
@@ -57,7 +56,7 @@ class Measures:
 
     def of(
         self,
-        method: AttributionMethod,
+        method: AttributionMethod | Attributor,
         maps: Array,
         threshold: float,
         maps_of: Callable[[AttributionMethod, NDArray[np.int64]], Array],
@@ -82,21 +81,16 @@ class Measures:
             scored = apply_convention(maps, method.convention)
             scores |= self._truth.scores(scored, threshold, method.convention)
             entries |= self._truth.regional(scored, method.convention)
-            if isinstance(method, Ensemble):
-                scores["spread_error"] = spread_error(maps_of(Spread(method), rows), self._truth.errors(maps))
+            if isinstance(method, Attributor) and len(method.methods) > 1:
+                scores["spread_error"] = spread_error(maps_of(EnsembleStd(method), rows), self._truth.errors(maps))
         if self._severities is not None:
             severities = self._severities[: len(maps)]
             entries["severity_correlation"] = correlation_entry(scores["energy"], severities, groups=subjects)
-        if self._judge is not None and self._before is not None and _is_effect(method):
+        if self._judge is not None and self._before is not None and method.unit == "intensity":
             after = self._judge.opinion(rows, maps)
             scores |= self._judge.scores(rows, maps, self._before.first(len(maps)), after)
             entries["kernel_distance"] = self._judge.distance(after.features, subjects)
         return scores, entries
-
-
-def _is_effect(method: AttributionMethod) -> bool:
-    """Whether its maps can be taken out of an image."""
-    return unit_of(method.members[0] if isinstance(method, Ensemble) else method) == "intensity"
 
 
 def _numbers(cohort: Cohort, column: str, rows: NDArray[np.int64]) -> Values:

@@ -8,15 +8,14 @@ import torch
 from torch import nn
 
 from vagan.attribution.method import AttributionMethod
-from vagan.attribution.registry import METHODS, load_method
+from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, LeakageError, ModelError
 from vagan.evaluation.metrics.counterfactual import Judge
-from vagan.inference.class_gate import AUTO, Band, Decided
-from vagan.inference.ensemble import Ensemble
-from vagan.model.folder import ModelSpec, load_model, select_class
+from vagan.inference.attributor import Attributor, TrainedModel
+from vagan.inference.class_gate import Interval
+from vagan.model.folder import ModelSpec, select_class
 from vagan.nn.classifier import CAMClassifier, Classifier
-from vagan.nn.conditioning import Condition
 from vagan.seeding import numpy_generator
 from vagan.training.engine.run_folder import RunFolder
 
@@ -30,7 +29,13 @@ class Model(NamedTuple):
     network: nn.Module
     facts: ModelSpec
     """About a single class of interest; see `select_class`."""
-    condition: Condition | None
+    whole: TrainedModel
+
+    def attributor(self, slug: str = "") -> Attributor:
+        """A method for it."""
+        return Attributor.of(
+            [self.whole], slug, class_of_interest=self.facts.classes[1], device=_device_of(self.network)
+        )
 
 
 def load_models(runs: Sequence[Path], cohort: Cohort, place: torch.device, interest: str = "") -> list[Model]:
@@ -42,10 +47,9 @@ def load_models(runs: Sequence[Path], cohort: Cohort, place: torch.device, inter
     twice = next((run.name for run in runs if [other.name for other in runs].count(run.name) > 1), None)
     if twice is not None:
         raise ConfigError(f"tables call runs by their folders' names, but {twice!r} occurs twice; rename one")
-    loaded = [(run, *load_model(run)) for run in runs]
-    models = [Model(run, network, *select_class(facts, interest)) for run, network, facts in loaded]
+    loaded = [TrainedModel.load(run, place) for run in runs]
+    models = [Model(one.path, one.network, select_class(one.spec, interest)[0], one) for one in loaded]
     for model in models:
-        model.network.to(place)
         if RunFolder(model.run).is_begun:
             RunFolder(model.run).read_config()  # copied to the results, where the report reads it
         _require_same_kind(model.run, model.facts, cohort)
@@ -80,38 +84,46 @@ def require_models_for(methods: Sequence[str], models: Sequence[Model]) -> None:
             raise ConfigError(f"{name} needs the run of a {METHODS[name].needs}, which is not among the runs")
 
 
-def methods_of(models: Sequence[Model], wanted: Iterable[str]) -> tuple[dict[str, AttributionMethod], list[str]]:
+def methods_of(models: Sequence[Model], wanted: Iterable[str]) -> tuple[dict[str, Attributor], list[str]]:
     """Methods of all models by their names in the tables, and which of them are expensive."""
-    compared: dict[str, AttributionMethod] = {}
+    compared: dict[str, Attributor] = {}
     expensive = []
-    for run, network, facts, condition in models:
-        alone = sum(other.facts.kind == facts.kind for other in models) == 1
-        for entry in (METHODS[name] for name in wanted if METHODS[name].needs == facts.kind):
-            method = entry.of(network, facts, condition)
-            name = method.name if alone else f"{method.name} ({run.name})"
+    for model in models:
+        alone = sum(other.facts.kind == model.facts.kind for other in models) == 1
+        for slug in (slug for slug in wanted if METHODS[slug].needs == model.facts.kind):
+            method = model.attributor(slug)
+            name = method.name if alone else f"{method.name} ({model.run.name})"
             compared[name] = method
-            expensive += [name] if entry.passes > 1 else []
+            expensive += [name] if method.cost > 1 else []
     return compared, expensive
 
 
-def ensemble_of(models: Sequence[Model]) -> Ensemble:
+def ensemble_of(models: Sequence[Model]) -> Attributor:
     """The map generators of all runs together."""
     generators = [model for model in models if model.facts.kind == "map-generator"]
     if len(generators) < 2:
         raise ConfigError(f"an ensemble needs two or more runs of map generators, found {len(generators)}")
-    return Ensemble([METHODS["vagan"].of(model.network, model.facts, model.condition) for model in generators])
+    first = generators[0]
+    return Attributor.of(
+        [model.whole for model in generators],
+        class_of_interest=first.facts.classes[1],
+        device=_device_of(first.network),
+    )
 
 
-def decided_of(models: Sequence[Model], band: Band, place: torch.device) -> dict[str, Decided]:
+def decided_of(models: Sequence[Model], band: Interval, place: torch.device) -> dict[str, Attributor]:
     """By run, each map generator with the class that the classifier in its folder decides."""
     generators = [model for model in models if model.facts.kind == "map-generator"]
     found = {}
     for model in generators:
-        method = load_method(model.run, interest=AUTO, band=band, device=place).method
-        assert isinstance(method, Decided)
+        method = Attributor.of([model.whole], predict_class=True, reject_interval=band, device=place)
         method.name += "" if len(generators) == 1 else f" ({model.run.name})"
         found[model.run.name] = method
     return found
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
 
 
 def interest_of(models: Sequence[ModelSpec], cohort: Cohort) -> int:

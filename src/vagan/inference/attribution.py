@@ -1,6 +1,6 @@
 """What a model says about a batch of images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -101,7 +101,8 @@ class Attribution:
     sign
         The sign convention in words.
     spec
-        Of the model; its classes are the baseline class and the class of interest, of predicted classes all.
+        Of the model; its classes are the baseline class and the class of interest, of predicted classes all. None for
+        methods of other networks.
     counterfactual
         The images as if of the baseline class; with an inserted class, or after an intervention. None for methods
         whose unit is not intensity.
@@ -120,6 +121,8 @@ class Attribution:
         That the model was conditioned on, one row per image.
     intervention
         Change of covariates whose effect is shown, in place of the class's.
+    names
+        Of the images: file names, identifiers of a cohort, or numbers.
     sources
         Files of the images, if they were read from files.
     """
@@ -130,7 +133,7 @@ class Attribution:
     unit: Unit
     convention: Convention
     sign: str
-    spec: ModelSpec
+    spec: ModelSpec | None = None
     counterfactual: Images | None = None
     deformation: Deformation | None = None
     uncertainty: Uncertainty | None = None
@@ -141,6 +144,7 @@ class Attribution:
     ood_threshold: float | None = None
     covariates: pd.DataFrame | None = None
     intervention: Intervention | None = None
+    names: tuple[str, ...] = ()
     sources: tuple[SourceImage, ...] = ()
 
     @property
@@ -150,6 +154,10 @@ class Attribution:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __iter__(self) -> Iterator["Attribution"]:
+        """Each image as a batch of one."""
+        return (self[position] for position in range(len(self)))
 
     def __getitem__(self, index: int | slice) -> "Attribution":
         """The same of some of the images; of a single one, as a batch of one."""
@@ -167,6 +175,7 @@ class Attribution:
             decisions=None if self.decisions is None else self.decisions[index],
             ood_score=None if self.ood_score is None else self.ood_score[index],
             covariates=None if self.covariates is None else self.covariates.iloc[index],
+            names=self.names[index],
             sources=self.sources[index],
         )
 
@@ -188,31 +197,28 @@ class Attribution:
         folder
             Made if there is none; files of the same names are replaced.
         names
-            One per image; default: those of the files, or numbers.
+            One per image; default: those of the images.
         threshold
             Write what exceeds it, too: a mask and a table of lesions; see `vagan.inference.lesions`.
         """
         from vagan.inference.files import save_maps
 
-        sources = self.sources or self._numbered_files()
-        names = names or [source.path.name for source in sources]
         return [
             save_maps(one, source, Path(folder), name, threshold=threshold)
-            for one, source, name in zip(self, sources, names, strict=True)
+            for one, source, name in zip(self, self._files(), names or self.names, strict=True)
         ]
 
     def view(self) -> View:
         """What a viewer shows of the first image."""
-        source = next(iter(self.sources or self._numbered_files()))
-        return source.view(self.effect[0].cpu().numpy())
+        return self._files()[0].view(self.effect[0].cpu().numpy())
 
-    def _numbered_files(self) -> Sequence[SourceImage]:
+    def _files(self) -> Sequence[SourceImage]:
         from vagan.inference.files import as_files
 
-        return as_files(self.images)
+        return self.sources or as_files(self.images, self.names)
 
     def plot(self) -> Figure:
-        """Images, effects and counterfactuals side by side, at most eight; of volumes the slice of the largest effect."""
+        """Up to eight images, effects and counterfactuals side by side; of volumes an axial slice."""
         count = min(len(self), MOST_PLOTTED)
         columns = ["image", "effect", *(["counterfactual"] if self.counterfactual is not None else [])]
         figure = Figure(figsize=(2.2 * len(columns) + 0.8, 2.2 * max(count, 1)), layout="constrained")

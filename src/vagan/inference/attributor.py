@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import METHODS, find_method
 from vagan.attribution.vagan import VAGAN, Explanation
+from vagan.data.cohort import Cohort, Selection
+from vagan.data.image_file import name_of
 from vagan.effect import SIGN, SIGN_INSERTION, Deformation, without_effect
 from vagan.errors import ConfigError, ModelError, OutputError
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
@@ -72,8 +74,6 @@ class Attributor:
         Display name; unit and reading of the maps.
     cost
         Approximate number of forward passes per map.
-    spec
-        Of the (first) model; its classes are the baseline class and the class of interest, of predicted classes all.
     methods
         One for each model.
     gate, reject_interval
@@ -87,16 +87,23 @@ class Attributor:
     def __init__(
         self,
         methods: Sequence[AttributionMethod],
-        spec: ModelSpec,
+        spec: ModelSpec | None = None,
         *,
         gate: ClassGate | None = None,
         reject_interval: Interval = REJECT_INTERVAL,
         intervention: Intervention | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        conventions = sorted({f"{method.convention}, {method.unit}" for method in methods})
+        if len(conventions) != 1:
+            raise ConfigError(
+                "methods of an ensemble must agree in convention and unit: "
+                f"found {' and '.join(conventions) or 'no method'}"
+            )
         first = methods[0]
-        self.methods, self.spec, self.device = tuple(methods), spec, torch.device(device)
+        self.methods, self._spec, self.device = tuple(methods), spec, torch.device(device)
         self.unit, self.convention = first.unit, first.convention
+        self.covariates = first.covariates if isinstance(first, VAGAN) else ()
         self.cost = sum(method.cost for method in methods) * (1 if intervention is None else 2)
         self.gate, self.reject_interval, self.intervention = gate, reject_interval, intervention
         changed = "" if intervention is None else f", {describe_intervention(intervention)}"
@@ -184,7 +191,8 @@ class Attributor:
         if entry.needs != "map-generator":
             if insert or intervene or predict_class:
                 raise ConfigError(
-                    f"insert, intervene and predict_class need a map generator: {first.path} holds a {first.spec.kind}"
+                    f"insert, intervene and predict_class need a map generator: {first.path} holds another model, "
+                    f"a {first.spec.kind}"
                 )
             narrowed, _ = select_class(first.spec, class_of_interest)
             made = [entry.make() if entry.needs == "nothing" else entry.make(one.network) for one in models]
@@ -203,8 +211,22 @@ class Attributor:
         return cls(generators, chosen[0][0], intervention=intervene or None, device=device)
 
     def __repr__(self) -> str:
-        baseline, *interests = self.spec.classes
-        return f"Attributor({self.name!r}: {', '.join(interests)} against {baseline}, unit {self.unit!r})"
+        spec = self._spec
+        classes = "" if spec is None else f": {', '.join(spec.classes[1:])} against {spec.classes[0]}"
+        return f"Attributor({self.name!r}{classes}, unit {self.unit!r})"
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Of the (first) model: its classes are the baseline class and that of interest; of predicted classes all.
+
+        Raises
+        ------
+        ConfigError
+            If there is none: the methods explain networks that were not read from a run folder.
+        """
+        if self._spec is None:
+            raise ConfigError("a model from a run folder is needed, which knows how its images are prepared")
+        return self._spec
 
     def attribute(self, images: Images | Selection | Files, covariates: GivenCovariates = None) -> Attribution:
         """One forward pass of each network.
@@ -224,12 +246,13 @@ class Attributor:
             If covariates are missing or not those of the model.
         """
         if isinstance(images, Tensor):
-            return self._attribute(images, covariates, ())
+            return self._attribute(images, covariates, [str(number) for number in range(len(images))])
         if isinstance(images, Selection):
-            return self._attribute(images.images, images.covariates if covariates is None else covariates, ())
-        paths = [images] if isinstance(images, Path | str) else list(images)
-        sources = tuple(read_source(Path(path), self.spec) for path in paths)
-        return self._attribute(_batch(sources), covariates, sources)
+            known = images.covariates if covariates is None else covariates
+            return self._attribute(images.images, known, images.ids)
+        paths = [Path(path) for path in ([images] if isinstance(images, Path | str) else images)]
+        sources = tuple(read_source(path, self.spec) for path in paths)
+        return self._attribute(_batch(sources), covariates, [path.name for path in paths], sources)
 
     def effect(self, images: Images | Selection, covariates: GivenCovariates = None) -> Maps:
         """Effect maps alone; see `attribute`."""
@@ -254,30 +277,35 @@ class Attributor:
             See `Attribution.save`.
         """
         _require_names(paths, out)
-        if isinstance(covariates, pd.DataFrame) and not self.spec.covariates:
+        if isinstance(covariates, pd.DataFrame) and not self.covariates:
             raise ConfigError("covariates were given, but the model was trained without any; leave them out")
-        table = covariate_table(covariates, self.spec.covariates, len(paths))
+        table = covariate_table(covariates, self.covariates, len(paths))
         saved = []
         for row, source in enumerate(track(self._sources(paths), len(paths), "attributing")):
-            one = self._attribute(_batch([source]), None if table is None else table.iloc[[row]], (source,))
+            known = None if table is None else table.iloc[[row]]
+            one = self._attribute(_batch([source]), known, [source.path.name], [source])
             saved += one.save(out, threshold=threshold)
         return saved
 
     def _sources(self, paths: Sequence[Path]) -> Iterator[SourceImage]:
         """Every file is read before the first is given out, so that every mistake is found before that."""
         held: deque[SourceImage | None] = deque()
-        free = HELD_BYTES
+        free, spec = HELD_BYTES, self.spec
         for path in paths:
-            source = read_source(path, self.spec)
+            source = read_source(path, spec)
             free -= source.num_bytes
             held.append(source if free >= 0 else None)
         for path in paths:
-            yield held.popleft() or read_source(path, self.spec)
+            yield held.popleft() or read_source(path, spec)
 
     def _attribute(
-        self, images: Images, covariates: GivenCovariates, sources: tuple[SourceImage, ...]
+        self,
+        images: Images,
+        covariates: GivenCovariates,
+        names: Sequence[str],
+        sources: Sequence[SourceImage] = (),
     ) -> Attribution:
-        table = covariate_table(covariates, self.spec.covariates, len(images))
+        table = covariate_table(covariates, self.covariates, len(images))
         inputs = images.to(self.device)
         decisions = None if self.gate is None else self.gate.decide(inputs, self.reject_interval)
         condition = None if decisions is None else _tasks(self.spec, decisions)
@@ -295,7 +323,7 @@ class Attributor:
             unit=self.unit,
             convention=self.convention,
             sign=self._sign(),
-            spec=self.spec,
+            spec=self._spec,
             counterfactual=None if found.counterfactual is None else found.counterfactual.to(images.device),
             deformation=None if found.deformation is None else Deformation(*_to(found.deformation, images)),
             uncertainty=None if spread is None else type(spread)(*_to(spread, images)),
@@ -306,7 +334,8 @@ class Attributor:
             ood_threshold=None if ood is None or found.ood_score is None else ood.threshold,
             covariates=table,
             intervention=self.intervention,
-            sources=sources,
+            names=tuple(names),
+            sources=tuple(sources),
         )
 
     def _explain(
@@ -326,6 +355,38 @@ class Attributor:
         if self.unit != "intensity":
             return _READING[self.convention]
         return SIGN_INSERTION if isinstance(first, VAGAN) and first.insert else SIGN
+
+
+load = Attributor.load
+"""See `Attributor.load`."""
+
+
+def fit(
+    cohort: Cohort,
+    out: Path | str,
+    *,
+    preset: str = "fast",
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Attributor:
+    """Train a map generator, or resume its training, and return its attributor.
+
+    Parameters
+    ----------
+    cohort
+        Training and validation images; test images are never touched.
+    out
+        Run folder.
+    preset, settings
+        See `vagan.training.config.load_config`; values of settings are typed, such as ``{"training.batch_size": 8}``.
+    seed
+        Of the training.
+    """
+    from vagan.training.config import load_config
+    from vagan.training.engine.loop import train
+
+    run = train(cohort, out, load_config(preset, {"training.seed": seed, **(settings or {})}))
+    return Attributor.load(run.path)
 
 
 def _generator(model: TrainedModel, condition: Condition | None, *, insert: bool = False) -> VAGAN:
@@ -371,20 +432,20 @@ def _require_alike(models: Sequence[TrainedModel]) -> None:
             ours, theirs = getattr(first.spec, field), getattr(model.spec, field)
             if ours != theirs:
                 raise ConfigError(
-                    f"an ensemble's models must agree in {field}: {first.path} has {ours}, {model.path} has {theirs}; "
+                    f"models of an ensemble must agree in {field}: {first.path} has {ours}, {model.path} {theirs}; "
                     "give runs of one cohort with different seeds"
                 )
 
 
 def _require_names(paths: Sequence[Path], out: Path) -> None:
-    from vagan.data.image_file import name_of
-
     if not paths:
         raise OutputError("no image was given; name at least one image file")
     stems = [name_of(path) for path in paths]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:
-        raise OutputError(f"maps are named after images, but {twice!r} was given twice; use one output folder for each")
+        raise OutputError(
+            f"maps are named after images, but {twice!r} was given twice; use one output folder for each"
+        )
     if out.exists() and not out.is_dir():
         raise OutputError(f"the output must be a folder: {out} is a file; choose another name")
 

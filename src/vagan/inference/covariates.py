@@ -37,7 +37,9 @@ def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], cou
         example = ", ".join(
             f"{one.name}={one.kinds[0] if one.kinds else format(one.mean, '.0f')}" for one in covariates
         )
-        raise ConfigError(f"missing covariates: the model is conditioned on {', '.join(names)}; give such as {example}")
+        raise ConfigError(
+            f"missing covariates: the model is conditioned on {', '.join(names)}; give such as {example}"
+        )
     if len(given) not in (1, count):
         raise ConfigError(
             f"covariates need one row per image, or one for all: found {len(given)} rows for {count} images"
@@ -45,6 +47,17 @@ def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], cou
     covariate_numbers(covariates, given)
     rows = given[names].reset_index(drop=True)
     return rows if len(rows) == count else rows.loc[[0] * count].reset_index(drop=True)
+
+
+def parse_covariates(text: str) -> dict[str, str]:
+    """``age=70,sex=F`` -> {"age": "70", "sex": "F"}; empty for an empty text. No text names a file here."""
+    values = {}
+    for part in text.split(",") if text.strip() else []:
+        name, separator, value = part.partition("=")
+        if not (separator and name.strip()):
+            raise ConfigError(f"covariates must read like age=70,sex=F, found {text!r}")
+        values[name.strip()] = value.strip()
+    return values
 
 
 def rows_of(paths: Sequence[Path], table: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +70,9 @@ def rows_of(paths: Sequence[Path], table: pd.DataFrame) -> pd.DataFrame:
     """
     known = [name for name in ("image", "id") if name in table]
     if not known:
-        raise ConfigError(f"covariates: the table needs a column image or id, found {', '.join(map(str, table.columns))}")
+        raise ConfigError(
+            f"covariates: the table needs a column image or id, found {', '.join(map(str, table.columns))}"
+        )
     rows = []
     for path in paths:
         here = pd.Series(False, index=table.index)

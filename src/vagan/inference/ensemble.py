@@ -24,7 +24,7 @@ class Uncertainty(NamedTuple):
 
 
 def mean_explanation(members: Sequence[Explanation]) -> Explanation:
-    """Mean effect, counterfactual and deformation over members; the out-of-distribution score is the first member's."""
+    """Mean effect, counterfactual and deformation over members; the OOD score is the first member's."""
     if len(members) == 1:
         return members[0]
     counterfactuals = [one.counterfactual for one in members if one.counterfactual is not None]

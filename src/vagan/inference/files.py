@@ -120,12 +120,11 @@ def read_source(path: Path, spec: ModelSpec) -> SourceImage:
     return FileImage(file, spec.preparation)
 
 
-def as_files(images: Images) -> tuple[FileImage, ...]:
-    """Prepared images as if they were read from files that are numbered."""
-    digits = len(str(max(len(images) - 1, 0)))
+def as_files(images: Images, names: Sequence[str]) -> tuple[FileImage, ...]:
+    """Prepared images as if they had been read from files."""
     return tuple(
-        FileImage(ImageFile(Path(f"{number:0{digits}d}.npy"), _array(image)), Preparation())
-        for number, image in enumerate(images)
+        FileImage(ImageFile(Path(name), _array(image)), Preparation())
+        for image, name in zip(images, names, strict=True)
     )
 
 
@@ -133,7 +132,7 @@ def save_maps(
     one: Attribution, source: SourceImage, folder: Path, name: str, *, threshold: float | None = None
 ) -> SavedMaps:
     """Write the maps of a single image; see `Attribution.save`."""
-    stem = folder / name_of(Path(name))
+    stem = folder / name_of(Path(name.replace("/", "_")))
     effect = _array(one.effect[0])
     path, own = source.write(stem, "effect", effect)
     source.write_overlay(stem, effect, own)

@@ -11,7 +11,8 @@ from vagan.errors import ConfigError, nearest
 from vagan.model.folder import ModelSpec
 from vagan.types import Images
 
-Intervention = Mapping[str, tuple[str | float, str | float]]
+Value = str | int | float
+Intervention = Mapping[str, tuple[Value, Value]]
 """Covariate -> its value before and after, such as ``{"age": (60, 80)}``; other covariates stay as they are."""
 
 
@@ -57,5 +58,5 @@ def describe_intervention(intervention: Intervention) -> str:
     return ", ".join(f"{name} {before} to {after}" for name, (before, after) in intervention.items())
 
 
-def _values(intervention: Intervention, side: int) -> dict[str, str | float]:
+def _values(intervention: Intervention, side: int) -> dict[str, Value]:
     return {name: values[side] for name, values in intervention.items()}

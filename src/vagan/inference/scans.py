@@ -113,7 +113,7 @@ def read_scan_image(path: Path, spec: ModelSpec) -> ScanImage:
     ModelError
         If the model's record of its preprocessing is unusable.
     """
-    pipeline, mask = _pipeline(spec), mask_beside(path)
+    pipeline, mask = pipeline_of(spec), mask_beside(path)
     return ScanImage(read_scan(path, Path(mask) if mask else None), pipeline)
 
 
@@ -121,7 +121,8 @@ def _beside(stem: Path, ending: str) -> Path:
     return stem.with_name(f"{stem.name}_{ending}")
 
 
-def _pipeline(spec: ModelSpec) -> Pipeline:
+def pipeline_of(spec: ModelSpec) -> Pipeline:
+    """The preprocessing that a model's scans go through; one that runs a program must be trusted."""
     try:
         pipeline = Pipeline.model_validate(spec.pipeline)
     except ValidationError as error:

@@ -19,7 +19,6 @@ _MEANING = {
 
 def describe(one: Attribution, source: SourceImage, effect: NDArray[np.float32]) -> dict[str, Any]:
     """Description of the map of a single image, whose effect on its own grid is given."""
-    spec = one.spec
     scale = {"times_this_in_the_units_of_the_file": source.intensity_scale} if one.unit == "intensity" else {}
     return {
         "source": source.path.name,
@@ -28,12 +27,11 @@ def describe(one: Attribution, source: SourceImage, effect: NDArray[np.float32])
         "unit": "intensity after scaling to [-1, 1]" if one.unit == "intensity" else one.unit,
         **scale,
         **({} if one.intervention is None else {"intervention": describe_intervention(one.intervention)}),
-        "baseline_class": spec.classes[0],
-        "class_of_interest": spec.classes[_label(one)],
+        **_classes(one),
         **_covariates(one),
         "shape": list(effect.shape[1:]),
         "mean_absolute_effect": float(np.abs(effect).mean()),
-        "model": {"rule": spec.rule, "cohort_hash": spec.cohort_hash},
+        **({} if one.spec is None else {"model": {"rule": one.spec.rule, "cohort_hash": one.spec.cohort_hash}}),
         **_decision(one),
         **_ood(one),
         **_uncertainty(one),
@@ -56,18 +54,21 @@ def describe_deformation(
 
 def decision_of(one: Attribution) -> str:
     """Name of the predicted class of a single image, or ``abstained``; empty where the class was given."""
-    if one.decisions is None:
+    if one.decisions is None or one.spec is None:
         return ""
     (decision,) = one.decisions
     return ABSTAINED if decision.abstained else one.spec.classes[decision.label]
 
 
-def _label(one: Attribution) -> int:
-    return 1 if one.decisions is None else one.decisions[0].label or 1
+def _classes(one: Attribution) -> dict[str, Any]:
+    if one.spec is None:
+        return {}
+    shown = 1 if one.decisions is None else one.decisions[0].label or 1
+    return {"baseline_class": one.spec.classes[0], "class_of_interest": one.spec.classes[shown]}
 
 
 def _decision(one: Attribution) -> dict[str, Any]:
-    if one.decisions is None or one.reject_interval is None:
+    if one.decisions is None or one.reject_interval is None or one.spec is None:
         return {}
     (decision,) = one.decisions
     meaning = ABSTAINED if decision.abstained else "interest" if decision.label else "baseline"
@@ -84,7 +85,7 @@ def _decision(one: Attribution) -> dict[str, Any]:
 
 def _covariates(one: Attribution) -> dict[str, Any]:
     """Values that the model was conditioned on, and which are beyond those of the training images."""
-    if one.covariates is None:
+    if one.covariates is None or one.spec is None:
         return {}
     beyond = [
         f"{covariate.name} is beyond that of the baseline images, {covariate.seen[0]:g} to {covariate.seen[1]:g}: "

@@ -96,7 +96,7 @@ class MahalanobisOOD:
         return torch.cdist(features @ self._whitening, self._means @ self._whitening).amin(dim=-1)
 
     @property
-    def usual(self) -> float:
+    def threshold(self) -> float:
         """Score that 99 % of validation images stay below; images beyond are out of distribution."""
         return float(torch.quantile(self._validation, QUANTILE))
 

@@ -2,7 +2,7 @@
 
 from vagan.data.cohort import Cohort
 from vagan.files import replacing
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 from vagan.inference.overlay import save_overlay
 from vagan.reporting.figures import training_curves
 from vagan.training.engine.run_folder import RunFolder
@@ -28,7 +28,8 @@ def draw_examples(run: RunFolder, cohort: Cohort) -> None:
     interest = config.training.interest or cohort.manifest.classes[1]
     label = cohort.manifest.classes.index(interest)
     rows = cohort.manifest.indices("validation", label)[:EXAMPLES]
-    method = VAGAN.load(run.path, interest=interest)[0].knowing(cohort.manifest.table.iloc[rows])
+    attributor = Attributor.load(run.path, class_of_interest=interest)
     images = cohort.images(rows)
-    for number, (image, effect) in enumerate(zip(images, method.attribute(images), strict=True)):
+    effects = attributor.effect(images, cohort.manifest.table.iloc[rows])
+    for number, (image, effect) in enumerate(zip(images, effects, strict=True)):
         save_overlay(run.path / f"example-{number}.png", image.numpy(), effect.numpy())

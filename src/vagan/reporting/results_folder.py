@@ -241,3 +241,21 @@ def _damaged(path: Path, error: Exception) -> RunError:
 
 def _remedy(folder: Path) -> str:
     return f"make it with `vagan evaluate COHORT RUN... --out {folder}`"
+
+
+def threshold_of(results: Path, method: str) -> float:
+    """Threshold that a method's maps of validation images gave in an evaluation, without truth.
+
+    Raises
+    ------
+    RunError
+        If the results folder is damaged, or has no threshold for the method.
+    """
+    thresholds = read_results(results).summary.get("thresholds", {})
+    threshold = thresholds.get(method)
+    if not isinstance(threshold, int | float) or not np.isfinite(threshold) or threshold < 0:
+        raise RunError(
+            f"{results} must hold a threshold for {method!r}, found those of {', '.join(thresholds) or 'no method'}; "
+            "give the results of `vagan evaluate` on this run alone"
+        )
+    return float(threshold)

@@ -33,7 +33,7 @@ class Job:
     name: str
     image: Path
     covariates: str = ""
-    """What is known of the image; see `vagan.inference.subjects`."""
+    """What is known of the image; see `vagan.inference.covariates.parse_covariates`."""
     state: State = "waiting"
     message: str = ""
     view: dict[str, Any] | None = None

@@ -8,13 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vagan.attribution.registry import LoadedMethod, load_method
 from vagan.errors import ConfigError, MissingExtraError, OutputError
-from vagan.inference.files import writer_for
-from vagan.inference.knowing import knowing
-from vagan.inference.subjects import subjects_of
+from vagan.inference.attributor import Attributor
+from vagan.inference.covariates import parse_covariates
 from vagan.reporting.viewer import Case, viewer_data
-from vagan.training.engine.device import find_device
 
 HOST = "127.0.0.1"
 
@@ -34,7 +31,7 @@ def serve_run(
     Parameters
     ----------
     run, method, interest, device
-        As in `vagan.inference.files.attribute_files`.
+        As in `vagan.inference.attributor.Attributor.load`.
     port
         On 127.0.0.1; 0 takes any that is free.
     largest_mb
@@ -51,14 +48,14 @@ def serve_run(
         from vagan.serving.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"vagan serve needs {error.name}: pip install 'vagan[serve]'") from error
-    loaded = load_method(run, method, interest=interest, device=find_device(device))
+    attributor = Attributor.load(run, method, class_of_interest=interest, device=device)
     token = secrets.token_urlsafe(24)
     with TemporaryDirectory(prefix="vagan-serve-") as folder, _listening(port) as listener:
         port = listener.getsockname()[1]
         app = make_app(
-            JobQueue(partial(attribute, loaded), Path(folder)),
-            loaded.facts,
-            loaded.method.name,
+            JobQueue(partial(attribute, attributor), Path(folder)),
+            attributor.spec,
+            attributor.name,
             token=token,
             hosts=[f"{name}:{port}" for name in (HOST, "localhost")],
             largest_bytes=largest_mb * 2**20,
@@ -69,16 +66,13 @@ def serve_run(
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def attribute(loaded: LoadedMethod, image: Path, out: Path, covariates: str = "") -> dict[str, Any]:
+def attribute(attributor: Attributor, image: Path, out: Path, covariates: str = "") -> dict[str, Any]:
     """Write the maps of one image, and return what the viewer shows of them."""
-    check, write = writer_for(loaded.facts)
-    (subject,) = subjects_of([image], covariates, loaded.facts.covariates)
-    check(image, loaded.facts)
-    loaded = loaded._replace(method=knowing(loaded.method, subject))
-    written = write(loaded, image, out)
-    name = loaded.method.name
-    case = Case("", "", written.image, {name: written.effect}, {}, written.affine)
-    return viewer_data([case], units={name: loaded.entry.unit}, baseline=loaded.facts.classes[0])
+    attribution = attributor.attribute(image, parse_covariates(covariates) or None)
+    attribution.save(out)
+    view = attribution.view()
+    case = Case("", "", view.image, {attribution.method: view.effect}, {}, view.affine)
+    return viewer_data([case], units={attribution.method: attribution.unit}, baseline=attributor.spec.classes[0])
 
 
 def _listening(port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 import math
 import reprlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -269,7 +270,7 @@ WITHOUT_EFFECT = {
 WITHOUT_EFFECT["cam-classifier"] = WITHOUT_EFFECT["label-classifier"] = WITHOUT_EFFECT["classifier"]
 
 
-def load_config(preset: str = "fast", settings: dict[str, str] | None = None) -> Config:
+def load_config(preset: str = "fast", settings: Mapping[str, Any] | None = None) -> Config:
     """Resolve a preset and single settings to a full configuration.
 
     Parameters
@@ -277,7 +278,7 @@ def load_config(preset: str = "fast", settings: dict[str, str] | None = None) ->
     preset
         ``fast``, ``brain``, ``contrast`` or ``paper``, or the path of a YAML file such as a run's ``config.yaml``.
     settings
-        Dotted keys and values as text, e.g. ``{"training.seed": "3"}``.
+        Dotted keys and typed values, e.g. ``{"training.seed": 3}``; text is parsed as YAML.
 
     Raises
     ------
@@ -285,7 +286,7 @@ def load_config(preset: str = "fast", settings: dict[str, str] | None = None) ->
         For an unknown preset, key or value; names the nearest key.
     """
     values = _read_preset(preset)
-    for key, text in (settings or {}).items():
+    for key, value in (settings or {}).items():
         section = values
         *parents, name = key.split(".")
         if inside := [known for known in known_keys() if known.startswith(f"{key}.")]:
@@ -294,7 +295,7 @@ def load_config(preset: str = "fast", settings: dict[str, str] | None = None) ->
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
                 raise ConfigError(f"unknown key {key!r}; {nearest(key, known_keys())}")
-        section[name] = parse_yaml(text, where=f"the value of {key}")
+        section[name] = parse_yaml(value, where=f"the value of {key}") if isinstance(value, str) else value
     return parse_config(values, where="settings" if settings else preset)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from brains import COARSE, Oracle, patients, write_brains
+from vagan.attribution.vagan import VAGAN
 from vagan.data.volume import read_volume
 from vagan.errors import CohortError, ConfigError
 from vagan.evaluation.evaluate import CEILING
@@ -16,7 +17,7 @@ from vagan.evaluation.longitudinal import evaluate as longitudinal
 from vagan.evaluation.longitudinal.evaluate import LongitudinalOptions, evaluate_longitudinal, noise_ceiling
 from vagan.evaluation.longitudinal.table2 import table2
 from vagan.evaluation.metrics.agreement import ncc
-from vagan.inference.generator import VAGAN
+from vagan.inference.attributor import Attributor
 
 CONTROLS = ("group-mean", "random")
 
@@ -111,7 +112,7 @@ class Restless(Oracle):
         super().__init__(cohort)
         self.convention = convention
 
-    def attribute(self, images):
+    def attribute(self, images, covariates=None):
         effect = super().attribute(images)
         return effect - effect.roll(3, 2)
 
@@ -141,7 +142,7 @@ class Shrinking(torch.nn.Module):
 
 
 def test_what_a_generator_moves_is_written_as_log_jacobian(cohort, results, monkeypatch):
-    method = VAGAN(Shrinking(), output="warp")
+    method = Attributor([VAGAN(Shrinking(), output="warp")])
     monkeypatch.setattr(longitudinal, "controls_of", lambda *_: [method])
     shutil.copytree(results, results.parent / "deforming")
     evaluate_longitudinal(cohort, [], results.parent / "deforming", methods=["random"], limit=1)
@@ -151,7 +152,7 @@ def test_what_a_generator_moves_is_written_as_log_jacobian(cohort, results, monk
         next(row for row, name in enumerate(cohort.manifest.table["subject"]) if case.startswith(f"sub-{name}_")) + 1
     )
     written = read_volume(path)
-    wanted = method.deformation(cohort.images([row])).log_jacobian[0, 0].numpy()
+    wanted = method.attribute(cohort.images([row])).deformation.log_jacobian[0, 0].numpy()
     np.testing.assert_allclose(written.array, wanted, atol=1e-5)
     np.testing.assert_allclose(written.affine, COARSE.affine)
     middle = wanted[6:14, 4:-4, 4:-4]

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from tiny import TINY_SETTINGS
-from vagan.attribution.registry import METHODS, unit_of
+from vagan.attribution.registry import METHODS
+from vagan.attribution.vagan import VAGAN
 from vagan.errors import ConfigError
 from vagan.evaluation.compare import compare_runs
 from vagan.evaluation.evaluate import evaluate
 from vagan.evaluation.metrics.counterfactual import Judge, distance_entry, kernel_distance
-from vagan.inference.generator import VAGAN
 from vagan.nn.classifier import CAMClassifier
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -89,10 +89,10 @@ def test_an_image_with_its_exact_effect_taken_out_is_as_near_as_a_baseline_image
 
 def test_methods_in_other_units_are_not_judged(small_cohort, limit):
     random = METHODS["random"].make()
-    assert unit_of(random) == "none"
-    assert unit_of(VAGAN(Adding(0.1))) == "intensity"
-    assert unit_of(METHODS["perturbation"].make(Brightness(0.0))) == "intensity"
-    assert unit_of(METHODS["cam"].make(CAMClassifier(2, width=2))) == "class score"
+    assert random.unit == "none"
+    assert VAGAN(Adding(0.1)).unit == "intensity"
+    assert METHODS["perturbation"].make(Brightness(0.0)).unit == "intensity"
+    assert METHODS["cam"].make(CAMClassifier(2, width=2)).unit == "class score"
     scores = evaluate({"random": random}, small_cohort, judge=Judge(Brightness(limit).eval(), small_cohort)).summary
     assert not {"flip_rate", "kernel_distance"} & set(scores["random"])
 

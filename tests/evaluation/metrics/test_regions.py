@@ -59,7 +59,7 @@ def _facts():
 
 
 class Lookup:
-    name, convention = "lookup", "signed"
+    name, convention, unit, cost = "lookup", "signed", "none", 1
 
     def __init__(self, cohort, map_of):
         images = cohort.images(np.arange(len(cohort.manifest)))
@@ -68,7 +68,7 @@ class Lookup:
         for row, effect in enumerate(cohort.effects(np.arange(len(images)))):
             self._maps[row] = map_of(effect)
 
-    def attribute(self, images):
+    def attribute(self, images, covariates=None):
         return self._maps[[self._rows[image.numpy().tobytes()] for image in images]]
 
 

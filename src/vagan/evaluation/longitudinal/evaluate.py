@@ -15,6 +15,7 @@ from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import METHODS, find_method
 from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume, write_volume
+from vagan.effect import Deformation
 from vagan.errors import ConfigError, OutputError
 from vagan.evaluation.evaluate import CEILING, EXAMPLES, Evaluation
 from vagan.evaluation.examples import Examples
@@ -35,14 +36,12 @@ from vagan.evaluation.results import write_results
 from vagan.evaluation.runs import controls_of, interest_of, load_models, methods_of, require_models_for
 from vagan.evaluation.statistics import summarise
 from vagan.files import replacing
-from vagan.inference.generator import VAGAN
-from vagan.inference.knowing import knowing
+from vagan.inference.attributor import Attributor
 from vagan.preprocessing.pack import scan_of, zero_of
 from vagan.progress import Bar
 from vagan.seeding import numpy_generator
 from vagan.training.engine.device import find_device
 from vagan.training.engine.run_folder import RunFolder
-from vagan.types import Images
 
 WHOLE, BRAIN, BY_SUBJECT = "ncc", "ncc_brain", "ncc_brain_by_subject"
 """Over the whole volume, as in the paper; within the brain of both scans; and that as one value for each subject, as
@@ -130,7 +129,9 @@ def evaluate_longitudinal(
     converters = [pairs.converters[place] for place in order]
     files = _observe_all(cohort, [*converters, *pairs.stable[:limit]], out, options.intensity)
     observed, stable = files[: len(converters)], files[len(converters) :]
-    compared, expensive = methods_of(models, wanted)
+    compared: dict[str, Attributor | AttributionMethod] = {}
+    made, expensive = methods_of(models, wanted)
+    compared |= made
     compared |= {method.name: method for method in controls_of(cohort, wanted, label, seed)}
     limits = dict.fromkeys(expensive, subset)
     rows, examples = _score(compared, limits, cohort, observed, maps=out / MAPS, device=place)
@@ -229,7 +230,7 @@ def _case(cohort: Cohort, pair: Pair) -> str:
 
 
 def _score(
-    compared: Mapping[str, AttributionMethod],
+    compared: Mapping[str, AttributionMethod | Attributor],
     limits: Mapping[str, int],
     cohort: Cohort,
     observed: Sequence[ObservedFile],
@@ -244,14 +245,20 @@ def _score(
     affine = np.array(cohort.metadata.affine)
     scored = {name: observed[: limits.get(name)] for name in compared}
     with Bar(sum(map(len, scored.values())), "scoring") as bar:
-        for name, whole in compared.items():
+        for name, method in compared.items():
             for file in scored[name]:
                 image = cohort.images([file.pair.after]).to(device)
-                method = knowing(whole, cohort.manifest.table.iloc[[file.pair.after]])
-                found = method.attribute(image)[0, 0].cpu().numpy()
+                covariates = cohort.manifest.table.iloc[[file.pair.after]]
+                deformation = None
+                if isinstance(method, Attributor):
+                    attribution = method.attribute(image, covariates)
+                    effect, deformation = attribution.effect, attribution.deformation
+                else:
+                    effect = method.attribute(image, covariates)
+                found = effect[0, 0].cpu().numpy()
                 rows += _rows(name, file, found, method.convention)
                 write_volume(map_path(maps, name, file.case), found, affine)
-                _write_log_jacobian(log_jacobian_path(maps, name, file.case), method, image, affine)
+                _write_log_jacobian(log_jacobian_path(maps, name, file.case), deformation, affine)
                 if file in shown:
                     kept[name].append(found)
                 bar.advance()
@@ -264,11 +271,11 @@ def _score(
     return _with_subjects(pd.DataFrame(rows)), examples
 
 
-def _write_log_jacobian(path: Path, method: AttributionMethod, image: Images, affine: NDArray[np.float64]) -> None:
+def _write_log_jacobian(path: Path, deformation: Deformation | None, affine: NDArray[np.float64]) -> None:
     """Of methods that deform; one that is there from another method of the name is removed."""
     path.unlink(missing_ok=True)
-    if isinstance(method, VAGAN) and method.deforms:
-        write_volume(path, method.deformation(image).log_jacobian[0, 0].cpu().numpy(), affine)
+    if deformation is not None:
+        write_volume(path, deformation.log_jacobian[0, 0].cpu().numpy(), affine)
 
 
 def _rows(method: str, file: ObservedFile, found: Array, convention: Convention) -> list[dict[str, Any]]:
