@@ -61,10 +61,6 @@ CHAPTERS = {
         "Memory, open files and threads over many updates; slopes of a straight line through the second half.",
     ),
     "many attributions": ("long_runs.many_attributions", "The same over many calls of `vagan attribute`."),
-    "many clients": (
-        "long_runs.many_clients",
-        "Clients of `vagan serve` that upload images at the same time, beside connections that stay idle.",
-    ),
 }
 """The function of each, called with an empty folder and a share of the work, and what it does."""
 

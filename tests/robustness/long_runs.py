@@ -1,21 +1,13 @@
-"""Memory, open files and threads over long runs; many clients of the server at the same time."""
+"""Memory, open files and threads over long runs."""
 
 import contextlib
 import gc
 import io
 import os
-import re
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx2 as httpx
 import imageio.v3 as imageio
 import numpy as np
 import torch
@@ -27,7 +19,7 @@ from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
-STEPS, ATTRIBUTIONS, CLIENTS, SECONDS = 10_000, 1000, 20, 60
+STEPS, ATTRIBUTIONS = 10_000, 1000
 SAMPLES = 40
 MAX_GROWTH_MB = {"training": 1.0, "attribution": 5.0}
 """Of memory, for 1,000 steps or 1,000 images."""
@@ -86,18 +78,11 @@ def long_training(folder: Path, share: float = 1.0) -> dict[str, Any]:
     return gauge.figures("steps", MAX_GROWTH_MB["training"])
 
 
-def picture(seed: int) -> bytes:
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 255, (24, 20), dtype=np.uint8)
-    imageio.imwrite(buffer, pixels, extension=".png")
-    return buffer.getvalue()
-
-
 def many_attributions(folder: Path, share: float = 1.0) -> dict[str, Any]:
     """The same few images again and again, with all that is written for them."""
     model, images = save_random_generator(folder / "model"), [folder / f"{number}.png" for number in range(5)]
     for number, path in enumerate(images):
-        path.write_bytes(picture(number))
+        imageio.imwrite(path, np.random.default_rng(number).integers(0, 255, (24, 20), dtype=np.uint8))
     command = ["attribute", str(model), *map(str, images), "--out", str(folder / "maps")]
     gauge = Gauge()
     for done in range(1, max(8, round(ATTRIBUTIONS * share) // len(images)) + 1):
@@ -105,68 +90,3 @@ def many_attributions(folder: Path, share: float = 1.0) -> dict[str, Any]:
             main(command)
         gauge.record(done * len(images))
     return gauge.figures("images", MAX_GROWTH_MB["attribution"])
-
-
-def many_clients(folder: Path, share: float = 1.0) -> dict[str, Any]:
-    """Clients that upload an image, wait for its map, and upload the next, beside idle connections."""
-    model, content = save_random_generator(folder / "model"), picture(0)
-    code = "from vagan.cli.app import main; main()"
-    server = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", str(model), "--port", "0", "--device", "cpu"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    address = re.search(r"http://\S+", server.stdout.readline())[0]
-    host, token = urlsplit(address).netloc, address.partition("token=")[2]
-    until = time.monotonic() + SECONDS * share
-    answered: list[float] = []
-    completed: list[float] = []
-    busy: list[int] = []
-    failures: list[str] = []
-
-    def upload(client: httpx.Client) -> None:
-        begin = time.monotonic()
-        answer = client.post("/api/maps", params={"name": "a.png"}, content=content)
-        answered.append(time.monotonic() - begin)
-        if answer.status_code == 429:
-            busy.append(1)
-            time.sleep(0.5)
-            return
-        job = answer.json()["id"]
-        while (state := client.get(f"/api/maps/{job}").json()["state"]) in ("waiting", "working"):
-            time.sleep(0.05)
-        failures.extend([] if state == "done" else [f"a map {state}"])
-        completed.append(time.monotonic() - begin)
-
-    def run() -> None:
-        with httpx.Client(base_url=f"http://{host}", headers={"X-Vagan-Token": token}, timeout=60) as client:
-            while time.monotonic() < until:
-                try:
-                    upload(client)
-                except Exception as error:  # whatever a client may see
-                    failures.append(f"{type(error).__name__}: {error}")
-
-    name, port = host.split(":")
-    try:
-        idle = [socket.create_connection((name, int(port)), timeout=60) for _ in range(CLIENTS)]
-        threads = [threading.Thread(target=run) for _ in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for connection in idle:
-            connection.close()
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.communicate(timeout=60)
-    return {
-        "clients": CLIENTS,
-        "maps": len(completed),
-        "refused as busy": len(busy),
-        "answer to an upload, s": _quantiles(answered),
-        "upload to map, s": _quantiles(completed),
-        "failures": failures,
-    }
-
-
-def _quantiles(values: list[float]) -> dict[str, float]:
-    return {"median": float(np.median(values or [0])), "95 %": float(np.quantile(values or [0], 0.95))}

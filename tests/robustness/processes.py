@@ -60,6 +60,7 @@ def start(work: Work, log: Path) -> Child:
         return Child(child, log)
     for number, place in ((1, os.devnull), (2, str(log))):
         os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
     code = 1
     try:
         work()
@@ -68,7 +69,7 @@ def start(work: Work, log: Path) -> Child:
         code = ended.code if isinstance(ended.code, int) else 1
     except BaseException:
         traceback.print_exc()
-    sys.stderr.flush()
+    sys.stderr.flush()  # os._exit does not
     os._exit(code)
 
 
