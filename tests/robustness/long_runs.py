@@ -86,7 +86,10 @@ def many_attributions(folder: Path, share: float = 1.0) -> dict[str, Any]:
     command = ["attribute", str(model), *map(str, images), "--out", str(folder / "maps")]
     gauge = Gauge()
     for done in range(1, max(8, round(ATTRIBUTIONS * share) // len(images)) + 1):
-        with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
-            main(command)
+        with contextlib.redirect_stdout(io.StringIO()):
+            try:
+                main(command)
+            except SystemExit as ended:
+                assert not ended.code, command
         gauge.record(done * len(images))
     return gauge.figures("images", MAX_GROWTH_MB["attribution"])
