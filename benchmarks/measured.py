@@ -1,4 +1,4 @@
-"""Write the results in ``benchmarks/results`` into documents: the main ones into README.md, all into results.md.
+"""Write the tables of results: the most important rows into README.md, all into docs/reference/results.md.
 
 python benchmarks/measured.py
 """
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import certainty
+import bidirectional
 import covariates
-import directions
 import shortcuts
+import uncertainty
 from study import RESULTS, as_table, column, with_seeds
 
 ROOT = Path(__file__).parents[1]
@@ -19,38 +19,49 @@ README, ALL = ROOT / "README.md", ROOT / "docs" / "reference" / "results.md"
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
 CASES = {
     "paper": "the paper's data",
-    "fixed": "one intensity range for all images",
-    "few": "1,000 images in all",
+    "fixed": "one intensity range",
+    "few": "1,000 images in total",
     "96x80": "images of 96×80",
     "faint": "half the amplitude",
     "discs": "discs instead of squares",
-    "sites": "three sites, each in half of the images",
+    "sites": "three sites",
 }
 VOLUMES = {"small": "64×80×56", "full": "128×160×112"}
-OUR_WAY, BEFORE = "bf16, channels last, own second derivative", "bf16, channels last"
+IN_README = "full/bf16, recompute"
+PAPER_NCC = "0.94 ± 0.07"
+CUSTOM, BEFORE = "bf16, channels last, own second derivative", "bf16, channels last"
 
-USUAL = {study.__name__: study.SETTINGS for study in (certainty, covariates, directions, shortcuts)}
+USUAL = {study.__name__: study.SETTINGS for study in (bidirectional, covariates, shortcuts, uncertainty)}
 
 
 class Row(NamedTuple):
-    """One measured number, and whether it is one of the main ones."""
+    """One result, and whether README.md shows it."""
 
     what: str
     measured: str
     on: str
     command: str
     paper: str = ""
-    is_main: bool = False
+    in_readme: bool = False
 
 
 def main() -> None:
-    for path, rows in ((README, [row for row in measured() if row.is_main]), (ALL, measured())):
+    for path, text in documents().items():
         before, rest = path.read_text(encoding="utf-8").split(BEGIN)
-        path.write_text(before + BEGIN + table(rows) + END + rest.split(END)[1], encoding="utf-8")
+        path.write_text(before + BEGIN + text + END + rest.split(END)[1], encoding="utf-8")
+
+
+def documents() -> dict[Path, str]:
+    """The table of each document."""
+    rows = measured()
+    short = [[row.what, row.measured, row.paper, row.on] for row in rows if row.in_readme]
+    long = [[row.what, row.measured, row.paper, row.on, f"`{row.command}`"] for row in rows]
+    head = ["quantity", "result", "paper", "conditions"]
+    return {README: as_table(head, short), ALL: as_table([*head, "command"], long)}
 
 
 def measured() -> list[Row]:
-    """Of all results that are there."""
+    """One row per number, from every results file that exists."""
     rows: list[Row] = []
     for name, rows_of in SOURCES.items():
         path = RESULTS / f"{name}.json"
@@ -59,24 +70,18 @@ def measured() -> list[Row]:
     return rows
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Markdown; the paper's figure beside ours."""
-    head = ["what", "measured", "paper", "on", "command"]
-    return as_table(head, [[row.what, row.measured, row.paper, row.on, f"`{row.command}`"] for row in rows])
-
-
 def _table1(result: dict[str, Any]) -> list[Row]:
     rows = []
     for name, row in sorted(result["methods"].items(), key=lambda item: -item[1]["ncc"]):
         paper = result["paper"].get(name)
         rows.append(
             Row(
-                f"NCC, {'exact counterfactual (ceiling)' if name == 'ceiling' else name}",
+                f"NCC, {'ceiling (exact counterfactual)' if name == 'ceiling' else name}",
                 f"{row['ncc']:.3f} ± {row['std_over_images']:.3f}",
                 f"{_seeds(row['by_seed'])}, {row['images']} images",
                 "make table1",
                 f"{paper['mean']:.2f} ± {paper['std']:.2f}" if paper else "",
-                is_main=bool(paper) or name in ("ceiling", "group mean difference"),
+                in_readme=name in ("group mean difference", "CAM", "integrated gradients"),
             )
         )
     return rows
@@ -86,10 +91,11 @@ def _quality(result: dict[str, Any]) -> list[Row]:
     rows = []
     for case, found in result["cases"].items():
         ncc, ceiling = (column(found["by_seed"], name) for name in ("ncc", "ceiling"))
-        value = f"{_mean(ncc):.3f} (exact counterfactual {_mean(ceiling):.3f})"
-        on = f"{_seeds(ncc)}, worst {min(ncc):.3f}, all test images"
-        is_main = case in ("paper", "few", "faint")
-        rows.append(Row(f"NCC, VA-GAN, {CASES[case]}", value, on, "make quality", is_main=is_main))
+        value = f"{_mean(ncc):.3f} (ceiling {_mean(ceiling):.3f})"
+        on = f"{_seeds(ncc)}, worst {min(ncc):.3f}"
+        is_paper = case == "paper"
+        paper = PAPER_NCC if is_paper else ""
+        rows.append(Row(f"NCC, VA-GAN, {CASES[case]}", value, on, "make quality", paper, in_readme=is_paper))
     return rows
 
 
@@ -100,21 +106,21 @@ def _table3d(result: dict[str, Any]) -> list[Row]:
     rows = []
     for method, seeds in sorted(result["methods"].items(), key=lambda item: -_mean(column(item[1], "ncc"))):
         ncc = column(seeds, "ncc")
-        on = f"{_seeds(ncc)}, simulated atrophy of 2.6 mm"
-        is_main = method.startswith("VA-GAN") or method in ("group mean difference", "guided backprop", "CAM")
-        rows.append(Row(f"NCC on volumes, {method}", with_seeds(ncc), on, command, is_main=is_main))
+        on = f"simulated atrophy, 2.6 mm, {_seeds(ncc)}"
+        in_readme = method in ("VA-GAN (warp)", "group mean difference")
+        rows.append(Row(f"NCC on volumes, {method}", with_seeds(ncc), on, command, in_readme=in_readme))
     return rows
 
 
 def _table3d_short(result: dict[str, Any]) -> list[Row]:
-    """Deforming beside adding, by one recipe."""
+    """Deforming and additive generators, trained alike."""
     settings = "training.generator_updates=60 schedule.boosted_critic_updates=60"
     command = f"python benchmarks/table3d.py --name table3d-short --set {settings}"
     rows = []
     for method in ("VA-GAN (warp)", "VA-GAN (add)"):
         ncc = column(result["methods"][method], "ncc")
-        on = f"{_seeds(ncc)}, simulated atrophy of 2.6 mm, a shorter training"
-        rows.append(Row(f"NCC on volumes, {method}, 60 updates", with_seeds(ncc), on, command, is_main=True))
+        on = f"simulated atrophy, 2.6 mm, {_seeds(ncc)}, shorter training"
+        rows.append(Row(f"NCC on volumes, {method}, 60 updates", with_seeds(ncc), on, command))
     return rows
 
 
@@ -126,14 +132,13 @@ def _preprocessing(result: dict[str, Any]) -> list[Row]:
             f"{figures['scans_per_hour_and_core']:.0f} scans per hour and core",
             f"1 mm and 1.5 mm heads, {figures['peak_memory_mb'] / 1024:.1f} GB",
             command,
-            is_main=preset == "default",
         )
         for preset, figures in result["presets"].items()
     ]
     apart = result["presets"]["default"]["poses_apart"].values()
     mean, worst = (max(column(apart, name)) for name in ("mean_mm", "worst_mm"))
-    what, value = "a head in other poses, after registration, apart", f"{mean:.2f} mm, worst voxel {worst:.2f} mm"
-    return [*rows, Row(what, value, "worse of the heads", command)]
+    what, value = "registration, distance between poses of one head", f"{mean:.2f} mm, worst voxel {worst:.2f} mm"
+    return [*rows, Row(what, value, "worse of two heads", command)]
 
 
 def _observed_effects(result: dict[str, Any]) -> list[Row]:
@@ -141,50 +146,52 @@ def _observed_effects(result: dict[str, Any]) -> list[Row]:
     value = f"{found['share of the ceiling']:.2f} (NCC {found['observed']:.2f} of {found['shaded']:.2f})"
     on = f"{len(result['pairs'])} simulated patients, raw heads"
     command = "python benchmarks/observed_effects.py"
-    return [Row("observed effect of follow-up scans, share of the ceiling", value, on, command, is_main=True)]
+    return [Row("observed effects, share of the ceiling", value, on, command)]
 
 
 def _covariates(result: dict[str, Any]) -> list[Row]:
     rows = []
-    for name, score in (("NCC with the disease", "ncc"), ("age in the map, of the groups' difference", "age_driven")):
-        told, untold = (column(result["runs"][key], score) for key in ("told of age", "not told of age"))
-        value = f"{_mean(told):.2f} (not told: {_mean(untold):.2f})"
-        on = f"{_seeds(told)}, {_size(result)}, patients older by a standard deviation"
-        is_main = score == "age_driven" and not _is_3d(result)
-        rows.append(Row(f"{name}, told of age", value, on, _command("covariates", result), is_main=is_main))
+    command, on = _command("covariates", result), f"{_size(result)}, class older by one standard deviation"
+    for what, score in (("NCC, age as covariate", "ncc"), ("residual age effect, age as covariate", "age_driven")):
+        adjusted, unadjusted = (column(result["runs"][run], score) for run in ("age as covariate", "no covariate"))
+        value = f"{_mean(adjusted):.2f} ({_mean(unadjusted):.2f} without)"
+        in_readme = score == "age_driven" and not _is_3d(result)
+        rows.append(Row(what, value, f"{on}, {_seeds(adjusted)}", command, in_readme=in_readme))
     return rows
 
 
 def _classes(result: dict[str, Any]) -> list[Row]:
     rows = []
-    together = result["generators"]["together"]
-    for name, alone in result["generators"].items():
+    command, on = _command("classes", result, images=10_000), f"{_size(result)}, the paper's subtypes as classes"
+    together = column(result["generators"]["together"], "type A: ncc")
+    for name, separate in result["generators"].items():
         if name != "together":
             score = f"{name.removesuffix(' alone')}: ncc"
-            value = f"{_mean(column(together, score)):.3f} (alone {_mean(column(alone, score)):.3f})"
-            on = f"{_seeds(together)}, {_size(result)}, the paper's subtypes as classes"
-            what = f"NCC of {name.removesuffix(' alone')}, one generator for both"
-            rows.append(Row(what, value, on, _command("classes", result, images=10_000)))
+            ncc = column(result["generators"]["together"], score)
+            value = f"{_mean(ncc):.3f} (separate generator {_mean(column(separate, score)):.3f})"
+            what = f"NCC, one generator for two classes, {name.removesuffix(' alone')}"
+            rows.append(Row(what, value, f"{on}, {_seeds(together)}", command))
     return rows
 
 
-def _directions(result: dict[str, Any]) -> list[Row]:
-    both, alone = (result["scores"][name] for name in ("out and in", "out"))
-    command, on = _command("directions", result), f"{_seeds(both)}, {_size(result)}"
-    value = f"{_mean(column(both, 'ncc')):.2f} (alone {_mean(column(alone, 'ncc')):.2f})"
+def _bidirectional(result: dict[str, Any]) -> list[Row]:
+    both, alone = (result["scores"][run] for run in ("bidirectional", "removal only"))
+    command, on = _command("bidirectional", result), f"{_size(result)}, {_seeds(both)}"
+    ncc = f"{_mean(column(both, 'ncc')):.2f} (removal only {_mean(column(alone, 'ncc')):.2f})"
+    inserted = f"{_mean(column(both, 'class_after_insertion')):.0%}"
     return [
-        Row("NCC of what is taken out, both directions learnt", value, on, command),
-        Row("taken for ill after the class was put in", f"{_mean(column(both, 'ill_after_in')):.0%}", on, command),
+        Row("NCC of removed effects, bidirectional", ncc, on, command),
+        Row("classified as the class after insertion", inserted, on, command),
     ]
 
 
-def _certainty(result: dict[str, Any]) -> list[Row]:
+def _uncertainty(result: dict[str, Any]) -> list[Row]:
     return [
         Row(
-            f"rank correlation of an ensemble's spread and error, {name}",
+            f"rank correlation of ensemble std and error, {name}",
             f"{found['everywhere']:.2f}",
-            f"{_seeds(result['seeds'])} together, {_size(result)}",
-            _command("certainty", result),
+            f"{_size(result)}, ensemble of {len(result['seeds'])}",
+            _command("uncertainty", result),
         )
         for name, found in result["scores"].items()
     ]
@@ -195,12 +202,9 @@ def _shortcuts(result: dict[str, Any]) -> list[Row]:
     for name, runs in result["scores"].items():
         shown = [run["shown"][name]["held"] for run in runs if name in run["shown"]]
         if shown:
-            on = f"{_seeds(shown)}, {_size(result)}, in nine of ten of the class"
-            rows.append(
-                Row(
-                    f"part of a shortcut in the map, {name}", f"{_mean(shown):.2f}", on, _command("shortcuts", result)
-                )
-            )
+            on = f"{_size(result)}, in 90 % of the class, {_seeds(shown)}"
+            what = f"fraction of a shortcut in the map, {name}"
+            rows.append(Row(what, f"{_mean(shown):.2f}", on, _command("shortcuts", result)))
     return rows
 
 
@@ -209,13 +213,13 @@ def _time_to_quality(result: dict[str, Any]) -> list[Row]:
     value = f"{'' if result['paper_reached_it'] else 'more than '}{result['ratio']:.0f} ×"
     on = f"NCC {result['ncc']} in {seconds:.0f} s, {result['threads']} threads"
     command = "python benchmarks/time_to_quality.py"
-    return [Row("preset paper, plain, over preset fast, time to equal maps", value, on, command, is_main=True)]
+    return [Row("speed-up to equal NCC, preset fast over paper", value, on, command)]
 
 
 def _update_time(result: dict[str, Any]) -> list[Row]:
     on = f"batch {result['options']['batch']}, {result['options']['threads']} threads"
     return [
-        Row(f"plain over fast path, {name} update", f"{ratio:.1f} ×", on, "make bench")
+        Row(f"speed-up of the optimised {name} update", f"{ratio:.1f} ×", on, "make bench")
         for name, ratio in result["ratio"].items()
     ]
 
@@ -242,18 +246,18 @@ def _volumes(result: dict[str, Any]) -> list[Row]:
             found = parts[part]
             value = f"{found['peak_memory_gb']:.1f} GB, {found['seconds']:.0f} s"
             what, paper = f"{part} update, {VOLUMES[size]}, {how}", "12 GB" if size == "full" else ""
-            rows.append(Row(what, value, "12+12 volumes", "make bench-3d", paper, is_main=size == "full"))
+            rows.append(Row(what, value, "12+12 volumes", "make bench-3d", paper, in_readme=name == IN_README and part == "generator"))
         what, value = f"map of a volume, {VOLUMES[size]}, {how}", f"{parts['map']['seconds']:.1f} s"
-        rows.append(Row(what, value, "one pass", "make bench-3d"))
+        rows.append(Row(what, value, "one forward pass", "make bench-3d"))
     for count, found in result.get("streaming", {}).items():
-        what = f"reading {count} volumes while training, {VOLUMES['small']}"
+        what = f"data loading, {count} volumes, {VOLUMES['small']}"
         value = f"{found['share_outside']:.1%} of the time, {found['peak_memory_gb']:.1f} GB"
-        rows.append(Row(what, value, "never held in memory", "make bench-3d"))
+        rows.append(Row(what, value, "no cache", "make bench-3d"))
     return rows
 
 
 def _accelerator(result: dict[str, Any]) -> list[Row]:
-    """The ways that were measured for each case: the fastest, and the one before our own second derivative."""
+    """The fastest variant of each case, and what the custom second derivative gains."""
     command = "python benchmarks/accelerator.py"
     rows = []
     for case, ways in result["updates"].items():
@@ -265,11 +269,11 @@ def _accelerator(result: dict[str, Any]) -> list[Row]:
         if case.startswith("128"):  # the paper's own
             hours = f"{fastest['hours_of_the_papers_training']:.1f} h"
             rows.append(Row(f"the paper's training, projected, {volumes}", hours, on, command, "about 24 h"))
-        ours, before = (ways.get(name) for name in (OUR_WAY, BEFORE))
+        ours, before = (ways.get(name) for name in (CUSTOM, BEFORE))
         if ours and before:
-            ratio = f"{before['critic_seconds'] / ours['critic_seconds']:.1f} times as fast"
-            what = f"critic update with our own second derivative, {volumes}"
-            rows.append(Row(what, ratio, on, command, is_main=case == "64x80x56, at once"))
+            ratio = f"{before['critic_seconds'] / ours['critic_seconds']:.1f} ×"
+            what = f"speed-up of the critic by the custom second derivative, {volumes}"
+            rows.append(Row(what, ratio, on, command))
     return rows
 
 
@@ -282,12 +286,12 @@ SOURCES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "observed_effects": _observed_effects,
     "classes": _classes,
     "classes-3d": _classes,
-    "directions": _directions,
-    "directions-3d": _directions,
+    "bidirectional": _bidirectional,
+    "bidirectional-3d": _bidirectional,
     "covariates": _covariates,
     "covariates-3d": _covariates,
-    "certainty": _certainty,
-    "certainty-3d": _certainty,
+    "uncertainty": _uncertainty,
+    "uncertainty-3d": _uncertainty,
     "shortcuts": _shortcuts,
     "shortcuts-3d": _shortcuts,
     "preprocessing": _preprocessing,
@@ -298,7 +302,7 @@ SOURCES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "volumes": _volumes,
     "accelerator": _accelerator,
 }
-"""What to make of each file of results."""
+"""Rows of each results file."""
 
 
 def _mean(values: list[float]) -> float:
@@ -318,7 +322,7 @@ def _size(result: dict[str, Any]) -> str:
 
 
 def _command(study: str, result: dict[str, Any], *, images: int = 2000) -> str:
-    """Of a study, with what is not its default; threads do not matter."""
+    """The command of a study with its non-default options, except for the number of threads."""
     words = [f"python benchmarks/{study}.py"]
     if result["size"] != [32, 32]:
         words += ["--size", *map(str, result["size"])]
