@@ -22,17 +22,17 @@ VARIANTS: dict[str, dict[str, str]] = {
     "whole": {},
     "no head start for the critic": {"schedule.warmup_generator_updates": "0"},
     "slope at every image": {"loss.penalty_share": "1.0"},
-    "no consolidation": {"schedule.consolidation_updates": "0"},
-    "transplants in the consolidation only": {"loss.transplant_after": NEVER},
-    "no transplants": {"loss.transplant_after": NEVER, "schedule.consolidation_updates": "0"},
-    "each class in its own batch": {"generator.mixed_batches": "false"},
-    "no view of the whole image": {"generator.context": "false"},
+    "no consolidation": {"schedule.distillation_updates": "0"},
+    "transplants in the consolidation only": {"loss.effect_transfer_after": NEVER},
+    "no transplants": {"loss.effect_transfer_after": NEVER, "schedule.distillation_updates": "0"},
+    "each class in its own batch": {"generator.joint_batch_norm": "false"},
+    "no view of the whole image": {"generator.global_context": "false"},
     "the critic's Adam for the generator": {
         "optimizer.generator_learning_rate": "5e-4",
         "optimizer.generator_beta1": "0.0",
         "optimizer.generator_beta2": "0.9",
     },
-    "no penalty on baseline images": {"loss.baseline_weight": "0"},
+    "no penalty on baseline images": {"loss.identity_weight": "0"},
     "half as long": {"training.generator_updates": "110"},
 }
 

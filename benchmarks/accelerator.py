@@ -108,9 +108,9 @@ def _measured(case: Case, way: Way, repetitions: int, limit: float) -> dict[str,
     torch.manual_seed(0)
     dims = len(case.shape)
     networks = {
-        "critic": Critic(dims, recompute=way.recompute),
-        "generator": MapGenerator(dims, context=True, zero_init=False, recompute=way.recompute),
-        "teacher": MapGenerator(dims, context=True, zero_init=False, recompute=way.recompute),
+        "critic": Critic(dims, gradient_checkpointing=way.recompute),
+        "generator": MapGenerator(dims, global_context=True, zero_init=False, gradient_checkpointing=way.recompute),
+        "teacher": MapGenerator(dims, global_context=True, zero_init=False, gradient_checkpointing=way.recompute),
     }
     for network in networks.values():
         network.to("cuda", memory_format=channels_last(dims) if way.last else torch.contiguous_format)
@@ -192,9 +192,9 @@ def _streamed() -> dict[str, float]:
             "training.validate_every": "1000",
             "training.validation_images": "2",
             "training.checkpoint_seconds": "100000",
-            "generator.calibration_images": "0",
+            "generator.bn_recalibration_images": "0",
             "schedule.warmup_generator_updates": "0",
-            "schedule.consolidation_updates": "0",
+            "schedule.distillation_updates": "0",
         }
         inside, whole = train_with_spans(cohort, Path(folder) / "run", settings, skip=12)
         return {"share_outside": 1 - inside / whole, "seconds": whole}

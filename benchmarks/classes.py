@@ -36,7 +36,7 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {}
     for seed in options.seeds:
         for name, interest in {"together": "", **{f"{name} alone": name for name in CLASSES}}.items():
-            alone = {"training.interest": interest} if interest else {}
+            alone = {"training.class_of_interest": interest} if interest else {}
             config = load_config("fast", settings_of(options, seed) | alone)
             run = train(cohort, options.work / f"{name.replace(' ', '-')}-{seed}", config, monitor=mean_ncc)
             figures = {"training_seconds": run.seconds()}

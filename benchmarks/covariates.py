@@ -4,7 +4,7 @@ Synthetic images with two squares in the class of interest, and a ring that grow
 interest is older by a standard deviation. Trains with and without ``training.covariates: age``. The age-driven part
 of the maps is what a line through their ring's brightness against age explains, as a root mean square over test
 patients, in units of what the mean difference in age makes of the ring; the ring is looked at away from the squares.
-A third training, with the preset ``contrast``, learns what age does: maps of what 16 years do, against what they
+A third training, with the preset ``intervention``, learns what age does: maps of what 16 years do, against what they
 really do. Writes ``covariates.json`` and ``covariates.md`` to ``benchmarks/results``. The same command again goes on
 where it stopped.
 
@@ -35,7 +35,7 @@ TOLD = {"training.covariates": "age"}
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "told of age": ("fast", TOLD),
     "not told of age": ("fast", {}),
-    "contrasts": ("contrast", TOLD),
+    "contrasts": ("intervention", TOLD),
 }
 """Preset and settings."""
 SETTINGS = {"schedule.boosted_critic_updates": "40", "generator.width": "8", "critic.width": "8"}
@@ -55,7 +55,7 @@ def main() -> None:
             config = load_config(preset, SETTINGS | settings | settings_of(options, seed))
             folder = options.work / f"{name.replace(' ', '-')}-{seed}"
             run = train(cohort, folder, config, monitor=mean_ncc)
-            figures = _contrasts(cohort, run.path) if preset == "contrast" else _figures(cohort, run.path)
+            figures = _contrasts(cohort, run.path) if preset == "intervention" else _figures(cohort, run.path)
             found[name].append({"seed": seed, "training_seconds": run.seconds(), **figures})
             print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
             _write(found, options)

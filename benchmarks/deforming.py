@@ -34,7 +34,7 @@ CASES = {
     "add": {"generator.output": "add"},
     "warp": {"generator.output": "warp"},
     "warp+add": {"generator.output": "warp+add"},
-    "warp, roughness 100": {"generator.output": "warp", "loss.roughness_weight": "100"},
+    "warp, roughness 100": {"generator.output": "warp", "loss.smoothness_weight": "100"},
 }
 
 
@@ -54,7 +54,7 @@ def main() -> None:
                 settings = CASES[name] | {
                     "training.seed": str(seed),
                     "training.generator_updates": str(options.updates),
-                    "training.threads": str(options.threads),
+                    "training.num_threads": str(options.threads),
                     "training.validate_every": "1000",
                 }
                 begin = time.perf_counter()

@@ -1,7 +1,7 @@
 """Gain and cost of learning both directions, and of demanding that images come back.
 
 Synthetic images with squares in the class of interest. Trains for each seed a generator that takes the class out, and
-one that takes it out and puts it in (preset ``both-directions``, whose weights on maps count less for putting in);
+one that takes it out and puts it in (preset ``bidirectional``, whose weights on maps count less for putting in);
 both with weak weights on all maps too, the second also with the usual weights on all, and with weak ones so that it
 must come back; and a classifier that none of them has seen. Scores on test images: NCC of the effects taken out with
 the true ones and the map's size on baseline images; how many baseline images the classifier takes for ill after the
@@ -30,22 +30,22 @@ from vagan.model.folder import load_model
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
-ALL_ALIKE = {"loss.into_share": "1"}
-WEAK = {"loss.map_weight": "1", "loss.baseline_weight": "2", **ALL_ALIKE}
+ALL_ALIKE = {"loss.insertion_weight_scale": "1"}
+WEAK = {"loss.map_weight": "1", "loss.identity_weight": "2", **ALL_ALIKE}
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "out": ("fast", {}),
-    "out, weak weights": ("both-directions", WEAK | {"training.both_directions": "false"}),
-    "out and in, usual weights": ("both-directions", ALL_ALIKE),
-    "out and in, weak weights": ("both-directions", WEAK),
-    "out and in, weak weights, coming back": ("both-directions", WEAK | {"loss.cycle_weight": "10"}),
-    "out and in": ("both-directions", {}),
+    "out, weak weights": ("bidirectional", WEAK | {"training.bidirectional": "false"}),
+    "out and in, usual weights": ("bidirectional", ALL_ALIKE),
+    "out and in, weak weights": ("bidirectional", WEAK),
+    "out and in, weak weights, coming back": ("bidirectional", WEAK | {"loss.cycle_weight": "10"}),
+    "out and in": ("bidirectional", {}),
 }
 """Preset and settings."""
 SETTINGS = {
     "training.generator_updates": "300",
     "training.validate_every": "50",
     "schedule.boosted_critic_updates": "40",
-    "schedule.consolidation_updates": "20",
+    "schedule.distillation_updates": "20",
     "generator.width": "8",
     "critic.width": "8",
 }

@@ -31,10 +31,10 @@ def main() -> None:
             settings = {
                 "training.generator_updates": str(options.updates),
                 "training.memory_mb": memory_mb,
-                "training.threads": str(options.threads),
+                "training.num_threads": str(options.threads),
                 "training.validate_every": "1000",
                 "training.checkpoint_seconds": "100000",
-                "schedule.consolidation_updates": "0",
+                "schedule.distillation_updates": "0",
             }
             inside, whole = train_with_spans(cohort, Path(folder) / where, settings, skip=FIRST)
             shares[where] = 1 - inside / whole

@@ -246,7 +246,16 @@ def _volumes(result: dict[str, Any]) -> list[Row]:
             found = parts[part]
             value = f"{found['peak_memory_gb']:.1f} GB, {found['seconds']:.0f} s"
             what, paper = f"{part} update, {VOLUMES[size]}, {how}", "12 GB" if size == "full" else ""
-            rows.append(Row(what, value, "12+12 volumes", "make bench-3d", paper, in_readme=name == IN_README and part == "generator"))
+            rows.append(
+                Row(
+                    what,
+                    value,
+                    "12+12 volumes",
+                    "make bench-3d",
+                    paper,
+                    in_readme=name == IN_README and part == "generator",
+                )
+            )
         what, value = f"map of a volume, {VOLUMES[size]}, {how}", f"{parts['map']['seconds']:.1f} s"
         rows.append(Row(what, value, "one forward pass", "make bench-3d"))
     for count, found in result.get("streaming", {}).items():
@@ -329,7 +338,7 @@ def _command(study: str, result: dict[str, Any], *, images: int = 2000) -> str:
     if result["images"] != images:
         words += ["--images", str(result["images"])]
     usual = [f"{key}={value}" for key, value in USUAL.get(study, {}).items()]
-    others = [one for one in result["settings"] if one not in usual and not one.startswith("training.threads")]
+    others = [one for one in result["settings"] if one not in usual and not one.startswith("training.num_threads")]
     return " ".join([*words, *(["--set", *others] if others else [])])
 
 

@@ -22,7 +22,7 @@ def options_of(
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
-        "--set", nargs="*", type=_setting, default=[], help="settings of all trainings, e.g. training.threads=1"
+        "--set", nargs="*", type=_setting, default=[], help="settings of all trainings, e.g. training.num_threads=1"
     )
     if images:
         parser.add_argument("--images", type=int, default=images)

@@ -81,7 +81,7 @@ def _parse() -> argparse.Namespace:
         "--most-passes", type=int, default=1000, help="leave out methods with more for a map: a minute a map at 1500"
     )
     parser.add_argument("--without-permuted", action="store_true", help="leave out the control on permuted labels")
-    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.threads=1")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.num_threads=1")
     return parser.parse_args()
 
 

@@ -33,7 +33,7 @@ PRESET = "brain"
 RUNS: dict[str, dict[str, str]] = {
     "warp": {"generator.output": "warp"},
     # an effect on intensity means nothing at another brain's edges, so it is not transplanted
-    "add": {"generator.output": "add", "loss.transplant_weight": "0", "schedule.consolidation_updates": "0"},
+    "add": {"generator.output": "add", "loss.effect_transfer_weight": "0", "schedule.distillation_updates": "0"},
     "classifier": {"method": "classifier", "classifier.width": "16", "classifier.updates": "300"},
     # its maps stay large to the end: an update takes five times as long as the other classifier's of this width
     "cam-classifier": {"method": "cam-classifier", "classifier.width": "8", "classifier.updates": "200"},

@@ -111,7 +111,7 @@ def _seconds_per_update(options: argparse.Namespace) -> dict[str, dict[str, floa
 def _updates(config: Config):
     """Each kind of update that the preset makes, on random images of the paper's size."""
     torch.manual_seed(0)
-    critic, generator = Critic(2), MapGenerator(2, context=config.generator.context, zero_init=False)
+    critic, generator = Critic(2), MapGenerator(2, global_context=config.generator.global_context, zero_init=False)
     if config.training.channels_last:
         critic.to(memory_format=channels_last(2))
         generator.to(memory_format=channels_last(2))
@@ -121,7 +121,7 @@ def _updates(config: Config):
     optimizer = {name: torch.optim.Adam(net.parameters(), lr=1e-5) for name, net in (("c", critic), ("g", generator))}
     is_reduced = config.training.precision == "auto" and fast_precision(torch.device("cpu")) == "bf16-mixed"
     common = {"loss": config.loss, "settings": config.generator, "backward": torch.Tensor.backward}
-    teacher = average if config.loss.transplant_weight else None
+    teacher = average if config.loss.effect_transfer_weight else None
 
     def reduced(update):
         def call() -> None:
@@ -134,7 +134,7 @@ def _updates(config: Config):
         "critic": lambda: update_critic(critic, generator, optimizer["c"], [batch], **common),
         "generator": lambda: update_generator(critic, generator, optimizer["g"], [batch], teacher=teacher, **common),
     }
-    if config.schedule.consolidation_updates:
+    if config.schedule.distillation_updates:
         found["consolidation"] = lambda: consolidate_generator(generator, average, optimizer["g"], [batch], **common)
     return {kind: reduced(update) for kind, update in found.items()}
 

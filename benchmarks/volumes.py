@@ -97,8 +97,10 @@ def _measured(part: str, name: str) -> dict[str, float]:
     size, way = name.split("/")
     half, recompute, batch = WAYS[way]
     torch.manual_seed(0)
-    generator = MapGenerator(3, context=True, zero_init=False, recompute=recompute).to(memory_format=channels_last(3))
-    critic = Critic(3, recompute=recompute).to(memory_format=channels_last(3))
+    generator = MapGenerator(3, global_context=True, zero_init=False, gradient_checkpointing=recompute).to(
+        memory_format=channels_last(3)
+    )
+    critic = Critic(3, gradient_checkpointing=recompute).to(memory_format=channels_last(3))
     network = critic if part == "critic" else generator
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
     images = torch.rand(IMAGES // batch, 2, batch, 1, *SIZES[size]) * 2 - 1
@@ -106,7 +108,7 @@ def _measured(part: str, name: str) -> dict[str, float]:
     update = {"critic": update_critic, "generator": update_generator}.get(part)
     settings = {"loss": Loss(), "settings": Generator(), "backward": torch.Tensor.backward}
     if part == "generator":  # its transplants too, as in use
-        settings["teacher"] = MapGenerator(3, context=True, zero_init=False, recompute=recompute)
+        settings["teacher"] = MapGenerator(3, global_context=True, zero_init=False, gradient_checkpointing=recompute)
     begin = time.perf_counter()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
         if update:
@@ -125,14 +127,14 @@ def _streamed(count: int) -> dict[str, float]:
             "training.generator_updates": "2",
             "training.batch_size": str(BATCH),
             "training.memory_mb": "0",
-            "training.threads": str(torch.get_num_threads()),
+            "training.num_threads": str(torch.get_num_threads()),
             "training.validate_every": "1000",
             "training.validation_images": "2",
             "training.checkpoint_seconds": "100000",
-            "generator.calibration_images": "0",
+            "generator.bn_recalibration_images": "0",
             "schedule.warmup_generator_updates": "0",
             "schedule.critic_updates": "3",
-            "schedule.consolidation_updates": "0",
+            "schedule.distillation_updates": "0",
         }
         before = _peak_gb()
         inside, whole = train_with_spans(cohort, Path(folder) / "run", settings, skip=1)

@@ -51,7 +51,7 @@ people.head(3)
 
 # %% language="bash"
 # vagan train cohort run --set training.generator_updates=12 training.batch_size=4 training.validation_images=4 \
-#     schedule.critic_updates=3 schedule.boosted_critic_updates=20 schedule.consolidation_updates=4 \
+#     schedule.critic_updates=3 schedule.boosted_critic_updates=20 schedule.distillation_updates=4 \
 #     generator.width=8 critic.width=8
 
 # %% [markdown]

@@ -96,7 +96,7 @@ def test_a_written_configuration_is_the_same_when_read(tmp_path_factory, seed, w
         "training.seed": str(seed),
         "generator.width": str(width),
         "loss.map_weight": repr(weight),
-        "generator.context": str(flag).lower(),
+        "generator.global_context": str(flag).lower(),
     }
     config = load_config(settings=given_values)
     path = tmp_path_factory.mktemp("c") / "config.yaml"

@@ -9,14 +9,14 @@ from vagan.training.config import load_config
 from vagan.training.tasks import adversarial
 
 SETTINGS = TINY_SETTINGS | {
-    "generator.mixed_batches": "true",
-    "generator.context": "true",
-    "loss.transplant_after": "1",
+    "generator.joint_batch_norm": "true",
+    "generator.global_context": "true",
+    "loss.effect_transfer_after": "1",
     "training.generator_updates": "4",
     "training.validate_every": "2",
     "training.checkpoint_seconds": "0",
     "schedule.critic_updates": "2",
-    "schedule.consolidation_updates": "3",
+    "schedule.distillation_updates": "3",
     "optimizer.decay_from": "0.3",
 }
 

@@ -51,7 +51,9 @@ def test_the_help_of_every_verb_imports_nothing_heavy_either():
 
 
 def test_the_package_runs_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "vagan", "--version"], capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "vagan", "--version"], capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stdout.strip() == version("vagan")
 
 

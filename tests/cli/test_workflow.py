@@ -127,7 +127,7 @@ def test_a_class_is_put_into_an_image(vagan, refused, trained, pictures, tmp_pat
     assert "bidirectional" in refused("attribute", trained, image, *out)
     assert "--masks excludes --insert" in refused("attribute", trained, image, *out, "--masks", tmp_path / "results")
     both = tmp_path / "both"
-    assert vagan("train", tmp_path / "cohort", both, *TINY, "training.both_directions=true")[0] == 0
+    assert vagan("train", tmp_path / "cohort", both, *TINY, "training.bidirectional=true")[0] == 0
     assert "intervene excludes insert" in refused("attribute", both, image, *out, "--intervene", "age=60:80")
     assert vagan("attribute", both, image, *out)[0] == 0
     about = json.loads((tmp_path / "maps" / "03_effect.json").read_text(encoding="utf-8"))

@@ -284,7 +284,7 @@ def test_of_several_classes_the_one_that_the_runs_are_about_is_scored(small_coho
     three = three_classes(small_cohort, tmp_path / "three")
     runs = []
     for name in "AB":
-        settings = TINY_SETTINGS | {"training.interest": f"type {name}"}
+        settings = TINY_SETTINGS | {"training.class_of_interest": f"type {name}"}
         runs.append(train(three, tmp_path / name, load_config(settings=settings)).path)
     compare_runs(three, runs[1:], tmp_path / "out", methods=["vagan", "group-mean"])
     rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})

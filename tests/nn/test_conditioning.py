@@ -58,10 +58,10 @@ def test_a_generator_must_be_told_what_it_was_made_for():
         MapGenerator(2, width=4)(images, ONE)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 @pytest.mark.parametrize("space", [(19, 24), (17, 16, 18)])
-def test_what_the_critic_is_told_adds_an_inner_product_with_the_features(space, recompute, rng):
-    critic = Critic(len(space), width=2, conditions=2, recompute=recompute)
+def test_what_the_critic_is_told_adds_an_inner_product_with_the_features(space, gradient_checkpointing, rng):
+    critic = Critic(len(space), width=2, conditions=2, gradient_checkpointing=gradient_checkpointing)
     images = torch.randn(3, 1, *space, generator=rng)
     scores = [critic(images, condition.expand(3, 2)) for condition in (ONE, OTHER)]
     features = spatial_mean(critic.layers[:-1](images))

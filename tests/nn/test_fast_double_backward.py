@@ -48,10 +48,10 @@ def test_second_derivatives_are_those_of_differences(space, rng, on_a_detour):
 
 @pytest.mark.parametrize("space", NETWORK_SPACES, ids=["2-D", "3-D"])
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("recompute", [False, True])
-def test_the_penalty_pulls_at_the_critics_weights_as_ever(space, half, recompute, rng, monkeypatch):
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_the_penalty_pulls_at_the_critics_weights_as_ever(space, half, gradient_checkpointing, rng, monkeypatch):
     torch.manual_seed(0)
-    critic = Critic(len(space), width=4, recompute=recompute)
+    critic = Critic(len(space), width=4, gradient_checkpointing=gradient_checkpointing)
     images = torch.randn(2, 1, *space, generator=rng)
 
     def pull(of):

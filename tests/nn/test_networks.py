@@ -73,11 +73,19 @@ def test_a_coarse_generator_of_volumes_keeps_some_six_tenths_for_the_derivatives
 
 
 @pytest.mark.parametrize("space", NETWORK_SPACES)
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 @pytest.mark.parametrize("conditions", [0, 2])
-def test_a_coarse_map_has_one_value_for_each_block_and_the_shape_of_the_images(space, recompute, conditions, rng):
+def test_a_coarse_map_has_one_value_for_each_block_and_the_shape_of_the_images(
+    space, gradient_checkpointing, conditions, rng
+):
     generator = MapGenerator(
-        len(space), outputs=3, width=2, zero_init=False, coarse=True, recompute=recompute, conditions=conditions
+        len(space),
+        outputs=3,
+        width=2,
+        zero_init=False,
+        coarse=True,
+        gradient_checkpointing=gradient_checkpointing,
+        conditions=conditions,
     )
     images = torch.randn(2, 1, *space, generator=rng)
     maps = generator(images, torch.eye(2) if conditions else None)
@@ -131,7 +139,9 @@ def test_initial_weights_are_he_normal():
 @pytest.mark.parametrize("context", [True, False])
 def test_with_group_norm_each_map_depends_on_its_image_alone_in_training_too(space, context, rng):
     torch.manual_seed(0)
-    generator = MapGenerator(len(space), width=2, normalisation="group", context=context, zero_init=False).train()
+    generator = MapGenerator(
+        len(space), width=2, normalisation="group", global_context=context, zero_init=False
+    ).train()
     images = torch.randn(3, 1, *space, generator=rng)
     alone = torch.cat([generator(image[None]) for image in images])
     torch.testing.assert_close(generator(images), alone, rtol=1e-4, atol=1e-5)
@@ -142,7 +152,7 @@ def test_with_group_norm_each_map_depends_on_its_image_alone_in_training_too(spa
 def test_context_is_what_lets_one_corner_know_of_the_other(context, seen):
     torch.manual_seed(0)
     # without normalisation, which looks at the whole image too
-    generator = MapGenerator(2, width=2, normalisation="none", context=context, zero_init=False)
+    generator = MapGenerator(2, width=2, normalisation="none", global_context=context, zero_init=False)
     images = torch.randn(1, 1, 160, 168).requires_grad_()
     generator(images)[..., :8, :8].square().sum().backward()
     assert images.grad[..., -8:, -8:].any() == seen

@@ -195,7 +195,7 @@ def metrics() -> pd.DataFrame:
             "critic/slope": 1.0,
             "generator/map": 0.1,
             "generator/baseline_map": 0.01,
-            "validation/energy_ratio": sparse,
+            "validation/baseline_response_ratio": sparse,
             "monitor/ncc": sparse,
         }
     )

@@ -36,8 +36,8 @@ TRAINING = SETTINGS | {
     "training.validate_every": "100",
     "training.validation_images": "1",
     "schedule.critic_updates": "1",
-    "schedule.consolidation_updates": "1",
-    "generator.calibration_images": "4",
+    "schedule.distillation_updates": "1",
+    "generator.bn_recalibration_images": "4",
 }
 """A few updates, with a checkpoint after each."""
 ENDLESS = TRAINING | {"training.generator_updates": "100000", "training.checkpoint_seconds": "1e6"}
@@ -211,7 +211,7 @@ def _updates(run: RunFolder) -> int:
 
 def _one_of_two_processes_killed(cohort: Path, run: RunFolder) -> list[str]:
     """The run must end with a message, and resume in one process."""
-    settings = ENDLESS | {"training.accumulate": "2", "training.checkpoint_seconds": "0"}
+    settings = ENDLESS | {"training.accumulate_grad_batches": "2", "training.checkpoint_seconds": "0"}
     job = subprocess.Popen(
         [sys.executable, "-c", "from vagan.cli.app import main; main()",
          *train_command(cohort, run.path, settings, "--devices", "2")],

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from vagan.axes import identity_grid
-from vagan.training.augmentation import Variation
+from vagan.training.augmentation import RandomAffineElastic
 from vagan.training.image_cache import ImageBank, ShuffledImages
 
 SHAPES = [(40, 52), (20, 26, 23)]
@@ -29,13 +29,13 @@ def affine_of(variation, shape, seed):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nothing_is_changed_by_default(shape):
     image = torch.rand(1, 2, *shape)
-    assert not Variation()
-    assert torch.allclose(Variation().draw(image, np.random.default_rng(0)), image, atol=1e-5)
+    assert not RandomAffineElastic()
+    assert torch.allclose(RandomAffineElastic().draw(image, np.random.default_rng(0)), image, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_rotation_keeps_lengths_and_the_middle(shape):
-    found = [affine_of(Variation(rotation_degrees=5.0), shape, seed) for seed in range(60)]
+    found = [affine_of(RandomAffineElastic(rotation_degrees=5.0), shape, seed) for seed in range(60)]
     for matrix, offset, rest in found:
         assert np.allclose(matrix @ matrix.T, np.eye(len(shape)), atol=1e-4)
         assert np.linalg.det(matrix) > 0
@@ -47,7 +47,7 @@ def test_a_rotation_keeps_lengths_and_the_middle(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_stretch_acts_along_each_axis_alone(shape):
-    found = [affine_of(Variation(stretch=0.05), shape, seed)[0] for seed in range(60)]
+    found = [affine_of(RandomAffineElastic(scale=0.05), shape, seed)[0] for seed in range(60)]
     sizes = np.log([np.diag(matrix) for matrix in found])
     assert np.allclose([matrix - np.diag(np.diag(matrix)) for matrix in found], 0, atol=1e-4)
     assert np.allclose(sizes.std(0), 0.05, rtol=0.3)
@@ -56,7 +56,7 @@ def test_a_stretch_acts_along_each_axis_alone(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_shift_moves_the_whole_image(shape):
-    found = [affine_of(Variation(shift=1.5), shape, seed) for seed in range(60)]
+    found = [affine_of(RandomAffineElastic(translation=1.5), shape, seed) for seed in range(60)]
     assert np.allclose([matrix for matrix, _, _ in found], np.eye(len(shape)), atol=1e-4)
     assert np.allclose(np.std([offset for _, offset, _ in found], axis=0), 1.5, rtol=0.3)
 
@@ -65,7 +65,7 @@ def test_a_shift_moves_the_whole_image(shape):
 def test_bends_have_their_size_and_are_smooth(shape):
     moves = []
     for seed in range(60):
-        found, own = places_of(Variation(bend=0.8), shape, seed)
+        found, own = places_of(RandomAffineElastic(elastic=0.8), shape, seed)
         moves.append((found - own).numpy())
     size = np.std(moves, axis=0)
     assert np.allclose(size.mean(), 0.8, rtol=0.15)
@@ -76,16 +76,18 @@ def test_bends_have_their_size_and_are_smooth(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_border_goes_on_beyond_the_image(shape):
     image = torch.full((1, 1, *shape), -0.7)
-    varied = Variation(rotation_degrees=20.0, shift=9.0, stretch=0.2, bend=3.0).draw(image, np.random.default_rng(1))
+    varied = RandomAffineElastic(rotation_degrees=20.0, translation=9.0, scale=0.2, elastic=3.0).draw(
+        image, np.random.default_rng(1)
+    )
     assert torch.allclose(varied, image)
 
 
 def test_a_stream_varies_each_image_anew_and_can_be_entered_anywhere(small_cohort):
     rows = small_cohort.manifest.indices("train")[:3]
     bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
-    stream = ShuffledImages(bank, rows, variation=Variation(shift=2.0), seed=3, purpose="x")
+    stream = ShuffledImages(bank, rows, variation=RandomAffineElastic(translation=2.0), seed=3, purpose="x")
     drawn = stream.draw(0, 12)
     assert len({image.numpy().tobytes() for image in drawn}) == 12
     assert torch.equal(stream.draw(5, 4), drawn[5:9])
-    other = ShuffledImages(bank, rows, variation=Variation(shift=2.0), seed=3, purpose="y")
+    other = ShuffledImages(bank, rows, variation=RandomAffineElastic(translation=2.0), seed=3, purpose="y")
     assert not torch.equal(other.draw(0, 12), drawn)

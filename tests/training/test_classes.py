@@ -38,10 +38,10 @@ def three_classes(small_cohort, tmp_path_factory):
 
 def test_of_several_classes_one_can_be_named(three_classes, tmp_path):
     with pytest.raises(CohortError, match="did you mean 'other'"):
-        train(three_classes, tmp_path / "run", tiny(training__interest="othre"))
-    run = train(three_classes, tmp_path / "run", tiny(training__interest="other"))
+        train(three_classes, tmp_path / "run", tiny(training__class_of_interest="othre"))
+    run = train(three_classes, tmp_path / "run", tiny(training__class_of_interest="other"))
     assert load_model(run.path)[1].classes == ("baseline", "other")
-    with pytest.raises(CohortError, match=r"found two squares, other; say it with training\.interest"):
+    with pytest.raises(CohortError, match=r"found two squares, other.*training\.class_of_interest"):
         train(three_classes, tmp_path / "classifier", tiny(method="classifier"))
 
 
@@ -119,7 +119,9 @@ def test_each_class_gets_its_own_effect(tmp_path):
     facts = CohortMetadata(source="blocks", preparation=Preparation(low=-1.0, high=1.0))
     cohort = write_cohort(tmp_path / "cohort", Manifest(table), facts, case)
     run = train(
-        cohort, tmp_path / "run", load_config(settings={"training.generator_updates": "60", "training.threads": "1"})
+        cohort,
+        tmp_path / "run",
+        load_config(settings={"training.generator_updates": "60", "training.num_threads": "1"}),
     )
     for label, other in ((1, 2), (2, 1)):
         method = Attributor.load(run.path, class_of_interest=cohort.manifest.classes[label])

@@ -54,7 +54,7 @@ def test_the_model_has_the_statistics_of_its_own_weights(small_cohort, tmp_path)
     settings = SETTINGS | {"method": "cam-classifier", "classifier.updates": "3"}
     errors = []
     for count in (1000, 0):  # all training images, or the running statistics as they are
-        config = load_config(settings=settings | {"classifier.calibration_images": str(count)})
+        config = load_config(settings=settings | {"classifier.bn_recalibration_images": str(count)})
         network, _ = load_model(train(small_cohort, tmp_path / str(count), config).path)
         norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
         reached = []

@@ -13,7 +13,7 @@ def test_the_default_preset_is_the_config_models_own_defaults():
 
 def test_the_paper_preset_is_the_papers():
     paper = load_config("paper")
-    assert (paper.loss.map_weight, paper.loss.gradient_penalty, paper.loss.baseline_weight) == (100, 10, 0)
+    assert (paper.loss.map_weight, paper.loss.gradient_penalty, paper.loss.identity_weight) == (100, 10, 0)
     assert (paper.optimizer.beta1, paper.optimizer.beta2, paper.optimizer.generator_learning_rate) == (0, 0.9, 1e-3)
     assert (paper.generator.width, paper.critic.width, paper.generator.output) == (16, 16, "tanh")
     assert (paper.training.generator_updates, paper.training.batch_size) == (1000, 32)
@@ -23,7 +23,7 @@ def test_the_brain_preset_is_the_fast_one_for_few_large_scans():
     changed = {line.split(" ", 1)[0] for line in differences(load_config("brain"), load_config())}
     sections = {key.split(".")[0] for key in changed}
     assert sections == {"generator", "loss", "schedule", "optimizer", "augmentation", "training"}
-    assert changed >= {"generator.output", "augmentation.mirror_axis", "augmentation.bend", "training.batch_size"}
+    assert changed >= {"generator.output", "augmentation.mirror_axis", "augmentation.elastic", "training.batch_size"}
 
 
 def test_a_resolved_configuration_is_accepted_back(tmp_path):
@@ -58,7 +58,7 @@ def test_settings_that_a_method_does_not_use_make_no_difference():
         ({"training.batch_size": "0"}, "training.batch_size: .* greater than or equal to 1; found 0"),
         ({"training.batch_size": "many"}, "training.batch_size: .*found 'many'"),
         ({"loss.constraint": "both"}, "loss.constraint: .*'two-sided'"),
-        ({"generator.average": "1.0"}, "generator.average"),
+        ({"generator.ema_decay": "1.0"}, "generator.ema_decay"),
         ({"training": "3"}, "training"),
     ],
 )
@@ -100,8 +100,10 @@ def test_weights_on_maps_keep_their_balance_with_the_critics_slope(shape):
     loss = Loss().at(shape)
 
     assert loss.map_weight / pixels / slope_at_a_pixel == pytest.approx(10 / 112 / 10**0.5)
-    assert loss.transplant_weight / loss.map_weight == pytest.approx(Loss().transplant_weight / Loss().map_weight)
-    assert loss.baseline_weight / loss.map_weight == pytest.approx(Loss().baseline_weight / Loss().map_weight)
+    assert loss.effect_transfer_weight / loss.map_weight == pytest.approx(
+        Loss().effect_transfer_weight / Loss().map_weight
+    )
+    assert loss.identity_weight / loss.map_weight == pytest.approx(Loss().identity_weight / Loss().map_weight)
 
 
 def test_weights_are_taken_as_they_are_at_the_papers_size_or_on_request():

@@ -30,7 +30,7 @@ from vagan.training.steps import TwoClassBatch, consolidate_generator, update_cr
 from vagan.training.tasks import adversarial
 
 TOLD = {"training__covariates": "[age, sex]"}
-CONTRAST = {"training__contrast": True, "loss__transplant_weight": 0.0, "schedule__consolidation_updates": 0}
+CONTRAST = {"training__intervention": True, "loss__effect_transfer_weight": 0.0, "schedule__distillation_updates": 0}
 
 
 def with_sex(cohort, folder, **columns):
@@ -70,8 +70,8 @@ class Overheard(nn.Module):
 
 
 @pytest.mark.parametrize("space", [(7, 8), (4, 5, 6)])
-@pytest.mark.parametrize("mixed_batches", [True, False])
-def test_every_image_comes_with_its_own_condition(space, mixed_batches, rng):
+@pytest.mark.parametrize("joint_batch_norm", [True, False])
+def test_every_image_comes_with_its_own_condition(space, joint_batch_norm, rng):
     """Also the mixes, on which the critic's slope is measured: those of conditions alike."""
     generator = Overheard(lambda weight, images: weight * images)
     teacher = Overheard(lambda weight, images: weight * images)
@@ -80,7 +80,7 @@ def test_every_image_comes_with_its_own_condition(space, mixed_batches, rng):
     images = conditions[..., 0].reshape(2, 4, 1, *(1 for _ in space)).expand(2, 4, 1, *space)
     fractions = torch.rand(4, generator=rng)
     batch = TwoClassBatch(images[0], images[1], fractions, conditions[1], conditions[0])
-    settings = Generator(mixed_batches=mixed_batches)
+    settings = Generator(joint_batch_norm=joint_batch_norm)
     sgd = {network: torch.optim.SGD(network.parameters(), lr=0.0) for network in (critic, generator)}
     more = {"loss": Loss(penalty_share=0.5), "settings": settings, "backward": torch.Tensor.backward}
     update_critic(critic, generator, sgd[critic], [batch], **more)
@@ -93,7 +93,7 @@ def test_every_image_comes_with_its_own_condition(space, mixed_batches, rng):
     assert critic.calls[2] == own
     assert teacher.calls == [own]
     # patients, controls, and controls that were given a patient's effect
-    heard = generator.calls[: 1 if mixed_batches else 3]
+    heard = generator.calls[: 1 if joint_batch_norm else 3]
     assert [number for call in heard for number in call] == own + others + others
     generator.calls.clear()
     consolidate_generator(generator, teacher, sgd[generator], [batch], **more)
@@ -256,7 +256,7 @@ def test_a_training_of_contrasts_ends_in_a_model_that_makes_them(cohort, tmp_pat
     with pytest.raises(ConfigError, match=r"name them with training\.covariates"):
         train(cohort, tmp_path / "none", tiny(**CONTRAST))
     with pytest.raises(ConfigError, match="must go without transplants"):
-        train(cohort, tmp_path / "none", tiny(**TOLD | CONTRAST | {"loss__transplant_weight": 1.0}))
+        train(cohort, tmp_path / "none", tiny(**TOLD | CONTRAST | {"loss__effect_transfer_weight": 1.0}))
 
 
 def test_each_class_has_baseline_images_like_its_own(cohort, tmp_path):
@@ -351,7 +351,11 @@ def test_age_is_not_shown_as_the_class(tmp_path):
     rows = cohort.manifest.indices("test", 1)
     subjects, ring, agreement = cohort.manifest.table.iloc[rows], {}, {}
     for names in ("", "age"):
-        settings = {"training.generator_updates": "60", "training.threads": "1", "training.covariates": f"[{names}]"}
+        settings = {
+            "training.generator_updates": "60",
+            "training.num_threads": "1",
+            "training.covariates": f"[{names}]",
+        }
         run = train(cohort, tmp_path / f"run{names}", load_config(settings=settings))
         maps = Attributor.load(run.path).effect(cohort.images(rows), subjects)
         agreement[names] = mean_ncc(maps, cohort.effects(rows))

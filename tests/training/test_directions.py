@@ -14,7 +14,7 @@ from vagan.training.engine.loop import train
 from vagan.training.steps import TwoClassBatch, update_generator
 from vagan.training.tasks import adversarial
 
-BOTH = {"training__both_directions": True, "loss__cycle_weight": 5.0}
+BOTH = {"training__bidirectional": True, "loss__cycle_weight": 5.0}
 
 
 class Adder(nn.Module):
@@ -67,11 +67,11 @@ def test_maps_that_put_in_may_cost_less(space):
 def test_only_images_to_put_the_class_in_cost_less(small_cohort):
     (batch,) = adversarial.AdversarialTask(tiny(training__batch_size=6, **BOTH), small_cohort).load(1)
     assert batch.map_shares is None
-    config = tiny(training__batch_size=6, loss__into_share=0.25, **BOTH)
+    config = tiny(training__batch_size=6, loss__insertion_weight_scale=0.25, **BOTH)
     (batch,) = adversarial.AdversarialTask(config, small_cohort).load(1)
     assert batch.map_shares.tolist() == [1.0, 0.25] * 3
-    with pytest.raises(ConfigError, match=r"into_share needs .* training\.both_directions=true"):
-        adversarial.AdversarialTask(tiny(loss__into_share=0.25), small_cohort)
+    with pytest.raises(ConfigError, match=r"insertion_weight_scale needs .* training\.bidirectional=true"):
+        adversarial.AdversarialTask(tiny(loss__insertion_weight_scale=0.25), small_cohort)
 
 
 def test_sources_and_targets_change_places_from_image_to_image(small_cohort):
@@ -87,7 +87,7 @@ def test_sources_and_targets_change_places_from_image_to_image(small_cohort):
 
 
 @pytest.mark.parametrize("output", ["add", "warp"])
-def test_a_generator_of_both_directions_says_which_it_goes(small_cohort, tmp_path, output):
+def test_a_generator_of_bidirectional_says_which_it_goes(small_cohort, tmp_path, output):
     run = train(small_cohort, tmp_path / "run", tiny(generator__output=output, **BOTH))
     network, facts = load_model(run.path)
     assert (facts.tasks, facts.conditions, facts.bidirectional) == (2, 2, True)
@@ -101,7 +101,7 @@ def test_a_generator_of_both_directions_says_which_it_goes(small_cohort, tmp_pat
     assert not torch.equal(taking.methods[0].raw_map(images), putting.methods[0].raw_map(images))
 
 
-def test_both_directions_resume_bit_equal(small_cohort, tmp_path, monkeypatch):
+def test_bidirectional_resume_bit_equal(small_cohort, tmp_path, monkeypatch):
     whole = train(small_cohort, tmp_path / "whole", tiny(**BOTH))
     stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -143,7 +143,7 @@ def test_the_critics_rate_can_stay_while_the_generators_falls(small_cohort):
     for decays in (True, False):
         config = tiny(optimizer__decay_from=0.3, optimizer__critic_decays=decays)
         task = adversarial.AdversarialTask(config, small_cohort)
-        last = task.total - config.schedule.consolidation_updates - 1
+        last = task.total - config.schedule.distillation_updates - 1
         assert task.rate_factor("generator", 0) == task.rate_factor("critic", 0) == 1
         assert task.rate_factor("generator", last) < 0.2
         assert task.rate_factor("critic", last) == (task.rate_factor("generator", last) if decays else 1)

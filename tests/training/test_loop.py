@@ -28,8 +28,12 @@ def finished(small_cohort, tmp_path_factory):
 
 def test_a_run_shows_its_latest_figures_in_a_notebook(finished):
     made = finished._repr_html_()
-    last = pd.read_csv(finished.metrics)["validation/energy_ratio"].dropna().iloc[-1]
-    for name, value in (("validation/energy_ratio", f"{last:.4g}"), ("trains", "vagan"), ("model", "ready")):
+    last = pd.read_csv(finished.metrics)["validation/baseline_response_ratio"].dropna().iloc[-1]
+    for name, value in (
+        ("validation/baseline_response_ratio", f"{last:.4g}"),
+        ("trains", "vagan"),
+        ("model", "ready"),
+    ):
         assert f'<th style="text-align: left">{name}</th><td style="text-align: left">{value}</td>' in made
 
 
@@ -116,7 +120,7 @@ def test_the_averaged_generator_is_the_model_and_follows_its_formula(small_cohor
         return terms
 
     monkeypatch.setattr(adversarial, "update_generator", recorded)
-    run = train(small_cohort, tmp_path / "run", tiny(generator__average=0.15, schedule__consolidation_updates=0))
+    run = train(small_cohort, tmp_path / "run", tiny(generator__ema_decay=0.15, schedule__distillation_updates=0))
     expected = seen[0]
     for count, weights in enumerate(seen[1:], start=1):
         decay = min(0.15, (1 + count) / (10 + count))
@@ -136,9 +140,9 @@ def test_the_averaged_generator_teaches_and_stays_as_it_is(small_cohort, tmp_pat
         return consolidate(generator, teacher, optimizer, *args, **kwargs)
 
     monkeypatch.setattr(adversarial, "consolidate_generator", recorded)
-    config = tiny(schedule__consolidation_updates=4)
+    config = tiny(schedule__distillation_updates=4)
     run = train(small_cohort, tmp_path / "run", config)
-    game = train(small_cohort, tmp_path / "game", tiny(schedule__consolidation_updates=0, optimizer__decay_from=0.3))
+    game = train(small_cohort, tmp_path / "game", tiny(schedule__distillation_updates=0, optimizer__decay_from=0.3))
     assert len(teachers) == 4
     for name, tensor in weights_of(game).items():  # the teacher is the model that the game alone would give
         assert all(torch.equal(teacher[name], tensor) for teacher in teachers), name
@@ -330,7 +334,9 @@ def test_permuted_labels_keep_the_images_and_the_class_sizes(small_cohort):
 def test_the_models_batch_norm_statistics_are_those_of_its_own_weights(small_cohort, tmp_path):
     """Fresh statistics: the mean of what reaches each layer, for the averaged weights, over both classes."""
     run = train(
-        small_cohort, tmp_path / "run", tiny(generator__calibration_images=1000, generator__mixed_batches=False)
+        small_cohort,
+        tmp_path / "run",
+        tiny(generator__bn_recalibration_images=1000, generator__joint_batch_norm=False),
     )
     network, _ = load_model(run.path)
     norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
@@ -340,7 +346,9 @@ def test_the_models_batch_norm_statistics_are_those_of_its_own_weights(small_coh
         network(small_cohort.images(small_cohort.manifest.indices("train")))
     stale, _ = load_model(
         train(
-            small_cohort, tmp_path / "stale", tiny(generator__calibration_images=0, generator__mixed_batches=False)
+            small_cohort,
+            tmp_path / "stale",
+            tiny(generator__bn_recalibration_images=0, generator__joint_batch_norm=False),
         ).path
     )
     lagging = next(module for module in stale.modules() if isinstance(module, torch.nn.BatchNorm2d))

@@ -21,7 +21,7 @@ def kept(cohort, **more):
 
 def test_what_is_kept_is_what_autograd_saves(small_cohort):
     """Counted with numbers in it, by an independent way: the activations that the derivative needs."""
-    config = config_of(loss__transplant_weight=0)
+    config = config_of(loss__effect_transfer_weight=0)
     state = AdversarialTask(config, small_cohort).build()
     found = kept_by_an_update(state, config, (1, *small_cohort.shape))
     sizes = {}
@@ -41,13 +41,13 @@ def test_what_is_kept_is_what_autograd_saves(small_cohort):
 def test_it_grows_with_the_batch_and_shrinks_with_what_is_named_as_a_help(small_cohort):
     usual = kept(small_cohort)
     assert kept(small_cohort, training__batch_size=6) > 1.7 * usual
-    assert kept(small_cohort, training__recompute="true") < 0.6 * usual
-    assert kept(small_cohort, loss__transplant_weight=0) < 0.8 * usual
+    assert kept(small_cohort, training__gradient_checkpointing="true") < 0.6 * usual
+    assert kept(small_cohort, loss__effect_transfer_weight=0) < 0.8 * usual
 
 
 def test_a_training_that_cannot_fit_is_refused_before_its_first_update(small_cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 2**20)
-    expected = r"needs more than 0\.\d GB .*0\.0 GB are free.*recompute=true.*batch_size=1 with training.accumulate=3"
+    expected = r"needs more than 0\.\d GB .*0\.0 GB are free.*gradient_checkpointing=true.*batch_size=1 with training.accumulate_grad_batches=3"  # noqa: E501
     with pytest.raises(NotEnoughMemoryError, match=expected):
         train(small_cohort, tmp_path / "run", config_of(training__precision="32-true", generator__width=16))
     monkeypatch.setattr(memory, "free_bytes", lambda device: None)
@@ -64,7 +64,7 @@ def test_a_training_that_cannot_fit_is_refused_before_its_first_update(small_coh
 )
 def test_a_lack_that_shows_later_names_what_helps(error):
     with (
-        pytest.raises(NotEnoughMemoryError, match="training.recompute=true"),
+        pytest.raises(NotEnoughMemoryError, match="training.gradient_checkpointing=true"),
         telling_what_helps(config_of(), half=True),
     ):
         raise error

@@ -120,7 +120,7 @@ def test_the_limits_are_limits():
 
 def test_maps_that_are_zero_are_told_when_the_training_ends(small_cohort, tmp_path, capsys):
     """A generator that starts from M = 0 and hardly moves."""
-    config = tiny(optimizer__generator_learning_rate=1e-12, schedule__consolidation_updates=0)
+    config = tiny(optimizer__generator_learning_rate=1e-12, schedule__distillation_updates=0)
     run = train(small_cohort, tmp_path / "run", config)
     assert "the map has collapsed to zero" in capsys.readouterr().err
     assert "warning: the map has collapsed to zero" in run.log.read_text(encoding="utf-8")

@@ -21,15 +21,20 @@ from vagan.training.engine.run_folder import RunFolder
 from vagan.training.tasks.adversarial import AdversarialTask
 from vagan.training.tasks.classification import ClassifierTask
 
-SETTINGS = [*TINY, "training.accumulate=4", "training.generator_updates=8", "training.checkpoint_seconds=0"]
-SETTINGS += ["training.precision=32-true", "generator.context=true"]
+SETTINGS = [
+    *TINY,
+    "training.accumulate_grad_batches=4",
+    "training.generator_updates=8",
+    "training.checkpoint_seconds=0",
+]
+SETTINGS += ["training.precision=32-true", "generator.global_context=true"]
 
 
 class TestShares:
     @pytest.mark.parametrize("method", ["vagan", "classifier"])
     @pytest.mark.parametrize("count", [1, 2, 4])
     def test_together_the_processes_get_each_batch_once(self, small_cohort, method, count):
-        settings = {"training.accumulate": "4", "training.batch_size": "3", "method": method}
+        settings = {"training.accumulate_grad_batches": "4", "training.batch_size": "3", "method": method}
         config = load_config(settings=settings)
         kind = AdversarialTask if method == "vagan" else ClassifierTask
         whole = kind(config, small_cohort).load(5)
@@ -43,7 +48,9 @@ class TestShares:
 
     def test_batches_that_cannot_be_shared_are_refused_with_a_way_out(self):
         require_shares(3, accumulate=6, batch_size=2)
-        with pytest.raises(ConfigError, match=r"found 1 for 4 devices; .*accumulate=4 and training.batch_size=4"):
+        with pytest.raises(
+            ConfigError, match=r"found 1 for 4 devices; .*accumulate_grad_batches=4 and training.batch_size=4"
+        ):
             require_shares(4, accumulate=1, batch_size=16)
 
 

@@ -20,7 +20,7 @@ from vagan.training.steps import (
     update_generator,
 )
 
-SETTINGS = Generator(mixed_batches=False)
+SETTINGS = Generator(joint_batch_norm=False)
 
 
 def batch(space, count, rng):
@@ -80,7 +80,7 @@ def test_fast_paths_point_where_the_plain_one_does(players, update, rng):
 
 def recomputing(network):
     copied = copy.deepcopy(network)
-    copied._recompute = True
+    copied._gradient_checkpointing = True
     return copied
 
 
@@ -222,7 +222,7 @@ class TestMixedBatches:
             optimizer,
             [images],
             loss=Loss(),
-            settings=Generator(mixed_batches=mixed),
+            settings=Generator(joint_batch_norm=mixed),
             backward=torch.Tensor.backward,
         )
         hook.remove()
@@ -292,14 +292,14 @@ class TestTransplant:
         images, effect = batch(space, 3, rng), 0.1 * torch.rand(1, 1, *space, generator=rng)
         images = images._replace(baseline=images.baseline * 0.5)  # nothing is clipped
         terms = self.terms(critic, Removing(effect), Removing(effect), images)
-        assert terms["generator/transplant"] < 1e-6
+        assert terms["generator/effect_transfer"] < 1e-6
         # a generator that finds half of it misses the other half
         half = self.terms(critic, Removing(effect / 2), Removing(effect), images)
-        torch.testing.assert_close(half["generator/transplant"], effect.mean() / 2)
+        torch.testing.assert_close(half["generator/effect_transfer"], effect.mean() / 2)
 
     def test_without_a_teacher_there_is_no_such_term(self, players, rng):
         space, critic, generator = players
-        assert "generator/transplant" not in self.terms(critic, generator, None, batch(space, 3, rng))
+        assert "generator/effect_transfer" not in self.terms(critic, generator, None, batch(space, 3, rng))
 
     def test_the_teacher_learns_nothing_from_it(self, players, rng):
         space, critic, generator = players
@@ -327,7 +327,7 @@ class TestTransplant:
 @pytest.mark.parametrize("output", ["warp", "warp+add"])
 class TestDeformingGenerator:
     def settings(self, output):
-        return Generator(mixed_batches=False, output=output)
+        return Generator(joint_batch_norm=False, output=output)
 
     def generator(self, space, output):
         torch.manual_seed(0)
@@ -336,7 +336,7 @@ class TestDeformingGenerator:
         return MapGenerator(len(space), outputs=outputs, width=2, zero_init=False, coarse=coarse).eval()
 
     @pytest.mark.parametrize(
-        ("name", "of_maps"), [("roughness", map_smoothness_penalty), ("movement", map_displacement_penalty)]
+        ("name", "of_maps"), [("smoothness", map_smoothness_penalty), ("displacement", map_displacement_penalty)]
     )
     def test_deformations_cost_on_all_images_that_the_generator_sees(self, players, output, name, of_maps, rng):
         space, critic, _ = players
@@ -353,7 +353,7 @@ class TestDeformingGenerator:
                 generator,
                 torch.optim.SGD(generator.parameters(), lr=0.0),
                 [images],
-                loss=Loss(**{"roughness_weight": 0.0, f"{name}_weight": weight}),
+                loss=Loss(**{"smoothness_weight": 0.0, f"{name}_weight": weight}),
                 settings=self.settings(output),
                 backward=backward,
                 teacher=copy.deepcopy(generator),
@@ -385,7 +385,7 @@ class TestDeformingGenerator:
             settings=self.settings(output),
             backward=torch.Tensor.backward,
         )
-        assert terms["generator/roughness"] > 0
+        assert terms["generator/smoothness"] > 0
 
 
 class TestConsolidation:
@@ -406,7 +406,7 @@ class TestConsolidation:
         images, effect = batch(space, 3, rng), 0.1 * torch.rand(1, 1, *space, generator=rng)
         images = images._replace(baseline=images.baseline * 0.5)  # nothing is clipped
         terms = self.consolidate(Removing(0.75 * effect), Removing(effect), images)
-        torch.testing.assert_close(terms["generator/transplant"], 0.25 * effect.mean())
+        torch.testing.assert_close(terms["generator/effect_transfer"], 0.25 * effect.mean())
         # it removes the same from images that have nothing to remove
         torch.testing.assert_close(terms["generator/baseline_map"], 0.75 * effect.mean())
 

@@ -52,8 +52,6 @@ app = App(
 )
 
 
-
-
 def _description(verb: Callable[..., None]) -> str:
     """The docstring above its parameters, each paragraph on one line, so that the terminal's width breaks it."""
     paragraphs = (getdoc(verb) or "").partition("\n\nParameters\n")[0].split("\n\n")

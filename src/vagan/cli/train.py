@@ -42,7 +42,7 @@ def train(
         in an existing run folder, its own].
     devices
         GPUs of this host, or processes on a CPU, to train on [default: 1, or what torchrun started]. Each takes its
-        share of training.accumulate; their number changes nothing else, and may change on resuming.
+        share of training.accumulate_grad_batches; their number changes nothing else, and may change on resuming.
     tracker
         Track the run with Weights & Biases or MLflow too. Both write to the run folder alone, unless WANDB_MODE or
         MLFLOW_TRACKING_URI says otherwise.

@@ -152,7 +152,7 @@ def build_network(spec: ModelSpec) -> nn.Module:
         outputs=raw_channels(spec.output, channels=channels, num_spatial_dims=dims),
         width=width,
         normalisation=spec.normalisation,
-        context=spec.global_context,
+        global_context=spec.global_context,
         conditions=spec.conditions,
         coarse=is_coarse(spec.output),
     )

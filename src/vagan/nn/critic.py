@@ -28,7 +28,7 @@ class Critic(nn.Module):
         Numbers that it is told about each image, the first ones of a condition; 0 for none, as in the paper. They
         add to the score by their inner product with the means of the last feature maps, through a matrix (Miyato and
         Koyama 2018).
-    recompute
+    gradient_checkpointing
         Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
     """
 
@@ -39,10 +39,10 @@ class Critic(nn.Module):
         channels: int = 1,
         width: int = 16,
         conditions: int = 0,
-        recompute: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.conditions, self._recompute, self._ends = conditions, recompute, [0]
+        self.conditions, self._gradient_checkpointing, self._ends = conditions, gradient_checkpointing, [0]
         layers: list[nn.Module] = []
         inputs = channels
         for level, convolutions in enumerate((1, 1, 2, 2, 3)):
@@ -62,7 +62,7 @@ class Critic(nn.Module):
         features = images
         for begin, end in pairwise([*self._ends, len(self.layers) - 1]):
             block = self.layers[begin:end]
-            features = recomputed(block, features) if self._recompute else block(features)
+            features = recomputed(block, features) if self._gradient_checkpointing else block(features)
         scores = per_sample_mean(self.layers[-1](features).float())
         if self.projection is None or condition is None:
             return scores

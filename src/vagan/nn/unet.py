@@ -32,7 +32,7 @@ class MapGenerator(nn.Module):
         Feature maps of the first level. The paper has 16.
     normalisation
         ``batch`` as in the paper, ``group`` or ``none``.
-    context
+    global_context
         Let every place know of the whole image, by `GlobalContext` in the bottom; the paper has none. A corner of
         the image cannot know its class otherwise: the bottom sees 68 pixels around a place.
     zero_init
@@ -42,7 +42,7 @@ class MapGenerator(nn.Module):
     coarse
         End a level earlier: one value of the map stands for a block of two pixels along each axis. Enough for
         deformations, which are smooth, for some 0.6 of the work and of the memory.
-    recompute
+    gradient_checkpointing
         Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
     """
 
@@ -56,14 +56,14 @@ class MapGenerator(nn.Module):
         outputs: int | None = None,
         width: int = 16,
         normalisation: Normalisation = "batch",
-        context: bool = False,
+        global_context: bool = False,
         zero_init: bool = True,
         conditions: int = 0,
         coarse: bool = False,
-        recompute: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.conditions, self._coarse, self._recompute = conditions, coarse, recompute
+        self.conditions, self._coarse, self._gradient_checkpointing = conditions, coarse, gradient_checkpointing
         levels = 2 if coarse else 3
 
         def block(inputs: int, *outputs: int) -> nn.Sequential:
@@ -84,7 +84,7 @@ class MapGenerator(nn.Module):
         )
         self.pool = max_pool(num_spatial_dims)
         self.bottom = block(4 * width, 8 * width, 8 * width)
-        if context:
+        if global_context:
             self.bottom.insert(1, GlobalContext(8 * width))
         self.upsamplers = nn.ModuleList([up(8 * width), up(4 * width), up(2 * width)][:levels])
         self.decoders = nn.ModuleList(
@@ -114,7 +114,7 @@ class MapGenerator(nn.Module):
                 if condition is None
                 else "this map generator takes no condition; leave it out"
             )
-        apply = recomputed if self._recompute else _applied
+        apply = recomputed if self._gradient_checkpointing else _applied
         *skips, bottom = self.encoded(images)
         features = self._modulated(0, bottom, condition)
         used = skips[-len(self.upsamplers) :]
@@ -126,7 +126,7 @@ class MapGenerator(nn.Module):
 
     def encoded(self, images: Images) -> list[Tensor]:
         """Feature maps of each level on the way down, the bottom's last; what is told of the images plays no part."""
-        apply = recomputed if self._recompute else _applied
+        apply = recomputed if self._gradient_checkpointing else _applied
         features = pad_to_multiple(images, self.multiple)
         levels = []
         for encoder in self.encoders:

@@ -190,7 +190,7 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None], ...] 
         ),
         None,
     ),
-    ("Map size, baseline / class of interest", (("validation/energy_ratio", "", BLUE),), None),
+    ("Map size, baseline / class of interest", (("validation/baseline_response_ratio", "", BLUE),), None),
     ("NCC monitor, never used for selection", (("monitor/ncc", "", BLUE),), None),
 )
 

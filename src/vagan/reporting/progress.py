@@ -25,7 +25,7 @@ def draw_examples(run: RunFolder, cohort: Cohort) -> None:
     config = run.read_config()
     if config.method != "vagan":
         return
-    interest = config.training.interest or cohort.manifest.classes[1]
+    interest = config.training.class_of_interest or cohort.manifest.classes[1]
     label = cohort.manifest.classes.index(interest)
     rows = cohort.manifest.indices("validation", label)[:EXAMPLES]
     attributor = Attributor.load(run.path, class_of_interest=interest)

@@ -21,30 +21,30 @@ MARGIN_NODES = 6
 
 
 @dataclass(frozen=True)
-class Variation:
+class RandomAffineElastic:
     """Random poses and shapes, all by one interpolation; the numbers are standard deviations.
 
     Attributes
     ----------
     rotation_degrees
         Rotation in each plane, about the middle of the image.
-    shift
+    translation
         Of the whole image along each axis, in pixels.
-    stretch
+    scale
         Change of size along each axis, as a fraction.
-    bend
+    elastic
         Of a smooth displacement along each axis, in pixels; one end of a length of some thirty pixels knows nothing
         of the other.
     """
 
     rotation_degrees: float = 0.0
-    shift: float = 0.0
-    stretch: float = 0.0
-    bend: float = 0.0
+    translation: float = 0.0
+    scale: float = 0.0
+    elastic: float = 0.0
 
     def __bool__(self) -> bool:
         """Whether it changes anything."""
-        return any((self.rotation_degrees, self.shift, self.stretch, self.bend))
+        return any((self.rotation_degrees, self.translation, self.scale, self.elastic))
 
     def draw(self, image: Images, random: np.random.Generator) -> Images:
         """Another version of a batch of one image; beyond its border is what the border has."""
@@ -55,11 +55,11 @@ class Variation:
         shape = spatial_shape(image)
         dims = len(shape)
         turns = random.normal(0.0, np.deg2rad(self.rotation_degrees), (dims, dims))
-        matrix = expm(np.triu(turns, 1) - np.triu(turns, 1).T) @ np.diag(np.exp(random.normal(0, self.stretch, dims)))
+        matrix = expm(np.triu(turns, 1) - np.triu(turns, 1).T) @ np.diag(np.exp(random.normal(0, self.scale, dims)))
         middle = (np.array(shape) - 1) / 2
-        offset = middle - matrix @ middle + random.normal(0.0, self.shift, dims)
+        offset = middle - matrix @ middle + random.normal(0.0, self.translation, dims)
         places = transform_coordinates(identity_grid(image), torch.from_numpy(matrix), torch.from_numpy(offset))
-        return places + self._bends(shape, random) if self.bend else places
+        return places + self._bends(shape, random) if self.elastic else places
 
     def _bends(self, shape: tuple[int, ...], random: np.random.Generator) -> Field:
         dims = len(shape)
@@ -67,7 +67,7 @@ class Variation:
         white = random.standard_normal((dims, *(count + 2 * MARGIN_NODES for count in nodes)))
         smooth = gaussian_filter(white, (0, *[SMOOTH_NODES] * dims))[:, *[slice(MARGIN_NODES, -MARGIN_NODES)] * dims]
         expected = (2 * np.sqrt(np.pi) * SMOOTH_NODES) ** (-dims / 2)  # standard deviation of smoothed white noise
-        return resize_linear(torch.from_numpy(smooth * (self.bend / expected)).float()[None], shape)
+        return resize_linear(torch.from_numpy(smooth * (self.elastic / expected)).float()[None], shape)
 
 
-UNVARIED = Variation()
+UNVARIED = RandomAffineElastic()

@@ -48,23 +48,23 @@ class Generator(_Section):
     """Feature maps of the first level."""
     normalisation: Normalisation = "batch"
     """Everywhere but in the last layer: batch, group or none."""
-    mixed_batches: bool = True
+    joint_batch_norm: bool = True
     """Batch norm sees both classes together, as it does when the model is used. Otherwise (the authors' code) each
     class passes in batches of its own, whose statistics tell the generator the class that it should find: faster, but
     it then sees the class in images that do not have it."""
-    context: bool = True
+    global_context: bool = True
     """Let every place know of the whole image."""
     zero_init: bool = True
     """Start from M = 0: the last convolution's weights are zero."""
     output: Output = "add"
     """How the map is applied: ``add`` (y = x + M), ``tanh`` (y = tanh(x + M)), ``warp`` (the map deforms x) or
     ``warp+add`` (it deforms x, then adds to it)."""
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """Longest decay of the running average of weights, which is the model that is used; 0 switches it off."""
-    average_reach: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    ema_rampup: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Mean age of the weights that are averaged, as a fraction of the updates so far. More where the game goes in
     circles that last long beside it."""
-    calibration_images: Annotated[int, Field(ge=0)] = 128
+    bn_recalibration_images: Annotated[int, Field(ge=0)] = 128
     """Training images of each class on which batch norm's statistics are measured anew for the averaged weights.
     0 keeps the running statistics, which lag behind by a hundred updates."""
 
@@ -84,24 +84,24 @@ class Loss(_Section):
     at one pixel of a critic whose gradient has length one falls like that. Otherwise they are taken as they are."""
     map_weight: NonNegative = 10.0
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
-    baseline_weight: NonNegative = 20.0
+    identity_weight: NonNegative = 20.0
     """Weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
-    roughness_weight: NonNegative = 10.0
+    smoothness_weight: NonNegative = 10.0
     """Weight of the mean squared slope of the velocity where the generator deforms, on all images that it sees."""
-    movement_weight: NonNegative = 0.0
+    displacement_weight: NonNegative = 0.0
     """Weight of the mean |velocity| where the generator deforms, on all images that it sees. A shift of the whole
     image is not rough at all, and hardly changes it where most of it is even."""
-    transplant_weight: NonNegative = 40.0
+    effect_transfer_weight: NonNegative = 40.0
     """Weight of finding an effect again: the averaged generator's effect of one image is put into an image of the
     baseline class, where the generator must find just that. Needs effects that could be anywhere else as well."""
-    transplant_after: Annotated[int, Field(ge=0)] = 5
+    effect_transfer_after: Annotated[int, Field(ge=0)] = 5
     """Generator updates before effects are transplanted; the first ones are not worth it."""
     cycle_weight: NonNegative = 0.0
     """Weight of coming back: an image whose class was taken out and put in again, or the other way round, must be as
-    it was (Zhu et al. 2017). Needs training.both_directions."""
-    into_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Part of map_weight and baseline_weight that counts where the class is put in, which begins late and faint: no
-    map is the best map for long. Needs training.both_directions."""
+    it was (Zhu et al. 2017). Needs training.bidirectional."""
+    insertion_weight_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Part of map_weight and identity_weight that counts where the class is put in, which begins late and faint: no
+    map is the best map for long. Needs training.bidirectional."""
     constraint: Constraint = "two-sided"
     """How the critic is kept 1-Lipschitz."""
     gradient_penalty: NonNegative = 10.0
@@ -117,10 +117,10 @@ class Loss(_Section):
         factor = (math.prod(shape) / PIXELS_OF_THE_PAPER) ** 0.5 if self.scaled else 1.0
         weights = (
             "map_weight",
-            "baseline_weight",
-            "roughness_weight",
-            "movement_weight",
-            "transplant_weight",
+            "identity_weight",
+            "smoothness_weight",
+            "displacement_weight",
+            "effect_transfer_weight",
             "cycle_weight",
         )
         return self.model_copy(update={name: factor * getattr(self, name) for name in weights})
@@ -139,7 +139,7 @@ class Schedule(_Section):
     boost_every: Annotated[int, Field(ge=0)] = 0
     """Boost the critic before every n-th generator update; 0 for never."""
 
-    consolidation_updates: Annotated[int, Field(ge=0)] = 30
+    distillation_updates: Annotated[int, Field(ge=0)] = 30
     """Updates of the generator at the end, without the critic: the averaged generator's effects are put into images
     of the baseline class, and the generator learns to find them there. What they owed to the texture of the images
     that they were found in is forgotten."""
@@ -171,7 +171,7 @@ class Classifier(_Section):
     updates: Count = 50
     """Length of the run."""
     learning_rate: Positive = 1e-3
-    calibration_images: Annotated[int, Field(ge=0)] = 32
+    bn_recalibration_images: Annotated[int, Field(ge=0)] = 32
     """Training images of each class on which batch norm's statistics are measured for the network that is used."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -185,11 +185,11 @@ class Augmentation(_Section):
     brain scans in RAS axes 0 is left and right. Not where a class has a side."""
     rotation_degrees: NonNegative = 0.0
     """Standard deviation of random rotations in each plane, about the middle of the image."""
-    shift: NonNegative = 0.0
+    translation: NonNegative = 0.0
     """Standard deviation of random shifts along each axis, in pixels."""
-    stretch: NonNegative = 0.0
+    scale: NonNegative = 0.0
     """Standard deviation of random changes of size along each axis, as a fraction."""
-    bend: NonNegative = 0.0
+    elastic: NonNegative = 0.0
     """Standard deviation of random smooth displacements, in pixels."""
 
 
@@ -200,10 +200,10 @@ class Training(_Section):
     """Length of the game with the critic."""
     batch_size: Count = 16
     """Images of each class in one gradient computation."""
-    accumulate: Annotated[int, Field(ge=1, le=10**5)] = 1
+    accumulate_grad_batches: Annotated[int, Field(ge=1, le=10**5)] = 1
     """Gradient computations added up before an update."""
     seed: Annotated[int, Field(ge=0, le=2**63)] = 0
-    interest: str = ""
+    class_of_interest: str = ""
     """Name of the class of interest. Where the cohort has several and none is named, one map generator learns all and
     is told which; a classifier needs a name."""
     permute_labels: bool = False
@@ -211,18 +211,18 @@ class Training(_Section):
     covariates: Names = ()
     """Columns of the manifest, such as age and sex, that a map must leave as they are: the networks are told of them,
     and baseline images are drawn as often as there are images of the class of interest that are alike in them."""
-    contrast: bool = False
+    intervention: bool = False
     """Learn what the covariates do instead of what the class does: the generator makes images look as if they had the
-    age and sex of another one of their class; for `vagan attribute --contrast`. See the preset ``contrast``."""
-    both_directions: bool = False
+    age and sex of another one of their class; for `vagan attribute --intervene`. See the preset ``intervention``."""
+    bidirectional: bool = False
     """Learn as well to put each class of interest into images of the baseline class, in turn with taking it out; for
-    `vagan attribute --into`. See the preset ``both-directions``."""
+    `vagan attribute --insert`. See the preset ``bidirectional``."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""
     channels_last: bool = True
     """Memory layout with a pixel's channels side by side: the same numbers, faster."""
-    recompute: bool = False
+    gradient_checkpointing: bool = False
     """Keep only what passes between the levels of a network, and compute the rest again for the derivatives: the same
     numbers for more time. Less than half of the activations are kept; the peak of memory falls less. For large
     volumes."""
@@ -230,7 +230,7 @@ class Training(_Section):
     """``auto``, ``cpu``, ``cuda`` or ``mps``."""
     memory_mb: Annotated[int, Field(ge=0)] = 4096
     """Training images are held in memory if they fit in this; otherwise they are read ahead from the store."""
-    threads: Annotated[int, Field(ge=0, le=4096)] = 0
+    num_threads: Annotated[int, Field(ge=0, le=4096)] = 0
     """CPU threads; 0 for one on each core. Runs are bit-equal for the same number."""
     validate_every: Count = 20
     """Generator updates between two validations."""
@@ -254,13 +254,13 @@ class Config(_Section):
     training: Training = Training()
 
 
-PRESETS = ("fast", "brain", "contrast", "both-directions", "paper")
+PRESETS = ("fast", "brain", "intervention", "bidirectional", "paper")
 WITHOUT_EFFECT = {
-    "vagan": ("training.checkpoint_seconds", "training.memory_mb", "training.recompute", "classifier."),
+    "vagan": ("training.checkpoint_seconds", "training.memory_mb", "training.gradient_checkpointing", "classifier."),
     "classifier": (
         "training.checkpoint_seconds",
         "training.memory_mb",
-        "training.recompute",
+        "training.gradient_checkpointing",
         "training.generator_updates",
         "training.validate_every",
         *("generator.", "critic.", "loss.", "schedule.", "optimizer."),
@@ -276,7 +276,7 @@ def load_config(preset: str = "fast", settings: Mapping[str, Any] | None = None)
     Parameters
     ----------
     preset
-        ``fast``, ``brain``, ``contrast`` or ``paper``, or the path of a YAML file such as a run's ``config.yaml``.
+        One of `PRESETS`, or the path of a YAML file such as a run's ``config.yaml``.
     settings
         Dotted keys and typed values, e.g. ``{"training.seed": 3}``; text is parsed as YAML.
 

@@ -13,7 +13,7 @@ from vagan.axes import concatenate_batches, mirrored
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError
 from vagan.seeding import numpy_generator
-from vagan.training.augmentation import UNVARIED, Variation
+from vagan.training.augmentation import UNVARIED, RandomAffineElastic
 from vagan.training.sampling import ShuffledStream
 from vagan.types import Images
 
@@ -82,7 +82,7 @@ class ShuffledImages:
         rows: NDArray[np.int64],
         *,
         mirror_axis: int | None = None,
-        variation: Variation = UNVARIED,
+        variation: RandomAffineElastic = UNVARIED,
         seed: int,
         purpose: str,
     ) -> None:

@@ -57,49 +57,53 @@ class TrainingImages:
 
     def __init__(self, config: Config, cohort: Cohort) -> None:
         settings = config.training
-        if settings.contrast and not settings.covariates:
-            raise ConfigError("training.contrast learns what covariates do: name them with training.covariates")
-        if settings.contrast and (config.loss.transplant_weight or config.schedule.consolidation_updates):
+        if settings.intervention and not settings.covariates:
+            raise ConfigError("training.intervention learns what covariates do: name them with training.covariates")
+        if settings.intervention and (config.loss.effect_transfer_weight or config.schedule.distillation_updates):
             raise ConfigError(
-                "training.contrast must go without transplants, since nothing in an image says by how much it was "
-                "changed: use --preset contrast, or set loss.transplant_weight=0 schedule.consolidation_updates=0"
+                "training.intervention must go without effect transfer: use --preset intervention, or set "
+                "loss.effect_transfer_weight=0 schedule.distillation_updates=0"
             )
-        if settings.contrast and settings.both_directions:
+        if settings.intervention and settings.bidirectional:
             raise ConfigError(
-                "training.contrast and training.both_directions must be trainings of their own; drop one"
+                "training.intervention and training.bidirectional must be trainings of their own; drop one"
             )
-        if config.loss.cycle_weight and not settings.both_directions:
-            raise ConfigError("loss.cycle_weight needs the way back: set training.both_directions=true, or it to 0")
-        if config.loss.into_share < 1 and not settings.both_directions:
+        if config.loss.cycle_weight and not settings.bidirectional:
+            raise ConfigError("loss.cycle_weight needs the way back: set training.bidirectional=true, or it to 0")
+        if config.loss.insertion_weight_scale < 1 and not settings.bidirectional:
             raise ConfigError(
-                "loss.into_share needs the way into the class: set training.both_directions=true, or it to 1"
+                "loss.insertion_weight_scale below 1 needs training.bidirectional=true; set that, or it to 1"
             )
-        self._cohort, self._settings, self._into_share = cohort, settings, config.loss.into_share
+        self._cohort, self._settings, self._insertion_weight_scale = (
+            cohort,
+            settings,
+            config.loss.insertion_weight_scale,
+        )
         self.interests = interest_labels(cohort, settings)
         rows = training_rows(cohort, self.interests, settings)
         self.validation = validation_rows(cohort, self.interests, settings)
         self.covariates = measure_covariates(settings.covariates, _of(cohort, rows))
-        self._tasks = 1 if settings.contrast else len(self.interests) * (1 + settings.both_directions)
+        self._tasks = 1 if settings.intervention else len(self.interests) * (1 + settings.bidirectional)
         width = sum(one.width for one in self.covariates)
         self.judged = (self._tasks if self._tasks > 1 else 0) + width
-        self.conditions = self.judged + width * settings.contrast
+        self.conditions = self.judged + width * settings.intervention
         self._bank = ImageBank(cohort, np.concatenate(list(rows.values())), memory_bytes=settings.memory_mb * 2**20)
         interest = {f"images of class {label}": rows[label] for label in self.interests}
         baseline = {"images of class 0": rows[0]}
-        if settings.contrast:
+        if settings.intervention:
             interest = {f"images of class {label} to change": found for label, found in rows.items()}
             baseline = {f"images of class {label} to change to": found for label, found in rows.items()}
-        elif self.covariates or settings.both_directions:
+        elif self.covariates or settings.bidirectional:
             baseline = {f"images of class 0 for {label}": self._like(rows, label) for label in self.interests}
-        if settings.both_directions:
+        if settings.bidirectional:
             interest |= {f"images of class 0 to become {label}": self._like(rows, label) for label in self.interests}
             baseline |= {f"images of class {label} to become": rows[label] for label in self.interests}
-        if self.covariates and not settings.contrast:
+        if self.covariates and not settings.intervention:
             alike = [self._like(self.validation, label, neighbours=1) for label in self.interests]
             self.validation[0] = in_turn(alike)
         healthy = [self._like(rows, label) for label in self.interests]
-        shown = rows | {0: np.concatenate(healthy)} if self.covariates and not settings.contrast else rows
-        self._calibration = calibration_rows(shown, config.generator.calibration_images, seed=settings.seed)
+        shown = rows | {0: np.concatenate(healthy)} if self.covariates and not settings.intervention else rows
+        self._calibration = calibration_rows(shown, config.generator.bn_recalibration_images, seed=settings.seed)
         self._baseline, self._interest = (
             ImagesInTurn([augmented(self._bank, found, config, purpose=name) for name, found in streams.items()])
             for streams in (baseline, interest)
@@ -107,7 +111,7 @@ class TrainingImages:
 
     def batches(self, update: int, parts: Sequence[int]) -> list[TwoClassBatch]:
         """These parts of an update's ``accumulate`` batches."""
-        count, accumulate = self._settings.batch_size, self._settings.accumulate
+        count, accumulate = self._settings.batch_size, self._settings.accumulate_grad_batches
         fractions = numpy_generator(self._settings.seed, "fractions", update)
         mixing = torch.from_numpy(fractions.random((accumulate, count), dtype=np.float32))
         batches = []
@@ -116,18 +120,20 @@ class TrainingImages:
             baseline, _ = self._baseline.draw(start, count)
             interest, tasks = self._interest.draw(start, count)
             own, beside = self._interest.rows(start, count), self._baseline.rows(start, count)
-            condition = self._condition_of(tasks, own, beside if self._settings.contrast else own)
+            condition = self._condition_of(tasks, own, beside if self._settings.intervention else own)
             baseline_condition = self._condition_of(tasks, beside, beside)
             back = (tasks + len(self.interests)) % self._tasks
-            way_back = self._condition_of(back, own, own) if self._settings.both_directions else None
+            way_back = self._condition_of(back, own, own) if self._settings.bidirectional else None
             told = (condition, baseline_condition, way_back, self._map_shares(tasks))
             batches.append(TwoClassBatch(baseline, interest, mixing[part], *told))
         return batches
 
     def _map_shares(self, tasks: NDArray[np.int64]) -> Scores | None:
-        if self._into_share == 1:
+        if self._insertion_weight_scale == 1:
             return None
-        return torch.from_numpy(np.where(tasks < len(self.interests), 1, self._into_share).astype(np.float32))
+        return torch.from_numpy(
+            np.where(tasks < len(self.interests), 1, self._insertion_weight_scale).astype(np.float32)
+        )
 
     def validation_images(self, label: int) -> Iterator[ClassImages]:
         """Validation images of a class, a few at a time."""
@@ -160,11 +166,11 @@ class TrainingImages:
         For contrasts, images of classes of interest are to become like the next one, and baseline images stay. With
         ``everything``, where both directions are learnt, in half of the images a class is to be put in.
         """
-        if self._settings.contrast:
+        if self._settings.intervention:
             return self._condition_of(np.zeros_like(labels), rows, np.where(labels == 0, rows, np.roll(rows, 1)))
         classes, places = len(self.interests), np.arange(len(labels))
         tasks = np.where(labels == 0, places % classes, np.searchsorted(self.interests, labels))
-        if everything and self._settings.both_directions:
+        if everything and self._settings.bidirectional:
             # rows come in rounds of one of each class; all of a round go one way, for as many as there are classes
             tasks = tasks + classes * (places // (1 + classes) // classes % 2)
         return self._condition_of(tasks, rows, rows)
@@ -180,7 +186,7 @@ class TrainingImages:
         own, wanted = (
             torch.from_numpy(covariate_numbers(self.covariates, table.iloc[found])) for found in (rows, targets)
         )
-        return side_by_side(task, wanted, wanted - own if self._settings.contrast else None)
+        return side_by_side(task, wanted, wanted - own if self._settings.intervention else None)
 
 
 def _of(cohort: Cohort, rows: Mapping[int, NDArray[np.int64]]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from vagan.data.cohort import Cohort
 from vagan.data.covariates import KIND_APART, Covariate, covariate_numbers, matched
 from vagan.errors import CohortError, ConfigError, nearest
 from vagan.seeding import numpy_generator
-from vagan.training.augmentation import Variation
+from vagan.training.augmentation import RandomAffineElastic
 from vagan.training.config import Config, Training
 from vagan.training.image_cache import ImageBank, ShuffledImages
 
@@ -20,12 +20,14 @@ SMALLEST_EXTENT = 16
 def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
     """Labels of the classes of interest: the one that the settings name, or all."""
     _, *others = cohort.manifest.classes
-    if not settings.interest:
+    if not settings.class_of_interest:
         return tuple(range(1, 1 + len(others)))
-    if settings.interest not in others:
-        hint = nearest(settings.interest, others)
-        raise CohortError(f"training.interest {settings.interest!r} is no class of interest; {hint}")
-    return (1 + others.index(settings.interest),)
+    if settings.class_of_interest not in others:
+        hint = nearest(settings.class_of_interest, others)
+        raise CohortError(
+            f"training.class_of_interest {settings.class_of_interest!r} is no class of interest; {hint}"
+        )
+    return (1 + others.index(settings.class_of_interest),)
 
 
 def only_interest_label(cohort: Cohort, settings: Training) -> int:
@@ -34,7 +36,8 @@ def only_interest_label(cohort: Cohort, settings: Training) -> int:
     label, *more = interest_labels(cohort, settings)
     if more:
         raise CohortError(
-            f"which class is of interest beside {baseline}? found {', '.join(others)}; say it with training.interest"
+            f"one class of interest is needed beside {baseline}, found {', '.join(others)}; "
+            "name one with training.class_of_interest"
         )
     return label
 
@@ -47,7 +50,7 @@ def augmented(bank: ImageBank, rows: NDArray[np.int64], config: Config, *, purpo
         raise ConfigError(
             f"augmentation.mirror_axis must be 0 to {dims - 1} for {dims}-D images, found {axis}; 0 is the first axis"
         )
-    variation = Variation(**settings.model_dump(exclude={"mirror_axis"}))
+    variation = RandomAffineElastic(**settings.model_dump(exclude={"mirror_axis"}))
     seed = config.training.seed
     return ShuffledImages(bank, rows, mirror_axis=axis, variation=variation, seed=seed, purpose=purpose)
 

@@ -60,7 +60,7 @@ def update_critic(
     The gradients of several batches add up to that of their union. Returns the means of the loss's terms.
     """
     optimizer.zero_grad(set_to_none=True)
-    if settings.mixed_batches:
+    if settings.joint_batch_norm:
         generator.eval()  # with the statistics of both classes that the generator's last update left
     means: Terms = {}
     for batch in batches:
@@ -109,7 +109,7 @@ def update_generator(
     """
     optimizer.zero_grad(set_to_none=True)
     critic.requires_grad_(False)
-    if settings.mixed_batches:
+    if settings.joint_batch_norm:
         generator.train()
     means: Terms = {}
     for batch in batches:
@@ -126,11 +126,11 @@ def update_generator(
         if baseline_map is not None:
             unchanged = baseline_image(batch.baseline, baseline_map, settings.output)
             terms["generator/baseline_map"] = map_size(unchanged - batch.baseline, batch.map_shares)
-            total = total + loss.baseline_weight * terms["generator/baseline_map"]
+            total = total + loss.identity_weight * terms["generator/baseline_map"]
         if transplant is not None and transplant_map is not None:
             freed = baseline_image(transplant.images, transplant_map, settings.output)
-            terms["generator/transplant"] = map_size(freed - transplant.origin)
-            total = total + loss.transplant_weight * terms["generator/transplant"]
+            terms["generator/effect_transfer"] = map_size(freed - transplant.origin)
+            total = total + loss.effect_transfer_weight * terms["generator/effect_transfer"]
         if deforms(settings.output):
             maps = [found for found in (interest_map, baseline_map, transplant_map) if found is not None]
             total = total + _deformation_cost(concatenate_batches(*maps), terms, loss)
@@ -143,7 +143,7 @@ def update_generator(
         _add_to_means(means, terms, len(batches))
     critic.requires_grad_(True)
     optimizer.step()
-    if settings.mixed_batches:
+    if settings.joint_batch_norm:
         # batch norm's statistics for the weights as they are now, of which autocast keeps older copies
         torch.clear_autocast_cache()
         with measuring_statistics(generator):
@@ -177,11 +177,11 @@ def consolidate_generator(
         found = baseline_image(both, maps, settings.output)
         freed, unchanged = found.split([len(transplant.images), len(batch.baseline)])
         terms = {
-            "generator/transplant": map_size(freed - transplant.origin),
+            "generator/effect_transfer": map_size(freed - transplant.origin),
             "generator/baseline_map": map_size(unchanged - batch.baseline),
         }
-        total = loss.transplant_weight * terms["generator/transplant"]
-        total = total + loss.baseline_weight * terms["generator/baseline_map"]
+        total = loss.effect_transfer_weight * terms["generator/effect_transfer"]
+        total = total + loss.identity_weight * terms["generator/baseline_map"]
         if deforms(settings.output):
             total = total + _deformation_cost(maps, terms, loss)
         require_finite(terms, batch[:2])
@@ -223,13 +223,13 @@ def _maps(
 ) -> tuple[RawMap, RawMap | None, RawMap | None]:
     """Raw maps of the class of interest, of the baseline class where they cost something, and of transplants."""
     parts, conditions = [batch.interest], [batch.condition]
-    if settings.mixed_batches or loss.baseline_weight > 0:
+    if settings.joint_batch_norm or loss.identity_weight > 0:
         parts.append(batch.baseline)
         conditions.append(batch.baseline_condition)
     if transplant is not None:
         parts.append(transplant.images)
         conditions.append(batch.baseline_condition)
-    if settings.mixed_batches:
+    if settings.joint_batch_norm:
         maps = told(generator, *conditions)(concatenate_batches(*parts)).split([len(part) for part in parts])
     else:
         maps = [told(generator, condition)(part) for part, condition in zip(parts, conditions, strict=True)]
@@ -239,11 +239,11 @@ def _maps(
 
 def _deformation_cost(raw_maps: RawMap, terms: Terms, loss: Loss) -> Scalar:
     """What deformations cost, whatever they do to an image; adds the unweighted terms."""
-    terms["generator/roughness"] = map_smoothness_penalty(raw_maps)
-    cost = loss.roughness_weight * terms["generator/roughness"]
-    if loss.movement_weight > 0:
-        terms["generator/movement"] = map_displacement_penalty(raw_maps)
-        cost = cost + loss.movement_weight * terms["generator/movement"]
+    terms["generator/smoothness"] = map_smoothness_penalty(raw_maps)
+    cost = loss.smoothness_weight * terms["generator/smoothness"]
+    if loss.displacement_weight > 0:
+        terms["generator/displacement"] = map_displacement_penalty(raw_maps)
+        cost = cost + loss.displacement_weight * terms["generator/displacement"]
     return cost
 
 

@@ -86,7 +86,7 @@ def train(
     require_trackers(trackers)
     run = RunFolder(Path(path))
     fabric = open_fabric(config.training, cohort.shape, devices=devices)
-    require_shares(fabric.world_size, config.training.accumulate, config.training.batch_size)
+    require_shares(fabric.world_size, config.training.accumulate_grad_batches, config.training.batch_size)
     processes = launch(fabric)
     half = "bf16" in str(fabric.strategy.precision.precision)
     with telling_what_helps(config, half=half):
@@ -102,7 +102,7 @@ def train(
         with (
             _speaking_for_all(processes),
             run.locked() if processes.is_first else nullcontext(),
-            using_threads(config.training.threads, processes=processes.count // hosts()),
+            using_threads(config.training.num_threads, processes=processes.count // hosts()),
         ):
             resumes = run.begin(config, cohort) if processes.is_first else False
             with telling_of_lost_processes():

@@ -45,8 +45,8 @@ def require_memory(
 
 def kept_by_an_update(state: TrainState, config: Config, image: tuple[int, ...]) -> int:
     """Bytes in float32 that an update of the generator keeps between its passes; the passes themselves need more."""
-    parts = 2 if config.generator.mixed_batches or config.loss.baseline_weight > 0 else 1
-    parts += config.loss.transplant_weight > 0
+    parts = 2 if config.generator.joint_batch_norm or config.loss.identity_weight > 0 else 1
+    parts += config.loss.effect_transfer_weight > 0
     count = config.training.batch_size
     generator, critic = state.networks["generator"], state.networks["critic"]
     return _kept(generator, (parts * count, *image)) + _kept(critic, (count, *image))
@@ -120,15 +120,15 @@ def telling_what_helps(config: Config, *, half: bool) -> Iterator[None]:
 def _what_helps(config: Config, *, half: bool) -> str:
     settings = config.training
     remedies = []
-    if not settings.recompute:
-        remedies.append("training.recompute=true")
+    if not settings.gradient_checkpointing:
+        remedies.append("training.gradient_checkpointing=true")
     if not half:
         remedies.append("training.precision=bf16-mixed")
     if settings.batch_size > 1:
         smaller = settings.batch_size // 2
-        more = -(-settings.batch_size // smaller) * settings.accumulate
-        remedies.append(f"training.batch_size={smaller} with training.accumulate={more}")
-    if config.loss.transplant_weight > 0:
-        remedies.append("loss.transplant_weight=0")
+        more = -(-settings.batch_size // smaller) * settings.accumulate_grad_batches
+        remedies.append(f"training.batch_size={smaller} with training.accumulate_grad_batches={more}")
+    if config.loss.effect_transfer_weight > 0:
+        remedies.append("loss.effect_transfer_weight=0")
     remedies.append("a smaller generator.width, or images of a larger spacing")
     return f"what helps, each alone or together: {', '.join(remedies)}"

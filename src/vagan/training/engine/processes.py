@@ -165,7 +165,7 @@ def require_shares(count: int, accumulate: int, batch_size: int) -> None:
     if accumulate % count:
         smaller = max(1, batch_size * accumulate // count)
         raise ConfigError(
-            f"training.accumulate must be a multiple of the number of devices, so that each takes its share of an "
-            f"update's batches: found {accumulate} for {count} devices; "
-            f"set training.accumulate={count} and training.batch_size={smaller} for instance"
+            "training.accumulate_grad_batches must be a multiple of the number of devices, which share an update's "
+            f"batches: found {accumulate} for {count} devices; "
+            f"set training.accumulate_grad_batches={count} and training.batch_size={smaller} for instance"
         )

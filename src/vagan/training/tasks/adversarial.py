@@ -62,10 +62,10 @@ class AdversarialTask:
         self._config, self._cohort = config, cohort
         self._images = TrainingImages(config, cohort)
         self._loss = config.loss.at(cohort.shape)
-        self._monitor = monitor if cohort.has_effects and not config.training.contrast else None
-        self._share = processes.share(config.training.accumulate)
+        self._monitor = monitor if cohort.has_effects and not config.training.intervention else None
+        self._share = processes.share(config.training.accumulate_grad_batches)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
-        self.total = self._order.total + config.schedule.consolidation_updates
+        self.total = self._order.total + config.schedule.distillation_updates
 
     def build(self) -> TrainState:
         """Critic, generator and its average, with Adam for each."""
@@ -77,18 +77,18 @@ class AdversarialTask:
                 outputs=raw_channels(config.generator.output, channels=self._cohort.channels, num_spatial_dims=dims),
                 width=config.generator.width,
                 normalisation=config.generator.normalisation,
-                context=config.generator.context,
+                global_context=config.generator.global_context,
                 zero_init=config.generator.zero_init,
                 conditions=self._images.conditions,
                 coarse=is_coarse(config.generator.output),
-                recompute=config.training.recompute,
+                gradient_checkpointing=config.training.gradient_checkpointing,
             )
             critic = Critic(
                 dims,
                 channels=self._cohort.channels,
                 width=config.critic.width,
                 conditions=self._images.judged,
-                recompute=config.training.recompute,
+                gradient_checkpointing=config.training.gradient_checkpointing,
             )
         optimizers: dict[str, Optimizer] = {
             "generator": Adam(
@@ -102,14 +102,14 @@ class AdversarialTask:
                 betas=(config.optimizer.beta1, config.optimizer.beta2),
             ),
         }
-        reach, longest = config.generator.average_reach, config.generator.average
+        reach, longest = config.generator.ema_rampup, config.generator.ema_decay
 
         def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
             if not old.is_floating_point():
                 return new  # batch norm's counter of batches
             return torch.lerp(old, new, 1 - averaging_decay(int(count), reach=reach, longest=longest))
 
-        if config.schedule.consolidation_updates:
+        if config.schedule.distillation_updates:
             optimizers["consolidation"] = Adam(
                 generator.parameters(),
                 lr=config.optimizer.generator_learning_rate,
@@ -145,7 +145,9 @@ class AdversarialTask:
             loss=loss,
             settings=settings,
             backward=backward,
-            teacher=average.module if loss.transplant_weight > 0 and done >= loss.transplant_after else None,
+            teacher=average.module
+            if loss.effect_transfer_weight > 0 and done >= loss.effect_transfer_after
+            else None,
         )
         average.update_parameters(generator)
         return terms
@@ -216,7 +218,7 @@ class AdversarialTask:
         return {
             "validation/map": size,
             "validation/baseline_map": sizes[0],
-            "validation/energy_ratio": sizes[0] / max(size, 1e-12),
+            "validation/baseline_response_ratio": sizes[0] / max(size, 1e-12),
             "validation/wasserstein": scores[0] - score,
             **({"monitor/ncc": float(np.mean(agreement))} if agreement else {}),
         }
@@ -232,15 +234,15 @@ class AdversarialTask:
             spacing_mm=cohort.metadata.spacing_mm,
             width=config.generator.width,
             normalisation=config.generator.normalisation,
-            global_context=config.generator.context,
+            global_context=config.generator.global_context,
             output=config.generator.output,
             classes=tuple(cohort.manifest.classes[label] for label in (0, *self._images.interests)),
             covariates=self._images.covariates,
-            intervention=config.training.contrast,
-            bidirectional=config.training.both_directions,
+            intervention=config.training.intervention,
+            bidirectional=config.training.bidirectional,
             preparation=cohort.metadata.preparation,
             pipeline=cohort.metadata.pipeline,
-            rule=RULE if config.schedule.consolidation_updates else RULE_OF_AVERAGE,
+            rule=RULE if config.schedule.distillation_updates else RULE_OF_AVERAGE,
             cohort_hash=cohort.metadata.content_hash,
         )
 

@@ -56,7 +56,7 @@ class ClassifierTask:
         )
         self._config, self._cohort = config, cohort
         self.total = config.classifier.updates
-        self._share = processes.share(config.training.accumulate)
+        self._share = processes.share(config.training.accumulate_grad_batches)
         rows = training_rows(cohort, interests, config.training)
         everything = np.concatenate(list(rows.values()))
         self._bank = ImageBank(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
@@ -64,7 +64,9 @@ class ClassifierTask:
             augmented(self._bank, found, config, purpose=f"images of class {label}") for label, found in rows.items()
         ]
         self._validation = validation_rows(cohort, interests, config.training)
-        self._calibration = calibration_rows(rows, config.classifier.calibration_images, seed=config.training.seed)
+        self._calibration = calibration_rows(
+            rows, config.classifier.bn_recalibration_images, seed=config.training.seed
+        )
         self._facts = ModelSpec(
             kind=config.method,
             num_spatial_dims=len(cohort.shape),
@@ -93,7 +95,7 @@ class ClassifierTask:
         count = self._config.training.batch_size
         batches = []
         for part in self._share:
-            start = (update * self._config.training.accumulate + part) * count
+            start = (update * self._config.training.accumulate_grad_batches + part) * count
             images = [stream.draw(start, count) for stream in self._streams]
             labels = torch.arange(len(images)).repeat_interleave(count)
             batches.append(LabelledBatch(concatenate_batches(*images), labels))
