@@ -70,7 +70,7 @@ def test_only_images_to_put_the_class_in_cost_less(small_cohort):
     config = tiny(training__batch_size=6, loss__insertion_weight_scale=0.25, **BOTH)
     (batch,) = adversarial.AdversarialTask(config, small_cohort).load(1)
     assert batch.map_shares.tolist() == [1.0, 0.25] * 3
-    with pytest.raises(ConfigError, match=r"insertion_weight_scale needs .* training\.bidirectional=true"):
+    with pytest.raises(ConfigError, match=r"insertion_weight_scale .* training\.bidirectional=true"):
         adversarial.AdversarialTask(tiny(loss__insertion_weight_scale=0.25), small_cohort)
 
 
