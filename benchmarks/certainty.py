@@ -28,7 +28,6 @@ from vagan.evaluation.certainty import spread_error
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.evaluation.metrics.base import truth_mask
 from vagan.inference.attributor import Attributor
-from vagan.inference.ensemble import Ensemble
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
@@ -86,13 +85,14 @@ def _figures(cohort: Cohort, runs: list[Path]) -> dict[str, Any]:
     """Of the test images of the class of interest."""
     rows = cohort.manifest.indices("test", 1)
     images, effects = cohort.images(rows), cohort.effects(rows)
-    ensemble = Ensemble([Attributor.load(run) for run in runs])
-    mean, spreads = ensemble.attribute(images), ensemble.spread(images).numpy()
+    members = [Attributor.load(run).effect(images) for run in runs]
+    ensemble = Attributor.load(runs).attribute(images)
+    mean, spreads = ensemble.effect, ensemble.uncertainty.std.numpy()
     errors = (mean - effect_map(images, cohort.counterfactuals(rows))).abs().numpy()
     inside = truth_mask(effects.numpy())
     cases = range(len(errors))
     return {
-        "ncc_members": [mean_ncc(maps, effects) for maps in ensemble.maps(images)],
+        "ncc_members": [mean_ncc(maps, effects) for maps in members],
         "ncc_mean": mean_ncc(mean, effects),
         "everywhere": float(spread_error(spreads, errors).mean()),
         "effect": float(np.mean([_correlation(spreads[c][inside[c]], errors[c][inside[c]]) for c in cases])),

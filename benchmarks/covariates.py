@@ -25,7 +25,6 @@ from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import FIXED_RANGE, MEAN_AGE, OLDER_BY, effect_of_age, make_synthetic_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc, ncc
 from vagan.inference.attributor import Attributor
-from vagan.inference.intervention import Contrast
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
@@ -65,8 +64,7 @@ def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
     """Agreement with the disease's effect on test patients, and how much age is in their maps."""
     rows = cohort.manifest.indices("test", 1)
     subjects = cohort.manifest.table.iloc[rows]
-    method = Attributor.load(run).knowing(subjects)
-    effects, maps = cohort.effects(rows), method.attribute(cohort.images(rows))
+    effects, maps = cohort.effects(rows), Attributor.load(run).effect(cohort.images(rows), subjects)
     ages = subjects["age"].to_numpy(dtype=float)
     brightness = _ring_brightness(maps.numpy(), effects.numpy(), years=OLDER_BY)
     slope, offset = np.polyfit(ages - (MEAN_AGE - OLDER_BY / 2), brightness, 1)
@@ -81,12 +79,12 @@ def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
 
 def _contrasts(cohort: Cohort, run: Path) -> dict[str, float]:
     """Agreement with what so many years do to a ring, and how much of it is shown: 1 is all."""
-    method = Contrast(Attributor.load(run), {"age": YEARS})
+    attributor = Attributor.load(run, intervene={"age": YEARS})
     years = float(YEARS[1]) - float(YEARS[0])
     found = {}
     for label, name in enumerate(("controls", "patients")):
         rows = cohort.manifest.indices("test", label)
-        maps = method.knowing(cohort.manifest.table.iloc[rows]).attribute(cohort.images(rows)).numpy()
+        maps = attributor.effect(cohort.images(rows), cohort.manifest.table.iloc[rows]).numpy()
         effects = cohort.effects(rows).numpy()
         ring = np.broadcast_to(_ring(maps.shape[2:], years), maps.shape)
         found[f"contrast_ncc_{name}"] = float(np.mean(ncc(maps, ring)))

@@ -105,16 +105,17 @@ def _figures(run: Path, cohort) -> dict[str, float]:
     rows = cohort.manifest.indices("test", label=1)
     healthy = cohort.images(cohort.manifest.indices("test", label=0))
     images, effects = cohort.images(rows), cohort.effects(rows)
-    maps = method.attribute(images)
+    found = method.attribute(images)
+    maps = found.effect
     figures = {
         "ncc": float(mean_ncc(maps, effects)),
         "map": float(maps.abs().mean()),
         "true_map": float(effects.abs().mean()),
-        "baseline_map": float(method.attribute(healthy).abs().mean()),
+        "baseline_map": float(method.effect(healthy).abs().mean()),
     }
-    if method.deforms:
+    if found.deformation is not None:
         inside = images > 0  # of the ellipse as it is now
-        log_ratio = method.deformation(images).log_jacobian
+        log_ratio = found.deformation.log_jacobian
         figures["log_area_inside"] = float(log_ratio[inside].mean())
         figures["log_area_outside"] = float(log_ratio[~inside].mean())
     return figures

@@ -86,20 +86,21 @@ def _figures(cohort: Cohort, run: Path, judge: nn.Module, *, into: bool) -> dict
     ill, well = (cohort.manifest.indices("test", label) for label in (1, 0))
     images, healthy, effects = cohort.images(ill), cohort.images(well), cohort.effects(ill)
     out = Attributor.load(run)
-    maps, cured = out.attribute(images), out.counterfactual(images)
+    found = out.attribute(images)
+    maps, cured = found.effect, found.counterfactual
     figures = {
         "ncc": mean_ncc(maps, effects),
-        "baseline_ratio": float(out.attribute(healthy).abs().mean() / maps.abs().mean()),
+        "baseline_ratio": float(out.effect(healthy).abs().mean() / maps.abs().mean()),
         "well_after_out": _taken_for_ill(judge, cured, False),
         "well_before": _taken_for_ill(judge, images, False),
     }
     if into:
         putting = Attributor.load(run, insert=True)
         figures["ill_before"] = _taken_for_ill(judge, healthy, True)
-        made = putting.counterfactual(healthy)
+        made = putting.attribute(healthy).counterfactual
         figures["ill_after_in"] = _taken_for_ill(judge, made, True)
         figures["size_put_in"] = float((made - healthy).abs().mean() / effects.abs().mean())
-        left = putting.counterfactual(cured) - images
+        left = putting.attribute(cured).counterfactual - images
         figures["left_after_both"] = float(left.abs().mean() / (cured - images).abs().mean())
     return figures
 

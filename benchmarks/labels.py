@@ -16,7 +16,7 @@ from study import as_table, keep, named, options_of, settings_of
 from vagan.data.cohort import Cohort
 from vagan.evaluation.metrics.agreement import ncc
 from vagan.inference.attributor import Attributor
-from vagan.inference.class_gate import FOLDER, SURE, Decided, Labeller, decide
+from vagan.inference.class_gate import FOLDER, REJECT_INTERVAL, ClassGate, decide
 from vagan.model.folder import load_model
 from vagan.training.accuracy import accuracy_figures
 from vagan.training.config import load_config
@@ -53,23 +53,25 @@ def main() -> None:
         for one in ones
     ]
     table = as_table(["images", "seed", *SCORES.values()], rows)
-    keep(named("labels", cohort.shape), {"band": SURE, "runs": found}, table, out=options.out)
+    keep(named("labels", cohort.shape), {"band": REJECT_INTERVAL, "runs": found}, table, out=options.out)
 
 
 def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
-    method = Attributor.load(run)
-    labeller, uncalibrated = Labeller.load(run, facts.classes), Labeller(load_model(run / FOLDER)[0])
+    known, predicted = Attributor.load(run), Attributor.load(run, predict_class=True)
+    uncalibrated = ClassGate(load_model(run / FOLDER)[0])
     rows = [cohort.manifest.indices("test", label) for label in (0, 1)]
     images = cohort.images(np.concatenate(rows))
     labels = np.repeat([0, 1], [len(part) for part in rows])
-    calibrated, before = (one.probabilities(images).double().numpy()[..., 1] for one in (labeller, uncalibrated))
-    known, predicted = (one.attribute(images).numpy() for one in (method, Decided([method], labeller)))
+    calibrated, before = (
+        one.probabilities(images).double().numpy()[..., 1] for one in (predicted.gate, uncalibrated)
+    )
+    known, predicted = (one.effect(images).numpy() for one in (known, predicted))
     ill, effects = labels == 1, cohort.effects(rows[1]).numpy()
     patients = np.abs(known[ill]).mean()
     return {
         **accuracy_figures(calibrated, labels),
         "calibration_error_before": accuracy_figures(before, labels)["calibration_error"],
-        "undecided": float(np.mean([decide((1 - p, p)).undecided for p in calibrated])),
+        "undecided": float(np.mean([decide((1 - p, p)).abstained for p in calibrated])),
         "ncc_known": float(ncc(known[ill], effects).mean()),
         "ncc_predicted": float(ncc(predicted[ill], effects).mean()),
         "controls_known": float(np.abs(known[~ill]).mean() / patients),

@@ -56,13 +56,14 @@ def main() -> None:
         method = Attributor.load(run)
         images = cohort.images(cohort.manifest.indices("test")).numpy()
         half = len(images) // 2
-        usual = method.unlikeness(torch.from_numpy(images[:half])).numpy()
+        usual = method.attribute(torch.from_numpy(images[:half])).ood_score.numpy()
         for name, change in CHANGES.items():
             others = change(images[half:], np.random.default_rng(seed)).clip(-1, 1).astype(np.float32)
-            distances = method.unlikeness(torch.from_numpy(others)).numpy()
+            attribution = method.attribute(torch.from_numpy(others))
+            distances = attribution.ood_score.numpy()
             labels = np.repeat([0, 1], [len(usual), len(distances)])
             found[name]["auc"].append(float(roc_auc_score(labels, np.concatenate([usual, distances]))))
-            found[name]["flagged"].append(float((distances > method.likeness.threshold).mean()))
+            found[name]["flagged"].append(float(attribution.is_ood.float().mean()))
     keep(named("likeness", cohort.shape), {"runs": found}, _markdown(found), out=options.out)
     print(_markdown(found))
 

@@ -57,7 +57,7 @@ def main() -> None:
     tables = []
     for seed in options.seeds:
         runs = [options.work / f"{name}-{seed}" for name in ("vagan", *CLASSIFIERS)]
-        methods = [name for name, entry in METHODS.items() if entry.passes <= options.most_passes]
+        methods = [name for name, entry in METHODS.items() if entry.cost <= options.most_passes]
         tables.append(_score(cohort, runs, options.work / f"results-{seed}", seed, options, methods=methods))
     if not options.without_permuted:
         alone = _score(

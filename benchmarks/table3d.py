@@ -119,7 +119,7 @@ def _scores_of_all(
     runs = [_train(cohort, name, seed, 0, options) for name in options.runs]
     for name, run in zip(options.runs, runs, strict=True):
         seconds.setdefault(name, []).append(run.seconds())
-    methods = [name for name, entry in METHODS.items() if entry.passes <= MOST_PASSES]
+    methods = [name for name, entry in METHODS.items() if entry.cost <= MOST_PASSES]
     scores = _score(cohort, runs, _results(seed, options), options, methods=methods)
     if "VA-GAN" in scores:  # the only one
         generator = next(name for name in options.runs if "generator.output" in RUNS[name])

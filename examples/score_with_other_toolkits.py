@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not options.cohort:
             parser.error("a map generator knows only images like those it was trained on; give their --cohort too")
         generator = Attributor.load(options.run)
-        methods[generator.name] = lambda *_: generator
+        methods[generator.name] = lambda *_: generator.methods[0]
 
     with tempfile.TemporaryDirectory() as folder, seeded(0, "example"):
         synthetic = {"n": options.images, "size": (48, 40)}
@@ -101,7 +101,7 @@ def score(model: nn.Module, make: Make, images: Tensor, effects: np.ndarray) -> 
     method = make(model, CLASS)
     maps = method.attribute(images)
     scores = {"mass": relevance_mass(maps.numpy(), effects), "rank": relevance_rank(maps.numpy(), effects)}
-    if not isinstance(method, VAGAN):  # its map says what is in the image, not what the model makes of it
+    if method.unit != "intensity":  # its map says what is in the image, not what the model makes of it
         hide = hide_blocks(gradient=isinstance(method, GuidedBackpropagation))
         # normalised, because maps come in different units
         scores["infidelity"] = infidelity(model, hide, images, maps, target=CLASS, normalize=True).numpy(force=True)

@@ -31,8 +31,8 @@ run
 method = Attributor.load(run.path)
 patients = cohort.manifest.indices("test", label=1)[:4]
 images, truths = cohort.images(patients), cohort.effects(patients)
-effects = method.attribute(images)
-effects.shape, facts.classes
+effects = method.effect(images)
+effects.shape, method.spec.classes
 
 # %% [markdown]
 # The image without its effect is what it would look like in the baseline class.

@@ -56,7 +56,7 @@ def settings() -> str:
 
 def methods() -> str:
     """A table of the attribution methods."""
-    rows = [f"| `{name}` | {entry.needs} | {entry.unit} | {entry.passes} |" for name, entry in METHODS.items()]
+    rows = [f"| `{name}` | {entry.needs} | {entry.method.unit} | {entry.cost} |" for name, entry in METHODS.items()]
     return "| name | needs | unit of its maps | passes for a map |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
 
 

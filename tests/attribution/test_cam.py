@@ -48,12 +48,14 @@ def test_worked_by_hand(space, rng):
     torch.testing.assert_close(CAM(model, 2).attribute(images), 3 * below)
     # Grad-CAM: the derivative of the logit by each pixel of a map is its weight over the number of pixels
     pixels = torch.Size(space).numel()
-    torch.testing.assert_close(GradCAM(model, layer="0").attribute(images), (2 * above - below) / pixels)
+    for layer in (None, "0", model[0], model[0][1]):  # the last with spatial extent is the default
+        torch.testing.assert_close(GradCAM(model, layer=layer).attribute(images), (2 * above - below) / pixels)
+        torch.testing.assert_close(CAM(model, layer=layer).attribute(images), 2 * above - below)
     # at the convolution, half of the pixels are switched off by the ReLU that follows, and get no weight
     on, off = [
         (part > 0).flatten(1).float().mean(1).reshape(-1, *[1] * (len(space) + 1)) for part in (images, -images)
     ]
-    torch.testing.assert_close(GradCAM(model).attribute(images), (2 * on + off) * images / pixels)
+    torch.testing.assert_close(GradCAM(model, layer="0.0").attribute(images), (2 * on + off) * images / pixels)
 
 
 @pytest.mark.parametrize("space", NETWORK_SPACES)
@@ -117,7 +119,7 @@ def test_grad_cam_equals_captums(space, target, rng):
     mode = {2: "bilinear", 3: "trilinear"}[len(space)]
     expected = F.interpolate(low, space, mode=mode, align_corners=False).detach()
     assert expected.abs().max() > 1e-4
-    torch.testing.assert_close(GradCAM(model, target).attribute(images), expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(GradCAM(model, target, layer=last).attribute(images), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_grad_cam_is_not_misled_by_work_in_place(rng):
@@ -128,7 +130,7 @@ def test_grad_cam_is_not_misled_by_work_in_place(rng):
     torch.testing.assert_close(GradCAM(model).attribute(images), expected)
 
 
-def test_grad_cam_takes_the_last_convolution_to_run_not_to_be_made(rng):
+def test_grad_cam_takes_the_last_layer_to_run_not_to_be_made(rng):
     class Backwards(nn.Module):
         def __init__(self):
             super().__init__()
@@ -193,7 +195,7 @@ class Functional(nn.Module):
         (pooled(signed_parts(2), after=[nn.ReLU(), nn.BatchNorm1d(2, affine=True), nn.Softmax(1)]), "global average"),
         (nn.Sequential(pooled(signed_parts(2)), nn.Softmax(1)), "straight from a torch.nn.Linear"),
         (nn.Sequential(nn.Conv2d(1, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "straight from a torch.nn.Linear"),
-        (Functional(), "no module's output"),
+        (Functional(), "global average"),
     ],
     ids=["flatten", "max pooling", "two dense", "between", "softmax", "no dense", "functional"],
 )
@@ -209,13 +211,16 @@ def test_a_layer_that_cannot_be_explained_is_an_error(rng):
         GradCAM(model, layer="layer4")
     with pytest.raises(ModelError, match="found a Conv2d that is not"):
         GradCAM(model, layer=nn.Conv2d(1, 1, 1))
-    with pytest.raises(ModelError, match="found no convolution; name the layer"):
-        GradCAM(nn.Sequential(nn.Flatten(), nn.Linear(56, 2)))
+    with pytest.raises(ModelError, match="have feature maps"):
+        GradCAM(nn.Sequential(nn.Flatten(), nn.Linear(56, 2))).attribute(images)
+    for layer in ("0.0", "2"):
+        with pytest.raises(ModelError, match="choose another layer"):
+            CAM(model, layer=layer).attribute(images)
     with pytest.raises(ModelError, match=r"must be feature maps .* found \(2, 3\); choose another"):
         GradCAM(model, layer=model[-1]).attribute(images)
     unused = ByHand()
     unused.spare = nn.Conv2d(1, 1, 1)
-    with pytest.raises(ModelError, match="it did not; choose another layer"):
+    with pytest.raises(ModelError, match="must run"):
         GradCAM(unused, layer="spare").attribute(images)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from vagan.attribution.method import (
     Convention,
@@ -20,6 +19,8 @@ from vagan.axes import num_channels, resize_linear, spatial_mean, spatial_shape,
 from vagan.errors import ModelError
 from vagan.types import Images, Maps
 
+Layer = nn.Module | str | None
+
 
 class CAM:
     """Class activation mapping (Zhou et al. 2016).
@@ -31,10 +32,13 @@ class CAM:
     Parameters
     ----------
     model
-        Classifier whose logits are one ``torch.nn.Linear`` of the global averages of feature maps, which must be
-        the output of some module. The feature maps are found, and the form is verified, by running it.
+        Classifier whose logits are one ``torch.nn.Linear`` of the global averages of feature maps; `attribute`
+        verifies it.
     target
         Class of interest.
+    layer
+        Module of the model, or its dotted name, whose output these feature maps are. Default: the last module to run
+        whose output has spatial extent.
     """
 
     name = "CAM"
@@ -42,8 +46,11 @@ class CAM:
     cost = 1
     convention: Convention = "positive"
 
-    def __init__(self, model: nn.Module, target: int = 1) -> None:
-        self._model, self._target = model, target
+    def __init__(self, model: nn.Module, target: int = 1, *, layer: Layer = None) -> None:
+        self._model, self._target, self._layers = model, target, _layers(model, layer)
+
+    def __repr__(self) -> str:
+        return f"CAM({type(self._model).__name__}, target={self._target})"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Class activation map, interpolated.
@@ -54,7 +61,10 @@ class CAM:
             If the model is not of the form that class activation mapping needs.
         """
         with preserving(self._model), torch.no_grad():
-            features, weights = _averaged_features(self._model, images, self._target)
+            recorded, dense = _record(self._layers, images), _record_dense(self._model)
+            logits = require_logits(self._model(images.clone()), len(images), self._target)
+            features = _require_feature_maps(recorded, images)
+            weights = _require_averages(features, dense, logits)[self._target]
             return _like_images(weighted_channel_sum(features, weights.expand(len(images), -1)), images)
 
 
@@ -72,8 +82,8 @@ class GradCAM:
     target
         Class of interest.
     layer
-        Module of the model, or its dotted name, whose output is explained; the last convolution to run if not given.
-        Of a module that runs several times, the last time counts.
+        Module of the model, or its dotted name, whose output is explained. Default: the last module to run whose
+        output has spatial extent. Of a module that runs several times, the last time counts.
     """
 
     name = "Grad-CAM"
@@ -81,9 +91,11 @@ class GradCAM:
     cost = 1
     convention: Convention = "positive"
 
-    def __init__(self, model: nn.Module, target: int = 1, *, layer: nn.Module | str | None = None) -> None:
-        self._model, self._target = model, target
-        self._layers = _layers(model, layer)
+    def __init__(self, model: nn.Module, target: int = 1, *, layer: Layer = None) -> None:
+        self._model, self._target, self._layers = model, target, _layers(model, layer)
+
+    def __repr__(self) -> str:
+        return f"GradCAM({type(self._model).__name__}, target={self._target})"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Gradient-weighted class activation map, interpolated.
@@ -94,18 +106,12 @@ class GradCAM:
             If the layer does not run, or its output is not feature maps on which the score depends.
         """
         with differentiating(self._model, images) as points:
-            latest: list[Any] = []
-
-            def keep(_module: nn.Module, _arguments: Any, output: Any) -> Any:
-                latest[:] = [output]
-                # what follows may work in place, and must not change the maps that we keep
-                return output.clone() if isinstance(output, Tensor) else output
-
-            for layer in self._layers:
-                layer.register_forward_hook(keep)
+            recorded = _record(self._layers, images)
             scores = class_scores(self._model, points, self._target)
-            features = _require_feature_maps(latest, images)
-            (gradients,) = torch.autograd.grad(scores.sum(), features, allow_unused=True)
+            features = _require_feature_maps(recorded, images)
+            gradients = None
+            if features.requires_grad:
+                (gradients,) = torch.autograd.grad(scores.sum(), features, allow_unused=True)
             if gradients is None:
                 raise ModelError(
                     "the class score must depend on the layer's output: it does not; choose another layer"
@@ -114,67 +120,78 @@ class GradCAM:
             return _like_images(maps, images).detach()
 
 
-def _averaged_features(model: nn.Module, images: Images, target: int) -> tuple[Tensor, Tensor]:
-    """Feature maps whose spatial means are the last dense layer's input, and that layer's weights for the class."""
-    widths = {module.in_features for module in model.modules() if isinstance(module, nn.Linear)}
-    maps: list[Tensor] = []
-    dense: list[tuple[nn.Linear, Tensor, Tensor]] = []
+def _layers(model: nn.Module, layer: Layer) -> list[nn.Module]:
+    """The layer, or all modules."""
+    if isinstance(layer, str):
+        try:
+            return [model.get_submodule(layer)]
+        except AttributeError as error:
+            raise ModelError(f"the layer must be a module of the model: found no {layer!r}") from error
+    if layer is not None and all(layer is not module for module in model.modules()):
+        raise ModelError(f"the layer must be a module of the model: found a {type(layer).__name__} that is not")
+    return list(model.modules()) if layer is None else [layer]
 
-    def keep(module: nn.Module, arguments: tuple[Tensor, ...], output: Any) -> None:
-        if isinstance(module, nn.Linear):
-            dense[:] = [(module, arguments[0], output)]
-        elif isinstance(output, Tensor) and output.ndim == images.ndim and num_channels(output) in widths:
-            maps.append(output)
 
-    for module in model.modules():
-        module.register_forward_hook(keep)
-    logits = require_logits(model(images.clone()), len(images), target)
+def _record(layers: list[nn.Module], images: Images) -> list[Any]:
+    """Of a single layer the last output of the next pass, of several the last one with spatial extent; in a list."""
+    latest: list[Any] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if len(layers) > 1 and not _has_extent(output, images):
+            return output
+        latest[:] = [output]
+        # what follows may work in place, and must not change the maps that we keep
+        return output.clone() if isinstance(output, Tensor) else output
+
+    for layer in layers:
+        layer.register_forward_hook(keep)
+    return latest
+
+
+def _has_extent(output: Any, images: Images) -> bool:
+    return isinstance(output, Tensor) and output.ndim == images.ndim and math.prod(spatial_shape(output)) > 1
+
+
+def _record_dense(model: nn.Module) -> list[tuple[nn.Linear, Tensor, Tensor]]:
+    """The last dense layer of the next pass with its input and output; in a list."""
+    latest: list[tuple[nn.Linear, Tensor, Tensor]] = []
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(layer, nn.Linear):
+            latest[:] = [(layer, inputs[0], output)]
+
+    for layer in model.modules():
+        layer.register_forward_hook(keep)
+    return latest
+
+
+def _require_feature_maps(recorded: list[Any], images: Images) -> Tensor:
+    if not recorded:
+        raise ModelError("the layer must run, and have feature maps: it did not; choose another layer")
+    features = recorded[0]
+    if not isinstance(features, Tensor) or features.ndim != images.ndim:
+        raise ModelError(
+            "the layer's output must be feature maps (batch, feature, *space): "
+            f"found {tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__}; "
+            "choose another layer"
+        )
+    return features
+
+
+def _require_averages(features: Tensor, dense: list[tuple[nn.Linear, Tensor, Tensor]], logits: Tensor) -> Tensor:
+    """Weights ``(class, feature)`` of the dense layer from the averages of the feature maps to the logits."""
     if not dense or dense[0][2].shape != logits.shape or not _close(dense[0][2], logits):
         raise ModelError(
             "class activation mapping needs logits that come straight from a torch.nn.Linear: found something else; "
             "use Grad-CAM, or train a CAM classifier"
         )
     layer, averages, _ = dense[0]
-    # maps of one pixel are their own mean, whatever pooling made them, and have no location to show
-    candidates = [m for m in maps if num_channels(m) == layer.in_features and math.prod(spatial_shape(m)) > 1]
-    averaged = [m for m in candidates if _close(spatial_mean(m), averages)]
-    if not averaged:
+    if num_channels(features) != layer.in_features or not _close(spatial_mean(features), averages):
         raise ModelError(
-            "class activation mapping needs global average pooling right before the dense layer: no module's output "
-            "of more than one pixel has the dense layer's input as its means over space; "
-            "use Grad-CAM, or train a CAM classifier"
+            "class activation mapping needs global average pooling right before the dense layer: the means of the "
+            "layer's output over space are not its input; choose another layer, or use Grad-CAM"
         )
-    # where one pooling comes before the global one, both see the same means; the earlier maps are finer
-    return max(averaged, key=Tensor.numel), layer.weight[target]
-
-
-def _layers(model: nn.Module, layer: nn.Module | str | None) -> list[nn.Module]:
-    if isinstance(layer, str):
-        try:
-            return [model.get_submodule(layer)]
-        except AttributeError as error:
-            raise ModelError(f"the layer must be a module of the model: found no {layer!r}") from error
-    if layer is not None:
-        if all(layer is not module for module in model.modules()):
-            raise ModelError(f"the layer must be a module of the model: found a {type(layer).__name__} that is not")
-        return [layer]
-    convolutions: list[nn.Module] = [module for module in model.modules() if isinstance(module, _ConvNd)]
-    if not convolutions:
-        raise ModelError("Grad-CAM needs a layer with feature maps: found no convolution; name the layer")
-    return convolutions
-
-
-def _require_feature_maps(latest: list[Any], images: Images) -> Tensor:
-    if not latest:
-        raise ModelError("the layer must run when the model does: it did not; choose another layer")
-    features = latest[0]
-    if not isinstance(features, Tensor) or features.ndim != images.ndim or not features.requires_grad:
-        raise ModelError(
-            "the layer's output must be feature maps (batch, feature, *space) that depend on the image: "
-            f"found {tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__}; "
-            "choose another layer"
-        )
-    return features
+    return layer.weight
 
 
 def _like_images(maps: Tensor, images: Images) -> Maps:

@@ -33,6 +33,9 @@ class GradientMagnitude:
     cost = 1
     convention: Convention = "absolute"
 
+    def __repr__(self) -> str:
+        return "GradientMagnitude()"
+
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Gradient magnitude of each channel; never negative."""
         # Sobel's filter is the difference over two pixels, and sums with weights 1, 2, 1 along all other axes
@@ -64,6 +67,9 @@ class RandomSmoothMap:
         if seed < 0 or smoothness_vox < 0:
             raise ConfigError(f"seed and smoothness_vox must not be negative: found {seed} and {smoothness_vox}")
         self._seed, self._smoothness_vox = seed, smoothness_vox
+
+    def __repr__(self) -> str:
+        return f"RandomSmoothMap(seed={self._seed}, smoothness_vox={self._smoothness_vox:g})"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Random map of each image."""
@@ -107,6 +113,9 @@ class GroupMeanDifference:
                 f"{tuple(baseline_images.shape)} and {tuple(interest_images.shape)}"
             )
         self._map = effect_map(interest, baseline)
+
+    def __repr__(self) -> str:
+        return f"GroupMeanDifference(of images {tuple(self._map.shape)})"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Repeat the constant map for each image."""

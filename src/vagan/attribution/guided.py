@@ -47,6 +47,9 @@ class GuidedBackpropagation:
     def __init__(self, model: nn.Module, target: int = 1) -> None:
         self._scores = _Scores(model, target)
 
+    def __repr__(self) -> str:
+        return f"GuidedBackpropagation({type(self._scores.model).__name__}, target={self._scores.target})"
+
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Guided gradient at each pixel.
 
@@ -68,10 +71,10 @@ class _Scores(nn.Module):
 
     def __init__(self, model: nn.Module, target: int) -> None:
         super().__init__()
-        self.model, self._target = model, target
+        self.model, self.target = model, target
 
     def forward(self, images: Images) -> Scores:
-        return class_scores(self.model, images, self._target)
+        return class_scores(self.model, images, self.target)
 
 
 class _Rectifications(TorchDispatchMode):

@@ -103,6 +103,9 @@ class IntegratedGradients:
         self._model, self._target, self._baseline = model, target, baseline
         self._steps, self._rule, self._at_once = steps, rule, evaluations_at_once
 
+    def __repr__(self) -> str:
+        return f"IntegratedGradients({type(self._model).__name__}, target={self._target}, steps={self._steps})"
+
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Share of each pixel in the class score."""
         with differentiating(self._model, images) as points:

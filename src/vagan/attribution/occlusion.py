@@ -63,6 +63,9 @@ class Occlusion:
         self._model, self._target, self._baseline = model, target, baseline
         self._window, self._stride, self._at_once = window, stride, evaluations_at_once
 
+    def __repr__(self) -> str:
+        return f"Occlusion({type(self._model).__name__}, target={self._target})"
+
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Mean fall of the class score over the windows that cover a pixel."""
         window, stride = self._window_and_stride(images)

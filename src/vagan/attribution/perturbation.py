@@ -46,6 +46,7 @@ class AdditivePerturbation:
     """
 
     unit: Unit = "intensity"
+    cost = 1500
     convention: Convention = "signed"
 
     def __init__(
@@ -81,6 +82,9 @@ class AdditivePerturbation:
         self._exponent = values["exponent"]
         self._learning_rate, self._updates = values["learning_rate"], int(values["updates"])
         self.cost = self._updates
+
+    def __repr__(self) -> str:
+        return f"AdditivePerturbation({type(self._model).__name__}, target={self._target}, updates={self._updates})"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Effect of the class: what the mask takes away.

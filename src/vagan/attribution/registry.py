@@ -1,8 +1,7 @@
 """Every attribution method by its slug, as options name it. A new method is one file and one line here."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 from vagan.attribution.cam import CAM, GradCAM
 from vagan.attribution.controls import GradientMagnitude, GroupMeanDifference, RandomSmoothMap
@@ -18,14 +17,25 @@ Needs = Literal["map-generator", "classifier", "cam-classifier", "training image
 
 
 class Entry(NamedTuple):
-    """How to make a method."""
+    """A method's class, and what it is made of."""
 
-    make: Callable[..., AttributionMethod]
-    """Called with what ``needs`` says, then with the method's own options by name."""
+    method: type[Any]
     needs: Needs
     """``map-generator``, ``classifier``, ``cam-classifier``: the network. A classifier may be a CAM classifier or
     not; comparisons give it the paper's. ``training images``: those of the baseline class and those of the class of
     interest. ``nothing``: no arguments."""
+    options: Mapping[str, Any] = {}
+    """That differ from the class's own defaults."""
+
+    @property
+    def cost(self) -> int:
+        """Approximate number of forward passes per map."""
+        return int(self.options.get("updates", self.method.cost))
+
+    def make(self, *needed: Any, **options: Any) -> AttributionMethod:
+        """The method, from what it needs."""
+        made: AttributionMethod = self.method(*needed, **{**self.options, **options})
+        return made
 
     def explains(self, kind: str) -> bool:
         """Whether the method can explain a single model of this kind."""
@@ -36,11 +46,11 @@ METHODS: dict[str, Entry] = {
     "vagan": Entry(VAGAN, "map-generator"),
     "guided-backprop": Entry(GuidedBackpropagation, "classifier"),
     "integrated-gradients": Entry(IntegratedGradients, "classifier"),
-    "grad-cam": Entry(partial(GradCAM, layer="convolutions"), "classifier"),
+    "grad-cam": Entry(GradCAM, "classifier"),
     "occlusion": Entry(Occlusion, "classifier"),
-    "perturbation": Entry(partial(AdditivePerturbation, preset="authors"), "classifier"),
+    "perturbation": Entry(AdditivePerturbation, "classifier", {"preset": "authors", "updates": 100}),
     "perturbation-paper": Entry(
-        partial(AdditivePerturbation, preset="paper", name="additive perturbation, 1500 steps"), "classifier"
+        AdditivePerturbation, "classifier", {"preset": "paper", "name": "additive perturbation, 1500 steps"}
     ),
     "cam": Entry(CAM, "cam-classifier"),
     "group-mean": Entry(GroupMeanDifference, "training images"),
