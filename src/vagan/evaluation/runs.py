@@ -12,9 +12,10 @@ from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, LeakageError, ModelError
 from vagan.evaluation.metrics.counterfactual import Judge
-from vagan.inference.attributor import Attributor, TrainedModel
+from vagan.inference.attributor import Attributor
 from vagan.inference.class_gate import Interval
 from vagan.model.folder import ModelSpec, select_class
+from vagan.model.trained import TrainedModel
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.seeding import numpy_generator
 from vagan.training.engine.run_folder import RunFolder

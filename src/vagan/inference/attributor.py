@@ -1,44 +1,44 @@
 """From run folders to attributions: the only way."""
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import METHODS, find_method
 from vagan.attribution.vagan import VAGAN, Explanation
 from vagan.data.cohort import Cohort, Selection
-from vagan.data.image_file import name_of
 from vagan.effect import SIGN, SIGN_INSERTION, Deformation, without_effect
-from vagan.errors import ConfigError, ModelError, OutputError
+from vagan.errors import ConfigError
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
-from vagan.inference.class_gate import REJECT_INTERVAL, ClassDecision, ClassGate, Interval
+from vagan.inference.class_gate import (
+    REJECT_INTERVAL,
+    ClassGate,
+    Interval,
+    task_conditions,
+    without_effect_in_baseline,
+)
 from vagan.inference.covariates import GivenCovariates, covariate_table
-from vagan.inference.ensemble import mean_explanation, uncertainty
-from vagan.inference.files import read_source
+from vagan.inference.ensemble import Uncertainty, mean_explanation, uncertainty
+from vagan.inference.files import prepared_batch, read_source, read_sources, require_distinct_names
 from vagan.inference.intervention import (
     Intervention,
     describe_intervention,
     explain_intervention,
     require_intervention,
 )
-from vagan.model.folder import ModelSpec, load_model, select_class
-from vagan.model.ood import MahalanobisOOD
+from vagan.model.folder import ModelSpec, select_class
+from vagan.model.trained import TrainedModel, require_alike, require_distinct
 from vagan.nn.conditioning import Condition
 from vagan.progress import track
 from vagan.types import Images, Maps
 
 Run = Path | str
 Files = Run | Sequence[Run]
-
-HELD_BYTES = 2**30
-"""Files are read before anything is written; beyond this they are read again rather than kept in memory."""
 
 _READING: dict[Convention, str] = {
     "signed": "positive: what is there, and bright, speaks for the class; negative: against it",
@@ -48,21 +48,6 @@ _READING: dict[Convention, str] = {
 _SIGN_INTERVENTION = (
     "image as if after the intervention - image as if before it, the class left alone; positive: brighter after it"
 )
-
-
-class TrainedModel(NamedTuple):
-    """A model of a run folder or model folder."""
-
-    path: Path
-    network: nn.Module
-    spec: ModelSpec
-    ood: MahalanobisOOD | None
-
-    @classmethod
-    def load(cls, run: Run, device: torch.device | str = "cpu") -> "TrainedModel":
-        """Read a folder; its network is put on the device."""
-        network, spec = load_model(Path(run))
-        return cls(Path(run), network.to(device), spec, MahalanobisOOD.load(Path(run)))
 
 
 class Attributor:
@@ -152,7 +137,7 @@ class Attributor:
             If a folder holds no model, or a damaged one.
         """
         runs = [run] if isinstance(run, Path | str) else list(run)
-        _require_distinct(runs)
+        require_distinct(runs)
         where = _device(device)
         return cls.of(
             [TrainedModel.load(one, where) for one in runs],
@@ -179,7 +164,7 @@ class Attributor:
         device: torch.device | str = "cpu",
     ) -> "Attributor":
         """The same from models that were loaded before, and are on this device; see `load`."""
-        _require_alike(models)
+        require_alike(models)
         if predict_class and (insert or intervene or class_of_interest or len(models) > 1):
             raise ConfigError(
                 "predict_class excludes insert, intervene, class_of_interest and ensembles; leave them out"
@@ -252,7 +237,7 @@ class Attributor:
             return self._attribute(images.images, known, images.ids)
         paths = [Path(path) for path in ([images] if isinstance(images, Path | str) else images)]
         sources = tuple(read_source(path, self.spec) for path in paths)
-        return self._attribute(_batch(sources), covariates, [path.name for path in paths], sources)
+        return self._attribute(prepared_batch(sources), covariates, [path.name for path in paths], sources)
 
     def effect(self, images: Images | Selection, covariates: GivenCovariates = None) -> Maps:
         """Effect maps alone; see `attribute`."""
@@ -276,27 +261,16 @@ class Attributor:
         threshold
             See `Attribution.save`.
         """
-        _require_names(paths, out)
+        require_distinct_names(paths, out)
         if isinstance(covariates, pd.DataFrame) and not self.covariates:
             raise ConfigError("covariates were given, but the model was trained without any; leave them out")
         table = covariate_table(covariates, self.covariates, len(paths))
         saved = []
-        for row, source in enumerate(track(self._sources(paths), len(paths), "attributing")):
+        for row, source in enumerate(track(read_sources(paths, self.spec), len(paths), "attributing")):
             known = None if table is None else table.iloc[[row]]
-            one = self._attribute(_batch([source]), known, [source.path.name], [source])
+            one = self._attribute(prepared_batch([source]), known, [source.path.name], [source])
             saved += one.save(out, threshold=threshold)
         return saved
-
-    def _sources(self, paths: Sequence[Path]) -> Iterator[SourceImage]:
-        """Every file is read before the first is given out, so that every mistake is found before that."""
-        held: deque[SourceImage | None] = deque()
-        free, spec = HELD_BYTES, self.spec
-        for path in paths:
-            source = read_source(path, spec)
-            free -= source.num_bytes
-            held.append(source if free >= 0 else None)
-        for path in paths:
-            yield held.popleft() or read_source(path, spec)
 
     def _attribute(
         self,
@@ -308,11 +282,11 @@ class Attributor:
         table = covariate_table(covariates, self.covariates, len(images))
         inputs = images.to(self.device)
         decisions = None if self.gate is None else self.gate.decide(inputs, self.reject_interval)
-        condition = None if decisions is None else _tasks(self.spec, decisions)
+        condition = None if decisions is None else task_conditions(self.spec, decisions)
         members = [self._explain(method, inputs, table, condition) for method in self.methods]
         found = mean_explanation(members)
         if decisions is not None:
-            found = _without_effect_in_baseline(found, inputs, decisions)
+            found = without_effect_in_baseline(found, inputs, decisions)
         first = self.methods[0]
         ood = first.ood if isinstance(first, VAGAN) else None
         spread = uncertainty(members)
@@ -326,7 +300,7 @@ class Attributor:
             spec=self._spec,
             counterfactual=None if found.counterfactual is None else found.counterfactual.to(images.device),
             deformation=None if found.deformation is None else Deformation(*_to(found.deformation, images)),
-            uncertainty=None if spread is None else type(spread)(*_to(spread, images)),
+            uncertainty=None if spread is None else Uncertainty(*_to(spread, images)),
             members=len(members),
             decisions=decisions,
             reject_interval=None if decisions is None else self.reject_interval,
@@ -414,73 +388,6 @@ def _chosen(model: TrainedModel, slug: str) -> str:
         problem = f"{slug} cannot explain it" if slug else "a method must be chosen"
         raise ConfigError(f"{model.path} holds a {kind}: {problem}; choose one of {', '.join(fitting)}")
     return slug
-
-
-def _require_distinct(runs: Sequence[Run]) -> None:
-    places = [Path(run).resolve() for run in runs]
-    twice = next((place for place in places if places.count(place) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"an ensemble's members must differ: {twice} is given twice; give runs of different seeds")
-    if not runs:
-        raise ConfigError("at least one run folder is needed, found none")
-
-
-def _require_alike(models: Sequence[TrainedModel]) -> None:
-    first = models[0]
-    for model in models:
-        for field in ("kind", "num_spatial_dims", "channels", "classes", "preparation", "pipeline"):
-            ours, theirs = getattr(first.spec, field), getattr(model.spec, field)
-            if ours != theirs:
-                raise ConfigError(
-                    f"models of an ensemble must agree in {field}: {first.path} has {ours}, {model.path} {theirs}; "
-                    "give runs of one cohort with different seeds"
-                )
-
-
-def _require_names(paths: Sequence[Path], out: Path) -> None:
-    if not paths:
-        raise OutputError("no image was given; name at least one image file")
-    stems = [name_of(path) for path in paths]
-    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if twice is not None:
-        raise OutputError(
-            f"maps are named after images, but {twice!r} was given twice; use one output folder for each"
-        )
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"the output must be a folder: {out} is a file; choose another name")
-
-
-def _batch(sources: Sequence[SourceImage]) -> Images:
-    prepared = [source.prepared() for source in sources]
-    shapes = sorted({array.shape for array in prepared})
-    if len(shapes) > 1:
-        raise ModelError(
-            f"images of a batch must have one shape, found {shapes[0]} and {shapes[1]}; attribute them one by one"
-        )
-    return torch.from_numpy(np.stack(prepared))
-
-
-def _tasks(spec: ModelSpec, decisions: Sequence[ClassDecision]) -> Condition | None:
-    """Of each image the task that removes its class; of the baseline class any, for its map is not shown."""
-    conditions = spec.task_conditions()
-    return None if conditions is None else conditions[[max(decision.label - 1, 0) for decision in decisions]]
-
-
-def _without_effect_in_baseline(
-    found: Explanation, images: Images, decisions: Sequence[ClassDecision]
-) -> Explanation:
-    baseline = torch.tensor([decision.label == 0 for decision in decisions], device=images.device)
-    effect = found.effect.clone()
-    effect[baseline] = 0
-    counterfactual, deformation = found.counterfactual, found.deformation
-    if counterfactual is not None:
-        counterfactual = counterfactual.clone()
-        counterfactual[baseline] = images[baseline]
-    if deformation is not None:
-        deformation = Deformation(*(field.clone() for field in deformation))
-        for field in deformation:
-            field[baseline] = 0
-    return found._replace(effect=effect, counterfactual=counterfactual, deformation=deformation)
 
 
 def _to(fields: Sequence[Tensor], like: Tensor) -> list[Tensor]:

@@ -9,9 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vagan.attribution.method import preserving
+from vagan.attribution.vagan import Explanation
 from vagan.axes import class_probabilities
+from vagan.effect import Deformation
 from vagan.errors import ModelError
-from vagan.model.folder import CONFIG, load_model
+from vagan.model.folder import CONFIG, ModelSpec, load_model
+from vagan.nn.conditioning import Condition
 from vagan.types import Images
 
 FOLDER = "classifier"
@@ -96,3 +99,25 @@ class ClassGate:
     def decide(self, images: Images, reject_interval: Interval = REJECT_INTERVAL) -> tuple[ClassDecision, ...]:
         """One decision per image; see `decide`."""
         return tuple(decide(row, reject_interval) for row in self.probabilities(images).tolist())
+
+
+def task_conditions(spec: ModelSpec, decisions: Sequence[ClassDecision]) -> Condition | None:
+    """Of each image the task that removes its class; of the baseline class any, for its map is not shown."""
+    conditions = spec.task_conditions()
+    return None if conditions is None else conditions[[max(decision.label - 1, 0) for decision in decisions]]
+
+
+def without_effect_in_baseline(found: Explanation, images: Images, decisions: Sequence[ClassDecision]) -> Explanation:
+    """No effect in images that are predicted to be of the baseline class."""
+    baseline = torch.tensor([decision.label == 0 for decision in decisions], device=images.device)
+    effect = found.effect.clone()
+    effect[baseline] = 0
+    counterfactual, deformation = found.counterfactual, found.deformation
+    if counterfactual is not None:
+        counterfactual = counterfactual.clone()
+        counterfactual[baseline] = images[baseline]
+    if deformation is not None:
+        deformation = Deformation(*(field.clone() for field in deformation))
+        for field in deformation:
+            field[baseline] = 0
+    return found._replace(effect=effect, counterfactual=counterfactual, deformation=deformation)

@@ -1,19 +1,21 @@
 """From image files to prepared images, and maps of them back to files: pictures, volumes and raw scans alike."""
 
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan.data.image_file import ImageFile, name_of, read_image
 from vagan.data.preparation import Preparation
 from vagan.data.volume import write_vectors_like
-from vagan.errors import ModelError
+from vagan.errors import ModelError, OutputError
 from vagan.files import replacing
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage, View
 from vagan.inference.lesions import write_mask
@@ -24,6 +26,8 @@ from vagan.types import Images
 
 Array = NDArray[np.float32]
 
+HELD_BYTES = 2**30
+"""Files are read before anything is written; beyond this they are read again rather than kept in memory."""
 IN_MM = "mm towards right, front and top"
 
 
@@ -120,6 +124,29 @@ def read_source(path: Path, spec: ModelSpec) -> SourceImage:
     return FileImage(file, spec.preparation)
 
 
+def read_sources(paths: Sequence[Path], spec: ModelSpec) -> Iterator[SourceImage]:
+    """Read image files one after the other; the first is given out after all were read without an error."""
+    held: deque[SourceImage | None] = deque()
+    free = HELD_BYTES
+    for path in paths:
+        source = read_source(path, spec)
+        free -= source.num_bytes
+        held.append(source if free >= 0 else None)
+    for path in paths:
+        yield held.popleft() or read_source(path, spec)
+
+
+def prepared_batch(sources: Sequence[SourceImage]) -> Images:
+    """Prepared images of one shape as a batch."""
+    prepared = [source.prepared() for source in sources]
+    shapes = sorted({array.shape for array in prepared})
+    if len(shapes) > 1:
+        raise ModelError(
+            f"images of a batch must have one shape, found {shapes[0]} and {shapes[1]}; attribute them one by one"
+        )
+    return torch.from_numpy(np.stack(prepared))
+
+
 def as_files(images: Images, names: Sequence[str]) -> tuple[FileImage, ...]:
     """Prepared images as if they had been read from files."""
     return tuple(
@@ -150,6 +177,20 @@ def save_maps(
     with replacing(stem.with_name(f"{stem.name}_effect.json")) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return SavedMaps(path, source.path, decision_of(one), one.is_ood is not None and bool(one.is_ood[0]))
+
+
+def require_distinct_names(paths: Sequence[Path], out: Path) -> None:
+    """Refuse images whose maps would have one name, and an output that is no folder."""
+    if not paths:
+        raise OutputError("no image was given; name at least one image file")
+    stems = [name_of(path) for path in paths]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise OutputError(
+            f"maps are named after images, but {twice!r} was given twice; use one output folder for each"
+        )
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"the output must be a folder: {out} is a file; choose another name")
 
 
 def _array(values: Tensor) -> Array:
