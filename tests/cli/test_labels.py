@@ -9,7 +9,10 @@ from safetensors.torch import load_file
 
 from tiny import TINY
 from vagan.data.cohort import Cohort
+from vagan.inference import class_gate
 from vagan.inference.attributor import Attributor
+from vagan.model import folder
+from vagan.model import trained as model_in_memory
 
 CLASSIFIER = ("classifier.width=4", "classifier.updates=40", "training.batch_size=8")
 
@@ -62,9 +65,18 @@ def test_a_classifier_decides_and_the_map_follows(vagan, refused, trained, pictu
     assert "--with-classifier" in line
 
 
-def test_scores_stand_side_by_side(vagan, trained, tmp_path):
+def test_scores_stand_side_by_side_and_each_network_is_loaded_once(vagan, trained, tmp_path, monkeypatch):
+    loaded = []
+
+    def recorded(path, original=folder.load_model):
+        loaded.append(path)
+        return original(path)
+
+    for module in (folder, model_in_memory, class_gate):
+        monkeypatch.setattr(module, "load_model", recorded)
     code, _, _ = vagan("evaluate", tmp_path / "cohort", trained, "--out", tmp_path / "results", "--predicted-labels")
     assert code == 0
+    assert sorted(loaded) == [trained, trained / "classifier"]
     scores = pd.read_csv(tmp_path / "results" / "scores.csv").query("metric == 'energy'")
     energies = {
         name: scores[scores["method"] == name].set_index("case")["value"]

@@ -1,0 +1,263 @@
+"""One pass of each network fills an attribution, and what is in it comes from that pass."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+
+from models import save_random_generator
+from vagan.cli.attribute import attribute
+from vagan.data.covariates import Covariate
+from vagan.effect import deformation
+from vagan.errors import ConfigError, ImageFileError, ModelError
+from vagan.inference import files
+from vagan.inference.attributor import Attributor
+from vagan.inference.class_gate import FOLDER
+from vagan.model.folder import load_model
+from vagan.model.ood import MahalanobisOOD, image_features
+from vagan.nn.classifier import CAMClassifier
+from vagan.nn.unet import MapGenerator
+
+CLASSES = ("healthy", "ill", "worse")
+
+
+def save_run(folder, *, seed=0, **spec):
+    """A map generator with a classifier of all classes beside it, and statistics of its features."""
+    save_random_generator(folder / "model", seed=seed, classes=CLASSES, **spec)
+    save_random_generator(folder / FOLDER / "model", kind="label-classifier", classes=CLASSES)
+    network, _ = load_model(folder)
+    features = image_features(network, torch.rand(40, 1, 24, 20, generator=torch.Generator().manual_seed(1)))
+    MahalanobisOOD.fit(features, np.arange(40) % 3, features).save(folder / "model")
+    return folder
+
+
+@pytest.fixture
+def images(rng):
+    return torch.rand(3, 1, 24, 20, generator=rng) * 2 - 1
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Counts passes of map generators, of their encoders and of classifiers, and files read."""
+    counts = Counter()
+
+    def count(owner, name):
+        original = getattr(owner, name)
+
+        def counted(*arguments, **options):
+            counts[f"{owner.__name__.rpartition('.')[-1]}.{name}"] += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for owner, name in (
+        (MapGenerator, "forward"),
+        (MapGenerator, "encoded"),
+        (CAMClassifier, "forward"),
+        (files, "read_image"),
+    ):
+        count(owner, name)
+    return counts
+
+
+@pytest.mark.parametrize("output", ["add", "warp", "warp+add"])
+def test_a_batch_takes_one_pass(tmp_path, passes, images, output):
+    attributor = Attributor.load(save_run(tmp_path, output=output), class_of_interest="ill")
+    passes.clear()
+    found = attributor.attribute(images)
+    assert passes == {"MapGenerator.forward": 1, "MapGenerator.encoded": 1}
+    assert found.ood_score.shape == found.is_ood.shape == (3,)
+    assert (found.deformation is not None) == (output != "add")
+    assert attributor.cost == 1
+
+
+def test_an_ensemble_takes_one_pass_of_each_member(tmp_path, passes, images):
+    runs = [save_run(tmp_path / str(seed), seed=seed, output="warp") for seed in range(3)]
+    attributor = Attributor.load(runs, class_of_interest="ill")
+    passes.clear()
+    found = attributor.attribute(images)
+    assert passes == {"MapGenerator.forward": 3, "MapGenerator.encoded": 3}
+    assert (attributor.cost, found.members, found.unit) == (3, 3, "intensity")
+    assert found.uncertainty is not None
+    members = [Attributor.load(run, class_of_interest="ill").attribute(images) for run in runs]
+    for name in ("displacement", "log_jacobian"):
+        mean = torch.stack([getattr(member.deformation, name) for member in members]).mean(0)
+        assert mean.abs().max() > 1e-3
+        torch.testing.assert_close(getattr(found.deformation, name), mean)
+    torch.testing.assert_close(found.counterfactual, images - found.effect)
+
+
+def test_predicted_classes_take_one_pass_of_the_classifier(tmp_path, passes, images):
+    run = save_run(tmp_path, output="warp")
+    attributor = Attributor.load(run, predict_class=True, reject_interval=(0.0, 1.0))
+    passes.clear()
+    found = attributor.attribute(images)
+    assert passes == {"MapGenerator.forward": 1, "MapGenerator.encoded": 1, "CAMClassifier.forward": 1}
+    assert all(decision.abstained and decision.label for decision in found.decisions)
+    for one, decision in zip(found, found.decisions, strict=True):
+        alone = Attributor.load(run, class_of_interest=CLASSES[decision.label]).attribute(one.images)
+        torch.testing.assert_close(one.effect, alone.effect)
+        torch.testing.assert_close(one.deformation.displacement, alone.deformation.displacement)
+        torch.testing.assert_close(one.deformation.log_jacobian, alone.deformation.log_jacobian)
+        torch.testing.assert_close(one.ood_score, alone.ood_score, rtol=1e-4, atol=0)
+    nothing = Attributor.load(run, predict_class=True, reject_interval=(1.0, 1.0)).attribute(images)
+    assert not nothing.effect.any()
+    assert not nothing.deformation.displacement.any()
+    assert torch.equal(nothing.counterfactual, images)
+
+
+def test_everything_comes_from_the_same_raw_map(tmp_path, images):
+    run = save_run(tmp_path, output="warp+add")
+    network, spec = load_model(run)
+    attributor = Attributor.load(run, class_of_interest="worse")
+    found = attributor.attribute(images)
+    raw = network(images, torch.tensor([[0.0, 1.0]]).expand(3, 2)).detach()
+    assert torch.equal(attributor.methods[0].raw_map(images), raw)
+    assert torch.equal(found.effect, images - found.counterfactual)
+    assert torch.equal(found.deformation.log_jacobian, deformation(raw).log_jacobian)
+    ood = MahalanobisOOD.load(run)
+    assert torch.equal(found.ood_score, ood.scores(image_features(network, images)))
+    assert torch.equal(found.is_ood, found.ood_score > ood.threshold)
+    assert found.spec.classes == ("healthy", "worse")
+    assert spec.classes == CLASSES
+
+
+def test_parts_and_pictures_of_an_attribution(tmp_path, images):
+    spec = {"covariates": (Covariate(name="age", mean=60, spread=9),), "output": "warp"}
+    runs = [save_random_generator(tmp_path / str(seed), seed=seed, **spec) for seed in range(2)]
+    whole = Attributor.load(runs).attribute(images, {"age": 70})
+    part = whole[1:]
+    assert (len(whole), len(part), len(list(whole))) == (3, 2, 3)
+    for field in ("images", "effect", "counterfactual"):
+        assert torch.equal(getattr(part, field), getattr(whole, field)[1:])
+    assert torch.equal(part.uncertainty.std, whole.uncertainty.std[1:])
+    assert torch.equal(whole[-1].deformation.displacement, whole.deformation.displacement[2:])
+    assert part.covariates["age"].tolist() == [70, 70]
+    assert part.names == ("1", "2")
+    with pytest.raises(IndexError):
+        whole[3]
+    assert "uncertainty" in repr(whole)
+    assert "VA-GAN, mean of 2" in repr(Attributor.load(runs))
+    assert len(whole.plot().axes) == 3 * 3 + 3  # with a colour scale for each effect
+    assert "data:image/png" in whole._repr_html_()
+
+
+def test_prepared_images_are_saved_by_name_and_volumes_too(tmp_path, rng):
+    run = save_random_generator(tmp_path / "run", num_spatial_dims=3, shape=(16, 17, 18), output="warp")
+    found = Attributor.load(run).attribute(torch.rand(2, 1, 16, 17, 18, generator=rng))
+    saved = found.save(tmp_path / "out", ["sub-1/ses-1", "sub-2"])
+    assert [one.path.name for one in saved] == ["sub-1_ses-1_effect.npy", "sub-2_effect.npy"]
+    assert np.array_equal(np.load(saved[1].path), found.effect[1, 0].numpy())
+    displacement = np.load(tmp_path / "out" / "sub-2_displacement.npy")
+    assert np.array_equal(displacement, found.deformation.displacement[1].movedim(0, -1).numpy())
+    assert len(found.plot().axes) == 3 * 2 + 2
+
+
+class TestFiles:
+    @pytest.fixture
+    def pictures(self, tmp_path):
+        paths = [tmp_path / "in" / f"{name}.png" for name in "abc"]
+        paths[0].parent.mkdir()
+        for number, path in enumerate(paths):
+            values = np.random.default_rng(number).integers(0, 255, (24, 20), dtype=np.uint8)
+            imageio.imwrite(path, values)
+        return paths
+
+    def test_each_file_is_read_once_each_network_passes_once_and_nothing_is_read_back(
+        self, tmp_path, passes, pictures, monkeypatch, capsys
+    ):
+        run = save_run(tmp_path / "run", output="warp")
+        original, opened = Path.open, []
+
+        def recorded(path, mode="r", *arguments, **options):
+            if "r" in mode and not path.name.startswith("."):  # not yet in its place
+                opened.append(path.name)
+            return original(path, mode, *arguments, **options)
+
+        monkeypatch.setattr(Path, "open", recorded)
+        passes.clear()
+        attribute(run, *pictures, out=tmp_path / "out", predict_class=True, device="cpu")
+        assert passes == {
+            "MapGenerator.forward": 3,
+            "MapGenerator.encoded": 3,
+            "CAMClassifier.forward": 3,
+            "files.read_image": 3,
+        }
+        assert not [name for name in opened if name.endswith("_effect.json")]
+        printed = capsys.readouterr().out.splitlines()[-1]
+        assert printed.startswith(f"3 maps in {tmp_path / 'out'}: ")
+        for kind in ("effect.npy", "displacement.npy", "log-jacobian.npy", "overlay.png"):
+            assert len(list((tmp_path / "out").glob(f"*_{kind}"))) == 3
+        about = json.loads((tmp_path / "out" / "a_effect.json").read_text(encoding="utf-8"))
+        assert {"predicted_class", "out_of_distribution", "deformation"} <= set(about)
+
+    def test_ensembles_of_deforming_models_write_deformation_and_uncertainty(self, tmp_path, passes, pictures):
+        runs = [save_run(tmp_path / str(seed), seed=seed, output="warp") for seed in range(2)]
+        passes.clear()
+        attribute(
+            runs[0],
+            pictures[0],
+            out=tmp_path / "out",
+            ensemble=runs[1:],
+            class_of_interest="ill",
+            device="cpu",
+        )
+        assert passes["MapGenerator.forward"] == 2
+        names = {path.name for path in (tmp_path / "out").iterdir()}
+        assert {f"a_{kind}.npy" for kind in ("displacement", "log-jacobian", "std", "sign-agreement")} < names
+        about = json.loads((tmp_path / "out" / "a_effect.json").read_text(encoding="utf-8"))
+        assert about["unit"].startswith("intensity")
+        assert about["times_this_in_the_units_of_the_file"] == 127.5
+
+    def test_files_beyond_the_memory_are_read_again(self, tmp_path, passes, pictures, monkeypatch):
+        attributor = Attributor.load(save_run(tmp_path / "run"), class_of_interest="ill")
+        expected = [one.path.read_bytes() for one in attributor.attribute_files(pictures, tmp_path / "held")]
+        monkeypatch.setattr(files, "HELD_BYTES", 24 * 20 * 4)  # one picture
+        passes.clear()
+        saved = attributor.attribute_files(pictures, tmp_path / "again")
+        assert passes["files.read_image"] == 3 + 2
+        assert [one.path.read_bytes() for one in saved] == expected
+
+    def test_a_bad_file_is_found_before_anything_is_written(self, tmp_path, pictures):
+        pictures[2].write_bytes(b"broken")
+        attributor = Attributor.load(save_run(tmp_path / "run"), class_of_interest="ill")
+        with pytest.raises(ImageFileError, match=r"c\.png"):
+            attributor.attribute_files(pictures, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_files_of_one_shape_are_a_batch(self, tmp_path, pictures):
+        attributor = Attributor.load(save_run(tmp_path / "run"), class_of_interest="ill")
+        found = attributor.attribute(pictures)
+        assert torch.equal(found.images[1:2], attributor.attribute(pictures[1]).images)
+        assert [one.path.name for one in found.save(tmp_path / "out")] == [f"{n}_effect.npy" for n in "abc"]
+        imageio.imwrite(pictures[0], np.arange(16 * 16, dtype=np.uint8).reshape(16, 16))
+        with pytest.raises(ModelError, match="one shape"):
+            attributor.attribute(pictures)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"predict_class": True, "class_of_interest": "ill"}, "excludes"),
+        ({"predict_class": True, "insert": True}, "excludes"),
+        ({"insert": True, "intervene": {"age": (1, 2)}}, "excludes insert"),
+        ({"insert": True, "class_of_interest": "ill"}, "bidirectional"),
+        ({"intervene": {"age": (1, 2)}, "class_of_interest": "ill"}, "intervention"),
+        ({}, "class_of_interest is needed"),
+        ({"class_of_interest": "il"}, "did you mean 'ill'"),
+        ({"method": "grad-cam"}, "cannot explain it"),
+    ],
+)
+def test_impossible_choices_are_refused(tmp_path, options, message):
+    save_random_generator(tmp_path, classes=CLASSES)
+    with pytest.raises(ConfigError, match=message):
+        Attributor.load(tmp_path, **options)
+
+
+def test_a_class_may_be_called_auto(tmp_path, images):
+    save_random_generator(tmp_path, classes=("healthy", "auto", "ill"))
+    assert Attributor.load(tmp_path, class_of_interest="auto").attribute(images).spec.classes == ("healthy", "auto")
