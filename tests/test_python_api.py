@@ -1,0 +1,125 @@
+"""The Python that people write, as the documents have it, on small data."""
+
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import vagan
+from models import save_random_generator
+from tiny import TINY_SETTINGS
+from vagan.attribution import CAM, GradCAM, IntegratedGradients
+from vagan.attribution.registry import METHODS
+from vagan.nn.classifier import CAMClassifier
+
+SETTINGS = {
+    "training.generator_updates": 2,
+    "training.batch_size": 3,
+    "training.validate_every": 1,
+    "training.validation_images": 4,
+    "training.num_threads": 1,
+    "generator.width": 4,
+    "critic.width": 4,
+    "schedule.critic_updates": 1,
+    "schedule.warmup_generator_updates": 0,
+    "schedule.distillation_updates": 1,
+}
+"""Typed, as Python has them."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("python")
+
+
+@pytest.fixture(scope="module")
+def cohort(folder):
+    return vagan.Cohort.synthetic(folder / "cohort", n=80, size=(24, 20))
+
+
+@pytest.fixture(scope="module")
+def model(cohort, folder):
+    return vagan.fit(cohort, folder / "run", preset="fast", seed=3, settings=SETTINGS)
+
+
+def test_typed_settings_are_those_of_the_command_line(cohort, model, folder):
+    text = vagan.load_config("fast", TINY_SETTINGS | {"training.seed": "3"})
+    assert vagan.load_config("fast", SETTINGS | {"training.seed": 3}) == text
+    again = vagan.train(cohort, folder / "again", text)
+    x = cohort.select(split="test", label=1)
+    assert torch.equal(vagan.load(again.path).effect(x), model.effect(x))
+
+
+def test_an_attribution_of_a_selection(cohort, model, folder):
+    x = cohort.select(split="test", label=1)[:4]
+    a = model.attribute(x)
+    assert a.effect.shape == a.counterfactual.shape == (4, 1, 24, 20)
+    assert torch.equal(a.effect, x.images - a.counterfactual)
+    assert a.ood_score.shape == (4,)
+    saved = a.save(folder / "maps")
+    assert [one.path.name for one in saved] == [f"{name}_effect.npy" for name in x.ids]
+    np.testing.assert_array_equal(np.load(saved[3].path), a.effect[3, 0])
+    assert len(a.plot().axes) == 4 * 3 + 4
+    assert "VA-GAN" in a._repr_html_()
+
+
+def test_a_volume_file(tmp_path, rng):
+    save_random_generator(tmp_path / "run", num_spatial_dims=3, shape=(16, 17, 18))
+    values = torch.rand(16, 17, 18, generator=rng).numpy() * 255
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.5, 2.0, 1.0])), tmp_path / "scan.nii.gz")
+    a = vagan.load(tmp_path / "run").attribute(tmp_path / "scan.nii.gz")
+    (saved,) = a.save(tmp_path / "maps")
+    assert saved.path.name == "scan_effect.nii.gz"
+    written = nib.load(saved.path)
+    np.testing.assert_allclose(written.affine, np.diag([1.0, 1.5, 2.0, 1.0]))
+    np.testing.assert_allclose(written.get_fdata(), a.effect[0, 0], atol=1e-6)
+    (again,) = vagan.load(str(tmp_path / "run")).attribute([str(tmp_path / "scan.nii.gz")]).effect
+    assert torch.equal(again, a.effect[0])
+
+
+def test_layers_and_targets_are_chosen_as_in_captum(rng):
+    net = CAMClassifier(2, width=2).eval()
+    images = torch.rand(2, 1, 16, 20, generator=rng)
+    for method in (CAM, GradCAM):
+        for layer in ("convolutions", net.convolutions):
+            maps = [method(net, target=target, layer=layer).attribute(images) for target in (0, 1)]
+            assert torch.equal(maps[1], method(net, target=1).attribute(images))
+            assert not torch.equal(*maps)
+
+
+def test_every_public_object_shows_what_it_is(cohort, model):
+    net = CAMClassifier(2, width=2)
+    x = cohort.select(split="test", label=1)
+    shown = {repr(one) for one in (cohort, x, model, model.attribute(x[:1]), *model.methods)}
+    shown |= {
+        repr(
+            entry.make(*([x.images] * 2 if entry.needs == "training images" else [net] * (entry.needs != "nothing")))
+        )
+        for entry in METHODS.values()
+    }
+    assert not [one for one in shown if " object at 0x" in one]
+    assert "IntegratedGradients(CAMClassifier, target=1, steps=50)" in shown
+
+
+def test_names_are_complete_and_imported_when_used():
+    assert set(vagan.__all__) <= set(dir(vagan))
+    for name in vagan.__all__:
+        assert getattr(vagan, name) is not None
+    assert {"fit", "load", "evaluate", "train", "Cohort", "Attributor", "Attribution"} <= set(vagan.__all__)
+    assert vagan.__version__[0].isdigit()
+    names: dict[str, object] = {}
+    exec("from vagan.attribution import *", names)
+    assert {"IntegratedGradients", "GradCAM", "VAGAN"} <= set(names)
+    code = "import sys, vagan; assert 'torch' not in sys.modules; print(dir(vagan))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert "'fit'" in done.stdout
+
+
+@pytest.mark.xfail(strict=False, reason="evaluate takes a mapping still")
+def test_methods_are_compared(cohort, model):
+    net = CAMClassifier(2, width=2).eval()
+    scores = vagan.evaluate([model, IntegratedGradients(net, target=1)], cohort)
+    assert {"VA-GAN", "integrated gradients"} <= set(scores.to_frame().index)
