@@ -71,7 +71,7 @@ with torch.no_grad():
 # %%
 baseline, patients = (cohort.images(cohort.manifest.indices("train", label)) for label in (0, 1))
 methods = {
-    "integrated gradients": IntegratedGradients(net, target=1, baseline="mean"),
+    "integrated gradients": IntegratedGradients(net, target=1, reference="mean"),
     "guided backprop": GuidedBackpropagation(net, target=1),
     "CAM": CAM(net, target=1),
     "Grad-CAM": GradCAM(net, target=1, layer="features"),

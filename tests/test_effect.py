@@ -96,6 +96,15 @@ class TestDeformation:
         torch.testing.assert_close(found.displacement_mm((0.5, 2.0))[:, 1], torch.full((1, 6, 40), 6.0))
         assert not found.log_jacobian.any()
 
+    def test_an_inserted_class_moves_what_is_there(self):
+        _, raw = self.shifted()
+        found = deformation(raw, insert=True)
+        torch.testing.assert_close(found.displacement, -deformation(raw).displacement)  # from 13 to 10
+        raw[:, 1] = 0.2 * (torch.arange(40.0) - 19.5)  # the class makes everything smaller
+        assert (baseline_image(bar(10, 30), raw, "warp")[0, 0, 3] > 0).sum() in (16, 17)
+        log_ratio = deformation(raw, insert=True).log_jacobian[..., 12:28]
+        torch.testing.assert_close(log_ratio, torch.full_like(log_ratio, -0.2), rtol=0, atol=5e-3)
+
     def test_what_the_class_shrank_has_a_negative_log_jacobian(self):
         """Undoing it makes everything about the middle larger: y shows at p what x has nearer to the middle."""
         raw = torch.zeros(1, 2, 6, 40)

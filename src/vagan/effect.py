@@ -159,12 +159,16 @@ class Deformation(NamedTuple):
         return scale_channels(self.displacement, spacing_mm)
 
 
-def deformation(raw_map: RawMap) -> Deformation:
-    """Effect-signed deformation of a ``warp`` or ``warp+add`` generator, in the space of the image as observed."""
+def deformation(raw_map: RawMap, *, insert: bool = False) -> Deformation:
+    """Deformation by the class, of a ``warp`` or ``warp+add`` generator, in the space of the image as observed.
+
+    With ``insert`` the raw map inserts the class: it is what the class would do to what the image shows.
+    """
     speed, _ = _velocity_and_added(raw_map)
     # y shows at p what x has at p + u(p); the inverse takes places of x to where their tissue would be in y
     back = integrate_velocity(-speed, spatial_shape(raw_map))
-    return Deformation(-back, -log_volume_ratio(back))
+    inserted = Deformation(back, log_volume_ratio(back))
+    return inserted if insert else Deformation(-inserted.displacement, -inserted.log_jacobian)
 
 
 def _velocity_and_added(raw_map: RawMap) -> tuple[Tensor, Tensor]:

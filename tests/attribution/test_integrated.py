@@ -33,7 +33,7 @@ def test_of_a_linear_model_it_is_the_difference_times_the_weights(space, target,
     images = torch.randn(3, 2, *space, generator=rng)
     model = linear_model(space, channels=2)
     weights = model[1].weight[target].detach().reshape(1, 2, *space)
-    maps = IntegratedGradients(model, target, baseline=baseline, steps=3).attribute(images)
+    maps = IntegratedGradients(model, target, reference=baseline, steps=3).attribute(images)
     torch.testing.assert_close(maps, (images - value) * weights, rtol=1e-5, atol=1e-6)
 
 
@@ -51,7 +51,7 @@ def test_a_baseline_image_is_used_for_every_image(space, rng):
     model = linear_model(space)
     weights = model[1].weight[1].detach().reshape(1, 1, *space)
     for given in (baseline, baseline[None]):
-        maps = IntegratedGradients(model, baseline=given, steps=2, evaluations_at_once=3).attribute(images)
+        maps = IntegratedGradients(model, reference=given, steps=2, internal_batch_size=3).attribute(images)
         torch.testing.assert_close(maps, (images - baseline) * weights, rtol=1e-5, atol=1e-6)
 
 
@@ -65,7 +65,7 @@ def test_one_step_is_the_gradient_half_way_times_the_difference(rng):
 
 def test_equals_a_slow_riemann_sum(rng):
     model, images = smooth_model((7, 8)), torch.randn(3, 1, 7, 8, generator=rng)
-    maps = IntegratedGradients(model, baseline="zero", steps=20, rule="left").attribute(images)
+    maps = IntegratedGradients(model, reference="zero", steps=20, rule="left").attribute(images)
     for image, found in zip(images, maps, strict=True):
         total = torch.zeros_like(image)
         for k in range(20):
@@ -94,11 +94,11 @@ def test_completeness_is_exact_on_one_relu_and_shows_too_few_steps(rng):
     model[1].weight.data, model[1].bias.data = torch.ones(1, 2), torch.tensor([-1.0])
     model[3].weight.data = torch.tensor([[0.0], [1.0]])
     images = torch.tensor([[[[3.0, 1.0]]]])
-    fine = IntegratedGradients(model, baseline="zero", steps=1000)
+    fine = IntegratedGradients(model, reference="zero", steps=1000)
     torch.testing.assert_close(fine.attribute(images), torch.tensor([[[[2.25, 0.75]]]]), rtol=2e-3, atol=0)
     assert fine.completeness_error(images).item() < 0.01
     # from 0 to (1.2, 0.4) two left steps see (0, 0) and (0.6, 0.2), where the ReLU is off: all of the gain is missing
-    coarse = IntegratedGradients(model, baseline="zero", steps=2, rule="left")
+    coarse = IntegratedGradients(model, reference="zero", steps=2, rule="left")
     assert coarse.completeness_error(images * 0.4).tolist() == [pytest.approx(0.6)]
     smooth = smooth_model((7, 8))
     assert IntegratedGradients(smooth).completeness_error(torch.randn(2, 1, 7, 8, generator=rng)).max() < 1e-5
@@ -110,7 +110,7 @@ def test_the_number_evaluated_at_once_is_a_bound_and_changes_nothing(at_once, rn
     expected = IntegratedGradients(model, steps=7).attribute(images)
     sizes = []
     model.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
-    maps = IntegratedGradients(model, steps=7, evaluations_at_once=at_once).attribute(images)
+    maps = IntegratedGradients(model, steps=7, internal_batch_size=at_once).attribute(images)
     assert max(sizes) <= at_once
     torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-5)
 
@@ -122,6 +122,6 @@ def test_mistakes_are_clear_errors():
     with pytest.raises(ConfigError, match="the rule left needs at least 2 steps"):
         IntegratedGradients(model, steps=1, rule="left")
     with pytest.raises(ModelError, match=r"images' channels and space, \(2, 1, 7, 8\): found \(8, 7\)"):
-        IntegratedGradients(model, baseline=torch.zeros(8, 7)).attribute(images)
+        IntegratedGradients(model, reference=torch.zeros(8, 7)).attribute(images)
     with pytest.raises(ConfigError, match="found 'black'"):
         inspect.unwrap(reference_images)("black", images)  # past the checks of types, as for users

@@ -42,7 +42,7 @@ def reference(model, images, *, window, stride, fill, target=1):
 def test_equals_a_slow_loop_over_windows(space, window, stride, rng):
     images = torch.randn(2, 2, *space, generator=rng)
     model = nn.Sequential(*linear_model(space, channels=2), nn.Tanh())
-    found = Occlusion(model, window=window, stride=stride, baseline=0.5).attribute(images)
+    found = Occlusion(model, window=window, stride=stride, reference=0.5).attribute(images)
     expected = reference(model, images, window=window, stride=stride, fill=0.5)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -52,7 +52,7 @@ def test_single_pixels_of_a_linear_model_give_the_difference_times_the_weights(s
     images = torch.randn(2, 1, *space, generator=rng)
     model = linear_model(space)
     weights = model[1].weight[1].detach().reshape(1, 1, *space)
-    found = Occlusion(model, window=1, stride=1, baseline="background").attribute(images)
+    found = Occlusion(model, window=1, stride=1, reference="background").attribute(images)
     torch.testing.assert_close(found, (images + 1) * weights, rtol=1e-3, atol=1e-5)
 
 
@@ -60,7 +60,7 @@ def test_disjoint_windows_give_the_sum_under_each(rng):
     images = torch.randn(1, 1, 4, 6, generator=rng)
     model = linear_model((4, 6))
     shares = images * model[1].weight[1].detach().reshape(1, 1, 4, 6)
-    found = Occlusion(model, window=2, stride=2, baseline="zero").attribute(images)
+    found = Occlusion(model, window=2, stride=2, reference="zero").attribute(images)
     for row, column in itertools.product((0, 2), (0, 2, 4)):
         block = (0, 0, slice(row, row + 2), slice(column, column + 2))
         torch.testing.assert_close(found[block], shares[block].sum().expand(2, 2), rtol=1e-4, atol=1e-5)
@@ -71,7 +71,7 @@ def test_bright_evidence_is_positive():
     model[1].weight.data = torch.stack([torch.zeros(56), torch.ones(56)])
     images = torch.full((1, 1, 7, 8), -1.0)
     images[..., 2:4, 2:4] = 1.0
-    found = Occlusion(model, window=2, stride=2, baseline="background").attribute(images)[0, 0]
+    found = Occlusion(model, window=2, stride=2, reference="background").attribute(images)[0, 0]
     assert found[2:4, 2:4].tolist() == [[8.0, 8.0], [8.0, 8.0]]
     assert found.sum() == 32.0
 
@@ -82,7 +82,7 @@ def test_the_number_evaluated_at_once_is_a_bound_and_changes_nothing(at_once, rn
     expected = Occlusion(model, window=3, stride=2).attribute(images)
     sizes = []
     model.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
-    maps = Occlusion(model, window=3, stride=2, evaluations_at_once=at_once).attribute(images)
+    maps = Occlusion(model, window=3, stride=2, internal_batch_size=at_once).attribute(images)
     assert max(sizes) <= at_once
     torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-5)
 
@@ -91,7 +91,7 @@ def test_windows_are_an_eighth_of_the_image_half_apart_and_filled_with_each_imag
     space = (33, 40)
     model, images = nn.Sequential(*linear_model(space), nn.Tanh()), torch.randn(2, 1, *space, generator=rng)
     alone = [
-        Occlusion(model, window=4, stride=2, baseline=image.mean().item()).attribute(image[None]) for image in images
+        Occlusion(model, window=4, stride=2, reference=image.mean().item()).attribute(image[None]) for image in images
     ]
     torch.testing.assert_close(Occlusion(model).attribute(images), torch.cat(alone), rtol=1e-4, atol=1e-5)
 
@@ -111,6 +111,6 @@ def test_mistakes_are_clear_errors():
     with pytest.raises(ConfigError, match="found stride 3, window 2"):
         Occlusion(model, window=2, stride=3).attribute(torch.zeros(1, 1, 7, 8))
     with pytest.raises(ConfigError, match="at least 1: found 0"):
-        Occlusion(model, evaluations_at_once=0)
+        Occlusion(model, internal_batch_size=0)
     with pytest.raises(ConfigError, match=r"found window 8, image \(7, 8\); choose a smaller window"):
         Occlusion(model, window=8).attribute(torch.zeros(1, 1, 7, 8))

@@ -16,7 +16,7 @@ WITH_NETWORK = [name for name, entry in METHODS.items() if "training" not in ent
 RATE = 0.25
 
 OPTIONS = {
-    "occlusion": {"window": 1, "stride": 1, "baseline": "background"},
+    "occlusion": {"window": 1, "stride": 1, "reference": "background"},
     "perturbation": {"updates": 1, "learning_rate": RATE},
     "perturbation-paper": {"updates": 1, "learning_rate": RATE},
 }

@@ -27,7 +27,7 @@ class CAM:
 
     The sum of the last feature maps, weighted as the dense layer weights their means for the class: its mean over
     space, plus a bias, is the class's logit. It is interpolated to the images' size and the same for all channels;
-    values stay raw, and only the positive ones speak for the class.
+    values stay raw, and only positive ones are evidence for the class.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class GradCAM:
 
     The weight of a feature map is the mean over space of the class score's derivative by it. For a model of the form
     that `CAM` needs, at its last feature maps, the result is the CAM divided by their number of pixels.
-    The rectification of the original is left to the scores, which read the positive part.
+    The rectification of the original is left to the metrics, which read the positive part.
 
     Parameters
     ----------

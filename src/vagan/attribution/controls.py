@@ -1,4 +1,4 @@
-"""Maps that know nothing of a classifier: what a method must beat before its maps mean anything."""
+"""Controls: maps that depend on no classifier, which a method must beat."""
 
 import hashlib
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Plane = NDArray[Any]
 class GradientMagnitude:
     """Length of the image's own spatial gradient by Sobel's filter, in intensity per pixel.
 
-    A method that scores no better has found edges, whatever the class.
+    A method that scores no better has found edges.
     """
 
     name = "gradient magnitude"
@@ -48,7 +48,7 @@ class GradientMagnitude:
 
 
 class RandomSmoothMap:
-    """Gaussian noise, smoothed and scaled to standard deviation one: what chance alone scores.
+    """Gaussian noise, smoothed and scaled to standard deviation one: chance level.
 
     Parameters
     ----------
@@ -88,11 +88,11 @@ class RandomSmoothMap:
 class GroupMeanDifference:
     """Mean training image of the class of interest minus that of the baseline class, the same for every image.
 
-    On registered images a strong, if trivial, competitor: it knows where the class acts on average.
+    A strong, if trivial, competitor on registered images: it shows where the class acts on average.
 
     Parameters
     ----------
-    baseline_images, interest_images
+    baseline_images, class_images
         Training images of either class.
     """
 
@@ -104,13 +104,13 @@ class GroupMeanDifference:
     def __init__(
         self,
         baseline_images: Float[Tensor, "baseline_batch channel *space"],
-        interest_images: Float[Tensor, "interest_batch interest_channel *interest_space"],
+        class_images: Float[Tensor, "class_batch class_channel *class_space"],
     ) -> None:
-        baseline, interest = batch_mean(baseline_images.detach()), batch_mean(interest_images.detach())
-        if len(baseline_images) == 0 or len(interest_images) == 0 or baseline.shape != interest.shape:
+        baseline, interest = batch_mean(baseline_images.detach()), batch_mean(class_images.detach())
+        if len(baseline_images) == 0 or len(class_images) == 0 or baseline.shape != interest.shape:
             raise ModelError(
                 "both classes must have images, of one shape: found shapes "
-                f"{tuple(baseline_images.shape)} and {tuple(interest_images.shape)}"
+                f"{tuple(baseline_images.shape)} and {tuple(class_images.shape)}"
             )
         self._map = effect_map(interest, baseline)
 

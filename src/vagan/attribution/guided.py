@@ -34,9 +34,9 @@ class GuidedBackpropagation:
 
     Notes
     -----
-    Captum changes the gradient of ``nn.ReLU`` modules and of nothing else: for ``F.relu``, leaky or bounded ReLUs,
-    ELU, GELU and so on it returns the plain gradient without a word. `attribute` therefore watches one forward pass
-    and refuses models with any such activation.
+    Captum changes the gradient of ``nn.ReLU`` modules only: for ``F.relu``, leaky or bounded ReLUs, ELU, GELU and so
+    on it silently returns the plain gradient. `attribute` therefore inspects one forward pass and rejects models with
+    any such activation.
     """
 
     name = "guided backprop"

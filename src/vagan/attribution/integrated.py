@@ -12,7 +12,7 @@ from vagan.errors import ConfigError, ModelError
 from vagan.types import Images, Maps, Scores
 
 Reference = Literal["background", "zero", "mean"] | float | Tensor
-"""Image in which the class is absent: a constant intensity, or one image for all, ``(channel, *space)``."""
+"""Image without evidence of the class: a constant intensity, or one image for all, ``(channel, *space)``."""
 
 Rule = Literal["gauss-legendre", "left"]
 
@@ -26,8 +26,8 @@ def reference_images(reference: Reference, images: Images) -> Images:
     Parameters
     ----------
     reference
-        ``background``: -1 everywhere, an empty image after preparation. ``zero``: mid-grey; what most codes take
-        without saying so. ``mean``: each image's own mean intensity. A number, or an image, in prepared intensity.
+        ``background``: -1 everywhere, an empty image after preparation. ``zero``: mid-grey, an implicit default of
+        many implementations. ``mean``: each image's own mean intensity. A number, or an image, in prepared intensity.
     images
         Give the shape.
     """
@@ -35,7 +35,7 @@ def reference_images(reference: Reference, images: Images) -> Images:
         return expand_like(per_sample_mean(images), images).expand_as(images)
     if isinstance(reference, str) and reference not in _INTENSITY:
         raise ConfigError(
-            f"the baseline must be 'background', 'zero', 'mean', a number or an image: found {reference!r}"
+            f"reference must be 'background', 'zero', 'mean', a number or an image: found {reference!r}"
         )
     value = _INTENSITY[reference] if isinstance(reference, str) else reference
     try:
@@ -43,16 +43,16 @@ def reference_images(reference: Reference, images: Images) -> Images:
     except RuntimeError as error:
         found = tuple(value.shape) if isinstance(value, Tensor) else value
         raise ModelError(
-            f"a baseline image must have the images' channels and space, {tuple(images.shape)}: found {found}"
+            f"the reference image must have the images' channels and space, {tuple(images.shape)}: found {found}"
         ) from error
 
 
 class IntegratedGradients:
-    """Gradients of the class score, averaged along the straight line from a baseline image, times the difference.
+    """Gradients of the class score, averaged along the straight line from a reference image, times the difference.
 
-    A pixel's value is its share, in units of the score (logit), of what the score gains from the baseline to the
-    image: the values add up to it. Brightness that speaks for the class is positive where the image is brighter
-    than the baseline; the paper scores absolute values.
+    A pixel's value is its share, in units of the score (logit), of the score's gain from the reference to the
+    image: the values add up to it. Evidence for the class is positive where the image is brighter than the
+    reference; the paper scores absolute values.
 
     Parameters
     ----------
@@ -60,21 +60,21 @@ class IntegratedGradients:
         Classifier with logits ``(batch, class)``.
     target
         Class of interest.
-    baseline
+    reference
         Where the line starts. ``background`` (-1) by default; the authors' code starts from ``zero``, which in
         images scaled to [-1, 1] is not empty but grey.
     steps
         Points of the quadrature, at least 1, or 2 for ``left``.
     rule
         ``gauss-legendre``, or ``left`` as in the authors' code (with 100 steps).
-    evaluations_at_once
+    internal_batch_size
         Points times images in one forward and backward pass; bounds the memory, changes nothing else.
 
     Examples
     --------
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 2))
-    >>> method = IntegratedGradients(model, baseline=0.0, steps=2)
+    >>> method = IntegratedGradients(model, reference=0.0, steps=2)
     >>> method.attribute(torch.ones(1, 1, 2, 3)).shape
     torch.Size([1, 1, 2, 3])
     """
@@ -89,19 +89,19 @@ class IntegratedGradients:
         model: nn.Module,
         target: int = 1,
         *,
-        baseline: Reference = "background",
+        reference: Reference = "background",
         steps: int = 50,
         rule: Rule = "gauss-legendre",
-        evaluations_at_once: int = 16,
+        internal_batch_size: int = 16,
     ) -> None:
         fewest = 2 if rule == "left" else 1
-        if steps < fewest or evaluations_at_once < 1:
+        if steps < fewest or internal_batch_size < 1:
             raise ConfigError(
-                f"the rule {rule} needs at least {fewest} steps, and evaluations_at_once must be at least 1: "
-                f"found {steps} and {evaluations_at_once}"
+                f"the rule {rule} needs at least {fewest} steps, and internal_batch_size must be at least 1: "
+                f"found {steps} and {internal_batch_size}"
             )
-        self._model, self._target, self._baseline = model, target, baseline
-        self._steps, self._rule, self._at_once = steps, rule, evaluations_at_once
+        self._model, self._target, self._reference = model, target, reference
+        self._steps, self._rule, self._at_once = steps, rule, internal_batch_size
 
     def __repr__(self) -> str:
         return f"IntegratedGradients({type(self._model).__name__}, target={self._target}, steps={self._steps})"
@@ -109,21 +109,21 @@ class IntegratedGradients:
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Share of each pixel in the class score."""
         with differentiating(self._model, images) as points:
-            baselines = reference_images(self._baseline, points)
-            parts = zip(points.split(self._at_once), baselines.split(self._at_once), strict=True)
+            references = reference_images(self._reference, points)
+            parts = zip(points.split(self._at_once), references.split(self._at_once), strict=True)
             return concatenate_batches(*(self._integrate(part, start) for part, start in parts)).detach()
 
     def completeness_error(self, images: Images) -> Scores:
-        """How far, in units of the score, a map's sum is from the score's gain over the baseline; 0 is exact."""
+        """How far, in units of the score, a map's sum is from its gain over the reference; 0 is exact."""
         sums = per_sample_sum(self.attribute(images))
         with preserving(self._model), torch.no_grad():
-            gains = self._scores(images) - self._scores(reference_images(self._baseline, images))
+            gains = self._scores(images) - self._scores(reference_images(self._reference, images))
         return (sums - gains).abs()
 
-    def _integrate(self, images: Images, baselines: Images) -> Maps:
+    def _integrate(self, images: Images, references: Images) -> Maps:
         return captum.attr.IntegratedGradients(self._scores).attribute(
             images.detach(),
-            baselines,
+            references,
             n_steps=self._steps,
             method=_CAPTUM_RULE[self._rule],
             internal_batch_size=self._at_once,

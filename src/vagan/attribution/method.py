@@ -45,8 +45,8 @@ class AttributionMethod(Protocol):
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Maps of the images' shape: positive where the class of interest made the image brighter.
 
-        Methods that know no sign, or none in terms of brightness, say so in their ``convention``. Those whose network
-        is not conditioned on covariates ignore them.
+        Methods without a sign, or without one in terms of brightness, have another ``convention``. Covariates are
+        ignored where the network is not conditioned on them.
         """
 
 

@@ -36,10 +36,10 @@ class Occlusion:
     stride
         Pixels between neighbouring windows, at most ``window``. If not given, half of it in images, all of it in
         volumes. The last one along an axis is cut at the border.
-    baseline
+    reference
         What the window is filled with; see `integrated.reference_images`. The mean intensity of the image by
-        default: black windows would be the most conspicuous thing in most images.
-    evaluations_at_once
+        default: black windows would be conspicuous in most images.
+    internal_batch_size
         Windows times images in one forward pass; bounds the memory, changes nothing else.
     """
 
@@ -55,13 +55,13 @@ class Occlusion:
         *,
         window: int | None = None,
         stride: int | None = None,
-        baseline: Reference = "mean",
-        evaluations_at_once: int = 16,
+        reference: Reference = "mean",
+        internal_batch_size: int = 16,
     ) -> None:
-        if evaluations_at_once < 1:
-            raise ConfigError(f"evaluations_at_once must be at least 1: found {evaluations_at_once}")
-        self._model, self._target, self._baseline = model, target, baseline
-        self._window, self._stride, self._at_once = window, stride, evaluations_at_once
+        if internal_batch_size < 1:
+            raise ConfigError(f"internal_batch_size must be at least 1: found {internal_batch_size}")
+        self._model, self._target, self._reference = model, target, reference
+        self._window, self._stride, self._at_once = window, stride, internal_batch_size
 
     def __repr__(self) -> str:
         return f"Occlusion({type(self._model).__name__}, target={self._target})"
@@ -98,7 +98,7 @@ class Occlusion:
             images,
             sliding_window_shapes=(channels, *[window] * dims),
             strides=(channels, *[stride] * dims),
-            baselines=reference_images(self._baseline, images),
+            baselines=reference_images(self._reference, images),
             perturbations_per_eval=max(1, self._at_once // len(images)),
         )
 

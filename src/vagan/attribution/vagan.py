@@ -179,4 +179,4 @@ class VAGAN:
         if not deforms(self._output):
             return None
         with torch.no_grad():
-            return deformation(raw_map)
+            return deformation(raw_map, insert=self.insert)

@@ -41,9 +41,9 @@ Run = Path | str
 Files = Run | Sequence[Run]
 
 _READING: dict[Convention, str] = {
-    "signed": "positive: what is there, and bright, speaks for the class; negative: against it",
-    "absolute": "the size alone, whatever the sign, says how much a place matters",
-    "positive": "positive values speak for the class; negative ones are not read",
+    "signed": "positive: what is there, and bright, is evidence for the class; negative: evidence against it",
+    "absolute": "the magnitude, whatever the sign, is the importance of a place",
+    "positive": "positive values are evidence for the class; negative ones are not read",
 }
 _SIGN_INTERVENTION = (
     "image as if after the intervention - image as if before it, the class left alone; positive: brighter after it"
