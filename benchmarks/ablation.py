@@ -67,7 +67,7 @@ def _parse() -> argparse.Namespace:
 
 def _cells(variant: str, runs: list[dict[str, float]]) -> list[str]:
     amplitude, ratio, seconds = (
-        mean(column(runs, name)) for name in ("amplitude_slope", "energy_ratio", "training_seconds")
+        mean(column(runs, name)) for name in ("amplitude_slope", "baseline_response_ratio", "training_seconds")
     )
     return [variant, with_seeds(column(runs, "ncc")), f"{amplitude:.2f}", f"{ratio:.2f}", f"{seconds:.0f}"]
 

@@ -24,8 +24,7 @@ from study import as_table, keep, named, options_of, settings_of, with_seeds
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.effect import effect_map
-from vagan.evaluation.certainty import spread_error
-from vagan.evaluation.metrics.agreement import mean_ncc
+from vagan.evaluation.metrics.agreement import mean_ncc, uncertainty_error_correlation
 from vagan.evaluation.metrics.base import truth_mask
 from vagan.inference.attributor import Attributor
 from vagan.training.config import load_config
@@ -94,7 +93,7 @@ def _figures(cohort: Cohort, runs: list[Path]) -> dict[str, Any]:
     return {
         "ncc_members": [mean_ncc(maps, effects) for maps in members],
         "ncc_mean": mean_ncc(mean, effects),
-        "everywhere": float(spread_error(spreads, errors).mean()),
+        "everywhere": float(uncertainty_error_correlation(spreads, errors).mean()),
         "effect": float(np.mean([_correlation(spreads[c][inside[c]], errors[c][inside[c]]) for c in cases])),
         "elsewhere": float(np.mean([_correlation(spreads[c][~inside[c]], errors[c][~inside[c]]) for c in cases])),
         "subjects": _correlation(*(values.reshape(len(errors), -1).mean(axis=1) for values in (spreads, errors))),

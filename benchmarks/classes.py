@@ -21,7 +21,7 @@ from study import as_table, column, keep, named, options_of, settings_of, with_s
 from vagan.data.cohort import Cohort
 from vagan.data.schema import MANIFEST
 from vagan.data.sources.synthetic import make_synthetic_cohort
-from vagan.evaluation.evaluate import CEILING, evaluate
+from vagan.evaluation.evaluate import EvaluationOptions, evaluate
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.inference.attributor import Attributor
 from vagan.training.config import load_config
@@ -40,9 +40,9 @@ def main() -> None:
             config = load_config("fast", settings_of(options, seed) | alone)
             run = train(cohort, options.work / f"{name.replace(' ', '-')}-{seed}", config, monitor=mean_ncc)
             figures = {"training_seconds": run.seconds()}
-            for label, about in enumerate(CLASSES, start=1):
+            for about in CLASSES:
                 if interest in ("", about):
-                    figures |= _scores(cohort, run.path, about, label)
+                    figures |= _scores(cohort, run.path, about)
             found.setdefault(name, []).append(figures)
             print(seed, name, {key: round(value, 3) for key, value in figures.items()}, flush=True)
     result = {
@@ -66,13 +66,14 @@ def make_two_classes(folder: Path, *, images: int, size: tuple[int, ...]) -> Coh
     return Cohort(shutil.move(made, folder))
 
 
-def _scores(cohort: Cohort, run: Path, name: str, label: int) -> dict[str, float]:
+def _scores(cohort: Cohort, run: Path, name: str) -> dict[str, float]:
     method = Attributor.load(run, class_of_interest=name)
-    summary = evaluate({method.name: method}, cohort, interest=label).summary
+    evaluation = evaluate([method], cohort, EvaluationOptions(class_of_interest=name))
+    scores = evaluation.summary[method.name]
     return {
-        f"{name}: ncc": summary[method.name]["ncc"]["mean"],
-        f"{name}: ceiling": summary[CEILING]["ncc"]["mean"],
-        f"{name}: energy_ratio": summary[method.name]["energy_ratio"]["mean"],
+        f"{name}: ncc": scores["ncc"]["mean"],
+        f"{name}: ceiling": evaluation.ceiling["ncc"]["mean"],
+        f"{name}: baseline_response_ratio": scores["baseline_response_ratio"]["mean"],
     }
 
 

@@ -18,7 +18,7 @@ from vagan.evaluation.metrics.agreement import ncc
 from vagan.inference.attributor import Attributor
 from vagan.inference.class_gate import FOLDER, REJECT_INTERVAL, ClassGate, decide
 from vagan.model.folder import load_model
-from vagan.training.accuracy import accuracy_figures
+from vagan.nn.classification_metrics import binary_metrics
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
@@ -69,8 +69,8 @@ def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
     ill, effects = labels == 1, cohort.effects(rows[1]).numpy()
     patients = np.abs(known[ill]).mean()
     return {
-        **accuracy_figures(calibrated, labels),
-        "calibration_error_before": accuracy_figures(before, labels)["calibration_error"],
+        **binary_metrics(calibrated, labels),
+        "calibration_error_before": binary_metrics(before, labels)["calibration_error"],
         "undecided": float(np.mean([decide((1 - p, p)).abstained for p in calibrated])),
         "ncc_known": float(ncc(known[ill], effects).mean()),
         "ncc_predicted": float(ncc(predicted[ill], effects).mean()),

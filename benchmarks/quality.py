@@ -16,7 +16,7 @@ from study import as_table, column, keep, options_of, settings_of
 
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
-from vagan.evaluation.evaluate import CEILING, evaluate
+from vagan.evaluation.evaluate import evaluate
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.inference.attributor import Attributor
 from vagan.training.config import Config, load_config
@@ -73,8 +73,8 @@ def figures_of(cohort: Cohort, path: Path, config: Config) -> dict[str, float]:
     """Train, or find trained, and score all test images."""
     run = train(cohort, path, config, monitor=mean_ncc)
     method = Attributor.load(run.path)
-    evaluation = evaluate({method.name: method}, cohort)
-    scores, ceiling = (evaluation.summary[name] for name in (method.name, CEILING))
+    evaluation = evaluate([method], cohort)
+    scores, ceiling = evaluation.summary[method.name], evaluation.ceiling
     rows = evaluation.rows
     ncc = rows[(rows["method"] == method.name) & (rows["metric"] == "ncc")]
     subtypes = ncc["case"].map(cohort.manifest.table.set_index("id")["subtype"])
@@ -85,7 +85,7 @@ def figures_of(cohort: Cohort, path: Path, config: Config) -> dict[str, float]:
         "share_of_ceiling": scores["ncc"]["mean"] / ceiling["ncc"]["mean"],
         "subtype_difference": float(abs(by_subtype["A"] - by_subtype["B"])),
         "amplitude_slope": scores["amplitude_slope"]["mean"],
-        "energy_ratio": scores["energy_ratio"]["mean"],
+        "baseline_response_ratio": scores["baseline_response_ratio"]["mean"],
         "training_seconds": run.seconds(),
     }
 
@@ -95,8 +95,8 @@ def _in_words(runs: list[dict[str, float]]) -> str:
 
 
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
-    more = {"ceiling": 3, "share_of_ceiling": 3, "subtype_difference": 3, "amplitude_slope": 2, "energy_ratio": 2,
-            "training_seconds": 0}  # fmt: skip
+    more = {"ceiling": 3, "share_of_ceiling": 3, "subtype_difference": 3, "amplitude_slope": 2,
+            "baseline_response_ratio": 2, "training_seconds": 0}  # fmt: skip
     rows = []
     for case, runs in found.items():
         ncc = column(runs, "ncc")

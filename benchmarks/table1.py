@@ -24,9 +24,10 @@ from study import RESULTS, keep
 from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort, square_regions
-from vagan.evaluation.compare import compare_runs
-from vagan.evaluation.evaluate import CEILING
+from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
+from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.metrics.agreement import mean_ncc
+from vagan.evaluation.runs import RunSelection
 from vagan.evaluation.statistics import bootstrap_interval, holm, paired_difference
 from vagan.reporting.report import build_report
 from vagan.training.config import load_config
@@ -104,16 +105,8 @@ def _score(
     methods: list[str] | None = None,
 ) -> pd.DataFrame:
     if not (out / "summary.json").is_file():
-        compare_runs(
-            cohort,
-            runs,
-            out,
-            methods=methods,
-            limit=options.limit,
-            subset=options.subset,
-            regions=square_regions,
-            seed=0,
-        )
+        what = EvaluationOptions(limit=options.limit, subset=options.subset, parts=square_regions, device="auto")
+        evaluate_runs(cohort, runs, out, what, RunSelection(methods=methods))
         build_report(out)
     seconds = json.loads((out / "summary.json").read_text(encoding="utf-8"))["map_seconds"]
     rows = pd.read_csv(out / "scores.csv", dtype={"case": str, "subject": str})
@@ -130,7 +123,7 @@ def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> N
         by_seed = found.groupby("seed")["value"].mean()
         about = rows[rows["method"] == method]
         recalls = about[about["metric"].str.startswith("recall/")]
-        energy = about[about["metric"] == "energy"].groupby("label")["value"].mean()
+        sizes = about[about["metric"] == "mean_abs"].groupby("label")["value"].mean()
         table[method] = {
             "ncc": float(by_seed.mean()),
             "std_over_images": float(found.groupby("seed")["value"].std(ddof=0).mean()),
@@ -138,8 +131,8 @@ def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> N
             "by_seed": [float(value) for value in by_seed],
             "ci95_over_seeds": _t_interval(by_seed.to_numpy()),
             "images": int(found.groupby("seed")["case"].nunique().max()),
-            "energy_ratio": float(energy.get(0, np.nan) / energy[1]) if 0 in energy else None,
-            "mean_abs_map": float(energy[1]),
+            "baseline_response_ratio": float(sizes.get(0, np.nan) / sizes[1]) if 0 in sizes else None,
+            "mean_abs": float(sizes[1]),
             "recall": {
                 f"{metric.split('/')[1]}, subtype {subtype}": float(part["value"].mean())
                 for (metric, subtype), part in recalls.groupby(["metric", "subtype"])
@@ -219,8 +212,8 @@ def _markdown(table: dict) -> str:
                 " / ".join(f"{recall.get(f'{part}, subtype {s}', math.nan):.2f}" for s in "AB") if recall else ""
                 for part in ("centre", "off-centre")
             ),
-            f"{row['energy_ratio']:.2f}" if row["energy_ratio"] is not None else "",
-            f"{row['mean_abs_map']:.2g}",
+            f"{row['baseline_response_ratio']:.2f}" if row["baseline_response_ratio"] is not None else "",
+            f"{row['mean_abs']:.2g}",
             f"{row['seconds_per_map']:.3f}" if row["seconds_per_map"] else "",
             str(row["images"]),
         ]

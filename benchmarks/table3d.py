@@ -20,9 +20,10 @@ from study import as_table, column, keep, options_of, settings_of, with_seeds
 
 from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
-from vagan.evaluation.compare import compare_runs
-from vagan.evaluation.evaluate import CEILING
+from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
+from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.metrics.agreement import mean_ncc
+from vagan.evaluation.runs import RunSelection
 from vagan.reporting.report import build_report
 from vagan.simulation.study import make_atrophy_cohort
 from vagan.training.config import load_config
@@ -56,7 +57,7 @@ COLUMNS = {
     "severity": ("severity_correlation",),
     "hippocampi grow": ("regional/hippocampus_left", "regional/hippocampus_right"),
     "ventricles grow": ("regional/ventricle_left", "regional/ventricle_right"),
-    "M(x0)/M(x1)": ("energy_ratio",),
+    "M(x0)/M(x1)": ("baseline_response_ratio",),
     "amplitude": ("amplitude_slope",),
     "Dice": ("dice",),
     "lesions found": ("lesion_recall",),
@@ -151,8 +152,8 @@ def _score(
 ) -> dict[str, dict[str, float]]:
     """Mean of each score over test images, by method."""
     if not (out / "summary.json").is_file():
-        numbers = {"limit": options.limit, "subset": options.subset}
-        compare_runs(cohort, [run.path for run in runs], out, severity="severity", **numbers, **more)
+        what = EvaluationOptions(limit=options.limit, subset=options.subset, severity="severity", device="auto")
+        evaluate_runs(cohort, [run.path for run in runs], out, what, RunSelection(**more))
         build_report(out)
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     ceiling = summary["ceiling"]["ncc"]["mean"]

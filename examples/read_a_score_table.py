@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from vagan import load_config, make_synthetic_cohort, train
-from vagan.evaluation.compare import compare_runs
+from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
 from vagan.evaluation.statistics import bootstrap_interval
 
 cohort = make_synthetic_cohort("cohort", n=800, size=(32, 28), intensity="fixed")
@@ -22,7 +22,7 @@ for name, settings in {
     "classifier": {"method": "classifier", "classifier.updates": "60"},
 }.items():
     train(cohort, name, load_config("fast", small | settings))
-compare_runs(cohort, [Path("run"), Path("classifier")], Path("results"), limit=40, subset=4)
+evaluate_runs(cohort, [Path("run"), Path("classifier")], Path("results"), EvaluationOptions(limit=40, subset=4))
 sorted(path.name for path in Path("results").iterdir())
 
 # %% [markdown]
@@ -74,12 +74,12 @@ print(f"VA-GAN - group mean difference: {difference.mean():.3f}, 95 % [{low:.3f}
 
 # %% [markdown]
 # **What NCC does not see**: the size of the map, and what it does where there is nothing to find. `amplitude_slope`
-# should be 1 for maps in units of intensity (of a gradient or a class score it says nothing); `energy_ratio`, the
-# size of the map on baseline images over that on patients, should be 0. A method that draws the same map for
-# everybody has a ratio of 1, however high its NCC.
+# should be 1 for maps in units of intensity (of a gradient or a class score it says nothing).
+# `baseline_response_ratio`, the size of the map on baseline images over that on patients, should be 0. A method that
+# draws the same map for everybody has a ratio of 1, however high its NCC.
 
 # %%
-shown = ("ncc", "amplitude_slope", "energy_ratio")
+shown = ("ncc", "amplitude_slope", "baseline_response_ratio")
 pd.DataFrame(
     {name: {score: entry.get(score, {}).get("mean") for score in shown} for name, entry in summary.items()}
 ).T.sort_values("ncc", ascending=False).round(3)

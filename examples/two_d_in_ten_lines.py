@@ -50,7 +50,8 @@ plt.show()
 
 # %% [markdown]
 # Scores are means over the test images with 95 % intervals; the ceiling is what the exact counterfactual reaches.
-# `energy_ratio`, the size of the map on baseline images over that on images of the class, should be near 0.
+# `baseline_response_ratio`, the size of the map on baseline images over that on images of the class, should be near
+# 0.
 
 # %%
 evaluate({"VA-GAN": method}, cohort)

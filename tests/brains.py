@@ -154,6 +154,6 @@ class Oracle:
         self._subjects = list(cohort.manifest.table["subject"])
 
     def attribute(self, images, covariates=None):
-        row = int((self._images - images).abs().flatten(1).sum(1).argmin())
-        seed = sorted(set(self._subjects)).index(self._subjects[row])
-        return torch.from_numpy(exact_effect(COARSE, seed=seed, disease=1.0)[None, None])
+        rows = [int((self._images - image).abs().flatten(1).sum(1).argmin()) for image in images]
+        seeds = [sorted(set(self._subjects)).index(self._subjects[row]) for row in rows]
+        return torch.from_numpy(np.stack([exact_effect(COARSE, seed=seed, disease=1.0)[None] for seed in seeds]))

@@ -8,8 +8,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pandas as pd
 
-from vagan.evaluation.evaluate import CEILING, Evaluation
-from vagan.evaluation.examples import Examples
+from vagan.evaluation.results import Evaluation, Examples
 from vagan.notebook import facts_html, pictures_html, table_html
 
 NASTY = "<script>alert('1')</script>"
@@ -46,9 +45,10 @@ def test_a_cohort_shows_its_counts_and_one_image_of_each_class(small_cohort):
 def test_an_evaluation_shows_its_scores_best_first():
     scores = {
         name: {"ncc": {"mean": mean, "std": 0.1, "ci95": [mean - 0.05, mean + 0.05], "n": 9}}
-        for name, mean in (("low", 0.2), (f"high {NASTY}", 0.9), (CEILING, 0.97))
+        for name, mean in (("low", 0.2), (f"high {NASTY}", 0.9), ("ceiling", 0.97))
     }
-    examples = Examples([], np.zeros((0, 1, 2, 3), np.float32), None, {})
-    made = Evaluation(pd.DataFrame(), scores, {}, {}, examples)._repr_html_()
+    ceiling = scores.pop("ceiling")
+    examples = Examples((), np.zeros((0, 1, 2, 3), np.float32), None, {})
+    made = Evaluation(pd.DataFrame(), scores, ceiling, examples)._repr_html_()
     assert "<script" not in made
     assert made.index("0.90 ± 0.10 [0.85, 0.95]") < made.index("0.20 ± 0.10") < made.index("0.97 ± 0.10")

@@ -74,10 +74,10 @@ def test_scores_stand_side_by_side_and_each_network_is_loaded_once(vagan, traine
 
     for module in (folder, model_in_memory, class_gate):
         monkeypatch.setattr(module, "load_model", recorded)
-    code, _, _ = vagan("evaluate", tmp_path / "cohort", trained, "--out", tmp_path / "results", "--predicted-labels")
+    code, _, _ = vagan("evaluate", tmp_path / "cohort", trained, "--out", tmp_path / "results", "--predicted-classes")
     assert code == 0
     assert sorted(loaded) == [trained, trained / "classifier"]
-    scores = pd.read_csv(tmp_path / "results" / "scores.csv").query("metric == 'energy'")
+    scores = pd.read_csv(tmp_path / "results" / "scores.csv").query("metric == 'mean_abs'")
     energies = {
         name: scores[scores["method"] == name].set_index("case")["value"]
         for name in ("VA-GAN", "VA-GAN, predicted classes")
@@ -92,10 +92,10 @@ def test_scores_stand_side_by_side_and_each_network_is_loaded_once(vagan, traine
     healthy = cohort.manifest.table["class"].iloc[rows].to_numpy() == "healthy"
     assert (predicted[cohort.manifest.table["id"].iloc[rows[healthy]]] == 0).mean() > 0.5
     summary = json.loads((tmp_path / "results" / "summary.json").read_text(encoding="utf-8"))
-    about = summary["classifiers"]["run, labels"]
+    about = summary["classifiers"]["run, class gate"]
     assert about["accuracy"] > 0.6
     assert 0 <= about["calibration_error"] < 0.5
-    assert "undecided" in json.dumps(summary)
+    assert "abstained" in summary["rules"]["predicted classes of run"]
 
 
 def test_a_classifier_goes_with_a_map_generator(refused, vagan, pictures, tmp_path):

@@ -70,7 +70,7 @@ for name in sys.argv[2].split():
 def test_training_scores_and_reports_ask_for_no_extra():
     modules = (
         "vagan.training.engine.loop",
-        "vagan.evaluation.compare",
+        "vagan.evaluation.evaluate",
         "vagan.reporting.report",
         "vagan.inference.files",
     )

@@ -31,7 +31,7 @@ def test_from_folders_to_a_report(vagan, trained, tmp_path):
     assert vagan("evaluate", tmp_path / "cohort", trained, "--out", tmp_path / "results")[0] == 0
     scores = pd.read_csv(tmp_path / "results" / "scores.csv")
     assert set(scores.columns) == {"case", "subject", "label", "method", "metric", "value"}
-    assert set(scores["metric"]) == {"energy"}  # nothing else can be said without known effects
+    assert set(scores["metric"]) == {"mean_abs"}  # nothing else can be said without known effects
     code, out, _ = vagan("report", tmp_path / "results")
     assert code == 0
     assert (tmp_path / "results" / "report.html").is_file()

@@ -2,14 +2,21 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import pytest
 
 from shapes import SPACES
-from vagan.evaluation.metrics.agreement import METRICS
-from vagan.evaluation.metrics.detection import MASK_METRICS
+from vagan.evaluation.metrics.base import Need, score
+from vagan.evaluation.metrics.registry import METRICS, find_metric
+
+AGREEMENT = [
+    m
+    for m in METRICS.values()
+    if m.needs in {("maps", "effects"), ("maps", "known effects"), ("maps", "exact effects")}
+]
+DETECTION = [m for m in METRICS.values() if m.needs == ("maps", "known effects", "threshold")]
 
 
 class Scored(NamedTuple):
@@ -20,8 +27,8 @@ class Scored(NamedTuple):
     best: float
 
 
-EVERY_METRIC = [Scored(metric.name, metric.function, 1) for metric in METRICS] + [
-    Scored(metric.name, partial(metric.function, threshold=0.4), metric.best) for metric in MASK_METRICS
+EVERY_METRIC = [Scored(metric.name, metric.function, metric.best) for metric in AGREEMENT] + [
+    Scored(metric.name, partial(metric.function, threshold=0.4), metric.best) for metric in DETECTION
 ]
 every_metric = pytest.mark.parametrize("metric", EVERY_METRIC, ids=lambda metric: metric.name)
 every_space = pytest.mark.parametrize("space", SPACES, ids=["2-D", "3-D"])
@@ -75,7 +82,7 @@ def test_the_true_effect_scores_best(metric, space, cases):
     np.testing.assert_allclose(metric.function(effects, effects), metric.best, rtol=1e-6)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", AGREEMENT, ids=lambda metric: metric.name)
 @every_space
 def test_noise_scores_less(metric, space, cases):
     _, effects = cases(space)
@@ -83,7 +90,7 @@ def test_noise_scores_less(metric, space, cases):
     assert (metric.function(noise, effects) < 0.9).all()
 
 
-@pytest.mark.parametrize("metric", MASK_METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", DETECTION, ids=lambda metric: metric.name)
 @every_space
 def test_specks_of_noise_score_worse(metric, space, cases):
     """Sparse, for what dense noise marks is one component that covers every lesion."""
@@ -118,3 +125,27 @@ def test_single_and_double_precision_score_alike(metric, space, cases):
     single, double = (metric.function(maps.astype(kind), effects.astype(kind)) for kind in (np.float32, np.float64))
     assert double.dtype == np.float64
     np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_a_record_describes_its_metric(metric):
+    assert metric.label
+    assert metric.meaning
+    assert metric.explanation.endswith("is better") == (metric.direction != "neither")
+    assert set(metric.needs) <= set(get_args(Need))
+    assert find_metric(metric.name) is not None
+
+
+def test_only_metrics_whose_needs_are_met_are_computed(cases):
+    maps, effects = cases((7, 8))
+    found = score(METRICS.values(), {"raw maps": maps, "maps": maps, "effects": effects})
+    assert list(found.cases) == ["mean_abs", "ncc"]
+    assert found.cohort == {}
+
+
+def test_parts_and_unknown_metrics_have_descriptions_too():
+    assert find_metric("recall/left_hippocampus").label == "Recall, left hippocampus"
+    assert find_metric("ncc_brain_by_subject").label == "NCC, brain, by subject"
+    assert find_metric("of the future").label == "of the future"
+    assert not find_metric("flip_rate").needs_truth
+    assert find_metric("regional/left").needs_truth

@@ -13,11 +13,10 @@ from vagan.data.schema import CohortCase
 from vagan.data.sources.synthetic import square_regions
 from vagan.data.write import write_cohort
 from vagan.errors import CohortError, ConfigError
-from vagan.evaluation.compare import compare_runs
-from vagan.evaluation.evaluate import CEILING, evaluate
-from vagan.evaluation.examples import choose_examples
+from vagan.evaluation.evaluate import EvaluationOptions, choose_examples, evaluate, evaluate_runs
 from vagan.evaluation.metrics.agreement import ncc
 from vagan.evaluation.metrics.detection import otsu_threshold
+from vagan.evaluation.runs import RunSelection
 from vagan.inference.attributor import Attributor
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -58,21 +57,25 @@ def mean(evaluation, method, metric):
     return evaluation.summary[method][metric]["mean"]
 
 
+def ceiling(evaluation, metric):
+    return evaluation.ceiling[metric]["mean"]
+
+
 def test_the_true_effect_scores_one_its_negative_minus_one_and_nothing_zero(small_cohort, truth):
     methods = {
         "true": Known(small_cohort, lambda row: truth[row]),
         "inverted": Known(small_cohort, lambda row: -truth[row]),
         "empty": Known(small_cohort, lambda row: 0 * truth[row]),
     }
-    evaluation = evaluate(methods, small_cohort, regions=square_regions)
+    evaluation = evaluate(methods, small_cohort, EvaluationOptions(parts=square_regions))
     assert mean(evaluation, "true", "ncc") == pytest.approx(1, abs=1e-5)
     assert mean(evaluation, "inverted", "ncc") == pytest.approx(-1, abs=1e-5)
     assert mean(evaluation, "empty", "ncc") == 0
     for metric in ("dice", "average_precision", "relevance_mass", "recall/centre", "recall/off-centre"):
         assert mean(evaluation, "true", metric) == pytest.approx(1), metric
-    assert mean(evaluation, "true", "energy_ratio") == 0
+    assert mean(evaluation, "true", "baseline_response_ratio") == 0
     tests = small_cohort.manifest.indices("test", 1)
-    assert mean(evaluation, "true", "energy") == pytest.approx(truth[tests].mean(), rel=1e-5)
+    assert mean(evaluation, "true", "mean_abs") == pytest.approx(truth[tests].mean(), rel=1e-5)
 
 
 def test_the_sign_counts_as_the_convention_says(small_cohort, truth):
@@ -101,7 +104,7 @@ def test_maps_that_know_no_direction_are_not_blamed_for_dark_effects(small_cohor
     assert slopes[0] == pytest.approx(-slopes[1])
     assert slopes[1] == pytest.approx(slopes[2])
     bright = evaluate({"known": Known(small_cohort, lambda row: truth[row])}, small_cohort)
-    assert mean(evaluation, CEILING, "ncc") == pytest.approx(mean(bright, CEILING, "ncc"), abs=1e-6)
+    assert ceiling(evaluation, "ncc") == pytest.approx(ceiling(bright, "ncc"), abs=1e-6)
 
 
 def test_the_ceiling_is_the_exact_counterfactual_and_amplitude_is_judged_by_it(small_cohort):
@@ -112,9 +115,9 @@ def test_the_ceiling_is_the_exact_counterfactual_and_amplitude_is_judged_by_it(s
     half = Known(small_cohort, lambda row: 0.5 * (images[row] - without[row]))
     evaluation = evaluate({"half": half}, small_cohort)
     expected = ncc(exact, small_cohort.effects(tests).numpy()).mean()
-    assert mean(evaluation, CEILING, "ncc") == pytest.approx(expected)
+    assert ceiling(evaluation, "ncc") == pytest.approx(expected)
     assert mean(evaluation, "half", "ncc") == pytest.approx(expected, abs=1e-6)
-    assert mean(evaluation, CEILING, "amplitude_slope") == pytest.approx(1)
+    assert ceiling(evaluation, "amplitude_slope") == pytest.approx(1)
     assert mean(evaluation, "half", "amplitude_slope") == pytest.approx(0.5)
 
 
@@ -140,16 +143,26 @@ def test_only_the_images_that_may_be_looked_at_are(small_cohort, truth):
 
 
 def test_expensive_methods_are_scored_on_the_first_of_the_others_images(small_cohort, truth):
-    methods = {name: Known(small_cohort, lambda row: truth[row]) for name in ("cheap", "dear", "dearest")}
-    evaluation = evaluate(methods, small_cohort, limit=6, limits={"dear": 3, "dearest": 2}, examples=3)
+    methods = {name: Known(small_cohort, lambda row: truth[row]) for name in ("cheap", "expensive")}
+    methods["expensive"].cost = 50
+    evaluation = evaluate(methods, small_cohort, EvaluationOptions(limit=6, subset=3, examples=3))
     rows = evaluation.rows[(evaluation.rows["metric"] == "ncc")]
     cases = {name: list(rows["case"][rows["method"] == name]) for name in methods}
-    assert [len(found) for found in cases.values()] == [6, 3, 2]
-    assert cases["dear"] == cases["cheap"][:3]
-    assert cases["dearest"] == cases["cheap"][:2]
-    assert set(evaluation.examples.maps) == {"cheap", "dear"}
+    assert [len(found) for found in cases.values()] == [6, 3]
+    assert cases["expensive"] == cases["cheap"][:3]
     roles = dict(zip(evaluation.examples.ids, evaluation.examples.roles, strict=True))
     assert {name for name, role in roles.items() if "random" in role} == set(cases["cheap"][:3])
+    # the extremes lie among all six images, and the expensive method has their maps too
+    assert {name: len(maps) for name, maps in evaluation.examples.maps.items()} == dict.fromkeys(methods, len(roles))
+    fewer = evaluate(methods, small_cohort, EvaluationOptions(limit=6, subset=2, examples=3))
+    assert set(fewer.examples.maps) == {"cheap"}
+
+
+def test_each_image_is_attributed_once(small_cohort, truth):
+    method = Known(small_cohort, lambda row: truth[row])
+    evaluate([method], small_cohort)
+    tests = [row for row in method.asked if small_cohort.manifest.table["split"][row] == "test"]
+    assert len(tests) == len(set(tests)) == len(small_cohort.manifest.indices("test"))
 
 
 def test_the_best_the_median_and_the_worst_image_are_shown_with_their_own_maps(small_cohort, truth):
@@ -161,7 +174,7 @@ def test_the_best_the_median_and_the_worst_image_are_shown_with_their_own_maps(s
         return truth[row] + share.get(row, 0) * noise[row]
 
     methods = {"worse": Known(small_cohort, lambda row: noise[row]), "better": Known(small_cohort, map_of)}
-    examples = evaluate(methods, small_cohort, examples=1).examples
+    examples = evaluate(methods, small_cohort, EvaluationOptions(examples=1)).examples
     rows = [int(np.flatnonzero(small_cohort.manifest.table["id"] == name)[0]) for name in examples.ids]
     shown = dict(zip((role.split(",")[0] for role in examples.roles), rows, strict=True))
     by_share = sorted(tests, key=share.__getitem__)
@@ -177,19 +190,18 @@ def test_the_best_the_median_and_the_worst_image_are_shown_with_their_own_maps(s
 
 def test_without_known_effects_the_largest_and_the_smallest_map_are_shown():
     rows = pd.DataFrame(
-        {"case": list("abcde"), "method": "m", "metric": "energy", "value": [3.0, 1.0, 5.0, 2.0, 4.0]}
+        {"case": list("abcde"), "method": "m", "metric": "mean_abs", "value": [3.0, 1.0, 5.0, 2.0, 4.0]}
     )
-    choice = choose_examples(rows, list("abcde"), random=2)
-    assert choice.positions == [2, 0, 1]
-    assert choice.roles == ["largest map", "median map, random", "smallest map, random"]
-    assert "by mean |map| of m" in choice.rule
+    roles, rule = choose_examples(rows, list("abcde"), random=2)
+    assert list(roles.items()) == [(2, "largest map"), (0, "median map, random"), (1, "smallest map, random")]
+    assert "by mean |map| of m" in rule
 
 
 def test_the_energy_ratio_is_that_of_the_class_means(small_cohort, truth):
     labels = small_cohort.manifest.table["label"]
     method = Known(small_cohort, lambda row: np.full_like(truth[row], 0.4 if labels[row] else -0.1))
     evaluation = evaluate({"flat": method}, small_cohort)
-    assert mean(evaluation, "flat", "energy_ratio") == pytest.approx(0.25)
+    assert mean(evaluation, "flat", "baseline_response_ratio") == pytest.approx(0.25)
 
 
 def test_runs_are_compared_and_what_is_written_agrees(small_cohort, tmp_path):
@@ -203,7 +215,10 @@ def test_runs_are_compared_and_what_is_written_agrees(small_cohort, tmp_path):
         for name, more in settings.items()
     ]
     wanted = ["vagan", "guided-backprop", "integrated-gradients", "cam", "random", "group-mean"]
-    table = compare_runs(small_cohort, runs, tmp_path / "out", methods=wanted, subset=3)
+    options, selection = EvaluationOptions(subset=3), RunSelection(methods=wanted)
+    evaluation = evaluate_runs(small_cohort, runs, tmp_path / "out", options, selection)
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert table == evaluation.to_markdown()
     rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert set(summary["methods"]) == {
@@ -244,9 +259,9 @@ def test_an_ensemble_that_is_unsure_where_it_is_wrong_is_told_from_one_that_is_n
     knows = Attributor([member(sign, knowing) for sign in (-1, 1)])
     believes = Attributor([member(sign, lambda error: 1 / (0.1 + error)) for sign in (-1, 1)])
     summary = evaluate({"knows": knows, "believes": believes, "alone": knows.methods[0]}, small_cohort).summary
-    assert summary["knows"]["spread_error"]["mean"] == pytest.approx(1, abs=1e-3)
-    assert summary["believes"]["spread_error"]["mean"] == pytest.approx(-1, abs=1e-3)
-    assert "spread_error" not in summary["alone"]
+    assert summary["knows"]["uncertainty_error_correlation"]["mean"] == pytest.approx(1, abs=1e-3)
+    assert summary["believes"]["uncertainty_error_correlation"]["mean"] == pytest.approx(-1, abs=1e-3)
+    assert "uncertainty_error_correlation" not in summary["alone"]
     # the errors of the members cancel in the mean, whatever their spread
     assert summary["knows"]["ncc"]["mean"] == pytest.approx(summary["believes"]["ncc"]["mean"], abs=1e-5)
 
@@ -266,16 +281,17 @@ def test_a_run_that_knows_several_classes_is_scored_on_the_one_that_is_named(sma
     three = three_classes(small_cohort, tmp_path / "three")
     run = train(three, tmp_path / "run", load_config(settings=TINY_SETTINGS)).path
     with pytest.raises(ConfigError, match="type A, type B"):
-        compare_runs(three, [run], tmp_path / "out")
+        evaluate_runs(three, [run], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    compare_runs(three, [run], tmp_path / "out", methods=["vagan"], interest="type B")
+    selection = RunSelection(methods=["vagan"], class_of_interest="type B")
+    evaluate_runs(three, [run], tmp_path / "out", selection=selection)
     rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
     assert set(rows["label"]) == {0, 2}
     method = Attributor.load(run, class_of_interest="type B")
     assert method.spec.classes == ("baseline", "type B")
     cases = three.manifest.indices("test", label=2)
     expected = np.abs(method.effect(three.images(cases)).numpy()).mean(axis=(1, 2, 3))
-    found = rows[(rows["metric"] == "energy") & (rows["label"] == 2)].set_index("case")["value"]
+    found = rows[(rows["metric"] == "mean_abs") & (rows["label"] == 2)].set_index("case")["value"]
     np.testing.assert_allclose(found[three.manifest.table["id"].iloc[cases]], expected, rtol=1e-4)
 
 
@@ -286,12 +302,31 @@ def test_of_several_classes_the_one_that_the_runs_are_about_is_scored(small_coho
     for name in "AB":
         settings = TINY_SETTINGS | {"training.class_of_interest": f"type {name}"}
         runs.append(train(three, tmp_path / name, load_config(settings=settings)).path)
-    compare_runs(three, runs[1:], tmp_path / "out", methods=["vagan", "group-mean"])
+    selection = RunSelection(methods=["vagan", "group-mean"])
+    evaluate_runs(three, runs[1:], tmp_path / "out", selection=selection)
     rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
     subtypes = three.manifest.table.set_index("id")["subtype"]
     assert set(rows[rows["label"] == 2]["case"].map(subtypes)) == {"B"}
     assert set(rows["label"]) == {0, 2}
     with pytest.raises(ConfigError, match=r"the same classes: found type A against .* and type B against "):
-        compare_runs(three, runs, tmp_path / "both")
-    with pytest.raises(CohortError, match="there is no run to choose one"):
-        compare_runs(three, [], tmp_path / "none")
+        evaluate_runs(three, runs, tmp_path / "both")
+    with pytest.raises(CohortError, match="several classes of interest"):
+        evaluate_runs(three, [], tmp_path / "none")
+
+
+def test_python_users_get_a_table_and_unique_names(small_cohort, truth):
+    from vagan.attribution import IntegratedGradients
+    from vagan.nn.classifier import CAMClassifier
+
+    low = Known(small_cohort, lambda row: -truth[row])
+    low.name = "inverted"
+    network = CAMClassifier(2, width=2).eval()
+    methods = [low, Known(small_cohort, lambda row: truth[row]), IntegratedGradients(network, target=1)]
+    evaluation = evaluate(methods, small_cohort, EvaluationOptions(subset=2))
+    table = evaluation.to_frame()
+    assert list(table.index) == ["known", "integrated gradients", "inverted", "exact effect (ceiling)"]
+    assert table.loc["inverted", "ncc"] == mean(evaluation, "inverted", "ncc")
+    assert table.loc["exact effect (ceiling)", "ncc"] == ceiling(evaluation, "ncc")
+    assert "inverted" in repr(evaluation)
+    with pytest.raises(ConfigError, match="'known' occurs twice"):
+        evaluate([methods[1], methods[1]], small_cohort)

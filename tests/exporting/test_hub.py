@@ -55,7 +55,7 @@ def test_the_card_tells_data_scores_limits_and_licence_and_no_names(run, tmp_pat
 
 
 def test_what_is_no_result_or_somebody_elses_folder_is_refused(run, tmp_path):
-    with pytest.raises(RunError, match="must be results of `vagan evaluate`"):
+    with pytest.raises(RunError, match="must hold results"):
         export_hub(run, tmp_path / "hub", results=tmp_path)
     assert not (tmp_path / "hub").exists()
     (tmp_path / "mine").mkdir()

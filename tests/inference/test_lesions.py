@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from vagan.errors import RunError
+from vagan.evaluation.results import ResultsFolder
 from vagan.inference.lesions import write_mask
-from vagan.reporting.results_folder import threshold_of
 
 
 def results(folder, thresholds):
@@ -84,11 +84,11 @@ def test_an_array_of_three_axes_stays_one(tmp_path):
 
 
 def test_the_threshold_is_that_of_the_method(tmp_path):
-    assert threshold_of(results(tmp_path / "fine", {"VA-GAN": 0.25, "CAM": 3}), "VA-GAN") == 0.25
+    assert ResultsFolder(results(tmp_path / "fine", {"VA-GAN": 0.25, "CAM": 3})).threshold("VA-GAN") == 0.25
     with pytest.raises(RunError, match="must hold a threshold for 'VA-GAN', found those of CAM"):
-        threshold_of(results(tmp_path / "other", {"CAM": 3}), "VA-GAN")
+        ResultsFolder(results(tmp_path / "other", {"CAM": 3})).threshold("VA-GAN")
     for number, broken in enumerate(({}, None, {"VA-GAN": "high"}, {"VA-GAN": -1}, {"VA-GAN": float("nan")}, [1])):
         with pytest.raises(RunError, match="threshold for 'VA-GAN'|thresholds must hold names and values"):
-            threshold_of(results(tmp_path / f"broken {number}", broken), "VA-GAN")
+            ResultsFolder(results(tmp_path / f"broken {number}", broken)).threshold("VA-GAN")
     with pytest.raises(RunError, match="must hold results"):
-        threshold_of(tmp_path, "VA-GAN")
+        ResultsFolder(tmp_path).threshold("VA-GAN")

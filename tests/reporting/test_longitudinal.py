@@ -10,9 +10,10 @@ import pytest
 from brains import COARSE, Oracle, patients, write_brains
 from vagan.data.volume import read_volume, write_volume
 from vagan.errors import RunError
-from vagan.evaluation import longitudinal as evaluation
-from vagan.evaluation.evaluate import CEILING
+from vagan.evaluation import runs
+from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.longitudinal.evaluate import evaluate_longitudinal
+from vagan.evaluation.runs import RunSelection
 from vagan.geometry import Grid
 from vagan.reporting.longitudinal import (
     effects_by_region,
@@ -31,9 +32,10 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures ü")
     cohort = write_brains(folder / "cohort", patients(stable=1))
     with pytest.MonkeyPatch.context() as patch:
-        random = evaluation.controls_of(cohort, ["random"], 1, 0)
-        patch.setattr(evaluation, "controls_of", lambda *_: [Oracle(cohort, "VA-GAN"), *random])
-        evaluate_longitudinal(cohort, [], folder / "results", methods=["random"])
+        made, selection = runs._control, RunSelection(methods=["group-mean", "random"])
+        oracle = {"group-mean": Oracle(cohort, "VA-GAN")}
+        patch.setattr(runs, "_control", lambda slug, *args: oracle.get(slug) or made(slug, *args))
+        evaluate_longitudinal(cohort, [], folder / "results", selection=selection)
     return folder / "results"
 
 

@@ -14,9 +14,10 @@ import pytest
 
 from vagan.data.sources.synthetic import make_case
 from vagan.errors import RunError
+from vagan.evaluation.results import ResultsFolder
 from vagan.progress import duration
 from vagan.reporting import report
-from vagan.reporting.report import build_report, number, read_results
+from vagan.reporting.report import build_report, number
 
 NASTY = "<script>alert(1)</script>"
 
@@ -28,8 +29,8 @@ def score(mean: float, std: float, n: int = 24) -> dict[str, Any]:
 def summary() -> dict[str, Any]:
     return {
         "methods": {
-            "cam": {"ncc": score(0.4123456, 0.071), "energy": score(0.00312, 0.0004)},
-            "vagan": {"ncc": score(0.9312345, 0.0432), "energy": score(0.0871, 0.012)},
+            "cam": {"ncc": score(0.4123456, 0.071), "mean_abs": score(0.00312, 0.0004)},
+            "vagan": {"ncc": score(0.9312345, 0.0432), "mean_abs": score(0.0871, 0.012)},
             f"random {NASTY}": {"ncc": score(-0.0004, 0.062)},
         },
         "ceiling": {"ncc": score(0.9734, 0.011)},
@@ -121,12 +122,12 @@ def page(folder: Path) -> Page:
 
 def test_table_holds_the_numbers_of_the_summary(folder):
     head, *rows = page(folder).rows
-    assert [text.strip() for _, text in head] == ["Method", "NCC", "Map size", "n"]
+    assert [text.strip() for _, text in head] == ["Method", "NCC", "Mean |map|", "n"]
     cells = {row[0][1]: row[1:] for row in rows}
     expected = {**summary()["methods"], "ceiling": summary()["ceiling"]}
     assert list(cells) == ["vagan", "cam", f"random {NASTY}", "ceiling"]
     for name, scores in expected.items():
-        for (value, text), metric in zip(cells[name], ("ncc", "energy"), strict=False):
+        for (value, text), metric in zip(cells[name], ("ncc", "mean_abs"), strict=False):
             if metric not in scores:
                 assert text == "–"
                 continue
@@ -248,7 +249,7 @@ def test_scores_alone_make_a_report(tmp_path):
 
 def test_sizes_alone_rank_nobody(tmp_path):
     ratio = {"mean": 0.2, "std": None, "ci95": [0.1, 0.3], "n": 9}
-    sizes = {"methods": {"vagan": {"energy": score(0.05, 0.01), "energy_ratio": ratio}}}
+    sizes = {"methods": {"vagan": {"mean_abs": score(0.05, 0.01), "baseline_response_ratio": ratio}}}
     (tmp_path / "summary.json").write_text(json.dumps(sizes), encoding="utf-8")
     made = page(tmp_path)
     assert "no number here tells which map is right" in made.text
@@ -337,7 +338,7 @@ def test_examples_that_do_not_fit_are_refused(folder, arrays, message):
     sound = {"ids": np.array(["one", "two"]), "images": np.zeros((2, 1, 16, 21))}
     np.savez(folder / "examples.npz", **{**sound, **arrays})
     with pytest.raises(RunError, match=message):
-        read_results(folder)
+        ResultsFolder(folder).read()
 
 
 def files(folder: Path) -> dict[str, bytes]:

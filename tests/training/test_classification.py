@@ -7,7 +7,7 @@ from sklearn.metrics import balanced_accuracy_score
 from tiny import TINY_SETTINGS
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.model.folder import load_model
-from vagan.training.accuracy import accuracy_figures, calibration_error, reliability
+from vagan.nn.classification_metrics import binary_metrics, expected_calibration_error, reliability_curve
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
@@ -69,7 +69,7 @@ def test_the_model_has_the_statistics_of_its_own_weights(small_cohort, tmp_path)
 def test_figures_of_a_hand_worked_case():
     probabilities = np.array([0.9, 0.8, 0.4, 0.3, 0.6])
     labels = np.array([1, 1, 1, 0, 0])
-    figures = accuracy_figures(probabilities, labels)
+    figures = binary_metrics(probabilities, labels)
     assert figures["accuracy"] == pytest.approx(3 / 5)
     assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, probabilities > 0.5))
@@ -78,11 +78,11 @@ def test_figures_of_a_hand_worked_case():
 
 def test_calibration_is_the_gap_between_confidence_and_accuracy():
     sure = np.full(10, 0.95)
-    assert calibration_error(sure, np.array([1] * 6 + [0] * 4)) == pytest.approx(0.35)
-    assert calibration_error(np.array([1.0, 0.0]), np.array([1, 0])) == pytest.approx(0)
-    assert reliability(sure, np.array([1] * 6 + [0] * 4)) == [
+    assert expected_calibration_error(sure, np.array([1] * 6 + [0] * 4)) == pytest.approx(0.35)
+    assert expected_calibration_error(np.array([1.0, 0.0]), np.array([1, 0])) == pytest.approx(0)
+    assert reliability_curve(sure, np.array([1] * 6 + [0] * 4)) == [
         {"confidence": pytest.approx(0.95), "accuracy": pytest.approx(0.6), "count": 10}
     ]
     # two bins: 0.9 is right half of the time, 0.6 always; each holds half of the cases
     mixed = np.array([0.92, 0.92, 0.62, 0.62])
-    assert calibration_error(mixed, np.array([1, 0, 1, 1])) == pytest.approx((0.42 + 0.38) / 2)
+    assert expected_calibration_error(mixed, np.array([1, 0, 1, 1])) == pytest.approx((0.42 + 0.38) / 2)

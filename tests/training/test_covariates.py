@@ -311,7 +311,7 @@ def test_scores_and_ensembles_take_covariates_of_the_table(cohort, run):
     found = method.attribute(images, subjects)
     both = Attributor([*method.methods, *method.methods], method.spec)
     scores = evaluate({"one": method, "both": both}, cohort)
-    energies = scores.rows.query("metric == 'energy' and label == 1 and method == 'one'").set_index("case")["value"]
+    energies = scores.rows.query("metric == 'mean_abs' and label == 1 and method == 'one'").set_index("case")["value"]
     np.testing.assert_allclose(energies[subjects["id"]], found.effect.abs().mean(dim=(1, 2, 3)), rtol=1e-4)
     assert not both.attribute(images, subjects).uncertainty.std.any()
     pd.testing.assert_frame_equal(found.covariates, subjects[["age", "sex"]].reset_index(drop=True))

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from vagan.training.accuracy import accuracy_figures, calibration_error, class_figures
+from vagan.nn.classification_metrics import binary_metrics, expected_calibration_error, multiclass_metrics
 from vagan.training.temperature import fitted_temperature
 
 
@@ -25,7 +25,8 @@ def test_calibration_makes_the_error_small():
     overconfident = 4 * logits
     temperature = fitted_temperature(overconfident[:2000], labels[:2000])
     before, after = (
-        calibration_error(softmax(overconfident[2000:] / t, axis=1)[:, 1], labels[2000:]) for t in (1, temperature)
+        expected_calibration_error(softmax(overconfident[2000:] / t, axis=1)[:, 1], labels[2000:])
+        for t in (1, temperature)
     )
     assert before > 0.1
     assert after < 0.03
@@ -43,11 +44,11 @@ def test_figures_of_three_classes_are_those_of_scikit_learn():
     rng = np.random.default_rng(3)
     labels = np.repeat(np.arange(3), [30, 20, 10])
     probabilities = softmax(rng.normal(size=(60, 3)) + np.eye(3)[labels], axis=1)
-    found = class_figures(probabilities, labels)
+    found = multiclass_metrics(probabilities, labels)
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, probabilities.argmax(1)))
     assert found["auc"] == pytest.approx(roc_auc_score(labels, probabilities, multi_class="ovr"))
     both = labels < 2
     two = probabilities[both][:, :2] / probabilities[both][:, :2].sum(axis=1, keepdims=True)
-    assert class_figures(two, labels[both]) == accuracy_figures(two[:, 1], labels[both])
+    assert multiclass_metrics(two, labels[both]) == binary_metrics(two[:, 1], labels[both])
     hand = np.array([[0.85, 0.1, 0.05]] * 4)  # right in half of the cases, and sure to 0.85
-    assert class_figures(hand, np.array([0, 0, 1, 2]))["calibration_error"] == pytest.approx(0.35)
+    assert multiclass_metrics(hand, np.array([0, 0, 1, 2]))["calibration_error"] == pytest.approx(0.35)

@@ -71,9 +71,9 @@ def attribute(
     device
         auto, cpu, cuda or mps.
     """
+    from vagan.evaluation.results import ResultsFolder
     from vagan.inference.attributor import Attributor
     from vagan.inference.class_gate import REJECT_INTERVAL
-    from vagan.reporting.results_folder import threshold_of
 
     if reject_interval and not predict_class:
         raise ConfigError("--reject-interval needs --predict-class")
@@ -93,7 +93,7 @@ def attribute(
         images,
         out,
         covariates=_covariates(covariates, images),
-        threshold=None if masks is None else threshold_of(masks, attributor.name),
+        threshold=None if masks is None else ResultsFolder(masks).threshold(attributor.name),
     )
     for one in saved:
         if one.is_ood:

@@ -33,7 +33,7 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
     from vagan.data.cohort import Cohort
     from vagan.data.schema import MANIFEST
     from vagan.data.sources.synthetic import make_synthetic_cohort, square_regions
-    from vagan.evaluation.compare import compare_runs
+    from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
     from vagan.evaluation.metrics.agreement import mean_ncc
     from vagan.reporting.progress import draw_progress
     from vagan.reporting.report import build_report
@@ -51,5 +51,6 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
     for name, settings in TRAININGS.items():
         config = load_config("fast", {"training.seed": str(seed), **settings})
         runs.append(train(cohort, out / name, config, monitor=mean_ncc, after_validation=draw_progress).path)
-    print(compare_runs(cohort, runs, out, subset=SUBSET, regions=square_regions))
+    options = EvaluationOptions(subset=SUBSET, parts=square_regions, device="auto")
+    print(evaluate_runs(cohort, runs, out, options).to_markdown())
     print(f"report: {build_report(out).resolve()}")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from vagan.cli.options import parse_interval
 from vagan.errors import ConfigError
 
 
@@ -13,13 +14,13 @@ def evaluate(
     *runs: Path,
     out: Path,
     methods: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    interest: Annotated[str, Parameter(name="--class")] = "",
+    class_of_interest: Annotated[str, Parameter(name="--class")] = "",
     limit: int | None = None,
     subset: int = 20,
     severity: str | None = None,
-    judge: Path | None = None,
-    predicted_labels: Annotated[bool, Parameter(negative=())] = False,
-    abstain: str = "",
+    classifier: Path | None = None,
+    predicted_classes: Annotated[bool, Parameter(negative=())] = False,
+    reject_interval: str = "",
     ensemble: Annotated[bool, Parameter(negative=())] = False,
     examples: int = 4,
     seed: int = 0,
@@ -27,105 +28,89 @@ def evaluate(
     longitudinal: Annotated[bool, Parameter(negative=())] = False,
     pairs: Literal["first-last", "first-first", "last-first", "all"] = "first-last",
     intensities: Literal["smooth", "linear", "none"] = "smooth",
-    months: float = 0.0,
+    min_months: float = 0.0,
 ) -> None:
     """Score the models of one or more runs, beside controls, on a cohort's test images.
 
-    Leaves scores.csv (a row for each case, method and metric), summary.json and table.md; with --longitudinal, where
-    the truth is what changed in subjects that went from the baseline class to the class of interest, table2.md,
-    pairs.csv and all maps and observed effects as NIfTI too.
+    Writes scores.csv (a row for each case, method and metric), summary.json and table.md. With --longitudinal, maps
+    are compared with what changed in subjects that converted from the baseline class to the class of interest; this
+    also writes table2.md, pairs.csv, and all maps and observed effects as NIfTI.
 
     Parameters
     ----------
     cohort
-        Cohort folder, with known effects for all scores but the energy.
+        Cohort folder. Most metrics need one with known effects.
     runs
-        Run folders. None is needed where --methods names controls alone.
+        Run folders. None is needed if --methods names only controls.
     out
-        Folder for the results; `vagan report` turns it into a page.
+        Folder for the results; `vagan report` makes a page of it.
     methods
-        Which to score, e.g. vagan integrated-gradients cam [default: all that the runs allow, and the controls].
-    interest
-        Name of the class of interest; needed where a run knows several.
+        Methods to score, e.g. vagan integrated-gradients cam [default: all that the runs allow, and the controls].
+    class_of_interest
+        Name of the class of interest; needed if a run has several.
     limit
         Score this many random test images of each class [default: all].
     subset
-        Score methods that need many passes through a network for a map on this many images, the same for all of
-        them: integrated gradients, occlusion, perturbation.
+        Score methods that need many forward passes per map (integrated gradients, occlusion, perturbation) on this
+        many images, the same for all of them.
     severity
-        Column of the manifest with numbers, e.g. a clinical score: correlate the size of the maps with it.
-    judge
-        Run of a classifier that none of the maps were made with: is an image without its effect one of the baseline
-        class to it, how far is it from those, and how much had to change? Needs no known effects.
-    predicted_labels
-        Score the maps of map generators also where the classifier in the run folder decides which class an image is
-        of (see `vagan attribute --class auto`), and how well it decides.
-    abstain
-        With --predicted-labels: undecided between these probabilities of a class of interest [default: 0.35:0.65].
+        Numeric column of the manifest, e.g. a clinical score, to correlate with the size of the maps.
+    classifier
+        Run of an independent classifier, which scores the counterfactuals: flip rate, kernel distance and relative
+        change. Needs no known effects.
+    predicted_classes
+        Score map generators also with the class that the classifier in the run folder predicts for each image (see
+        `vagan attribute --predict-class`), and this classifier.
+    reject_interval
+        With --predicted-classes: abstain between these probabilities of a class of interest [default: 0.35:0.65].
     ensemble
-        Score the mean map of all runs of map generators as well, and whether it is wrong where they differ.
+        Score the mean map of all map generators as well, and whether its uncertainty predicts its error.
     examples
-        Show this many random images in the report, beside the best, the median and the worst one.
+        Show this many random images in the report, besides the best, the median and the worst one.
     seed
-        Decides which, and which are shown.
+        Random seed of subset and examples.
     device
         auto, cpu, cuda or mps.
     longitudinal
-        Score against follow-up scans: subjects of the baseline class at their first scan and of the class of interest
-        later, at the same field strength. The ceiling comes from subjects whose class stayed the same.
+        Score against follow-up scans of subjects that are of the baseline class at their first scan and of the class
+        of interest later, at the same field strength. The ceiling comes from subjects whose class stayed the same.
     pairs
-        Which two scans: the first and the last one of the class of interest; the first and the first of the class of
-        interest; the two around the change; or all.
+        Scans to compare: the first scan and the last one of the class of interest; the first and the first of the
+        class of interest; the two around the conversion; or all.
     intensities
-        How the first scan's are matched to the later one's: a gain and an offset and then what is left of the coils'
-        shading (smooth), gain and offset alone (linear), or not at all, as in the paper (none).
-    months
+        Matching of the first scan's intensities to the later one's: gain, offset and residual shading (smooth), gain
+        and offset (linear), or none, as in the paper.
+    min_months
         Least time between two scans.
     """
     if not runs and not methods:
-        raise ConfigError(
-            "what is to be scored? name one or more run folders after the cohort, or by --methods what needs no run, "
-            "such as group-mean or random"
-        )
-    if longitudinal:
-        from vagan.data.cohort import Cohort as CohortFolder
-        from vagan.evaluation.longitudinal.evaluate import LongitudinalOptions, evaluate_longitudinal
+        raise ConfigError("nothing to score: give run folders after the cohort, or controls with --methods random")
+    if reject_interval and not predicted_classes:
+        raise ConfigError("--reject-interval needs --predicted-classes")
 
-        options = LongitudinalOptions(rule=pairs, intensity=intensities, least_months=months)
-        told = evaluate_longitudinal(
-            CohortFolder(cohort),
-            runs,
-            out,
-            options,
-            methods=methods,
-            interest=interest,
-            limit=limit,
-            subset=subset,
-            seed=seed,
-            device=device,
-        )
-        print(told)
-        return
-    from vagan.cli.options import parse_interval
     from vagan.data.cohort import Cohort
-    from vagan.evaluation.compare import compare_runs
+    from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
+    from vagan.evaluation.runs import RunSelection
     from vagan.inference.class_gate import REJECT_INTERVAL
 
+    options = EvaluationOptions(
+        limit=limit, subset=subset, severity=severity, examples=examples, seed=seed, device=device
+    )
+    interval = parse_interval(reject_interval) if reject_interval else REJECT_INTERVAL
+    selection = RunSelection(
+        methods=methods,
+        class_of_interest=class_of_interest,
+        ensemble=ensemble,
+        reject_interval=interval if predicted_classes else None,
+        classifier=classifier,
+    )
+    if not longitudinal:
+        print(evaluate_runs(Cohort(cohort), runs, out, options, selection).to_markdown())
+        return
+    from vagan.evaluation.longitudinal.evaluate import evaluate_longitudinal
+    from vagan.evaluation.longitudinal.ground_truth import LongitudinalOptions
+
+    followed = LongitudinalOptions(rule=pairs, intensity=intensities, min_months=min_months)
     print(
-        compare_runs(
-            Cohort(cohort),
-            runs,
-            out,
-            methods=methods,
-            interest=interest,
-            limit=limit,
-            subset=subset,
-            severity=severity,
-            judge=judge,
-            labels=None if not predicted_labels else parse_interval(abstain) if abstain else REJECT_INTERVAL,
-            ensemble=ensemble,
-            examples=examples,
-            seed=seed,
-            device=device,
-        )
+        evaluate_longitudinal(Cohort(cohort), runs, out, longitudinal=followed, options=options, selection=selection)
     )

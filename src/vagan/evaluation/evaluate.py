@@ -1,270 +1,361 @@
-"""Score any number of methods on the same test images: one row for each case, method and metric."""
+"""Score any number of methods on the same images: maps are made once, and everything else is computed from them."""
 
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
-from vagan.errors import CohortError, ConfigError
-from vagan.evaluation.examples import Examples, choose_examples
-from vagan.evaluation.measures import Measures
-from vagan.evaluation.metrics.agreement import apply_convention, energy
-from vagan.evaluation.metrics.counterfactual import Judge
-from vagan.evaluation.metrics.detection import otsu_threshold
-from vagan.evaluation.metrics.regions import Array, Parts
-from vagan.evaluation.statistics import ratio_interval, summarise
-from vagan.evaluation.tables import score_cells
-from vagan.evaluation.truth import Truth
-from vagan.inference.attributor import Attributor
-from vagan.notebook import table_html
+from vagan.data.manifest import REQUIRED
+from vagan.errors import ConfigError, nearest
+from vagan.evaluation.ground_truth import CEILING, ExactEffects, GroundTruth
+from vagan.evaluation.maps import Cases, Method, MethodMaps, Rows, attribute_rows, make_maps
+from vagan.evaluation.metrics.base import Array, Need, Values, score
+from vagan.evaluation.metrics.counterfactual import ClassifierPrediction, IndependentClassifier, image_contrast
+from vagan.evaluation.metrics.regions import Parts
+from vagan.evaluation.metrics.registry import BY_SUBJECT, METRICS
+from vagan.evaluation.results import HEADLINE, RANDOM, RANDOM_RULE, Evaluation, Examples, ResultsFolder
+from vagan.evaluation.runs import RunSelection, class_label, classifier_figures, completeness, load_methods
+from vagan.evaluation.statistics import summarise
 from vagan.progress import Bar
-from vagan.seeding import numpy_generator
+from vagan.training.engine.device import find_device
 
-CEILING = "ceiling"
-BATCH = 25
-THRESHOLD_IMAGES = 100
-EXAMPLES = 4
-"""Random ones; those at the ends and in the middle of the scores are shown besides."""
-
-Summary = dict[str, dict[str, dict[str, Any]]]
+EXPENSIVE = 20
+"""Forward passes per map from which on a method is scored on a subset."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Tidy score rows, what follows from them, and examples to look at.
+class EvaluationOptions:
+    """What is scored, and on which images.
 
     Attributes
     ----------
-    rows
-        Columns case, subject, label, method, metric, value.
-    summary
-        See `vagan.evaluation.statistics.summarise`; method ``ceiling`` is the exact counterfactual.
-    thresholds
-        For each method the |map| above which a pixel counts as marked.
-    map_seconds
-        For each method the mean time of one map.
-    """
-
-    rows: pd.DataFrame
-    summary: Summary
-    thresholds: dict[str, float]
-    map_seconds: dict[str, float]
-    examples: Examples
-
-    def _repr_html_(self) -> str:
-        """What notebooks show: mean, deviation and interval of every score, the best method first."""
-        methods = {name: scores for name, scores in self.summary.items() if name != CEILING}
-        columns, *rows = score_cells(methods, ceiling=self.summary.get(CEILING))
-        return table_html(columns, rows)
-
-
-def evaluate(
-    methods: Mapping[str, AttributionMethod | Attributor],
-    cohort: Cohort,
-    *,
-    interest: int = 1,
-    limit: int | None = None,
-    limits: Mapping[str, int] | None = None,
-    regions: Parts | None = None,
-    severity: str | None = None,
-    judge: Judge | None = None,
-    examples: int = EXAMPLES,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-) -> Evaluation:
-    """Score methods on the test images of a cohort.
-
-    Without known effects only the energy of the maps is scored.
-
-    Parameters
-    ----------
-    methods
-        Name in the tables -> method.
-    cohort
-        Only its test images are scored; thresholds come from validation images, without truth.
-    interest
-        Label of the class of interest.
+    class_of_interest
+        Its name in the cohort; needed where the cohort has several.
     limit
         Score a random subset of this many images of each class, the same for all methods.
-    limits
-        Smaller subsets for methods that take long, by name. Subsets are nested: the first images in one order.
-    regions
-        Splits true effects into named parts, which ``recall/<name>`` scores; see `part_recalls`. Default: the regions
-        that the cohort knows, if any; of these ``regional/<name>`` is scored as well, see `regional_correlations`.
+    subset
+        Methods that need many forward passes per map are scored on this many images of the class of interest, the
+        first of the others', and on a quarter as many of the baseline class.
+    parts
+        Splits effects into named parts, whose ``recall/<name>`` is scored. Default: the regions that the cohort
+        knows, if any; of these ``regional/<name>`` is scored as well.
     severity
-        Numeric column of the manifest. The score ``severity_correlation`` is its rank correlation with the size of
-        the maps, over images of the class of interest.
-    judge
-        A classifier that none of the methods has seen. It scores the methods whose maps are in units of intensity
-        (see `Judge.scores`), and ``kernel_distance`` is that of the images without the effect from baseline images.
+        Numeric column of the manifest, whose rank correlation with the size of the maps is scored.
+    classifier
+        Independent of all methods. It scores methods whose maps are in units of intensity.
     examples
         Keep this many random images with their maps, and the best, the median and the worst one.
     seed
         Decides the subset, the validation images and the examples.
     device
-        Where the methods get their images; their networks must be there.
+        Where images are sent; networks of methods must be there.
 
     Raises
     ------
     ConfigError
-        If a limit is below 1, or the severity is no column of numbers.
+        If a number of images is below 1.
+    """
+
+    class_of_interest: str = ""
+    limit: int | None = None
+    subset: int = 20
+    parts: Parts | None = None
+    severity: str | None = None
+    classifier: IndependentClassifier | None = None
+    examples: int = 4
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, most in (("limit", self.limit), ("subset", self.subset), ("examples", self.examples)):
+            if most is not None and most < 1:
+                raise ConfigError(f"{name} must be at least 1 image, found {most}")
+
+
+def evaluate(
+    methods: Sequence[Method] | Mapping[str, Method],
+    cohort: Cohort,
+    options: EvaluationOptions | None = None,
+    *,
+    truth: GroundTruth | None = None,
+    on_maps: Callable[[MethodMaps], None] | None = None,
+) -> Evaluation:
+    """Score methods on the test images of a cohort.
+
+    Parameters
+    ----------
+    methods
+        Models and attribution methods, which are called by their names, or by those of a mapping.
+    cohort
+        Only its test images are scored; thresholds come from validation images, without truth.
+    options
+        See `EvaluationOptions`.
+    truth
+        What is known of the effects, and of which images; default: what the cohort stores. Without known effects only
+        metrics remain that need none.
+    on_maps
+        Called with the maps of each method. Their arrays lie in files that are gone afterwards.
+
+    Raises
+    ------
+    ConfigError
+        If two methods have one name, or the severity is no column of numbers.
     CohortError
         If there are no test or validation images of the class of interest.
+
+    Examples
+    --------
+    >>> evaluation = vagan.evaluate([model, IntegratedGradients(net, target=1)], cohort)  # doctest: +SKIP
+    >>> evaluation.to_frame()  # doctest: +SKIP
     """
-    for most in (limit, examples, *(limits or {}).values()):
-        if most is not None and most < 1:
-            raise ConfigError(f"at least 1 image of each class must be scored and shown, found a limit of {most}")
-    tests = {label: images_to_score(cohort, "test", label, limit, seed) for label in (0, interest)}
-    validation = images_to_score(cohort, "validation", interest, THRESHOLD_IMAGES, seed)
-    truth = Truth(cohort, tests[interest], regions) if cohort.has_effects else None
-    measures = Measures(cohort, tests[interest], truth=truth, severity=severity, judge=judge)
-    most_of = {name: (limits or {}).get(name, max(map(len, tests.values()))) for name in methods}
+    options = options or EvaluationOptions()
+    named = methods if isinstance(methods, Mapping) else _by_name(methods)
+    if truth is None:
+        label = class_label(cohort, options.class_of_interest)
+        truth = ExactEffects(cohort, label, limit=options.limit, parts=options.parts, seed=options.seed)
+    cases = truth.cases
+    scored = {n: cases.first(options.subset) if m.cost >= EXPENSIVE else cases for n, m in named.items()}
+    known = _known(cohort, cases, options)
     rows: list[pd.DataFrame] = []
-    thresholds: dict[str, float] = {}
-    seconds: dict[str, float] = {}
-    kept: dict[str, Array] = {}
-    more: Summary = {}
-    total = sum(len(part[: most_of[name]]) for name in methods for part in (validation, *tests.values()))
-    if truth is not None:  # the spread of an ensemble is a pass of its own
-        total += sum(
-            len(tests[interest][: most_of[n]])
-            for n, m in methods.items()
-            if isinstance(m, Attributor) and len(m.methods) > 1
+    maps: dict[str, MethodMaps] = {}
+    entries = {}
+    with TemporaryDirectory(prefix="vagan-maps-", ignore_cleanup_errors=True) as temporary:
+        with Bar(sum(map(len, scored.values())), "scoring") as bar:
+            for number, (name, method) in enumerate(named.items()):
+                folder = Path(temporary) / str(number)
+                of = make_maps(name, method, scored[name], cohort, folder=folder, device=options.device, bar=bar)
+                if on_maps is not None:
+                    on_maps(of)
+                found = score(METRICS.values(), _available(of, scored[name], truth, known))
+                rows += _rows(scored[name].table, name, found.cases)
+                if of.baseline_mean_abs is not None:
+                    baseline = cohort.manifest.table.iloc[scored[name].baseline].rename(columns={"id": "case"})
+                    rows += _rows(baseline, name, {"mean_abs": of.baseline_mean_abs})
+                maps[name], entries[name] = of, found.cohort
+        rows += _rows(cases.table, CEILING, truth.ceiling())
+        table = pd.concat(rows, ignore_index=True)
+        table = pd.concat([table, _by_subject(table)], ignore_index=True)
+        examples = _examples(named, maps, table, truth=truth, cohort=cohort, options=options)
+    summary = summarise(table[table["label"] != 0])
+    for name, more in entries.items():
+        summary[name] |= more
+    expensive = [name for name, of in scored.items() if len(of.rows) < len(cases.rows)]
+    rules = {
+        "images": f"{len(cases.rows)} of the class of interest, {len(cases.baseline)} of the baseline class; of "
+        f"methods that need many passes per map the first {options.subset} ({', '.join(expensive) or 'none here'})",
+        "examples": examples.rule,
+        **truth.rules,
+    }
+    if options.classifier is not None:
+        rules["classifier"] = options.classifier.summary(cases.baseline, cases.rows)
+    return Evaluation(
+        rows=table,
+        ceiling=summary.pop(CEILING, {}),
+        summary=summary,
+        examples=examples,
+        thresholds={name: of.threshold for name, of in maps.items() if of.threshold is not None},
+        map_seconds={name: of.seconds for name, of in maps.items()},
+        conventions={name: of.convention for name, of in maps.items()},
+        units={name: of.unit for name, of in maps.items()},
+        decisions={name: of.decisions for name, of in maps.items() if of.decisions},
+        rules=rules,
+    )
+
+
+def evaluate_runs(
+    cohort: Cohort,
+    runs: Sequence[Path],
+    out: Path,
+    options: EvaluationOptions | None = None,
+    selection: RunSelection | None = None,
+) -> Evaluation:
+    """Score the methods that the models of some runs allow, beside controls, and write a results folder.
+
+    Parameters
+    ----------
+    cohort
+        Its test images are scored.
+    runs
+        Trained models. The same method of several runs gets the run's name behind its own.
+    out
+        Results folder.
+    options, selection
+        What is scored. The class of interest and the classifier are the selection's.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown method, or one that no run's model allows.
+    ModelError
+        If a run was trained on images of another kind than the cohort's.
+    """
+    options, selection = options or EvaluationOptions(device="auto"), selection or RunSelection()
+    results, device = ResultsFolder(out), find_device(options.device)
+    results.require_folder()
+    loaded = load_methods(cohort, runs, selection, seed=options.seed, device=device)
+    truth = ExactEffects(cohort, loaded.label, limit=options.limit, parts=options.parts, seed=options.seed)
+    options = replace(options, classifier=loaded.classifier, device=str(device))
+    evaluation = evaluate(loaded.methods, cohort, options, truth=truth)
+    figures, rules = classifier_figures(loaded, cohort, truth.cases, evaluation.decisions)
+    rules |= completeness(loaded.methods, torch.from_numpy(evaluation.examples.images))
+    results.write(evaluation, cohort, loaded.models, rules=rules, classifiers=figures)
+    return evaluation
+
+
+class _Known(NamedTuple):
+    """Of all cases, what does not depend on the method."""
+
+    subjects: NDArray[Any]
+    baseline_subjects: NDArray[Any]
+    severity: Values | None
+    classifier: IndependentClassifier | None
+    prediction: ClassifierPrediction | None
+    contrasts: Values | None
+
+
+def _known(cohort: Cohort, cases: Cases, options: EvaluationOptions) -> _Known:
+    classifier, subjects = options.classifier, cohort.manifest.table["subject"].to_numpy()
+    return _Known(
+        cases.table["subject"].to_numpy(),
+        subjects[cases.baseline],
+        None if options.severity is None else _severity(cohort, options.severity, cases.rows),
+        classifier,
+        None if classifier is None else classifier.predict(cases.rows),
+        None if classifier is None else image_contrast(cohort, cases.rows),
+    )
+
+
+def _available(maps: MethodMaps, cases: Cases, truth: GroundTruth, known: _Known) -> dict[Need, Any]:
+    """All that metrics of a method's maps can use."""
+    count = len(cases.rows)
+    found: dict[Need, Any] = {**maps.available(), **truth.available(maps)}
+    found |= {"subjects": known.subjects[:count], "baseline subjects": known.baseline_subjects[: len(cases.baseline)]}
+    if known.severity is not None:
+        found["severity"] = known.severity[:count]
+    if known.classifier and known.prediction and known.contrasts is not None and maps.unit == "intensity":
+        found |= {
+            "prediction": known.prediction.first(count),
+            "prediction without effect": known.classifier.predict(cases.rows, maps.effect),
+            "image contrasts": known.contrasts[:count],
+            "reference features": known.classifier.reference,
+        }
+    return found
+
+
+def _severity(cohort: Cohort, column: str, rows: Rows) -> Values:
+    """A column of the manifest; NaN where a cell is empty."""
+    table = cohort.manifest.table
+    if column not in table or column in REQUIRED:  # digits perhaps, but no amount
+        hint = nearest(column, [name for name in map(str, table.columns) if name not in REQUIRED])
+        raise ConfigError(
+            f"severity must be a numeric column of the manifest besides its ids: found {column!r}; {hint}"
         )
-    with Bar(total, "scoring") as bar:
-        maps_of = partial(_maps, cohort=cohort, device=device, bar=bar)
-        for name, method in methods.items():
-            baseline, diseased = tests[0][: most_of[name]], tests[interest][: most_of[name]]
-            if len(diseased) < len(tests[interest]):  # an expensive method: most of its maps go into the scores
-                baseline = baseline[: max(1, most_of[name] // 4)]
-            marked = apply_convention(maps_of(method, validation[: len(baseline)]), method.convention)
-            thresholds[name] = otsu_threshold(marked)
-            begin = time.perf_counter()
-            maps = maps_of(method, diseased)
-            seconds[name] = (time.perf_counter() - begin) / len(maps)
-            if len(maps) >= min(examples, len(tests[interest])):
-                kept[name] = maps[:examples]
-            scores, more[name] = measures.of(method, maps, thresholds[name], maps_of)
-            rows += _rows(cohort, diseased, name, scores)
-            rows += _rows(cohort, baseline, name, {"energy": energy(maps_of(method, baseline))})
-    if truth is not None:
-        rows += _rows(cohort, tests[interest], CEILING, truth.ceiling(validation))
-    table = pd.concat(rows, ignore_index=True)
-    summary = _summary(table, interest)
-    for name, entries in more.items():
-        summary[name] |= entries
-    of_interest = table[table["label"] == interest]
-    shown = _examples(
-        methods, kept, of_interest, cohort=cohort, tests=tests[interest], random=examples, device=device
-    )
-    return Evaluation(table, summary, thresholds, seconds, shown)
+    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)[rows]
+    if np.isfinite(values).sum() < 3:
+        raise ConfigError(f"severity must be numeric: {column!r} has fewer than three numbers in the images to score")
+    return values
 
 
-def _examples(
-    methods: Mapping[str, AttributionMethod | Attributor],
-    kept: Mapping[str, Array],
-    rows: pd.DataFrame,
-    *,
-    cohort: Cohort,
-    tests: NDArray[np.int64],
-    random: int,
-    device: torch.device | str,
-) -> Examples:
-    """The chosen images; of the random ones the maps are there, of the others they are made again."""
-    ids = cohort.manifest.table["id"]
-    choice = choose_examples(rows[rows["method"] != CEILING], list(ids.iloc[tests]), random=random)
-    extremes = [place for place in choice.positions if place >= random]
-    maps = {}
-    with Bar(len(extremes) * len(kept), "examples") as bar:
-        for name, first in kept.items():
-            made = dict(enumerate(first))
-            if extremes:
-                again = _maps(methods[name], tests[extremes], cohort=cohort, device=device, bar=bar)
-                made |= dict(zip(extremes, again, strict=True))
-            maps[name] = np.stack([made[place] for place in choice.positions])
-    found = tests[choice.positions]
-    return Examples(
-        ids=[str(name) for name in ids.iloc[found]],
-        images=cohort.images(found).numpy(),
-        effects=cohort.effects(found).numpy() if cohort.has_effects else None,
-        maps=maps,
-        roles=choice.roles,
-        rule=choice.rule,
-    )
+def _by_name(methods: Sequence[Method]) -> dict[str, Method]:
+    names = [method.name for method in methods]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"methods need different names: {twice!r} occurs twice; give a mapping from names to methods"
+        )
+    return dict(zip(names, methods, strict=True))
 
 
-def images_to_score(cohort: Cohort, split: str, label: int, limit: int | None, seed: int) -> NDArray[np.int64]:
-    """Random subset of a class's images in a split, in random order; the same for every method."""
-    found = cohort.manifest.indices(split, label)
-    if not len(found):
-        raise CohortError(f"scores need {split} images of class {cohort.manifest.classes[label]!r}, found none")
-    return numpy_generator(seed, f"{split} images to score", label).permutation(found)[:limit]
-
-
-def _maps(
-    method: AttributionMethod | Attributor,
-    indices: NDArray[np.int64],
-    *,
-    cohort: Cohort,
-    device: torch.device | str,
-    bar: Bar,
-) -> Array:
-    parts = []
-    for start in range(0, len(indices), BATCH):
-        part = indices[start : start + BATCH]
-        make = method.effect if isinstance(method, Attributor) else method.attribute
-        parts.append(make(cohort.images(part).to(device), cohort.manifest.table.iloc[part]).cpu().numpy())
-        bar.advance(by=len(part))
-    return np.concatenate(parts)
-
-
-def _rows(
-    cohort: Cohort, indices: NDArray[np.int64], method: str, scores: dict[str, NDArray[np.float64]]
-) -> list[pd.DataFrame]:
+def _rows(about: pd.DataFrame, method: str, scores: Mapping[str, Values]) -> list[pd.DataFrame]:
     """A row for each case and metric; none where a score is undefined (NaN)."""
-    about = cohort.manifest.table.iloc[indices]
+    columns = {name: about[name].to_numpy() for name in ("case", "subject", "label")}
     return [
-        pd.DataFrame(
-            {
-                "case": about["id"].to_numpy(),
-                "subject": about["subject"].to_numpy(),
-                "label": about["label"].to_numpy(),
-                "method": method,
-                "metric": metric,
-                "value": values,
-            }
-        ).dropna(subset="value")
+        pd.DataFrame({**columns, "method": method, "metric": metric, "value": values}).dropna(subset="value")
         for metric, values in scores.items()
     ]
 
 
-def _summary(rows: pd.DataFrame, interest: int) -> Summary:
-    """Means over images of the class of interest, and the energy on baseline images relative to it."""
-    summary = summarise(rows[rows["label"] == interest])
-    energies = rows[rows["metric"] == "energy"]
-    for method, of_method in energies.groupby("method"):
-        baseline = of_method[of_method["label"] == 0]
-        diseased = of_method[of_method["label"] == interest]
-        if len(baseline) and diseased["value"].mean() > 0:
-            low, high = ratio_interval(
-                baseline["value"],
-                diseased["value"],
-                numerator_groups=baseline["subject"],
-                denominator_groups=diseased["subject"],
-            )
-            ratio = float(baseline["value"].mean() / diseased["value"].mean())
-            summary[str(method)]["energy_ratio"] = {
-                "mean": ratio,
-                "std": None,
-                "ci95": [low, high],
-                "n": len(baseline),
-            }
-    return summary
+def _by_subject(rows: pd.DataFrame) -> pd.DataFrame:
+    """NCC within the brain, averaged over each subject's pairs first, as later papers report it."""
+    within = rows[rows["metric"] == "ncc_brain"].groupby(["method", "subject", "label"], sort=False, as_index=False)
+    means = within["value"].mean()
+    return means.assign(metric=f"ncc_brain{BY_SUBJECT}", case=means["subject"])
+
+
+def choose_examples(rows: pd.DataFrame, cases: Sequence[str], *, random: int) -> tuple[dict[int, str], str]:
+    """Best, median and worst image by score, and then the first ones of the random order.
+
+    Without known effects there is no best; then it is those with the largest, the median and the smallest map.
+
+    Parameters
+    ----------
+    rows
+        Score rows of images of the class of interest alone: case, method, metric, value.
+    cases
+        Names of the scored images in the random order.
+    random
+        How many of the first ones are shown whatever their scores are.
+
+    Returns
+    -------
+    roles, rule
+        Why each is shown, by its position among the cases, in the order shown; and the rule in words.
+    """
+    scored, names = rows[rows["metric"] == HEADLINE], ("best", "median", "worst")
+    by, of = "NCC", "method of the highest mean"
+    if scored.empty:
+        scored, names = rows[rows["metric"] == "mean_abs"], ("largest map", "median map", "smallest map")
+        by, of = "mean |map|", "first method"
+    means = scored.groupby("method", sort=False)["value"].mean()
+    method = str(means.idxmax() if by == "NCC" else means.index[0])
+    order = scored[scored["method"] == method].sort_values("value", ascending=False, kind="stable")["case"]
+    extremes = dict(zip(names, (order.iloc[0], order.iloc[len(order) // 2], order.iloc[-1]), strict=True))
+    roles = {
+        list(cases).index(case): ", ".join(
+            [*(name for name, at in extremes.items() if at == case), *([RANDOM] * (case in cases[:random]))]
+        )
+        for case in dict.fromkeys([*extremes.values(), *cases[:random]])
+    }
+    return roles, f"{', '.join(names)}: by {by} of {method}, the {of}; {RANDOM}: {RANDOM_RULE}"
+
+
+def _examples(
+    methods: Mapping[str, Method],
+    maps: Mapping[str, MethodMaps],
+    rows: pd.DataFrame,
+    *,
+    truth: GroundTruth,
+    cohort: Cohort,
+    options: EvaluationOptions,
+) -> Examples:
+    """The chosen images, with the maps of all methods that were scored on as many as are random."""
+    cases, names = truth.cases, list(truth.cases.table["case"])
+    of_interest = rows[(rows["label"] != 0) & (rows["method"] != CEILING)]
+    roles, rule = choose_examples(of_interest, names, random=options.examples)
+    shown = [name for name, of in maps.items() if len(of.effect) >= min(options.examples, len(names))]
+    made: dict[str, Array] = {}
+    for name in shown:
+        effect = maps[name].effect
+        beyond = [position for position in roles if position >= len(effect)]  # of the subset of an expensive method
+        with Bar(len(beyond), "examples") as bar:
+            batches = attribute_rows(methods[name], cases.rows[beyond], cohort, device=options.device, bar=bar)
+            more = dict(zip(beyond, (map_ for batch in batches for map_ in batch.effect), strict=True))
+        made[name] = np.stack([more[position] if position in more else effect[position] for position in roles])
+    effects = [truth.effect(position) for position in roles]
+    affine = cohort.metadata.affine
+    return Examples(
+        ids=tuple(str(names[position]) for position in roles),
+        images=cohort.images(cases.rows[list(roles)]).numpy(),
+        effects=np.stack([effect for effect in effects if effect is not None]) if effects[0] is not None else None,
+        maps=made,
+        roles=tuple(roles.values()),
+        affine=None if affine is None else np.array(affine),
+        rule=rule,
+    )

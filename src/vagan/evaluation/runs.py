@@ -1,75 +1,189 @@
-"""What is scored beside each other: the methods that the runs' models allow, and the controls."""
+"""What of some runs is scored beside each other: the methods that their models allow, and the controls."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from vagan.attribution.method import AttributionMethod
-from vagan.attribution.registry import METHODS
+from vagan.attribution.integrated import IntegratedGradients
+from vagan.attribution.registry import METHODS, find_method
+from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
-from vagan.errors import CohortError, ConfigError, LeakageError, ModelError
-from vagan.evaluation.metrics.counterfactual import Judge
+from vagan.errors import CohortError, ConfigError, LeakageError, ModelError, nearest
+from vagan.evaluation.maps import Cases
+from vagan.evaluation.metrics.counterfactual import IndependentClassifier
 from vagan.inference.attributor import Attributor
-from vagan.inference.class_gate import Interval
+from vagan.inference.class_gate import ClassDecision, Interval
 from vagan.model.folder import ModelSpec, select_class
 from vagan.model.trained import TrainedModel
+from vagan.nn.classification_metrics import binary_metrics, reliability_curve
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.seeding import numpy_generator
 from vagan.training.engine.run_folder import RunFolder
+from vagan.types import Images
 
 MEAN_IMAGES = 1000
+BATCH = 50
 
 
-class Model(NamedTuple):
-    """A trained model of a run."""
+@dataclass(frozen=True)
+class RunSelection:
+    """Which methods of some runs are scored.
 
-    run: Path
-    network: nn.Module
-    facts: ModelSpec
-    """About a single class of interest; see `select_class`."""
-    whole: TrainedModel
-
-    def attributor(self, slug: str = "") -> Attributor:
-        """A method for it."""
-        return Attributor.of(
-            [self.whole], slug, class_of_interest=self.facts.classes[1], device=_device_of(self.network)
-        )
-
-
-def load_models(runs: Sequence[Path], cohort: Cohort, place: torch.device, interest: str = "") -> list[Model]:
-    """Models of all runs, which must be able to take the cohort's images and must not have seen the test ones.
-
-    ``interest`` names the class of interest, which is needed where a model knows several.
+    Attributes
+    ----------
+    methods
+        Names in `vagan.attribution.registry.METHODS`; default: all that have what they need.
+    class_of_interest
+        Needed where a model has several.
+    ensemble
+        Score the mean of the map generators of all runs too, and whether its uncertainty predicts its error.
+    reject_interval
+        Score map generators also with the class that a classifier predicts, which abstains between these
+        probabilities; see `vagan.inference.class_gate`.
+    classifier
+        Run of an independent classifier, which is none of the runs; see `vagan.evaluation.metrics.counterfactual`.
     """
+
+    methods: Sequence[str] | None = None
+    class_of_interest: str = ""
+    ensemble: bool = False
+    reject_interval: Interval | None = None
+    classifier: Path | None = None
+
+
+class LoadedMethods(NamedTuple):
+    """What is scored, by name, and what it comes from."""
+
+    methods: dict[str, Attributor]
+    models: list[TrainedModel]
+    gated: dict[str, str]
+    """Run of each method whose classes are predicted, by the method's name."""
+    label: int
+    """Of the class that all models are about, in the cohort."""
+    classifier: IndependentClassifier | None
+
+
+def load_methods(
+    cohort: Cohort, runs: Sequence[Path], selection: RunSelection, *, seed: int, device: torch.device
+) -> LoadedMethods:
+    """Read each run once and make the methods of its model, and the controls.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown method, one that no run's model allows, or runs about several classes.
+    ModelError
+        If a run was trained on images of another kind than the cohort's.
+    LeakageError
+        If a run was trained on the cohort's test images.
+    """
+    wanted = list(selection.methods or METHODS)
+    needs = {slug: find_method(slug).needs for slug in wanted}
+    models = _load_models(runs, cohort, device)
+    there = {model.spec.kind for model in models} | {"nothing", "training images"}
+    missing = next((slug for slug in selection.methods or () if needs[slug] not in there), None)
+    if missing is not None:
+        raise ConfigError(f"{missing} needs the run of a {needs[missing]}, which is not among the runs")
+    interest = selection.class_of_interest
+    specs = [select_class(model.spec, interest)[0] for model in models]
+    label = class_label(cohort, "", specs)
+    classifier = None
+    if selection.classifier is not None:
+        classifier = load_classifier(selection.classifier, cohort, models, class_of_interest=interest, device=device)
+    methods: dict[str, Attributor] = {}
+    for model in models:
+        for slug in wanted:
+            if needs[slug] == model.spec.kind:
+                made = Attributor.of([model], slug, class_of_interest=interest, device=device)
+                methods[_named(made, model, models)] = made
+    generators = [model for model in models if model.spec.kind == "map-generator"]
+    if selection.ensemble:
+        if len(generators) < 2:
+            raise ConfigError(f"an ensemble needs two or more runs of map generators, found {len(generators)}")
+        together = Attributor.of(generators, class_of_interest=interest, device=device)
+        methods[together.name] = together
+    gated = {}
+    if selection.reject_interval is not None:
+        for model in generators:
+            made = Attributor.of(
+                [model], predict_class=True, reject_interval=selection.reject_interval, device=device
+            )
+            name = _named(made, model, models)
+            methods[name], gated[name] = made, model.path.name
+    controls = [
+        _control(slug, cohort, label, seed) for slug in wanted if needs[slug] in ("nothing", "training images")
+    ]
+    methods |= {control.name: control for control in controls}
+    return LoadedMethods(methods, models, gated, label, classifier)
+
+
+def _named(method: Attributor, model: TrainedModel, models: Sequence[TrainedModel]) -> str:
+    """With the run's name behind it where several runs have the method."""
+    is_alone = sum(other.spec.kind == model.spec.kind for other in models) == 1
+    return method.name if is_alone else f"{method.name} ({model.path.name})"
+
+
+def _control(slug: str, cohort: Cohort, label: int, seed: int) -> Attributor:
+    """A method that needs no model."""
+    entry = METHODS[slug]
+    if entry.needs == "nothing":
+        return Attributor([entry.make()])
+    rows = [
+        numpy_generator(seed, "mean", part).permutation(cohort.manifest.indices("train", part)) for part in (0, label)
+    ]
+    return Attributor([entry.make(*(cohort.images(found[:MEAN_IMAGES]) for found in rows))])
+
+
+def _load_models(runs: Sequence[Path], cohort: Cohort, device: torch.device) -> list[TrainedModel]:
+    """Models of all runs, which must be able to take the cohort's images and must not have seen the test ones."""
     runs = [run.resolve() for run in runs]
     twice = next((run.name for run in runs if [other.name for other in runs].count(run.name) > 1), None)
     if twice is not None:
         raise ConfigError(f"tables call runs by their folders' names, but {twice!r} occurs twice; rename one")
-    loaded = [TrainedModel.load(run, place) for run in runs]
-    models = [Model(one.path, one.network, select_class(one.spec, interest)[0], one) for one in loaded]
+    models = [TrainedModel.load(run, device) for run in runs]
     for model in models:
-        if RunFolder(model.run).is_begun:
-            RunFolder(model.run).read_config()  # copied to the results, where the report reads it
-        _require_same_kind(model.run, model.facts, cohort)
-        _require_unseen(model.run, cohort)
+        if RunFolder(model.path).is_begun:
+            RunFolder(model.path).read_config()  # copied to the results, where the report reads it
+        _require_same_kind(model, cohort)
+        _require_unseen(model.path, cohort)
     return models
 
 
-def load_judge(run: Path, models: Sequence[Model], cohort: Cohort, place: torch.device, interest: str = "") -> Judge:
-    """The classifier of a run that is none of the models, and about the same classes."""
-    (model,) = load_models([run], cohort, place, interest)
-    if not isinstance(model.network, Classifier | CAMClassifier):
-        raise ConfigError(f"a judge must be a classifier: {run} holds a {model.facts.kind}; train one with --method")
-    if any(_same_weights(model.network, other.network) for other in models):
+def load_classifier(
+    run: Path,
+    cohort: Cohort,
+    models: Sequence[TrainedModel] = (),
+    *,
+    class_of_interest: str = "",
+    device: torch.device | str = "cpu",
+) -> IndependentClassifier:
+    """The classifier of a run that is none of the models, and about the same classes.
+
+    Raises
+    ------
+    ConfigError
+        If it is no classifier, has the weights of a model, or is about other classes.
+    """
+    (found,) = _load_models([run], cohort, torch.device(device))
+    if not isinstance(found.network, Classifier | CAMClassifier):
         raise ConfigError(
-            f"a judge must be independent of what it judges: {run} is among the runs, or was trained with the same "
+            f"an independent classifier is needed: {run} holds a {found.spec.kind}; "
+            "train one with --method classifier"
+        )
+    if any(_same_weights(found.network, other.network) for other in models):
+        raise ConfigError(
+            f"a classifier must be independent of the methods: {run} is among the runs, or was trained with the same "
             "seed; train another with --set training.seed"
         )
-    interest_of([model.facts, *(other.facts for other in models)], cohort)
-    return Judge(model.network, cohort, device=place)
+    specs = [select_class(model.spec, class_of_interest)[0] for model in (found, *models)]
+    class_label(cohort, "", specs)
+    return IndependentClassifier(found.network, cohort, device=device, name=run.name)
 
 
 def _same_weights(one: nn.Module, other: nn.Module) -> bool:
@@ -77,60 +191,17 @@ def _same_weights(one: nn.Module, other: nn.Module) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def require_models_for(methods: Sequence[str], models: Sequence[Model]) -> None:
-    """Refuse methods that no run's model allows."""
-    there = {model.facts.kind for model in models} | {"nothing", "training images"}
-    for name in methods:
-        if METHODS[name].needs not in there:
-            raise ConfigError(f"{name} needs the run of a {METHODS[name].needs}, which is not among the runs")
-
-
-def methods_of(models: Sequence[Model], wanted: Iterable[str]) -> tuple[dict[str, Attributor], list[str]]:
-    """Methods of all models by their names in the tables, and which of them are expensive."""
-    compared: dict[str, Attributor] = {}
-    expensive = []
-    for model in models:
-        alone = sum(other.facts.kind == model.facts.kind for other in models) == 1
-        for slug in (slug for slug in wanted if METHODS[slug].needs == model.facts.kind):
-            method = model.attributor(slug)
-            name = method.name if alone else f"{method.name} ({model.run.name})"
-            compared[name] = method
-            expensive += [name] if method.cost > 1 else []
-    return compared, expensive
-
-
-def ensemble_of(models: Sequence[Model]) -> Attributor:
-    """The map generators of all runs together."""
-    generators = [model for model in models if model.facts.kind == "map-generator"]
-    if len(generators) < 2:
-        raise ConfigError(f"an ensemble needs two or more runs of map generators, found {len(generators)}")
-    first = generators[0]
-    return Attributor.of(
-        [model.whole for model in generators],
-        class_of_interest=first.facts.classes[1],
-        device=_device_of(first.network),
-    )
-
-
-def decided_of(models: Sequence[Model], band: Interval, place: torch.device) -> dict[str, Attributor]:
-    """By run, each map generator with the class that the classifier in its folder decides."""
-    generators = [model for model in models if model.facts.kind == "map-generator"]
-    found = {}
-    for model in generators:
-        method = Attributor.of([model.whole], predict_class=True, reject_interval=band, device=place)
-        method.name += "" if len(generators) == 1 else f" ({model.run.name})"
-        found[model.run.name] = method
-    return found
-
-
-def _device_of(network: nn.Module) -> torch.device:
-    return next(network.parameters()).device
-
-
-def interest_of(models: Sequence[ModelSpec], cohort: Cohort) -> int:
-    """Label, in this cohort, of the class that all models are about."""
+def class_label(cohort: Cohort, class_of_interest: str, specs: Sequence[ModelSpec] = ()) -> int:
+    """Label, in this cohort, of a class of interest, or of the one that all models are about."""
     classes = cohort.manifest.classes
-    pairs = sorted({facts.classes for facts in models})
+    if class_of_interest:
+        if class_of_interest not in classes[1:]:
+            raise ConfigError(
+                f"{cohort.path} has no class of interest {class_of_interest!r}; "
+                f"{nearest(class_of_interest, classes[1:])}"
+            )
+        return classes.index(class_of_interest)
+    pairs = sorted({spec.classes for spec in specs})
     if len(pairs) > 1:
         raise ConfigError(
             "runs that are compared must be about the same classes: found "
@@ -139,33 +210,19 @@ def interest_of(models: Sequence[ModelSpec], cohort: Cohort) -> int:
     if len(classes) == 2:
         return 1  # whatever the classes are called here
     if not pairs or pairs[0][0] != classes[0] or pairs[0][1] not in classes:
-        of_the_runs = f"the runs are about {' and '.join(pairs[0])}" if pairs else "there is no run to choose one"
+        of_the_runs = f"the models are about {' and '.join(pairs[0])}" if pairs else "no model says which to score"
         raise CohortError(
-            f"{cohort.path} holds more than one class of interest ({', '.join(classes[1:])} beside {classes[0]}), "
-            f"and {of_the_runs}; give runs that were trained on these classes"
+            f"{cohort.path} holds several classes of interest ({', '.join(classes[1:])} beside {classes[0]}), "
+            f"and {of_the_runs}; give runs that were trained on these classes, or class_of_interest"
         )
     return classes.index(pairs[0][1])
 
 
-def controls_of(cohort: Cohort, wanted: Iterable[str], interest: int, seed: int) -> list[AttributionMethod]:
-    """Methods that need no model."""
-    controls: list[AttributionMethod] = []
-    for entry in (METHODS[name] for name in wanted):
-        if entry.needs == "nothing":
-            controls.append(entry.make())
-        elif entry.needs == "training images":
-            rows = [
-                numpy_generator(seed, "mean", label).permutation(cohort.manifest.indices("train", label))
-                for label in (0, interest)
-            ]
-            controls.append(entry.make(*(cohort.images(found[:MEAN_IMAGES]) for found in rows)))
-    return controls
-
-
-def _require_same_kind(run: Path, facts: ModelSpec, cohort: Cohort) -> None:
-    if (facts.num_spatial_dims, facts.channels) != (len(cohort.shape), cohort.channels):
+def _require_same_kind(model: TrainedModel, cohort: Cohort) -> None:
+    spec = model.spec
+    if (spec.num_spatial_dims, spec.channels) != (len(cohort.shape), cohort.channels):
         raise ModelError(
-            f"{run} was trained on {facts.num_spatial_dims}-D images of {facts.channels} channels, "
+            f"{model.path} was trained on {spec.num_spatial_dims}-D images of {spec.channels} channels, "
             f"{cohort.path} holds {len(cohort.shape)}-D images of {cohort.channels}; give a matching cohort"
         )
 
@@ -184,3 +241,51 @@ def _require_unseen(run: Path, cohort: Cohort) -> None:
             f"test images must be new to the model, but {seen[0]!r} and {len(seen) - 1} more were in the training "
             f"of {run}; score it on the split that it was trained on"
         )
+
+
+def completeness(methods: Mapping[str, Attributor], images: Images) -> dict[str, str]:
+    """What attributions miss of the logit's rise over the reference image (Sundararajan et al. 2017), as a rule."""
+    errors = {
+        name: one.completeness_error(images.to(method.device)).mean()
+        for name, method in methods.items()
+        for one in method.methods
+        if isinstance(one, IntegratedGradients)
+    }
+    text = "; ".join(f"{name}: {error:.2g} in logits" for name, error in errors.items())
+    return {"completeness error": text} if errors else {}
+
+
+def classifier_figures(
+    loaded: LoadedMethods, cohort: Cohort, cases: Cases, decisions: Mapping[str, Sequence[ClassDecision]]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Accuracy and calibration of all classifiers on the test images, and what readers must know of class gates."""
+    rows = np.concatenate([cases.baseline, cases.rows])
+    labels = np.repeat(np.arange(2), [len(cases.baseline), len(cases.rows)])
+    figures = {
+        model.path.name: _figures(_probabilities(model.network, cohort.images(rows)), labels)
+        for model in loaded.models
+        if model.spec.kind != "map-generator"
+    }
+    rules = {}
+    for name, run in loaded.gated.items():
+        probabilities = np.array([1 - decision.probabilities[0] for decision in decisions[name]])
+        figures[f"{run}, class gate"] = found = _figures(probabilities, labels)
+        abstained = float(np.mean([decision.abstained for decision in decisions[name]]))
+        rules[f"predicted classes of {run}"] = (
+            f"accuracy {found['accuracy']:.1%} on test images, calibration error {found['calibration_error']:.3f}; "
+            f"abstained on {abstained:.1%}, which are shown as of the class of interest; images of the baseline "
+            "class have no map"
+        )
+    return figures, rules
+
+
+def _figures(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
+    return {**binary_metrics(probabilities, labels), "reliability": reliability_curve(probabilities, labels)}
+
+
+def _probabilities(network: nn.Module, images: Images) -> NDArray[np.float64]:
+    """Of the class of interest."""
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        logits = concatenate_batches(*(network(part.to(device)) for part in images.split(BATCH)))
+    return class_column(logits.softmax(dim=-1), 1).cpu().numpy().astype(np.float64)

@@ -1,4 +1,4 @@
-"""How sure the scores are: intervals that respect subjects, paired comparisons, corrected p-values."""
+"""Uncertainty of scores: intervals that resample subjects, paired comparisons, corrected p-values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import spearmanr, wilcoxon
 
 from vagan.seeding import numpy_generator
 
 COLUMNS = ("case", "subject", "label", "method", "metric", "value")
 
 Values = NDArray[np.float64]
+Summary = dict[str, dict[str, dict[str, Any]]]
+"""By method and metric; see `summarise`."""
 
 
 class Interval(NamedTuple):
-    """Limits of a confidence interval; both NaN where the data cannot tell, as with a single subject."""
+    """Limits of a confidence interval; both NaN where it is undefined, as with a single subject."""
 
     low: float
     high: float
@@ -106,6 +109,20 @@ def ratio_interval(
     return _percentiles(above / below, level)
 
 
+def ratio_entry(
+    numerators: ArrayLike, denominators: ArrayLike, numerator_groups: ArrayLike, denominator_groups: ArrayLike
+) -> dict[str, Any] | None:
+    """Ratio of the means as an entry of a summary, see `summarise`; None where it is undefined."""
+    numerators, denominators = np.asarray(numerators), np.asarray(denominators)
+    if not len(numerators) or not denominators.mean() > 0:
+        return None
+    interval = ratio_interval(
+        numerators, denominators, numerator_groups=numerator_groups, denominator_groups=denominator_groups
+    )
+    ratio = float(numerators.mean() / denominators.mean())
+    return {"mean": ratio, "std": None, "ci95": list(interval), "n": len(numerators)}
+
+
 def paired_difference(
     values: ArrayLike,
     reference: ArrayLike,
@@ -130,8 +147,6 @@ def paired_difference(
     PairedDifference
         With a p-value of 1 where the methods never differ.
     """
-    from scipy.stats import wilcoxon
-
     values, reference = _checked(values), _checked(reference)
     if len(values) != len(reference):
         raise ValueError(
@@ -232,8 +247,8 @@ def rank_correlation(
         [_spearman(values[c], others[c]) for c in (np.concatenate([cases_of[g] for g in d]) for d in drawn)]
     )
     known = found[np.isfinite(found)]
-    sure = count > 1 and len(known) > resamples / 2
-    return _spearman(values, others), _percentiles(known, level) if sure else Interval(np.nan, np.nan)
+    is_defined = count > 1 and len(known) > resamples / 2
+    return _spearman(values, others), _percentiles(known, level) if is_defined else Interval(np.nan, np.nan)
 
 
 def correlation_entry(values: ArrayLike, others: ArrayLike, *, groups: ArrayLike) -> dict[str, Any]:
@@ -247,7 +262,7 @@ def correlation_entry(values: ArrayLike, others: ArrayLike, *, groups: ArrayLike
 
 
 def holm(p_values: Sequence[float] | Values) -> Values:
-    """Step-down corrected p-values: with those up to 0.05 taken as real, any false one is at most 5 % likely.
+    """Holm's step-down corrected p-values, which control the family-wise error rate.
 
     Parameters
     ----------
@@ -273,7 +288,7 @@ def holm(p_values: Sequence[float] | Values) -> Values:
     return corrected
 
 
-def summarise(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+def summarise(rows: pd.DataFrame) -> Summary:
     """Mean of every method's every score over cases.
 
     Parameters
@@ -294,7 +309,7 @@ def summarise(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
         If a column is missing, a cell is empty, or a case was scored twice.
     """
     _require_rows(rows)
-    summary: dict[str, dict[str, dict[str, Any]]] = {}
+    summary: Summary = {}
     for (method, metric), scores in rows.groupby(["method", "metric"], sort=False):
         values = scores["value"].to_numpy(dtype=np.float64)
         summary.setdefault(str(method), {})[str(metric)] = {
@@ -337,11 +352,9 @@ def _bootstrap_means(values: ArrayLike, groups: ArrayLike | None, resamples: int
 
 
 def _spearman(values: Values, others: Values) -> float:
-    from scipy.stats import rankdata
-
     if len(values) < 3 or np.ptp(values) == 0 or np.ptp(others) == 0:
         return float("nan")
-    return float(np.corrcoef(rankdata(values), rankdata(others))[0, 1])
+    return float(spearmanr(values, others).statistic)
 
 
 def _percentiles(means: Values, level: float) -> Interval:

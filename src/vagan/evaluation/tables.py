@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
-CEILING = "exact effect (ceiling)"
+from vagan.evaluation.metrics.registry import find_metric
+
+CEILING_LABEL = "exact effect (ceiling)"
 MISSING = "n/a"
 
 Scores = Mapping[str, Mapping[str, Any]]
@@ -17,7 +19,7 @@ def markdown_table(
     *,
     ceiling: Scores | None = None,
     order_by: str = "ncc",
-    digits: int = 2,
+    digits: int | None = None,
 ) -> str:
     """One row per method, best first; cells are ``mean ± std [low, high]``.
 
@@ -32,7 +34,7 @@ def markdown_table(
     order_by
         Metric whose highest mean comes first; methods without it come last, in the order given.
     digits
-        After the decimal point.
+        After the decimal point; default: what each metric's record says.
 
     Returns
     -------
@@ -40,9 +42,14 @@ def markdown_table(
         The table, ending in a newline. A score that a method lacks is ``n/a``; an unknown standard deviation
         or interval is left out.
     """
-    lines = score_cells(summary, metrics, ceiling=ceiling, order_by=order_by, digits=digits)
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+    return markdown_lines(score_cells(summary, metrics, ceiling=ceiling, order_by=order_by, digits=digits))
+
+
+def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of cells, whose first line is the head."""
+    head, *rows = lines
+    marked = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in marked)
 
 
 def score_cells(
@@ -51,13 +58,18 @@ def score_cells(
     *,
     ceiling: Scores | None = None,
     order_by: str = "ncc",
-    digits: int = 2,
+    digits: int | None = None,
 ) -> list[list[str]]:
     """Text of the cells of `markdown_table`: the names of the columns, then the rows."""
     metrics = _columns(summary) if metrics is None else metrics
     lines = [["method", *metrics]]
     for method, scores in _ordered(summary, order_by, ceiling):
-        lines.append([method, *(_cell(scores.get(metric), digits) for metric in metrics)])
+        lines.append(
+            [
+                method,
+                *(score_text(scores.get(m), find_metric(m).decimals if digits is None else digits) for m in metrics),
+            ]
+        )
     return lines
 
 
@@ -71,10 +83,11 @@ def _ordered(summary: Mapping[str, Scores], order_by: str, ceiling: Scores | Non
         return -mean if _known(mean) else math.inf
 
     rows = sorted(summary.items(), key=place)
-    return [*rows, (CEILING, ceiling)] if ceiling else rows
+    return [*rows, (CEILING_LABEL, ceiling)] if ceiling else rows
 
 
-def _cell(score: Mapping[str, Any] | None, digits: int) -> str:
+def score_text(score: Mapping[str, Any] | None, digits: int) -> str:
+    """``0.934 ± 0.036 [0.920, 0.945]``."""
     if score is None or not _known(score["mean"]):
         return MISSING
     text = _number(score["mean"], digits)

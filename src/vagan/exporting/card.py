@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vagan.errors import RunError
+from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.tables import markdown_table
 from vagan.model.folder import ModelSpec
 from vagan.training.engine.run_folder import RunFolder
@@ -64,12 +65,8 @@ def _training(run: Path) -> Mapping[str, Any]:
 def _scores(results: Path | None) -> str:
     if results is None:
         return ""
-    path = results / "summary.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        return markdown_table(summary["methods"], ceiling=summary.get("ceiling") or None)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise RunError(f"{results} must be results of `vagan evaluate`, but {path} is not: {error}") from error
+    summary = ResultsFolder(results).read_summary()
+    return markdown_table(summary["methods"], ceiling=summary.get("ceiling"))
 
 
 def _plain(text: str) -> str:

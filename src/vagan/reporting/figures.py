@@ -8,7 +8,6 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -21,10 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
-from numpy.typing import NDArray
 
+from vagan.evaluation.metrics.registry import find_metric
+from vagan.evaluation.results import Examples
 from vagan.inference.overlay import EFFECT_COLOURS, Array, plane, symmetric_range
-from vagan.reporting.wording import label_of
 
 Format = Literal["png", "svg", "pdf"]
 
@@ -36,47 +35,6 @@ AXIS_NAMES = ("x", "y", "z")
 PANELS_ACROSS = 3
 SMOOTHING_WINDOWS = 25
 """A curve is smoothed over this fraction of its rows (one over it)."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Test images with their maps.
-
-    Attributes
-    ----------
-    ids
-        One for each image.
-    images
-        ``(n, channel, *space)``, intensities in [-1, 1].
-    effects
-        Observed effects of the same shape, if known: positive where the class made the image brighter.
-    maps
-        Effect maps of the same shape and sign, for each method.
-    roles
-        Why each is shown; empty if all are random.
-    affine
-        Of volumes: voxels to mm, if known.
-    """
-
-    ids: tuple[str, ...]
-    images: Array
-    effects: Array | None
-    maps: Mapping[str, Array]
-    roles: tuple[str, ...] = ()
-    affine: NDArray[np.float64] | None = None
-
-    def random(self) -> "Examples":
-        """Those alone that were not chosen by their scores."""
-        if not any("random" in role for role in self.roles):
-            return self
-        rows = [row for row, role in enumerate(self.roles) if "random" in role]
-        return Examples(
-            tuple(self.ids[row] for row in rows),
-            self.images[rows],
-            None if self.effects is None else self.effects[rows],
-            {name: maps[rows] for name, maps in self.maps.items()},
-            affine=self.affine,
-        )
 
 
 def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
@@ -229,7 +187,7 @@ def score_bars(summary: Mapping[str, Any], metric: str = "ncc") -> Figure:
     axes.set_yticks(range(len(names)), [_shortened(name) for name in names], fontsize=9, parse_math=False)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(label_of(metric), fontsize=9, parse_math=False)
+    axes.set_xlabel(find_metric(metric).label, fontsize=9, parse_math=False)
     ceiling = summary.get("ceiling", {}).get(metric)
     if ceiling:
         at = float(ceiling["mean"])

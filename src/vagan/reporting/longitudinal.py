@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from scipy.ndimage import gaussian_filter
 from vagan.data.volume import read_volume, write_volume
 from vagan.effect import without_effect
 from vagan.errors import RunError
-from vagan.evaluation.evaluate import CEILING
-from vagan.evaluation.longitudinal.folder import MAPS, OBSERVED, PAIRS, log_jacobian_path, map_path, mask_path
+from vagan.evaluation.ground_truth import CEILING
+from vagan.evaluation.results import ResultsFolder
 from vagan.files import replacing
 from vagan.geometry import Grid, resample
 from vagan.inference.overlay import overlay, plane, symmetric_range
@@ -59,30 +60,30 @@ def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
     hide_ids
         Number the subjects instead of naming them.
     """
-    if not (folder / PAIRS).is_file():
+    results = ResultsFolder(folder)
+    if not results.pairs.is_file():
         return None
     try:
-        pairs = pd.read_csv(folder / PAIRS, dtype=str, keep_default_na=False)
-        scores = pd.read_csv(folder / "scores.csv").query("metric == 'ncc_brain'")
-        methods = list(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["methods"])
+        pairs = pd.read_csv(results.pairs, dtype=str, keep_default_na=False)
+        scores = pd.read_csv(results.scores).query("metric == 'ncc_brain'")
+        methods = list(json.loads(results.summary.read_text(encoding="utf-8"))["methods"])
         pairs = pairs[(pairs["kind"] == "converter") & (pairs["reason"] == "")]
         severity = pd.to_numeric(pairs["adas13"], errors="coerce")
         pairs = pairs.loc[severity.sort_values(kind="stable", na_position="first").index]
         cases = list(pairs["case"])
-        paths = [folder / OBSERVED / f"{case}_desc-observed_stat-effect_statmap.nii.gz" for case in cases]
-        volumes = [read_volume(folder / OBSERVED / f"{case}_T1w.nii.gz") for case in cases]
+        volumes = [read_volume(results.scan(case)) for case in cases]
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{folder} is damaged: {error}; run `vagan evaluate --longitudinal` again") from error
     names = [f"subject {number}" for number in range(1, len(cases) + 1)] if hide_ids else cases
     called = dict(zip(cases, names, strict=True))
-    maps = {method: _read_there(folder, method, cases, map_path) for method in methods}
-    log_volumes = {method: _read_there(folder, method, cases, log_jacobian_path) for method in methods}
+    maps = {method: _read_there(cases, partial(results.map, method)) for method in methods}
+    log_volumes = {method: _read_there(cases, partial(results.log_jacobian, method)) for method in methods}
     return Followed(
         names=names,
         adas13=list(pairs["adas13"]),
         images=np.stack([volume.array for volume in volumes]),
-        observed=np.stack([read_volume(path).array for path in paths]),
-        masks=np.stack([read_volume(mask_path(path)).array > 0 for path in paths]),
+        observed=np.stack([read_volume(results.observed_effect(case)).array for case in cases]),
+        masks=np.stack([read_volume(results.brain_mask(case)).array > 0 for case in cases]),
         maps={method: found for method, found in maps.items() if found},
         log_volumes={method: found for method, found in log_volumes.items() if found},
         scores={
@@ -94,11 +95,9 @@ def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
     )
 
 
-def _read_there(
-    folder: Path, method: str, cases: Sequence[str], path_of: Callable[[Path, str, str], Path]
-) -> dict[int, Array]:
-    """A method's volumes of the cases that it was asked for."""
-    paths = {row: path_of(folder / MAPS, method, case) for row, case in enumerate(cases)}
+def _read_there(cases: Sequence[str], path_of: Callable[[str], Path]) -> dict[int, Array]:
+    """A method's volumes of the cases that it was scored on."""
+    paths = {row: path_of(case) for row, case in enumerate(cases)}
     return {row: read_volume(path).array for row, path in paths.items() if path.is_file()}
 
 
@@ -180,8 +179,9 @@ def group_means(followed: Followed) -> dict[str, Array]:
 
 def write_group_means(folder: Path, followed: Followed) -> None:
     """As NIfTI beside the single maps."""
+    results = ResultsFolder(folder)
     for name, mean in group_means(followed).items():
-        path = folder / OBSERVED if name == "observed effect" else map_path(folder / MAPS, name, "x").parent
+        path = results.observed if name == "observed effect" else results.map(name, "").parent
         write_volume(path / "group-mean_stat-effect_statmap.nii.gz", mean, followed.affine)
 
 

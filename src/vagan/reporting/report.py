@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vagan.errors import RunError
+from vagan.evaluation.metrics.registry import find_metric
+from vagan.evaluation.results import Results, ResultsFolder, Score
 from vagan.files import replacing
 from vagan.progress import duration
 from vagan.reporting.figures import (
@@ -32,9 +34,7 @@ from vagan.reporting.longitudinal import (
     write_regions,
 )
 from vagan.reporting.page import page_template
-from vagan.reporting.results_folder import Results, Score, read_results
 from vagan.reporting.viewer import Case, asset, hue_bytes, viewer_data, viewer_scripts
-from vagan.reporting.wording import WITHOUT_TRUTH, label_of, meaning_of
 
 TRUTH = "observed effect"
 
@@ -81,7 +81,7 @@ def build_report(
     OutputError
         If the folder cannot be written to.
     """
-    results = read_results(folder)
+    results = ResultsFolder(folder).read()
     if hide_ids:
         results = _anonymous(results)
     followed = _followed(folder, hide_ids=hide_ids)
@@ -155,9 +155,8 @@ def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
         figures=figures,
         ranked=ranked,
         headline=results.metrics[0],
-        comparable=results.metrics[0] not in WITHOUT_TRUTH,
-        label_of=label_of,
-        meaning_of=meaning_of,
+        comparable=find_metric(results.metrics[0]).needs_truth,
+        describe=find_metric,
         seeds={run.name: run.settings["training.seed"] for run in results.runs if "training.seed" in run.settings},
         viewer=shown,
         hues=hue_bytes(),
@@ -173,7 +172,7 @@ def _viewed(results: Results, ranked: Sequence[str]) -> dict[str, Any]:
     assert examples is not None
     named = [name for name in ranked if name in examples.maps]
     order = [*named, *(name for name in examples.maps if name not in named)]
-    label = label_of(headline)
+    label = find_metric(headline).label
     cases = []
     for row, name in enumerate(examples.ids):
         maps = {method: examples.maps[method][row] for method in order}
@@ -187,9 +186,8 @@ def _viewed(results: Results, ranked: Sequence[str]) -> dict[str, Any]:
         }
         role = examples.roles[row] if examples.roles else "random"
         cases.append(Case(name, role, examples.images[row], maps, scores, examples.affine))
-    units = {name: "intensity" for name in order if name.startswith("VA-GAN")}  # older folders do not tell
     classes = results.summary.get("cohort", {}).get("classes") or ["the baseline class"]
-    return viewer_data(cases, units=results.summary.get("units") or units, baseline=str(classes[0]))
+    return viewer_data(cases, units=results.summary.get("units", {}), baseline=str(classes[0]))
 
 
 def _ranked(results: Results) -> list[tuple[str, Mapping[str, Score]]]:

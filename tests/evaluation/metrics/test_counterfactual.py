@@ -1,4 +1,4 @@
-"""A judge whose verdict is known: it looks at the brightness of an image's first half."""
+"""An independent classifier whose predictions are known: by the brightness of an image's middle."""
 
 import json
 
@@ -12,9 +12,9 @@ from tiny import TINY_SETTINGS
 from vagan.attribution.registry import METHODS
 from vagan.attribution.vagan import VAGAN
 from vagan.errors import ConfigError
-from vagan.evaluation.compare import compare_runs
-from vagan.evaluation.evaluate import evaluate
-from vagan.evaluation.metrics.counterfactual import Judge, distance_entry, kernel_distance
+from vagan.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_runs
+from vagan.evaluation.metrics.counterfactual import IndependentClassifier, distance_entry, kernel_distance
+from vagan.evaluation.runs import RunSelection
 from vagan.nn.classifier import CAMClassifier
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -56,9 +56,9 @@ def limit(small_cohort):
 
 
 def test_flips_by_hand(small_cohort, limit):
-    judge = Judge(Brightness(limit).eval(), small_cohort)
+    classifier = IndependentClassifier(Brightness(limit).eval(), small_cohort)
     methods = {"none": VAGAN(Adding(0.0)), "much": VAGAN(Adding(2.0)), "wrong way": VAGAN(Adding(-1.0))}
-    evaluation = evaluate(methods, small_cohort, judge=judge)
+    evaluation = evaluate(methods, small_cohort, EvaluationOptions(classifier=classifier))
     tests = small_cohort.manifest.indices("test", 1)
     middles = small_cohort.images(tests)[..., 8:16, 7:13].mean((1, 2, 3)).numpy()
     summary = evaluation.summary
@@ -76,25 +76,29 @@ def test_flips_by_hand(small_cohort, limit):
 
 
 def test_an_image_with_its_exact_effect_taken_out_is_as_near_as_a_baseline_image(small_cohort, limit):
-    judge = Judge(Brightness(limit).eval(), small_cohort)
+    classifier = IndependentClassifier(Brightness(limit).eval(), small_cohort)
     tests = small_cohort.manifest.indices("test", 1)
     exact = (small_cohort.images(tests) - small_cohort.counterfactuals(tests)).numpy()
     subjects = np.arange(len(tests))
-    raw = judge.distance(judge.opinion(tests).features, subjects)
-    without = judge.distance(judge.opinion(tests, exact).features, subjects)
+
+    def distance(maps=None):
+        return distance_entry(classifier.predict(tests, maps).features, classifier.reference, subjects)
+
+    raw, without = distance(), distance(exact)
     assert without["mean"] < raw["ci95"][0] < raw["mean"]
-    half = judge.distance(judge.opinion(tests, 0.5 * exact).features, subjects)
+    half = distance(0.5 * exact)
     assert half["mean"] < raw["mean"]
 
 
-def test_methods_in_other_units_are_not_judged(small_cohort, limit):
+def test_maps_in_other_units_are_not_removed_from_images(small_cohort, limit):
     random = METHODS["random"].make()
     assert random.unit == "none"
     assert VAGAN(Adding(0.1)).unit == "intensity"
     assert METHODS["perturbation"].make(Brightness(0.0)).unit == "intensity"
     assert METHODS["cam"].make(CAMClassifier(2, width=2)).unit == "class score"
-    scores = evaluate({"random": random}, small_cohort, judge=Judge(Brightness(limit).eval(), small_cohort)).summary
-    assert not {"flip_rate", "kernel_distance"} & set(scores["random"])
+    classifier = IndependentClassifier(Brightness(limit).eval(), small_cohort)
+    scores = evaluate([random], small_cohort, EvaluationOptions(classifier=classifier)).summary
+    assert not {"flip_rate", "kernel_distance"} & set(scores["random map"])
 
 
 class TestKernelDistance:
@@ -133,22 +137,21 @@ class TestKernelDistance:
         assert np.isnan(distance_entry(samples[0], reference, np.zeros(60))["ci95"][0])
 
 
-def test_a_judge_among_runs_is_asked_and_must_be_independent(small_cohort, tmp_path):
+def test_a_classifier_must_be_independent_of_the_runs(small_cohort, tmp_path):
     kind = {"method": "classifier", "classifier.width": "2", "classifier.updates": "2"}
-    settings = {"vagan": {}, "seen": kind, "judge": kind | {"training.seed": "5"}}
-    run, seen, judge = (
+    settings = {"vagan": {}, "seen": kind, "other": kind | {"training.seed": "5"}}
+    run, seen, other = (
         train(small_cohort, tmp_path / name, load_config(settings=TINY_SETTINGS | more)).path
         for name, more in settings.items()
     )
-    out = tmp_path / "out"
-    table = compare_runs(small_cohort, [run, seen], out, methods=["vagan", "random"], judge=judge)
-    assert "| probability_drop |" in table
+    out, methods = tmp_path / "out", ["vagan", "random"]
+    evaluate_runs(small_cohort, [run, seen], out, selection=RunSelection(methods=methods, classifier=other))
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    assert summary["rules"]["judge"].startswith("judge, seen by none of the methods, right in ")
+    assert summary["rules"]["classifier"].startswith("other, independent of all methods")
     rows = pd.read_csv(out / "scores.csv")
     assert set(rows[rows["metric"] == "relative_change"]["method"]) == {"VA-GAN"}
     with pytest.raises(ConfigError, match="must be independent"):
-        compare_runs(small_cohort, [run, seen], tmp_path / "no", methods=["vagan"], judge=seen)
+        evaluate_runs(small_cohort, [run, seen], tmp_path / "no", selection=RunSelection(classifier=seen))
     with pytest.raises(ConfigError, match="holds a map-generator"):
-        compare_runs(small_cohort, [seen], tmp_path / "no", methods=["random"], judge=run)
+        evaluate_runs(small_cohort, [seen], tmp_path / "no", selection=RunSelection(classifier=run))
     assert not (tmp_path / "no").exists()

@@ -7,15 +7,14 @@ from skimage.measure import label, regionprops
 from shapes import SPACES
 from vagan.errors import CohortError
 from vagan.evaluation.metrics.detection import (
-    MASK_METRICS,
     box_iou,
-    components,
     dice,
     false_lesions,
     iou,
     lesion_recall,
     otsu_threshold,
 )
+from vagan.inference.lesions import components
 
 
 def one_case(*values):
@@ -190,7 +189,3 @@ def test_scores_of_lesions_refuse_an_empty_truth():
     for metric in (lesion_recall, box_iou):
         with pytest.raises(CohortError, match="case 0 is"):
             metric(TWO_LESIONS, 0 * TWO_LESIONS, 0.5)
-
-
-def test_names_of_metrics_are_those_of_their_functions():
-    assert [metric.name for metric in MASK_METRICS] == [metric.function.__name__ for metric in MASK_METRICS]

@@ -10,8 +10,8 @@ from vagan.data.manifest import Manifest
 from vagan.data.schema import CohortCase
 from vagan.data.write import write_cohort
 from vagan.errors import ConfigError
-from vagan.evaluation.evaluate import CEILING, evaluate
-from vagan.evaluation.metrics.regions import part_recalls, regional_correlations, regional_means
+from vagan.evaluation.evaluate import EvaluationOptions, evaluate
+from vagan.evaluation.metrics.regions import part_recalls, regional_correlations
 from vagan.evaluation.statistics import correlation_entry, rank_correlation
 
 SPACE = (5, 6, 4)
@@ -75,10 +75,11 @@ class Lookup:
 def test_a_map_of_one_region_finds_that_and_no_other(cohort):
     only_front = Lookup(cohort, lambda effect: effect * (torch.arange(5) < 2)[:, None, None])
     exact = Lookup(cohort, lambda effect: effect)
-    summary = evaluate({"front": only_front, "exact": exact}, cohort, severity="severity").summary
+    evaluation = evaluate({"front": only_front, "exact": exact}, cohort, EvaluationOptions(severity="severity"))
+    summary = evaluation.summary
     assert summary["front"]["recall/front"]["mean"] == 1
     assert summary["front"]["recall/back"]["mean"] < 0.2  # what is left of the area falls on the back by chance
-    assert summary["exact"]["recall/back"]["mean"] == summary[CEILING]["recall/back"]["mean"] == 1
+    assert summary["exact"]["recall/back"]["mean"] == evaluation.ceiling["recall/back"]["mean"] == 1
     assert summary["exact"]["recall/front"]["n"] == 10
     assert summary["exact"]["recall/back"]["n"] == 5  # the others have no effect there
     for region in ("front", "back"):
@@ -99,29 +100,32 @@ def test_recall_weighs_by_the_squared_effect(cohort):
         4,
         3,
     )  # K is four; two fall between the regions
-    found = part_recalls(map_, effect, cohort, np.array([1]), None)
-    assert found["recall/front"] == pytest.approx([9 / 10])
-    assert found["recall/back"] == pytest.approx([1 / 5])
+    found = part_recalls(
+        map_, effect, lambda _, whole: {name: whole * mask for name, mask in cohort.regions([1]).items()}
+    )
+    assert found["front"] == pytest.approx([9 / 10])
+    assert found["back"] == pytest.approx([1 / 5])
 
 
-def test_means_over_regions_by_hand(cohort):
-    maps = np.arange(120, dtype=np.float32).reshape(1, 1, *SPACE)
-    found = regional_means(maps, cohort, np.array([3]))
-    assert found["front"] == pytest.approx([np.arange(48).mean()])
-    assert found["back"] == pytest.approx([np.arange(72, 120).mean()])
-    predicted = {"front": np.array([1.0, 4, 2, 3])}
-    entry = regional_correlations(predicted, {"front": np.array([2.0, 5, 9, 7])}, np.array(list("abcd")))
-    assert entry["regional/front"]["mean"] == pytest.approx(1 - 6 * (0 + 4 + 4 + 0) / (4 * 15))
+def test_means_over_regions_are_compared_by_rank():
+    masks = {"front": np.arange(5) < 2, "back": np.arange(5) > 2}
+    masks = {name: np.broadcast_to(mask[:, None, None], (1, 1, *SPACE)) for name, mask in masks.items()}
+    weights = np.arange(120, dtype=np.float32).reshape(1, 1, *SPACE)
+    predicted, true = np.float32([1, 4, 2, 3]), np.float32([2, 5, 9, 7])
+    maps, effects = (values.reshape(4, 1, 1, 1, 1) * weights for values in (predicted, true))
+    found = regional_correlations(maps, effects, [masks] * 4, np.array(list("abcd")))
+    assert list(found) == ["front", "back"]
+    assert found["front"]["mean"] == pytest.approx(1 - 6 * (0 + 4 + 4 + 0) / (4 * 15))
 
 
 def test_what_is_no_severity_is_refused(cohort):
     exact = {"exact": Lookup(cohort, lambda effect: effect)}
     with pytest.raises(ConfigError, match="did you mean 'severity'"):
-        evaluate(exact, cohort, severity="severty")
-    with pytest.raises(ConfigError, match="must be numbers, 'class' has"):
-        evaluate(exact, cohort, severity="class")
-    with pytest.raises(ConfigError, match="must be a column of numbers that measure something: 'label' only tells"):
-        evaluate(exact, cohort, severity="label")
+        evaluate(exact, cohort, EvaluationOptions(severity="severty"))
+    with pytest.raises(ConfigError, match="severity"):
+        evaluate(exact, cohort, EvaluationOptions(severity="class"))
+    with pytest.raises(ConfigError, match="'label'"):
+        evaluate(exact, cohort, EvaluationOptions(severity="label"))
 
 
 def test_rank_correlation_is_scipys_and_its_interval_draws_subjects():

@@ -1,23 +1,25 @@
 """How well maps agree with known effects: one value per case, any number of spatial dimensions.
 
 The *truth* of a case is where its effect is (`vagan.evaluation.metrics.base.truth_mask`); its *strength* is
-``|map|``.
+``|map|``. Functions of one map and one effect are metrics of ``(case, channel, *space)`` arrays by `per_case`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from vagan.attribution.method import Convention
 from vagan.errors import ConfigError, nearest
 from vagan.evaluation.metrics.base import (
     CaseMaps,
+    CaseMasks,
     CaseScores,
+    Metric,
     Pixels,
     Region,
-    for_each_case,
     map_of,
+    per_case,
     require_pixels,
     truth_of,
 )
@@ -25,7 +27,7 @@ from vagan.types import Maps
 
 
 def apply_convention(maps: CaseMaps, convention: Convention) -> CaseMaps:
-    """The map as a score reads it.
+    """The map as a metric reads it.
 
     Parameters
     ----------
@@ -47,18 +49,16 @@ def apply_convention(maps: CaseMaps, convention: Convention) -> CaseMaps:
             return np.abs(maps)
         case "positive":
             return np.maximum(maps, 0)
-    raise ConfigError(
-        f"a map is scored by a known convention: {convention!r} is none; "
-        f"{nearest(convention, ('signed', 'absolute', 'positive'))}"
-    )
+    raise ConfigError(f"unknown convention {convention!r}; {nearest(convention, get_args(Convention))}")
 
 
 def compared_with(effects: CaseMaps, convention: Convention) -> CaseMaps:
-    """What maps of a convention are scored against: the effects, or their size where maps know no direction."""
+    """What maps of a convention are compared with: the effects, or their size where maps know no direction."""
     return effects if convention == "signed" else np.abs(effects)
 
 
-def ncc(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+@per_case()
+def ncc(map_: Pixels, effect: Pixels) -> float:
     """Normalised cross-correlation over all pixels, the score of the paper's Tables 1 and 2.
 
     Both arrays of a case are shifted to zero mean and scaled to unit (population) standard deviation over all
@@ -74,7 +74,10 @@ def ncc(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     ----------
     Baumgartner et al., Visual Feature Attribution using Wasserstein GANs, CVPR 2018, section 4.2.
     """
-    return for_each_case(_ncc, maps, effects)
+    # the standard deviation of a constant is often not exactly 0 in floating point, its range is
+    if np.ptp(map_) == 0 or np.ptp(effect) == 0:
+        return 0.0
+    return float((_standardised(map_) * _standardised(effect)).mean())
 
 
 def mean_ncc(maps: Maps, effects: Maps) -> float:
@@ -82,7 +85,14 @@ def mean_ncc(maps: Maps, effects: Maps) -> float:
     return float(ncc(maps.numpy(force=True), effects.numpy(force=True)).mean())
 
 
-def average_precision(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+def ncc_within(maps: CaseMaps, effects: CaseMaps, masks: CaseMasks) -> CaseScores:
+    """`ncc` over the pixels of each case's mask."""
+    pairs = [(m[mask][None, None], e[mask][None, None]) for m, e, mask in zip(maps, effects, masks, strict=True)]
+    return np.concatenate([ncc(*pair) for pair in pairs])
+
+
+@per_case(needs_effect=True)
+def average_precision(map_: Pixels, effect: Pixels) -> float:
     """Area under the precision-recall curve of the strength, as a detector of the truth's pixels.
 
     Returns
@@ -95,10 +105,13 @@ def average_precision(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     CohortError
         If the truth of a case is empty.
     """
-    return for_each_case(_average_precision, maps, effects, with_truth=True)
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(truth_of(effect).ravel(), np.abs(map_).ravel()))
 
 
-def relevance_mass(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+@per_case(needs_effect=True)
+def relevance_mass(map_: Pixels, effect: Pixels) -> float:
     """Fraction of the total strength that lies inside the truth.
 
     Returns
@@ -115,14 +128,17 @@ def relevance_mass(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     ----------
     Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81 (2022): "relevance mass accuracy".
     """
-    return for_each_case(_relevance_mass, maps, effects, with_truth=True)
+    strength = np.abs(map_)
+    total = strength.sum()
+    return float(strength[truth_of(effect)].sum() / total) if total else 0.0
 
 
-def relevance_rank(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+@per_case(needs_effect=True)
+def relevance_rank(map_: Pixels, effect: Pixels) -> float:
     """Fraction of the K strongest pixels that lie inside the truth of K pixels.
 
     Where the K-th place is shared by pixels of equal strength, the score is its expectation over all ways to
-    choose among them; pixel order has no say, and a constant map scores as chance does.
+    choose among them: the order of pixels has no influence, and a constant map scores as chance does.
 
     Returns
     -------
@@ -138,28 +154,13 @@ def relevance_rank(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     ----------
     Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81 (2022): "relevance rank accuracy".
     """
-    return for_each_case(_relevance_rank, maps, effects, with_truth=True)
+    truth = truth_of(effect)
+    size = int(truth.sum())
+    return expected_hits(np.abs(map_), truth, size) / size
 
 
-def amplitude_slope(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
-    """Least-squares slope through the origin of the map on the exact effect, where there is any.
-
-    `ncc` does not see a map that is right but too faint; this does. Both must be in image units.
-
-    Returns
-    -------
-    CaseScores
-        Unbounded; 1 is best, 0.8 means that the map shows 80 % of the effect.
-
-    Raises
-    ------
-    CohortError
-        If the truth of a case is empty.
-    """
-    return for_each_case(_amplitude_slope, maps, effects, with_truth=True)
-
-
-def pointing_game(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+@per_case(needs_effect=True)
+def pointing_game(map_: Pixels, effect: Pixels) -> float:
     """Whether the strongest pixel lies inside the truth.
 
     Where several are equally strong, the score is the share of them that do.
@@ -179,76 +180,48 @@ def pointing_game(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
     Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016; here without their tolerance of 15
     pixels.
     """
-    return for_each_case(_pointing_game, maps, effects, with_truth=True)
+    return expected_hits(np.abs(map_), truth_of(effect), 1)
 
 
-def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
-    """Share of a region's squared effect under the strongest pixels, the same number of them for every method.
+@per_case(needs_effect=True)
+def amplitude_slope(map_: Pixels, effect: Pixels) -> float:
+    """Least-squares slope through the origin of the map on the exact effect, where there is any.
 
-    Of a mask it is the fraction of its pixels. Ties for the last places count by their expectation, as in
-    `relevance_rank`.
-
-    Parameters
-    ----------
-    maps
-        Of the cases.
-    regions
-        The same shape: the effect in the region, zero elsewhere.
-    area
-        Number of strongest pixels that count as covered, from 1 to all pixels of a case.
+    `ncc` does not see a map that is right but too faint; this does. Both must be in image units.
 
     Returns
     -------
     CaseScores
-        In [0, 1]; 1 is best.
+        Unbounded; 1 is best, 0.8 means that the map shows 80 % of the effect.
 
     Raises
     ------
     CohortError
-        If the region of a case is empty.
+        If the truth of a case is empty.
     """
-    require_pixels(maps)
-    if not 1 <= area <= maps[0].size:
-        raise ValueError(f"the area must be 1 to {maps[0].size} pixels, all there are; got {area}")
-
-    def recall(map_: Pixels, region: Pixels) -> float:
-        return _expected_hits(np.abs(map_), region**2, area) / float((region**2).sum())
-
-    return for_each_case(recall, maps, regions, with_truth=True)
+    return float((map_ * effect).sum() / (effect**2).sum())  # zero effect adds nothing to either sum
 
 
-def energy(maps: CaseMaps) -> CaseScores:
+@per_case()
+def uncertainty_error_correlation(std: Pixels, error: Pixels) -> float:
+    """Rank correlation over the pixels of a case between the ensemble's standard deviation and its error.
+
+    Its arguments are the standard deviation over the members and ``|mean map - effect|``.
+
+    Returns
+    -------
+    CaseScores
+        In [-1, 1]; 1 is best: the less the members agree, the larger the error. 0 where either is constant.
+    """
+    if np.ptp(std) == 0 or np.ptp(error) == 0:
+        return 0.0
+    return float(spearmanr(std, error, axis=None).statistic)
+
+
+def mean_abs(maps: CaseMaps) -> CaseScores:
     """Mean strength over all pixels, in units of the map. Needs no truth; small on baseline images is good."""
     require_pixels(maps)
     return np.array([np.abs(map_of(maps, case)).mean() for case in range(len(maps))])
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score and what a reader of its table must know."""
-
-    name: str
-    function: Callable[[CaseMaps, CaseMaps], CaseScores]
-    """``(maps, effects)`` -> one value per case."""
-    reference: str
-    """Where it was published."""
-
-
-METRICS = (
-    Metric("ncc", ncc, "Baumgartner et al., CVPR 2018"),
-    Metric("average_precision", average_precision, "Davis and Goadrich, ICML 2006"),
-    Metric("relevance_mass", relevance_mass, "Arras et al., Information Fusion 2022"),
-    Metric("relevance_rank", relevance_rank, "Arras et al., Information Fusion 2022"),
-    Metric("pointing_game", pointing_game, "Zhang et al., ECCV 2016"),
-    Metric("amplitude_slope", amplitude_slope, "this package"),
-)
-
-
-def _ncc(map_: Pixels, effect: Pixels) -> float:
-    # the standard deviation of a constant is often not exactly 0 in floating point, its range is
-    if np.ptp(map_) == 0 or np.ptp(effect) == 0:
-        return 0.0
-    return float((_standardised(map_) * _standardised(effect)).mean())
 
 
 def _standardised(pixels: Pixels) -> Pixels:
@@ -256,35 +229,94 @@ def _standardised(pixels: Pixels) -> Pixels:
     return centred / centred.std()
 
 
-def _average_precision(map_: Pixels, effect: Pixels) -> float:
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(truth_of(effect).ravel(), np.abs(map_).ravel()))
-
-
-def _relevance_mass(map_: Pixels, effect: Pixels) -> float:
-    strength = np.abs(map_)
-    total = strength.sum()
-    return float(strength[truth_of(effect)].sum() / total) if total else 0.0
-
-
-def _relevance_rank(map_: Pixels, effect: Pixels) -> float:
-    truth = truth_of(effect)
-    size = int(truth.sum())
-    return _expected_hits(np.abs(map_), truth, size) / size
-
-
-def _pointing_game(map_: Pixels, effect: Pixels) -> float:
-    return _expected_hits(np.abs(map_), truth_of(effect), 1)
-
-
-def _amplitude_slope(map_: Pixels, effect: Pixels) -> float:
-    return float((map_ * effect).sum() / (effect**2).sum())  # zero effect adds nothing to either sum
-
-
-def _expected_hits(strength: Pixels, weights: Pixels | Region, count: int) -> float:
+def expected_hits(strength: Pixels, weights: Pixels | Region, count: int) -> float:
     """Total weight of the ``count`` strongest pixels, on average over the ways to break ties."""
     last = np.partition(strength, -count, axis=None)[-count]
     above, tied = strength > last, strength == last
     places = count - int(above.sum())
     return float(weights[above].sum() + places * weights[tied].mean())
+
+
+ARRAS = "Arras et al., Information Fusion 2022"
+
+METRICS = (
+    Metric(
+        "mean_abs",
+        mean_abs,
+        ("raw maps",),
+        "Mean |map|",
+        "mean absolute value of the map, in its own units",
+        direction="neither",
+    ),
+    Metric(
+        "ncc",
+        ncc,
+        ("maps", "effects"),
+        "NCC",
+        "normalised cross-correlation of map and effect over all pixels; 1 is perfect, 0 is unrelated",
+        best=1.0,
+        reference="Baumgartner et al., CVPR 2018",
+    ),
+    Metric(
+        "ncc_brain",
+        ncc_within,
+        ("maps", "effects", "brain masks"),
+        "NCC, brain",
+        "normalised cross-correlation of map and observed effect within the brain; 1 is perfect, 0 is unrelated",
+        best=1.0,
+        reference="Baumgartner et al., CVPR 2018",
+    ),
+    Metric(
+        "average_precision",
+        average_precision,
+        ("maps", "known effects"),
+        "Average precision",
+        "area under the precision-recall curve for detecting affected pixels",
+        best=1.0,
+        reference="Davis and Goadrich, ICML 2006",
+    ),
+    Metric(
+        "relevance_mass",
+        relevance_mass,
+        ("maps", "known effects"),
+        "Relevance mass",
+        "share of the map's total size that lies in the affected region",
+        best=1.0,
+        reference=ARRAS,
+    ),
+    Metric(
+        "relevance_rank",
+        relevance_rank,
+        ("maps", "known effects"),
+        "Relevance rank",
+        "share of the K strongest pixels that lie in the affected region of K pixels",
+        best=1.0,
+        reference=ARRAS,
+    ),
+    Metric(
+        "pointing_game",
+        pointing_game,
+        ("maps", "known effects"),
+        "Pointing game",
+        "share of the images whose strongest pixel is affected",
+        best=1.0,
+        reference="Zhang et al., ECCV 2016",
+    ),
+    Metric(
+        "amplitude_slope",
+        amplitude_slope,
+        ("maps", "exact effects"),
+        "Amplitude slope",
+        "slope of the map on the exact effect inside the affected region; best where it equals the ceiling's (1 if "
+        "effects are in image units); below, the map is too faint",
+        best=1.0,
+    ),
+    Metric(
+        "uncertainty_error_correlation",
+        uncertainty_error_correlation,
+        ("ensemble std", "errors"),
+        "Uncertainty-error correlation",
+        "of ensembles: rank correlation over pixels of the standard deviation over the members with the error "
+        "of their mean",
+    ),
+)

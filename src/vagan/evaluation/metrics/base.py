@@ -1,16 +1,21 @@
-"""Maps and effects one case at a time, checked, and where an effect counts as there.
+"""What a metric is, and the one loop over cases that most of them share.
 
-Maps and effects are arrays ``(case, channel, *space)``. A case's channels and pixels count alike, and one case
-is read at a time, so that volumes need no second copy in memory.
+Maps and effects are arrays ``(case, channel, *space)``. A case's channels and pixels count alike, and one case is
+read at a time, so that volumes need no second copy in memory.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
+from numpy.typing import NDArray
 
 from vagan.errors import CohortError, ModelError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 CaseMaps = Shaped[np.ndarray, "case channel *space"]
 CaseMasks = Bool[np.ndarray, "case channel *space"]
@@ -18,61 +23,150 @@ CaseScores = Float[np.ndarray, " case"]
 Pixels = Float[np.ndarray, "*pixels"]
 """Of one case."""
 Region = Bool[np.ndarray, "*pixels"]
+Array = NDArray[np.float32]
+Values = NDArray[np.float64]
+Entry = dict[str, Any]
+"""``{"mean", "std", "ci95": [low, high], "n"}``, as in ``summary.json``."""
+
+Need = Literal[
+    "raw maps", "maps", "effects", "known effects", "exact effects", "brain masks", "threshold", "parts",
+    "region masks", "ensemble std", "errors", "severity", "baseline mean abs", "baseline subjects",
+    "subjects", "prediction", "prediction without effect", "image contrasts", "reference features",
+]  # fmt: skip
+"""What a function may require, in the order of its arguments. ``maps`` are read by their method's convention, see
+`vagan.evaluation.metrics.agreement.apply_convention`; ``raw maps`` are as the method made them. ``effects`` may
+be observed ones with noise; ``known effects`` are exact about where the class acts, but may be masks; ``exact
+effects`` are image minus counterfactual there."""
+
+TRUTH: frozenset[Need] = frozenset({"effects", "known effects", "exact effects", "errors"})
+"""Needs that only known effects can meet."""
 
 TRUTH_FRACTION = 0.1
 """Of an effect's largest size: less is not counted as effect. Of simulated atrophy a tenth keeps 95 % of the squared
 effect in 2 % of the voxels; the effect is not zero in 14 % of them."""
 
 
-def truth_mask(effects: CaseMaps) -> CaseMasks:
-    """Where each case has an effect: at least `TRUTH_FRACTION` of its own largest.
+@dataclass(frozen=True)
+class Metric:
+    """All there is to know about a metric: how it is computed, what for, and how it is read.
 
-    Every score that needs to know *where* the effect is takes it from here. Of masks it is where they are not zero.
-    A deformation's effect is almost nowhere zero, and most of it is too faint to be meant.
-
-    Returns
-    -------
-    CaseMasks
-        False everywhere in a case without any effect.
+    Attributes
+    ----------
+    name
+        In ``scores.csv``, ``summary.json`` and ``table.md``. Metrics by part are called ``name/part`` there.
+    function
+        Gets what ``needs`` says, as arguments in that order.
+    needs
+        A metric is computed where all of this is available.
+    label, meaning
+        For readers of tables and reports.
+    direction
+        Which values are good.
+    best
+        Score of the exact effect, where it is known in advance.
+    reference
+        Where it was published.
+    over
+        What the function returns: a value for each of the ``cases`` (NaN where undefined), or one `Entry` for the
+        whole ``cohort`` (None where undefined).
+    by_part
+        Whether it returns a mapping from the names of parts to these.
+    decimals
+        In tables.
     """
-    masks = [truth_of(effect_of(effects, case)) for case in range(len(effects))]
-    return np.stack(masks) if masks else np.zeros(effects.shape, bool)
+
+    name: str
+    function: Callable[..., Any]
+    needs: tuple[Need, ...]
+    label: str
+    meaning: str
+    direction: Literal["higher", "lower", "neither"] = "higher"
+    best: float | None = None
+    reference: str = "this package"
+    over: Literal["cases", "cohort"] = "cases"
+    by_part: bool = False
+    decimals: int = 2
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it needs known effects; other metrics cannot tell which map is right."""
+        return bool(TRUTH & set(self.needs))
+
+    @property
+    def explanation(self) -> str:
+        """Meaning, and which values are good."""
+        return self.meaning if self.direction == "neither" else f"{self.meaning}; {self.direction} is better"
 
 
-def truth_of(effect: Pixels) -> Region:
-    """`truth_mask` of one case."""
-    size = np.abs(effect)
-    return (size >= TRUTH_FRACTION * size.max()) & (size > 0)
+class Scores(NamedTuple):
+    """What metrics made of the maps of one method."""
+
+    cases: dict[str, Values]
+    """By metric, one value for each case; NaN where undefined."""
+    cohort: dict[str, Entry]
+    """By metric, one entry for all cases together."""
 
 
-def for_each_case(
-    score: Callable[[Pixels, Pixels], float], maps: CaseMaps, effects: CaseMaps, *, with_truth: bool = False
-) -> CaseScores:
-    """One value for each case from its map and its effect, both ``(channel, *space)``.
+def score(metrics: Iterable[Metric], available: Mapping[Need, Any]) -> Scores:
+    """Compute every metric whose needs are met."""
+    scores = Scores({}, {})
+    for metric in metrics:
+        if not available.keys() >= set(metric.needs):
+            continue
+        found = metric.function(*(available[need] for need in metric.needs))
+        named = (
+            {f"{metric.name}/{part}": one for part, one in found.items()} if metric.by_part else {metric.name: found}
+        )
+        if metric.over == "cases":
+            scores.cases.update(named)
+        else:
+            scores.cohort.update({name: entry for name, entry in named.items() if entry is not None})
+    return scores
+
+
+def per_case(
+    *, needs_effect: bool = False
+) -> Callable[[Callable[[Pixels, Pixels], float]], Callable[[CaseMaps, CaseMaps], CaseScores]]:
+    """Make a metric of many cases of a function of one case's map and effect, both ``(channel, *space)``.
 
     Parameters
     ----------
-    score
-        Of a case.
-    maps, effects
-        Of the same shape.
-    with_truth
-        Whether the score is undefined where there is no effect.
+    needs_effect
+        Whether the metric is undefined where there is no effect.
 
-    Raises
-    ------
-    ModelError
-        If a map is not finite.
-    CohortError
-        If an effect is not finite, or there is none although the score needs one.
+    Returns
+    -------
+    Callable
+        ``(maps, effects)`` -> one value per case. It raises `ModelError` if a map is not finite, and `CohortError` if
+        an effect is not finite, or there is none although the metric needs one.
     """
+
+    def decorate(function: Callable[[Pixels, Pixels], float]) -> Callable[[CaseMaps, CaseMaps], CaseScores]:
+        def metric(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
+            return for_each_case(function, maps, effects, needs_effect=needs_effect)
+
+        return public(metric, function)
+
+    return decorate
+
+
+def public(wrapper: F, function: Callable[..., Any]) -> F:
+    """Name and docstring of a function for what wraps it, which keeps its own signature."""
+    update_wrapper(wrapper, function, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+    del wrapper.__wrapped__  # type: ignore[attr-defined]
+    return wrapper
+
+
+def for_each_case(
+    function: Callable[[Pixels, Pixels], float], maps: CaseMaps, effects: CaseMaps, *, needs_effect: bool = False
+) -> CaseScores:
+    """One value for each case from its map and its effect; see `per_case`."""
     require_pixels(maps)
     if maps.shape != effects.shape:
         raise ValueError(
-            f"maps and effects must have the same shape: {maps.shape} and {effects.shape}; "
-            "bring both to one grid first"
+            f"maps and effects must have the same shape: {maps.shape} and {effects.shape}; resample to one grid first"
         )
-    values = [score(map_of(maps, case), effect_of(effects, case, with_truth)) for case in range(len(maps))]
+    values = [function(map_of(maps, case), effect_of(effects, case, needs_effect)) for case in range(len(maps))]
     return np.array(values, dtype=np.float64)
 
 
@@ -88,19 +182,40 @@ def map_of(maps: CaseMaps, case: int) -> Pixels:
     if not np.isfinite(pixels).all():
         raise ModelError(
             f"maps must be finite: the map of case {case} holds NaN or infinity; "
-            "check the image, then whether the model's training diverged"
+            "check the image, then whether the training diverged"
         )
     return pixels
 
 
-def effect_of(effects: CaseMaps, case: int, with_truth: bool = False) -> Pixels:
+def effect_of(effects: CaseMaps, case: int, needs_effect: bool = False) -> Pixels:
     """One case's effect, finite."""
     pixels: np.ndarray[Any, Any] = effects[case].astype(np.float64)
     if not np.isfinite(pixels).all():
         raise CohortError(f"effects must be finite: that of case {case} holds NaN or infinity; make the cohort again")
-    if with_truth and not pixels.any():
+    if needs_effect and not pixels.any():
         raise CohortError(
-            f"this score needs an effect that is not zero everywhere: that of case {case} is; "
+            f"this metric needs an effect that is not zero everywhere: that of case {case} is; "
             "score only images of a class of interest"
         )
     return pixels
+
+
+def truth_mask(effects: CaseMaps) -> CaseMasks:
+    """Where each case has an effect: at least `TRUTH_FRACTION` of its own largest.
+
+    Every metric that needs to know *where* the effect is uses this. Of masks it is where they are not zero. A
+    deformation's effect is almost nowhere zero, but mostly negligible.
+
+    Returns
+    -------
+    CaseMasks
+        False everywhere in a case without any effect.
+    """
+    masks = [truth_of(effect_of(effects, case)) for case in range(len(effects))]
+    return np.stack(masks) if masks else np.zeros(effects.shape, bool)
+
+
+def truth_of(effect: Pixels) -> Region:
+    """`truth_mask` of one case."""
+    size = np.abs(effect)
+    return (size >= TRUTH_FRACTION * size.max()) & (size > 0)

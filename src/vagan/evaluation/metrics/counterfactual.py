@@ -1,6 +1,6 @@
-"""What taking the effect out of an image does to a classifier that had no part in making the map.
+"""What removing the effect from an image does to a classifier that had no part in making the map.
 
-It needs no known effects: the judge is asked about an image before and after its map was taken out.
+It needs no known effects: an independent classifier sees the image before and after its map was subtracted.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from vagan.axes import class_column, class_probabilities, spatial_mean
 from vagan.data.cohort import Cohort
 from vagan.effect import without_effect
 from vagan.errors import CohortError
-from vagan.evaluation.metrics.regions import Array, Values
+from vagan.evaluation.metrics.base import Array, Entry, Metric, Values
 from vagan.nn.classifier import CAMClassifier, Classifier
 
 BATCH = 25
@@ -23,28 +23,30 @@ REFERENCE_IMAGES = 1000
 Features = Float[np.ndarray, "_ feature"]
 
 
-class Opinion(NamedTuple):
-    """What the judge thinks of some images: probability of the class of interest, and what it sees in them."""
+class ClassifierPrediction(NamedTuple):
+    """What a classifier makes of some images: probability of the class of interest, and its features."""
 
     probabilities: Values
     features: Features
 
-    def first(self, count: int) -> "Opinion":
+    def first(self, count: int) -> "ClassifierPrediction":
         """Of the first images alone."""
-        return Opinion(self.probabilities[:count], self.features[:count])
+        return ClassifierPrediction(self.probabilities[:count], self.features[:count])
 
 
-class Judge:
-    """An independent classifier.
+class IndependentClassifier:
+    """A classifier that had no part in the maps.
 
     Parameters
     ----------
     network
-        Trained on the cohort's training images, with another seed or architecture than what is judged.
+        Trained on the cohort's training images, with another seed or architecture than the methods' networks.
     cohort
         Its validation images of the baseline class are what images without the effect should look like.
     device
         Where the network is.
+    name
+        In the summary.
 
     Raises
     ------
@@ -53,18 +55,23 @@ class Judge:
     """
 
     def __init__(
-        self, network: Classifier | CAMClassifier, cohort: Cohort, *, device: torch.device | str = "cpu"
+        self,
+        network: Classifier | CAMClassifier,
+        cohort: Cohort,
+        *,
+        device: torch.device | str = "cpu",
+        name: str = "classifier",
     ) -> None:
-        self._network, self._cohort, self._device = network, cohort, device
+        self._network, self._cohort, self._device, self.name = network, cohort, device, name
         reference = cohort.manifest.indices("validation", 0)[:REFERENCE_IMAGES]
         if len(reference) < 2:
             raise CohortError(
-                f"a judge compares with validation images of the baseline class, {cohort.path} has {len(reference)}; "
-                "split it again"
+                "an independent classifier needs validation images of the baseline class as reference: found "
+                f"{len(reference)} in {cohort.path}; split it again"
             )
-        self._reference = self.opinion(reference).features
+        self.reference = self.predict(reference).features
 
-    def opinion(self, rows: NDArray[np.int64], maps: Array | None = None) -> Opinion:
+    def predict(self, rows: NDArray[np.int64], maps: Array | None = None) -> ClassifierPrediction:
         """Of images of the cohort as they are, or with the effects that these maps show taken out."""
         probabilities, features = [], []
         for start in range(0, len(rows), BATCH):
@@ -76,29 +83,43 @@ class Judge:
                 logits = self._network(images)
                 features.append(spatial_mean(self._network.features(images)).float().numpy(force=True))
             probabilities.append(class_column(class_probabilities(logits), 1).numpy(force=True))
-        return Opinion(np.concatenate(probabilities).astype(np.float64), np.concatenate(features))
+        return ClassifierPrediction(np.concatenate(probabilities).astype(np.float64), np.concatenate(features))
 
-    def scores(self, rows: NDArray[np.int64], maps: Array, before: Opinion, after: Opinion) -> dict[str, Values]:
-        """One value per case; NaN where undefined.
+    def summary(self, baseline: NDArray[np.int64], diseased: NDArray[np.int64]) -> str:
+        """How well it classifies test images, and between what kernel distances are to be read."""
+        healthy, ill = self.predict(baseline), self.predict(diseased)
+        right = np.concatenate([healthy.probabilities <= 0.5, ill.probabilities > 0.5]).mean()
+        near, far = (kernel_distance(prediction.features, self.reference) for prediction in (healthy, ill))
+        return (
+            f"{self.name}, independent of all methods, accuracy {right:.1%} on the images as they are; kernel "
+            f"distance from validation images of the baseline class: {far:.3g} of images of the class of interest, "
+            f"{near:.3g} of test images of the baseline class"
+        )
 
-        ``flip_rate``: whether an image that the judge took for the class of interest is one of the baseline class
-        without the effect. ``probability_drop``: by how much the class became less probable. ``relative_change``:
-        Euclidean size of the map over that of the image's deviations from its mean; of maps that flip as many
-        images, the smallest changed the least.
-        """
-        was_ill = before.probabilities > 0.5
-        images = [self._cohort.images([row]).numpy() for row in rows]
-        spread = np.array([float(np.linalg.norm(image - image.mean())) for image in images])
-        sizes = np.array([float(np.linalg.norm(map_)) for map_ in maps])
-        return {
-            "flip_rate": np.where(was_ill, after.probabilities <= 0.5, np.nan),
-            "probability_drop": before.probabilities - after.probabilities,
-            "relative_change": np.divide(sizes, spread, out=np.full(len(maps), np.nan), where=spread > 0),
-        }
 
-    def distance(self, features: Features, subjects: NDArray[Any]) -> dict[str, Any]:
-        """`kernel_distance` of images from the baseline class' validation images, as an entry of a summary."""
-        return distance_entry(features, self._reference, subjects)
+def flip_rate(before: ClassifierPrediction, after: ClassifierPrediction) -> Values:
+    """Whether an image classified as of the class of interest is one of the baseline class without the effect.
+
+    NaN for images that were not classified as of the class of interest.
+    """
+    return np.where(before.probabilities > 0.5, after.probabilities <= 0.5, np.nan)
+
+
+def probability_drop(before: ClassifierPrediction, after: ClassifierPrediction) -> Values:
+    """By how much the class of interest becomes less probable without the effect."""
+    return before.probabilities - after.probabilities
+
+
+def relative_change(maps: Array, contrasts: Values) -> Values:
+    """Euclidean size of the map over that of the image's deviations from its mean (`image_contrast`)."""
+    sizes = np.array([float(np.linalg.norm(map_)) for map_ in maps])
+    return np.divide(sizes, contrasts, out=np.full(len(maps), np.nan), where=contrasts > 0)
+
+
+def image_contrast(cohort: Cohort, rows: NDArray[np.int64]) -> Values:
+    """Euclidean size of each image's deviations from its mean."""
+    images = [cohort.images([row]).numpy() for row in rows]
+    return np.array([float(np.linalg.norm(image - image.mean())) for image in images])
 
 
 def kernel_distance(features: Features, reference: Features) -> float:
@@ -120,7 +141,7 @@ def kernel_distance(features: Features, reference: Features) -> float:
     return _distance(*_kernels(features, reference))
 
 
-def distance_entry(features: Features, reference: Features, subjects: NDArray[Any]) -> dict[str, Any]:
+def distance_entry(features: Features, reference: Features, subjects: NDArray[Any]) -> Entry:
     """`kernel_distance` with an interval from leaving out each subject of the first sample in turn (jackknife)."""
     kernels = _kernels(features, reference)
     found = _distance(*kernels)
@@ -156,3 +177,40 @@ def _distance(within: Values, between: Values, beyond: Values, keep: NDArray[np.
 def _mean_of_pairs(kernel: Values) -> float:
     count = len(kernel)
     return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))
+
+
+METRICS = (
+    Metric(
+        "flip_rate",
+        flip_rate,
+        ("prediction", "prediction without effect"),
+        "Flip rate",
+        "share of the images that an independent classifier assigns to the baseline class once the effect is removed",
+    ),
+    Metric(
+        "probability_drop",
+        probability_drop,
+        ("prediction", "prediction without effect"),
+        "Probability drop",
+        "decrease of an independent classifier's probability of the class of interest once the effect is removed",
+    ),
+    Metric(
+        "relative_change",
+        relative_change,
+        ("raw maps", "image contrasts"),
+        "Relative change",
+        "size of the map over the image's contrast; of maps that flip as many images, the smallest is best",
+        direction="lower",
+    ),
+    Metric(
+        "kernel_distance",
+        lambda prediction, reference, subjects: distance_entry(prediction.features, reference, subjects),
+        ("prediction without effect", "reference features", "subjects"),
+        "Kernel distance",
+        "distance of the images without the effect from baseline images in an independent classifier's features; "
+        "best near that of other baseline images",
+        direction="lower",
+        reference="Bińkowski et al., ICLR 2018",
+        over="cohort",
+    ),
+)

@@ -6,17 +6,18 @@ connected component of the truth, neighbours touching at corners too, channels t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from vagan.evaluation.metrics.base import (
     CaseMaps,
     CaseScores,
+    Metric,
     Pixels,
     Region,
     for_each_case,
     map_of,
+    public,
     require_pixels,
     truth_of,
 )
@@ -52,57 +53,59 @@ def otsu_threshold(maps: CaseMaps) -> float:
     return float(threshold_otsu(strengths, nbins=256))
 
 
-def dice(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:
+def per_mask(
+    *, needs_effect: bool = False
+) -> Callable[[Callable[[Region, Region], float]], Callable[[CaseMaps, CaseMaps, float], CaseScores]]:
+    """Make a metric ``(maps, effects, threshold)`` of a function of what one case's map marks, and its truth.
+
+    The threshold is in units of the maps, at least 0, and must not come from the truth of these cases; see
+    `otsu_threshold`.
+    """
+
+    def decorate(function: Callable[[Region, Region], float]) -> Callable[[CaseMaps, CaseMaps, float], CaseScores]:
+        def metric(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:
+            if not (np.isfinite(threshold) and threshold >= 0):
+                raise ValueError(f"a threshold on |map| must be a number from 0, got {threshold}")
+
+            def of_case(map_: Pixels, effect: Pixels) -> float:
+                return function(np.abs(map_) > threshold, truth_of(effect))
+
+            return for_each_case(of_case, maps, effects, needs_effect=needs_effect)
+
+        return public(metric, function)
+
+    return decorate
+
+
+@per_mask()
+def dice(marked: Region, truth: Region) -> float:
     """Dice overlap of the marked pixels with the truth.
 
-    Parameters
-    ----------
-    maps, effects
-        Of the same cases.
-    threshold
-        In units of the maps, at least 0. Must not come from the truth of these cases; see `otsu_threshold`.
-
     Returns
     -------
     CaseScores
         In [0, 1]; 1 is best. 1 where both are empty.
     """
-
-    def overlap(marked: Region, truth: Region) -> float:
-        total = marked.sum() + truth.sum()
-        return float(2 * (marked & truth).sum() / total) if total else 1.0
-
-    return _of_masks(overlap, maps, effects, threshold)
+    total = marked.sum() + truth.sum()
+    return float(2 * (marked & truth).sum() / total) if total else 1.0
 
 
-def iou(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:
+@per_mask()
+def iou(marked: Region, truth: Region) -> float:
     """Intersection over union of the marked pixels and the truth (Jaccard's index).
 
-    Parameters
-    ----------
-    maps, effects, threshold
-        See `dice`.
-
     Returns
     -------
     CaseScores
         In [0, 1]; 1 is best. 1 where both are empty.
     """
-
-    def overlap(marked: Region, truth: Region) -> float:
-        union = (marked | truth).sum()
-        return float((marked & truth).sum() / union) if union else 1.0
-
-    return _of_masks(overlap, maps, effects, threshold)
+    union = (marked | truth).sum()
+    return float((marked & truth).sum() / union) if union else 1.0
 
 
-def lesion_recall(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:
+@per_mask(needs_effect=True)
+def lesion_recall(marked: Region, truth: Region) -> float:
     """Fraction of the lesions that are found: at least `OVERLAP` of one is marked.
-
-    Parameters
-    ----------
-    maps, effects, threshold
-        See `dice`.
 
     Returns
     -------
@@ -118,40 +121,24 @@ def lesion_recall(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseSc
     ----------
     Commowick et al., Objective evaluation of multiple sclerosis lesion segmentation, Scientific Reports 8 (2018).
     """
-
-    def recall(marked: Region, truth: Region) -> float:
-        return float((_shares(_all_channels(truth), _all_channels(marked)) >= OVERLAP).mean())
-
-    return _of_masks(recall, maps, effects, threshold, with_truth=True)
+    return float((_shares(_all_channels(truth), _all_channels(marked)) >= OVERLAP).mean())
 
 
-def false_lesions(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:
+@per_mask()
+def false_lesions(marked: Region, truth: Region) -> float:
     """Number of marked components of which less than `OVERLAP` lies in the truth.
-
-    Parameters
-    ----------
-    maps, effects, threshold
-        See `dice`.
 
     Returns
     -------
     CaseScores
         From 0, which is best.
     """
-
-    def count(marked: Region, truth: Region) -> float:
-        return float((_shares(_all_channels(marked), _all_channels(truth)) < OVERLAP).sum())
-
-    return _of_masks(count, maps, effects, threshold)
+    return float((_shares(_all_channels(marked), _all_channels(truth)) < OVERLAP).sum())
 
 
-def box_iou(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:
+@per_mask(needs_effect=True)
+def box_iou(marked: Region, truth: Region) -> float:
     """Intersection over union of each lesion's bounding box and the best of the marked components', on average.
-
-    Parameters
-    ----------
-    maps, effects, threshold
-        See `dice`.
 
     Returns
     -------
@@ -168,50 +155,8 @@ def box_iou(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:
     Choe et al., Evaluating Weakly Supervised Object Localization Methods Right, CVPR 2020, without their threshold
     on the overlap.
     """
-
-    def overlap(marked: Region, truth: Region) -> float:
-        lesions, found = (components(_all_channels(mask))[1] for mask in (truth, marked))
-        return float(np.mean([max((_box_overlap(lesion, box) for box in found), default=0.0) for lesion in lesions]))
-
-    return _of_masks(overlap, maps, effects, threshold, with_truth=True)
-
-
-@dataclass(frozen=True)
-class MaskMetric:
-    """A score of what a map marks, and what a reader of its table must know."""
-
-    name: str
-    function: Callable[[CaseMaps, CaseMaps, float], CaseScores]
-    """``(maps, effects, threshold)`` -> one value per case."""
-    best: float
-    reference: str
-    """Where it was published."""
-
-
-MASK_METRICS = (
-    MaskMetric("dice", dice, 1.0, "Dice, Ecology 1945"),
-    MaskMetric("iou", iou, 1.0, "Jaccard, New Phytologist 1912"),
-    MaskMetric("box_iou", box_iou, 1.0, "Choe et al., CVPR 2020"),
-    MaskMetric("lesion_recall", lesion_recall, 1.0, "Commowick et al., Scientific Reports 2018"),
-    MaskMetric("false_lesions", false_lesions, 0.0, "Commowick et al., Scientific Reports 2018"),
-)
-
-
-def _of_masks(
-    score: Callable[[Region, Region], float],
-    maps: CaseMaps,
-    effects: CaseMaps,
-    threshold: float,
-    *,
-    with_truth: bool = False,
-) -> CaseScores:
-    if not (np.isfinite(threshold) and threshold >= 0):
-        raise ValueError(f"a threshold on |map| must be a number from 0, got {threshold}")
-
-    def of_case(map_: Pixels, effect: Pixels) -> float:
-        return score(np.abs(map_) > threshold, truth_of(effect))
-
-    return for_each_case(of_case, maps, effects, with_truth=with_truth)
+    lesions, found = (components(_all_channels(mask))[1] for mask in (truth, marked))
+    return float(np.mean([max((_box_overlap(lesion, box) for box in found), default=0.0) for lesion in lesions]))
 
 
 def _all_channels(mask: Region) -> Mask:
@@ -230,3 +175,55 @@ def _box_overlap(one: Box, other: Box) -> float:
     sides = [max(0, min(a.stop, b.stop) - max(a.start, b.start)) for a, b in zip(one, other, strict=True)]
     common = np.prod(sides)
     return float(common / (sum(np.prod([side.stop - side.start for side in box]) for box in (one, other)) - common))
+
+
+COMMOWICK = "Commowick et al., Scientific Reports 2018"
+
+METRICS = (
+    Metric(
+        "dice",
+        dice,
+        ("maps", "known effects", "threshold"),
+        "Dice",
+        "overlap of the thresholded map with the affected region",
+        best=1.0,
+        reference="Dice, Ecology 1945",
+    ),
+    Metric(
+        "iou",
+        iou,
+        ("maps", "known effects", "threshold"),
+        "IoU",
+        "intersection over union of the thresholded map and the affected region",
+        best=1.0,
+        reference="Jaccard, New Phytologist 1912",
+    ),
+    Metric(
+        "box_iou",
+        box_iou,
+        ("maps", "known effects", "threshold"),
+        "Box IoU",
+        "overlap of each lesion's bounding box with the best one of the thresholded map",
+        best=1.0,
+        reference="Choe et al., CVPR 2020",
+    ),
+    Metric(
+        "lesion_recall",
+        lesion_recall,
+        ("maps", "known effects", "threshold"),
+        "Lesions found",
+        "share of the lesions of which at least a tenth is marked; to be read with the false lesions",
+        best=1.0,
+        reference=COMMOWICK,
+    ),
+    Metric(
+        "false_lesions",
+        false_lesions,
+        ("maps", "known effects", "threshold"),
+        "False lesions",
+        "marked components per image of which less than a tenth is affected",
+        direction="lower",
+        best=0.0,
+        reference=COMMOWICK,
+    ),
+)

@@ -1,76 +1,182 @@
-"""How well a map finds what the class did to each region, where it is known which regions there are."""
+"""How well a map finds what the class did to each region, where the regions are known, and how severe it is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.data.cohort import Cohort
-from vagan.evaluation.metrics.agreement import region_recall
-from vagan.evaluation.metrics.base import truth_mask
-from vagan.evaluation.statistics import correlation_entry
+from vagan.evaluation.metrics.agreement import expected_hits, mean_abs
+from vagan.evaluation.metrics.base import (
+    Array,
+    CaseMaps,
+    CaseScores,
+    Entry,
+    Metric,
+    Pixels,
+    Values,
+    for_each_case,
+    require_pixels,
+    truth_mask,
+)
+from vagan.evaluation.statistics import correlation_entry, ratio_entry
 
-Array = NDArray[np.float32]
-Values = NDArray[np.float64]
 Parts = Callable[[Array], Mapping[str, Array]]
 """Splits effects into named parts, arrays of the same shape."""
 
 
+def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
+    """Share of a region's squared effect under the strongest pixels, the same number of them for every method.
+
+    Of a mask it is the fraction of its pixels. Ties for the last places count by their expectation, as in
+    `relevance_rank`.
+
+    Parameters
+    ----------
+    maps
+        Of the cases.
+    regions
+        The same shape: the effect in the region, zero elsewhere.
+    area
+        Number of strongest pixels that count as covered, from 1 to all pixels of a case.
+
+    Returns
+    -------
+    CaseScores
+        In [0, 1]; 1 is best.
+
+    Raises
+    ------
+    CohortError
+        If the region of a case is empty.
+    """
+    require_pixels(maps)
+    if not 1 <= area <= maps[0].size:
+        raise ValueError(f"the area must be 1 to {maps[0].size} pixels, all there are; got {area}")
+
+    def recall(map_: Pixels, region: Pixels) -> float:
+        return expected_hits(np.abs(map_), region**2, area) / float((region**2).sum())
+
+    return for_each_case(recall, maps, regions, needs_effect=True)
+
+
 def part_recalls(
-    maps: Array, effects: Array, cohort: Cohort, rows: NDArray[np.int64], parts: Parts | None
+    maps: Array, effects: Array, parts: Callable[[int, Array], Mapping[str, Array]]
 ) -> dict[str, Values]:
-    """Score ``recall/<part>``: share of a part's squared effect under the K strongest pixels.
+    """Share of each part's squared effect under the K strongest pixels.
 
     K is the number of pixels that the whole effect covers: the same map area for all methods.
 
     Parameters
     ----------
     maps, effects
-        Of the cohort's images in ``rows``, ``(case, channel, *space)``.
+        ``(case, channel, *space)``.
     parts
-        Gets an effect with zeros where it is too faint to count (see `truth_mask`); without it, the parts are the
-        regions that the cohort knows.
+        Gets the number of a case and its effect, with zeros where that is too faint to count (see `truth_mask`).
 
     Returns
     -------
     dict
-        Part -> one value per case, NaN where a case has no effect in it. Empty if there are no parts.
+        Part -> one value per case, NaN where a case has no effect in it.
     """
-    if parts is None and not cohort.has_regions:
-        return {}
     recalls: dict[str, Values] = {}
-    for case, row in enumerate(rows):
+    for case in range(len(maps)):
         map_, effect = maps[case : case + 1], effects[case : case + 1]
         whole = np.where(truth_mask(effect), effect, 0)
         area = int(np.count_nonzero(whole))
-        found = parts(whole) if parts else {n: whole * mask for n, mask in cohort.regions([row]).items()}
-        for name, part in found.items():
-            values = recalls.setdefault(f"recall/{name}", np.full(len(rows), np.nan))
+        for name, part in parts(case, whole).items():
+            values = recalls.setdefault(name, np.full(len(maps), np.nan))
             if part.any():
                 values[case] = region_recall(map_, part, area)[0]
     return recalls
 
 
-def regional_means(maps: Array, cohort: Cohort, rows: NDArray[np.int64]) -> dict[str, Values]:
-    """Mean of each map over each region that the cohort knows, one value per case; NaN where there is no region."""
-    means: dict[str, Values] = {}
-    for case, row in enumerate(rows):
-        for name, mask in cohort.regions([row]).items():
-            values = means.setdefault(name, np.full(len(rows), np.nan))
-            if mask.any():
-                values[case] = maps[case][mask[0]].mean()
-    return means
-
-
 def regional_correlations(
-    predicted: Mapping[str, Values], true: Mapping[str, Values], subjects: NDArray[Any]
-) -> dict[str, dict[str, Any]]:
-    """Score ``regional/<region>``: rank correlation over cases of a region's mean in the map and in the effect.
+    maps: Array, effects: Array, masks: Iterable[Mapping[str, NDArray[np.bool_]]], subjects: NDArray[Any]
+) -> dict[str, Entry]:
+    """Rank correlation over cases of each region's mean in the map and in the effect.
+
+    Parameters
+    ----------
+    maps, effects
+        ``(case, channel, *space)``.
+    masks
+        For each case, the masks ``(1, channel, *space)`` of the regions by name.
+    subjects
+        Of the cases.
 
     Returns
     -------
     dict
-        Entries of a summary; see `correlation_entry`.
+        Region -> `correlation_entry`.
     """
-    return {f"regional/{name}": correlation_entry(predicted[name], true[name], groups=subjects) for name in predicted}
+    means: tuple[dict[str, Values], dict[str, Values]] = {}, {}
+    for case, regions in enumerate(masks):
+        for found, arrays in zip(means, (maps, effects), strict=True):
+            for name, mask in regions.items():
+                values = found.setdefault(name, np.full(len(maps), np.nan))
+                if mask.any():
+                    values[case] = arrays[case][mask[0]].mean()
+    predicted, true = means
+    return {name: correlation_entry(predicted[name], true[name], groups=subjects) for name in predicted}
+
+
+def severity_correlation(maps: Array, severity: Values, subjects: NDArray[Any]) -> Entry:
+    """Rank correlation over cases of the size of the map with a clinical score, NaN where that is unknown."""
+    return correlation_entry(mean_abs(maps), severity, groups=subjects)
+
+
+def baseline_response_ratio(
+    maps: Array, baseline: Values, subjects: NDArray[Any], baseline_subjects: NDArray[Any]
+) -> Entry | None:
+    """Mean size of the maps of baseline images over that of the class of interest, ``M(x0) / M(x1)``.
+
+    Parameters
+    ----------
+    maps
+        Of images of the class of interest.
+    baseline
+        `mean_abs` of the maps of baseline images.
+    subjects, baseline_subjects
+        Of both.
+    """
+    return ratio_entry(baseline, mean_abs(maps), baseline_subjects, subjects)
+
+
+METRICS = (
+    Metric(
+        "recall",
+        part_recalls,
+        ("maps", "known effects", "parts"),
+        "Recall",
+        "share of this part's squared effect under the strongest pixels, as many as are affected in all",
+        best=1.0,
+        by_part=True,
+    ),
+    Metric(
+        "baseline_response_ratio",
+        baseline_response_ratio,
+        ("raw maps", "baseline mean abs", "subjects", "baseline subjects"),
+        "M(x₀) / M(x₁)",
+        "size of the maps of baseline images, where there is no effect, over that of the class of interest",
+        direction="lower",
+        over="cohort",
+    ),
+    Metric(
+        "severity_correlation",
+        severity_correlation,
+        ("raw maps", "severity", "subjects"),
+        "Severity correlation",
+        "rank correlation over images of the map's size with the severity",
+        over="cohort",
+    ),
+    Metric(
+        "regional",
+        regional_correlations,
+        ("maps", "known effects", "region masks", "subjects"),
+        "Regional means",
+        "rank correlation over images of the map's mean in this region with the effect's",
+        over="cohort",
+        by_part=True,
+    ),
+)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from vagan.axes import concatenate_batches
 from vagan.data.cohort import Cohort
 from vagan.model.folder import ModelSpec, build_network
+from vagan.nn.classification_metrics import multiclass_metrics
 from vagan.seeding import seeded
-from vagan.training.accuracy import class_figures
 from vagan.training.bn_recalibration import calibrated, calibration_rows
 from vagan.training.config import Config
 from vagan.training.engine.processes import ALONE, Processes
@@ -131,7 +131,7 @@ class ClassifierTask:
         network, facts = self.model(state)
         logits, labels = self._validation_logits(network)
         probabilities = (logits / facts.temperature).softmax(dim=-1).numpy().astype(np.float64)
-        return {f"validation/{name}": value for name, value in class_figures(probabilities, labels).items()}
+        return {f"validation/{name}": value for name, value in multiclass_metrics(probabilities, labels).items()}
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
         """The classifier, with batch norm's statistics measured for its own weights; for labels, its temperature."""

@@ -1,4 +1,4 @@
-"""How well a classifier tells two classes apart, and whether its probabilities mean what they say."""
+"""Accuracy and calibration of classifiers."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 BINS = 10
 
 
-def accuracy_figures(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
+def binary_metrics(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
     """Figures of a two-class classifier.
 
     Parameters
@@ -29,12 +29,12 @@ def accuracy_figures(probabilities: NDArray[np.float64], labels: NDArray[np.int6
         "accuracy": float(right.mean()),
         "balanced_accuracy": float(np.mean([right[labels == label].mean() for label in (0, 1)])),
         "auc": float(roc_auc_score(labels, probabilities)),
-        "calibration_error": calibration_error(probabilities, labels),
+        "calibration_error": expected_calibration_error(probabilities, labels),
     }
 
 
-def class_figures(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
-    """`accuracy_figures` of any number of classes; the area under the ROC curve is the mean of each against the rest.
+def multiclass_metrics(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
+    """`binary_metrics` of any number of classes; the area under the ROC curve is the mean of each against the rest.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def class_figures(probabilities: NDArray[np.float64], labels: NDArray[np.int64])
 
     classes = probabilities.shape[-1]
     if classes == 2:
-        return accuracy_figures(probabilities[:, 1], labels)
+        return binary_metrics(probabilities[:, 1], labels)
     right = probabilities.argmax(axis=-1) == labels
     areas = [roc_auc_score(labels == label, probabilities[:, label]) for label in range(classes)]
     bins = _reliability(probabilities.max(axis=-1), right)
@@ -59,12 +59,12 @@ def class_figures(probabilities: NDArray[np.float64], labels: NDArray[np.int64])
     }
 
 
-def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Mean distance of confidence from accuracy over the bins, weighted by their size; 0 is best."""
-    return _gap(reliability(probabilities, labels), len(labels))
+    return _gap(reliability_curve(probabilities, labels), len(labels))
 
 
-def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[dict[str, float]]:
+def reliability_curve(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[dict[str, float]]:
     """Mean ``confidence``, ``accuracy`` and ``count`` in ten equal bins of confidence, without the empty ones."""
     confidence = np.maximum(probabilities, 1 - probabilities)
     return _reliability(confidence, (probabilities > 0.5) == (labels == 1))

@@ -1,0 +1,224 @@
+"""The maps of a method, made once: everything that is scored, shown or written is read from here."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from vagan.attribution.method import AttributionMethod, Convention, Unit
+from vagan.data.cohort import Cohort
+from vagan.evaluation.metrics.agreement import apply_convention, mean_abs
+from vagan.evaluation.metrics.base import Array, Need, Values
+from vagan.evaluation.metrics.detection import otsu_threshold
+from vagan.inference.attribution import Attribution
+from vagan.inference.attributor import Attributor
+from vagan.inference.class_gate import ClassDecision
+from vagan.progress import Bar
+
+BATCH = 25
+BATCH_VALUES = 2**21
+"""In a batch of volumes at most, or else a single one: networks keep many times as many."""
+
+Method = AttributionMethod | Attributor
+
+Rows = NDArray[np.int64]
+"""Of a cohort's manifest."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The images to score, and those that scores are measured by.
+
+    Attributes
+    ----------
+    table
+        Columns case, subject and label of the images of the class of interest, in random order.
+    rows
+        Where they are in the cohort.
+    baseline, validation
+        Rows of images of the baseline class, and of validation images of the class of interest, which decide the
+        thresholds.
+    """
+
+    table: pd.DataFrame
+    rows: Rows
+    baseline: Rows
+    validation: Rows
+
+    def first(self, count: int) -> "Cases":
+        """The first ones for a method that takes long: most of its maps go into the scores."""
+        if count >= len(self.rows):
+            return self
+        return Cases(self.table[:count], self.rows[:count], self.baseline[: max(1, count // 4)], self.validation)
+
+    @property
+    def for_threshold(self) -> Rows:
+        """As many validation images as there are baseline images."""
+        return self.validation[: len(self.baseline)]
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.baseline) + len(self.for_threshold)
+
+
+@dataclass(frozen=True)
+class MethodMaps:
+    """What a method said about the cases.
+
+    Attributes
+    ----------
+    effect
+        Maps as the method made them, ``(case, channel, *space)``, read from a file as needed.
+    ensemble_std
+        Of ensembles: standard deviation over the members, of the same shape.
+    log_jacobian
+        Of methods that deform: logarithm of the volume now over the volume before, ``(case, 1, *space)``.
+    baseline_mean_abs
+        Mean size of each map of a baseline image.
+    threshold
+        The ``|map|`` above which a pixel is marked, from validation images; None where there are none.
+    seconds
+        Mean time of a map.
+    decisions
+        Of a class gate: for the baseline images, then for the cases.
+    """
+
+    name: str
+    convention: Convention
+    unit: Unit
+    effect: Array
+    ensemble_std: Array | None = None
+    log_jacobian: Array | None = None
+    baseline_mean_abs: Values | None = None
+    threshold: float | None = None
+    seconds: float = 0.0
+    decisions: tuple[ClassDecision, ...] = ()
+
+    def available(self) -> dict[Need, object]:
+        """What metrics can use of it."""
+        found: dict[Need, object | None] = {
+            "raw maps": self.effect,
+            "maps": apply_convention(self.effect, self.convention),
+            "ensemble std": self.ensemble_std,
+            "baseline mean abs": self.baseline_mean_abs,
+            "threshold": self.threshold,
+        }
+        return {need: value for need, value in found.items() if value is not None}
+
+
+class MapBatch(NamedTuple):
+    """Of a few images."""
+
+    effect: Array
+    ensemble_std: Array | None
+    log_jacobian: Array | None
+    decisions: tuple[ClassDecision, ...]
+
+
+def make_maps(
+    name: str,
+    method: Method,
+    cases: Cases,
+    cohort: Cohort,
+    *,
+    folder: Path,
+    device: torch.device | str,
+    bar: Bar,
+) -> MethodMaps:
+    """Ask a method for its maps of all images, a few at a time.
+
+    Parameters
+    ----------
+    name
+        In the results.
+    method
+        Its networks must be on the device.
+    cases
+        Which images; see `Cases`.
+    cohort
+        Holds them.
+    folder
+        Where maps are kept: those of volumes would not fit into memory.
+    device
+        Where images are sent.
+    bar
+        Advances by one for each image.
+    """
+
+    def batches(rows: Rows) -> Iterator[MapBatch]:
+        return attribute_rows(method, rows, cohort, device=device, bar=bar)
+
+    threshold = None
+    if len(cases.for_threshold):
+        marked = np.concatenate([batch.effect for batch in batches(cases.for_threshold)])
+        threshold = otsu_threshold(apply_convention(marked, method.convention))
+    begin = time.perf_counter()
+    effects, stds, jacobians = (folder / f"{name_of}.raw" for name_of in ("effect", "std", "log-jacobian"))
+    folder.mkdir()
+    made = _keep(batches(cases.rows), effects, stds, jacobians)
+    seconds = (time.perf_counter() - begin) / len(cases.rows)
+    baseline = list(_sizes(batches(cases.baseline)))
+    return MethodMaps(
+        name=name,
+        convention=method.convention,
+        unit=method.unit,
+        effect=made.effect,
+        ensemble_std=made.ensemble_std,
+        log_jacobian=made.log_jacobian,
+        baseline_mean_abs=np.concatenate([sizes for sizes, _ in baseline]) if baseline else None,
+        threshold=threshold,
+        seconds=seconds,
+        decisions=(*(decision for _, decisions in baseline for decision in decisions), *made.decisions),
+    )
+
+
+def attribute_rows(
+    method: Method, rows: Rows, cohort: Cohort, *, device: torch.device | str, bar: Bar
+) -> Iterator[MapBatch]:
+    """Maps of some rows of a cohort, a batch at a time."""
+    size = min(BATCH, max(1, BATCH_VALUES // (cohort.channels * math.prod(cohort.shape))))
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        yield _attribute(method, cohort.images(part).to(device), cohort.manifest.table.iloc[part])
+        bar.advance(by=len(part))
+
+
+def _attribute(method: Method, images: torch.Tensor, covariates: pd.DataFrame) -> MapBatch:
+    found = method.attribute(images, covariates)
+    if not isinstance(found, Attribution):
+        return MapBatch(found.cpu().numpy(), None, None, ())
+    std = None if found.uncertainty is None else found.uncertainty.std.cpu().numpy()
+    jacobian = None if found.deformation is None else found.deformation.log_jacobian.cpu().numpy()
+    return MapBatch(found.effect.cpu().numpy(), std, jacobian, found.decisions or ())
+
+
+def _sizes(batches: Iterable[MapBatch]) -> Iterator[tuple[Values, tuple[ClassDecision, ...]]]:
+    for batch in batches:
+        yield mean_abs(batch.effect), batch.decisions
+
+
+def _keep(batches: Iterable[MapBatch], effects: Path, stds: Path, jacobians: Path) -> MapBatch:
+    """All batches as one, its arrays in files."""
+    shapes: dict[Path, tuple[int, ...]] = {}
+    decisions: tuple[ClassDecision, ...] = ()
+    for batch in batches:
+        decisions += batch.decisions
+        for path, array in ((effects, batch.effect), (stds, batch.ensemble_std), (jacobians, batch.log_jacobian)):
+            if array is not None:
+                with path.open("ab") as file:
+                    file.write(np.ascontiguousarray(array, np.float32).tobytes())
+                count, *_ = shapes.get(path, (0,))
+                shapes[path] = (count + len(array), *array.shape[1:])
+
+    def read(path: Path) -> Array | None:
+        return np.asarray(np.memmap(path, np.float32, "r", shape=shapes[path])) if path in shapes else None
+
+    effect = read(effects)
+    assert effect is not None
+    return MapBatch(effect, read(stds), read(jacobians), decisions)

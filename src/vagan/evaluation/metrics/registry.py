@@ -1,0 +1,25 @@
+"""Every metric by its name in the results. A new metric is one function and one record in its file."""
+
+from dataclasses import replace
+
+from vagan.evaluation.metrics import agreement, counterfactual, detection, regions
+from vagan.evaluation.metrics.base import Metric
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (*agreement.METRICS, *detection.METRICS, *regions.METRICS, *counterfactual.METRICS)
+}
+"""In the order of the columns of tables."""
+
+BY_SUBJECT = "_by_subject"
+"""Ends the name of a metric whose cases are averaged for each subject first."""
+
+
+def find_metric(name: str) -> Metric:
+    """Description of a metric as it is called in results: of a part, by subject, or unknown to this version."""
+    kind, _, part = name.partition("/")
+    base = METRICS.get(kind.removesuffix(BY_SUBJECT))
+    if base is None:
+        return Metric(name, lambda: None, (), name, "not described in this version", direction="neither")
+    label = base.label + (f", {part.replace('_', ' ')}" if part else "")
+    return replace(base, name=name, label=label + (", by subject" if kind.endswith(BY_SUBJECT) else ""))
