@@ -80,6 +80,19 @@ def test_a_volume_file(tmp_path, rng):
     assert torch.equal(again, a.effect[0])
 
 
+def test_volumes_of_a_cohort_are_saved_where_they_lie(tmp_path):
+    cohort = vagan.make_atrophy_cohort(tmp_path / "cohort", subjects=4, spacing_mm=8.0, jobs=1)
+    save_random_generator(tmp_path / "run", num_spatial_dims=3, shape=cohort.shape, output="warp")
+    x = cohort.select(label=1)[:1]
+    a = vagan.load(tmp_path / "run").attribute(x)
+    (saved,) = a.save(tmp_path / "maps")
+    written = nib.load(saved.path)
+    np.testing.assert_allclose(written.affine, cohort.metadata.affine)
+    np.testing.assert_allclose(written.get_fdata(), a.effect[0, 0], atol=1e-6)
+    vectors = nib.load(saved.path.with_name(saved.path.name.replace("effect", "displacement")))
+    assert vectors.shape == (*cohort.shape, 1, 3)
+
+
 def test_layers_and_targets_are_chosen_as_in_captum(rng):
     net = CAMClassifier(2, width=2).eval()
     images = torch.rand(2, 1, 16, 20, generator=rng)

@@ -24,7 +24,7 @@ from vagan.inference.class_gate import (
 )
 from vagan.inference.covariates import GivenCovariates, covariate_table
 from vagan.inference.ensemble import Uncertainty, mean_explanation, uncertainty
-from vagan.inference.files import prepared_batch, read_source, read_sources, require_distinct_names
+from vagan.inference.files import as_files, prepared_batch, read_source, read_sources, require_distinct_names
 from vagan.inference.intervention import (
     Intervention,
     describe_intervention,
@@ -234,7 +234,8 @@ class Attributor:
             return self._attribute(images, covariates, [str(number) for number in range(len(images))])
         if isinstance(images, Selection):
             known = images.covariates if covariates is None else covariates
-            return self._attribute(images.images, known, images.ids)
+            prepared, affine = images.images, images.cohort.metadata.affine
+            return self._attribute(prepared, known, images.ids, as_files(prepared, images.ids, affine))
         paths = [Path(path) for path in ([images] if isinstance(images, Path | str) else images)]
         sources = tuple(read_source(path, self.spec) for path in paths)
         return self._attribute(prepared_batch(sources), covariates, [path.name for path in paths], sources)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vagan.data.image_file import ImageFile, name_of, read_image
 from vagan.data.preparation import Preparation
-from vagan.data.volume import write_vectors_like
+from vagan.data.volume import make_volume, write_vectors_like
 from vagan.errors import ModelError, OutputError
 from vagan.files import replacing
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage, View
@@ -147,12 +147,16 @@ def prepared_batch(sources: Sequence[SourceImage]) -> Images:
     return torch.from_numpy(np.stack(prepared))
 
 
-def as_files(images: Images, names: Sequence[str]) -> tuple[FileImage, ...]:
-    """Prepared images as if they had been read from files."""
-    return tuple(
-        FileImage(ImageFile(Path(name), _array(image)), Preparation())
-        for image, name in zip(images, names, strict=True)
-    )
+def as_files(
+    images: Images, names: Sequence[str], affine: Sequence[Sequence[float]] | None = None
+) -> tuple[FileImage, ...]:
+    """Prepared images as if they had been read from files; volumes with an affine from NIfTI files."""
+
+    def of(image: Array, name: str) -> FileImage:
+        volume = None if affine is None else make_volume(image[0], np.array(affine))
+        return FileImage(ImageFile(Path(name.replace("/", "_")), image, volume), Preparation())
+
+    return tuple(of(_array(image), name) for image, name in zip(images, names, strict=True))
 
 
 def save_maps(
