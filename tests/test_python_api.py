@@ -5,6 +5,7 @@ import sys
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,6 +14,10 @@ from models import save_random_generator
 from tiny import TINY_SETTINGS
 from vagan.attribution import CAM, GradCAM, IntegratedGradients
 from vagan.attribution.registry import METHODS
+from vagan.data.manifest import Manifest
+from vagan.data.preparation import Preparation
+from vagan.data.schema import CohortCase, CohortMetadata
+from vagan.data.write import write_cohort
 from vagan.nn.classifier import CAMClassifier
 
 SETTINGS = {
@@ -81,13 +86,18 @@ def test_a_volume_file(tmp_path, rng):
 
 
 def test_volumes_of_a_cohort_are_saved_where_they_lie(tmp_path):
-    cohort = vagan.make_atrophy_cohort(tmp_path / "cohort", subjects=4, spacing_mm=8.0, jobs=1)
+    affine = ((2.0, 0, 0, -7), (0, 1.5, 0, 5), (0, 0, 3.0, 1), (0, 0, 0, 1))
+    metadata = CohortMetadata(source="noise", preparation=Preparation(), affine=affine)
+    table = pd.DataFrame({"id": ["a", "b"], "subject": ["a", "b"], "session": "", "label": [0, 1]})
+    table = table.assign(split="test", **{"class": ["well", "ill"]})
+    noise = np.random.default_rng(0).uniform(-1, 1, (2, 1, 16, 17, 18)).astype(np.float32)
+    cohort = write_cohort(tmp_path / "cohort", Manifest(table), metadata, lambda row: CohortCase(noise[row]))
     save_random_generator(tmp_path / "run", num_spatial_dims=3, shape=cohort.shape, output="warp")
     x = cohort.select(label=1)[:1]
     a = vagan.load(tmp_path / "run").attribute(x)
     (saved,) = a.save(tmp_path / "maps")
     written = nib.load(saved.path)
-    np.testing.assert_allclose(written.affine, cohort.metadata.affine)
+    np.testing.assert_allclose(written.affine, affine)
     np.testing.assert_allclose(written.get_fdata(), a.effect[0, 0], atol=1e-6)
     vectors = nib.load(saved.path.with_name(saved.path.name.replace("effect", "displacement")))
     assert vectors.shape == (*cohort.shape, 1, 3)
