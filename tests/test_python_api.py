@@ -141,7 +141,6 @@ def test_names_are_complete_and_imported_when_used():
     assert "'fit'" in done.stdout
 
 
-@pytest.mark.xfail(strict=False, reason="evaluate takes a mapping still")
 def test_methods_are_compared(cohort, model):
     net = CAMClassifier(2, width=2).eval()
     scores = vagan.evaluate([model, IntegratedGradients(net, target=1)], cohort)
