@@ -130,7 +130,7 @@ def test_single_and_double_precision_score_alike(metric, space, cases):
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_a_record_describes_its_metric(metric):
     assert metric.label
-    assert metric.meaning
+    assert metric.explanation
     assert metric.explanation.endswith("is better") == (metric.direction != "neither")
     assert set(metric.needs) <= set(get_args(Need))
     assert find_metric(metric.name) is not None

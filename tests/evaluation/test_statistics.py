@@ -11,7 +11,6 @@ from vagan.evaluation.statistics import (
     bootstrap_interval,
     holm,
     paired_difference,
-    paired_differences,
     ratio_interval,
     summarise,
 )
@@ -177,31 +176,6 @@ class TestPairedDifference:
     def test_refuses_other_cases(self):
         with pytest.raises(ValueError, match="2 and 3 values"):
             paired_difference([1, 2], [1, 2, 3])
-
-
-class TestPairedDifferences:
-    def test_pairs_by_case_whatever_the_order_of_rows(self):
-        generator = np.random.default_rng(0)
-        values = {name: generator.normal(shift, size=20) for name, shift in [("a", 2), ("b", 0), ("c", 0.2)]}
-        rows = pd.concat([score_rows(values), score_rows(values, metric="dice")])
-        found = paired_differences(rows.sample(frac=1, random_state=0), "ncc", "b")
-        assert set(found) == {"a", "c"}
-        subjects = np.repeat(np.arange(10), 2)
-        raw = {name: paired_difference(values[name], values["b"], groups=subjects) for name in ("a", "c")}
-        for name in ("a", "c"):
-            assert found[name].mean == pytest.approx(raw[name].mean)
-            assert (found[name].cases, found[name].subjects) == (20, 10)
-        assert found["a"].p_value == pytest.approx(2 * raw["a"].p_value)  # the smaller of two
-        assert found["c"].p_value == pytest.approx(max(raw["c"].p_value, 2 * raw["a"].p_value))
-
-    def test_refuses_methods_scored_on_other_cases(self):
-        rows = score_rows({"a": [0.1, 0.2, 0.3, 0.4], "b": [0.1, 0.2, 0.3]})
-        with pytest.raises(ValueError, match="1 are scored for only one of 'a' and 'b'"):
-            paired_differences(rows, "ncc", "b")
-
-    def test_refuses_a_reference_without_scores(self):
-        with pytest.raises(ValueError, match="'z' has none; methods found: a"):
-            paired_differences(score_rows({"a": [0.1, 0.2]}), "ncc", "z")
 
 
 class TestHolm:

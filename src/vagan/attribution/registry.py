@@ -46,7 +46,7 @@ METHODS: dict[str, Entry] = {
     "vagan": Entry(VAGAN, "map-generator"),
     "guided-backprop": Entry(GuidedBackpropagation, "classifier"),
     "integrated-gradients": Entry(IntegratedGradients, "classifier"),
-    "grad-cam": Entry(GradCAM, "classifier"),
+    "grad-cam": Entry(GradCAM, "classifier", {"layer": "convolutions"}),
     "occlusion": Entry(Occlusion, "classifier"),
     "perturbation": Entry(AdditivePerturbation, "classifier", {"preset": "authors", "updates": 100}),
     "perturbation-paper": Entry(

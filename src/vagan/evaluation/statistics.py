@@ -165,57 +165,6 @@ def paired_difference(
     )
 
 
-def paired_differences(
-    rows: pd.DataFrame, metric: str, reference: str, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> dict[str, PairedDifference]:
-    """Compare every method with one, with p-values corrected by `holm` for their number.
-
-    Parameters
-    ----------
-    rows
-        Score rows; see `summarise`.
-    metric
-        The score to compare.
-    reference
-        Method that is subtracted from each of the others.
-
-    Raises
-    ------
-    ValueError
-        If the reference has no such scores, or another method was scored on other cases.
-    """
-    _require_rows(rows)
-    rows = rows[rows["metric"] == metric]
-    of_method = {str(name): table.set_index("case") for name, table in rows.groupby("method", sort=False)}
-    if reference not in of_method:
-        found = ", ".join(of_method) or "none"
-        raise ValueError(
-            f"the reference must have scores of {metric!r}: {reference!r} has none; methods found: {found}"
-        )
-    base = of_method.pop(reference)
-    differences: dict[str, PairedDifference] = {}
-    for name, table in of_method.items():
-        if set(table.index) != set(base.index):
-            count = len(set(table.index) ^ set(base.index))
-            raise ValueError(
-                f"methods are compared on the same cases: {count} are scored for only one of {name!r} and "
-                f"{reference!r}; score both on the same images"
-            )
-        differences[name] = paired_difference(
-            table["value"].loc[base.index],
-            base["value"],
-            groups=base["subject"],
-            level=level,
-            resamples=resamples,
-            seed=seed,
-        )
-    corrected = holm([difference.p_value for difference in differences.values()])
-    return {
-        name: PairedDifference(d.mean, d.interval, float(p_value), d.cases, d.subjects)
-        for (name, d), p_value in zip(differences.items(), corrected, strict=True)
-    }
-
-
 def rank_correlation(
     values: ArrayLike,
     others: ArrayLike,

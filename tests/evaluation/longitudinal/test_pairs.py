@@ -66,7 +66,7 @@ def test_who_gives_no_pair_and_why():
             *[("e", "2006-01-01", 0, "3"), ("e", "2006-03-01", 1, "3")],
             ("f", "2006-01-01", 0, "3"),
         ),
-        least_months=6.0,
+        min_months=6.0,
     )
     assert [pair.subject for pair in pairs.converters] == ["a"]
     assert pairs.left_out == {

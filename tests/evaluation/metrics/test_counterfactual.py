@@ -13,7 +13,12 @@ from vagan.attribution.registry import METHODS
 from vagan.attribution.vagan import VAGAN
 from vagan.errors import ConfigError
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_runs
-from vagan.evaluation.metrics.counterfactual import IndependentClassifier, distance_entry, kernel_distance
+from vagan.evaluation.metrics.counterfactual import (
+    ClassifierPrediction,
+    IndependentClassifier,
+    kernel_distance,
+    squared_mmd,
+)
 from vagan.evaluation.runs import RunSelection
 from vagan.nn.classifier import CAMClassifier
 from vagan.training.config import load_config
@@ -82,7 +87,7 @@ def test_an_image_with_its_exact_effect_taken_out_is_as_near_as_a_baseline_image
     subjects = np.arange(len(tests))
 
     def distance(maps=None):
-        return distance_entry(classifier.predict(tests, maps).features, classifier.reference, subjects)
+        return kernel_distance(classifier.predict(tests, maps), classifier.reference, subjects)
 
     raw, without = distance(), distance(exact)
     assert without["mean"] < raw["ci95"][0] < raw["mean"]
@@ -101,6 +106,9 @@ def test_maps_in_other_units_are_not_removed_from_images(small_cohort, limit):
     assert not {"flip_rate", "kernel_distance"} & set(scores["random map"])
 
 
+NO_VALUES = np.zeros(0)
+
+
 class TestKernelDistance:
     def test_slow_loops(self):
         rng = np.random.default_rng(0)
@@ -115,12 +123,12 @@ class TestKernelDistance:
 
         between = np.mean([kernel(a, b) for a in one for b in other])
         expected = np.mean(pairs(one)) + np.mean(pairs(other)) - 2 * between
-        assert kernel_distance(one, other) == pytest.approx(expected)
-        assert kernel_distance(7 * one, 7 * other) == pytest.approx(expected)
+        assert squared_mmd(one, other) == pytest.approx(expected)
+        assert squared_mmd(7 * one, 7 * other) == pytest.approx(expected)
 
     def test_no_bias_for_samples_of_one_distribution_however_small(self):
         rng = np.random.default_rng(1)
-        found = [kernel_distance(rng.normal(1, 1, (6, 20)), rng.normal(1, 1, (8, 20))) for _ in range(400)]
+        found = [squared_mmd(rng.normal(1, 1, (6, 20)), rng.normal(1, 1, (8, 20))) for _ in range(400)]
         assert abs(np.mean(found)) < 3 * np.std(found) / 20
         assert min(found) < 0
 
@@ -128,13 +136,19 @@ class TestKernelDistance:
         rng = np.random.default_rng(2)
         reference = rng.normal(size=(300, 4))
         samples = [rng.normal(0.5, 1, (60, 4)) for _ in range(60)]
-        entries = [distance_entry(sample, reference, np.arange(60)) for sample in samples]
-        true = kernel_distance(rng.normal(0.5, 1, (3000, 4)), reference)
+        entries = [
+            kernel_distance(ClassifierPrediction(NO_VALUES, sample), reference, np.arange(60)) for sample in samples
+        ]
+        true = squared_mmd(rng.normal(0.5, 1, (3000, 4)), reference)
         assert np.mean([low < true < high for low, high in (entry["ci95"] for entry in entries)]) > 0.8
-        twice = distance_entry(np.repeat(samples[0], 2, axis=0), reference, np.repeat(np.arange(60), 2))
+        twice = kernel_distance(
+            ClassifierPrediction(NO_VALUES, np.repeat(samples[0], 2, axis=0)), reference, np.repeat(np.arange(60), 2)
+        )
         width = np.ptp(entries[0]["ci95"])
         assert np.ptp(twice["ci95"]) == pytest.approx(width, rel=0.3)
-        assert np.isnan(distance_entry(samples[0], reference, np.zeros(60))["ci95"][0])
+        assert np.isnan(
+            kernel_distance(ClassifierPrediction(NO_VALUES, samples[0]), reference, np.zeros(60))["ci95"][0]
+        )
 
 
 def test_a_classifier_must_be_independent_of_the_runs(small_cohort, tmp_path):

@@ -11,7 +11,7 @@ from vagan.data.schema import CohortCase
 from vagan.data.write import write_cohort
 from vagan.errors import ConfigError
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate
-from vagan.evaluation.metrics.regions import part_recalls, regional_correlations
+from vagan.evaluation.metrics.regions import recall, regional
 from vagan.evaluation.statistics import correlation_entry, rank_correlation
 
 SPACE = (5, 6, 4)
@@ -100,9 +100,7 @@ def test_recall_weighs_by_the_squared_effect(cohort):
         4,
         3,
     )  # K is four; two fall between the regions
-    found = part_recalls(
-        map_, effect, lambda _, whole: {name: whole * mask for name, mask in cohort.regions([1]).items()}
-    )
+    found = recall(map_, effect, lambda _, whole: {name: whole * mask for name, mask in cohort.regions([1]).items()})
     assert found["front"] == pytest.approx([9 / 10])
     assert found["back"] == pytest.approx([1 / 5])
 
@@ -113,7 +111,7 @@ def test_means_over_regions_are_compared_by_rank():
     weights = np.arange(120, dtype=np.float32).reshape(1, 1, *SPACE)
     predicted, true = np.float32([1, 4, 2, 3]), np.float32([2, 5, 9, 7])
     maps, effects = (values.reshape(4, 1, 1, 1, 1) * weights for values in (predicted, true))
-    found = regional_correlations(maps, effects, [masks] * 4, np.array(list("abcd")))
+    found = regional(maps, effects, [masks] * 4, np.array(list("abcd")))
     assert list(found) == ["front", "back"]
     assert found["front"]["mean"] == pytest.approx(1 - 6 * (0 + 4 + 4 + 0) / (4 * 15))
 

@@ -74,7 +74,7 @@ class ObservedEffects:
     ) -> None:
         self._cohort, self._results, self._intensity = cohort, results, options.intensity
         self._pairs = find_pairs(
-            cohort.manifest, interest=label, rule=options.rule, least_months=options.min_months, split=options.split
+            cohort.manifest, label=label, rule=options.rule, min_months=options.min_months, split=options.split
         )
         order = numpy_generator(seed, "converters to score").permutation(len(self._pairs.converters))[:limit]
         self.converters = [self._named(self._pairs.converters[position]) for position in order]

@@ -49,9 +49,9 @@ class Pairs:
 def find_pairs(
     manifest: Manifest,
     *,
-    interest: int = 1,
+    label: int = 1,
     rule: Rule = "first-last",
-    least_months: float = 0.0,
+    min_months: float = 0.0,
     split: str = "test",
 ) -> Pairs:
     """Converters and stable subjects of a part of a cohort.
@@ -61,13 +61,13 @@ def find_pairs(
     manifest
         Of a cohort. It needs a column that orders a subject's scans: ``date``, ``age``, or sessions such as ``m12``;
         ``field_strength`` is respected where it is known.
-    interest
-        Label of the class of interest.
+    label
+        Of the class of interest.
     rule
         The first scan must be of the baseline class. ``first-last``: it and the last one of the class of interest.
         ``first-first``: it and the first one of the class of interest. ``last-first``: the two around the change.
         ``all``: each scan of the baseline class with each later one of the class of interest.
-    least_months
+    min_months
         Pairs closer than this are left out.
     split
         Part whose subjects are taken.
@@ -86,21 +86,21 @@ def find_pairs(
     when, unit = _times(table)
     field = next((table[name].astype(str) for name in FIELDS if name in table), pd.Series("", index=table.index))
     columns = {"subject": table["subject"].astype(str), "label": table["label"], "when": when, "field": field}
-    rows = pd.DataFrame(columns)[(table["split"] == split) & table["label"].isin([0, interest])]
+    rows = pd.DataFrame(columns)[(table["split"] == split) & table["label"].isin([0, label])]
     rows = rows.sort_values("when", kind="stable")
     converters: list[Pair] = []
     left_out: dict[str, str] = {}
     for subject, scans in rows.groupby("subject"):
         if scans["label"].nunique() == 1:
             continue
-        found, reason = _converting(scans, rule, interest, unit, least_months)
+        found, reason = _converting(scans, rule, label, unit, min_months)
         converters += found
         if not found:
             left_out[str(subject)] = reason
     if not converters:
         classes, one = manifest.classes, next(iter(left_out.items()), None)
         raise CohortError(
-            f"no {split} subject goes from {classes[0]} to {classes[interest]} at one field strength"
+            f"no {split} subject goes from {classes[0]} to {classes[label]} at one field strength"
             + (f"; {one[0]}: {one[1]}" if one else "")
         )
     interval = float(np.nanmedian([pair.months for pair in converters])) if unit else 0.0
@@ -114,7 +114,7 @@ def find_pairs(
 
 
 def _converting(
-    scans: pd.DataFrame, rule: Rule, interest: int, unit: float, least_months: float
+    scans: pd.DataFrame, rule: Rule, label: int, unit: float, min_months: float
 ) -> tuple[list[Pair], str]:
     labels = list(scans["label"])
     if labels[0] != 0:
@@ -123,16 +123,16 @@ def _converting(
         return [], "it went back to the baseline class"
     found = []
     for _, same in scans.groupby("field"):
-        before, after = same[same["label"] == 0], same[same["label"] == interest]
+        before, after = same[same["label"] == 0], same[same["label"] == label]
         found += [
             _pair(scans, int(one), int(other), unit, "converter")
             for one, other in PAIRINGS[rule](list(before.index), list(after.index))
         ]
     if not found:
         return [], "no two scans of both classes at one field strength"
-    far = [pair for pair in found if not pair.months < least_months]
+    far = [pair for pair in found if not pair.months < min_months]
     if not far:
-        return [], f"its scans are less than {least_months:g} months apart"
+        return [], f"its scans are less than {min_months:g} months apart"
     return far if rule == "all" else [max(far, key=lambda pair: pair.months)], ""
 
 

@@ -16,6 +16,7 @@ from vagan.evaluation.metrics.base import (
     CaseMasks,
     CaseScores,
     Metric,
+    Need,
     Pixels,
     Region,
     map_of,
@@ -59,11 +60,11 @@ def compared_with(effects: CaseMaps, convention: Convention) -> CaseMaps:
 
 @per_case()
 def ncc(map_: Pixels, effect: Pixels) -> float:
-    """Normalised cross-correlation over all pixels, the score of the paper's Tables 1 and 2.
+    """Normalised cross-correlation of map and effect over all pixels; 1 is perfect, 0 is unrelated.
 
-    Both arrays of a case are shifted to zero mean and scaled to unit (population) standard deviation over all
-    its pixels; the score is the mean of their product. This is Pearson's correlation: blind to offset and
-    amplitude, but not to sign.
+    The score of the paper's Tables 1 and 2. Both arrays of a case are shifted to zero mean and scaled to unit
+    (population) standard deviation over all its pixels; the score is the mean of their product. This is Pearson's
+    correlation: blind to offset and amplitude, but not to sign.
 
     Returns
     -------
@@ -85,25 +86,20 @@ def mean_ncc(maps: Maps, effects: Maps) -> float:
     return float(ncc(maps.numpy(force=True), effects.numpy(force=True)).mean())
 
 
-def ncc_within(maps: CaseMaps, effects: CaseMaps, masks: CaseMasks) -> CaseScores:
-    """`ncc` over the pixels of each case's mask."""
+def ncc_brain(maps: CaseMaps, effects: CaseMaps, masks: CaseMasks) -> CaseScores:
+    """Normalised cross-correlation with the observed effect within the brain of both scans; 1 is perfect."""
     pairs = [(m[mask][None, None], e[mask][None, None]) for m, e, mask in zip(maps, effects, masks, strict=True)]
     return np.concatenate([ncc(*pair) for pair in pairs])
 
 
 @per_case(needs_effect=True)
 def average_precision(map_: Pixels, effect: Pixels) -> float:
-    """Area under the precision-recall curve of the strength, as a detector of the truth's pixels.
+    """Area under the precision-recall curve for detecting affected pixels by the strength.
 
     Returns
     -------
     CaseScores
         In [0, 1]; 1 is best. A constant map scores the fraction of pixels in the truth.
-
-    Raises
-    ------
-    CohortError
-        If the truth of a case is empty.
     """
     from sklearn.metrics import average_precision_score
 
@@ -112,17 +108,12 @@ def average_precision(map_: Pixels, effect: Pixels) -> float:
 
 @per_case(needs_effect=True)
 def relevance_mass(map_: Pixels, effect: Pixels) -> float:
-    """Fraction of the total strength that lies inside the truth.
+    """Fraction of the map's total strength inside the affected region.
 
     Returns
     -------
     CaseScores
         In [0, 1]; 1 is best. 0 where the map is zero everywhere.
-
-    Raises
-    ------
-    CohortError
-        If the truth of a case is empty.
 
     References
     ----------
@@ -135,7 +126,7 @@ def relevance_mass(map_: Pixels, effect: Pixels) -> float:
 
 @per_case(needs_effect=True)
 def relevance_rank(map_: Pixels, effect: Pixels) -> float:
-    """Fraction of the K strongest pixels that lie inside the truth of K pixels.
+    """Fraction of the K strongest pixels that lie in the affected region of K pixels.
 
     Where the K-th place is shared by pixels of equal strength, the score is its expectation over all ways to
     choose among them: the order of pixels has no influence, and a constant map scores as chance does.
@@ -144,11 +135,6 @@ def relevance_rank(map_: Pixels, effect: Pixels) -> float:
     -------
     CaseScores
         In [0, 1]; 1 is best.
-
-    Raises
-    ------
-    CohortError
-        If the truth of a case is empty.
 
     References
     ----------
@@ -161,7 +147,7 @@ def relevance_rank(map_: Pixels, effect: Pixels) -> float:
 
 @per_case(needs_effect=True)
 def pointing_game(map_: Pixels, effect: Pixels) -> float:
-    """Whether the strongest pixel lies inside the truth.
+    """Whether the strongest pixel is affected.
 
     Where several are equally strong, the score is the share of them that do.
 
@@ -169,11 +155,6 @@ def pointing_game(map_: Pixels, effect: Pixels) -> float:
     -------
     CaseScores
         In [0, 1]; 1 is best. A constant map scores the fraction of pixels in the truth.
-
-    Raises
-    ------
-    CohortError
-        If the truth of a case is empty.
 
     References
     ----------
@@ -185,7 +166,7 @@ def pointing_game(map_: Pixels, effect: Pixels) -> float:
 
 @per_case(needs_effect=True)
 def amplitude_slope(map_: Pixels, effect: Pixels) -> float:
-    """Least-squares slope through the origin of the map on the exact effect, where there is any.
+    """Slope of the map on the exact effect in the affected region, by least squares through the origin.
 
     `ncc` does not see a map that is right but too faint; this does. Both must be in image units.
 
@@ -193,18 +174,13 @@ def amplitude_slope(map_: Pixels, effect: Pixels) -> float:
     -------
     CaseScores
         Unbounded; 1 is best, 0.8 means that the map shows 80 % of the effect.
-
-    Raises
-    ------
-    CohortError
-        If the truth of a case is empty.
     """
     return float((map_ * effect).sum() / (effect**2).sum())  # zero effect adds nothing to either sum
 
 
 @per_case()
 def uncertainty_error_correlation(std: Pixels, error: Pixels) -> float:
-    """Rank correlation over the pixels of a case between the ensemble's standard deviation and its error.
+    """Rank correlation over pixels of an ensemble's standard deviation with the error of its mean.
 
     Its arguments are the standard deviation over the members and ``|mean map - effect|``.
 
@@ -219,7 +195,7 @@ def uncertainty_error_correlation(std: Pixels, error: Pixels) -> float:
 
 
 def mean_abs(maps: CaseMaps) -> CaseScores:
-    """Mean strength over all pixels, in units of the map. Needs no truth; small on baseline images is good."""
+    """Mean absolute value of the map, in its own units. It needs no truth; small on baseline images is good."""
     require_pixels(maps)
     return np.array([np.abs(map_of(maps, case)).mean() for case in range(len(maps))])
 
@@ -238,85 +214,19 @@ def expected_hits(strength: Pixels, weights: Pixels | Region, count: int) -> flo
 
 
 ARRAS = "Arras et al., Information Fusion 2022"
+OVER_PIXELS: tuple[Need, ...] = ("maps", "effects")
+WHERE: tuple[Need, ...] = ("maps", "known effects")
 
 METRICS = (
+    Metric(mean_abs, "Mean |map|", ("raw maps",), direction="neither"),
+    Metric(ncc, "NCC", OVER_PIXELS, best=1.0, reference="Baumgartner et al., CVPR 2018"),
     Metric(
-        "mean_abs",
-        mean_abs,
-        ("raw maps",),
-        "Mean |map|",
-        "mean absolute value of the map, in its own units",
-        direction="neither",
+        ncc_brain, "NCC, brain", (*OVER_PIXELS, "brain masks"), best=1.0, reference="Baumgartner et al., CVPR 2018"
     ),
-    Metric(
-        "ncc",
-        ncc,
-        ("maps", "effects"),
-        "NCC",
-        "normalised cross-correlation of map and effect over all pixels; 1 is perfect, 0 is unrelated",
-        best=1.0,
-        reference="Baumgartner et al., CVPR 2018",
-    ),
-    Metric(
-        "ncc_brain",
-        ncc_within,
-        ("maps", "effects", "brain masks"),
-        "NCC, brain",
-        "normalised cross-correlation of map and observed effect within the brain; 1 is perfect, 0 is unrelated",
-        best=1.0,
-        reference="Baumgartner et al., CVPR 2018",
-    ),
-    Metric(
-        "average_precision",
-        average_precision,
-        ("maps", "known effects"),
-        "Average precision",
-        "area under the precision-recall curve for detecting affected pixels",
-        best=1.0,
-        reference="Davis and Goadrich, ICML 2006",
-    ),
-    Metric(
-        "relevance_mass",
-        relevance_mass,
-        ("maps", "known effects"),
-        "Relevance mass",
-        "share of the map's total size that lies in the affected region",
-        best=1.0,
-        reference=ARRAS,
-    ),
-    Metric(
-        "relevance_rank",
-        relevance_rank,
-        ("maps", "known effects"),
-        "Relevance rank",
-        "share of the K strongest pixels that lie in the affected region of K pixels",
-        best=1.0,
-        reference=ARRAS,
-    ),
-    Metric(
-        "pointing_game",
-        pointing_game,
-        ("maps", "known effects"),
-        "Pointing game",
-        "share of the images whose strongest pixel is affected",
-        best=1.0,
-        reference="Zhang et al., ECCV 2016",
-    ),
-    Metric(
-        "amplitude_slope",
-        amplitude_slope,
-        ("maps", "exact effects"),
-        "Amplitude slope",
-        "slope of the map on the exact effect inside the affected region; best where it equals the ceiling's (1 if "
-        "effects are in image units); below, the map is too faint",
-        best=1.0,
-    ),
-    Metric(
-        "uncertainty_error_correlation",
-        uncertainty_error_correlation,
-        ("ensemble std", "errors"),
-        "Uncertainty-error correlation",
-        "of ensembles: rank correlation over pixels of the standard deviation over the members with the error "
-        "of their mean",
-    ),
+    Metric(average_precision, "Average precision", WHERE, best=1.0, reference="Davis and Goadrich, ICML 2006"),
+    Metric(relevance_mass, "Relevance mass", WHERE, best=1.0, reference=ARRAS),
+    Metric(relevance_rank, "Relevance rank", WHERE, best=1.0, reference=ARRAS),
+    Metric(pointing_game, "Pointing game", WHERE, best=1.0, reference="Zhang et al., ECCV 2016"),
+    Metric(amplitude_slope, "Amplitude slope", ("maps", "exact effects"), best=1.0),
+    Metric(uncertainty_error_correlation, "Uncertainty-error correlation", ("ensemble std", "errors")),
 )

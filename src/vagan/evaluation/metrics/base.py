@@ -52,14 +52,13 @@ class Metric:
 
     Attributes
     ----------
-    name
-        In ``scores.csv``, ``summary.json`` and ``table.md``. Metrics by part are called ``name/part`` there.
     function
-        Gets what ``needs`` says, as arguments in that order.
+        Gets what ``needs`` says, as arguments in that order. Its name is the metric's, the first line of its
+        docstring tells readers of tables what it means.
+    label
+        In tables and figures.
     needs
         A metric is computed where all of this is available.
-    label, meaning
-        For readers of tables and reports.
     direction
         Which values are good.
     best
@@ -70,16 +69,14 @@ class Metric:
         What the function returns: a value for each of the ``cases`` (NaN where undefined), or one `Entry` for the
         whole ``cohort`` (None where undefined).
     by_part
-        Whether it returns a mapping from the names of parts to these.
+        Whether it returns a mapping from the names of parts to these; the metric is then called ``name/part``.
     decimals
         In tables.
     """
 
-    name: str
     function: Callable[..., Any]
-    needs: tuple[Need, ...]
     label: str
-    meaning: str
+    needs: tuple[Need, ...]
     direction: Literal["higher", "lower", "neither"] = "higher"
     best: float | None = None
     reference: str = "this package"
@@ -88,14 +85,20 @@ class Metric:
     decimals: int = 2
 
     @property
-    def needs_truth(self) -> bool:
-        """Whether it needs known effects; other metrics cannot tell which map is right."""
-        return bool(TRUTH & set(self.needs))
+    def name(self) -> str:
+        """In ``scores.csv``, ``summary.json`` and ``table.md``."""
+        return str(self.function.__name__)
 
     @property
     def explanation(self) -> str:
-        """Meaning, and which values are good."""
-        return self.meaning if self.direction == "neither" else f"{self.meaning}; {self.direction} is better"
+        """What it means, and which values are good."""
+        meaning = (self.function.__doc__ or "").splitlines()[0].rstrip(".")
+        return meaning if self.direction == "neither" else f"{meaning}; {self.direction} is better"
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it needs known effects; other metrics cannot tell which map is right."""
+        return bool(TRUTH & set(self.needs))
 
 
 class Scores(NamedTuple):

@@ -14,7 +14,7 @@ from vagan.axes import class_column, class_probabilities, spatial_mean
 from vagan.data.cohort import Cohort
 from vagan.effect import without_effect
 from vagan.errors import CohortError
-from vagan.evaluation.metrics.base import Array, Entry, Metric, Values
+from vagan.evaluation.metrics.base import Array, Entry, Metric, Need, Values
 from vagan.nn.classifier import CAMClassifier, Classifier
 
 BATCH = 25
@@ -89,7 +89,7 @@ class IndependentClassifier:
         """How well it classifies test images, and between what kernel distances are to be read."""
         healthy, ill = self.predict(baseline), self.predict(diseased)
         right = np.concatenate([healthy.probabilities <= 0.5, ill.probabilities > 0.5]).mean()
-        near, far = (kernel_distance(prediction.features, self.reference) for prediction in (healthy, ill))
+        near, far = (squared_mmd(prediction.features, self.reference) for prediction in (healthy, ill))
         return (
             f"{self.name}, independent of all methods, accuracy {right:.1%} on the images as they are; kernel "
             f"distance from validation images of the baseline class: {far:.3g} of images of the class of interest, "
@@ -98,20 +98,23 @@ class IndependentClassifier:
 
 
 def flip_rate(before: ClassifierPrediction, after: ClassifierPrediction) -> Values:
-    """Whether an image classified as of the class of interest is one of the baseline class without the effect.
+    """Share of the images that an independent classifier assigns to the baseline class once the effect is removed.
 
-    NaN for images that were not classified as of the class of interest.
+    NaN for images that were not assigned to the class of interest before.
     """
     return np.where(before.probabilities > 0.5, after.probabilities <= 0.5, np.nan)
 
 
 def probability_drop(before: ClassifierPrediction, after: ClassifierPrediction) -> Values:
-    """By how much the class of interest becomes less probable without the effect."""
+    """Decrease of an independent classifier's probability of the class of interest once the effect is removed."""
     return before.probabilities - after.probabilities
 
 
 def relative_change(maps: Array, contrasts: Values) -> Values:
-    """Euclidean size of the map over that of the image's deviations from its mean (`image_contrast`)."""
+    """Euclidean size of the map over the image's contrast, see `image_contrast`.
+
+    Of maps that flip as many images, the smallest changed the least.
+    """
     sizes = np.array([float(np.linalg.norm(map_)) for map_ in maps])
     return np.divide(sizes, contrasts, out=np.full(len(maps), np.nan), where=contrasts > 0)
 
@@ -122,7 +125,7 @@ def image_contrast(cohort: Cohort, rows: NDArray[np.int64]) -> Values:
     return np.array([float(np.linalg.norm(image - image.mean())) for image in images])
 
 
-def kernel_distance(features: Features, reference: Features) -> float:
+def squared_mmd(features: Features, reference: Features) -> float:
     """Squared maximum mean discrepancy of two samples of features, without bias.
 
     The kernel is the cubic one of the kernel inception distance; features are divided by the reference's root mean
@@ -141,8 +144,13 @@ def kernel_distance(features: Features, reference: Features) -> float:
     return _distance(*_kernels(features, reference))
 
 
-def distance_entry(features: Features, reference: Features, subjects: NDArray[Any]) -> Entry:
-    """`kernel_distance` with an interval from leaving out each subject of the first sample in turn (jackknife)."""
+def kernel_distance(prediction: ClassifierPrediction, reference: Features, subjects: NDArray[Any]) -> Entry:
+    """Distance of images without the effect from baseline images in an independent classifier's features.
+
+    Best near that of other baseline images. `squared_mmd`, with an interval from leaving out each subject of the
+    first sample in turn (jackknife).
+    """
+    features = prediction.features
     kernels = _kernels(features, reference)
     found = _distance(*kernels)
     known, of_case = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
@@ -179,36 +187,16 @@ def _mean_of_pairs(kernel: Values) -> float:
     return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))
 
 
+PREDICTIONS: tuple[Need, ...] = ("prediction", "prediction without effect")
+
 METRICS = (
+    Metric(flip_rate, "Flip rate", PREDICTIONS),
+    Metric(probability_drop, "Probability drop", PREDICTIONS),
+    Metric(relative_change, "Relative change", ("raw maps", "image contrasts"), direction="lower"),
     Metric(
-        "flip_rate",
-        flip_rate,
-        ("prediction", "prediction without effect"),
-        "Flip rate",
-        "share of the images that an independent classifier assigns to the baseline class once the effect is removed",
-    ),
-    Metric(
-        "probability_drop",
-        probability_drop,
-        ("prediction", "prediction without effect"),
-        "Probability drop",
-        "decrease of an independent classifier's probability of the class of interest once the effect is removed",
-    ),
-    Metric(
-        "relative_change",
-        relative_change,
-        ("raw maps", "image contrasts"),
-        "Relative change",
-        "size of the map over the image's contrast; of maps that flip as many images, the smallest is best",
-        direction="lower",
-    ),
-    Metric(
-        "kernel_distance",
-        lambda prediction, reference, subjects: distance_entry(prediction.features, reference, subjects),
-        ("prediction without effect", "reference features", "subjects"),
+        kernel_distance,
         "Kernel distance",
-        "distance of the images without the effect from baseline images in an independent classifier's features; "
-        "best near that of other baseline images",
+        ("prediction without effect", "reference features", "subjects"),
         direction="lower",
         reference="Bińkowski et al., ICLR 2018",
         over="cohort",

@@ -13,6 +13,7 @@ from vagan.evaluation.metrics.base import (
     CaseMaps,
     CaseScores,
     Metric,
+    Need,
     Pixels,
     Region,
     for_each_case,
@@ -79,7 +80,7 @@ def per_mask(
 
 @per_mask()
 def dice(marked: Region, truth: Region) -> float:
-    """Dice overlap of the marked pixels with the truth.
+    """Dice overlap of the thresholded map with the affected region.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def dice(marked: Region, truth: Region) -> float:
 
 @per_mask()
 def iou(marked: Region, truth: Region) -> float:
-    """Intersection over union of the marked pixels and the truth (Jaccard's index).
+    """Intersection over union of the thresholded map and the affected region (Jaccard's index).
 
     Returns
     -------
@@ -105,17 +106,12 @@ def iou(marked: Region, truth: Region) -> float:
 
 @per_mask(needs_effect=True)
 def lesion_recall(marked: Region, truth: Region) -> float:
-    """Fraction of the lesions that are found: at least `OVERLAP` of one is marked.
+    """Fraction of the lesions of which at least a tenth is marked; to be read with the false lesions.
 
     Returns
     -------
     CaseScores
         In [0, 1]; 1 is best.
-
-    Raises
-    ------
-    CohortError
-        If the truth of a case is empty.
 
     References
     ----------
@@ -126,7 +122,7 @@ def lesion_recall(marked: Region, truth: Region) -> float:
 
 @per_mask()
 def false_lesions(marked: Region, truth: Region) -> float:
-    """Number of marked components of which less than `OVERLAP` lies in the truth.
+    """Number of marked components per image of which less than a tenth is affected.
 
     Returns
     -------
@@ -138,17 +134,12 @@ def false_lesions(marked: Region, truth: Region) -> float:
 
 @per_mask(needs_effect=True)
 def box_iou(marked: Region, truth: Region) -> float:
-    """Intersection over union of each lesion's bounding box and the best of the marked components', on average.
+    """Intersection over union of each lesion's bounding box with the best marked component's, on average.
 
     Returns
     -------
     CaseScores
         In [0, 1]; 1 is best. 0 where nothing is marked.
-
-    Raises
-    ------
-    CohortError
-        If the truth of a case is empty.
 
     References
     ----------
@@ -177,53 +168,13 @@ def _box_overlap(one: Box, other: Box) -> float:
     return float(common / (sum(np.prod([side.stop - side.start for side in box]) for box in (one, other)) - common))
 
 
+NEEDS: tuple[Need, ...] = ("maps", "known effects", "threshold")
 COMMOWICK = "Commowick et al., Scientific Reports 2018"
 
 METRICS = (
-    Metric(
-        "dice",
-        dice,
-        ("maps", "known effects", "threshold"),
-        "Dice",
-        "overlap of the thresholded map with the affected region",
-        best=1.0,
-        reference="Dice, Ecology 1945",
-    ),
-    Metric(
-        "iou",
-        iou,
-        ("maps", "known effects", "threshold"),
-        "IoU",
-        "intersection over union of the thresholded map and the affected region",
-        best=1.0,
-        reference="Jaccard, New Phytologist 1912",
-    ),
-    Metric(
-        "box_iou",
-        box_iou,
-        ("maps", "known effects", "threshold"),
-        "Box IoU",
-        "overlap of each lesion's bounding box with the best one of the thresholded map",
-        best=1.0,
-        reference="Choe et al., CVPR 2020",
-    ),
-    Metric(
-        "lesion_recall",
-        lesion_recall,
-        ("maps", "known effects", "threshold"),
-        "Lesions found",
-        "share of the lesions of which at least a tenth is marked; to be read with the false lesions",
-        best=1.0,
-        reference=COMMOWICK,
-    ),
-    Metric(
-        "false_lesions",
-        false_lesions,
-        ("maps", "known effects", "threshold"),
-        "False lesions",
-        "marked components per image of which less than a tenth is affected",
-        direction="lower",
-        best=0.0,
-        reference=COMMOWICK,
-    ),
+    Metric(dice, "Dice", NEEDS, best=1.0, reference="Dice, Ecology 1945"),
+    Metric(iou, "IoU", NEEDS, best=1.0, reference="Jaccard, New Phytologist 1912"),
+    Metric(box_iou, "Box IoU", NEEDS, best=1.0, reference="Choe et al., CVPR 2020"),
+    Metric(lesion_recall, "Lesions found", NEEDS, best=1.0, reference=COMMOWICK),
+    Metric(false_lesions, "False lesions", NEEDS, direction="lower", best=0.0, reference=COMMOWICK),
 )

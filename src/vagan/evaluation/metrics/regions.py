@@ -54,18 +54,16 @@ def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
     if not 1 <= area <= maps[0].size:
         raise ValueError(f"the area must be 1 to {maps[0].size} pixels, all there are; got {area}")
 
-    def recall(map_: Pixels, region: Pixels) -> float:
+    def share(map_: Pixels, region: Pixels) -> float:
         return expected_hits(np.abs(map_), region**2, area) / float((region**2).sum())
 
-    return for_each_case(recall, maps, regions, needs_effect=True)
+    return for_each_case(share, maps, regions, needs_effect=True)
 
 
-def part_recalls(
-    maps: Array, effects: Array, parts: Callable[[int, Array], Mapping[str, Array]]
-) -> dict[str, Values]:
-    """Share of each part's squared effect under the K strongest pixels.
+def recall(maps: Array, effects: Array, parts: Callable[[int, Array], Mapping[str, Array]]) -> dict[str, Values]:
+    """Share of the part's squared effect under the strongest pixels, as many as are affected in all.
 
-    K is the number of pixels that the whole effect covers: the same map area for all methods.
+    So all methods have the same map area.
 
     Parameters
     ----------
@@ -91,10 +89,10 @@ def part_recalls(
     return recalls
 
 
-def regional_correlations(
+def regional(
     maps: Array, effects: Array, masks: Iterable[Mapping[str, NDArray[np.bool_]]], subjects: NDArray[Any]
 ) -> dict[str, Entry]:
-    """Rank correlation over cases of each region's mean in the map and in the effect.
+    """Rank correlation over images of the map's mean in the region with the effect's.
 
     Parameters
     ----------
@@ -122,14 +120,14 @@ def regional_correlations(
 
 
 def severity_correlation(maps: Array, severity: Values, subjects: NDArray[Any]) -> Entry:
-    """Rank correlation over cases of the size of the map with a clinical score, NaN where that is unknown."""
+    """Rank correlation over images of the map's size with the severity, which may be NaN."""
     return correlation_entry(mean_abs(maps), severity, groups=subjects)
 
 
 def baseline_response_ratio(
     maps: Array, baseline: Values, subjects: NDArray[Any], baseline_subjects: NDArray[Any]
 ) -> Entry | None:
-    """Mean size of the maps of baseline images over that of the class of interest, ``M(x0) / M(x1)``.
+    """Mean size of the maps of baseline images, where nothing is to be found, over that of the class of interest.
 
     Parameters
     ----------
@@ -144,38 +142,19 @@ def baseline_response_ratio(
 
 
 METRICS = (
+    Metric(recall, "Recall", ("maps", "known effects", "parts"), best=1.0, by_part=True),
     Metric(
-        "recall",
-        part_recalls,
-        ("maps", "known effects", "parts"),
-        "Recall",
-        "share of this part's squared effect under the strongest pixels, as many as are affected in all",
-        best=1.0,
-        by_part=True,
-    ),
-    Metric(
-        "baseline_response_ratio",
         baseline_response_ratio,
-        ("raw maps", "baseline mean abs", "subjects", "baseline subjects"),
         "M(x₀) / M(x₁)",
-        "size of the maps of baseline images, where there is no effect, over that of the class of interest",
+        ("raw maps", "baseline mean abs", "subjects", "baseline subjects"),
         direction="lower",
         over="cohort",
     ),
+    Metric(severity_correlation, "Severity correlation", ("raw maps", "severity", "subjects"), over="cohort"),
     Metric(
-        "severity_correlation",
-        severity_correlation,
-        ("raw maps", "severity", "subjects"),
-        "Severity correlation",
-        "rank correlation over images of the map's size with the severity",
-        over="cohort",
-    ),
-    Metric(
-        "regional",
-        regional_correlations,
-        ("maps", "known effects", "region masks", "subjects"),
+        regional,
         "Regional means",
-        "rank correlation over images of the map's mean in this region with the effect's",
+        ("maps", "known effects", "region masks", "subjects"),
         over="cohort",
         by_part=True,
     ),

@@ -15,11 +15,13 @@ BY_SUBJECT = "_by_subject"
 """Ends the name of a metric whose cases are averaged for each subject first."""
 
 
+def unknown(*_: object) -> None:
+    """Not described in this version."""
+
+
 def find_metric(name: str) -> Metric:
     """Description of a metric as it is called in results: of a part, by subject, or unknown to this version."""
     kind, _, part = name.partition("/")
-    base = METRICS.get(kind.removesuffix(BY_SUBJECT))
-    if base is None:
-        return Metric(name, lambda: None, (), name, "not described in this version", direction="neither")
-    label = base.label + (f", {part.replace('_', ' ')}" if part else "")
-    return replace(base, name=name, label=label + (", by subject" if kind.endswith(BY_SUBJECT) else ""))
+    base = METRICS.get(kind.removesuffix(BY_SUBJECT), Metric(unknown, name, (), direction="neither"))
+    suffix = f", {part.replace('_', ' ')}" if part else ", by subject" if kind.endswith(BY_SUBJECT) else ""
+    return replace(base, label=base.label + suffix) if base.function is not unknown else base
