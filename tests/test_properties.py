@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vagan.data.manifest import REQUIRED, SPLITS, Manifest, read_table
+from vagan.data.manifest import REQUIRED, SPLITS, Manifest
 from vagan.data.splits import assign_splits
+from vagan.data.table import read_table
 from vagan.errors import ConfigError, ManifestError
 from vagan.geometry import transform_points
 from vagan.training.config import differences, known_keys, load_config, parse_yaml, write_config

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from lookalike import Shot, small_study, write_download, write_rows
-from vagan.data.manifest import Manifest, read_table
+from vagan.data.manifest import Manifest
 from vagan.data.sources.adni.study import AdniOptions, import_adni
 from vagan.data.splits import SubjectLists
+from vagan.data.table import read_table
 from vagan.errors import ManifestError
 from vagan.preprocessing.sources import collect_scans, repeated_rows
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from simulate import simulate
-from vagan.data.manifest import read_table
 from vagan.data.sources.adni.study import AdniOptions, import_adni
 from vagan.data.splits import SubjectLists
+from vagan.data.table import read_table
 from vagan.simulation.raw import write_tables
 from vagan.simulation.subject import draw_subject
 

@@ -15,9 +15,10 @@ from heads import ball
 from models import save_random_generator
 from robustness.kills import small_cohort
 from vagan.data.image_file import read_image
-from vagan.data.manifest import Manifest, read_table
+from vagan.data.manifest import Manifest
 from vagan.data.sources.adni.tables import read_adni_csv
 from vagan.data.splits import SubjectLists
+from vagan.data.table import read_table
 from vagan.errors import VaganError
 from vagan.model.folder import load_model
 from vagan.training.config import load_config

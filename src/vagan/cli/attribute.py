@@ -107,7 +107,7 @@ def attribute(
 
 def _covariates(text: str, images: tuple[Path, ...]) -> "GivenCovariates":
     """``age=70,sex=F`` of all images, or a row each of the table of this name."""
-    from vagan.data.manifest import read_table
+    from vagan.data.table import read_table
     from vagan.inference.covariates import parse_covariates, rows_of
 
     if not text or "=" in text:

@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vagan.data.table import read_table
 from vagan.errors import LeakageError, ManifestError, nearest
-from vagan.files import regular, replacing
+from vagan.files import replacing
 
 REQUIRED = ("id", "subject", "session", "label", "class", "split")
 NAMES = ("id", "subject", "session", "class")
-LONGEST_HEADER = 2**17
-"""Bytes; a table of a million columns takes minutes to find that it is none of ours."""
 SPLITS = ("train", "validation", "test")
 BASELINE_NAMES = ("baseline", "healthy", "control", "controls", "normal", "cn", "0")
 
@@ -72,19 +71,6 @@ class Manifest:
         if label is not None:
             chosen &= self.table["label"] == label
         return np.flatnonzero(chosen)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV as text, so that identifiers such as ``007`` stay as they are."""
-    try:
-        with regular(path).open("rb") as file:
-            if len(file.readline(LONGEST_HEADER + 1)) > LONGEST_HEADER:
-                raise ValueError(f"its first line has more than {LONGEST_HEADER} letters")
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise ManifestError(f"the table must exist: {path} does not; check the path") from error
-    except (OSError, ValueError) as error:  # pandas' parser errors and undecodable text are ValueErrors
-        raise ManifestError(f"{path} must be a CSV table with a header line: {error}") from error
 
 
 def find_defects(table: pd.DataFrame) -> list[str]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from vagan.data.manifest import read_table
 from vagan.data.schema import MANIFEST
 from vagan.data.sources.bids import entities_of, find_scans, is_bids, mask_beside
+from vagan.data.table import read_table
 from vagan.data.volume import SUFFIXES
 from vagan.errors import ManifestError
 from vagan.preprocessing.pipeline import Given

@@ -11,8 +11,9 @@ import pandas as pd
 from vagan.data.audit.balance import imbalance_table, imbalances
 from vagan.data.cohort import Cohort
 from vagan.data.image_file import read_image
-from vagan.data.manifest import Manifest, find_defects, read_table, require_disjoint_subjects
+from vagan.data.manifest import Manifest, find_defects, require_disjoint_subjects
 from vagan.data.schema import MANIFEST, STORE
+from vagan.data.table import read_table
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume
 from vagan.errors import ImageFileError, LeakageError, ManifestError, VaganError

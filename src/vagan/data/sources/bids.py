@@ -9,11 +9,10 @@ import pandas as pd
 
 from vagan.data.cohort import Cohort
 from vagan.data.sources.files import Dropped, ImportOptions, import_files
+from vagan.data.table import is_missing, read_table, with_known_columns
 from vagan.errors import ManifestError, nearest
-from vagan.files import regular
 
 ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9+]+)")
-MISSING = ("n/a", "")
 
 
 def is_bids(folder: Path) -> bool:
@@ -168,8 +167,8 @@ def _row_of(path: Path, keys: dict[str, str]) -> dict[str, str]:
     for key, value in keys.items():
         if key not in content:
             return {}
-        short = value.split("-", 1)[-1]
-        content = content[content[key].isin([value, short])]
+        exact = content[key].isin([value, value.split("-", 1)[-1]])
+        content = content[exact if exact.any() else content[key].map(_bare) == _bare(value)]
     return {} if content.empty else _values(content.drop(columns=list(keys)).iloc[0])
 
 
@@ -187,16 +186,18 @@ def _row_of_scan(path: Path, image: str) -> dict[str, str]:
 
 def _values(row: pd.Series) -> dict[str, str]:
     reserved = {"image", "mask", "id", "subject", "session", "label", "split"}
-    return {str(name): value for name, value in row.items() if value not in MISSING and name not in reserved}
+    return {str(name): value for name, value in row.items() if not is_missing(value) and name not in reserved}
+
+
+def _bare(label: str) -> str:
+    """A label as tables abbreviate it: without its prefix and leading zeros."""
+    return re.sub(r"^[a-z]+-", "", label).lstrip("0")
 
 
 @lru_cache(maxsize=4)
 def _read_tsv(path: Path, _changed: int) -> pd.DataFrame:
     """A table, not read anew for each of thousands of scans."""
-    try:
-        return pd.read_csv(regular(path), sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ManifestError(f"{path} must be a tab-separated table with a header line: {error}") from error
+    return with_known_columns(read_table(path), ("participant_id", "session_id", "filename"))
 
 
 def _with_class(table: pd.DataFrame, column: str, folder: Path) -> pd.DataFrame:

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vagan.data.cohort import Cohort
-from vagan.data.manifest import read_table
-from vagan.data.sources.files import ImportOptions, import_files
+from vagan.data.sources.files import Dropped, ImportOptions, import_files
+from vagan.data.table import read_table, with_known_columns, without_missing
 from vagan.errors import ManifestError, nearest
+
+COLUMNS = ("image", "class", "id", "subject", "session", "split", "effect")
+"""Columns with a meaning of their own, in any case of letters; all others are covariates."""
 
 
 def import_csv(
@@ -31,10 +34,11 @@ def import_csv(
     class_column
         Column with the class names.
     classes
-        The names that may occur; others are an error. Default: whatever occurs.
+        The names that may occur; others are an error. Default: whatever occurs but for cells without a value, such as
+        ``NA``: their images are left out, with the reason in ``dropped.csv``.
     """
     source, out = Path(source), Path(out)
-    table = read_table(source)
+    table = with_known_columns(read_table(source), (*COLUMNS, class_column))
     for name in ("image", class_column):
         if name not in table:
             raise ManifestError(f"{source} needs a column {name!r}; {nearest(name, table.columns)}")
@@ -43,8 +47,14 @@ def import_csv(
     if class_column != "class":
         table = table.drop(columns="class", errors="ignore").rename(columns={class_column: "class"})
     table = table.drop(columns="label", errors="ignore")
-    for column in {"image", "class", "id", "subject", "split"} & set(table.columns):
-        table[column] = table[column].str.strip()
+    table["class"] = without_missing(table["class"], keep=classes or ())
+    covariates = [str(name) for name in table if name not in COLUMNS]
+    for name in covariates:
+        table[name] = without_missing(table[name])
+    without_class = table["class"].eq("")
+    dropped = [Dropped(path, f"no value in the column {class_column!r}") for path in table["image"][without_class]]
+    table = table[~without_class].reset_index(drop=True)
+    for column in {"image", "id", "subject", "split"} & set(table.columns):
         empty = [row for row, cell in enumerate(table[column]) if not cell]
         if empty:
             raise ManifestError(
@@ -64,4 +74,4 @@ def import_csv(
         table["id"] = [f"{row:05d}" for row in range(len(table))]
     if "subject" not in table:
         table["subject"] = table["id"]
-    return import_files(table, out, options or ImportOptions(), source=f"table {source.name}", dropped=[])
+    return import_files(table, out, options or ImportOptions(), source=f"table {source.name}", dropped=dropped)

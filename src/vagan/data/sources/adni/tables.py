@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from vagan.data.sources.adni.cells import clean
+from vagan.data.table import read_table
 from vagan.errors import ManifestError
 
 NAMES = {
@@ -97,13 +98,7 @@ def read_tables(folder: Path) -> Tables:
 
 def read_adni_csv(path: Path) -> pd.DataFrame:
     """Read a table as text, whatever its encoding, quotes and byte-order mark."""
-    try:
-        try:
-            frame = _read(path, "utf-8-sig")
-        except UnicodeDecodeError:
-            frame = _read(path, "cp1252")
-    except (OSError, ValueError) as error:
-        raise ManifestError(f"{path} must be a CSV table with a header line: {error}") from error
+    frame = read_table(path)
     frame.columns = pd.Index([re.sub(r"\s+", "_", clean(str(name)).upper()) for name in frame.columns])
     return frame.loc[:, ~frame.columns.duplicated()].map(clean)
 
@@ -111,10 +106,6 @@ def read_adni_csv(path: Path) -> pd.DataFrame:
 def first(row: dict[str, str], *columns: str) -> str:
     """The first of some columns that a row has a value in."""
     return next((row[name] for name in columns if row.get(name)), "")
-
-
-def _read(path: Path, encoding: str) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding, skipinitialspace=True)
 
 
 def _is_collection(path: Path) -> bool:

@@ -1,0 +1,113 @@
+"""Tables of participants and images as spreadsheets, BIDS tools and study exports write them."""
+
+import codecs
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from vagan.errors import ManifestError
+from vagan.files import regular
+
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "<na>"})
+"""Cells without a value, in lower case: those that BIDS, R, pandas and spreadsheets write."""
+
+LONGEST_HEADER = 2**17
+"""Bytes. A table of a million columns takes minutes to read, only to be refused."""
+
+_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_NUMBER = re.compile(r"[+-]?\d+(,\d+)?")
+_GROUPED = re.compile(r"[+-]?\d{1,3},\d{3}")
+"""With a decimal comma or, in a table of comma-separated values, thousands grouped by commas."""
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table as text, so that identifiers such as ``007`` stay as they are.
+
+    The delimiter is the comma, semicolon or tab that the header line holds. The encoding is UTF-8, UTF-16 with a byte
+    order mark, or, if the content is not UTF-8, Windows-1252. White space around cells and column names, and rows
+    without any value, are removed. Decimal commas become points in columns that hold nothing but numbers, unless the
+    commas might as well group thousands.
+
+    Raises
+    ------
+    ManifestError
+        If the file does not exist, is no regular file, or is no table with a header line.
+    """
+    try:
+        with regular(path).open("rb") as file:
+            if len(file.readline(LONGEST_HEADER + 1)) > LONGEST_HEADER:
+                raise ValueError(f"its first line has more than {LONGEST_HEADER} bytes")
+        encoding = _encoding(path)
+        with path.open(encoding=encoding, newline="") as lines:
+            names, delimiter = _header(lines.readline())
+        table = pd.read_csv(
+            path, sep=delimiter, dtype=str, keep_default_na=False, encoding=encoding, skipinitialspace=True
+        )
+    except FileNotFoundError as error:
+        raise ManifestError(f"the table must exist: {path} does not; check the path") from error
+    except (OSError, ValueError) as error:  # parser errors and undecodable text are ValueErrors
+        raise ManifestError(f"{path} must be a table with a header line: {error}") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first column of longer rows for an index
+        raise ManifestError(f"{path} must have as many column names as cells in a row; check its delimiters")
+    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    repeated = next((name for name in names if name and names.count(name) > 1), None)
+    if repeated is not None:  # pandas renames the second one
+        raise ManifestError(f"{path} must name each column once, but {repeated!r} occurs twice; rename one")
+    # a row shorter than the header is filled up with NaN
+    table = table.fillna("").map(str.strip)
+    table = table[(table != "").any(axis=1)].reset_index(drop=True)
+    return table.apply(lambda column: _with_points(column, grouped=delimiter == ","))
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell holds no value."""
+    return cell.strip().lower() in MISSING
+
+
+def without_missing(column: pd.Series, keep: Iterable[str] = ()) -> pd.Series:
+    """The same cells, empty where they hold no value, except those that ``keep`` names, such as a class ``NA``."""
+    kept = set(keep)
+    return column.map(lambda cell: "" if cell not in kept and is_missing(cell) else cell)
+
+
+def with_known_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The same table, with columns that differ from one of these names in case alone renamed to it."""
+    found: dict[str, str] = {}
+    for name in names:
+        alike = [column for column in table.columns if column.lower() == name.lower()]
+        if name not in table.columns and len(alike) == 1:
+            found[alike[0]] = name
+    return table.rename(columns=found)
+
+
+def _encoding(path: Path) -> str:
+    content = path.read_bytes()
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
+        if content.startswith(mark):
+            return encoding
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _header(line: str) -> tuple[list[str], str]:
+    """Column names and delimiter: the one that makes most columns, since quoted names may hold the others."""
+    columns = {mark: next(csv.reader([line], delimiter=mark), []) for mark in (",", ";", "\t")}
+    delimiter = max(columns, key=lambda mark: len(columns[mark]))
+    return [name.strip() for name in columns[delimiter]], delimiter
+
+
+def _with_points(column: pd.Series, *, grouped: bool) -> pd.Series:
+    cells = [cell for cell in column if not is_missing(cell)]
+    with_commas = [cell for cell in cells if _DECIMAL_COMMA.fullmatch(cell)]
+    if not with_commas or not all(_NUMBER.fullmatch(cell) for cell in cells):
+        return column
+    if grouped and all(_GROUPED.fullmatch(cell) for cell in with_commas):
+        return column
+    return column.str.replace(",", ".", regex=False)

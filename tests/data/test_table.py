@@ -1,0 +1,78 @@
+import pandas as pd
+import pytest
+
+from vagan.data.table import is_missing, read_table, with_known_columns, without_missing
+from vagan.errors import ManifestError
+
+EXPECTED = {"id": ["007", "010"], "class": ["Kontrolle", "Müdigkeit"], "age": ["60.5", "71"]}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("blank_rows", [0, 2])
+def test_one_table_in_every_form_that_spreadsheets_write(delimiter, encoding, newline, blank_rows, tmp_path):
+    age = '"60,5"' if delimiter == "," else "60,5"
+    rows = [("id", "class ", " age"), ("007", " Kontrolle", age), ("010", "Müdigkeit ", "71")]
+    rows += [("", " ", "")] * blank_rows
+    path = tmp_path / "a.csv"
+    path.write_bytes((newline.join(delimiter.join(row) for row in rows) + newline).encode(encoding))
+    assert read_table(path).to_dict("list") == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["1,5", "2,25", "n/a", ""], ["1.5", "2.25", "n/a", ""]),
+        (["1,5", "x"], ["1,5", "x"]),  # text
+        (["1,500", "2,250"], ["1,500", "2,250"]),  # thousands, or thousandths
+        (["1,500", "2,5"], ["1.500", "2.5"]),
+        (["1.5", "2.5"], ["1.5", "2.5"]),
+        (["a,b", "c"], ["a,b", "c"]),
+    ],
+)
+def test_decimal_commas_only_where_nothing_else_can_be_meant(cells, expected, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + "".join(f'{row},"{cell}"\n' for row, cell in enumerate(cells)), encoding="utf-8")
+    assert list(read_table(path)["y"]) == expected
+
+
+def test_between_semicolons_a_comma_is_always_decimal(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x;y\n1;1,500\n2;2,250\n", encoding="utf-8")
+    assert list(read_table(path)["y"]) == ["1.500", "2.250"]
+
+
+def test_a_single_column_and_quoted_delimiters(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('image\n"a;b.png"\nc.png\n', encoding="utf-8")
+    assert list(read_table(path)["image"]) == ["a;b.png", "c.png"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"a,a\n1,2\n", b"a,b\n1,2,3\n", b'a,b\n"1,2\n', b"x" * (2**17 + 1) + b"\n1\n", b"a,b\n\x00\xff\n1,2,3"],
+)
+def test_what_is_no_table_is_refused_in_one_line(content, tmp_path):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(ManifestError, match=r"a\.csv") as caught:
+        read_table(tmp_path / "a.csv")
+    assert len(str(caught.value).strip().splitlines()) == 1
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(ManifestError, match=r"nowhere\.csv"):
+        read_table(tmp_path / "nowhere.csv")
+
+
+def test_missing_cells_unless_they_are_asked_for():
+    cells = pd.Series(["NA", "n/a", "N/A", "nan", "#N/A", "", "None", "AD"])
+    assert list(without_missing(cells)) == ["", "", "", "", "", "", "None", "AD"]
+    assert list(without_missing(cells, keep=["NA"]))[:2] == ["NA", ""]
+    assert is_missing(" NaN ")
+    assert not is_missing("0")
+
+
+def test_columns_that_differ_in_case_are_renamed_where_that_is_unambiguous():
+    table = pd.DataFrame(columns=["Image", "CLASS", "Id", "ID", "age"])
+    assert list(with_known_columns(table, ["image", "class", "id"])) == ["image", "class", "Id", "ID", "age"]
