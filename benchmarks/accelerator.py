@@ -32,7 +32,8 @@ from vagan.nn import fast_double_backward as convolution
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
-from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+from vagan.training.sampling import Batch
+from vagan.training.steps import update_critic, update_generator
 
 PAPER = {"generator": 1_000, "critic": 8_230}
 """Updates of its training, which took about a day on a Titan Xp."""
@@ -110,17 +111,19 @@ def _measured(case: Case, way: Way, repetitions: int, limit: float) -> dict[str,
     networks = {
         "critic": Critic(dims, gradient_checkpointing=way.recompute),
         "generator": MapGenerator(dims, global_context=True, zero_init=False, gradient_checkpointing=way.recompute),
-        "teacher": MapGenerator(dims, global_context=True, zero_init=False, gradient_checkpointing=way.recompute),
+        "teacher": MapGenerator(
+            dims, global_context=True, zero_init=False, gradient_checkpointing=way.recompute
+        ).eval(),
     }
     for network in networks.values():
         network.to("cuda", memory_format=channels_last(dims) if way.last else torch.contiguous_format)
     optimizers = {name: torch.optim.Adam(networks[name].parameters(), lr=1e-5) for name in PAPER}
     images = torch.rand(case.images // case.batch, 2, case.batch, 1, *case.shape, device="cuda") * 2 - 1
-    batches = [TwoClassBatch(one[0], one[1], torch.rand(case.batch, device="cuda")) for one in images]
+    batches = [Batch(one[1], one[0], torch.rand(case.batch, device="cuda")) for one in images]
 
     def update(name: str) -> None:
         arguments: dict[str, Any] = {"loss": Loss(), "settings": Generator(), "backward": torch.Tensor.backward}
-        if name == "generator":  # its transplants too, as in use
+        if name == "generator":  # with effect transfer, as in use
             arguments["teacher"] = networks["teacher"]
         step = update_critic if name == "critic" else update_generator
         step(networks["critic"], networks["generator"], optimizers[name], batches, **arguments)

@@ -25,8 +25,9 @@ from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Config, load_config
 from vagan.training.engine.device import fast_precision
+from vagan.training.sampling import Batch
 from vagan.training.schedule import UpdateOrder
-from vagan.training.steps import TwoClassBatch, consolidate_generator, update_critic, update_generator
+from vagan.training.steps import distil_generator, update_critic, update_generator
 
 NCC = "monitor/ncc"
 KINDS = ("critic", "generator", "consolidation")
@@ -115,9 +116,9 @@ def _updates(config: Config):
     if config.training.channels_last:
         critic.to(memory_format=channels_last(2))
         generator.to(memory_format=channels_last(2))
-    average = copy.deepcopy(generator)
+    average = copy.deepcopy(generator).eval()
     images = torch.rand(2, config.training.batch_size, 1, 112, 112) * 2 - 1
-    batch = TwoClassBatch(images[0], images[1], torch.rand(len(images[0])))
+    batch = Batch(images[1], images[0], torch.rand(len(images[0])))
     optimizer = {name: torch.optim.Adam(net.parameters(), lr=1e-5) for name, net in (("c", critic), ("g", generator))}
     is_reduced = config.training.precision == "auto" and fast_precision(torch.device("cpu")) == "bf16-mixed"
     common = {"loss": config.loss, "settings": config.generator, "backward": torch.Tensor.backward}
@@ -135,7 +136,7 @@ def _updates(config: Config):
         "generator": lambda: update_generator(critic, generator, optimizer["g"], [batch], teacher=teacher, **common),
     }
     if config.schedule.distillation_updates:
-        found["consolidation"] = lambda: consolidate_generator(generator, average, optimizer["g"], [batch], **common)
+        found["consolidation"] = lambda: distil_generator(generator, average, optimizer["g"], [batch], **common)
     return {kind: reduced(update) for kind, update in found.items()}
 
 

@@ -19,7 +19,8 @@ from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
 from vagan.training.engine.device import fast_precision
-from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+from vagan.training.sampling import Batch
+from vagan.training.steps import update_critic, update_generator
 
 FAST = fast_precision(torch.device("cpu"))
 PATHS = ("plain", "formats", "fast")
@@ -67,7 +68,7 @@ def _players(path: str, options: argparse.Namespace):
         critic.to(memory_format=channels_last(dims))
         generator.to(memory_format=channels_last(dims))
     images = torch.rand(2, options.batch, 1, *options.size) * 2 - 1
-    batch = TwoClassBatch(images[0], images[1], torch.rand(options.batch))
+    batch = Batch(images[1], images[0], torch.rand(options.batch))
     optimizers = {
         "critic": torch.optim.Adam(critic.parameters(), lr=1e-5),
         "generator": torch.optim.Adam(generator.parameters(), lr=1e-5),

@@ -11,6 +11,7 @@ time stays in it.
 """
 
 import argparse
+import copy
 import json
 import resource
 import subprocess
@@ -29,7 +30,8 @@ from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
-from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+from vagan.training.sampling import Batch
+from vagan.training.steps import update_critic, update_generator
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES, BATCH = 12, 2
@@ -104,11 +106,11 @@ def _measured(part: str, name: str) -> dict[str, float]:
     network = critic if part == "critic" else generator
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
     images = torch.rand(IMAGES // batch, 2, batch, 1, *SIZES[size]) * 2 - 1
-    batches = [TwoClassBatch(one[0], one[1], torch.rand(batch)) for one in images]
+    batches = [Batch(one[1], one[0], torch.rand(batch)) for one in images]
     update = {"critic": update_critic, "generator": update_generator}.get(part)
     settings = {"loss": Loss(), "settings": Generator(), "backward": torch.Tensor.backward}
-    if part == "generator":  # its transplants too, as in use
-        settings["teacher"] = MapGenerator(3, global_context=True, zero_init=False, gradient_checkpointing=recompute)
+    if part == "generator":  # with effect transfer, as in use
+        settings["teacher"] = copy.deepcopy(generator).eval()
     begin = time.perf_counter()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
         if update:

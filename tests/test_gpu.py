@@ -26,7 +26,8 @@ from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
 from vagan.training.engine.device import find_device, open_fabric
 from vagan.training.engine.loop import train
-from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+from vagan.training.sampling import Batch
+from vagan.training.steps import update_critic, update_generator
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 
@@ -69,13 +70,13 @@ def test_gradients_are_those_of_the_processor(space, update, rng):
     torch.manual_seed(2)
     critic, generator = Critic(len(space), width=4), MapGenerator(len(space), width=4, zero_init=False).eval()
     images = torch.rand(2, 4, 1, *space, generator=rng) * 2 - 1
-    batch = TwoClassBatch(images[0], images[1] + 0.5, torch.rand(4, generator=rng))
+    batch = Batch(images[1] + 0.5, images[0], torch.rand(4, generator=rng))
 
     def gradients(device, dtype):
         players = [copy.deepcopy(network).to(device, dtype) for network in (critic, generator)]
         network = players[0] if update is update_critic else players[1]
         optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-        there = TwoClassBatch(*(tensor.to(device, dtype) for tensor in batch[:3]))
+        there = Batch(*(tensor.to(device, dtype) for tensor in batch[:3]))
         update(*players, optimizer, [there], loss=Loss(), settings=Generator(), backward=torch.Tensor.backward)
         return torch.cat([weights.grad.flatten().cpu() for weights in network.parameters()])
 

@@ -7,7 +7,7 @@ from shapes import SPACES
 from vagan.axes import spatial_mean
 from vagan.errors import ModelError
 from vagan.nn.batch_statistics import measuring_statistics
-from vagan.nn.conditioning import FeatureModulation, told
+from vagan.nn.conditioning import FeatureModulation, conditioned
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 
@@ -36,9 +36,9 @@ def test_images_are_told_the_condition_of_their_place_in_the_batch():
     condition = torch.tensor([[10.0], [20.0], [30.0]])
     images = torch.arange(6.0).reshape(6, 1, 1, 1)
     network = Sum()
-    assert told(network, condition)(images).tolist() == [10, 21, 32, 13, 24, 35]
-    assert told(network, condition)(images[:2]).tolist() == [10, 21]
-    assert told(network, None) is network
+    assert conditioned(network, condition)(images).tolist() == [10, 21, 32, 13, 24, 35]
+    assert conditioned(network, condition)(images[:2]).tolist() == [10, 21]
+    assert conditioned(network, None) is network
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -10,7 +10,7 @@ from shapes import NETWORK_SPACES, SPACES
 from vagan.nn import fast_double_backward as convolution
 from vagan.nn.critic import Critic
 from vagan.nn.layers import conv
-from vagan.training.losses import gradient_penalty
+from vagan.training.objectives import gradient_penalty
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import torch
 
 from vagan.axes import identity_grid
 from vagan.training.augmentation import RandomAffineElastic
-from vagan.training.image_cache import ImageBank, ShuffledImages
+from vagan.training.image_cache import ImageCache, ShuffledImages
 
 SHAPES = [(40, 52), (20, 26, 23)]
 
@@ -84,10 +84,10 @@ def test_the_border_goes_on_beyond_the_image(shape):
 
 def test_a_stream_varies_each_image_anew_and_can_be_entered_anywhere(small_cohort):
     rows = small_cohort.manifest.indices("train")[:3]
-    bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
-    stream = ShuffledImages(bank, rows, variation=RandomAffineElastic(translation=2.0), seed=3, purpose="x")
-    drawn = stream.draw(0, 12)
+    bank = ImageCache(small_cohort, rows, memory_bytes=2**30)
+    stream = ShuffledImages(bank, rows, augmentation=RandomAffineElastic(translation=2.0), seed=3, purpose="x")
+    drawn = stream.draw(0, 12).images
     assert len({image.numpy().tobytes() for image in drawn}) == 12
-    assert torch.equal(stream.draw(5, 4), drawn[5:9])
-    other = ShuffledImages(bank, rows, variation=RandomAffineElastic(translation=2.0), seed=3, purpose="y")
-    assert not torch.equal(other.draw(0, 12), drawn)
+    assert torch.equal(stream.draw(5, 4).images, drawn[5:9])
+    other = ShuffledImages(bank, rows, augmentation=RandomAffineElastic(translation=2.0), seed=3, purpose="y")
+    assert not torch.equal(other.draw(0, 12).images, drawn)

@@ -19,7 +19,7 @@ from vagan.inference.attributor import Attributor
 from vagan.model.folder import load_model
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
-from vagan.training.rows import validation_rows
+from vagan.training.sampling import validation_rows
 from vagan.training.tasks import adversarial
 from vagan.training.temperature import fitted_temperature
 
@@ -51,10 +51,10 @@ def test_images_of_several_classes_come_in_turn_and_with_their_class(three_class
     label_of = {image.tobytes(): label for image, label in zip(images, table["label"], strict=True)}
     for update in (0, 1):
         (batch,) = task.load(update)
-        labels = [label_of[image.tobytes()] for image in batch.interest.numpy()]
+        labels = [label_of[image.tobytes()] for image in batch.source.numpy()]
         assert [int(row.argmax()) + 1 for row in batch.condition] == labels
         assert abs(labels.count(1) - labels.count(2)) <= 1
-        assert {label_of[image.tobytes()] for image in batch.baseline.numpy()} == {0}
+        assert {label_of[image.tobytes()] for image in batch.target.numpy()} == {0}
 
 
 def test_one_generator_learns_several_classes_and_resumes(three_classes, tmp_path, monkeypatch):

@@ -3,8 +3,9 @@ import math
 import pytest
 import yaml
 
+from vagan.cli.train import train
 from vagan.errors import ConfigError
-from vagan.training.config import Config, Loss, differences, known_keys, load_config, write_config
+from vagan.training.config import PRESETS, Config, Loss, differences, known_keys, load_config, write_config
 
 
 def test_the_default_preset_is_the_config_models_own_defaults():
@@ -81,6 +82,14 @@ def test_a_preset_file_must_hold_keys(text, tmp_path):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"preset\.yaml must"):
         load_config(str(path))
+
+
+def test_values_may_be_typed_and_presets_are_all_documented():
+    typed = {"training.seed": 3, "training.covariates": ("age", "sex"), "augmentation.mirror_axis": None}
+    as_text = {"training.seed": "3", "training.covariates": "age,sex", "augmentation.mirror_axis": "null"}
+    assert load_config("brain", typed) == load_config("brain", as_text)
+    assert load_config("brain", typed).training.covariates == ("age", "sex")
+    assert all(preset in load_config.__doc__ and preset in train.__doc__ for preset in PRESETS)
 
 
 def test_every_key_can_be_set_to_its_own_value_as_text():

@@ -26,7 +26,8 @@ from vagan.model.folder import load_model
 from vagan.simulation.study import make_atrophy_cohort
 from vagan.training.config import Generator, Loss, load_config
 from vagan.training.engine.loop import train
-from vagan.training.steps import TwoClassBatch, consolidate_generator, update_critic, update_generator
+from vagan.training.sampling import Batch
+from vagan.training.steps import distil_generator, update_critic, update_generator
 from vagan.training.tasks import adversarial
 
 TOLD = {"training__covariates": "[age, sex]"}
@@ -79,7 +80,7 @@ def test_every_image_comes_with_its_own_condition(space, joint_batch_norm, rng):
     conditions = torch.rand(2, 4, 2, generator=rng) - 0.5
     images = conditions[..., 0].reshape(2, 4, 1, *(1 for _ in space)).expand(2, 4, 1, *space)
     fractions = torch.rand(4, generator=rng)
-    batch = TwoClassBatch(images[0], images[1], fractions, conditions[1], conditions[0])
+    batch = Batch(images[1], images[0], fractions, conditions[1], conditions[0])
     settings = Generator(joint_batch_norm=joint_batch_norm)
     sgd = {network: torch.optim.SGD(network.parameters(), lr=0.0) for network in (critic, generator)}
     more = {"loss": Loss(penalty_share=0.5), "settings": settings, "backward": torch.Tensor.backward}
@@ -96,7 +97,7 @@ def test_every_image_comes_with_its_own_condition(space, joint_batch_norm, rng):
     heard = generator.calls[: 1 if joint_batch_norm else 3]
     assert [number for call in heard for number in call] == own + others + others
     generator.calls.clear()
-    consolidate_generator(generator, teacher, sgd[generator], [batch], **more)
+    distil_generator(generator, teacher, sgd[generator], [batch], **more)
     assert generator.calls == [others + others]
 
 
@@ -109,8 +110,8 @@ def test_batches_are_told_of_their_own_images_and_classes_are_alike(cohort):
     for update in range(12):
         (batch,) = task.load(update)
         for label, found, condition in (
-            (0, batch.baseline, batch.baseline_condition),
-            (1, batch.interest, batch.condition),
+            (0, batch.target, batch.target_condition),
+            (1, batch.source, batch.condition),
         ):
             rows = [row_of[image.tobytes()] for image in found.numpy()]
             assert set(table["label"].iloc[rows]) == {label}
@@ -184,8 +185,8 @@ def test_who_knows_what_age_does_makes_no_mistake_in_a_training_of_contrasts(bri
     options = {"loss": Loss(penalty_share=0.5), "settings": Generator(), "backward": torch.Tensor.backward}
     (batch,) = task.load(3)
     assert batch.condition[:, 1].abs().mean() > 0.3
-    assert torch.equal(batch.condition[:, 0], batch.baseline_condition[:, 0])
-    assert not batch.baseline_condition[:, 1].any()
+    assert torch.equal(batch.condition[:, 0], batch.target_condition[:, 0])
+    assert not batch.target_condition[:, 1].any()
     update_critic(critic, generator, sgd[critic], [batch], **options)
     terms = update_generator(critic, generator, sgd[generator], [batch], **options)
     expected = float(batch.condition[:, 1].abs().mean() * training.std(ddof=0) / 100)
@@ -199,7 +200,7 @@ def test_images_change_to_others_of_their_class(bright_as_old):
         tiny(training__batch_size=12, training__covariates="age", **CONTRAST), bright_as_old
     )._images
     labels = bright_as_old.manifest.table["label"].to_numpy()
-    own, beside = images._interest.rows(7, 12), images._baseline.rows(7, 12)
+    own, beside = images._sources.draw(7, 12).rows, images._targets.draw(7, 12).rows
     assert labels[own].tolist() == labels[beside].tolist() == [1, 0] * 6
     assert (own != beside).any()
 
@@ -253,9 +254,9 @@ def test_a_training_of_contrasts_ends_in_a_model_that_makes_them(cohort, tmp_pat
     older = subjects.assign(age=subjects["age"].astype(float) + 8)
     changed, _ = method.changed(images, subjects, older)
     torch.testing.assert_close(changed, images + network(images, told))
-    with pytest.raises(ConfigError, match=r"name them with training\.covariates"):
+    with pytest.raises(ConfigError, match=r"needs training\.covariates"):
         train(cohort, tmp_path / "none", tiny(**CONTRAST))
-    with pytest.raises(ConfigError, match="must go without transplants"):
+    with pytest.raises(ConfigError, match="effect_transfer_weight=0"):
         train(cohort, tmp_path / "none", tiny(**TOLD | CONTRAST | {"loss__effect_transfer_weight": 1.0}))
 
 
@@ -266,7 +267,7 @@ def test_each_class_has_baseline_images_like_its_own(cohort, tmp_path):
     ages = np.array([60.0, 70.0, 50.0])[labels["label"]] + np.arange(len(names)) % 20 - 10
     three = with_sex(cohort, tmp_path / "three", age=ages.astype(str), **{"class": names}, label=labels["label"])
     task = adversarial.AdversarialTask(tiny(training__batch_size=8, training__covariates="age"), three)
-    found = torch.cat([torch.cat([b.baseline_condition, b.condition], 1) for u in range(6) for b in task.load(u)])
+    found = torch.cat([torch.cat([b.target_condition, b.condition], 1) for u in range(6) for b in task.load(u)])
     assert torch.equal(found[:, :2], found[:, 3:5])
     beside, own = ([found[found[:, one] == 1, column].mean() for one in (0, 1)] for column in (2, 5))
     assert own[0] - own[1] > 1.5  # standard deviations of age

@@ -11,7 +11,8 @@ from vagan.inference.attributor import Attributor
 from vagan.model.folder import load_model, select_class
 from vagan.training.config import Generator, Loss
 from vagan.training.engine.loop import train
-from vagan.training.steps import TwoClassBatch, update_generator
+from vagan.training.sampling import Batch
+from vagan.training.steps import update_generator
 from vagan.training.tasks import adversarial
 
 BOTH = {"training__bidirectional": True, "loss__cycle_weight": 5.0}
@@ -39,7 +40,7 @@ class Indifferent(nn.Module):
 def test_coming_back_costs_what_is_not_undone(space):
     images = torch.rand(4, 1, *space)
     told = torch.eye(2)[[0, 1, 0, 1]]
-    batch = TwoClassBatch(images, images, torch.rand(4), told, told, told.flip(1))
+    batch = Batch(images, images, torch.rand(4), told, told, told.flip(1))
     for into, cost in ((0.25, 0.0), (0.1, 0.15), (0.0, 0.25)):
         generator = Adder(0.25, into)
         sgd = torch.optim.SGD(generator.parameters(), lr=0.0)
@@ -55,7 +56,7 @@ def test_coming_back_costs_what_is_not_undone(space):
 def test_maps_that_put_in_may_cost_less(space):
     images, told = torch.rand(4, 1, *space), torch.eye(2)[[0, 1, 0, 1]]
     shares = torch.tensor([1.0, 0.5, 1.0, 0.5])
-    batch = TwoClassBatch(images, images, torch.rand(4), told, told, map_shares=shares)
+    batch = Batch(images, images, torch.rand(4), told, told, weight=shares)
     generator = Adder(0.25, 0.75)  # of images of the baseline class as well
     sgd = torch.optim.SGD(generator.parameters(), lr=0.0)
     options = {"settings": Generator(), "backward": torch.Tensor.backward}
@@ -66,10 +67,10 @@ def test_maps_that_put_in_may_cost_less(space):
 
 def test_only_images_to_put_the_class_in_cost_less(small_cohort):
     (batch,) = adversarial.AdversarialTask(tiny(training__batch_size=6, **BOTH), small_cohort).load(1)
-    assert batch.map_shares is None
+    assert batch.weight is None
     config = tiny(training__batch_size=6, loss__insertion_weight_scale=0.25, **BOTH)
     (batch,) = adversarial.AdversarialTask(config, small_cohort).load(1)
-    assert batch.map_shares.tolist() == [1.0, 0.25] * 3
+    assert batch.weight.tolist() == [1.0, 0.25] * 3
     with pytest.raises(ConfigError, match=r"insertion_weight_scale .* training\.bidirectional=true"):
         adversarial.AdversarialTask(tiny(loss__insertion_weight_scale=0.25), small_cohort)
 
@@ -79,11 +80,11 @@ def test_sources_and_targets_change_places_from_image_to_image(small_cohort):
     table, images = small_cohort.manifest.table, small_cohort.images(range(len(small_cohort.manifest))).numpy()
     label_of = {image.tobytes(): label for image, label in zip(images, table["label"], strict=True)}
     (batch,) = task.load(1)
-    assert [label_of[image.tobytes()] for image in batch.interest.numpy()] == [1, 0] * 3
-    assert [label_of[image.tobytes()] for image in batch.baseline.numpy()] == [0, 1] * 3
+    assert [label_of[image.tobytes()] for image in batch.source.numpy()] == [1, 0] * 3
+    assert [label_of[image.tobytes()] for image in batch.target.numpy()] == [0, 1] * 3
     assert torch.equal(batch.condition, torch.eye(2)[[0, 1] * 3])
-    assert torch.equal(batch.baseline_condition, batch.condition)
-    assert torch.equal(batch.way_back, batch.condition.flip(1))
+    assert torch.equal(batch.target_condition, batch.condition)
+    assert torch.equal(batch.reverse_condition, batch.condition.flip(1))
 
 
 @pytest.mark.parametrize("output", ["add", "warp"])
@@ -112,7 +113,7 @@ def test_bidirectional_resume_bit_equal(small_cohort, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_is_refused(small_cohort, tmp_path):
-    with pytest.raises(ConfigError, match="cycle_weight needs the way back"):
+    with pytest.raises(ConfigError, match="cycle_weight needs training.bidirectional"):
         train(small_cohort, tmp_path / "run", tiny(loss__cycle_weight=1.0))
     run = train(small_cohort, tmp_path / "run", tiny())
     with pytest.raises(ConfigError, match="bidirectional"):
@@ -125,7 +126,7 @@ def test_statistics_are_measured_on_each_class_told_each_way(classes, small_coho
     images = adversarial.AdversarialTask(tiny(**BOTH), small_cohort)._images
     images.interests, images._tasks = tuple(range(1, 1 + classes)), 2 * classes
     labels = np.arange(12 * (1 + classes)) % (1 + classes)
-    told = images._examples(labels, np.zeros_like(labels), everything=True).argmax(dim=1).numpy()
+    told = images._examples(labels, np.zeros_like(labels), both_ways=True).argmax(dim=1).numpy()
     assert set(zip(labels, told, strict=True)) == {
         *((0, task) for task in range(2 * classes)),
         *((label, label - 1 + way * classes) for label in range(1, 1 + classes) for way in (0, 1)),
@@ -144,6 +145,6 @@ def test_the_critics_rate_can_stay_while_the_generators_falls(small_cohort):
         config = tiny(optimizer__decay_from=0.3, optimizer__critic_decays=decays)
         task = adversarial.AdversarialTask(config, small_cohort)
         last = task.total - config.schedule.distillation_updates - 1
-        assert task.rate_factor("generator", 0) == task.rate_factor("critic", 0) == 1
-        assert task.rate_factor("generator", last) < 0.2
-        assert task.rate_factor("critic", last) == (task.rate_factor("generator", last) if decays else 1)
+        assert task.lr_factor("generator", 0) == task.lr_factor("critic", 0) == 1
+        assert task.lr_factor("generator", last) < 0.2
+        assert task.lr_factor("critic", last) == (task.lr_factor("generator", last) if decays else 1)

@@ -130,7 +130,7 @@ def test_the_averaged_generator_is_the_model_and_follows_its_formula(small_cohor
 
 def test_the_averaged_generator_teaches_and_stays_as_it_is(small_cohort, tmp_path, monkeypatch):
     teachers, rates = [], []
-    consolidate = adversarial.consolidate_generator
+    consolidate = adversarial.distil_generator
 
     def recorded(generator, teacher, optimizer, *args, **kwargs):
         teachers.append({name: tensor.clone() for name, tensor in teacher.state_dict().items()})
@@ -139,7 +139,7 @@ def test_the_averaged_generator_teaches_and_stays_as_it_is(small_cohort, tmp_pat
             assert all(torch.equal(tensor, teachers[0][name]) for name, tensor in generator.state_dict().items())
         return consolidate(generator, teacher, optimizer, *args, **kwargs)
 
-    monkeypatch.setattr(adversarial, "consolidate_generator", recorded)
+    monkeypatch.setattr(adversarial, "distil_generator", recorded)
     config = tiny(schedule__distillation_updates=4)
     run = train(small_cohort, tmp_path / "run", config)
     game = train(small_cohort, tmp_path / "game", tiny(schedule__distillation_updates=0, optimizer__decay_from=0.3))
@@ -319,7 +319,7 @@ def test_the_paper_presets_choices_run(small_cohort, tmp_path):
 
 
 def test_permuted_labels_keep_the_images_and_the_class_sizes(small_cohort):
-    from vagan.training.rows import training_rows
+    from vagan.training.sampling import training_rows
 
     true = training_rows(small_cohort, (1,), tiny().training)
     permuted = training_rows(small_cohort, (1,), tiny(training__permute_labels="true").training)

@@ -5,7 +5,7 @@ from torch import nn
 from reference import one_axis_penalty_by_column, penalty_by_sample
 from shapes import SPACES
 from vagan.nn.critic import Critic
-from vagan.training.losses import critic_loss, generator_loss, gradient_penalty, map_size, mix
+from vagan.training.objectives import critic_loss, generator_loss, gradient_penalty, interpolate, map_size
 
 
 def linear_critic(weights):
@@ -25,7 +25,7 @@ def test_map_size_is_a_mean_so_it_does_not_grow_with_the_image(space):
 
 def test_mixes_are_the_ends_at_zero_and_one():
     baseline, generated = torch.ones(3, 1, 2, 3), torch.zeros(3, 1, 2, 3)
-    mixed = mix(baseline, generated, torch.tensor([0.0, 0.25, 1.0]))
+    mixed = interpolate(baseline, generated, torch.tensor([0.0, 0.25, 1.0]))
     assert mixed[:, 0, 0, 0].tolist() == [0.0, 0.25, 1.0]
 
 

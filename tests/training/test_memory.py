@@ -6,7 +6,7 @@ from vagan.errors import NotEnoughMemoryError
 from vagan.training.config import load_config
 from vagan.training.engine import memory
 from vagan.training.engine.loop import train
-from vagan.training.engine.memory import kept_by_an_update, telling_what_helps
+from vagan.training.engine.memory import kept_by_an_update, reraise_out_of_memory
 from vagan.training.tasks.adversarial import AdversarialTask
 
 
@@ -65,13 +65,13 @@ def test_a_training_that_cannot_fit_is_refused_before_its_first_update(small_coh
 def test_a_lack_that_shows_later_names_what_helps(error):
     with (
         pytest.raises(NotEnoughMemoryError, match="training.gradient_checkpointing=true"),
-        telling_what_helps(config_of(), half=True),
+        reraise_out_of_memory(config_of(), half=True),
     ):
         raise error
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="shapes"), telling_what_helps(config_of(), half=True):
+    with pytest.raises(RuntimeError, match="shapes"), reraise_out_of_memory(config_of(), half=True):
         raise RuntimeError("shapes differ")
 
 

@@ -21,7 +21,8 @@ from vagan.training.collapse import FLATTEST, LARGEST_MAP, SMALLEST_MAP, STEEPES
 from vagan.training.config import Generator, Loss
 from vagan.training.engine.loop import train
 from vagan.training.engine.run_folder import MetricsLog, RunFolder
-from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+from vagan.training.sampling import Batch
+from vagan.training.steps import update_critic, update_generator
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_constant_images_and_classes_alike_leave_all_weights_finite(space, rng):
     critic, generator = Critic(len(space), width=2), MapGenerator(len(space), width=2, zero_init=False)
     same = torch.rand(1, 1, *space, generator=rng).expand(3, 1, *space)
     flat = torch.full((3, 1, *space), -1.0)
-    for batch in (TwoClassBatch(same, same, torch.rand(3)), TwoClassBatch(flat, flat, torch.rand(3))):
+    for batch in (Batch(same, same, torch.rand(3)), Batch(flat, flat, torch.rand(3))):
         for network, update in ((critic, update_critic), (generator, update_generator)):
             update(
                 critic,

@@ -61,7 +61,8 @@ GRADIENTS = """
     from vagan.nn.unet import MapGenerator
     from vagan.training.config import Generator, Loss
     from vagan.training.engine.processes import Processes
-    from vagan.training.steps import TwoClassBatch, update_critic, update_generator
+    from vagan.training.sampling import Batch
+    from vagan.training.steps import update_critic, update_generator
 
     index, count, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     if count > 1:
@@ -72,7 +73,7 @@ GRADIENTS = """
         torch.manual_seed(1)
         critic, generator = Critic(dims, width=2), MapGenerator(dims, width=2, zero_init=False)
         parts = torch.rand(4, 2, 3, 1, *space) * 2 - 1
-        batches = [TwoClassBatch(*parts[part], torch.rand(3)) for part in range(4)]
+        batches = [Batch(*parts[part].flip(0), torch.rand(3)) for part in range(4)]
         mine = [batches[part] for part in processes.share(4)]
         for network, update in ((critic, update_critic), (generator, update_generator)):
             optimizer = torch.optim.SGD(network.parameters(), lr=0.0)

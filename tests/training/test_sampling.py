@@ -5,66 +5,64 @@ import numpy as np
 import pytest
 
 from vagan.data.sources.synthetic import make_synthetic_cohort
-from vagan.training.image_cache import ImageBank, ImagesInTurn, ShuffledImages, read_ahead
-from vagan.training.sampling import ShuffledStream
+from vagan.training.image_cache import ImageCache, RoundRobin, ShuffledImages, prefetch, shuffled
 
 
 def test_every_round_is_a_new_order_of_all_indices():
-    stream = ShuffledStream(np.array([3, 5, 8, 9]), seed=0, purpose="x")
-    rounds = stream.draw(0, 40).reshape(10, 4)
-    assert all(sorted(order) == [3, 5, 8, 9] for order in rounds)
+    rounds = shuffled(4, 0, 40, seed=0, purpose="x").reshape(10, 4)
+    assert all(sorted(order) == [0, 1, 2, 3] for order in rounds)
     assert len({tuple(order) for order in rounds}) > 4
 
 
 def test_a_stream_can_be_entered_anywhere():
-    stream = ShuffledStream(np.arange(7), seed=2, purpose="x")
-    whole = stream.draw(0, 50)
+    whole = shuffled(7, 0, 50, seed=2, purpose="x")
     for start in (0, 3, 7, 20):
-        assert np.array_equal(stream.draw(start, 11), whole[start : start + 11])
+        assert np.array_equal(shuffled(7, start, 11, seed=2, purpose="x"), whole[start : start + 11])
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 2**30])
-def test_the_bank_gives_the_cohorts_images_from_memory_or_store(small_cohort, memory_bytes):
+def test_the_cache_gives_the_cohorts_images_from_memory_or_store(small_cohort, memory_bytes):
     rows = small_cohort.manifest.indices("train")
-    bank = ImageBank(small_cohort, rows, memory_bytes=memory_bytes)
+    cache = ImageCache(small_cohort, rows, memory_bytes=memory_bytes)
     asked = rows[[4, 0, 4, 9]]
-    assert np.array_equal(bank.images(asked), small_cohort.images(asked))
+    assert np.array_equal(cache.images(asked), small_cohort.images(asked))
 
 
 def test_without_mirroring_images_come_in_the_streams_order(small_cohort):
     rows = small_cohort.manifest.indices("train")
-    bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
-    images = ShuffledImages(bank, rows, seed=3, purpose="x")
-    expected = ShuffledStream(rows, seed=3, purpose="x").draw(2, 9)
-    assert np.array_equal(images.draw(2, 9), small_cohort.images(expected))
+    cache = ImageCache(small_cohort, rows, memory_bytes=2**30)
+    images = ShuffledImages(cache, rows, seed=3, purpose="x")
+    drawn, expected = images.draw(2, 9), rows[shuffled(len(rows), 2, 9, seed=3, purpose="x")]
+    assert np.array_equal(drawn.rows, expected)
+    assert np.array_equal(drawn.images, small_cohort.images(expected))
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_with_mirroring_a_round_holds_each_image_once_as_it_is_and_once_mirrored(small_cohort, axis):
     rows = small_cohort.manifest.indices("train")[:5]
-    bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
-    stream = ShuffledImages(bank, rows, mirror_axis=axis, seed=3, purpose="x")
-    drawn = stream.draw(10, 10).numpy()  # the second round
+    cache = ImageCache(small_cohort, rows, memory_bytes=2**30)
+    stream = ShuffledImages(cache, rows, mirror_axis=axis, seed=3, purpose="x")
+    drawn = stream.draw(10, 10).images.numpy()  # the second round
     images = small_cohort.images(rows).numpy()
     expected = np.concatenate([images, np.flip(images, 2 + axis)])
     assert sorted(image.tobytes() for image in drawn) == sorted(image.tobytes() for image in expected)
-    assert np.array_equal(stream.draw(13, 4), drawn[3:7])
+    assert np.array_equal(stream.draw(13, 4).images, drawn[3:7])
 
 
 def test_streams_in_turn_can_be_entered_anywhere(small_cohort):
     rows = small_cohort.manifest.indices("train")
-    bank = ImageBank(small_cohort, rows, memory_bytes=2**30)
-    streams = [ShuffledImages(bank, part, seed=1, purpose=str(len(part))) for part in (rows[:3], rows[3:8])]
-    in_turn = ImagesInTurn(streams)
-    whole, turns = in_turn.draw(0, 20)
+    cache = ImageCache(small_cohort, rows, memory_bytes=2**30)
+    streams = [ShuffledImages(cache, part, seed=1, purpose=str(len(part))) for part in (rows[:3], rows[3:8])]
+    in_turn = RoundRobin(streams)
+    whole, _, turns = in_turn.draw(0, 20)
     assert turns.tolist() == [0, 1] * 10
     for number, stream in enumerate(streams):
-        assert np.array_equal(whole[number::2], stream.draw(0, 10))
-    part, turns = in_turn.draw(7, 4)
+        assert np.array_equal(whole[number::2], stream.draw(0, 10).images)
+    part, _, turns = in_turn.draw(7, 4)
     assert turns.tolist() == [1, 0, 1, 0]
     assert np.array_equal(part, whole[7:11])
-    alone, turns = ImagesInTurn(streams[1:]).draw(3, 6)
-    assert np.array_equal(alone, streams[1].draw(3, 6))
+    alone, _, turns = RoundRobin(streams[1:]).draw(3, 6)
+    assert np.array_equal(alone, streams[1].draw(3, 6).images)
     assert not turns.any()
 
 
@@ -75,9 +73,9 @@ def test_reading_ahead_keeps_the_order_and_stops_when_the_reader_does():
         loaded.append(step)
         return step * 10
 
-    assert list(read_ahead(load, 2, 6)) == [20, 30, 40, 50]
+    assert list(prefetch(load, 2, 6)) == [20, 30, 40, 50]
     loaded.clear()
-    for value in read_ahead(load, 0, 1000):
+    for value in prefetch(load, 0, 1000):
         if value == 30:
             break
     assert len(loaded) < 12
@@ -91,7 +89,7 @@ def test_an_error_while_reading_ahead_is_raised_where_its_batch_was_due():
 
     seen = []
     with pytest.raises(OSError, match="disk gone"):
-        for value in read_ahead(load, 0, 5):
+        for value in prefetch(load, 0, 5):
             seen.append(value)
     assert seen == [0, 1]
 
@@ -106,9 +104,9 @@ def test_a_cohort_larger_than_the_allowed_memory_is_never_held(tmp_path):
         for allowed in (10, 1000):
             gc.collect()
             tracemalloc.start()
-            bank = ImageBank(cohort, np.arange(count), memory_bytes=allowed * image_bytes)
+            cache = ImageCache(cohort, np.arange(count), memory_bytes=allowed * image_bytes)
             for step in range(60):
-                bank.images(np.array([step % count, (7 * step) % count]))
+                cache.images(np.array([step % count, (7 * step) % count]))
             gc.collect()
             held[count, allowed] = tracemalloc.get_traced_memory()[0]
             tracemalloc.stop()

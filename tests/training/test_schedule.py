@@ -1,7 +1,7 @@
 import pytest
 
 from vagan.training.config import Schedule, load_config
-from vagan.training.schedule import UpdateOrder, averaging_decay, critic_updates_before, learning_rate_factor
+from vagan.training.schedule import UpdateOrder, cosine_decay, critic_updates_before, ema_decay
 
 
 def test_the_papers_schedule_makes_8230_critic_updates_in_1000_generator_updates():
@@ -26,23 +26,23 @@ def test_the_order_of_updates_is_that_of_a_plain_loop():
 
 
 def test_the_learning_rate_is_constant_then_falls_to_zero():
-    assert learning_rate_factor(0.5, decay_from=0.5) == 1
-    assert learning_rate_factor(0.75, decay_from=0.5) == pytest.approx(0.5)
-    assert learning_rate_factor(1.0, decay_from=0.5) == pytest.approx(0)
-    assert learning_rate_factor(1.0, decay_from=1.0) == 1
+    assert cosine_decay(0.5, decay_from=0.5) == 1
+    assert cosine_decay(0.75, decay_from=0.5) == pytest.approx(0.5)
+    assert cosine_decay(1.0, decay_from=0.5) == pytest.approx(0)
+    assert cosine_decay(1.0, decay_from=1.0) == 1
 
 
 def test_the_average_starts_short_and_never_exceeds_its_longest_decay():
-    decays = [averaging_decay(update, reach=0.1, longest=0.9) for update in range(200)]
+    decays = [ema_decay(update, rampup=0.1, longest=0.9) for update in range(200)]
     assert decays[0] == pytest.approx(0.1)
     assert decays == sorted(decays)
     assert decays[-1] == 0.9
-    assert averaging_decay(50, reach=0.1, longest=0.0) == 0
+    assert ema_decay(50, rampup=0.1, longest=0.0) == 0
 
 
-@pytest.mark.parametrize("reach", [0.1, 0.25, 0.4])
-def test_the_average_is_as_old_as_its_reach_says(reach):
+@pytest.mark.parametrize("rampup", [0.1, 0.25, 0.4])
+def test_the_average_is_as_old_as_its_reach_says(rampup):
     updates, mean_age = 2000, 0.0
     for update in range(1, updates):  # one newer at each update, but for the share that the newest has
-        mean_age = averaging_decay(update, reach=reach, longest=0.9999) * (mean_age + 1)
-    assert mean_age / updates == pytest.approx(reach, rel=0.02)
+        mean_age = ema_decay(update, rampup=rampup, longest=0.9999) * (mean_age + 1)
+    assert mean_age / updates == pytest.approx(rampup, rel=0.02)

@@ -11,21 +11,16 @@ from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
-from vagan.training.losses import gradient_penalty, mix
-from vagan.training.steps import (
-    TwoClassBatch,
-    consolidate_generator,
-    effect_transplant,
-    update_critic,
-    update_generator,
-)
+from vagan.training.objectives import gradient_penalty, interpolate, transfer_effect
+from vagan.training.sampling import Batch
+from vagan.training.steps import distil_generator, update_critic, update_generator
 
 SETTINGS = Generator(joint_batch_norm=False)
 
 
 def batch(space, count, rng):
     images = torch.rand(2, count, 1, *space, generator=rng) * 2 - 1
-    return TwoClassBatch(images[0], images[1] + 0.5, torch.rand(count, generator=rng))
+    return Batch(images[1] + 0.5, images[0], torch.rand(count, generator=rng))
 
 
 def gradients_of(update, critic, generator, batches, loss, *, dtype=torch.float32, layout=None):
@@ -54,10 +49,10 @@ every_update = pytest.mark.parametrize("update", [update_critic, update_generato
 def test_accumulated_gradients_are_those_of_the_whole_batch(players, update, rng):
     space, critic, generator = players
     whole = batch(space, 6, rng)
-    parts = [TwoClassBatch(*(tensor[start : start + 2] for tensor in whole[:3])) for start in (0, 2, 4)]
+    parts = [Batch(*(tensor[start : start + 2] for tensor in whole[:3])) for start in (0, 2, 4)]
     loss = Loss(penalty_share=0.5)
     # of each half of the parts the first one is penalised, and the whole's three are these
-    mixed = TwoClassBatch(*(tensor[[0, 2, 4, 1, 3, 5]] for tensor in whole[:3]))
+    mixed = Batch(*(tensor[[0, 2, 4, 1, 3, 5]] for tensor in whole[:3]))
     together = gradients_of(update, critic, generator, [mixed], loss)
     torch.testing.assert_close(gradients_of(update, critic, generator, parts, loss), together, rtol=1e-3, atol=1e-6)
 
@@ -97,7 +92,7 @@ def test_recomputing_changes_no_gradient_and_no_statistic(players, update, train
     assert torch.equal(found, expected)
     statistics = []
     for network in (copy.deepcopy(generator), recomputing(generator)):
-        network(batches[0].interest).sum().backward()
+        network(batches[0].source).sum().backward()
         statistics.append(torch.cat([part.flatten().float() for part in network.buffers()]))
         assert {norm.momentum for norm in network.modules() if "BatchNorm" in type(norm).__name__} == {0.01}
     assert torch.equal(*statistics)
@@ -107,7 +102,7 @@ def test_recomputing_changes_no_gradient_and_no_statistic(players, update, train
 def test_recomputing_keeps_less(players, which, rng):
     space, critic, generator = players
     plain = {"critic": critic, "generator": generator.train()}[which]
-    images = batch(space, 2, rng).interest
+    images = batch(space, 2, rng).source
     kept = []
     for network in (plain, recomputing(plain)):
         sizes = {}
@@ -125,8 +120,8 @@ def test_recomputing_keeps_less(players, which, rng):
 def test_the_critics_terms_are_those_of_the_paper(players, rng):
     space, critic, generator = players
     images = batch(space, 3, rng)
-    y = images.interest + generator(images.interest)
-    expected = critic(images.baseline).mean() - critic(y).mean()
+    y = images.source + generator(images.source)
+    expected = critic(images.target).mean() - critic(y).mean()
     optimizer = torch.optim.SGD(critic.parameters(), lr=0.0)
     terms = update_critic(
         critic, generator, optimizer, [images], loss=Loss(), settings=SETTINGS, backward=torch.Tensor.backward
@@ -139,8 +134,8 @@ def test_the_slope_is_measured_at_a_share_of_the_batch(players, rng, share, pena
     space, critic, generator = players
     images = batch(space, 6, rng)
     with torch.no_grad():
-        generated = images.interest + generator(images.interest)
-    points = mix(images.baseline, generated, images.fractions)
+        generated = images.source + generator(images.source)
+    points = interpolate(images.target, generated, images.fractions)
     expected = [gradient_penalty(critic, point[None], "two-sided")[0].detach() for point in points[:penalised]]
     optimizer = torch.optim.SGD(critic.parameters(), lr=0.0)
     terms = update_critic(
@@ -196,7 +191,7 @@ def test_clipping_bounds_every_weight_and_uses_no_penalty(players, rng):
 def test_a_term_that_is_not_finite_is_named_before_any_weight_moves(players, update, term, rng):
     space, critic, generator = players
     images = batch(space, 2, rng)
-    images.interest[0, 0].fill_(math.nan)
+    images.source[0, 0].fill_(math.nan)
     network = critic if update is update_critic else generator
     before = copy.deepcopy(network.state_dict())
     with pytest.raises(DivergenceError, match=f"{term} must be a finite number, but is nan"):
@@ -204,7 +199,7 @@ def test_a_term_that_is_not_finite_is_named_before_any_weight_moves(players, upd
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-class TestMixedBatches:
+class TestJointBatchNorm:
     """Batch norm sees both classes together, in training as in use."""
 
     def update(self, name, players, rng, *, mixed):
@@ -230,7 +225,7 @@ class TestMixedBatches:
 
     def test_the_generator_passes_both_classes_at_once(self, players, rng):
         images, seen = self.update("generator", players, rng, mixed=True)
-        both = torch.cat([images.interest, images.baseline])
+        both = torch.cat([images.source, images.target])
         height = both.shape[2]
         assert [training for training, _ in seen] == [True, True]  # its update, and the statistics after it
         assert all(
@@ -247,7 +242,7 @@ class TestMixedBatches:
         norm = next(module for module in generator.modules() if "BatchNorm" in type(module).__name__)
         reached = []
         hook = norm.register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0]))
-        generator.eval()(torch.cat([images.interest, images.baseline]))
+        generator.eval()(torch.cat([images.source, images.target]))
         hook.remove()
         torch.testing.assert_close(
             norm.running_mean, reached[0].transpose(0, 1).flatten(1).mean(1), rtol=1e-3, atol=1e-5
@@ -261,7 +256,7 @@ class TestMixedBatches:
             images, _ = self.update("generator", players, rng, mixed=True)
         found = copy.deepcopy([buffer for name, buffer in generator.named_buffers() if name.endswith("running_mean")])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            update_bn([torch.cat([images.interest, images.baseline])], generator)
+            update_bn([torch.cat([images.source, images.target])], generator)
         expected = [buffer for name, buffer in generator.named_buffers() if name.endswith("running_mean")]
         torch.testing.assert_close(found, expected)
 
@@ -277,20 +272,20 @@ class Removing(torch.nn.Module):
         return -self.effect.expand_as(images)
 
 
-class TestTransplant:
+class TestEffectTransfer:
     """The effect found in one image is put into another, where it must be found again."""
 
     def test_images_are_baseline_images_plus_the_teachers_effect(self, players, rng):
         space, _, _ = players
         images, effect = batch(space, 3, rng), torch.rand(1, 1, *space, generator=rng) - 0.5
-        found = effect_transplant(Removing(effect), images, SETTINGS)
-        assert torch.equal(found.origin, images.baseline)
-        torch.testing.assert_close(found.images, (images.baseline + effect).clamp(-1, 1))
+        found = transfer_effect(Removing(effect), images, SETTINGS)
+        assert torch.equal(found.origin, images.target)
+        torch.testing.assert_close(found.images, (images.target + effect).clamp(-1, 1))
 
     def test_it_costs_nothing_to_find_just_that_effect(self, players, rng):
         space, critic, _ = players
         images, effect = batch(space, 3, rng), 0.1 * torch.rand(1, 1, *space, generator=rng)
-        images = images._replace(baseline=images.baseline * 0.5)  # nothing is clipped
+        images = images._replace(target=images.target * 0.5)  # nothing is clipped
         terms = self.terms(critic, Removing(effect), Removing(effect), images)
         assert terms["generator/effect_transfer"] < 1e-6
         # a generator that finds half of it misses the other half
@@ -358,25 +353,25 @@ class TestDeformingGenerator:
                 backward=backward,
                 teacher=copy.deepcopy(generator),
             )
-        transplant = effect_transplant(generator, images, self.settings(output))
-        maps = [generator(part).detach() for part in (images.interest, images.baseline, transplant.images)]
+        transfer = transfer_effect(generator, images, self.settings(output))
+        maps = [generator(part).detach() for part in (images.source, images.target, transfer.images)]
         expected = torch.stack([of_maps(part) for part in maps]).mean()
         torch.testing.assert_close(terms[5.0][f"generator/{name}"], expected)
         torch.testing.assert_close(totals[1] - totals[0], 5 * expected, rtol=1e-3, atol=1e-4)
 
-    def test_a_transplant_is_made_of_the_baseline_images_own_tissue(self, players, output, rng):
+    def test_a_transferred_effect_moves_the_target_images_own_tissue(self, players, output, rng):
         """A movement of a constant image shows nothing; the difference of the other image's edges would."""
         space, _, _ = players
-        images = batch(space, 2, rng)._replace(baseline=torch.full((2, 1, *space), -1.0))
+        images = batch(space, 2, rng)._replace(target=torch.full((2, 1, *space), -1.0))
         teacher = self.generator(space, output)
-        found = effect_transplant(teacher, images, self.settings(output))
+        found = transfer_effect(teacher, images, self.settings(output))
         changed = (found.images - found.origin).abs().max()
         assert changed < 1e-5 if output == "warp" else changed > 1e-3
 
-    def test_consolidation_counts_it_too(self, players, output, rng):
+    def test_distillation_counts_it_too(self, players, output, rng):
         space, _, _ = players
         generator = self.generator(space, output)
-        terms = consolidate_generator(
+        terms = distil_generator(
             generator,
             copy.deepcopy(generator),
             torch.optim.SGD(generator.parameters(), lr=0.0),
@@ -388,10 +383,10 @@ class TestDeformingGenerator:
         assert terms["generator/smoothness"] > 0
 
 
-class TestConsolidation:
-    def consolidate(self, generator, teacher, images, *, rate=0.0, **more):
+class TestDistillation:
+    def distil(self, generator, teacher, images, *, rate=0.0, **more):
         weight = torch.nn.Parameter(torch.zeros(()))
-        return consolidate_generator(
+        return distil_generator(
             generator,
             teacher,
             torch.optim.SGD([*generator.parameters(), weight], lr=rate),
@@ -404,8 +399,8 @@ class TestConsolidation:
     def test_terms_hand_worked(self, players, rng):
         space, _, _ = players
         images, effect = batch(space, 3, rng), 0.1 * torch.rand(1, 1, *space, generator=rng)
-        images = images._replace(baseline=images.baseline * 0.5)  # nothing is clipped
-        terms = self.consolidate(Removing(0.75 * effect), Removing(effect), images)
+        images = images._replace(target=images.target * 0.5)  # nothing is clipped
+        terms = self.distil(Removing(0.75 * effect), Removing(effect), images)
         torch.testing.assert_close(terms["generator/effect_transfer"], 0.25 * effect.mean())
         # it removes the same from images that have nothing to remove
         torch.testing.assert_close(terms["generator/baseline_map"], 0.75 * effect.mean())
@@ -420,8 +415,8 @@ class TestConsolidation:
         losses = []
         for _ in range(60):
             texture = (torch.rand(2, 8, 1, 12, 14, generator=rng) - 0.5) * 0.4
-            images = TwoClassBatch(texture[0], texture[1], torch.zeros(8))
-            terms = consolidate_generator(
+            images = Batch(texture[1], texture[0], torch.zeros(8))
+            terms = distil_generator(
                 generator,
                 Removing(effect),
                 optimizer,
@@ -437,6 +432,6 @@ class TestConsolidation:
         space, _, generator = players
         teacher = copy.deepcopy(generator)
         before = copy.deepcopy(teacher.state_dict())
-        self.consolidate(generator, teacher, batch(space, 4, rng), rate=0.1)
+        self.distil(generator, teacher, batch(space, 4, rng), rate=0.1)
         assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
         assert not torch.equal(generator.last.weight, before["last.weight"])

@@ -14,7 +14,7 @@ from vagan.data.covariates import Covariate, covariate_numbers
 from vagan.effect import Deformation, Output, RawMap, added_effect, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
 from vagan.model.ood import MahalanobisOOD, recording_features
-from vagan.nn.conditioning import Condition, side_by_side, told
+from vagan.nn.conditioning import Condition, concat_conditions, conditioned
 from vagan.nn.unet import MapGenerator
 from vagan.types import Images, Maps, Scores
 
@@ -140,9 +140,9 @@ class VAGAN:
         network = self._generator
         with preserving(network), torch.no_grad():
             if self.ood is None or not isinstance(network, MapGenerator):
-                return told(network, condition)(images), None
+                return conditioned(network, condition)(images), None
             with recording_features(network) as features:
-                raw_map = told(network, condition)(images)
+                raw_map = conditioned(network, condition)(images)
             return raw_map, self.ood.scores(concatenate_channels(*features))
 
     def _conditions(
@@ -164,7 +164,7 @@ class VAGAN:
         if self.covariates:
             own = self._numbers(covariates)
             parts += [own] if targets is None else [self._numbers(targets), self._numbers(targets) - own]
-        rows = side_by_side(*parts)
+        rows = concat_conditions(*parts)
         if rows is not None and len(rows) not in (1, count):
             raise ModelError(f"covariates need one row per image, or one for all: {len(rows)} rows, {count} images")
         return rows

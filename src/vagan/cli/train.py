@@ -36,10 +36,11 @@ def train(
         label-classifier tells all classes apart, and is what --with-classifier trains.
     with_classifier
         Train a classifier as well, in the run folder's folder `classifier`, that decides which class a new image is
-        of: `vagan attribute --class auto`. Its probabilities are calibrated on validation images.
+        of: `vagan attribute --predict-class`. Its probabilities are calibrated on validation images.
     preset
-        fast, brain (registered brain scans), paper, or a YAML file such as another run's config.yaml [default: fast;
-        in an existing run folder, its own].
+        fast, brain (registered brain scans), intervention (effects of covariates), bidirectional (removes and inserts
+        the class), paper, or a YAML file such as another run's config.yaml [default: fast; in an existing run
+        folder, its own].
     devices
         GPUs of this host, or processes on a CPU, to train on [default: 1, or what torchrun started]. Each takes its
         share of training.accumulate_grad_batches; their number changes nothing else, and may change on resuming.
@@ -58,7 +59,7 @@ def train(
     from vagan.reporting.progress import draw_examples, draw_progress
     from vagan.training.config import load_config
     from vagan.training.engine.loop import train as fit
-    from vagan.training.engine.processes import speaks
+    from vagan.training.engine.processes import is_main_process
     from vagan.training.engine.run_folder import RunFolder
 
     folder = RunFolder(run)
@@ -94,7 +95,7 @@ def train(
     if with_classifier:
         labels = config.model_copy(update={"method": "label-classifier"})
         fit(images, run / FOLDER, labels, after_validation=draw_progress)
-    if not speaks():
+    if not is_main_process():
         return
     following = (
         f"attribute {run} IMAGE... --out DIR" if config.method == "vagan" else f"evaluate {cohort} {run} --out DIR"

@@ -39,7 +39,7 @@ class FeatureModulation(nn.Module):
         return features * (1 + scale) + shift
 
 
-def told(network: nn.Module, *conditions: Condition | None) -> Callable[[Tensor], Tensor]:
+def conditioned(network: nn.Module, *conditions: Condition | None) -> Callable[[Tensor], Tensor]:
     """A network as a function of images alone, after it was told their condition; as it is where there is none.
 
     Parameters
@@ -61,14 +61,14 @@ def told(network: nn.Module, *conditions: Condition | None) -> Callable[[Tensor]
     return of_images
 
 
-def mixed(one: Condition | None, other: Condition | None, fractions: Scores) -> Condition | None:
+def interpolate_conditions(one: Condition | None, other: Condition | None, fractions: Scores) -> Condition | None:
     """What is known of mixes of images, ``fractions`` of the first ones; of linear mixes it is as linear."""
     if one is None or other is None:
         return None
     return torch.lerp(other, one, expand_like(fractions, one))
 
 
-def side_by_side(*parts: Float[Tensor, "_ _"] | None) -> Condition | None:
+def concat_conditions(*parts: Float[Tensor, "_ _"] | None) -> Condition | None:
     """All that is known of each image in one row; a part of one row is known of all, one that is None of none.
 
     Returns

@@ -68,6 +68,3 @@ class RandomAffineElastic:
         smooth = gaussian_filter(white, (0, *[SMOOTH_NODES] * dims))[:, *[slice(MARGIN_NODES, -MARGIN_NODES)] * dims]
         expected = (2 * np.sqrt(np.pi) * SMOOTH_NODES) ** (-dims / 2)  # standard deviation of smoothed white noise
         return resize_linear(torch.from_numpy(smooth * (self.elastic / expected)).float()[None], shape)
-
-
-UNVARIED = RandomAffineElastic()

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vagan.effect import Output
 from vagan.errors import ConfigError, nearest
 from vagan.files import regular, replacing
 from vagan.nn.layers import Normalisation
-from vagan.training.losses import Constraint
 
 PIXELS_OF_THE_PAPER = 112 * 112
 """Of the paper's 2-D images, for which the default weights were found."""
 
 Method = Literal["vagan", "classifier", "cam-classifier", "label-classifier"]
 """The last one tells all classes apart, to decide which an image is of; the others are to be explained."""
+Constraint = Literal["two-sided", "one-sided", "one-axis", "clip"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 Names = Annotated[
@@ -253,6 +253,33 @@ class Config(_Section):
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
 
+    @model_validator(mode="after")
+    def _settings_agree(self) -> "Config":
+        """Rules that concern more than one section; a classifier uses none of these settings."""
+        mode, loss = self.training, self.loss
+        transfers = loss.effect_transfer_weight > 0 or self.schedule.distillation_updates > 0
+        rules = (
+            (mode.intervention and not mode.covariates, "training.intervention needs training.covariates; name some"),
+            (mode.intervention and mode.bidirectional, "training.intervention excludes training.bidirectional"),
+            (
+                mode.intervention and transfers,
+                "training.intervention excludes effect transfer; use --preset intervention, or set "
+                "loss.effect_transfer_weight=0 schedule.distillation_updates=0",
+            ),
+            (
+                loss.cycle_weight > 0 and not mode.bidirectional,
+                "loss.cycle_weight needs training.bidirectional=true; set that, or the weight to 0",
+            ),
+            (
+                loss.insertion_weight_scale < 1 and not mode.bidirectional,
+                "loss.insertion_weight_scale below 1 needs training.bidirectional=true; set that, or the scale to 1",
+            ),
+        )
+        broken = [message for is_broken, message in rules if is_broken]
+        if self.method == "vagan" and broken:
+            raise ValueError(broken[0])
+        return self
+
 
 PRESETS = ("fast", "brain", "intervention", "bidirectional", "paper")
 WITHOUT_EFFECT = {
@@ -276,7 +303,8 @@ def load_config(preset: str = "fast", settings: Mapping[str, Any] | None = None)
     Parameters
     ----------
     preset
-        One of `PRESETS`, or the path of a YAML file such as a run's ``config.yaml``.
+        ``fast``, ``brain``, ``intervention``, ``bidirectional`` or ``paper``, or the path of a YAML file such as a
+        run's ``config.yaml``.
     settings
         Dotted keys and typed values, e.g. ``{"training.seed": 3}``; text is parsed as YAML.
 
@@ -317,6 +345,8 @@ def parse_config(values: Any, *, where: str) -> Config:
     except ValidationError as error:
         defect = error.errors()[0]
         key = ".".join(map(str, defect["loc"]))
+        if not key and defect["type"] == "value_error":
+            raise ConfigError(f"{where}: {defect['ctx']['error']}") from error
         if defect["type"] == "extra_forbidden":
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, known_keys())}") from error
         raise ConfigError(

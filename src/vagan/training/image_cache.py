@@ -1,9 +1,10 @@
-"""Fast access to a cohort's images during training: kept in memory where they fit, read ahead where not."""
+"""A cohort's images during training: cached where they fit into memory, shuffled, augmented and prefetched."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from queue import Queue
-from threading import Event, Thread
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,16 +14,15 @@ from vagan.axes import concatenate_batches, mirrored
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError
 from vagan.seeding import numpy_generator
-from vagan.training.augmentation import UNVARIED, RandomAffineElastic
-from vagan.training.sampling import ShuffledStream
+from vagan.training.augmentation import RandomAffineElastic
 from vagan.types import Images
 
-Batch = TypeVar("Batch")
+Item = TypeVar("Item")
 
 LARGEST_INTENSITY = 1 + 1e-3
 
 
-class ImageBank:
+class ImageCache:
     """Images of some rows of a cohort, by row number.
 
     Parameters
@@ -59,117 +59,108 @@ class ImageBank:
         return images
 
 
+class Drawn(NamedTuple):
+    """Images of a stream, their rows in the cohort, and which of several streams each is of."""
+
+    images: Images
+    rows: NDArray[np.int64]
+    streams: NDArray[np.int64]
+
+
 class ShuffledImages:
     """Endless images of some rows in random order, each round a new one.
 
     Parameters
     ----------
-    bank
+    cache
         Where they come from.
     rows
         What to draw from.
     mirror_axis
         Draw each image also mirrored along this spatial axis, as if there were twice as many.
-    variation
-        Draw each image in another pose and shape every time.
+    augmentation
+        Of each image, another one every time.
     seed, purpose
-        Decide the orders, see `ShuffledStream`, and the variations.
+        Decide the orders, see `shuffled`, and the augmentation.
     """
 
     def __init__(
         self,
-        bank: ImageBank,
+        cache: ImageCache,
         rows: NDArray[np.int64],
         *,
         mirror_axis: int | None = None,
-        variation: RandomAffineElastic = UNVARIED,
+        augmentation: RandomAffineElastic | None = None,
         seed: int,
         purpose: str,
     ) -> None:
-        self._bank, self._rows, self._mirror_axis = bank, rows, mirror_axis
-        self._variation, self._seed, self._purpose = variation, seed, f"variations of {purpose}"
-        entries = len(rows) * (1 if mirror_axis is None else 2)
-        self._stream = ShuffledStream(np.arange(entries), seed=seed, purpose=purpose)
+        self._cache, self._rows, self._mirror_axis, self._augmentation = cache, rows, mirror_axis, augmentation
+        self._seed, self._purpose = seed, purpose
 
-    def rows(self, start: int, count: int) -> NDArray[np.int64]:
-        """Rows of the images ``start`` to ``start + count`` of the stream."""
-        return self._rows[self._stream.draw(start, count) % len(self._rows)]
-
-    def draw(self, start: int, count: int) -> Images:
+    def draw(self, start: int, count: int) -> Drawn:
         """Images ``start`` to ``start + count`` of the stream."""
-        entries = self._stream.draw(start, count)
-        images = self._bank.images(self._rows[entries % len(self._rows)])
+        versions = 1 if self._mirror_axis is None else 2
+        entries = shuffled(versions * len(self._rows), start, count, seed=self._seed, purpose=self._purpose)
+        rows = self._rows[entries % len(self._rows)]
+        images = self._cache.images(rows)
         if self._mirror_axis is not None:
             images = mirrored(images, entries >= len(self._rows), self._mirror_axis)
-        if self._variation:
-            positions = range(start, start + count)
-            draws = zip(images.split(1), positions, strict=True)
-            images = concatenate_batches(
-                *(
-                    self._variation.draw(image, numpy_generator(self._seed, self._purpose, position))
-                    for image, position in draws
-                )
+        if self._augmentation:
+            random = (
+                numpy_generator(self._seed, f"variations of {self._purpose}", position)
+                for position in range(start, start + count)
             )
-        return images
+            images = concatenate_batches(*map(self._augmentation.draw, images.split(1), random))
+        return Drawn(images, rows, np.zeros(count, np.int64))
 
 
-class ImagesInTurn:
-    """Several streams as one, which goes round them: its p-th image is the next of stream ``p mod n``."""
+class RoundRobin:
+    """Several streams as one: its p-th image is the next of stream ``p mod n``."""
 
     def __init__(self, streams: Sequence[ShuffledImages]) -> None:
         self._streams = streams
 
-    def rows(self, start: int, count: int) -> NDArray[np.int64]:
-        """Rows of the images ``start`` to ``start + count``."""
-        turns = np.arange(start, start + count) % len(self._streams)
+    def draw(self, start: int, count: int) -> Drawn:
+        """Images ``start`` to ``start + count``."""
+        numbers = np.arange(start, start + count) % len(self._streams)
+        images: list[Images] = [torch.empty(0)] * count
         rows = np.empty(count, np.int64)
         for number, stream in enumerate(self._streams):
-            places = np.flatnonzero(turns == number)
-            if len(places):
-                rows[places] = stream.rows((start + int(places[0])) // len(self._streams), len(places))
-        return rows
-
-    def draw(self, start: int, count: int) -> tuple[Images, NDArray[np.int64]]:
-        """Images ``start`` to ``start + count``, and the number of the stream that each is of."""
-        turns = np.arange(start, start + count) % len(self._streams)
-        images: list[Images] = [torch.empty(0)] * count
-        for number, stream in enumerate(self._streams):
-            places = np.flatnonzero(turns == number)
-            if len(places):
-                found = stream.draw((start + int(places[0])) // len(self._streams), len(places))
-                for place, image in zip(places, found.split(1), strict=True):
-                    images[place] = image
-        return concatenate_batches(*images), turns
+            positions = np.flatnonzero(numbers == number)
+            if len(positions):
+                found = stream.draw((start + int(positions[0])) // len(self._streams), len(positions))
+                rows[positions] = found.rows
+                for position, image in zip(positions, found.images.split(1), strict=True):
+                    images[position] = image
+        return Drawn(concatenate_batches(*images), rows, numbers)
 
 
-def read_ahead(load: Callable[[int], Batch], start: int, stop: int, *, depth: int = 2) -> Iterator[Batch]:
-    """Yield ``load(start)`` to ``load(stop - 1)``, computed by a background thread before they are needed.
+def shuffled(entries: int, start: int, count: int, *, seed: int, purpose: str) -> NDArray[np.int64]:
+    """Positions ``start`` to ``start + count`` of an endless stream of the numbers below ``entries``.
 
-    An exception in ``load`` is raised where its result would have come.
+    Each round is a new random order, decided by the seed, the purpose and the number of the round. The stream can be
+    entered anywhere, so that a resumed run needs no state.
     """
-    ready: Queue[Batch | BaseException] = Queue(maxsize=depth)
-    stopped = Event()
+    rounds = range(start // entries, (start + count - 1) // entries + 1)
+    stream = [numpy_generator(seed, purpose, number).permutation(np.arange(entries)) for number in rounds]
+    offset = start - rounds.start * entries
+    return np.concatenate(stream)[offset : offset + count]
 
-    def work() -> None:
-        for step in range(start, stop):
-            if stopped.is_set():
-                return
-            try:
-                ready.put(load(step))
-            except BaseException as error:
-                ready.put(error)
-                return
 
-    worker = Thread(target=work, daemon=True, name="read-ahead")
-    worker.start()
-    try:
-        for _ in range(start, stop):
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        while not ready.empty():  # a worker waiting for room must see that it is to stop
-            ready.get_nowait()
-        worker.join()
+def prefetch(load: Callable[[int], Item], start: int, stop: int, *, depth: int = 3) -> Iterator[Item]:
+    """Yield ``load(start)`` to ``load(stop - 1)``, up to ``depth`` of them computed ahead by a background thread.
+
+    An exception in ``load`` is raised where its result would have come. A thread, not the worker processes of a
+    ``DataLoader``: those take seconds to start, cannot share the cached images, and copy every batch.
+    """
+    steps = iter(range(start, stop))
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        ahead = deque(thread.submit(load, step) for step in islice(steps, depth))
+        try:
+            while ahead:
+                item = ahead.popleft().result()
+                ahead.extend(thread.submit(load, step) for step in islice(steps, 1))
+                yield item
+        finally:
+            for item_ahead in ahead:
+                item_ahead.cancel()

@@ -42,7 +42,7 @@ class UpdateOrder:
         return at[min(self.generator_updates_before(update), len(at) - 1)] == update
 
 
-def learning_rate_factor(progress: float, *, decay_from: float) -> float:
+def cosine_decay(progress: float, *, decay_from: float) -> float:
     """Factor on the learning rate: 1 until ``decay_from`` of the run, then half a cosine down to 0.
 
     Parameters
@@ -57,17 +57,17 @@ def learning_rate_factor(progress: float, *, decay_from: float) -> float:
     return 0.5 * (1 + cos(pi * (progress - decay_from) / (1 - decay_from)))
 
 
-def averaging_decay(updates: int, *, reach: float, longest: float) -> float:
+def ema_decay(updates: int, *, rampup: float, longest: float) -> float:
     """Decay of the running average of weights: short at first, so that the average is never stale.
 
     Parameters
     ----------
     updates
         That the average is already of, n.
-    reach
+    rampup
         Mean age of what is averaged, as a fraction of the updates so far, r in (0, 1): the decay (1 + n) / (1/r + n)
         weighs update k by about k^(1/r - 2).
     longest
         Bound of the decay, where the average stops growing longer; 0 for no average.
     """
-    return min(longest, (1 + updates) / (1 / reach + updates))
+    return min(longest, (1 + updates) / (1 / rampup + updates))

@@ -14,7 +14,7 @@ from torch import distributed, nn
 from vagan.axes import channels_last
 from vagan.errors import ConfigError
 from vagan.training.config import Training
-from vagan.training.engine.processes import ALONE, Processes, start_others, telling_of_lost_processes
+from vagan.training.engine.processes import ALONE, Processes, reraise_lost_process, start_others
 
 SAFE_EXTENT = 48
 """Volumes with fewer voxels along an axis train in float32 on the CPU, whatever the configuration says.
@@ -61,7 +61,7 @@ def launch(fabric: Fabric) -> Processes:
         return ALONE
     if "LOCAL_RANK" not in os.environ and "SLURM_PROCID" not in os.environ:
         start_others(fabric.world_size)
-    with telling_of_lost_processes():
+    with reraise_lost_process():
         fabric.launch()
     atexit.register(_leave)
     return Processes(fabric.global_rank, fabric.world_size)

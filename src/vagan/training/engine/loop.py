@@ -18,17 +18,15 @@ from vagan.errors import Interrupted
 from vagan.training.collapse import require_alive
 from vagan.training.config import Config, load_config
 from vagan.training.engine.device import hosts, launch, open_fabric, place, using_threads
-from vagan.training.engine.memory import require_memory, telling_what_helps
-from vagan.training.engine.processes import LostProcessError, Processes, require_shares, telling_of_lost_processes
+from vagan.training.engine.memory import reraise_out_of_memory
+from vagan.training.engine.processes import LostProcessError, Processes, require_shares, reraise_lost_process
 from vagan.training.engine.record import Record, Track
 from vagan.training.engine.run_folder import RunFolder
 from vagan.training.engine.state import TrainState
 from vagan.training.engine.task import Monitor, Task
 from vagan.training.engine.trackers import require_trackers, tracking
-from vagan.training.image_cache import read_ahead
-from vagan.training.ood import fit_ood
-from vagan.training.tasks.adversarial import AdversarialTask
-from vagan.training.tasks.classification import ClassifierTask
+from vagan.training.image_cache import prefetch
+from vagan.training.tasks import open_task
 
 
 def train(
@@ -89,23 +87,18 @@ def train(
     require_shares(fabric.world_size, config.training.accumulate_grad_batches, config.training.batch_size)
     processes = launch(fabric)
     half = "bf16" in str(fabric.strategy.precision.precision)
-    with telling_what_helps(config, half=half):
-        task: Task[Any] = (
-            AdversarialTask(config, cohort, monitor=monitor, processes=processes)
-            if config.method == "vagan"
-            else ClassifierTask(config, cohort, processes=processes)
-        )
+    with reraise_out_of_memory(config, half=half):
+        task = open_task(config, cohort, monitor=monitor, processes=processes)
         state = task.build()
         place(state.networks, fabric, config.training)
-        if config.method == "vagan":
-            require_memory(state, config, (cohort.channels, *cohort.shape), fabric.device, half=half)
+        task.check(state, fabric.device, half=half)
         with (
             _speaking_for_all(processes),
             run.locked() if processes.is_first else nullcontext(),
             using_threads(config.training.num_threads, processes=processes.count // hosts()),
         ):
             resumes = run.begin(config, cohort) if processes.is_first else False
-            with telling_of_lost_processes():
+            with reraise_lost_process():
                 resumes = fabric.broadcast(resumes)
             _fit(
                 task,
@@ -119,8 +112,8 @@ def train(
                 track=partial(tracking, trackers, run, config, pictures=tracker_images),
                 stop_within_s=stop_within_s,
             )
-            if config.method == "vagan" and processes.is_first:
-                fit_ood(run.model, cohort, fabric.device)
+            if processes.is_first:
+                task.finish(run.model, fabric.device)
     return run
 
 
@@ -151,7 +144,7 @@ def _fit(
     begin = time.monotonic() - state.seconds
     watchdog = _watchdog(run, stop_within_s, speaks=processes.is_first)
     with _stop_signals(watchdog) as stopped, record or nullcontext():
-        for batch in read_ahead(task.load, state.updates, task.total):
+        for batch in prefetch(task.load, state.updates, task.total):
             _set_rates(state, rates, task)
             # autocast from outside: Fabric's own module wrapper forbids the penalty's torch.autograd.grad
             with fabric.autocast():
@@ -181,7 +174,7 @@ def _fit(
 def _set_rates(state: TrainState, rates: dict[str, float], task: Task[Any]) -> None:
     for name, optimizer in state.optimizers.items():
         for group in optimizer.param_groups:
-            group["lr"] = rates[name] * task.rate_factor(name, state.updates)
+            group["lr"] = rates[name] * task.lr_factor(name, state.updates)
 
 
 def _timer(seconds: float) -> Callable[[], bool]:

@@ -103,7 +103,7 @@ def _container(path: Path) -> int | None:
 
 
 @contextmanager
-def telling_what_helps(config: Config, *, half: bool) -> Iterator[None]:
+def reraise_out_of_memory(config: Config, *, half: bool) -> Iterator[None]:
     """Turn the device's own words for a lack of memory into ours."""
     try:
         yield

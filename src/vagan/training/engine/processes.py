@@ -94,7 +94,7 @@ class Processes:
             return
         with torch.no_grad():
             together = torch.cat([tensor.reshape(-1) for tensor in tensors])
-            with telling_of_lost_processes():
+            with reraise_lost_process():
                 distributed.all_reduce(together)
             together /= self.count
             for tensor, mean in zip(tensors, together.split([part.numel() for part in tensors]), strict=True):
@@ -111,7 +111,7 @@ LOST = (
 
 
 @contextmanager
-def telling_of_lost_processes() -> Iterator[None]:
+def reraise_lost_process() -> Iterator[None]:
     """Say in plain words that another process has ended."""
     try:
         yield
@@ -119,7 +119,7 @@ def telling_of_lost_processes() -> Iterator[None]:
         raise LostProcessError(LOST) from error
 
 
-def speaks() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the first of those that trained together."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
 

@@ -58,7 +58,7 @@ class Record:
 
     def __enter__(self) -> "Record":
         run, done = self._run, self._state.updates
-        last_row = next((update for update in range(done, 0, -1) if self._task.row_is_due(update)), 0)
+        last_row = next((update for update in range(done, 0, -1) if self._task.should_log(update)), 0)
         self._metrics = self._stack.enter_context(MetricsLog(run, updates_done=done, last_row=last_row))
         self._send = self._stack.enter_context(self._track(self._metrics))
         self._bar = self._stack.enter_context(Bar(self._task.total, f"training {run.path.name}", done=done))
@@ -72,11 +72,11 @@ class Record:
         task, state = self._task, self._state
         for name, value in terms.items():
             state.terms.setdefault(name, []).append(value)
-        if task.row_is_due(state.updates):
+        if task.should_log(state.updates):
             row = {"update": state.updates, "seconds": round(state.seconds, 2)}
             row |= {name: sum(values) / len(values) for name, values in state.terms.items()}
             state.terms.clear()
-            if task.validation_is_due(state.updates):
+            if task.should_validate(state.updates):
                 with self._autocast():
                     self._figures = task.validate(state)
                 row |= self._figures

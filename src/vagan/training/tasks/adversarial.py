@@ -1,6 +1,8 @@
 """VA-GAN as a task for the training loop: which images meet which network at which update."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -11,29 +13,33 @@ from torch.optim.swa_utils import AveragedModel
 from vagan.data.cohort import Cohort
 from vagan.effect import baseline_image, effect_map, is_coarse, raw_channels
 from vagan.model.folder import ModelSpec
-from vagan.nn.conditioning import Condition, told
+from vagan.nn.conditioning import Condition, conditioned
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.seeding import seeded
-from vagan.training.config import Config
+from vagan.training.bn_recalibration import recalibrated
+from vagan.training.config import Config, Generator, Loss
+from vagan.training.engine.memory import require_memory
 from vagan.training.engine.processes import ALONE, Processes
 from vagan.training.engine.state import TrainState
 from vagan.training.engine.task import Monitor
-from vagan.training.images import TrainingImages
-from vagan.training.losses import map_size
-from vagan.training.schedule import UpdateOrder, averaging_decay, learning_rate_factor
-from vagan.training.steps import (
-    Backward,
-    Terms,
-    TwoClassBatch,
-    consolidate_generator,
-    update_critic,
-    update_generator,
-)
+from vagan.training.objectives import Terms, map_size
+from vagan.training.ood import fit_ood
+from vagan.training.sampling import Batch, TrainingImages
+from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay
+from vagan.training.steps import Backward, distil_generator, update_critic, update_generator
 from vagan.types import Images
 
 RULE = "the generator at the end of the schedule, taught by the running average; no checkpoint is chosen"
 RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
+
+
+class Common(TypedDict):
+    """Of every update."""
+
+    loss: Loss
+    settings: Generator
+    backward: Backward
 
 
 class AdversarialTask:
@@ -87,7 +93,7 @@ class AdversarialTask:
                 dims,
                 channels=self._cohort.channels,
                 width=config.critic.width,
-                conditions=self._images.judged,
+                conditions=self._images.critic_conditions,
                 gradient_checkpointing=config.training.gradient_checkpointing,
             )
         optimizers: dict[str, Optimizer] = {
@@ -102,114 +108,91 @@ class AdversarialTask:
                 betas=(config.optimizer.beta1, config.optimizer.beta2),
             ),
         }
-        reach, longest = config.generator.ema_rampup, config.generator.ema_decay
+        rampup, longest = config.generator.ema_rampup, config.generator.ema_decay
 
         def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
             if not old.is_floating_point():
                 return new  # batch norm's counter of batches
-            return torch.lerp(old, new, 1 - averaging_decay(int(count), reach=reach, longest=longest))
+            return torch.lerp(old, new, 1 - ema_decay(int(count), rampup=rampup, longest=longest))
 
         if config.schedule.distillation_updates:
-            optimizers["consolidation"] = Adam(
+            optimizers["distillation"] = Adam(
                 generator.parameters(),
                 lr=config.optimizer.generator_learning_rate,
                 betas=(config.optimizer.generator_beta1, config.optimizer.generator_beta2),
             )
-        average = AveragedModel(generator, avg_fn=mean, use_buffers=True)
+        average = AveragedModel(generator, avg_fn=mean, use_buffers=True).eval()
         return TrainState({"generator": generator, "critic": critic, "average": average}, optimizers)
 
-    def load(self, update: int) -> list[TwoClassBatch]:
-        """Unpaired batches of both classes: this process's share of ``accumulate``."""
+    def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
+        """Refuse a training that surely does not fit into memory."""
+        require_memory(state, self._config, (self._cohort.channels, *self._cohort.shape), device, half=half)
+
+    def load(self, update: int) -> list[Batch]:
+        """Unpaired batches of both classes: this process's share of those that are accumulated."""
         return self._images.batches(update, self._share)
 
-    def update(self, state: TrainState, batches: Sequence[TwoClassBatch], backward: Backward) -> Terms:
+    def update(self, state: TrainState, batches: Sequence[Batch], backward: Backward) -> Terms:
         """Update the network whose turn it is."""
-        networks = state.networks
-        if self._consolidates(state.updates):
-            return self._consolidate(state, batches, backward)
-        is_generator = self._order.is_generator_update(state.updates)
-        loss, settings = self._loss, self._config.generator
-        critic, generator, average = networks["critic"], networks["generator"], networks["average"]
-        assert isinstance(average, AveragedModel)
-        if not is_generator:
-            optimizer = state.optimizers["critic"]
-            return update_critic(
-                critic, generator, optimizer, batches, loss=loss, settings=settings, backward=backward
-            )
+        critic, generator, ema = state.networks["critic"], state.networks["generator"], _ema(state)
+        common: Common = {"loss": self._loss, "settings": self._config.generator, "backward": backward}
+        if self._is_distillation(state.updates):
+            if state.updates == self._order.total:  # the average is the teacher, and where the student begins
+                weights = self._recalibrated(ema.module).state_dict()
+                ema.module.load_state_dict(weights)
+                generator.load_state_dict(weights)
+            return distil_generator(generator, ema.module, state.optimizers["distillation"], batches, **common)
+        if not self._order.is_generator_update(state.updates):
+            return update_critic(critic, generator, state.optimizers["critic"], batches, **common)
         done = self._order.generator_updates_before(state.updates)
-        terms = update_generator(
-            critic,
-            generator,
-            state.optimizers["generator"],
-            batches,
-            loss=loss,
-            settings=settings,
-            backward=backward,
-            teacher=average.module
-            if loss.effect_transfer_weight > 0 and done >= loss.effect_transfer_after
-            else None,
-        )
-        average.update_parameters(generator)
+        transfers = self._loss.effect_transfer_weight > 0 and done >= self._loss.effect_transfer_after
+        optimizer = state.optimizers["generator"]
+        teacher = ema.module if transfers else None
+        terms = update_generator(critic, generator, optimizer, batches, teacher=teacher, **common)
+        ema.update_parameters(generator)
         return terms
 
-    def _consolidates(self, update: int) -> bool:
-        """Whether an update (counted from 0) comes after the game with the critic."""
+    def _is_distillation(self, update: int) -> bool:
+        """Whether an update (counted from 0) comes after the training against the critic."""
         return update >= self._order.total
 
-    def _consolidate(self, state: TrainState, batches: Sequence[TwoClassBatch], backward: Backward) -> Terms:
-        generator, average = state.networks["generator"], state.networks["average"]
-        assert isinstance(average, AveragedModel)
-        if state.updates == self._order.total:  # the game is over: its average teaches, and is where learning begins
-            teacher = self._images.calibrated(average.module).state_dict()
-            average.module.load_state_dict(teacher)
-            generator.load_state_dict(teacher)
-        return consolidate_generator(
-            generator,
-            average.module,
-            state.optimizers["consolidation"],
-            batches,
-            loss=self._loss,
-            settings=self._config.generator,
-            backward=backward,
-        )
-
-    def rate_factor(self, optimizer: str, update: int) -> float:
-        """In the game as ``optimizer.decay_from`` says; falling to 0 all along the consolidation."""
-        game = self._order.total
-        if optimizer == "consolidation":
-            return learning_rate_factor(max(0, update - game) / (self.total - game), decay_from=0.0)
+    def lr_factor(self, optimizer: str, update: int) -> float:
+        """Against the critic as ``optimizer.decay_from`` says; falling to 0 all along the distillation."""
+        adversarial = self._order.total
+        if optimizer == "distillation":
+            return cosine_decay(max(0, update - adversarial) / (self.total - adversarial), decay_from=0.0)
         if optimizer == "critic" and not self._config.optimizer.critic_decays:
             return 1.0
-        return learning_rate_factor(min(update / game, 1.0), decay_from=self._config.optimizer.decay_from)
+        return cosine_decay(min(update / adversarial, 1.0), decay_from=self._config.optimizer.decay_from)
 
-    def row_is_due(self, updates: int) -> bool:
+    def should_log(self, updates: int) -> bool:
         """After each generator update."""
-        return self._consolidates(updates - 1) or self._order.is_generator_update(updates - 1)
+        return self._is_distillation(updates - 1) or self._order.is_generator_update(updates - 1)
 
-    def validation_is_due(self, updates: int) -> bool:
-        """After every ``validate_every``-th generator update, at the end of the game, and at the end."""
+    def should_validate(self, updates: int) -> bool:
+        """After every ``validate_every``-th generator update, where distillation begins, and at the end."""
         done = self._order.generator_updates_before(updates) + max(0, updates - self._order.total)
-        return self.row_is_due(updates) and (
+        return self.should_log(updates) and (
             done % self._config.training.validate_every == 0 or updates in (self._order.total, self.total)
         )
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Sizes of the maps, and the critic's view of them, on validation images."""
-        generator, critic = self._usable_generator(state), state.networks["critic"]
+        generator, critic = self._trained(state), state.networks["critic"]
         sizes: dict[int, float] = {}
         scores: dict[int, float] = {}
         agreement: list[float] = []
         device = next(generator.parameters()).device
         with torch.no_grad():
             for label, rows in self._images.validation.items():
-                maps, judged = [], []
+                maps, critic_scores = [], []
                 for part in self._images.validation_images(label):
                     images = part.images.to(device)
                     without = self._without_class(generator, images, part.condition)
                     maps.append(effect_map(images, without).cpu())
-                    judged.append(told(critic, part.condition)(without if label else images))
+                    critic_scores.append(conditioned(critic, part.condition)(without if label else images))
                 effects = torch.cat(maps)
-                sizes[label], scores[label] = float(map_size(effects)), float(torch.cat(judged).mean())
+                sizes[label], scores[label] = float(map_size(effects)), float(torch.cat(critic_scores).mean())
                 if label and self._monitor:
                     agreement.append(self._monitor(effects, self._cohort.effects(rows)))
         size, score = (
@@ -224,9 +207,9 @@ class AdversarialTask:
         }
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
-        """The averaged generator; after the game with the critic, the one that it teaches."""
+        """The averaged generator; after distillation, the one that it has taught."""
         config, cohort = self._config, self._cohort
-        return self._usable_generator(state), ModelSpec(
+        return self._trained(state), ModelSpec(
             kind="map-generator",
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
@@ -246,13 +229,25 @@ class AdversarialTask:
             cohort_hash=cohort.metadata.content_hash,
         )
 
-    def _usable_generator(self, state: TrainState) -> nn.Module:
+    def finish(self, model: Path, device: torch.device) -> None:
+        """Measure what training images look like to the saved generator, for its out-of-distribution scores."""
+        fit_ood(model, self._cohort, device)
+
+    def _trained(self, state: TrainState) -> nn.Module:
         """Copy of the generator that is used so far, with batch norm's statistics measured for its own weights."""
-        average = state.networks["average"]
-        assert isinstance(average, AveragedModel)
-        network = state.networks["generator"] if state.updates > self._order.total else average.module
-        return self._images.calibrated(network)
+        distilled = state.updates > self._order.total
+        return self._recalibrated(state.networks["generator"] if distilled else _ema(state).module)
+
+    def _recalibrated(self, generator: nn.Module) -> nn.Module:
+        images = self._images
+        return recalibrated(generator, images.cache.images, images.recalibration, images.recalibration_condition())
 
     def _without_class(self, generator: nn.Module, images: Images, condition: Condition | None) -> Images:
-        maps = told(generator, condition)(images)
+        maps = conditioned(generator, condition)(images)
         return baseline_image(images, maps, self._config.generator.output)
+
+
+def _ema(state: TrainState) -> AveragedModel:
+    ema = state.networks["average"]
+    assert isinstance(ema, AveragedModel)
+    return ema

@@ -1,5 +1,6 @@
 """Classifiers as a task for the training loop: what compared methods explain, and what decides on labels."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,18 +14,28 @@ from vagan.data.cohort import Cohort
 from vagan.model.folder import ModelSpec, build_network
 from vagan.nn.classification_metrics import multiclass_metrics
 from vagan.seeding import seeded
-from vagan.training.bn_recalibration import calibrated, calibration_rows
+from vagan.training.bn_recalibration import recalibrated
 from vagan.training.config import Config
 from vagan.training.engine.processes import ALONE, Processes
 from vagan.training.engine.state import TrainState
-from vagan.training.image_cache import ImageBank
-from vagan.training.rows import augmented, interest_labels, only_interest_label, training_rows, validation_rows
-from vagan.training.schedule import learning_rate_factor
-from vagan.training.steps import Backward, Terms, require_finite
+from vagan.training.engine.task import Monitor
+from vagan.training.image_cache import ImageCache
+from vagan.training.objectives import Terms
+from vagan.training.sampling import (
+    augmented,
+    interest_labels,
+    only_interest_label,
+    recalibration_rows,
+    training_rows,
+    validation_rows,
+)
+from vagan.training.schedule import cosine_decay
+from vagan.training.steps import Backward, step
 from vagan.training.temperature import fitted_temperature
 from vagan.types import Images
 
 BATCH = 50
+CROSS_ENTROPY = "classifier/cross_entropy"
 RULE = "weights at the end of the schedule; no checkpoint is chosen"
 RULE_OF_LABELS = f"{RULE}; temperature of the largest likelihood on validation images"
 
@@ -43,15 +54,24 @@ class ClassifierTask:
     ----------
     config, cohort
         Settings and data.
+    monitor
+        Ignored: classifiers make no maps.
     processes
         Among which the batches of an update are divided.
     """
 
-    def __init__(self, config: Config, cohort: Cohort, *, processes: Processes = ALONE) -> None:
-        self._is_of_labels = config.method == "label-classifier"
+    def __init__(
+        self,
+        config: Config,
+        cohort: Cohort,
+        *,
+        monitor: Monitor | None = None,  # noqa: ARG002
+        processes: Processes = ALONE,
+    ) -> None:
+        self._is_class_gate = config.method == "label-classifier"
         interests = (
             interest_labels(cohort, config.training)
-            if self._is_of_labels
+            if self._is_class_gate
             else (only_interest_label(cohort, config.training),)
         )
         self._config, self._cohort = config, cohort
@@ -59,15 +79,15 @@ class ClassifierTask:
         self._share = processes.share(config.training.accumulate_grad_batches)
         rows = training_rows(cohort, interests, config.training)
         everything = np.concatenate(list(rows.values()))
-        self._bank = ImageBank(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
+        self._cache = ImageCache(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
         self._streams = [
-            augmented(self._bank, found, config, purpose=f"images of class {label}") for label, found in rows.items()
+            augmented(self._cache, found, config, purpose=f"images of class {label}") for label, found in rows.items()
         ]
         self._validation = validation_rows(cohort, interests, config.training)
-        self._calibration = calibration_rows(
+        self._recalibration = recalibration_rows(
             rows, config.classifier.bn_recalibration_images, seed=config.training.seed
         )
-        self._facts = ModelSpec(
+        self._spec = ModelSpec(
             kind=config.method,
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
@@ -77,7 +97,7 @@ class ClassifierTask:
             classes=tuple(cohort.manifest.classes[label] for label in (0, *interests)),
             preparation=cohort.metadata.preparation,
             pipeline=cohort.metadata.pipeline,
-            rule=RULE_OF_LABELS if self._is_of_labels else RULE,
+            rule=RULE_OF_LABELS if self._is_class_gate else RULE,
             cohort_hash=cohort.metadata.content_hash,
         )
 
@@ -85,10 +105,16 @@ class ClassifierTask:
         """Classifier and its Adam."""
         settings = self._config.classifier
         with seeded(self._config.training.seed, "classifier weights"):
-            network = build_network(self._facts)
+            network = build_network(self._spec)
         betas = (settings.beta1, settings.beta2)
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=betas)
         return TrainState({"classifier": network}, {"classifier": optimizer})
+
+    def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
+        """Classifiers are small."""
+
+    def finish(self, model: Path, device: torch.device) -> None:
+        """Nothing is measured afterwards."""
 
     def load(self, update: int) -> list[LabelledBatch]:
         """Balanced batches: this process's share of ``accumulate``."""
@@ -96,7 +122,7 @@ class ClassifierTask:
         batches = []
         for part in self._share:
             start = (update * self._config.training.accumulate_grad_batches + part) * count
-            images = [stream.draw(start, count) for stream in self._streams]
+            images = [stream.draw(start, count).images for stream in self._streams]
             labels = torch.arange(len(images)).repeat_interleave(count)
             batches.append(LabelledBatch(concatenate_batches(*images), labels))
         return batches
@@ -104,27 +130,23 @@ class ClassifierTask:
     def update(self, state: TrainState, batches: list[LabelledBatch], backward: Backward) -> Terms:
         """One step down the cross-entropy."""
         network, optimizer = state.networks["classifier"].train(), state.optimizers["classifier"]
-        optimizer.zero_grad(set_to_none=True)
-        losses = []
-        for batch in batches:
-            loss = nn.functional.cross_entropy(network(batch.images), batch.labels)
-            require_finite({"classifier/cross_entropy": loss}, [batch.images])
-            backward(loss / len(batches))
-            losses.append(loss.detach())
-        optimizer.step()
-        return {"classifier/cross_entropy": torch.stack(losses).mean()}
 
-    def rate_factor(self, optimizer: str, update: int) -> float:  # noqa: ARG002
+        def terms_of(batch: LabelledBatch) -> Terms:
+            return {CROSS_ENTROPY: nn.functional.cross_entropy(network(batch.images), batch.labels)}
+
+        return step(optimizer, batches, terms_of, {CROSS_ENTROPY: 1.0}, backward)
+
+    def lr_factor(self, optimizer: str, update: int) -> float:  # noqa: ARG002
         """Constant, or falling from ``optimizer.decay_from`` on."""
-        return learning_rate_factor(update / self.total, decay_from=self._config.optimizer.decay_from)
+        return cosine_decay(update / self.total, decay_from=self._config.optimizer.decay_from)
 
-    def row_is_due(self, updates: int) -> bool:
+    def should_log(self, updates: int) -> bool:
         """After every fifth update, and at the end."""
         return updates % 5 == 0 or updates == self.total
 
-    def validation_is_due(self, updates: int) -> bool:
+    def should_validate(self, updates: int) -> bool:
         """Ten times in a run."""
-        return self.row_is_due(updates) and (updates % max(5, self.total // 50 * 5) == 0 or updates == self.total)
+        return self.should_log(updates) and (updates % max(5, self.total // 50 * 5) == 0 or updates == self.total)
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Accuracy, balanced accuracy, AUC and calibration error on validation images."""
@@ -135,12 +157,12 @@ class ClassifierTask:
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
         """The classifier, with batch norm's statistics measured for its own weights; for labels, its temperature."""
-        network = calibrated(state.networks["classifier"], self._bank, self._calibration)
-        if not self._is_of_labels:
-            return network, self._facts
+        network = recalibrated(state.networks["classifier"], self._cache.images, self._recalibration)
+        if not self._is_class_gate:
+            return network, self._spec
         logits, labels = self._validation_logits(network)
         temperature = fitted_temperature(logits.numpy().astype(np.float64), labels)
-        return network, self._facts.model_copy(update={"temperature": temperature})
+        return network, self._spec.model_copy(update={"temperature": temperature})
 
     def _validation_logits(self, network: nn.Module) -> tuple[Tensor, NDArray[np.int64]]:
         rows = np.concatenate(list(self._validation.values()))

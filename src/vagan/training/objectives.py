@@ -1,0 +1,234 @@
+"""What critic and map generator minimise (Eq. 2-4): weighted sums of named terms, pure functions of a batch.
+
+Each ``*_terms`` function gives the terms of one batch, by the names that they have in ``metrics.csv``; each
+``*_weights`` function says how much they count. A term without a weight is only recorded.
+"""
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vagan.axes import (
+    concatenate_batches,
+    expand_like,
+    norm_along_first_spatial_axis,
+    per_sample_mean,
+    per_sample_norm,
+)
+from vagan.effect import (
+    RawMap,
+    baseline_image,
+    deforms,
+    map_displacement_penalty,
+    map_smoothness_penalty,
+    with_effect,
+)
+from vagan.nn.conditioning import conditioned, interpolate_conditions
+from vagan.training.config import Constraint, Generator, Loss
+from vagan.training.sampling import Batch
+from vagan.types import Images, Scalar, Scores
+
+Terms = dict[str, Tensor]
+Weights = Mapping[str, float]
+
+
+def critic_terms(critic: nn.Module, generator: nn.Module, batch: Batch, loss: Loss, settings: Generator) -> Terms:
+    """Eq. 2 and the penalty on the critic's slope, for a fixed generator."""
+    with torch.no_grad():
+        generated = baseline_image(
+            batch.source, conditioned(generator, batch.condition)(batch.source), settings.output
+        )
+    # one pass for both kinds of image: the critic treats samples independently
+    critic_fn = conditioned(critic, batch.target_condition, batch.condition)
+    scores = critic_fn(concatenate_batches(batch.target, generated))
+    target_scores, generated_scores = scores.split([len(batch.target), len(generated)])
+    terms = {"critic/wasserstein": -critic_loss(target_scores, generated_scores)}
+    if loss.constraint != "clip":
+        count = ceil(loss.penalty_share * len(batch.fractions))
+        points = interpolate(batch.target[:count], generated[:count], batch.fractions[:count])
+        between = interpolate_conditions(batch.target_condition, batch.condition, batch.fractions)
+        terms["critic/penalty"], terms["critic/slope"] = gradient_penalty(
+            conditioned(critic, between), points, loss.constraint
+        )
+    return terms
+
+
+def critic_weights(loss: Loss) -> Weights:
+    """The critic maximises the distance of Eq. 2."""
+    return {"critic/wasserstein": -1.0, "critic/penalty": loss.gradient_penalty}
+
+
+def generator_terms(
+    critic: nn.Module,
+    generator: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    settings: Generator,
+    *,
+    teacher: nn.Module | None = None,
+) -> Terms:
+    """Eq. 4 and its further terms, for a fixed critic.
+
+    ``teacher``, a better copy of the generator such as its average, in evaluation mode, gives the effects that are
+    transferred; without it none are.
+    """
+    transfer = None if teacher is None else transfer_effect(teacher, batch, settings)
+    maps = _maps(generator, batch, transfer, loss, settings)
+    generated = baseline_image(batch.source, maps["source"], settings.output)
+    terms = {
+        "generator/adversarial": generator_loss(conditioned(critic, batch.condition)(generated)),
+        # without a bound this is |M(x)|; with tanh it is what the bound leaves of it, as in the authors' code
+        "generator/map": map_size(generated - batch.source, batch.weight),
+    }
+    if "target" in maps:
+        unchanged = baseline_image(batch.target, maps["target"], settings.output)
+        terms["generator/baseline_map"] = map_size(unchanged - batch.target, batch.weight)
+    if transfer is not None:
+        recovered = baseline_image(transfer.images, maps["transfer"], settings.output)
+        terms["generator/effect_transfer"] = map_size(recovered - transfer.origin)
+    terms |= _deformation_terms(concatenate_batches(*maps.values()), loss, settings)
+    if loss.cycle_weight > 0:
+        reverse = conditioned(generator, batch.reverse_condition)
+        returned = baseline_image(generated, reverse(generated), settings.output)
+        terms["generator/cycle"] = map_size(returned - batch.source)
+    return terms
+
+
+def distillation_terms(
+    generator: nn.Module, teacher: nn.Module, batch: Batch, loss: Loss, settings: Generator
+) -> Terms:
+    """Find the teacher's effects in target images, and none where there is none.
+
+    There is no critic: the teacher, which stays as it is, has learnt from it what an effect is.
+    """
+    transfer = transfer_effect(teacher, batch, settings)
+    both = concatenate_batches(transfer.images, batch.target)
+    maps = conditioned(generator, batch.target_condition)(both)
+    recovered, unchanged = baseline_image(both, maps, settings.output).split(
+        [len(transfer.images), len(batch.target)]
+    )
+    return {
+        "generator/effect_transfer": map_size(recovered - transfer.origin),
+        "generator/baseline_map": map_size(unchanged - batch.target),
+    } | _deformation_terms(maps, loss, settings)
+
+
+def generator_weights(loss: Loss) -> Weights:
+    """Of Eq. 4's terms, and of all others, in training against the critic and in distillation."""
+    return {
+        "generator/adversarial": 1.0,
+        "generator/map": loss.map_weight,
+        "generator/baseline_map": loss.identity_weight,
+        "generator/effect_transfer": loss.effect_transfer_weight,
+        "generator/smoothness": loss.smoothness_weight,
+        "generator/displacement": loss.displacement_weight,
+        "generator/cycle": loss.cycle_weight,
+    }
+
+
+class EffectTransfer(NamedTuple):
+    """Target images with the effect of another image added, and without it."""
+
+    images: Images
+    origin: Images
+
+
+def transfer_effect(teacher: nn.Module, batch: Batch, settings: Generator) -> EffectTransfer:
+    """Put the effect that the teacher finds in each source into the target image beside it.
+
+    Where the generator deforms, the target's tissue is moved as the class moved it in the source.
+
+    The part of the teacher's map that follows the texture of its own image cannot be predicted from the target's:
+    learning to recover transferred effects leaves what all such maps share, which is the effect.
+    """
+    with torch.no_grad():
+        raw_map = conditioned(teacher, batch.condition)(batch.source)
+        images = with_effect(batch.target, batch.source, raw_map, settings.output)
+    # images that stay in the range of images
+    return EffectTransfer(images.clamp(-1, 1), batch.target)
+
+
+def _maps(
+    generator: nn.Module, batch: Batch, transfer: EffectTransfer | None, loss: Loss, settings: Generator
+) -> dict[str, RawMap]:
+    """Raw maps of ``source``, of ``target`` where they cost something, and of ``transfer`` where there is one."""
+    parts = {"source": (batch.source, batch.condition)}
+    if settings.joint_batch_norm or loss.identity_weight > 0:
+        parts["target"] = (batch.target, batch.target_condition)
+    if transfer is not None:
+        parts["transfer"] = (transfer.images, batch.target_condition)
+    if not settings.joint_batch_norm:
+        return {name: conditioned(generator, condition)(images) for name, (images, condition) in parts.items()}
+    images, conditions = zip(*parts.values(), strict=True)
+    maps = conditioned(generator, *conditions)(concatenate_batches(*images))
+    return dict(zip(parts, maps.split([len(part) for part in images]), strict=True))
+
+
+def _deformation_terms(raw_maps: RawMap, loss: Loss, settings: Generator) -> Terms:
+    """What deformations cost, whatever they do to an image."""
+    if not deforms(settings.output):
+        return {}
+    terms = {"generator/smoothness": map_smoothness_penalty(raw_maps)}
+    if loss.displacement_weight > 0:
+        terms["generator/displacement"] = map_displacement_penalty(raw_maps)
+    return terms
+
+
+def critic_loss(target_scores: Scores, generated_scores: Float[Tensor, " generated"]) -> Scalar:
+    """Minus Eq. 2, which the critic maximises: ``E[D(x + M(x))] - E[D(x0)]``."""
+    return generated_scores.mean() - target_scores.mean()
+
+
+def generator_loss(generated_scores: Scores) -> Scalar:
+    """The part of Eq. 2 that depends on M, which M minimises: ``-E[D(x + M(x))]``."""
+    return -generated_scores.mean()
+
+
+def map_size(maps: Images, weight: Scores | None = None) -> Scalar:
+    """Eq. 3, as the *mean* over pixels and images of ``|M(x)|``, in units of image intensity.
+
+    The paper writes the sum; the authors' code, to which the published weight of 100 belongs, takes the mean.
+    ``weight`` is that of each image; default: 1.
+    """
+    sizes = per_sample_mean(maps.abs())
+    return (sizes if weight is None else sizes * weight).mean()
+
+
+def interpolate(target: Images, generated: Images, fractions: Scores) -> Images:
+    """Points on the straight lines between target and generated images, one fraction per sample."""
+    return torch.lerp(generated, target, expand_like(fractions, target))
+
+
+def gradient_penalty(
+    critic: Callable[[Images], Scores], images: Images, constraint: Constraint
+) -> tuple[Scalar, Scalar]:
+    """Penalty that keeps the critic's slope at one (Gulrajani et al. 2017, Eq. 3).
+
+    Parameters
+    ----------
+    critic
+        The critic. Samples must not influence each other (no batch norm).
+    images
+        Where the slope is measured: between target and generated images.
+    constraint
+        ``two-sided``: ``(|g| - 1)^2`` with the norm over the whole image. ``one-sided``: only slopes above one
+        are penalised (Petzka et al. 2018). ``one-axis``: the norm over the first image axis alone, averaged over
+        the others, as the authors' public code computes it; its critic is steeper by about the square root of
+        the number of columns, and the published weight of 100 for the map belongs to that.
+
+    Returns
+    -------
+    penalty, slope
+        The unweighted penalty, and the mean of ``|g|`` over the batch (always the whole-image norm).
+    """
+    points = images.detach().requires_grad_(True)
+    (gradients,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    gradients = gradients.float()  # squares and square roots lose too much in bfloat16
+    slopes = per_sample_norm(gradients)
+    norms = norm_along_first_spatial_axis(gradients) if constraint == "one-axis" else slopes
+    excess = (norms - 1).clamp(min=0) if constraint == "one-sided" else norms - 1
+    return excess.square().mean(), slopes.mean().detach()
