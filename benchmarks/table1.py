@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from cohorts import kept
 from matplotlib.figure import Figure
+from paper import TABLE1
 from scipy import stats
 from study import RESULTS, keep
 
@@ -33,13 +34,6 @@ from vagan.reporting.report import build_report
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
-PAPER = {
-    "guided backprop": (0.14, 0.04),
-    "integrated gradients": (0.36, 0.11),
-    "CAM": (0.48, 0.04),
-    "additive perturbation": (0.06, 0.03),
-    "VA-GAN": (0.94, 0.07),
-}
 CLASSIFIERS = ("classifier", "cam-classifier")
 PERMUTED = "VA-GAN, permuted labels"
 
@@ -150,7 +144,7 @@ def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> N
         "settings": options.set,
         "cohort": {"source": cohort.metadata.source, "hash": cohort.metadata.content_hash},
         "methods": table,
-        "paper": {name: {"mean": mean, "std": std} for name, (mean, std) in PAPER.items()},
+        "paper": {name: {"mean": mean, "std": std} for name, (mean, std) in TABLE1.items()},
         "classifiers": {name: about for run in runs for name, about in run["classifiers"].items()},
         "train_seconds": {name: value for run in runs for name, value in run["train_seconds"].items()},
     }
@@ -197,7 +191,7 @@ def _markdown(table: dict) -> str:
     lines = []
     for name, row in sorted(table.items(), key=lambda item: (item[0] == CEILING, -item[1]["ncc"])):
         low, high = row["ci95_over_images"]
-        paper = "{:.2f} ± {:.2f}".format(*PAPER[name]) if name in PAPER else ""
+        paper = "{:.2f} ± {:.2f}".format(*TABLE1[name]) if name in TABLE1 else ""
         gap = row["difference_to_vagan"]
         recall = row["recall"]
         cells = [

@@ -1,7 +1,9 @@
 """What every metric must do, whatever it measures."""
 
+import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -149,3 +151,9 @@ def test_parts_and_unknown_metrics_have_descriptions_too():
     assert find_metric("of the future").label == "of the future"
     assert not find_metric("flip_rate").needs_truth
     assert find_metric("regional/left").needs_truth
+
+
+def test_every_metric_is_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "metrics.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`(\w+)(?:/REGION)?`", page))
+    assert METRICS.keys() - documented == {"ncc_brain"}  # of the tutorial on follow-up scans

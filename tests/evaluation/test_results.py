@@ -1,0 +1,69 @@
+"""What is written is what is read, and damage is named."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vagan.errors import OutputError, RunError
+from vagan.evaluation.results import Evaluation, Examples, ResultsFolder
+
+
+@pytest.fixture
+def evaluation(small_cohort):
+    rows = [
+        {"case": case, "subject": case, "label": 1, "method": method, "metric": metric, "value": value}
+        for case, value in (("a", 0.25), ("b", 0.75))
+        for method in ("one", "other")
+        for metric in ("flip_rate", "ncc")
+    ]
+    entry = {"mean": 0.5, "std": 0.25, "ci95": [np.nan, np.nan], "n": 2}
+    images = small_cohort.images([0, 1]).numpy()
+    return Evaluation(
+        pd.DataFrame(rows),
+        {"one": {"flip_rate": entry, "ncc": entry}, "other": {"ncc": {**entry, "mean": 0.75}}},
+        {"ncc": {**entry, "mean": 0.9}},
+        Examples(("a", "b"), images, None, {"one": 0 * images, "other": images}, roles=("best", "random")),
+        thresholds={"one": 0.125},
+        units={"one": "intensity", "other": "none"},
+    )
+
+
+def test_everything_that_is_written_is_read(evaluation, small_cohort, tmp_path):
+    folder = ResultsFolder(tmp_path / "results")
+    folder.write(evaluation, small_cohort, rules={"selection": "none"})
+    found = folder.read()
+    assert found.metrics == ["ncc", "flip_rate"]
+    assert {name: scores["ncc"].mean for name, scores in found.methods.items()} == {"one": 0.5, "other": 0.75}
+    assert np.isnan(found.methods["one"]["ncc"].low)
+    assert found.ceiling["ncc"].mean == 0.9
+    assert found.values == {("a", "one"): 0.25, ("a", "other"): 0.25, ("b", "one"): 0.75, ("b", "other"): 0.75}
+    assert found.summary["units"] == {"one": "intensity", "other": "none"}
+    assert found.examples.ids == ("a", "b")
+    np.testing.assert_array_equal(found.examples.maps["other"], evaluation.examples.images)
+    assert found.examples.random().ids == ("b",)
+    assert folder.threshold("one") == 0.125
+    assert folder.table.read_text(encoding="utf-8") == evaluation.to_markdown()
+    with pytest.raises(RunError, match="threshold for 'other'"):
+        folder.threshold("other")
+
+
+@pytest.mark.parametrize("name", ["summary.json", "examples.npz", "scores.csv"])
+def test_a_damaged_file_is_named(evaluation, small_cohort, tmp_path, name):
+    folder = ResultsFolder(tmp_path)
+    folder.write(evaluation, small_cohort)
+    (tmp_path / name).write_bytes(b"\x00damaged")
+    with pytest.raises(RunError, match=name):
+        folder.read()
+
+
+def test_a_file_is_no_folder(evaluation, small_cohort, tmp_path):
+    (tmp_path / "results").write_text("mine", encoding="utf-8")
+    with pytest.raises(OutputError, match="is a file"):
+        ResultsFolder(tmp_path / "results").write(evaluation, small_cohort)
+
+
+def test_files_of_methods_have_plain_names(tmp_path):
+    folder = ResultsFolder(tmp_path)
+    assert folder.map("VA-GAN (a/b)", "case").parent == tmp_path / "maps" / "VA-GAN--a-b-"
+    assert folder.log_jacobian("CAM", "case").name == "case_stat-logjacobian_statmap.nii.gz"
+    assert folder.brain_mask("case").name == "case_desc-observed-brain_mask.nii.gz"
