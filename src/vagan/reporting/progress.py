@@ -27,9 +27,7 @@ def draw_examples(run: RunFolder, cohort: Cohort) -> None:
         return
     interest = config.training.class_of_interest or cohort.manifest.classes[1]
     label = cohort.manifest.classes.index(interest)
-    rows = cohort.manifest.indices("validation", label)[:EXAMPLES]
-    attributor = Attributor.load(run.path, class_of_interest=interest)
-    images = cohort.images(rows)
-    effects = attributor.effect(images, cohort.manifest.table.iloc[rows])
-    for number, (image, effect) in enumerate(zip(images, effects, strict=True)):
+    examples = cohort.select(split="validation", label=label)[:EXAMPLES]
+    found = Attributor.load(run.path, class_of_interest=interest).attribute(examples)
+    for number, (image, effect) in enumerate(zip(found.images, found.effect, strict=True)):
         save_overlay(run.path / f"example-{number}.png", image.numpy(), effect.numpy())
