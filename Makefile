@@ -18,7 +18,7 @@ setup: .venv/installed  ## Make the environment in .venv
 	$(BIN)/python -c "import torch" 2>/dev/null \
 	|| { ! command -v nvidia-smi >/dev/null && $(BIN)/python -m pip install --quiet "torch==2.13.0+cpu" 2>/dev/null; } \
 	|| { $(BIN)/python -m pip install --quiet "uv>=0.8" && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=auto "torch>=2.6"; }
-	$(BIN)/python -m pip install --quiet --editable ".[dev,mri,cluster,serve,onnx,monai]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,mri,dicom,cluster,serve,onnx,monai]"
 	touch $@
 
 .venv/installed-docs: .venv/installed
@@ -54,7 +54,7 @@ define tests_with  # interpreter, extras, options of uv, options of pytest
 	.venv-other/bin/python -m pytest $(PARALLEL) $(4)
 endef
 
-EXTRAS := dev,mri,cluster,serve
+EXTRAS := dev,mri,dicom,cluster,serve
 NEWER := ,onnx,monai
 
 # Old releases warn of what has been mended since: here alone such warnings are no errors. Without the extras onnx and

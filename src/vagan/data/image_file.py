@@ -8,17 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.conventions import LARGEST_VALUES
+from vagan.data.dicom_picture import decode_dicom_picture, is_dicom
 from vagan.data.picture import decode_picture
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume, write_like
-from vagan.errors import ImageFileError
+from vagan.errors import ImageFileError, MissingExtraError
 from vagan.files import replacing
 
 Colour = Literal["grey", "rgb"]
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
-SUFFIXES = (*PICTURE_SUFFIXES, ".npy", *VOLUME_SUFFIXES)
+DICOM_SUFFIXES = (".dcm", ".dicom")
+SUFFIXES = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES, ".npy", *VOLUME_SUFFIXES)
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 """Weights of red, green and blue in ITU-R BT.709."""
@@ -66,7 +68,8 @@ def read_image(path: Path, colour: Colour | None = None) -> ImageFile:
     Parameters
     ----------
     path
-        ``.png``, ``.jpg``, ``.tif``, ``.npy``, ``.nii`` or ``.nii.gz``.
+        ``.png``, ``.jpg``, ``.tif``, ``.dcm`` (one frame), ``.npy``, ``.nii`` or ``.nii.gz``. The first bytes decide
+        between the formats of pictures.
     colour
         ``grey`` turns colour into luminance, ``rgb`` keeps three channels. Without it, a picture must be grey,
         or coloured with three equal channels.
@@ -101,7 +104,10 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
 
 def _read_picture(path: Path) -> NDArray[np.generic]:
     try:
-        return decode_picture(path.read_bytes())
+        content = path.read_bytes()
+        return decode_dicom_picture(content) if is_dicom(content) else decode_picture(content)
+    except MissingExtraError:
+        raise
     except Exception as error:  # decoders raise errors of their own, which have no common base
         raise ImageFileError(
             f"{path} cannot be read as an image: {str(error).splitlines()[0]}; is it complete?"

@@ -1,0 +1,72 @@
+"""Radiographs, mammograms and ultrasound pictures in DICOM files: one frame, as a viewer shows it."""
+
+import io
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vagan.conventions import LARGEST_VALUES
+from vagan.errors import require_extra
+
+
+def is_dicom(content: bytes) -> bool:
+    """Whether a file begins like a DICOM file: a preamble of 128 bytes, then ``DICM``."""
+    return content[128:132] == b"DICM"
+
+
+def decode_dicom_picture(content: bytes) -> NDArray[Any]:
+    """Pixels ``(row, column)`` or ``(row, column, RGB)`` of a DICOM file with one frame.
+
+    Rescale slope and intercept or the modality table are applied, then the first window or table of values of
+    interest, if there is one. MONOCHROME1, where white is low, is inverted. Colour becomes RGB.
+
+    Raises
+    ------
+    MissingExtraError
+        Without pydicom.
+    ValueError
+        If the file has several frames or none, or a photometric interpretation that is not supported. Decoders
+        raise errors of other types for damaged files.
+    """
+    require_extra("dicom", "pydicom", what="a DICOM picture")
+    from pydicom import dcmread
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pydicom")  # remarks on unusual but readable headers
+        dataset = dcmread(io.BytesIO(content))
+        if "PixelData" not in dataset:
+            raise ValueError("it holds no pixels")
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        if frames != 1:
+            raise ValueError(f"it holds {frames} frames, but must hold one picture; split it first")
+        declared = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
+        if not 0 < math.prod(declared) <= LARGEST_VALUES:
+            raise ValueError(f"it declares {declared} values, and 1 to {LARGEST_VALUES} are read")
+        pixels = pixel_array(dataset)  # colour is RGB
+        interpretation = str(dataset.PhotometricInterpretation)
+        if interpretation == "PALETTE COLOR":
+            return np.asarray(apply_color_lut(pixels, dataset))
+        if interpretation not in ("MONOCHROME1", "MONOCHROME2"):
+            if pixels.ndim != 3:
+                raise ValueError(f"its photometric interpretation {interpretation} is not supported")
+            return np.asarray(pixels)
+        shown = np.asarray(apply_voi_lut(apply_modality_lut(pixels, dataset), dataset))
+        if interpretation == "MONOCHROME2":
+            return shown
+    low, high = _range(dataset)
+    return low + high - shown
+
+
+def _range(dataset: Any) -> tuple[float, float]:
+    """Lowest and highest intensity that can be shown, by the header alone so that all images are inverted alike."""
+    for table in ("VOILUTSequence", "ModalityLUTSequence"):
+        if dataset.get(table):
+            return 0.0, float(2 ** int(dataset[table].value[0].LUTDescriptor[2]) - 1)
+    bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation)
+    stored = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
+    ends = stored * float(dataset.get("RescaleSlope", 1)) + float(dataset.get("RescaleIntercept", 0))
+    return float(ends.min()), float(ends.max())
