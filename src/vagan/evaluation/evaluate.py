@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import REQUIRED
@@ -17,7 +16,7 @@ from vagan.errors import ConfigError, nearest
 from vagan.evaluation.ground_truth import CEILING, ExactEffects, GroundTruth
 from vagan.evaluation.maps import Cases, Method, MethodMaps, Rows, attribute_rows, make_maps
 from vagan.evaluation.metrics.base import Array, Need, Values, score
-from vagan.evaluation.metrics.counterfactual import ClassifierPrediction, IndependentClassifier, image_contrast
+from vagan.evaluation.metrics.counterfactual import IndependentClassifier, image_contrast
 from vagan.evaluation.metrics.regions import Parts
 from vagan.evaluation.metrics.registry import BY_SUBJECT, METRICS
 from vagan.evaluation.results import HEADLINE, RANDOM, RANDOM_RULE, Evaluation, Examples, ResultsFolder
@@ -122,7 +121,7 @@ def evaluate(
         truth = ExactEffects(cohort, label, limit=options.limit, parts=options.parts, seed=options.seed)
     cases = truth.cases
     scored = {n: cases.first(options.subset) if m.cost >= EXPENSIVE else cases for n, m in named.items()}
-    known = _known(cohort, cases, options)
+    of_cases = _of_cases(cohort, cases, options)
     rows: list[pd.DataFrame] = []
     maps: dict[str, MethodMaps] = {}
     entries = {}
@@ -133,7 +132,10 @@ def evaluate(
                 of = make_maps(name, method, scored[name], cohort, folder=folder, device=options.device, bar=bar)
                 if on_maps is not None:
                     on_maps(of)
-                found = score(METRICS.values(), _available(of, scored[name], truth, known))
+                available = _available(
+                    of, scored[name], cohort=cohort, truth=truth, of_cases=of_cases, classifier=options.classifier
+                )
+                found = score(METRICS.values(), available)
                 rows += _rows(scored[name].table, name, found.cases)
                 if of.baseline_mean_abs is not None:
                     baseline = cohort.manifest.table.iloc[scored[name].baseline].rename(columns={"id": "case"})
@@ -209,43 +211,35 @@ def evaluate_runs(
     return evaluation
 
 
-class _Known(NamedTuple):
-    """Of all cases, what does not depend on the method."""
-
-    subjects: NDArray[Any]
-    baseline_subjects: NDArray[Any]
-    severity: Values | None
-    classifier: IndependentClassifier | None
-    prediction: ClassifierPrediction | None
-    contrasts: Values | None
-
-
-def _known(cohort: Cohort, cases: Cases, options: EvaluationOptions) -> _Known:
-    classifier, subjects = options.classifier, cohort.manifest.table["subject"].to_numpy()
-    return _Known(
-        cases.table["subject"].to_numpy(),
-        subjects[cases.baseline],
-        None if options.severity is None else _severity(cohort, options.severity, cases.rows),
-        classifier,
-        None if classifier is None else classifier.predict(cases.rows),
-        None if classifier is None else image_contrast(cohort, cases.rows),
-    )
+def _of_cases(cohort: Cohort, cases: Cases, options: EvaluationOptions) -> dict[Need, Any]:
+    """What metrics can use of the cases whatever the method, one element for each."""
+    known: dict[Need, Any] = {"subjects": cases.table["subject"].to_numpy()}
+    if options.severity is not None:
+        known["severity"] = _severity(cohort, options.severity, cases.rows)
+    if options.classifier is not None:
+        known["prediction"] = options.classifier.predict(cases.rows)
+        known["image contrasts"] = image_contrast(cohort, cases.rows)
+    return known
 
 
-def _available(maps: MethodMaps, cases: Cases, truth: GroundTruth, known: _Known) -> dict[Need, Any]:
+def _available(
+    maps: MethodMaps,
+    cases: Cases,
+    *,
+    cohort: Cohort,
+    truth: GroundTruth,
+    of_cases: Mapping[Need, Any],
+    classifier: IndependentClassifier | None,
+) -> dict[Need, Any]:
     """All that metrics of a method's maps can use."""
-    count = len(cases.rows)
-    found: dict[Need, Any] = {**maps.available(), **truth.available(maps)}
-    found |= {"subjects": known.subjects[:count], "baseline subjects": known.baseline_subjects[: len(cases.baseline)]}
-    if known.severity is not None:
-        found["severity"] = known.severity[:count]
-    if known.classifier and known.prediction and known.contrasts is not None and maps.unit == "intensity":
-        found |= {
-            "prediction": known.prediction.first(count),
-            "prediction without effect": known.classifier.predict(cases.rows, maps.effect),
-            "image contrasts": known.contrasts[:count],
-            "reference features": known.classifier.reference,
-        }
+    found: dict[Need, Any] = {need: values[: len(cases.rows)] for need, values in of_cases.items()}
+    found |= {**maps.available(), **truth.available(maps)}
+    found["baseline subjects"] = cohort.manifest.table["subject"].to_numpy()[cases.baseline]
+    if classifier is not None and maps.unit == "intensity":
+        found["prediction without effect"] = classifier.predict(cases.rows, maps.effect)
+        found["reference features"] = classifier.reference
+    else:
+        found.pop("image contrasts", None)  # only effects in intensity have a size relative to an image
     return found
 
 

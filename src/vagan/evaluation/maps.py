@@ -163,7 +163,7 @@ def make_maps(
     folder.mkdir()
     made = _keep(batches(cases.rows), effects, stds, jacobians)
     seconds = (time.perf_counter() - begin) / len(cases.rows)
-    baseline = list(_sizes(batches(cases.baseline)))
+    baseline = [(mean_abs(batch.effect), batch.decisions) for batch in batches(cases.baseline)]
     return MethodMaps(
         name=name,
         convention=method.convention,
@@ -196,11 +196,6 @@ def _attribute(method: Method, images: torch.Tensor, covariates: pd.DataFrame) -
     std = None if found.uncertainty is None else found.uncertainty.std.cpu().numpy()
     jacobian = None if found.deformation is None else found.deformation.log_jacobian.cpu().numpy()
     return MapBatch(found.effect.cpu().numpy(), std, jacobian, found.decisions or ())
-
-
-def _sizes(batches: Iterable[MapBatch]) -> Iterator[tuple[Values, tuple[ClassDecision, ...]]]:
-    for batch in batches:
-        yield mean_abs(batch.effect), batch.decisions
 
 
 def _keep(batches: Iterable[MapBatch], effects: Path, stds: Path, jacobians: Path) -> MapBatch:

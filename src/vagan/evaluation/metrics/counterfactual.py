@@ -3,7 +3,8 @@
 It needs no known effects: an independent classifier sees the image before and after its map was subtracted.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,15 +24,15 @@ REFERENCE_IMAGES = 1000
 Features = Float[np.ndarray, "_ feature"]
 
 
-class ClassifierPrediction(NamedTuple):
+@dataclass(frozen=True)
+class ClassifierPrediction:
     """What a classifier makes of some images: probability of the class of interest, and its features."""
 
     probabilities: Values
     features: Features
 
-    def first(self, count: int) -> "ClassifierPrediction":
-        """Of the first images alone."""
-        return ClassifierPrediction(self.probabilities[:count], self.features[:count])
+    def __getitem__(self, images: slice) -> "ClassifierPrediction":
+        return ClassifierPrediction(self.probabilities[images], self.features[images])
 
 
 class IndependentClassifier:
