@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from vagan.errors import OutputError
@@ -65,3 +68,8 @@ def test_no_folder_is_made_where_none_is_asked_for(tmp_path):
     ):
         pass
     assert not (tmp_path / "new").exists()
+
+
+def test_the_module_imports_where_there_is_no_fcntl():
+    there_is_none = "import shutil, sys, tempfile; sys.platform = 'win32'; sys.modules['fcntl'] = None"
+    subprocess.run([sys.executable, "-c", f"{there_is_none}; import vagan.files"], check=True)

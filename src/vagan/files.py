@@ -1,12 +1,12 @@
 """Writing without ever leaving a half-written file behind, and reading nothing that never ends."""
 
 import errno
-import fcntl
 import glob
 import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ def replacing(path: Path, *, in_new_folder: bool = True) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
         # the whole name as suffix: writers choose the format by it
         handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name}", dir=path.parent)
-        fcntl.flock(handle, fcntl.LOCK_EX)  # tells a living writer's file from a killed one's
+        _lock(handle)  # tells a living writer's file from a killed one's
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
     temporary = Path(name)
@@ -58,6 +58,22 @@ def replacing(path: Path, *, in_new_folder: bool = True) -> Iterator[Path]:
         os.close(handle)
 
 
+if sys.platform == "win32":
+
+    def _lock(handle: int) -> bool:  # noqa: ARG001
+        return True  # Windows does not remove files that are open
+else:
+    import fcntl
+
+    def _lock(handle: int) -> bool:
+        """Lock an open file or folder until it is closed; False where another process has."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in (errno.EAGAIN, errno.EACCES)  # else the file system has no locks
+        return True
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove a folder's temporary files whose writers were killed; those of living writers are locked by them."""
     for path in folder.glob(".*"):
@@ -71,12 +87,9 @@ def _is_left(path: Path) -> bool:
     except OSError:  # gone by now
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+        return _lock(handle)
     finally:
         os.close(handle)
-    return True
 
 
 def regular(path: Path) -> Path:
@@ -124,7 +137,7 @@ def new_folder(path: Path, ours: frozenset[str]) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         handle = os.open(temporary, os.O_RDONLY)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        _lock(handle)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
     try:

@@ -1,9 +1,11 @@
 """What others find in a run folder, and what they are told where it is damaged."""
 
+import errno
 import json
 import os
 
 import pytest
+from filelock import FileLock
 
 from vagan.errors import RunError
 from vagan.training.engine.run_folder import RunFolder
@@ -55,3 +57,12 @@ def test_the_record_of_the_cohort_comes_back(run):
     record = {"hash": "a", "splits": {"train": ["1"]}, "source": "ü"}
     run.cohort.write_text(json.dumps(record), encoding="utf-8")
     assert run.read_cohort() == record
+
+
+def test_without_locks_in_the_file_system_work_continues_with_a_warning(run, monkeypatch):
+    def acquire(*_, **__):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with pytest.warns(UserWarning, match="not locked"), run.locked():
+        pass

@@ -93,7 +93,7 @@ def train(
         place(state.networks, fabric, config.training)
         task.check(state, fabric.device, half=half)
         with (
-            _speaking_for_all(processes),
+            _one_process_reports(processes),
             run.locked() if processes.is_first else nullcontext(),
             using_threads(config.training.num_threads, processes=processes.count // hosts()),
         ):
@@ -142,7 +142,7 @@ def _fit(
         return
     save_is_due = _timer(config.training.checkpoint_seconds)
     begin = time.monotonic() - state.seconds
-    watchdog = _watchdog(run, stop_within_s, speaks=processes.is_first)
+    watchdog = _watchdog(run, stop_within_s, reports=processes.is_first)
     with _stop_signals(watchdog) as stopped, record or nullcontext():
         for batch in prefetch(task.load, state.updates, task.total):
             _set_rates(state, rates, task)
@@ -191,8 +191,8 @@ def _timer(seconds: float) -> Callable[[], bool]:
 
 
 @contextmanager
-def _speaking_for_all(processes: Processes) -> Iterator[None]:
-    """What all processes have to say is said by the first; that it is lost itself, by the second."""
+def _one_process_reports(processes: Processes) -> Iterator[None]:
+    """Errors of all processes are reported by the first; that the first one is lost, by the second."""
     try:
         yield
     except Interrupted:
@@ -205,13 +205,13 @@ def _speaking_for_all(processes: Processes) -> Iterator[None]:
         raise
 
 
-def _watchdog(run: RunFolder, seconds: float | None, *, speaks: bool) -> threading.Timer | None:
+def _watchdog(run: RunFolder, seconds: float | None, *, reports: bool) -> threading.Timer | None:
     """What ends this process when it was asked to stop and cannot; as safe as a kill at any moment is."""
     if seconds is None:
         return None
 
     def end() -> None:
-        if speaks:
+        if reports:
             print(
                 f"vagan: stopped in the middle of an update that takes longer than {seconds:g} s; everything up to "
                 f"the last checkpoint is saved in {run.path}: give the same command again to go on",

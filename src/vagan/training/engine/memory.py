@@ -104,7 +104,7 @@ def _container(path: Path) -> int | None:
 
 @contextmanager
 def reraise_out_of_memory(config: Config, *, half: bool) -> Iterator[None]:
-    """Turn the device's own words for a lack of memory into ours."""
+    """Raise `NotEnoughMemoryError`, with the settings that help, where the device lacks memory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

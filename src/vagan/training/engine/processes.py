@@ -112,7 +112,7 @@ LOST = (
 
 @contextmanager
 def reraise_lost_process() -> Iterator[None]:
-    """Say in plain words that another process has ended."""
+    """Raise `LostProcessError` where a communication fails because another process has ended."""
     try:
         yield
     except RuntimeError as error:
@@ -120,7 +120,7 @@ def reraise_lost_process() -> Iterator[None]:
 
 
 def is_main_process() -> bool:
-    """Whether this process is the first of those that trained together."""
+    """Whether this process is the only or the first one of a training; the others print nothing."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 

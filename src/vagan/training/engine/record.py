@@ -84,10 +84,10 @@ class Record:
         self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self._figures.items()))
 
     def warn(self) -> None:
-        """Tell of a model that is finished but shows nothing."""
-        if told := collapsed_map(self._figures):
-            self._run.note(f"warning: {told}")
-            print(f"warning: {told}", file=sys.stderr, flush=True)
+        """Warn of a finished model whose maps are empty."""
+        if warning := collapsed_map(self._figures):
+            self._run.note(f"warning: {warning}")
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
 
     def save(self, *, in_a_hurry: bool = False) -> None:
         """Write model, metrics and checkpoint; in a hurry the model last, since it is measured on images first."""
@@ -98,7 +98,7 @@ class Record:
                     f"the weights of the {name} must be finite, but are not after update {state.updates}; "
                     f"the last good checkpoint is kept in {run.checkpoint}; lower the learning rate"
                 )
-        with run.there():
+        with run.guarded():
             for folder in (run.model, run.checkpoint.parent):
                 folder.mkdir(exist_ok=True)  # but not the run folder, if its disk vanishes in this very moment
             if in_a_hurry:

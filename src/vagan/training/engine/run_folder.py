@@ -8,6 +8,7 @@ import os
 import platform
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from vagan.data.cohort import Cohort
 from vagan.errors import OutputError, RunError
@@ -44,8 +46,8 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.model = path / "model"
         self.checkpoint = path / "checkpoints" / "latest.pt"
-        self._handle: int | None = None
-        """Of the lock, while this process holds it."""
+        self._lock_file: os.stat_result | None = None
+        """While this process holds the lock."""
 
     @property
     def is_begun(self) -> bool:
@@ -87,21 +89,13 @@ class RunFolder:
                 raise RunError(
                     f"the checkpoint {self.checkpoint} must be a file, and is none; delete it to begin again"
                 )
-            self._sign()
             return self.checkpoint.is_file()
         with replacing(self.cohort) as temporary:
             temporary.write_text(json.dumps(_cohort_record(cohort), indent=1) + "\n", encoding="utf-8")
         with replacing(self.environment) as temporary:
             temporary.write_text(_environment(), encoding="utf-8")
         write_config(config, self.config)  # last: its presence makes this a run folder
-        self._sign()
         return False
-
-    def _sign(self) -> None:
-        """Tell others whose lock it is."""
-        if self._handle is not None:
-            os.truncate(self._handle, 0)
-            os.pwrite(self._handle, f"process {os.getpid()} on {platform.node()} since {time.ctime()}\n".encode(), 0)
 
     def _require_same(self, config: Config, cohort: Cohort) -> None:
         differing = differences(self.read_config(), config)
@@ -118,37 +112,36 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process alone; a lock left by a process that is gone is taken over."""
+        """Hold the folder for this process alone, until the block ends or the process does."""
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"the run folder must be a folder: {self.path} is a file; choose another name")
         if self.path.is_dir() and not self.config.is_file() and self._foreign_files():
             raise OutputError(f"the run folder must be new or empty: {self.path} holds other files; choose another")
+        lock = FileLock(self.path / LOCK)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT)
+            (self.path / LOCK).touch()
         except OSError as error:
             raise OutputError(
                 f"cannot write {self.path}: {error.strerror}; choose a folder you may write to"
             ) from error
         try:
-            _lock(handle)
-        except OSError as error:
-            owner = os.pread(handle, 200, 0).decode(errors="replace").strip()
-            os.close(handle)
+            lock.acquire(blocking=False)
+        except Timeout as error:
             raise RunError(
-                f"another training is running in {self.path}{f' ({owner})' if owner else ''}; "
-                "wait for it or choose another folder"
+                f"another training is running in {self.path}; wait for it or choose another folder"
             ) from error
-        self._handle = handle
+        except (OSError, NotImplementedError) as error:  # a file system without locks
+            warnings.warn(f"{self.path} is not locked ({error}); do not train in it twice at a time", stacklevel=3)
+        self._lock_file = (self.path / LOCK).stat()
         try:
             yield
         finally:
-            self._handle = None
-            os.truncate(handle, 0)  # nobody's any more
-            os.close(handle)  # the system releases the lock, as it does when the process is killed
+            self._lock_file = None
+            lock.release()
 
     @contextmanager
-    def there(self) -> Iterator[None]:
+    def guarded(self) -> Iterator[None]:
         """Write only where the folder is still the one that is locked; if it vanishes meanwhile, say so.
 
         Below a mount that vanished lies another folder, in which a checkpoint would be lost.
@@ -162,7 +155,7 @@ class RunFolder:
 
     def _require_there(self) -> None:
         try:
-            there = self._handle is None or os.path.samestat(os.fstat(self._handle), os.stat(self.path / LOCK))
+            there = self._lock_file is None or os.path.samestat(self._lock_file, (self.path / LOCK).stat())
         except OSError:
             there = False
         if not there:
@@ -258,7 +251,7 @@ class MetricsLog:
     def add(self, row: dict[str, Any]) -> None:
         """Record one row; ``update`` is its position in the run."""
         self._rows.append(row)
-        with self._run.there():
+        with self._run.guarded():
             for name, value in row.items():
                 if name != "update":
                     self._writer.add_scalar(name, value, row["update"])
@@ -270,7 +263,7 @@ class MetricsLog:
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
-        with self._run.there():
+        with self._run.guarded():
             if self._rows:
                 with replacing(self._path, in_new_folder=False) as temporary:
                     temporary.write_text(text.getvalue(), encoding="utf-8")
@@ -299,12 +292,6 @@ class MetricsLog:
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]
-
-
-def _lock(handle: int) -> None:
-    import fcntl
-
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _cohort_record(cohort: Cohort) -> dict[str, Any]:
