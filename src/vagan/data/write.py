@@ -22,10 +22,11 @@ SHARD_BYTES = 2**24
 
 def write_cohort(
     path: Path,
-    manifest: Manifest,
+    manifest: Manifest | Callable[[], Manifest],
     metadata: CohortMetadata,
     case_at: Callable[[int], CohortCase],
     *,
+    num_images: int | None = None,
     threads: int | None = None,
 ) -> Cohort:
     """Write a cohort folder; it appears whole or not at all.
@@ -34,26 +35,32 @@ def write_cohort(
     ----------
     path
         New or empty folder, or an older cohort, which is replaced.
+    manifest
+        The table, or a function that gives it, called once all images are written.
+    metadata
+        What is true of all images; the content hash is filled in.
     case_at
-        Gives the arrays of a row of the manifest. Called from several threads, in no particular order, with
-        one shard of cases per thread in memory. All cases must have the shapes and the fields of row 0.
+        Gives the arrays of a row of the manifest. Called once for each row, from several threads, in no particular
+        order, with one shard of cases per thread in memory. All cases must have the shapes and the fields of row 0.
+    num_images
+        Needed with a function for the manifest.
     threads
         Default: one for each core.
     """
+    count = len(manifest) if isinstance(manifest, Manifest) else num_images or 0
     first = case_at(0)
     shard = max(1, SHARD_BYTES // first.image.nbytes)
-    blocks = [range(start, min(start + shard, len(manifest))) for start in range(0, len(manifest), shard)]
+    blocks = [range(start, min(start + shard, count)) for start in range(0, count, shard)]
     with new_folder(path, COHORT_FILES) as folder:
-        manifest.write(folder / MANIFEST)
         store = zarr.open_group(folder / STORE, mode="w")
         arrays = {
-            name: _create_array(store, name, len(manifest), getattr(first, field).shape, shard)
+            name: _create_array(store, name, count, getattr(first, field).shape, shard)
             for name, field in ARRAYS.items()
             if getattr(first, field) is not None
         }
 
         def write_block(rows: range) -> bytes:
-            cases = [case_at(row) for row in rows]
+            cases = [case_at(row) if row else first for row in rows]
             digest = hashlib.blake2b()
             for name, array in arrays.items():
                 values = np.stack([getattr(case, ARRAYS[name]) for case in cases])
@@ -61,14 +68,16 @@ def write_cohort(
                 digest.update(values.tobytes())
             return digest.digest()
 
-        whole = hashlib.blake2b((folder / MANIFEST).read_bytes(), digest_size=16)
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             try:
-                for part in track(pool.map(write_block, blocks), len(blocks), f"writing {path.name}"):
-                    whole.update(part)
+                parts = list(track(pool.map(write_block, blocks), len(blocks), f"writing {path.name}"))
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)  # if stopped, not to the end
-        store.attrs.update(metadata.model_copy(update={"content_hash": whole.hexdigest()}).model_dump(mode="json"))
+        (manifest if isinstance(manifest, Manifest) else manifest()).write(folder / MANIFEST)
+        content = hashlib.blake2b((folder / MANIFEST).read_bytes(), digest_size=16)
+        for part in parts:
+            content.update(part)
+        store.attrs.update(metadata.model_copy(update={"content_hash": content.hexdigest()}).model_dump(mode="json"))
     return Cohort(path)
 
 

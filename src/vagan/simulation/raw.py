@@ -47,7 +47,7 @@ TRUTH = "derivatives/truth"
 
 def write_tables(folder: Path, table: pd.DataFrame, source: str) -> None:
     """Write what BIDS says of a dataset, its participants and their sessions."""
-    folder.joinpath(TRUTH).mkdir(parents=True)
+    folder.joinpath(TRUTH).mkdir(parents=True, exist_ok=True)
     facts = {"Name": source, "BIDSVersion": "1.9.0"}
     _write_json(folder, facts | {"DatasetType": "raw"})
     _write_json(folder / TRUTH, facts | {"DatasetType": "derivative", "GeneratedBy": [{"Name": "vagan"}]})

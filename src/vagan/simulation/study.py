@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -19,7 +21,6 @@ from vagan.data.write import write_cohort
 from vagan.errors import CohortError
 from vagan.files import new_folder, require_replaceable
 from vagan.geometry import Grid
-from vagan.progress import track
 from vagan.simulation.raw import SPACING_MM as RAW_SPACING_MM
 from vagan.simulation.raw import write_scan, write_tables
 from vagan.simulation.regions import REGIONS
@@ -105,7 +106,6 @@ def make_atrophy_cohort(
         )
         for number in range(subjects)
     ]
-    visits = [(subject, number) for subject in people for number in range(len(subject.visits))]
     grid = prepared_grid(spacing_mm)
     metadata = CohortMetadata(
         source=f"simulated atrophy on {simulation.base.name}: {subjects} subjects, {spacing_mm:g} mm, seed {seed}, "
@@ -116,18 +116,32 @@ def make_atrophy_cohort(
         affine=tuple(tuple(map(float, row)) for row in grid.affine),
         regions=REGIONS,
     )
-    with workers(simulation, jobs) as pool:
-        table = make_table(people, pool, seed=seed)
-        if raw is not None:
-            with new_folder(Path(raw), frozenset()) as folder:
-                write_tables(folder, table, metadata.source)
-                for _ in pool.map(write_scan, visits, "writing raw scans", folder, raw_spacing_mm):
-                    pass
+    row_of = [(number, visit) for number, subject in enumerate(people) for visit in range(len(subject.visits))]
+    measured: dict[int, list[dict[str, Any]]] = {}
+    with ExitStack() as stack:
+        raw_folder = stack.enter_context(new_folder(Path(raw), frozenset())) if raw is not None else None
+        executor, processes = stack.enter_context(simulators(simulation, jobs))
+
+        def start(number: int) -> Future[SimulatedSubject]:
+            return executor.submit(_in_worker, simulate_subject, people[number], grid, raw_folder, raw_spacing_mm)
+
+        simulated = Ahead(start, [len(subject.visits) for subject in people], most=2 * processes)
 
         def case_at(row: int) -> CohortCase:
-            return pool.call(_prepared, *visits[row], grid)
+            number, visit = row_of[row]
+            subject = simulated.take(number)
+            measured[number] = subject.rows
+            return subject.cases[visit]
 
-        return write_cohort(path, Manifest(table), metadata, case_at, threads=pool.processes)
+        def manifest() -> Manifest:
+            return Manifest(
+                make_table(people, [row for number in range(len(people)) for row in measured[number]], seed)
+            )
+
+        cohort = write_cohort(path, manifest, metadata, case_at, num_images=len(row_of), threads=processes)
+        if raw_folder is not None:
+            write_tables(raw_folder, cohort.manifest.table, metadata.source)
+    return cohort
 
 
 def require_options(subjects: int, spacing_mm: float, strength: float, jobs: int) -> None:
@@ -148,11 +162,8 @@ def _require_spacing(spacing_mm: float) -> None:
         raise CohortError(f"voxels must be of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, found {spacing_mm:g}")
 
 
-def make_table(people: list[Subject], pool: "Workers", *, seed: int) -> pd.DataFrame:
-    """One row for each scan, with what is true of it."""
-    rows = [
-        row for facts in pool.map(_facts, [(subject,) for subject in people], "measuring subjects") for row in facts
-    ]
+def make_table(people: Sequence[Subject], rows: list[dict[str, Any]], seed: int) -> pd.DataFrame:
+    """One row for each scan, with what is true of it, and its split."""
     table = pd.DataFrame(rows)
     subtype_of = {subject.name: subject.subtype for subject in people}
     groups = table.assign(group=table["subject"].map(subtype_of))
@@ -160,7 +171,27 @@ def make_table(people: list[Subject], pool: "Workers", *, seed: int) -> pd.DataF
     return table
 
 
-def _facts(simulation: Simulation, subject: Subject) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class SimulatedSubject:
+    """All scans of a subject, and their rows of the table."""
+
+    rows: list[dict[str, Any]]
+    cases: list[CohortCase]
+
+
+def simulate_subject(
+    simulation: Simulation, subject: Subject, grid: Grid, raw: Path | None, raw_spacing_mm: float
+) -> SimulatedSubject:
+    """Measure a subject, prepare its scans, and write its raw scans into a folder if there is one."""
+    if raw is not None:
+        for visit in range(len(subject.visits)):
+            write_scan(simulation, subject, visit, raw, raw_spacing_mm)
+    cases = [simulation.prepared(subject, visit, grid) for visit in subject.visits]
+    return SimulatedSubject(measure(simulation, subject), cases)
+
+
+def measure(simulation: Simulation, subject: Subject) -> list[dict[str, Any]]:
+    """One row of the table for each scan, without its split."""
     brain_ml = simulation.brain_ml(subject)
     rows = []
     for visit in subject.visits:
@@ -184,60 +215,66 @@ def _facts(simulation: Simulation, subject: Subject) -> list[dict[str, Any]]:
     return rows
 
 
-def _prepared(simulation: Simulation, subject: Subject, visit: int, grid: Grid) -> CohortCase:
-    return simulation.prepared(subject, subject.visits[visit], grid)
+class Ahead:
+    """Simulated subjects: those that are taken, and the next ones meanwhile, so that all processes are busy."""
 
+    def __init__(self, start: Callable[[int], Future[SimulatedSubject]], times: list[int], *, most: int) -> None:
+        self._start = start
+        self._left = times
+        """How many times each subject will still be taken."""
+        self._most = most
+        """Subjects that are started ahead or kept in memory."""
+        self._started: dict[int, Future[SimulatedSubject]] = {}
+        self._lock = Lock()
 
-class Workers:
-    """Processes that hold a simulation, or this process alone."""
-
-    def __init__(self, simulation: Simulation, processes: int, pool: ProcessPoolExecutor | None) -> None:
-        self.processes = processes
-        self._simulation, self._pool = simulation, pool
-
-    def call(self, work: Callable[..., T], *arguments: Any) -> T:
-        """``work(simulation, *arguments)``, in one of the processes; may be called from several threads."""
-        if self._pool is None:
-            return work(self._simulation, *arguments)
+    def take(self, number: int) -> SimulatedSubject:
+        """Wait for a subject; may be called from several threads."""
         try:
-            return self._pool.submit(_work, work, *arguments).result()
+            with self._lock:
+                for later in range(number, len(self._left)):
+                    if later > number and len(self._started) >= self._most:
+                        break
+                    if self._left[later] and later not in self._started:
+                        self._started[later] = self._start(later)
+                found = self._started[number]
+                self._left[number] -= 1
+                if not self._left[number]:
+                    del self._started[number]  # lest all of them be kept in memory
+            return found.result()
         except BrokenExecutor as error:
-            raise CohortError("a worker process died, perhaps of too little memory; use fewer --jobs") from error
-
-    def map(
-        self, work: Callable[..., T], items: Sequence[tuple[Any, ...]], description: str, *shared: Any
-    ) -> Iterator[T]:
-        """``work(simulation, *item, *shared)`` of each item, in order, with a progress bar."""
-        with ThreadPoolExecutor(self.processes) as threads:
-            try:
-                results = threads.map(lambda item: self.call(work, *item, *shared), items)
-                yield from track(results, len(items), description)
-            finally:
-                threads.shutdown(wait=False, cancel_futures=True)  # if stopped, not to the end
+            raise CohortError("a worker process died, perhaps of too little memory; use fewer jobs") from error
 
 
 @contextmanager
-def workers(simulation: Simulation, jobs: int) -> Iterator[Workers]:
-    """Start processes of one thread each; the same results whatever their number."""
+def simulators(simulation: Simulation, jobs: int) -> Iterator[tuple[Executor, int]]:
+    """Processes of one thread each that hold the simulation, or this one; the same results whatever their number."""
     processes = jobs or os.cpu_count() or 1
+    executor: Executor
     if processes == 1:
-        yield Workers(simulation, 1, None)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start_worker, (simulation,)) as pool:
-        yield Workers(simulation, processes, pool)
+        executor = ThreadPoolExecutor(1, initializer=_hold, initargs=(simulation,))
+    else:
+        context = multiprocessing.get_context("spawn")
+        executor = ProcessPoolExecutor(processes, context, _start_worker, (simulation,))
+    try:
+        yield executor, processes
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 _held: list[Simulation] = []
 """The simulation of a worker process."""
 
 
+def _hold(simulation: Simulation) -> None:
+    _held[:] = [simulation]
+
+
 def _start_worker(simulation: Simulation) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _held[:] = [simulation]
+    _hold(simulation)
 
 
-def _work(work: Callable[..., T], *arguments: Any) -> T:
+def _in_worker(work: Callable[..., T], *arguments: Any) -> T:
     return work(_held[0], *arguments)
