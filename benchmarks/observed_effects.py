@@ -129,7 +129,7 @@ def compare(simulation: Simulation, subject: Subject, pipeline: Pipeline, work: 
 def prepare(raw, pipeline: Pipeline) -> tuple[Prepared, Scan]:
     """A prepared scan, and the log of the field that its bias correction divided by, on the grid it was found on."""
     seen: list[tuple[str, Scan]] = []
-    prepared = pipeline.run(raw, watch=lambda step, scan: seen.append((step, scan)))
+    prepared = pipeline.run(raw, on_step=lambda step, scan: seen.append((step, scan)))
     at = next(number for number, (step, _) in enumerate(seen) if step == "correct-bias")
     before, after = seen[at - 1][1], seen[at][1]
     known = before.image > 0

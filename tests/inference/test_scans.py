@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -16,11 +17,13 @@ from vagan.errors import OutputError, PreprocessingError
 from vagan.inference.attributor import Attributor
 from vagan.inference.scans import ScanImage
 from vagan.model.folder import ModelSpec, build_network, load_model, save_model
-from vagan.preprocessing.derivatives import Place
+from vagan.preprocessing import study as preprocessing
+from vagan.preprocessing.derivatives import DerivativePaths
 from vagan.preprocessing.pipeline import Prepared
 from vagan.preprocessing.scan import read_scan
-from vagan.reporting.preprocess import prepare_study
-from vagan.reporting.scan_pages import GROUP_PAGE, outliers
+from vagan.reporting.scan_pages import GROUP_PAGE, PAGES, outliers
+
+prepare_study = partial(preprocessing.prepare_study, pages=PAGES)
 
 
 def read_vectors(path):
@@ -170,7 +173,7 @@ class TestMapsOfRawScans:
         torch.nn.init.zeros_(network.last.weight)
         network.last.bias.data = torch.tensor([0.0, 2.0, 0.0])
         save_model(tmp_path / "model", network, facts)
-        scan = Place.of(study[0] / "out", QUICK, "s1", "").image
+        scan = DerivativePaths.of(study[0] / "out", QUICK, "s1", "").image
         path = Attributor.load(tmp_path / "model").attribute_files([scan], tmp_path / "out")[0].path
         stem = path.name.removesuffix("_effect.nii.gz")
         shift_mm = QUICK.grid.affine[:3, :3] @ (0.0, 2.0, 0.0)
@@ -211,7 +214,7 @@ class TestMapsOfRawScans:
 
     def test_a_prepared_scan_is_not_prepared_again(self, model, study, tmp_path):
         folder, network = model
-        place = Place.of(study[0] / "out", QUICK, "s1", "")
+        place = DerivativePaths.of(study[0] / "out", QUICK, "s1", "")
         path = Attributor.load(folder).attribute_files([place.image], tmp_path)[0].path
         image = torch.from_numpy(read_scan(place.image).scan.image)[None, None]
         assert nib.load(path).get_fdata() == pytest.approx(-network(image)[0, 0].detach().numpy(), abs=1e-5)

@@ -159,15 +159,15 @@ class TestThereAndBack:
 
 
 @pytest.mark.parametrize(
-    ("given", "spared"), [("t1-linear", ["correct-bias", "register"]), ("fmriprep", ["correct-bias"])]
+    ("upstream", "spared"), [("t1-linear", ["correct-bias", "register"]), ("fmriprep", ["correct-bias"])]
 )
-def test_what_others_have_done_is_not_done_again(raw_file, given, spared):
+def test_what_others_have_done_is_not_done_again(raw_file, upstream, spared):
     raw = read_scan(raw_file[0])
     steps = list(make_pipeline(strip="none", spacing_mm=5.2, shape=(32, 40, 28)).steps)
     steps[1] = steps[1].model_copy(update={"brain_ml": (500, 2500)})
-    done = Pipeline(steps=tuple(steps)).run(raw, given=given)
+    done = Pipeline(steps=tuple(steps)).run(raw, upstream=upstream)
     assert [step["step"] for step in done.record if "skipped" in step] == spared
-    assert np.array_equal(done.scan.template_from_scanner, np.eye(4)) == (given == "t1-linear")
+    assert np.array_equal(done.scan.template_from_scanner, np.eye(4)) == (upstream == "t1-linear")
 
 
 class TestTemplates:

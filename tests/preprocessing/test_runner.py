@@ -18,7 +18,7 @@ from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume
 from vagan.errors import MissingExtraError, PreprocessingError
 from vagan.preprocessing import runner
-from vagan.preprocessing.derivatives import Place, label, read_record, read_whole
+from vagan.preprocessing.derivatives import DerivativePaths, label, read_record, read_whole
 from vagan.preprocessing.failures import Failures
 from vagan.preprocessing.pack import is_stale, pack_cohort
 from vagan.preprocessing.pipeline import Pipeline
@@ -41,7 +41,7 @@ def test_a_scan_becomes_derivatives_with_their_record(tmp_path):
     (job,) = jobs_in(tmp_path, 1)
     outcome = prepare_scan(job, QUICK, tmp_path / "out")
     assert outcome.status == "done", outcome.reason
-    place = Place.of(tmp_path / "out", QUICK, "s0", "m00")
+    place = DerivativePaths.of(tmp_path / "out", QUICK, "s0", "m00")
     assert place.image == (
         tmp_path / "out/sub-s0/ses-m00/anat/sub-s0_ses-m00_space-MNI152NLin2009aSym_res-8_desc-preproc_T1w.nii.gz"
     )
@@ -110,7 +110,7 @@ class TestMany:
     def test_a_scan_that_lost_a_file_is_done_again(self, tmp_path):
         jobs = jobs_in(tmp_path, 1)
         list(prepare_all(jobs, QUICK, tmp_path / "out"))
-        Place.of(tmp_path / "out", QUICK, "s0", "m00").mask.unlink()
+        DerivativePaths.of(tmp_path / "out", QUICK, "s0", "m00").mask.unlink()
         assert [outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")] == ["done"]
 
     def test_what_an_older_input_gave_does_not_stand_for_one_that_fails(self, tmp_path):
@@ -118,14 +118,14 @@ class TestMany:
         list(prepare_all(jobs, QUICK, tmp_path / "out"))
         jobs[0].image.write_bytes(b"no scan")
         assert [outcome.status for outcome in prepare_all(jobs, QUICK, tmp_path / "out")] == ["failed"]
-        place = Place.of(tmp_path / "out", QUICK, "s0", "m00")
+        place = DerivativePaths.of(tmp_path / "out", QUICK, "s0", "m00")
         assert place.image.is_file()
         assert read_record(place.record) is None
 
     def test_an_image_of_another_run_beside_a_record_is_found_out(self, tmp_path):
         jobs = jobs_in(tmp_path, 2)
         list(prepare_all(jobs, QUICK, tmp_path / "out"))
-        first, second = (Place.of(tmp_path / "out", QUICK, f"s{k}", "m00") for k in range(2))
+        first, second = (DerivativePaths.of(tmp_path / "out", QUICK, f"s{k}", "m00") for k in range(2))
         first.image.write_bytes(second.image.read_bytes())
         assert read_whole(first, QUICK) is None
         assert read_whole(second, QUICK) is not None
@@ -144,7 +144,7 @@ class TestMany:
         monkeypatch.setattr(derivatives, "itk_text", stop)
         with pytest.raises(KeyboardInterrupt):
             list(prepare_all(jobs, QUICK, tmp_path / "out"))
-        place = Place.of(tmp_path / "out", QUICK, "s0", "m00")
+        place = DerivativePaths.of(tmp_path / "out", QUICK, "s0", "m00")
         assert read_record(place.record) is None
         assert not list(place.folder.glob(".*"))
         monkeypatch.undo()
@@ -217,8 +217,8 @@ class TestFailures:
 
     def test_jobs_side_by_side_lose_no_row_of_each_other(self, tmp_path):
         one, two = Failures(tmp_path), Failures(tmp_path)
-        two.tell(self.outcome("b", reason='too, "dark" ü'))
-        one.tell(self.outcome("a"))
+        two.record(self.outcome("b", reason='too, "dark" ü'))
+        one.record(self.outcome("a"))
         two.write_table()
         one.write_table()
         assert self.rows(tmp_path) == [("a", "broken"), ("b", 'too, "dark" ü')]
@@ -226,9 +226,9 @@ class TestFailures:
     def test_what_is_mended_leaves_the_table(self, tmp_path):
         failures = Failures(tmp_path)
         for name in "ab":
-            failures.tell(self.outcome(name))
-        failures.tell(self.outcome("a", "done"))
-        failures.tell(self.outcome("c", "kept"))
+            failures.record(self.outcome(name))
+        failures.record(self.outcome("a", "done"))
+        failures.record(self.outcome("c", "kept"))
         failures.write_table()
         assert self.rows(tmp_path) == [("b", "broken")]
 
@@ -263,7 +263,7 @@ class TestStore:
         assert Pipeline.model_validate(cohort.metadata.pipeline) == QUICK
         assert cohort.manifest.classes == ("CN", "AD")
         assert list(cohort.manifest.table["age"]) == ["70"] * 6
-        image = read_volume(Place.of(out, QUICK, "s3", "m00").image).array
+        image = read_volume(DerivativePaths.of(out, QUICK, "s3", "m00").image).array
         assert np.array_equal(cohort.images([3])[0, 0].numpy(), image)
         assert find_problems(out / "cohort") == []
 
@@ -283,7 +283,7 @@ class TestStore:
 
     def test_scans_that_failed_are_left_out(self, study):
         out, _, table = study
-        Place.of(out, QUICK, "s5", "m00").record.unlink()
+        DerivativePaths.of(out, QUICK, "s5", "m00").record.unlink()
         table = table.assign(split=["train", "train", "validation", "test", "test", "test"])
         assert len(pack_cohort(out, table, QUICK, baseline=None, seed=0).manifest) == 5
 
@@ -379,7 +379,7 @@ def test_a_full_disk_is_a_reason_and_leaves_no_half_files(tmp_path, monkeypatch)
     (outcome,) = prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out")
     assert outcome.status == "failed"
     assert "No space left on device" in outcome.reason
-    place = Place.of(tmp_path / "out", QUICK, "s0", "m00")
+    place = DerivativePaths.of(tmp_path / "out", QUICK, "s0", "m00")
     assert not place.record.exists()
     assert not list(place.folder.glob(".*"))
 
@@ -388,7 +388,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from heads import QUICK
-from vagan.reporting.preprocess import prepare_study
+from vagan.preprocessing.study import prepare_study
 if __name__ == "__main__":
     prepare_study(Path(sys.argv[1]), Path(sys.argv[2]), QUICK, processes=int(sys.argv[3]))
 """

@@ -4,7 +4,7 @@ import pytest
 
 from heads import save_head
 from vagan.errors import ManifestError
-from vagan.preprocessing.sources import collect_scans, given_by_name, jobs_of, repeated_rows
+from vagan.preprocessing.sources import collect_scans, jobs_of, repeated_rows, upstream_of
 
 
 def test_a_single_scan(tmp_path):
@@ -45,7 +45,7 @@ def test_a_visit_that_comes_twice_is_found_whatever_its_spelling(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "upstream"),
     [
         ("sub-1_T1w.nii.gz", "raw"),
         ("t1_linear/sub-1_space-MNI152NLin2009cSym_desc-Crop_res-1x1x1_T1w.nii.gz", "t1-linear"),
@@ -55,8 +55,8 @@ def test_a_visit_that_comes_twice_is_found_whatever_its_spelling(tmp_path):
         ("sub-1_space-MNI152NLin2009cAsym_desc-preproc_T1w.nii.gz", "raw"),
     ],
 )
-def test_others_output_is_known_by_its_name(name, given):
-    assert given_by_name(Path(name)) == given
+def test_others_output_is_known_by_its_name(name, upstream):
+    assert upstream_of(Path(name)) == given
 
 
 def test_a_caps_of_clinica(tmp_path):
@@ -65,7 +65,7 @@ def test_a_caps_of_clinica(tmp_path):
     for name in (f"{stem}_desc-Crop_res-1x1x1_T1w", f"{stem}_res-1x1x1_T1w"):
         save_head(visit / f"{name}.nii.gz")
     (job,) = jobs_of(collect_scans(tmp_path / "caps"))
-    assert (job.subject, job.session, job.given) == ("sub-1", "ses-M000", "t1-linear")
+    assert (job.subject, job.session, job.upstream) == ("sub-1", "ses-M000", "t1-linear")
     assert "desc-Crop" in job.image.name
 
 
@@ -76,7 +76,7 @@ def test_derivatives_of_fmriprep_with_their_masks_and_the_datasets_classes(tmp_p
     (tmp_path / "bids" / "participants.tsv").write_text("participant_id\tdx\nsub-1\tCN\n", encoding="utf-8")
     table = collect_scans(folder.parents[1], class_column="dx")
     (job,) = jobs_of(table)
-    assert (job.image, job.mask, job.given) == (
+    assert (job.image, job.mask, job.upstream) == (
         folder / "sub-1_desc-preproc_T1w.nii.gz",
         folder / "sub-1_desc-brain_mask.nii.gz",
         "fmriprep",

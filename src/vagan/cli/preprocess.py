@@ -85,7 +85,8 @@ def preprocess(
     from vagan.cli.options import parse_size
     from vagan.data.splits import SubjectLists
     from vagan.preprocessing.pipeline import make_pipeline
-    from vagan.reporting.preprocess import prepare_study
+    from vagan.preprocessing.study import prepare_study
+    from vagan.reporting.scan_pages import PAGES
 
     shape = parse_size(size, axes=3) if size else None
     pipeline = make_pipeline(
@@ -110,5 +111,6 @@ def preprocess(
         lists=SubjectLists.read(test_subjects, validation_subjects),
         processes=jobs,
         scheduler=scheduler,
+        pages=PAGES,
     )
     print(summary)

@@ -20,7 +20,7 @@ from vagan.model.folder import ModelSpec
 from vagan.preprocessing.brain import StripSkull
 from vagan.preprocessing.pipeline import Pipeline, Prepared
 from vagan.preprocessing.scan import RawScan, Scan, read_scan
-from vagan.preprocessing.sources import given_by_name
+from vagan.preprocessing.sources import upstream_of
 
 TRUST = "VAGAN_TRUST_COMMANDS"
 """Variable of the environment without which no model makes us run a program."""
@@ -100,7 +100,7 @@ class ScanImage:
     @cached_property
     def _prepared(self) -> Prepared:
         before = _as_prepared(self.raw, self.pipeline)
-        return before or self.pipeline.run(self.raw, given=given_by_name(self.raw.path))
+        return before or self.pipeline.run(self.raw, upstream=upstream_of(self.raw.path))
 
 
 def read_scan_image(path: Path, spec: ModelSpec) -> ScanImage:

@@ -17,7 +17,7 @@ from vagan.data.volume import read_volume, write_volume
 from vagan.errors import ImageFileError, MissingExtraError, PreprocessingError
 from vagan.geometry import Grid, resample
 from vagan.preprocessing.scan import Facts, Scan
-from vagan.preprocessing.step import StepModel
+from vagan.preprocessing.step import Step
 
 BRAIN_ML = (800.0, 2000.0)
 AIR_MM = 25.0
@@ -33,7 +33,7 @@ class SkullStripper(Protocol):
         ...
 
 
-class StripSkull(StepModel):
+class StripSkull(Step):
     """Find the brain; the image itself keeps its skull until it is rescaled."""
 
     step: Literal["strip-skull"] = "strip-skull"

@@ -51,7 +51,7 @@ class Record(BaseModel):
 
 
 @dataclass(frozen=True)
-class Place:
+class DerivativePaths:
     """Where the files of a scan are."""
 
     out: Path
@@ -66,13 +66,13 @@ class Place:
                 raise PreprocessingError(f"a subject or session must be letters and digits, found {name!r}")
 
     @classmethod
-    def of_all(cls, out: Path, pipeline: Pipeline, table: pd.DataFrame) -> "list[Place]":
-        """The places of all rows of a table with the columns ``subject`` and ``session``."""
+    def of_all(cls, out: Path, pipeline: Pipeline, table: pd.DataFrame) -> "list[DerivativePaths]":
+        """The paths of all rows of a table with the columns ``subject`` and ``session``."""
         return [cls.of(out, pipeline, *visit) for visit in zip(table["subject"], table["session"], strict=True)]
 
     @classmethod
-    def of(cls, out: Path, pipeline: Pipeline, subject: str, session: str) -> "Place":
-        """The place that a pipeline's results go to."""
+    def of(cls, out: Path, pipeline: Pipeline, subject: str, session: str) -> "DerivativePaths":
+        """The paths of a pipeline's results."""
         register = next((step for step in pipeline.steps if isinstance(step, Register)), Register())
         spacing = float(pipeline.grid.spacing_mm[0])
         return cls(
@@ -135,26 +135,26 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
-def read_whole(place: Place, pipeline: Pipeline) -> Record | None:
+def read_whole(paths: DerivativePaths, pipeline: Pipeline) -> Record | None:
     """The record of a scan that was made with these settings and whose files are those that it tells of.
 
     Runs with different settings may have met in one folder; then a record can lie beside another run's image.
     """
-    record = read_record(place.record)
+    record = read_record(paths.record)
     if record is None or record.pipeline_hash != pipeline.key:
         return None
-    found = {path.name: digest_of(path) for path in (place.image, place.mask, place.transform) if path.is_file()}
+    found = {path.name: digest_of(path) for path in (paths.image, paths.mask, paths.transform) if path.is_file()}
     return record if found == record.files else None
 
 
-def is_finished(place: Place, source_hash: str, pipeline: Pipeline) -> bool:
+def is_finished(paths: DerivativePaths, source_hash: str, pipeline: Pipeline) -> bool:
     """Whether a scan is there, made from this input with these settings."""
-    record = read_whole(place, pipeline)
+    record = read_whole(paths, pipeline)
     return record is not None and record.source_hash == source_hash
 
 
 def write_prepared(
-    place: Place,
+    paths: DerivativePaths,
     prepared: Prepared,
     slices: dict[str, NDArray[np.uint8]],
     *,
@@ -165,26 +165,26 @@ def write_prepared(
 ) -> None:
     """Write all files of a scan, each whole, the record last."""
     scan = prepared.scan
-    write_volume(place.image, scan.image, scan.grid.affine)
+    write_volume(paths.image, scan.image, scan.grid.affine)
     mask = scan.mask if scan.mask is not None else scan.image > -1
-    write_volume(place.mask, mask, scan.grid.affine)
-    with replacing(place.transform) as temporary:
+    write_volume(paths.mask, mask, scan.grid.affine)
+    with replacing(paths.transform) as temporary:
         temporary.write_text(itk_text(np.linalg.inv(scan.template_from_scanner)), encoding="utf-8")
-    with replacing(place.slices) as temporary:
+    with replacing(paths.slices) as temporary:
         np.savez_compressed(temporary, **slices)  # type: ignore[arg-type]
     record = Record(
         source=source.name,
         source_hash=source_hash,
         pipeline_hash=pipeline.key,
-        space=place.space,
+        space=paths.space,
         steps=prepared.record,
         raw_shape=prepared.raw_grid.shape,
         raw_affine=prepared.raw_grid.affine.tolist(),
         template_from_scanner=scan.template_from_scanner.tolist(),
-        files={path.name: digest_of(path) for path in (place.image, place.mask, place.transform)},
+        files={path.name: digest_of(path) for path in (paths.image, paths.mask, paths.transform)},
         seconds=round(seconds, 2),
     )
-    with replacing(place.record) as temporary:
+    with replacing(paths.record) as temporary:
         temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 

@@ -24,8 +24,8 @@ class Failures:
     def __init__(self, out: Path) -> None:
         self._out, self._folder = out, out / "logs" / "failed"
 
-    def tell(self, outcome: Outcome) -> None:
-        """Note a failure, or that an earlier one of the same scan is mended."""
+    def record(self, outcome: Outcome) -> None:
+        """Record a failure, or clear an earlier one of the same scan."""
         job = outcome.job
         path = self._file(str(job.image))
         if outcome.status != "failed":
@@ -41,7 +41,7 @@ class Failures:
         for path in self._folder.glob("[!.]*.json"):
             try:
                 found.append(json.loads(path.read_text(encoding="utf-8")))
-            except FileNotFoundError:  # mended by a run beside this one
+            except FileNotFoundError:  # cleared by a concurrent run
                 continue
         return sorted(found, key=lambda row: (row["subject"], row["session"], row["image"]))
 

@@ -9,12 +9,12 @@ from vagan.errors import PreprocessingError
 from vagan.geometry import Grid, bounding_box, resample
 from vagan.preprocessing.intensity import head_mask
 from vagan.preprocessing.scan import Facts, Scan
-from vagan.preprocessing.step import StepModel
+from vagan.preprocessing.step import Step
 
 Extent = Annotated[int, Field(ge=8, le=1024)]
 
 
-class CropField(StepModel):
+class CropField(Step):
     """Cut off empty air, and the neck below a head's height; make voxels that are needlessly fine larger."""
 
     step: Literal["crop-field"] = "crop-field"
@@ -58,7 +58,7 @@ class CropField(StepModel):
         return Scan(resample(scan.image, scan.grid, onto), onto, mask, scan.template_from_scanner)
 
 
-class Conform(StepModel):
+class Conform(Step):
     """Onto the grid that all subjects share: resampling, cropping and padding with one interpolation."""
 
     step: Literal["conform"] = "conform"

@@ -11,10 +11,10 @@ from vagan.errors import ImageFileError
 from vagan.geometry import Grid
 from vagan.preprocessing.itk import from_itk, sitk, to_itk
 from vagan.preprocessing.scan import Facts, Scan
-from vagan.preprocessing.step import StepModel
+from vagan.preprocessing.step import Step
 
 
-class CorrectBias(StepModel):
+class CorrectBias(Step):
     """Divide by the slowly varying brightness of the coil (N4; Tustison et al. 2010)."""
 
     step: Literal["correct-bias"] = "correct-bias"
@@ -34,7 +34,7 @@ class CorrectBias(StepModel):
         return scan.with_image(corrected), {"field_sd": float(field[where].std())}
 
 
-class Rescale(StepModel):
+class Rescale(Step):
     """Clip at two percentiles and scale to [-1, 1]; outside the brain -1."""
 
     step: Literal["rescale"] = "rescale"

@@ -18,7 +18,7 @@ from vagan.data.write import write_cohort
 from vagan.errors import CohortError, ManifestError
 from vagan.geometry import Grid
 from vagan.preprocessing.brain import already_stripped
-from vagan.preprocessing.derivatives import Place, Record, read_record, read_whole
+from vagan.preprocessing.derivatives import DerivativePaths, Record, read_record, read_whole
 from vagan.preprocessing.pipeline import Pipeline
 from vagan.preprocessing.scan import Scan
 
@@ -49,12 +49,12 @@ def pack_cohort(
     baseline, seed, lists
         The baseline class's name, and what decides the split where the table gives none.
     """
-    places = Place.of_all(out, pipeline, table)
-    whole = [read_whole(place, pipeline) is not None for place in places]
+    all_paths = DerivativePaths.of_all(out, pipeline, table)
+    whole = [read_whole(paths, pipeline) is not None for paths in all_paths]
     if not any(whole):
         raise ManifestError(f"no prepared scan is in {out}; failed.csv has the reasons")
     table = table[whole].reset_index(drop=True)
-    files = [str(place.image.relative_to(out)) for place, good in zip(places, whole, strict=True) if good]
+    files = [str(paths.image.relative_to(out)) for paths, good in zip(all_paths, whole, strict=True) if good]
     table = table.assign(image=[str(Path("..") / name) for name in files])
     labels = label_classes(list(table["class"]), baseline or _labelled_baseline(table))
     table = table.assign(label=table["class"].map(labels))

@@ -4,11 +4,11 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, field_validator
 
 from vagan.errors import PreprocessingError
 from vagan.geometry import Grid, Matrix, resample
@@ -17,29 +17,52 @@ from vagan.preprocessing.grid import Conform, CropField
 from vagan.preprocessing.intensity import CorrectBias, Rescale
 from vagan.preprocessing.registration import Dof
 from vagan.preprocessing.scan import RawScan, Scan
+from vagan.preprocessing.step import Step
 from vagan.preprocessing.template import PACKAGED, Register, digest_of_files, load_template
 
-AnyStep = Annotated[CropField | StripSkull | CorrectBias | Register | Conform | Rescale, Field(discriminator="step")]
-Given = Literal["raw", "fmriprep", "t1-linear"]
+STEPS: dict[str, type[Step]] = {
+    "crop-field": CropField,
+    "strip-skull": StripSkull,
+    "correct-bias": CorrectBias,
+    "register": Register,
+    "conform": Conform,
+    "rescale": Rescale,
+}
+"""Steps by their names in a record. Add a step of your own here before you load a cohort or a model made with it."""
+
+Upstream = Literal["raw", "fmriprep", "t1-linear"]
 """What a file went through before."""
 
-DONE_BEFORE: dict[Given, tuple[str, ...]] = {
+DONE_UPSTREAM: dict[Upstream, tuple[str, ...]] = {
     "raw": (),
     "fmriprep": ("correct-bias",),
     "t1-linear": ("correct-bias", "register"),
 }
 """Steps that the programs of these names have done: N4, and in Clinica the affine registration to MNI152."""
 
-Watch = Callable[[str, Scan], None]
+OnStep = Callable[[str, Scan], None]
 """Is shown the scan as read and after each step, for pictures."""
 
 
 class Pipeline(BaseModel):
-    """Steps in their order. Reading in RAS+ order comes before them all."""
+    """Steps in their order. Reading in RAS+ order comes before them all.
+
+    Examples
+    --------
+    >>> pipeline = Pipeline(steps=(StripSkull(method="none"), CorrectBias(), Conform(spacing_mm=2.6), Rescale()))
+    >>> prepared = pipeline.run(read_scan(Path("scan.nii.gz")))  # doctest: +SKIP
+    >>> prepared.scan.image  # on pipeline.grid, in [-1, 1]  # doctest: +SKIP
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: tuple[AnyStep, ...]
+    steps: tuple[SerializeAsAny[Step], ...]
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _from_record(cls, steps: Any) -> Any:
+        """Steps as they are, or from their entries in a record."""
+        return [step if isinstance(step, Step) else _step_of(step) for step in steps]
 
     @property
     def key(self) -> str:
@@ -54,7 +77,7 @@ class Pipeline(BaseModel):
                 return step.grid
         raise PreprocessingError("a pipeline needs the step conform, which gives all scans one grid")
 
-    def run(self, raw: RawScan, *, given: Given = "raw", watch: Watch | None = None) -> "Prepared":
+    def run(self, raw: RawScan, *, upstream: Upstream = "raw", on_step: OnStep | None = None) -> "Prepared":
         """Take a scan through the steps that it has not been through.
 
         Raises
@@ -64,20 +87,27 @@ class Pipeline(BaseModel):
         """
         scan = raw.scan
         record: list[dict[str, Any]] = [_read_record(raw)]
-        if watch:
-            watch("read", scan)
+        if on_step:
+            on_step("read", scan)
         for step in self.steps:
             settings = step.model_dump(mode="json")
-            if step.step in DONE_BEFORE[given]:
-                record.append(settings | {"skipped": f"done by {given}"})
+            if step.step in DONE_UPSTREAM[upstream]:
+                record.append(settings | {"skipped": f"done by {upstream}"})
                 continue
             begin = time.perf_counter()
             scan, facts = step.apply(scan)
             seconds = round(time.perf_counter() - begin, 3)
             record.append(settings | {"found": facts, "seconds": seconds})
-            if watch:
-                watch(settings["step"], scan)
+            if on_step:
+                on_step(settings["step"], scan)
         return Prepared(scan, Grid(raw.scan.grid.shape, raw.scan.grid.affine), record)
+
+
+def _step_of(entry: Any) -> Step:
+    name = entry.get("step") if isinstance(entry, dict) else None
+    if name not in STEPS:
+        raise ValueError(f"a step must be one of {', '.join(STEPS)}, found {entry!r}")
+    return STEPS[name].model_validate(entry)
 
 
 @dataclass(frozen=True)

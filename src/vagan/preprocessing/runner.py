@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from vagan.errors import MissingExtraError, PreprocessingError, VaganError
 from vagan.files import remove_leftovers
-from vagan.preprocessing.derivatives import Place, digest_of, is_finished, write_prepared
-from vagan.preprocessing.pipeline import Given, Pipeline
+from vagan.preprocessing.derivatives import DerivativePaths, digest_of, is_finished, write_prepared
+from vagan.preprocessing.pipeline import Pipeline, Upstream
 from vagan.preprocessing.scan import Scan, read_scan
 
 ATTEMPTS = 2
@@ -32,7 +32,7 @@ class Job:
     subject: str
     session: str = ""
     mask: Path | None = None
-    given: Given = "raw"
+    upstream: Upstream = "raw"
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,21 @@ def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
     """Prepare one scan and write its files; whatever goes wrong is in the outcome."""
     begin = time.perf_counter()
     try:
-        place = Place.of(out, pipeline, job.subject, job.session)
+        paths = DerivativePaths.of(out, pipeline, job.subject, job.session)
         raw_hash = _digest(job)
-        if is_finished(place, raw_hash, pipeline):
+        if is_finished(paths, raw_hash, pipeline):
             return Outcome(job, "kept")
-        remove_leftovers(place.folder)
-        place.record.unlink(missing_ok=True)  # if this fails, what was made of an older input counts no more
+        remove_leftovers(paths.folder)
+        paths.record.unlink(missing_ok=True)  # if this fails, what was made of an older input counts no more
         slices: dict[str, NDArray[np.uint8]] = {}
 
-        def watch(step: str, scan: Scan) -> None:
+        def on_step(step: str, scan: Scan) -> None:
             slices.update(slices_of(f"{len(slices) // 2:02d}-{step}", scan))
 
-        prepared = pipeline.run(read_scan(job.image, job.mask), given=job.given, watch=watch)
+        prepared = pipeline.run(read_scan(job.image, job.mask), upstream=job.upstream, on_step=on_step)
         seconds = time.perf_counter() - begin
         write_prepared(
-            place, prepared, slices, source=job.image, source_hash=raw_hash, pipeline=pipeline, seconds=seconds
+            paths, prepared, slices, source=job.image, source_hash=raw_hash, pipeline=pipeline, seconds=seconds
         )
         return Outcome(job, "done", seconds=seconds)
     except VaganError as error:

@@ -10,7 +10,7 @@ from vagan.data.sources.bids import entities_of, find_scans, is_bids, mask_besid
 from vagan.data.table import read_table
 from vagan.data.volume import SUFFIXES
 from vagan.errors import ManifestError
-from vagan.preprocessing.pipeline import Given
+from vagan.preprocessing.pipeline import Upstream
 from vagan.preprocessing.runner import Job
 
 
@@ -62,12 +62,12 @@ def jobs_of(table: pd.DataFrame) -> list[Job]:
     """One job for each row."""
     columns = [table[name] for name in ("image", "subject", "session", "mask")]
     return [
-        Job(Path(image), subject, session, Path(mask) if mask else None, given_by_name(Path(image)))
+        Job(Path(image), subject, session, Path(mask) if mask else None, upstream_of(Path(image)))
         for image, subject, session, mask in zip(*columns, strict=True)
     ]
 
 
-def given_by_name(path: Path) -> Given:
+def upstream_of(path: Path) -> Upstream:
     """Output of Clinica's ``t1-linear`` and of fMRIPrep is known by its name; anything else counts as raw."""
     space, desc = (entities_of(path.name).get(name, "") for name in ("space", "desc"))
     if desc in ("", "Crop") and ("t1_linear" in path.parts or space == "MNI152NLin2009cSym"):
@@ -77,10 +77,10 @@ def given_by_name(path: Path) -> Given:
 
 def _rank(path: Path) -> int | None:
     """Raw scans before those that others have worked on; what is in a template's space is taken of Clinica alone."""
-    given = given_by_name(path)
-    if given == "raw" and {"space", "desc"} & entities_of(path.name).keys():
+    upstream = upstream_of(path)
+    if upstream == "raw" and {"space", "desc"} & entities_of(path.name).keys():
         return None
-    return ("raw", "fmriprep", "t1-linear").index(given)
+    return ("raw", "fmriprep", "t1-linear").index(upstream)
 
 
 def repeated_rows(table: pd.DataFrame) -> pd.DataFrame:

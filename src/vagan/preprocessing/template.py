@@ -14,12 +14,12 @@ from vagan.geometry import Grid
 from vagan.preprocessing.brain import already_stripped, require_extra
 from vagan.preprocessing.registration import Brain, Dof, register
 from vagan.preprocessing.scan import Facts, Scan
-from vagan.preprocessing.step import StepModel
+from vagan.preprocessing.step import Step
 
 PACKAGED = "mni152"
 
 
-class Register(StepModel):
+class Register(Step):
     """Lay the brain onto the template's by a linear map, which from then on is part of the grid."""
 
     step: Literal["register"] = "register"

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from vagan.data.volume import read_volume
 from vagan.files import replacing
 from vagan.geometry import Grid, resample
-from vagan.preprocessing.derivatives import Place, Record, read_record
+from vagan.preprocessing.derivatives import DerivativePaths, Record, read_record
 from vagan.preprocessing.failures import Failures
 from vagan.preprocessing.runner import slices_of
 from vagan.preprocessing.scan import Scan
+from vagan.preprocessing.study import Pages
 from vagan.preprocessing.template import PACKAGED, load_template
 from vagan.reporting.figures import as_data_uri
 from vagan.reporting.page import page_template
@@ -72,12 +73,12 @@ class Picture:
     facts: dict[str, Any]
 
 
-def page_of(place: Place) -> Path:
+def page_of(place: DerivativePaths) -> Path:
     """Where the page of a scan is."""
     return place.out / f"{place.stem}.html"
 
 
-def write_scan_page(place: Place) -> Path:
+def write_scan_page(place: DerivativePaths) -> Path:
     """``sub-X[_ses-Y].html`` beside the subjects' folders."""
     record = read_record(place.record)
     assert record is not None, place.record
@@ -95,7 +96,7 @@ def write_scan_page(place: Place) -> Path:
     return page
 
 
-def write_group_page(out: Path, places: Sequence[Place]) -> Path:
+def write_group_page(out: Path, places: Sequence[DerivativePaths]) -> Path:
     """``scans.html``: every prepared scan with its figures; those far from the others are flagged."""
     found = [(place, record) for place in places if (record := read_record(place.record)) is not None]
     table = [figures_of(record) for _, record in found]
@@ -159,7 +160,7 @@ def _warnings(record: Record) -> list[str]:
     return told
 
 
-def _pictures(place: Place, record: Record) -> list[Picture]:
+def _pictures(place: DerivativePaths, record: Record) -> list[Picture]:
     try:
         with np.load(place.slices, allow_pickle=False) as file:
             slices = {name: file[name] for name in file.files}
@@ -198,7 +199,7 @@ def _png_uri(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _template_edges(place: Place, record: Record) -> NDArray[np.bool_] | None:
+def _template_edges(place: DerivativePaths, record: Record) -> NDArray[np.bool_] | None:
     register = next((step for step in record.steps if step["step"] == "register"), {})
     image = read_volume(place.image)
     return _edges_on(
@@ -221,7 +222,7 @@ def _edges_on(template: str, mask: str, shape: tuple[int, int, int], affine: byt
     return np.asarray(canny(drawn.astype(float), sigma=1.5))
 
 
-def _histogram(place: Place) -> str:
+def _histogram(place: DerivativePaths) -> str:
     image, mask = read_volume(place.image).array, read_volume(place.mask).array > 0
     figure = Drawing(figsize=(6, 2.2), layout="constrained")
     axes = figure.subplots()
@@ -236,3 +237,7 @@ def _brief(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+PAGES = Pages(page_of, write_scan_page, write_group_page)
+"""For `vagan.preprocessing.study.prepare_study`."""

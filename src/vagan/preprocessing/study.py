@@ -1,23 +1,33 @@
-"""A whole study through the preprocessing: scans, what failed, pages to look at, and the cohort."""
+"""A whole study through the preprocessing: scans, failures, quality-control pages, and the cohort."""
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
 from vagan.data.splits import DRAWN, SubjectLists
 from vagan.errors import OutputError, PreprocessingError
-from vagan.preprocessing.derivatives import Place, write_description
+from vagan.preprocessing.derivatives import DerivativePaths, write_description
 from vagan.preprocessing.failures import FAILED, Failures
 from vagan.preprocessing.pack import pack_cohort
 from vagan.preprocessing.pipeline import Pipeline
 from vagan.preprocessing.runner import Outcome, prepare_all
 from vagan.preprocessing.sources import collect_scans, jobs_of, repeated_rows
 from vagan.progress import Bar
-from vagan.reporting.scan_pages import page_of, write_group_page, write_scan_page
+
+
+class Pages(NamedTuple):
+    """What makes the pages that a study is checked by; `vagan.reporting.scan_pages` has one."""
+
+    page_of: Callable[[DerivativePaths], Path]
+    """Where the page of a scan is."""
+    write_scan: Callable[[DerivativePaths], Path]
+    """Writes the page of a scan."""
+    write_group: Callable[[Path, Sequence[DerivativePaths]], Path]
+    """Writes the page of all scans in a folder of derivatives."""
 
 
 def prepare_study(
@@ -34,8 +44,14 @@ def prepare_study(
     lists: SubjectLists = DRAWN,
     processes: int = 0,
     scheduler: str = "",
+    pages: Pages | None = None,
 ) -> str:
-    """Prepare every scan of a source; see ``vagan preprocess --help`` for the parameters.
+    """Prepare every scan of a source; see ``vagan preprocess --help`` for the other parameters.
+
+    Parameters
+    ----------
+    pages
+        Makes a page for each scan and one for all of them; none are made without it.
 
     Returns
     -------
@@ -54,11 +70,13 @@ def prepare_study(
     table = collect_scans(source, participants=participants, class_column=class_column)
     repeated = repeated_rows(table)
     unique = table.drop(repeated.index).reset_index(drop=True)
-    told = []
+    report = []
     if level != "group":
-        outcomes = _prepare(unique, repeated, out, pipeline, processes=processes, scheduler=scheduler, source=source)
+        outcomes = _prepare(
+            unique, repeated, out, pipeline, processes=processes, scheduler=scheduler, source=source, pages=pages
+        )
         counts = Counter(outcome.status for outcome in outcomes)
-        told.append(
+        report.append(
             f"{counts['done']} scans prepared, {counts['kept']} kept from before, {counts['failed']} failed in {out}"
             + (f" (see {out / FAILED})" if counts["failed"] else "")
         )
@@ -69,20 +87,21 @@ def prepare_study(
         if not participants:
             failures.forget_others(set(table["image"]))
         failures.write_table()
-        write_group_page(out, Place.of_all(out, pipeline, unique))
+        if pages:
+            pages.write_group(out, DerivativePaths.of_all(out, pipeline, unique))
         if "class" in unique:
             known = unique["class"].isin(classes) if classes else unique["class"].ne("")
             labelled = unique[known].reset_index(drop=True)
             cohort = pack_cohort(out, labelled, pipeline, baseline=baseline, seed=seed, lists=lists)
             missing = len(labelled) - len(cohort.manifest)
-            told.append(
+            report.append(
                 f"cohort of {len(cohort.manifest)} scans in {cohort.path}"
                 + (f" ({missing} of {len(labelled)} are not prepared: {out / FAILED})" if missing else "")
                 + f"; next: vagan train {cohort.path} RUN"
             )
         else:
-            told.append(f"no class known (column {class_column!r}), so no cohort was made")
-    return "\n".join(told)
+            report.append(f"no class known (column {class_column!r}), so no cohort was made")
+    return "\n".join(report)
 
 
 def _prepare(
@@ -94,6 +113,7 @@ def _prepare(
     processes: int,
     scheduler: str,
     source: Path,
+    pages: Pages | None,
 ) -> list[Outcome]:
     write_description(out, pipeline, source)
     jobs = jobs_of(table)
@@ -104,17 +124,17 @@ def _prepare(
         with Bar(len(jobs), "preparing scans") as bar:
             for outcome in prepare_all(jobs, pipeline, out, processes=count, scheduler=scheduler):
                 outcomes.append(outcome)
-                failures.tell(outcome)
+                failures.record(outcome)
                 if outcome.status != "failed":
-                    place = Place.of(out, pipeline, outcome.job.subject, outcome.job.session)
-                    if outcome.status == "done" or not page_of(place).is_file():
-                        write_scan_page(place)
+                    paths = DerivativePaths.of(out, pipeline, outcome.job.subject, outcome.job.session)
+                    if pages and (outcome.status == "done" or not pages.page_of(paths).is_file()):
+                        pages.write_scan(paths)
                 figures = f"{sum(done.status == 'failed' for done in outcomes)} failed"
                 bar.advance(figures, for_nothing=outcome.status == "kept")
         for job in jobs_of(repeated):
             reason = "another scan has the same subject and session; give each visit a session"
             outcomes.append(Outcome(job, "failed", reason))
-            failures.tell(outcomes[-1])
+            failures.record(outcomes[-1])
     finally:
         failures.write_table()
     return outcomes

@@ -4,7 +4,7 @@ from heads import QUICK, save_head
 from vagan.data.cohort import Cohort
 from vagan.data.splits import SubjectLists
 from vagan.evaluation.longitudinal.pairs import find_pairs
-from vagan.reporting.preprocess import prepare_study
+from vagan.preprocessing.study import prepare_study
 
 COURSES = {"002S0295": "MCI AD", "002S0413": "MCI MCI", "011S4020": "CN MCI", "011S10501": "AD n/a"}
 
