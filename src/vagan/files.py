@@ -1,4 +1,4 @@
-"""Writing without ever leaving a half-written file behind, and reading nothing that never ends."""
+"""Atomic writes of files and folders, and refusal of what is no regular file."""
 
 import errno
 import glob
@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,13 +38,14 @@ def replacing(path: Path, *, in_new_folder: bool = True) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
         # the whole name as suffix: writers choose the format by it
         handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name}", dir=path.parent)
-        _lock(handle)  # tells a living writer's file from a killed one's
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
+    os.close(handle)
     temporary = Path(name)
+    lock = _try_lock(temporary)
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -55,23 +55,7 @@ def replacing(path: Path, *, in_new_folder: bool = True) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(handle)
-
-
-if sys.platform == "win32":
-
-    def _lock(handle: int) -> bool:  # noqa: ARG001
-        return True  # Windows does not remove files that are open
-else:
-    import fcntl
-
-    def _lock(handle: int) -> bool:
-        """Lock an open file or folder until it is closed; False where another process has."""
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return error.errno not in (errno.EAGAIN, errno.EACCES)  # else the file system has no locks
-        return True
+        _unlock(lock)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -82,14 +66,34 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _is_left(path: Path) -> bool:
+    lock = _try_lock(path)
+    _unlock(lock)
+    return lock is not None
+
+
+def _try_lock(path: Path) -> int | None:
+    """Lock a temporary file or folder as long as it is written; None if another process has locked it.
+
+    This tells a living writer's temporary from a killed one's. There are no such locks on Windows: nothing is taken
+    for a killed writer's there, and what kills leave behind has to be removed by hand.
+    """
     try:
+        import fcntl
+
         handle = os.open(path, os.O_RDONLY)
-    except OSError:  # gone by now
-        return False
+    except (ImportError, OSError):
+        return None
     try:
-        return _lock(handle)
-    finally:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         os.close(handle)
+        return None
+    return handle
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
 
 
 def regular(path: Path) -> Path:
@@ -136,10 +140,9 @@ def new_folder(path: Path, ours: frozenset[str]) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        handle = os.open(temporary, os.O_RDONLY)
-        _lock(handle)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
+    lock = _try_lock(temporary)
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -156,7 +159,7 @@ def new_folder(path: Path, ours: frozenset[str]) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        os.close(handle)
+        _unlock(lock)
 
 
 def _recover(path: Path) -> None:

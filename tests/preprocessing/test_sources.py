@@ -56,7 +56,7 @@ def test_a_visit_that_comes_twice_is_found_whatever_its_spelling(tmp_path):
     ],
 )
 def test_others_output_is_known_by_its_name(name, upstream):
-    assert upstream_of(Path(name)) == given
+    assert upstream_of(Path(name)) == upstream
 
 
 def test_a_caps_of_clinica(tmp_path):

@@ -12,45 +12,43 @@ if TYPE_CHECKING:
 
 
 def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = False, seed: int = 0) -> None:
-    """List every defect of a manifest or a cohort: missing, unreadable, NaN, wrong shape, duplicate, leakage.
+    """Validate a manifest or a cohort: missing, unreadable, NaN, wrong shape, duplicates, leakage.
 
-    Of volumes it tells spacing, orientation and the amount of brain too. Where age, sex, site, field strength or
-    scanner are known it shows how far the classes lie apart in them, and warns, because a map would show that.
-    Exit code 0 if there is none, 2 otherwise.
+    Also reports spacing, orientation and brain volume of volumes, and how far the classes differ in age, sex, site,
+    field strength and scanner where these are known: maps show such differences too. Exit code 0 if there is no
+    problem, 2 otherwise.
 
     Parameters
     ----------
     path
         A cohort folder or a manifest.csv.
     confounders
-        Look for shortcuts in the training images of a cohort too: can the classes be told apart by the corners, the
+        Screen the training images of a cohort for confounders too: are the classes separable by the corners, the
         border, the background, brightness, frequencies, a coarse image, or age, sex, site and scanner alone? Each is
-        cross-validated by subject and compared with shuffled labels. A map shows what it warns of.
+        cross-validated by subject and compared with shuffled labels.
     seed
-        Decides which images are looked at, and the shuffles.
+        Selects the images that are screened, and the shuffles.
     """
-    from vagan.data.audit.defects import describe_balance, describe_volumes, find_problems
+    from vagan.data.audit.balance import describe_balance
+    from vagan.data.audit.defects import Problem, describe_volumes, find_problems
     from vagan.data.audit.shortcuts import confounder_table, find_confounders
     from vagan.data.cohort import Cohort as CohortFolder
-    from vagan.data.schema import STORE
+    from vagan.data.manifest import Manifest
+    from vagan.data.schema import MANIFEST, STORE
 
+    is_cohort = (path / STORE).is_dir()
     problems = find_problems(path)
-    if not problems and (path / STORE).is_dir() and _is_stale(CohortFolder(path)):
-        problems.append("stale: scans were prepared anew since; run the same `vagan preprocess` again")
-    for line in describe_volumes(path):
-        print(line)
-    for line in describe_balance(path):
-        print(line)
+    if not problems and is_cohort and _is_stale(CohortFolder(path)):
+        problems = [Problem("scans were prepared again since", remedy="run the same `vagan preprocess` again")]
+    lines = describe_volumes(path)
+    if not problems:
+        lines += describe_balance(Manifest.read(path / MANIFEST if path.is_dir() else path))
     if confounders and not problems:
-        if not (path / STORE).is_dir():
-            raise CohortError(
-                f"confounders are looked for in a cohort's images: {path} is none; give a cohort folder"
-            )
+        if not is_cohort:
+            raise CohortError(f"--confounders needs the images of a cohort, and {path} is none; give a cohort folder")
         cohort = CohortFolder(path)
-        for line in confounder_table(find_confounders(cohort, seed=seed), cohort.manifest.classes[0]):
-            print(line)
-    for problem in problems:
-        print(problem)
+        lines += confounder_table(find_confounders(cohort, seed=seed), cohort.manifest.classes[0])
+    print(*lines, *problems, sep="\n", end="\n" if lines or problems else "")
     if problems:
         raise CohortError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found in {path}")
     print(f"no problem found in {path}")

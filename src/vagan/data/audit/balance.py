@@ -1,4 +1,4 @@
-"""Whether the classes differ in more than the class: a map shows that too."""
+"""Whether the classes are balanced in known covariates: a map shows imbalances too."""
 
 import math
 from collections import Counter
@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-COVARIATES = ("age", "sex", "site", "field_strength", "scanner")
-"""Columns that are compared where a manifest has them."""
-
-ALIASES = {"age": ("age", "age_at_scan"), "field_strength": ("field_strength", "mri_field")}
+from vagan.data.audit.columns import known_covariates, text_table
+from vagan.data.manifest import Manifest
 
 LARGE = 0.25
 """Standardised difference from which on groups are not comparable (Rubin 2001); 0.1 is the strict limit."""
@@ -70,22 +68,18 @@ def imbalances(table: pd.DataFrame) -> list[Imbalance]:
     and Dalton, A unified approach to measuring the effect size between two groups, SAS Global Forum (2012).
     """
     learned = table[table["split"] == "train"].drop_duplicates(["subject", "class"])
-    baseline = learned[learned["label"] == 0]
+    is_baseline = learned["label"] == 0
     found = []
-    for covariate in COVARIATES:
-        column = next((name for name in ALIASES.get(covariate, (covariate,)) if name in table), "")
-        for _, interest in learned[learned["label"] != 0].groupby("label"):
-            if column and len(baseline):
-                compared = _compare(covariate, baseline[column], interest[column], str(interest["class"].iloc[0]))
-                found += [compared] if compared else []
-    return found
+    for covariate, column in known_covariates(learned).items():
+        for _, interest in learned[~is_baseline].groupby("label"):
+            name = str(interest["class"].iloc[0])
+            found.append(_compare(covariate, column[is_baseline], column[interest.index], name))
+    return [entry for entry in found if entry is not None]
 
 
-def imbalance_table(found: list[Imbalance], baseline: str) -> list[str]:
-    """Lines of a table of the differences."""
-    if not found:
-        return []
-    head = ("covariate", baseline, "against", "", "difference")
+def describe_balance(manifest: Manifest) -> list[str]:
+    """A table of how far the classes of the training images differ in known covariates, and warnings."""
+    found, baseline = imbalances(manifest.table), manifest.classes[0]
     rows = [
         (
             entry.covariate,
@@ -96,13 +90,17 @@ def imbalance_table(found: list[Imbalance], baseline: str) -> list[str]:
         )
         for entry in found
     ]
-    lines = (head, *rows)
-    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    warnings = [
+        f"warning: {entry.interest} and {baseline} differ in {entry.covariate} ({entry.difference:.2f} standard "
+        "deviations), which maps will show too; balance the training images, or add it to training.covariates"
+        for entry in found
+        if entry.is_large
+    ]
+    return text_table(("covariate", baseline, "against", "", "difference"), rows) + warnings
 
 
 def _compare(name: str, baseline: pd.Series, interest: pd.Series, label: str) -> Imbalance | None:
-    known = [part[part.astype(str).ne("") & part.notna()] for part in (baseline, interest)]
+    known = [part[part.astype(str).ne("")] for part in (baseline, interest)]
     if any(len(part) < 2 for part in known):
         return None
     missing = len(baseline) + len(interest) - sum(map(len, known))

@@ -4,14 +4,15 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from vagan.data.audit.balance import imbalance_table, imbalances
 from vagan.data.cohort import Cohort
 from vagan.data.image_file import read_image
-from vagan.data.manifest import Manifest, find_defects, require_disjoint_subjects
+from vagan.data.manifest import find_defects, require_disjoint_subjects
+from vagan.data.preparation import Preparation
 from vagan.data.schema import MANIFEST, STORE
 from vagan.data.table import read_table
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
@@ -20,10 +21,28 @@ from vagan.errors import ImageFileError, LeakageError, ManifestError, VaganError
 from vagan.progress import track
 
 BLOCK = 200
+SHOWN = 20
+"""Examples of a problem that are printed."""
 
 
-def find_problems(path: Path) -> list[str]:
-    """Problems of a cohort folder or of a ``manifest.csv``, one line each; an empty list means none.
+class Problem(NamedTuple):
+    """A defect of a manifest or a cohort."""
+
+    problem: str
+    """What is wrong."""
+    examples: tuple[str, ...] = ()
+    """All images that it is true of."""
+    remedy: str = ""
+    """What to do."""
+
+    def __str__(self) -> str:
+        more = f" and {len(self.examples) - SHOWN} more" if len(self.examples) > SHOWN else ""
+        examples = f": {', '.join(self.examples[:SHOWN])}{more}" if self.examples else ""
+        return self.problem + examples + (f"; {self.remedy}" if self.remedy else "")
+
+
+def find_problems(path: Path) -> list[Problem]:
+    """Problems of a cohort folder or of a ``manifest.csv``; an empty list means none.
 
     A cohort's images are all read: NaN, constant images, intensities outside [-1, 1], identical images under
     different names. A manifest's files are opened: missing, unreadable, of different shapes.
@@ -48,23 +67,6 @@ def describe_volumes(path: Path) -> list[str]:
         return []
     kinds = Counter((volume.orientation_code, *np.round(volume.spacing_mm, 3).tolist()) for volume in volumes)
     return [f"{count} volumes: {code}, {_times(spacing)} mm" for (code, *spacing), count in kinds.most_common()]
-
-
-def describe_balance(path: Path) -> list[str]:
-    """How far the training images' classes lie apart in what is known of them, and warnings; see `imbalances`."""
-    try:
-        manifest = Manifest.read(path / MANIFEST if path.is_dir() else path)
-    except ManifestError:
-        return []  # `find_problems` tells why
-    found = imbalances(manifest.table)
-    warnings = [
-        f"warning: {entry.interest} and {manifest.classes[0]} differ in {entry.covariate} "
-        f"({entry.difference:.2f} standard deviations): a map will show that too; balance the training images, "
-        "or name it in training.covariates"
-        for entry in found
-        if entry.is_large
-    ]
-    return [*imbalance_table(found, manifest.classes[0]), *warnings]
 
 
 def _volume(path: Path) -> Volume | None:
@@ -92,67 +94,74 @@ def _times(values: Sequence[float]) -> str:
     return " x ".join(f"{value:g}" for value in values)
 
 
-def _table_problems(path: Path) -> list[str]:
+def _table_problems(path: Path) -> list[Problem]:
     try:
         table = read_table(path)
     except ManifestError as error:
-        return [str(error)]
+        return [Problem(str(error))]
     if "label" in table:
         table["label"] = pd.to_numeric(table["label"], errors="coerce")
-    problems = find_defects(table)
+    problems = [Problem(defect) for defect in find_defects(table)]
     if {"subject", "split"} <= set(table.columns):
         try:
             require_disjoint_subjects(table)
         except LeakageError as error:
-            problems.append(str(error))
+            problems.append(Problem(str(error)))
     return problems
 
 
-def _cohort_problems(path: Path) -> list[str]:
+def _cohort_problems(path: Path) -> list[Problem]:
     try:
         cohort = Cohort(path)
     except VaganError as error:
-        return [str(error)]
+        return [Problem(str(error))]
     names, splits = list(cohort.manifest.table["id"]), list(cohort.manifest.table["split"])
-    problems: list[str] = []
+    not_finite, constant, out_of_range, repeated = [], [], [], []
     seen: dict[bytes, int] = {}
     for start in track(range(0, len(names), BLOCK), -(-len(names) // BLOCK), "checking images"):
         rows = range(start, min(start + BLOCK, len(names)))
         for row, image in zip(rows, cohort.images(rows).numpy(), strict=True):
             if not np.isfinite(image).all():
-                problems.append(f"{names[row]} holds NaN or infinite values")
+                not_finite.append(names[row])
             elif image.min() == image.max():
-                problems.append(f"{names[row]} is constant")
+                constant.append(names[row])
             elif image.min() < -1 - 1e-5 or image.max() > 1 + 1e-5:
-                problems.append(f"{names[row]} leaves [-1, 1]: {image.min():g} to {image.max():g}")
+                out_of_range.append(f"{names[row]} ({image.min():g} to {image.max():g})")
             twin = seen.setdefault(hashlib.blake2b(image.tobytes()).digest(), row)
             if twin != row:
-                where = (
-                    "" if splits[twin] == splits[row] else f" although one is in {splits[twin]}, one in {splits[row]}"
-                )
-                problems.append(f"{names[twin]} and {names[row]} are the same image{where}")
-    return problems
+                apart = "" if splits[twin] == splits[row] else f" ({splits[twin]} and {splits[row]})"
+                repeated.append(f"{names[twin]} and {names[row]}{apart}")
+    again = "correct the source and make the cohort again"
+    found = {
+        "images hold NaN or infinite values": not_finite,
+        "images are constant": constant,
+        "intensities must lie in [-1, 1]": out_of_range,
+        "images are identical": repeated,
+    }
+    return [Problem(problem, tuple(examples), again) for problem, examples in found.items() if examples]
 
 
-def _file_problems(path: Path) -> list[str]:
+def _file_problems(path: Path) -> list[Problem]:
     table = read_table(path)
     if "image" not in table:
         return []
-    problems = []
     is_cohort = (path.parent / STORE).is_dir()
-    colour = Cohort(path.parent).metadata.preparation.colour if is_cohort else None
-    size = Cohort(path.parent).metadata.preparation.size if is_cohort else None
+    preparation = Cohort(path.parent).metadata.preparation if is_cohort else Preparation()
     shapes: dict[tuple[int, ...], str] = {}
+    unreadable, empty = [], []
     for name in track(table["image"], len(table), "reading images"):
         if (path.parent / name).is_dir():  # a DICOM series, which the preprocessing will read
-            problems += [] if any((path.parent / name).iterdir()) else [f"{name} is an empty folder"]
+            empty += [] if any((path.parent / name).iterdir()) else [name]
             continue
         try:
-            shapes.setdefault(read_image(path.parent / name, colour).array.shape, name)
+            shapes.setdefault(read_image(path.parent / name, preparation.colour).array.shape, name)
         except ImageFileError as error:
-            problems.append(str(error))
+            unreadable.append(str(error))
+    problems = [Problem(error) for error in unreadable]
+    if empty:
+        problems.append(Problem("folders of DICOM series are empty", tuple(empty), "copy them again"))
     raw_scans = not is_cohort and all(len(shape) == 4 for shape in shapes)  # the preprocessing gives them one shape
-    if len(shapes) > 1 and size is None and not raw_scans:
-        found = ", ".join(f"{shape[1:]} ({name})" for shape, name in shapes.items())
-        problems.append(f"images differ in shape: {found}; import with --size")
+    if len(shapes) > 1 and preparation.size is None and not raw_scans:
+        found = tuple(f"{shape[1:]} ({name})" for shape, name in shapes.items())
+        problems.append(Problem("images differ in shape", found, "import with --size"))
     return problems

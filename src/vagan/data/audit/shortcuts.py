@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vagan.data.audit.balance import ALIASES, COVARIATES
+from vagan.data.audit.columns import known_covariates, text_table
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError
 from vagan.progress import track
@@ -46,21 +46,21 @@ COARSE = {2: 8, 3: 4}
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where to look for a confounder.
+class Probe:
+    """What a confounder may be seen in.
 
     Attributes
     ----------
     name
         In the table.
-    means
-        What it is if the classes differ there, or what to do.
+    remedy
+        What it may be if the classes differ there, and what to do.
     may_be_the_class
         Whether what the class does can be seen there as well, so that a difference need not be a confounder.
     """
 
     name: str
-    means: str
+    remedy: str
     may_be_the_class: bool = False
 
 
@@ -70,8 +70,8 @@ class Finding:
 
     Attributes
     ----------
-    name, interest, means, may_be_the_class
-        See `Place`; the class of interest.
+    name, interest, remedy, may_be_the_class
+        See `Probe`; the class of interest.
     auc
         Area under the ROC curve of a linear classifier, cross-validated by subject; 0.5 is chance.
     low, high
@@ -84,7 +84,7 @@ class Finding:
 
     name: str
     interest: str
-    means: str
+    remedy: str
     may_be_the_class: bool
     auc: float
     low: float
@@ -124,17 +124,20 @@ def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
         rows = np.concatenate([_drawn(cohort, kind, seed) for kind in (0, label)])
         labels = (table["label"].to_numpy()[rows] != 0).astype(np.int64)
         subjects = table["subject"].to_numpy()[rows]
-        asked = _image_features(cohort, rows) + _column_features(table.iloc[rows])
-        for place, features in asked:
-            figures = _tell_apart(features, labels, subjects, tests=len(asked), seed=seed)
+        columns = known_covariates(table.iloc[rows])
+        found = _image_features(cohort, rows) + [
+            (Probe(f"column {name}", "balance the training images in it"), _coded(cells))
+            for name, cells in columns.items()
+        ]
+        for probe, features in found:
+            figures = _tell_apart(features, labels, subjects, tests=len(found), seed=seed)
             interest = cohort.manifest.classes[label]
-            findings.append(Finding(place.name, interest, place.means, place.may_be_the_class, *figures))
+            findings.append(Finding(probe.name, interest, probe.remedy, probe.may_be_the_class, *figures))
     return findings
 
 
 def confounder_table(findings: Sequence[Finding], baseline: str) -> list[str]:
     """Lines of a table, and a warning for each confounder that was found."""
-    head = ("looking at", "told from " + baseline, "AUC", "95 % interval", "by chance", "")
     rows = [
         (
             entry.name,
@@ -146,15 +149,13 @@ def confounder_table(findings: Sequence[Finding], baseline: str) -> list[str]:
         )
         for entry in findings
     ]
-    lines = (head, *rows)
-    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     warnings = [
-        f"{'perhaps' if entry.may_be_the_class else 'warning'}: by {entry.name} alone {entry.interest} can be told "
-        f"from {baseline} (AUC {entry.auc:.2f}), a map will show that: {entry.means}"
+        f"{'perhaps' if entry.may_be_the_class else 'warning'}: {entry.name} alone separates {entry.interest} from "
+        f"{baseline} (AUC {entry.auc:.2f}), which maps will show too: {entry.remedy}"
         for entry in findings
         if entry.is_found
     ]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines] + warnings
+    return text_table(("probe", f"against {baseline}", "AUC", "95 % interval", "by chance", ""), rows) + warnings
 
 
 def corners(images: Images) -> Features:
@@ -206,26 +207,26 @@ def coarse(images: Images) -> Features:
     return grey.reshape(len(grey), -1).astype(np.float64)
 
 
-PROBES: tuple[tuple[Place, Callable[[Images], Features]], ...] = (
-    (Place("corners", "look for tags, text or markers there; crop or mask them in all images"), corners),
+PROBES: tuple[tuple[Probe, Callable[[Images], Features]], ...] = (
+    (Probe("corners", "look for tags, text or markers there; crop or mask them in all images"), corners),
     (
-        Place("border", "look for frames, padding, another range of intensities or stripes; crop or scale all alike"),
+        Probe("border", "look for frames, padding, another range of intensities or stripes; crop or scale all alike"),
         border,
     ),
     (
-        Place("brightness", "another scanner or scaling, unless the class is brighter or darker itself", True),
+        Probe("brightness", "another scanner or scaling, unless the class is brighter or darker itself", True),
         brightness,
     ),
     (
-        Place("frequencies", "blur, noise, stripes or resampling, unless the class adds structure itself", True),
+        Probe("frequencies", "blur, noise, stripes or resampling, unless the class adds structure itself", True),
         frequencies,
     ),
-    (Place("coarse image", "position, shading or field of view, unless the class acts so broadly", True), coarse),
+    (Probe("coarse image", "position, shading or field of view, unless the class acts so broadly", True), coarse),
 )
 """What is looked at in every cohort: from images ``(image, channel, *space)`` to numbers ``(image, feature)``."""
 
-OUTSIDE = Place(
-    "outside", "look for noise, ghosts, tags or rests of the skull in the background; mask it in all images"
+OUTSIDE = Probe(
+    "outside", "look for noise, ghosts, tags or remains of the skull in the background; mask it in all images"
 )
 
 
@@ -239,7 +240,7 @@ def _drawn(cohort: Cohort, label: int, seed: int) -> NDArray[np.int64]:
     return numpy_generator(seed, "images to audit", label).permutation(found)[:MOST_IMAGES]
 
 
-def _image_features(cohort: Cohort, rows: NDArray[np.int64]) -> list[tuple[Place, Features]]:
+def _image_features(cohort: Cohort, rows: NDArray[np.int64]) -> list[tuple[Probe, Features]]:
     """What each probe sees of the images, which are read once."""
     probes = list(PROBES)
     mask = _outside_mask(cohort.images(rows[:: -(-len(rows) // MASK_IMAGES)]).numpy())
@@ -250,7 +251,7 @@ def _image_features(cohort: Cohort, rows: NDArray[np.int64]) -> list[tuple[Place
         images = cohort.images(rows[start : start + BLOCK]).numpy()
         for (_, features), parts in zip(probes, found, strict=True):
             parts.append(features(images))
-    return [(place, np.concatenate(parts)) for (place, _), parts in zip(probes, found, strict=True)]
+    return [(probe, np.concatenate(parts)) for (probe, _), parts in zip(probes, found, strict=True)]
 
 
 def _outside_mask(images: Images) -> NDArray[np.bool_]:
@@ -261,15 +262,6 @@ def _outside_mask(images: Images) -> NDArray[np.bool_]:
     if not shown.any():
         return ~shown
     return np.asarray(distance_transform_edt(~shown) > max(2, min(shown.shape) / 16))
-
-
-def _column_features(table: pd.DataFrame) -> list[tuple[Place, Features]]:
-    asked = []
-    for covariate in COVARIATES:
-        column = next((name for name in ALIASES.get(covariate, (covariate,)) if name in table), "")
-        if column and table[column].astype(str).ne("").any():
-            asked.append((Place(f"column {column}", "balance the training images in it"), _coded(table[column])))
-    return asked
 
 
 def _coded(column: pd.Series) -> Features:
@@ -347,7 +339,7 @@ def _out_of_fold(features: Features, targets: NDArray[np.int64], folds: NDArray[
 
 
 def _auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Area under the ROC curve from ranks (Mann and Whitney)."""
+    """Area under the ROC curve from ranks; scikit-learn's is slow for the thousands of calls of an audit."""
     from scipy.stats import rankdata
 
     positive = int(labels.sum())
