@@ -52,7 +52,7 @@ def test_a_generator_treats_classes_alike_until_it_learns(space, rng):
 
 def test_a_generator_must_be_told_what_it_was_made_for():
     images = torch.zeros(1, 1, 16, 16)
-    with pytest.raises(ModelError, match="must be told which one"):
+    with pytest.raises(ModelError, match="needs a condition"):
         MapGenerator(2, width=4, conditions=2)(images)
     with pytest.raises(ModelError, match="takes no condition"):
         MapGenerator(2, width=4)(images, ONE)

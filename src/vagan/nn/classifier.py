@@ -16,7 +16,7 @@ Features = Float[Tensor, "batch features *reduced"]
 
 
 MOMENTUM = 0.1
-"""Ten times the paper's: runs of some hundred updates would otherwise be judged by the statistics of their start."""
+"""Ten times the paper's, whose statistics in a run of some hundred updates are those of its start."""
 
 
 class Classifier(nn.Module):

@@ -1,4 +1,4 @@
-"""What networks are told about an image besides its pixels, such as which class of interest it is of."""
+"""Conditioning of networks on more than pixels: the class of interest, covariates."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ Condition = Float[Tensor, "batch condition"]
 
 
 class FeatureModulation(nn.Module):
-    """Scale and shift each feature map by what is known of the image (FiLM, Perez et al. 2018).
+    """Scale and shift each feature map by functions of the condition (FiLM, Perez et al. 2018).
 
     Starts as the identity.
 
     Parameters
     ----------
     conditions
-        Numbers that are known of each image.
+        Width of the condition.
     features
         Feature maps.
     """
@@ -40,7 +40,7 @@ class FeatureModulation(nn.Module):
 
 
 def conditioned(network: nn.Module, *conditions: Condition | None) -> Callable[[Tensor], Tensor]:
-    """A network as a function of images alone, after it was told their condition; as it is where there is none.
+    """A network as a function of images alone, with their condition bound; the network itself where there is none.
 
     Parameters
     ----------
@@ -49,35 +49,35 @@ def conditioned(network: nn.Module, *conditions: Condition | None) -> Callable[[
     conditions
         Of one batch after the other. Images may be those batches, all of them several times, or the first images.
     """
-    known = [condition for condition in conditions if condition is not None]
-    if not known:
+    given = [condition for condition in conditions if condition is not None]
+    if not given:
         return network
-    condition = concatenate_batches(*known)
+    condition = concatenate_batches(*given)
 
     def of_images(images: Tensor) -> Tensor:
-        places = torch.arange(len(images), device=condition.device) % len(condition)
-        return network(images, condition[places].to(images.device))
+        rows = torch.arange(len(images), device=condition.device) % len(condition)
+        return network(images, condition[rows].to(images.device))
 
     return of_images
 
 
 def interpolate_conditions(one: Condition | None, other: Condition | None, fractions: Scores) -> Condition | None:
-    """What is known of mixes of images, ``fractions`` of the first ones; of linear mixes it is as linear."""
+    """Condition of interpolated images: the same linear interpolation, ``fractions`` of the first."""
     if one is None or other is None:
         return None
     return torch.lerp(other, one, expand_like(fractions, one))
 
 
 def concat_conditions(*parts: Float[Tensor, "_ _"] | None) -> Condition | None:
-    """All that is known of each image in one row; a part of one row is known of all, one that is None of none.
+    """Concatenate conditions along their width; a part of one row applies to all images, None is left out.
 
     Returns
     -------
     Condition or None
-        None where nothing is known.
+        None where all parts are None.
     """
-    known = [part for part in parts if part is not None]
-    if not known:
+    given = [part for part in parts if part is not None]
+    if not given:
         return None
-    count = max(map(len, known))
-    return concatenate_channels(*(part[torch.arange(count) % len(part)] for part in known))
+    count = max(map(len, given))
+    return concatenate_channels(*(part[torch.arange(count) % len(part)] for part in given))

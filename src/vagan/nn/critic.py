@@ -14,7 +14,7 @@ class Critic(nn.Module):
     """Fully convolutional critic without normalisation.
 
     Blocks of 1, 1, 2, 2 and 3 convolutions with max-pooling between them, then a 1x1 convolution to one map
-    whose mean is the score. No batch norm: the gradient penalty is a statement about single images.
+    whose mean is the score. No batch norm: the gradient penalty concerns single images.
 
     Parameters
     ----------
@@ -25,9 +25,8 @@ class Critic(nn.Module):
     width
         Feature maps of the first block; doubled at every pooling. The paper has 16.
     conditions
-        Numbers that it is told about each image, the first ones of a condition; 0 for none, as in the paper. They
-        add to the score by their inner product with the means of the last feature maps, through a matrix (Miyato and
-        Koyama 2018).
+        Width of its condition, the first numbers of the generator's; 0 for none, as in the paper. A projection of the
+        condition onto the means of the last feature maps adds to the score (Miyato and Koyama 2018).
     gradient_checkpointing
         Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
     """
@@ -58,7 +57,7 @@ class Critic(nn.Module):
         self.projection = nn.Linear(conditions, inputs, bias=False) if conditions else None
 
     def forward(self, images: Images, condition: Condition | None = None) -> Scores:
-        """Score of each image; higher means more like the baseline class, judged by what is told of it."""
+        """Score of each image; higher means more like the baseline class, given the condition."""
         features = images
         for begin, end in pairwise([*self._ends, len(self.layers) - 1]):
             block = self.layers[begin:end]

@@ -60,7 +60,7 @@ def group_norm(features: int) -> nn.Module:
 class GlobalContext(nn.Module):
     """Add to each feature map a number that depends on the means of all (ParseNet, Liu et al. 2016).
 
-    Convolutions see their surroundings; this is how every place gets to know of the whole image.
+    Gives every location a global receptive field.
     """
 
     def __init__(self, features: int) -> None:

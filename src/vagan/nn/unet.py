@@ -33,12 +33,11 @@ class MapGenerator(nn.Module):
     normalisation
         ``batch`` as in the paper, ``group`` or ``none``.
     global_context
-        Let every place know of the whole image, by `GlobalContext` in the bottom; the paper has none. A corner of
-        the image cannot know its class otherwise: the bottom sees 68 pixels around a place.
+        `GlobalContext` in the bottom; the paper has none. Without it the receptive field is 68 pixels.
     zero_init
         Start from ``M = 0`` exactly: the last convolution's weights are zero.
     conditions
-        Numbers that it is told about each image, see `vagan.nn.conditioning`; 0 for none, as in the paper.
+        Width of the condition, see `vagan.nn.conditioning`; 0 for none, as in the paper.
     coarse
         End a level earlier: one value of the map stands for a block of two pixels along each axis. Enough for
         deformations, which are smooth, for some 0.6 of the work and of the memory.
@@ -106,11 +105,11 @@ class MapGenerator(nn.Module):
         Raises
         ------
         ModelError
-            If the network must be told a condition and is not, or the other way round.
+            If the network needs a condition and gets none, or the other way round.
         """
         if bool(self.conditions) != (condition is not None):
             raise ModelError(
-                "a map generator of several classes of interest must be told which one; say it"
+                "this map generator needs a condition, such as the class of interest; give one"
                 if condition is None
                 else "this map generator takes no condition; leave it out"
             )
@@ -125,7 +124,7 @@ class MapGenerator(nn.Module):
         return crop_to(repeat_blocks(maps, BLOCK) if self._coarse else maps, spatial_shape(images)).float()
 
     def encoded(self, images: Images) -> list[Tensor]:
-        """Feature maps of each level on the way down, the bottom's last; what is told of the images plays no part."""
+        """Feature maps of each level on the way down, the bottom's last; independent of the condition."""
         apply = recomputed if self._gradient_checkpointing else _applied
         features = pad_to_multiple(images, self.multiple)
         levels = []

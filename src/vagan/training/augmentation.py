@@ -1,4 +1,4 @@
-"""Training images in other poses and of other shapes, so that a critic cannot know each of them by heart."""
+"""Random affine and elastic augmentation, against overfitting of the critic."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from vagan.deformation import Field
 from vagan.types import Images
 
 NODE = 8
-"""Bends are drawn at one point for so many pixels along each axis, and interpolated between them."""
+"""Pixels between the nodes of elastic displacements, along each axis; interpolated between them."""
 SMOOTH_NODES = 2.0
 """Standard deviation of the Gaussian that makes them smooth, in such points."""
 
@@ -33,8 +33,7 @@ class RandomAffineElastic:
     scale
         Change of size along each axis, as a fraction.
     elastic
-        Of a smooth displacement along each axis, in pixels; one end of a length of some thirty pixels knows nothing
-        of the other.
+        Smooth displacement along each axis, in pixels; independent beyond a distance of about thirty pixels.
     """
 
     rotation_degrees: float = 0.0
@@ -47,7 +46,7 @@ class RandomAffineElastic:
         return any((self.rotation_degrees, self.translation, self.scale, self.elastic))
 
     def draw(self, image: Images, random: np.random.Generator) -> Images:
-        """Another version of a batch of one image; beyond its border is what the border has."""
+        """Augment a batch of one image; its border is repeated outside."""
         return sample_linear(image, self._places(image, random), outside="border")
 
     def _places(self, image: Images, random: np.random.Generator) -> Field:
@@ -59,9 +58,9 @@ class RandomAffineElastic:
         middle = (np.array(shape) - 1) / 2
         offset = middle - matrix @ middle + random.normal(0.0, self.translation, dims)
         places = transform_coordinates(identity_grid(image), torch.from_numpy(matrix), torch.from_numpy(offset))
-        return places + self._bends(shape, random) if self.elastic else places
+        return places + self._elastic_displacement(shape, random) if self.elastic else places
 
-    def _bends(self, shape: tuple[int, ...], random: np.random.Generator) -> Field:
+    def _elastic_displacement(self, shape: tuple[int, ...], random: np.random.Generator) -> Field:
         dims = len(shape)
         nodes = [extent // NODE + 2 for extent in shape]
         white = random.standard_normal((dims, *(count + 2 * MARGIN_NODES for count in nodes)))

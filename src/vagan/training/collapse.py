@@ -1,4 +1,4 @@
-"""Signs that one of the two networks has given up, which no single loss term shows."""
+"""Signs of divergence or collapse of one of the two networks, which no single loss term shows."""
 
 from collections.abc import Mapping
 
@@ -46,7 +46,7 @@ def require_alive(terms: Mapping[str, float]) -> None:
 
 
 def collapsed_map(figures: Mapping[str, float]) -> str:
-    """What to tell of a model whose maps show nothing; empty if they show something."""
+    """Warning for a model whose maps are empty; else no text."""
     size = figures.get("validation/map", 1.0)
     if size >= SMALLEST_MAP:
         return ""

@@ -19,7 +19,7 @@ PIXELS_OF_THE_PAPER = 112 * 112
 """Of the paper's 2-D images, for which the default weights were found."""
 
 Method = Literal["vagan", "classifier", "cam-classifier", "label-classifier"]
-"""The last one tells all classes apart, to decide which an image is of; the others are to be explained."""
+"""The last one predicts the class of images of unknown class; the other classifiers are to be explained."""
 Constraint = Literal["two-sided", "one-sided", "one-axis", "clip"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
@@ -34,7 +34,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Width = Annotated[int, Field(ge=1, le=4096)]
-"""Wider networks than any that was trained; a slip of the keyboard must not ask for a terabyte."""
+"""An upper bound, so that a typing error cannot request a terabyte."""
 
 
 class _Section(BaseModel):
@@ -49,24 +49,26 @@ class Generator(_Section):
     normalisation: Normalisation = "batch"
     """Everywhere but in the last layer: batch, group or none."""
     joint_batch_norm: bool = True
-    """Batch norm sees both classes together, as it does when the model is used. Otherwise (the authors' code) each
-    class passes in batches of its own, whose statistics tell the generator the class that it should find: faster, but
-    it then sees the class in images that do not have it."""
+    """Source and target images pass through batch norm in one batch, as in use. Otherwise (the authors' code) each
+    class has batches of its own, whose statistics reveal the class to the generator: training is faster, but the maps
+    then show the class in images that do not have it."""
     global_context: bool = True
-    """Let every place know of the whole image."""
+    """Add a function of the image-wide feature means at the bottleneck, so that every location has a global receptive
+    field."""
     zero_init: bool = True
     """Start from M = 0: the last convolution's weights are zero."""
     output: Output = "add"
     """How the map is applied: ``add`` (y = x + M), ``tanh`` (y = tanh(x + M)), ``warp`` (the map deforms x) or
     ``warp+add`` (it deforms x, then adds to it)."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
-    """Longest decay of the running average of weights, which is the model that is used; 0 switches it off."""
+    """Upper bound of the decay of the exponential moving average (EMA) of the weights, which is the model that is
+    used; 0 switches it off."""
     ema_rampup: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Mean age of the weights that are averaged, as a fraction of the updates so far. More where the game goes in
-    circles that last long beside it."""
+    """Mean age of the averaged weights, as a fraction of the updates so far. Larger where adversarial training
+    oscillates over long periods."""
     bn_recalibration_images: Annotated[int, Field(ge=0)] = 128
-    """Training images of each class on which batch norm's statistics are measured anew for the averaged weights.
-    0 keeps the running statistics, which lag behind by a hundred updates."""
+    """Training images of each class on which batch-norm statistics are recomputed for the averaged weights. 0 keeps
+    the running statistics, which lag behind by about a hundred updates."""
 
 
 class Critic(_Section):
@@ -80,35 +82,35 @@ class Loss(_Section):
     """Weights and variants of Eq. 2-4."""
 
     scaled: bool = True
-    """Weights on maps are those for 112x112 pixels, and grow with the square root of the number of pixels: the slope
-    at one pixel of a critic whose gradient has length one falls like that. Otherwise they are taken as they are."""
+    """Weights on maps are given for 112x112 pixels and scaled by the square root of the number of pixels, as the
+    gradient at one pixel of a critic of unit gradient norm shrinks. Otherwise they are used as given."""
     map_weight: NonNegative = 10.0
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
     identity_weight: NonNegative = 20.0
-    """Weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
+    """Identity loss: weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
     smoothness_weight: NonNegative = 10.0
-    """Weight of the mean squared slope of the velocity where the generator deforms, on all images that it sees."""
+    """Weight of the mean squared spatial gradient of the velocity field, for generators that deform; on all generated
+    maps."""
     displacement_weight: NonNegative = 0.0
-    """Weight of the mean |velocity| where the generator deforms, on all images that it sees. A shift of the whole
-    image is not rough at all, and hardly changes it where most of it is even."""
+    """Weight of the mean |velocity|, for generators that deform; on all generated maps. The smoothness term alone
+    does not penalise a shift of the whole image."""
     effect_transfer_weight: NonNegative = 40.0
-    """Weight of finding an effect again: the averaged generator's effect of one image is put into an image of the
-    baseline class, where the generator must find just that. Needs effects that could be anywhere else as well."""
+    """Effect transfer: the averaged generator's effect of one image is added to an image of the baseline class, and
+    the generator must recover just that. For effects that could occur anywhere."""
     effect_transfer_after: Annotated[int, Field(ge=0)] = 5
-    """Generator updates before effects are transplanted; the first ones are not worth it."""
+    """Generator updates before effects are transferred; earlier ones are not informative."""
     cycle_weight: NonNegative = 0.0
-    """Weight of coming back: an image whose class was taken out and put in again, or the other way round, must be as
-    it was (Zhu et al. 2017). Needs training.bidirectional."""
+    """Cycle consistency (Zhu et al. 2017): an image whose class was removed and inserted again, or the other way
+    round, must equal the original. Needs training.bidirectional."""
     insertion_weight_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Part of map_weight and identity_weight that counts where the class is put in, which begins late and faint: no
-    map is the best map for long. Needs training.bidirectional."""
+    """Factor on map_weight and identity_weight for images into which the class is inserted; insertion starts late and
+    weak, and full weights suppress it. Needs training.bidirectional."""
     constraint: Constraint = "two-sided"
     """How the critic is kept 1-Lipschitz."""
     gradient_penalty: NonNegative = 10.0
     """Weight of the gradient penalty."""
     penalty_share: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of a batch at which the critic's slope is measured: the rest of the penalty's cost is saved, and its mean
-    is the same."""
+    """Share of a batch on which the gradient penalty is evaluated: an unbiased estimate at a lower cost."""
     clip: Positive = 0.01
     """Bound of the critic's weights where constraint is clip."""
 
@@ -134,15 +136,15 @@ class Schedule(_Section):
     boosted_critic_updates: Count = 60
     """Critic updates before a generator update of the warm-up, and before every boost_every-th."""
     warmup_generator_updates: Annotated[int, Field(ge=0)] = 1
-    """Generator updates with boosted critic updates at the start. One gives the critic a head start: a generator that
-    follows a critic that knows nothing yet takes long to find back."""
+    """Generator updates with boosted critic updates at the start. One gives the critic a head start: updates against
+    an untrained critic move the generator in a wrong direction, from which it recovers slowly."""
     boost_every: Annotated[int, Field(ge=0)] = 0
     """Boost the critic before every n-th generator update; 0 for never."""
 
     distillation_updates: Annotated[int, Field(ge=0)] = 30
-    """Updates of the generator at the end, without the critic: the averaged generator's effects are put into images
-    of the baseline class, and the generator learns to find them there. What they owed to the texture of the images
-    that they were found in is forgotten."""
+    """Generator updates at the end, without the critic: the averaged generator's effects are added to images of the
+    baseline class, and the generator learns to recover them. This removes what the maps owe to the texture of their
+    own image."""
 
 
 class Optimizer(_Section):
@@ -159,8 +161,8 @@ class Optimizer(_Section):
     decay_from: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Fraction of the run after which the learning rates fall to zero along half a cosine; 1 for constant."""
     critic_decays: bool = True
-    """Whether the critic's rate falls as well. Where the generator would run away from a critic that is too slow to
-    follow, it must not."""
+    """Whether the critic's learning rate falls as well. Switch it off where the generator would diverge from a critic
+    that follows too slowly."""
 
 
 class Classifier(_Section):
@@ -172,17 +174,17 @@ class Classifier(_Section):
     """Length of the run."""
     learning_rate: Positive = 1e-3
     bn_recalibration_images: Annotated[int, Field(ge=0)] = 32
-    """Training images of each class on which batch norm's statistics are measured for the network that is used."""
+    """Training images of each class on which batch-norm statistics are recomputed for the final network."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
 
 
 class Augmentation(_Section):
-    """Training images in other versions, each time new ones; the same for both classes. Nothing by default."""
+    """Random augmentation of training images, the same for all classes; none by default."""
 
     mirror_axis: Annotated[int, Field(ge=0)] | None = None
-    """Use each training image also mirrored along this spatial axis: twice as many, where the two sides are alike. Of
-    brain scans in RAS axes 0 is left and right. Not where a class has a side."""
+    """Add the mirror image of each training image along this spatial axis. In RAS volumes axis 0 is left-right. Not
+    where the class is lateralised."""
     rotation_degrees: NonNegative = 0.0
     """Standard deviation of random rotations in each plane, about the middle of the image."""
     translation: NonNegative = 0.0
@@ -194,50 +196,50 @@ class Augmentation(_Section):
 
 
 class Training(_Section):
-    """Length, batches, numbers and devices."""
+    """What is learned, and on what hardware."""
 
     generator_updates: Count = 220
-    """Length of the game with the critic."""
+    """Generator updates against the critic."""
     batch_size: Count = 16
     """Images of each class in one gradient computation."""
     accumulate_grad_batches: Annotated[int, Field(ge=1, le=10**5)] = 1
-    """Gradient computations added up before an update."""
+    """Batches whose gradients are accumulated before an update."""
     seed: Annotated[int, Field(ge=0, le=2**63)] = 0
     class_of_interest: str = ""
-    """Name of the class of interest. Where the cohort has several and none is named, one map generator learns all and
-    is told which; a classifier needs a name."""
+    """Name of the class of interest. Where the cohort has several and none is named, one map generator learns all,
+    conditioned on the class; a classifier needs a name."""
     permute_labels: bool = False
-    """A control: train on randomly permuted labels. Whatever a map then shows is not an effect of the class."""
+    """A control: train on randomly permuted labels. Maps of such a model show no effect of the class."""
     covariates: Names = ()
-    """Columns of the manifest, such as age and sex, that a map must leave as they are: the networks are told of them,
-    and baseline images are drawn as often as there are images of the class of interest that are alike in them."""
+    """Columns of the manifest, such as age and sex, whose effects maps must not show: the networks are conditioned on
+    them, and baseline images are sampled to match the covariates of the class of interest."""
     intervention: bool = False
-    """Learn what the covariates do instead of what the class does: the generator makes images look as if they had the
-    age and sex of another one of their class; for `vagan attribute --intervene`. See the preset ``intervention``."""
+    """Learn the effect of the covariates instead of the class: the generator gives an image the covariates of another
+    one of its class; for `vagan attribute --intervene`. See the preset ``intervention``."""
     bidirectional: bool = False
-    """Learn as well to put each class of interest into images of the baseline class, in turn with taking it out; for
-    `vagan attribute --insert`. See the preset ``bidirectional``."""
+    """Learn to insert each class of interest into images of the baseline class as well, alternating with removing it;
+    for `vagan attribute --insert`. See the preset ``bidirectional``."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""
     channels_last: bool = True
     """Memory layout with a pixel's channels side by side: the same numbers, faster."""
     gradient_checkpointing: bool = False
-    """Keep only what passes between the levels of a network, and compute the rest again for the derivatives: the same
-    numbers for more time. Less than half of the activations are kept; the peak of memory falls less. For large
+    """Keep only the activations between the levels of a network and recompute the others in the backward pass: the
+    same numbers for more time. Less than half of the activations are kept; the peak of memory falls less. For large
     volumes."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``mps``."""
     memory_mb: Annotated[int, Field(ge=0)] = 4096
-    """Training images are held in memory if they fit in this; otherwise they are read ahead from the store."""
+    """Training images are cached in memory if they fit into this; otherwise they are prefetched from the store."""
     num_threads: Annotated[int, Field(ge=0, le=4096)] = 0
     """CPU threads; 0 for one on each core. Runs are bit-equal for the same number."""
     validate_every: Count = 20
     """Generator updates between two validations."""
     validation_images: Count = 64
-    """Images of each class, drawn once from the validation part, on which the validation figures are taken."""
+    """Images of each class, drawn once from the validation split, for validation metrics."""
     checkpoint_seconds: NonNegative = 60.0
-    """Time between two checkpoints. Changes nothing in the result."""
+    """Time between two checkpoints; does not affect the result."""
 
 
 class Config(_Section):

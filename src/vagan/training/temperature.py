@@ -10,7 +10,7 @@ def fitted_temperature(logits: Float[np.ndarray, "image classes"], labels: Int[n
     """Temperature with the largest likelihood of the labels (Guo et al., ICML 2017).
 
     Labels count as a little uncertain, by the rule of succession, as in Platt's scaling (1999): where all images are
-    told apart the best temperature would be 0, and every probability 0 or 1.
+    classified correctly the best temperature would be 0, and every probability 0 or 1.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def fitted_temperature(logits: Float[np.ndarray, "image classes"], labels: Int[n
     Returns
     -------
     float
-        Between 0.05 and 20; above 1 for a classifier that is too sure of itself.
+        Between 0.05 and 20; above 1 for an overconfident classifier.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax

@@ -1,4 +1,4 @@
-"""Lack of memory, told in plain words: before a training starts where it surely does not fit, else when it ends."""
+"""Lack of memory: refused before a training starts where it surely does not fit, else reported with remedies."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +75,7 @@ def _kept(network: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Free memory of the device, or of the host or the container for the CPU; None where nobody tells."""
+    """Free memory of the device, or of the host or the container for the CPU; None where unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu":

@@ -127,7 +127,7 @@ def is_main_process() -> bool:
 def start_others(count: int) -> None:
     """Start this command or script again, ``count - 1`` times, and end with a clear message if one of them is lost.
 
-    The environment tells each who it is, in the way of torchrun.
+    Their ranks are in the environment, as set by torchrun.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -285,7 +285,7 @@ class MetricsLog:
             self.flush()
 
     def _after_a_thread(self, failed: threading.ExceptHookArgs) -> None:
-        """TensorBoard's thread prints a traceback of what our next `flush` is told as well, where disks vanish."""
+        """TensorBoard's thread prints a traceback of what our next `flush` raises as well, where disks vanish."""
         if type(failed.thread).__module__.partition(".")[0] != "tensorboard":
             self._hook(failed)
 

@@ -1,4 +1,4 @@
-"""What the training loop needs to know of the thing that it trains."""
+"""The interface between the training loop and what it trains."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +51,7 @@ class Task(Protocol[Batch]):
         """Figures on validation images."""
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
-        """The network that is used after training, and what is to be known of it."""
+        """The network that is used after training, and its specification."""
 
     def finish(self, model: Path, device: torch.device) -> None:
         """Measure what else belongs to the saved model, once the training is complete; does nothing twice."""

@@ -21,7 +21,7 @@ from vagan.training.engine.run_folder import MetricsLog, RunFolder
 Row = Mapping[str, Any]
 
 SENT = "trackers.json"
-"""In the run folder: each tracker's own name of the run, and the last update that it was told of."""
+"""In the run folder: each tracker's own key of the run, and the last update that was sent."""
 PROJECT = "vagan"
 """Under which runs are gathered, unless WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME says otherwise."""
 
@@ -150,16 +150,16 @@ def require_trackers(names: Sequence[str]) -> None:
 def tracking(
     names: Sequence[str], run: RunFolder, config: Config, metrics: MetricsLog, *, pictures: bool
 ) -> Iterator[Callable[[], None]]:
-    """Open the trackers of a run, or the runs that they have of it already; gives what sends them the news.
+    """Open the trackers of a run, or the runs that they have of it already; yields a function that sends new rows.
 
-    A row is sent once, however often a training is killed and resumed: what comes again is the same.
+    A row is sent once, however often a training is killed and resumed.
 
     Parameters
     ----------
     names
         In `TRACKERS`.
     run, config, metrics
-        What is tracked. A tracker that joins late is told all rows so far.
+        What is tracked. A tracker that joins late gets all rows so far.
     pictures
         Whether the pictures in the run folder are sent too.
     """

@@ -30,7 +30,7 @@ from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay
 from vagan.training.steps import Backward, distil_generator, update_critic, update_generator
 from vagan.types import Images
 
-RULE = "the generator at the end of the schedule, taught by the running average; no checkpoint is chosen"
+RULE = "the generator at the end of the schedule, distilled from the running average; no checkpoint is chosen"
 RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
 
 
@@ -45,7 +45,7 @@ class Common(TypedDict):
 class AdversarialTask:
     """Critic against map generator, on the baseline class and one class of interest or several.
 
-    Where there are several, both networks are told which one an image is of.
+    Where there are several, both networks are conditioned on the class.
 
     Parameters
     ----------
