@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from shapes import NETWORK_SPACES
-from vagan.attribution.method import AttributionMethod, Convention
+from vagan.attribution.method import AttributionMethod, Convention, Unit
 from vagan.attribution.registry import METHODS
 from vagan.effect import Output, is_coarse, raw_channels
 from vagan.nn.classifier import CAMClassifier, Classifier
@@ -140,6 +140,9 @@ def test_it_says_what_it_is(name, space, images):
     method, *_ = make_method(name, images)
     assert isinstance(method, AttributionMethod)
     assert method.convention in get_args(Convention)
+    assert method.unit in get_args(Unit)
+    assert method.cost >= 1
+    assert " object at 0x" not in repr(method)
     names = [make_method(other, images)[0].name for other in METHODS if other != name]
     assert method.name not in names
 

@@ -20,24 +20,24 @@ def features(rng):
 
 def test_distances_are_those_of_mahalanobis_from_the_nearer_class(features):
     training, labels, validation = features
-    likeness = MahalanobisOOD.fit(training, labels, validation)
+    ood = MahalanobisOOD.fit(training, labels, validation)
     values = training.double().numpy()
     means = [values[labels == label].mean(axis=0) for label in (0, 1)]
     inside = np.concatenate([values[labels == label] - means[label] for label in (0, 1)])
     inverse = np.linalg.inv(LedoitWolf(assume_centered=True).fit(inside).covariance_)
     expected = [min(mahalanobis(row, mean, inverse) for mean in means) for row in validation.numpy()[:20]]
-    np.testing.assert_allclose(likeness.scores(validation[:20]), expected, rtol=1e-3)
-    assert likeness.threshold == pytest.approx(np.quantile(likeness.scores(validation).numpy(), 0.99), rel=1e-5)
+    np.testing.assert_allclose(ood.scores(validation[:20]), expected, rtol=1e-3)
+    assert ood.threshold == pytest.approx(np.quantile(ood.scores(validation).numpy(), 0.99), rel=1e-5)
 
 
 def test_what_was_measured_survives_the_disk(features, tmp_path):
     training, labels, validation = features
-    likeness = MahalanobisOOD.fit(training, labels, validation)
+    ood = MahalanobisOOD.fit(training, labels, validation)
     assert MahalanobisOOD.load(tmp_path) is None
-    likeness.save(tmp_path)
+    ood.save(tmp_path)
     again = MahalanobisOOD.load(tmp_path)
-    assert torch.equal(again.scores(validation), likeness.scores(validation))
-    assert again.threshold == likeness.threshold
+    assert torch.equal(again.scores(validation), ood.scores(validation))
+    assert again.threshold == ood.threshold
     (tmp_path / OOD_FILE).write_bytes(b"damaged")
     with pytest.raises(ModelError, match="is damaged"):
         MahalanobisOOD.load(tmp_path)

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from vagan.attribution.integrated import IntegratedGradients
 from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import METHODS, find_method
 from vagan.attribution.vagan import VAGAN, Explanation
@@ -35,7 +36,7 @@ from vagan.model.folder import ModelSpec, select_class
 from vagan.model.trained import TrainedModel, require_alike, require_distinct
 from vagan.nn.conditioning import Condition
 from vagan.progress import track
-from vagan.types import Images, Maps
+from vagan.types import Images, Maps, Scores
 
 Run = Path | str
 Files = Run | Sequence[Run]
@@ -61,6 +62,8 @@ class Attributor:
         Approximate number of forward passes per map.
     methods
         One for each model.
+    covariates
+        That the models are conditioned on.
     gate, reject_interval
         Classifier of predicted classes, and where it abstains.
     intervention
@@ -244,6 +247,11 @@ class Attributor:
         """Effect maps alone; see `attribute`."""
         return self.attribute(images, covariates).effect
 
+    def completeness_error(self, images: Images) -> Scores | None:
+        """Of integrated gradients, see `IntegratedGradients.completeness_error`; None of other methods."""
+        method = self.methods[0]
+        return method.completeness_error(images.to(self.device)) if isinstance(method, IntegratedGradients) else None
+
     def attribute_files(
         self, paths: Sequence[Path], out: Path, *, covariates: GivenCovariates = None, threshold: float | None = None
     ) -> list[SavedMaps]:
@@ -305,7 +313,7 @@ class Attributor:
             members=len(members),
             decisions=decisions,
             reject_interval=None if decisions is None else self.reject_interval,
-            ood_score=found.ood_score,
+            ood_score=None if found.ood_score is None else found.ood_score.to(images.device),
             ood_threshold=None if ood is None or found.ood_score is None else ood.threshold,
             covariates=table,
             intervention=self.intervention,
