@@ -23,13 +23,11 @@ def test_an_image_of_another_kind_is_flagged(vagan, pictures, tmp_path):
     warned = [line for line in printed.splitlines() if line.startswith("warning: ")]
     assert f"warning: {tmp_path / 'checks.png'} is out of distribution" in warned[0]
     assert len(warned) < 5
-    about = json.loads((tmp_path / "maps" / "checks_effect.json").read_text(encoding="utf-8"))["out_of_distribution"]
+    about = json.loads((tmp_path / "maps" / "checks_effect.json").read_text(encoding="utf-8"))
     assert about["is_ood"]
-    assert about["score"] > 2 * about["threshold"]
+    assert about["ood_score"] > 2 * about["ood_threshold"]
 
     (tmp_path / "run" / "model" / "ood.safetensors").unlink()
     code, printed, error = vagan("attribute", tmp_path / "run", tmp_path / "checks.png", "--out", tmp_path / "again")
     assert "warning" not in printed
-    assert "out_of_distribution" not in json.loads(
-        (tmp_path / "again" / "checks_effect.json").read_text(encoding="utf-8")
-    )
+    assert "is_ood" not in json.loads((tmp_path / "again" / "checks_effect.json").read_text(encoding="utf-8"))

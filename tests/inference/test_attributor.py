@@ -193,7 +193,7 @@ class TestFiles:
         for kind in ("effect.npy", "displacement.npy", "log-jacobian.npy", "overlay.png"):
             assert len(list((tmp_path / "out").glob(f"*_{kind}"))) == 3
         about = json.loads((tmp_path / "out" / "a_effect.json").read_text(encoding="utf-8"))
-        assert {"predicted_class", "out_of_distribution", "deformation"} <= set(about)
+        assert {"predicted_class", "is_ood", "deformation"} <= set(about)
 
     def test_ensembles_of_deforming_models_write_deformation_and_uncertainty(self, tmp_path, passes, pictures):
         runs = [save_run(tmp_path / str(seed), seed=seed, output="warp") for seed in range(2)]

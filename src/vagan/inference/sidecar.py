@@ -101,12 +101,9 @@ def _ood(one: Attribution) -> dict[str, Any]:
     if one.ood_score is None or one.ood_threshold is None or one.is_ood is None:
         return {}
     return {
-        "out_of_distribution": {
-            "score": round(float(one.ood_score[0]), 3),
-            "meaning": "Mahalanobis distance from the training images in the map generator's features",
-            "threshold": round(one.ood_threshold, 3),
-            "is_ood": bool(one.is_ood[0]),
-        }
+        "ood_score": round(float(one.ood_score[0]), 3),
+        "ood_threshold": round(one.ood_threshold, 3),
+        "is_ood": bool(one.is_ood[0]),
     }
 
 
