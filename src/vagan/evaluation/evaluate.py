@@ -128,19 +128,19 @@ def evaluate(
     with TemporaryDirectory(prefix="vagan-maps-", ignore_cleanup_errors=True) as temporary:
         with Bar(sum(map(len, scored.values())), "scoring") as bar:
             for number, (name, method) in enumerate(named.items()):
-                folder = Path(temporary) / str(number)
-                of = make_maps(name, method, scored[name], cohort, folder=folder, device=options.device, bar=bar)
+                part, folder = scored[name], Path(temporary) / str(number)
+                made = make_maps(name, method, part, cohort, folder=folder, device=options.device, bar=bar)
                 if on_maps is not None:
-                    on_maps(of)
+                    on_maps(made)
                 available = _available(
-                    of, scored[name], cohort=cohort, truth=truth, of_cases=of_cases, classifier=options.classifier
+                    made, part, cohort=cohort, truth=truth, of_cases=of_cases, classifier=options.classifier
                 )
                 found = score(METRICS.values(), available)
-                rows += _rows(scored[name].table, name, found.cases)
-                if of.baseline_mean_abs is not None:
-                    baseline = cohort.manifest.table.iloc[scored[name].baseline].rename(columns={"id": "case"})
-                    rows += _rows(baseline, name, {"mean_abs": of.baseline_mean_abs})
-                maps[name], entries[name] = of, found.cohort
+                rows += _rows(part.table, name, found.cases)
+                if made.baseline_mean_abs is not None:
+                    baseline = cohort.manifest.table.iloc[part.baseline].rename(columns={"id": "case"})
+                    rows += _rows(baseline, name, {"mean_abs": made.baseline_mean_abs})
+                maps[name], entries[name] = made, found.cohort
         rows += _rows(cases.table, CEILING, truth.ceiling())
         table = pd.concat(rows, ignore_index=True)
         table = pd.concat([table, _by_subject(table)], ignore_index=True)
@@ -148,7 +148,7 @@ def evaluate(
     summary = summarise(table[table["label"] != 0])
     for name, more in entries.items():
         summary[name] |= more
-    expensive = [name for name, of in scored.items() if len(of.rows) < len(cases.rows)]
+    expensive = [name for name, part in scored.items() if len(part.rows) < len(cases.rows)]
     rules = {
         "images": f"{len(cases.rows)} of the class of interest, {len(cases.baseline)} of the baseline class; of "
         f"methods that need many passes per map the first {options.subset} ({', '.join(expensive) or 'none here'})",
@@ -162,11 +162,11 @@ def evaluate(
         ceiling=summary.pop(CEILING, {}),
         summary=summary,
         examples=examples,
-        thresholds={name: of.threshold for name, of in maps.items() if of.threshold is not None},
-        map_seconds={name: of.seconds for name, of in maps.items()},
-        conventions={name: of.convention for name, of in maps.items()},
-        units={name: of.unit for name, of in maps.items()},
-        decisions={name: of.decisions for name, of in maps.items() if of.decisions},
+        thresholds={name: made.threshold for name, made in maps.items() if made.threshold is not None},
+        map_seconds={name: made.seconds for name, made in maps.items()},
+        conventions={name: made.convention for name, made in maps.items()},
+        units={name: made.unit for name, made in maps.items()},
+        decisions={name: made.decisions for name, made in maps.items() if made.decisions},
         rules=rules,
     )
 

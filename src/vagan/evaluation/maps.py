@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vagan.attribution.method import AttributionMethod, Convention, Unit
 from vagan.data.cohort import Cohort
+from vagan.errors import OutputError
 from vagan.evaluation.metrics.agreement import apply_convention, mean_abs
 from vagan.evaluation.metrics.base import Array, Need, Values
 from vagan.evaluation.metrics.detection import otsu_threshold
@@ -144,7 +145,7 @@ def make_maps(
     cohort
         Holds them.
     folder
-        Where maps are kept: those of volumes would not fit into memory.
+        Made for the files of the maps.
     device
         Where images are sent.
     bar
@@ -159,9 +160,7 @@ def make_maps(
         marked = np.concatenate([batch.effect for batch in batches(cases.for_threshold)])
         threshold = otsu_threshold(apply_convention(marked, method.convention))
     begin = time.perf_counter()
-    effects, stds, jacobians = (folder / f"{name_of}.raw" for name_of in ("effect", "std", "log-jacobian"))
-    folder.mkdir()
-    made = _keep(batches(cases.rows), effects, stds, jacobians)
+    made = _keep(batches(cases.rows), folder)
     seconds = (time.perf_counter() - begin) / len(cases.rows)
     baseline = [(mean_abs(batch.effect), batch.decisions) for batch in batches(cases.baseline)]
     return MethodMaps(
@@ -198,22 +197,23 @@ def _attribute(method: Method, images: torch.Tensor, covariates: pd.DataFrame) -
     return MapBatch(found.effect.cpu().numpy(), std, jacobian, found.decisions or ())
 
 
-def _keep(batches: Iterable[MapBatch], effects: Path, stds: Path, jacobians: Path) -> MapBatch:
-    """All batches as one, its arrays in files."""
-    shapes: dict[Path, tuple[int, ...]] = {}
+def _keep(batches: Iterable[MapBatch], folder: Path) -> MapBatch:
+    """All batches as one, its arrays in files: maps of volumes would not fit into memory."""
+    folder.mkdir()
+    shapes: dict[str, tuple[int, ...]] = {}
     decisions: tuple[ClassDecision, ...] = ()
     for batch in batches:
         decisions += batch.decisions
-        for path, array in ((effects, batch.effect), (stds, batch.ensemble_std), (jacobians, batch.log_jacobian)):
-            if array is not None:
-                with path.open("ab") as file:
+        arrays = {"effect": batch.effect, "std": batch.ensemble_std, "log-jacobian": batch.log_jacobian}
+        for name, array in ((name, array) for name, array in arrays.items() if array is not None):
+            count, *_ = shapes.get(name, (0,))
+            shapes[name] = (count + len(array), *array.shape[1:])
+            try:
+                with (folder / name).open("ab") as file:
                     file.write(np.ascontiguousarray(array, np.float32).tobytes())
-                count, *_ = shapes.get(path, (0,))
-                shapes[path] = (count + len(array), *array.shape[1:])
-
-    def read(path: Path) -> Array | None:
-        return np.asarray(np.memmap(path, np.float32, "r", shape=shapes[path])) if path in shapes else None
-
-    effect = read(effects)
-    assert effect is not None
-    return MapBatch(effect, read(stds), read(jacobians), decisions)
+            except OSError as error:
+                raise OutputError(
+                    f"cannot keep maps in {folder}: {error.strerror}; free some space, or set TMPDIR to another disk"
+                ) from error
+    kept = {name: np.asarray(np.memmap(folder / name, np.float32, "r", shape=shapes[name])) for name in shapes}
+    return MapBatch(kept["effect"], kept.get("std"), kept.get("log-jacobian"), decisions)
