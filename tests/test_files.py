@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from vagan.errors import OutputError
-from vagan.files import new_folder, replacing
+from vagan.files import MARK, new_folder, remove_leftovers, replacing
 
 
 def test_a_failure_leaves_the_older_file_and_nothing_else(tmp_path):
@@ -29,7 +29,7 @@ def test_the_file_is_replaced_whole_and_keeps_its_suffix_while_written(tmp_path)
 
 def test_a_place_that_cannot_be_written_is_a_users_mistake(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(OutputError, match="choose a folder you may write to"), replacing(tmp_path / "file" / "a.txt"):
+    with pytest.raises(OutputError, match="cannot write"), replacing(tmp_path / "file" / "a.txt"):
         pass
 
 
@@ -73,3 +73,73 @@ def test_no_folder_is_made_where_none_is_asked_for(tmp_path):
 def test_the_module_imports_where_there_is_no_fcntl():
     there_is_none = "import shutil, sys, tempfile; sys.platform = 'win32'; sys.modules['fcntl'] = None"
     subprocess.run([sys.executable, "-c", f"{there_is_none}; import vagan.files"], check=True)
+
+
+FOREIGN = (".cohort.backup-2024", ".cohort.precious_v1.old", ".cohort.original_weights", ".cohort.a1b2c3d4")
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["replaced", "new"])
+def test_hidden_folders_beside_an_output_are_left_alone(there, tmp_path):
+    for name in FOREIGN:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(name)
+    if there:
+        (tmp_path / "cohort").mkdir()
+    with new_folder(tmp_path / "cohort", frozenset({"a.txt"})) as temporary:
+        (temporary / "a.txt").write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*FOREIGN, "cohort"])
+    assert all((tmp_path / name / "a.txt").read_text() == name for name in FOREIGN)
+    assert (tmp_path / "cohort" / "a.txt").read_text() == "new"
+
+
+def test_hidden_files_in_a_folder_are_left_alone_and_killed_writers_files_removed(tmp_path):
+    (tmp_path / ".settings.json").write_text("mine")
+    (tmp_path / f".{MARK}-abcdefgh.metrics.csv").write_text("half")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".settings.json"]
+
+
+def test_what_a_kill_left_halfway_replaced_is_put_back(tmp_path):
+    old = tmp_path / f".cohort.{MARK}-abcdefgh.old"
+    old.mkdir()
+    (old / "a.txt").write_text("old")
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "cohort", frozenset({"a.txt"})):
+        raise ZeroDivisionError
+    assert (tmp_path / "cohort" / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
+
+
+def test_a_link_to_a_folder_is_followed_and_stays(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with new_folder(tmp_path / "link", frozenset({"a.txt"})) as temporary:
+        (temporary / "a.txt").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "a.txt").read_text() == "new"
+
+
+def test_a_link_to_a_file_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "outside.txt").write_text("outside")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "outside.txt")
+    with replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "outside.txt").read_text() == "outside"
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_permissions_are_those_of_the_older_file_or_of_the_umask(tmp_path):
+    code = (
+        "import os, sys; os.umask(0o027)\n"
+        "from pathlib import Path\n"
+        "from vagan.files import new_folder, replacing\n"
+        "folder = Path(sys.argv[1])\n"
+        "(folder / 'old.txt').touch(); (folder / 'old.txt').chmod(0o600)\n"
+        "for name in ('old.txt', 'new.txt'):\n"
+        "    with replacing(folder / name) as temporary:\n"
+        "        temporary.write_text('x')\n"
+        "with new_folder(folder / 'made', frozenset()):\n"
+        "    pass\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"old.txt": 0o600, "new.txt": 0o640, "made": 0o750}

@@ -3,7 +3,6 @@
 import errno
 import glob
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -13,8 +12,11 @@ from pathlib import Path
 
 from vagan.errors import OutputError
 
-TEMPORARY = re.compile(r"\.[a-z0-9_]{8}\..+")
-"""Names of temporary files."""
+MARK = "vagan-tmp"
+"""In the names of temporary files and folders; nothing without it is ever cleaned up."""
+
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 
 
 @contextmanager
@@ -37,9 +39,9 @@ def replacing(path: Path, *, in_new_folder: bool = True) -> Iterator[Path]:
         if in_new_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         # the whole name as suffix: writers choose the format by it
-        handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name}", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{MARK}-", suffix=f".{path.name}", dir=path.parent)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
+        raise _cannot_write(path, error) from error
     os.close(handle)
     temporary = Path(name)
     lock = _try_lock(temporary)
@@ -47,21 +49,35 @@ def replacing(path: Path, *, in_new_folder: bool = True) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(_mode_of(path, 0o666))
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another place"
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
         _unlock(lock)
 
 
+def _mode_of(path: Path, default: int) -> int:
+    """Permissions of the file or folder that is replaced, or those of a new one."""
+    return stat.S_IMODE(path.stat().st_mode) if path.exists() and not path.is_symlink() else default & ~_UMASK
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    remedy = {
+        errno.ENOSPC: "; free some space or choose another place",
+        getattr(errno, "EDQUOT", -1): "; free some space or choose another place",
+        errno.EACCES: "; choose a folder you may write to",
+        errno.EPERM: "; choose a folder you may write to",
+        errno.EROFS: "; choose a folder you may write to",
+    }.get(error.errno or 0, "")
+    return OutputError(f"cannot write {path}: {error.strerror or error}{remedy}")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove a folder's temporary files whose writers were killed; those of living writers are locked by them."""
-    for path in folder.glob(".*"):
-        if TEMPORARY.fullmatch(path.name) and path.is_file() and _is_left(path):
+    for path in folder.glob(f".{MARK}-????????.*"):
+        if path.is_file() and not path.is_symlink() and _is_left(path):
             path.unlink(missing_ok=True)
 
 
@@ -133,42 +149,52 @@ def require_replaceable(path: Path, ours: frozenset[str]) -> None:
 def new_folder(path: Path, ours: frozenset[str]) -> Iterator[Path]:
     """Give a temporary folder beside ``path``; rename it into place if the block succeeds.
 
-    See `require_replaceable` for what an existing ``path`` may hold.
+    See `require_replaceable` for what an existing ``path`` may hold. A symbolic link is followed, and stays.
     """
-    _recover(path)
+    path = path.resolve() if path.is_symlink() else path
+    require_replaceable(path, ours)
+    _recover(path, ours)
     require_replaceable(path, ours)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
+        raise _cannot_write(path, error) from error
     lock = _try_lock(temporary)
     try:
         yield temporary
-        temporary.chmod(0o755)
+        temporary.chmod(_mode_of(path, 0o777))
         if path.exists():
-            old = temporary.with_name(temporary.name + ".old")
+            old = temporary.with_name(temporary.name + OLD)
             path.replace(old)
             temporary.replace(path)
             shutil.rmtree(old)
         else:
             temporary.replace(path)
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another"
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         _unlock(lock)
 
 
-def _recover(path: Path) -> None:
+OLD = ".old"
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}.{MARK}-"
+
+
+def _recover(path: Path, ours: frozenset[str]) -> None:
     """Put back what a kill left halfway replaced, and remove what killed writers left beside it."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.????????*"):
-        writer = left.with_name(left.name.removesuffix(".old"))
-        if writer.exists() and not _is_left(writer):
+    for left in path.parent.glob(f"{glob.escape(_prefix(path))}????????*"):
+        writer = left.with_name(left.name.removesuffix(OLD))
+        if left.is_symlink() or not left.is_dir() or (writer.exists() and not _is_left(writer)):
             continue
-        if left != writer and not path.exists():
-            left.replace(path)
-        elif left.is_dir():
+        if left == writer:
             shutil.rmtree(left, ignore_errors=True)
+        elif {entry.name for entry in left.iterdir()} <= ours:  # the folder that was to be replaced
+            if path.exists():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.replace(path)

@@ -7,7 +7,7 @@ import os
 import pytest
 from filelock import FileLock
 
-from vagan.errors import RunError
+from vagan.errors import OutputError, RunError
 from vagan.training.engine.run_folder import RunFolder
 
 NO_TABLE = {"one byte": b"u", "zeros": bytes(40), "web page": b"<html>\n<p>404</p>\n", "nothing": b""}
@@ -66,3 +66,17 @@ def test_without_locks_in_the_file_system_work_continues_with_a_warning(run, mon
     monkeypatch.setattr(FileLock, "acquire", acquire)
     with pytest.warns(UserWarning, match="not locked"), run.locked():
         pass
+
+
+@pytest.mark.parametrize("name", ["lock", "log.txt", "checkpoints", "model", "tensorboard", "metrics.csv"])
+def test_a_link_in_a_run_folder_is_never_followed(run, name, tmp_path):
+    outside = tmp_path / "outside"
+    if "." in name or name == "lock":
+        outside.write_text("mine", encoding="utf-8")
+    else:
+        outside.mkdir()
+    (run.path / "config.yaml").write_text("{}", encoding="utf-8")
+    (run.path / name).symlink_to(outside)
+    with pytest.raises(OutputError, match=name), run.locked():
+        pass
+    assert not outside.is_file() or outside.read_text(encoding="utf-8") == "mine"

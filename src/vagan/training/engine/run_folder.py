@@ -117,6 +117,13 @@ class RunFolder:
             raise OutputError(f"the run folder must be a folder: {self.path} is a file; choose another name")
         if self.path.is_dir() and not self.config.is_file() and self._foreign_files():
             raise OutputError(f"the run folder must be new or empty: {self.path} holds other files; choose another")
+        if self.path.is_dir():
+            link = next((entry for entry in sorted(self.path.iterdir()) if entry.is_symlink()), None)
+            if link is not None:  # what is written would end up elsewhere, over files that are not the run's
+                raise OutputError(
+                    f"a run folder that is written to must not hold links: {link} is one; replace it by what it links "
+                    "to, or choose another folder"
+                )
         lock = FileLock(self.path / LOCK)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
