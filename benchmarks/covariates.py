@@ -32,9 +32,9 @@ AGEING = 40.0
 YEARS = ("62", "78")
 TOLD = {"training.covariates": "age"}
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
-    "told of age": ("fast", TOLD),
-    "not told of age": ("fast", {}),
-    "contrasts": ("intervention", TOLD),
+    "age as covariate": ("fast", TOLD),
+    "no covariate": ("fast", {}),
+    "interventions": ("intervention", TOLD),
 }
 """Preset and settings."""
 SETTINGS = {"schedule.boosted_critic_updates": "40", "generator.width": "8", "critic.width": "8"}
@@ -120,10 +120,10 @@ def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
     scores = {
         "ncc": "NCC with the disease (seeds)",
         "age_driven": "age-driven part of the map (seeds)",
-        "contrast_ncc_controls": "NCC of contrasts with age, controls",
-        "contrast_ncc_patients": "patients",
-        "contrast_size_controls": "size of contrasts, controls",
-        "contrast_size_patients": "patients",
+        "intervention_ncc_controls": "NCC of interventions on age, controls",
+        "intervention_ncc_patients": "patients",
+        "intervention_size_controls": "size of interventions, controls",
+        "intervention_size_patients": "patients",
     }
     rows = [[name, *(with_seeds(column(runs, score)) for score in scores)] for name, runs in found.items()]
     return as_table(["training", *scores.values()], rows)

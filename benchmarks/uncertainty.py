@@ -5,11 +5,11 @@ Scores on test images: NCC of the members and of their mean, and the rank correl
 error of their mean: over all pixels of an image, over those of the effect, over the others (mean of the images), and
 over images, of their mean spread and mean error. Three cohorts: images of one range of intensities; each of its own
 range, which changes the whole image a little where a square makes it brighter, by as much as no generator can know;
-and of one range with squares so faint that not every image's class can be seen. Writes ``certainty.json`` and
-``certainty.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
+and of one range with squares so faint that not every image's class can be seen. Writes ``uncertainty.json`` and
+``uncertainty.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
 
-    python benchmarks/certainty.py --seeds 0 1 2
-    python benchmarks/certainty.py --size 18 20 16  # volumes: certainty-3d.json
+    python benchmarks/uncertainty.py --seeds 0 1 2
+    python benchmarks/uncertainty.py --size 18 20 16  # volumes: uncertainty-3d.json
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ COHORTS: dict[str, dict[str, Any]] = {
     "each image's own range": {"intensity": "per-image"},
     FAINT: {"intensity": "fixed", "amplitude": 40.0},
 }
-WORK = "runs/certainty"
+WORK = "runs/uncertainty"
 SETTINGS = {"schedule.boosted_critic_updates": "40", "generator.width": "8", "critic.width": "8"}
 """Small networks: enough for images of 32x32."""
 SCORES = {
@@ -67,7 +67,7 @@ def main() -> None:
             "cohorts": {name: COHORTS[name] for name in options.runs},
             "scores": found,
         }
-        keep(named("certainty", options.size), result, _markdown(found), out=options.out)
+        keep(named("uncertainty", options.size), result, _markdown(found), out=options.out)
 
 
 def folder_of(work: Path, name: str) -> Path:
@@ -110,7 +110,13 @@ def _markdown(found: dict[str, dict[str, Any]]) -> str:
         correlations = [f"{one[score]:.2f}" for score in SCORES]
         rows.append([name, with_seeds(one["ncc_members"]), f"{one['ncc_mean']:.3f}", *correlations])
     first, *others = SCORES.values()
-    head = ["images", "NCC of members (seeds)", "of their mean", f"spread and error: {first}", *others]
+    head = [
+        "images",
+        "NCC of members (seeds)",
+        "of their mean",
+        f"rank correlation of std and error: {first}",
+        *others,
+    ]
     return as_table(head, rows)
 
 

@@ -1,22 +1,21 @@
-"""How well images unlike any of the training are told from test images, by the generator's features.
+"""Detection of images unlike those of the training, by the generator's features.
 
-Takes trainings of ``benchmarks/certainty.py``, and changes their test images as another scanner or another organ
-would. The area under the ROC curve of the distance from the training images is that of telling them from the
-unchanged ones; flagged is the share beyond 99 % of the validation images, of which `vagan attribute` warns. Small
-volumes are nearly white noise themselves, which is then no other organ. Writes ``likeness.json`` and ``likeness.md``
-to ``benchmarks/results``.
+Takes trainings of ``benchmarks/uncertainty.py`` and changes their test images as another scanner or another organ
+would. Reports the area under the ROC curve of the out-of-distribution score for changed against unchanged images, and
+the share beyond the threshold, of which `vagan attribute` warns. Small volumes are nearly white noise themselves,
+which is then no other organ. Writes ``ood.json`` and ``ood.md`` to ``benchmarks/results``.
 
-    python benchmarks/certainty.py && python benchmarks/likeness.py
+    python benchmarks/uncertainty.py && python benchmarks/ood.py
 """
 
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from certainty import CLEAR, WORK, folder_of, run_of
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 from study import as_table, keep, named, options_of, with_seeds
+from uncertainty import CLEAR, WORK, folder_of, run_of
 
 from vagan.data.cohort import Cohort
 from vagan.inference.attributor import Attributor
@@ -46,7 +45,7 @@ CHANGES: dict[str, Change] = {
 
 
 def main() -> None:
-    options = options_of(__doc__, WORK).parse_args()  # where certainty.py kept them
+    options = options_of(__doc__, WORK).parse_args()  # where uncertainty.py kept them
     folder = folder_of(options.work, CLEAR)
     cohort = Cohort(folder / "cohort")
     found: dict[str, dict[str, list[float]]] = {name: {"auc": [], "flagged": []} for name in CHANGES}
@@ -64,7 +63,7 @@ def main() -> None:
             labels = np.repeat([0, 1], [len(usual), len(distances)])
             found[name]["auc"].append(float(roc_auc_score(labels, np.concatenate([usual, distances]))))
             found[name]["flagged"].append(float(attribution.is_ood.float().mean()))
-    keep(named("likeness", cohort.shape), {"runs": found}, _markdown(found), out=options.out)
+    keep(named("ood", cohort.shape), {"runs": found}, _markdown(found), out=options.out)
     print(_markdown(found))
 
 

@@ -1,17 +1,17 @@
-"""What it costs that a classifier decides which class an image is of, and whether its probabilities can be trusted.
+"""Cost of predicting the class of each image, and calibration of the classifier that does.
 
-Adds a classifier to trainings of ``benchmarks/certainty.py``, of images whose class can be seen and of some whose
-class is often in doubt, and scores the test images with known and with predicted labels. Writes ``labels.json`` and
-``labels.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
+Adds a classifier to trainings of ``benchmarks/uncertainty.py``, on images whose class is evident and on some whose
+class is often in doubt, and scores the test images with known and with predicted classes. Writes ``class_gate.json``
+and ``class_gate.md`` to ``benchmarks/results``. The same command resumes.
 
-    python benchmarks/certainty.py && python benchmarks/labels.py
+    python benchmarks/uncertainty.py && python benchmarks/class_gate.py
 """
 
 from pathlib import Path
 
 import numpy as np
-from certainty import CLEAR, FAINT, WORK, folder_of, run_of
 from study import as_table, keep, named, options_of, settings_of
+from uncertainty import CLEAR, FAINT, WORK, folder_of, run_of
 
 from vagan.data.cohort import Cohort
 from vagan.evaluation.metrics.agreement import ncc
@@ -27,16 +27,16 @@ SCORES = {
     "accuracy": "accuracy",
     "calibration_error_before": "ECE before calibration",
     "calibration_error": "ECE",
-    "undecided": "undecided",
-    "ncc_known": "NCC of patients, labels known",
+    "abstained": "abstained",
+    "ncc_known": "NCC of patients, known classes",
     "ncc_predicted": "predicted",
-    "controls_known": "controls' maps, size over that of patients', labels known",
+    "controls_known": "M(x0)/M(x1), known classes",
     "controls_predicted": "predicted",
 }
 
 
 def main() -> None:
-    options = options_of(__doc__, WORK).parse_args()  # where certainty.py kept them
+    options = options_of(__doc__, WORK).parse_args()  # where uncertainty.py kept them
     found: dict[str, list[dict[str, float]]] = {}
     for name in (CLEAR, FAINT):
         folder, found[name] = folder_of(options.work, name), []
@@ -53,7 +53,9 @@ def main() -> None:
         for one in ones
     ]
     table = as_table(["images", "seed", *SCORES.values()], rows)
-    keep(named("labels", cohort.shape), {"band": REJECT_INTERVAL, "runs": found}, table, out=options.out)
+    keep(
+        named("class_gate", cohort.shape), {"reject_interval": REJECT_INTERVAL, "runs": found}, table, out=options.out
+    )
 
 
 def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
@@ -71,7 +73,7 @@ def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
     return {
         **binary_metrics(calibrated, labels),
         "calibration_error_before": binary_metrics(before, labels)["calibration_error"],
-        "undecided": float(np.mean([decide((1 - p, p)).abstained for p in calibrated])),
+        "abstained": float(np.mean([decide((1 - p, p)).abstained for p in calibrated])),
         "ncc_known": float(ncc(known[ill], effects).mean()),
         "ncc_predicted": float(ncc(predicted[ill], effects).mean()),
         "controls_known": float(np.abs(known[~ill]).mean() / patients),
