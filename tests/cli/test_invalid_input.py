@@ -317,6 +317,13 @@ def test_volumes(change, assert_refused):
     assert_refused(command, "scan.nii", change=change, leaves="new")
 
 
+def test_a_brain_outside_mni_space(assert_refused):
+    image = np.zeros((40, 50, 45), np.float32)
+    image[10:20, 10:20, 10:20] = 1 + np.random.default_rng(0).random((10, 10, 10))
+    cube = nib.Nifti1Image(image, np.eye(4))
+    assert_refused("atrophy new --base cube.nii", "MNI", change=lambda folder: nib.save(cube, folder / "cube.nii"))
+
+
 def array_file(array: np.ndarray) -> Change:
     return lambda folder: np.save(folder / "array.npy", array)
 

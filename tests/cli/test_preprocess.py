@@ -11,26 +11,6 @@ from heads import save_head
 from tiny import TINY
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["nothing", "out"], "does not exist"),
-        (["SCAN", "out", "--spacing", "-1"], "--spacing"),
-        (["SCAN", "out", "--size", "64x80"], "64x80x56"),
-        (["SCAN", "out", "--size", "64x80x5000"], "--size"),
-        (["SCAN", "out", "--template", "none.nii.gz"], "none.nii.gz"),
-        (["SCAN", "out", "--jobs", "-2"], "--jobs"),
-        (["SCAN", "out", "--preset", "papper"], "papper"),
-        (["SCAN", "out", "--dof", "9"], "9"),
-        (["SCAN", "out", "person"], "person"),
-    ],
-)
-def test_mistakes_are_told_before_anything_is_written(refused, tmp_path, monkeypatch, arguments, words):
-    monkeypatch.chdir(tmp_path)
-    scan = save_head(tmp_path / "a.nii.gz")
-    assert words in refused("preprocess", *[str(scan) if word == "SCAN" else word for word in arguments])
-
-
 def test_scans_that_cannot_be_prepared_end_with_the_first_reason_and_a_list(vagan, tmp_path):
     (tmp_path / "in ü").mkdir()
     (tmp_path / "in ü" / "a.nii.gz").write_bytes(b"no scan")

@@ -213,8 +213,7 @@ def _one_of_two_processes_killed(cohort: Path, run: RunFolder) -> list[str]:
     """The run must end with a message, and resume in one process."""
     settings = ENDLESS | {"training.accumulate_grad_batches": "2", "training.checkpoint_seconds": "0"}
     job = subprocess.Popen(
-        [sys.executable, "-c", "from vagan.cli.app import main; main()",
-         *train_command(cohort, run.path, settings, "--devices", "2")],
+        [sys.executable, "-m", "vagan", *train_command(cohort, run.path, settings, "--devices", "2")],
         text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 300

@@ -90,6 +90,7 @@ def many_attributions(folder: Path, share: float = 1.0) -> dict[str, Any]:
             try:
                 main(command)
             except SystemExit as ended:
-                assert not ended.code, command
+                if ended.code:
+                    raise RuntimeError(f"exit code {ended.code}") from ended
         gauge.record(done * len(images))
     return gauge.figures("images", MAX_GROWTH_MB["attribution"])
