@@ -70,7 +70,7 @@ def _cannot_write(path: Path, error: OSError) -> OutputError:
         errno.EACCES: "; choose a folder you may write to",
         errno.EPERM: "; choose a folder you may write to",
         errno.EROFS: "; choose a folder you may write to",
-    }.get(error.errno or 0, "")
+    }.get(error.errno or 0, "; choose another place")
     return OutputError(f"cannot write {path}: {error.strerror or error}{remedy}")
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -261,3 +262,20 @@ def test_impossible_choices_are_refused(tmp_path, options, message):
 def test_a_class_may_be_called_auto(tmp_path, images):
     save_random_generator(tmp_path, classes=("healthy", "auto", "ill"))
     assert Attributor.load(tmp_path, class_of_interest="auto").attribute(images).spec.classes == ("healthy", "auto")
+
+
+def test_maps_that_are_not_finite_are_an_error_and_nothing_is_written(tmp_path, images):
+    save_run(tmp_path / "run")
+    model = Attributor.load(tmp_path / "run", class_of_interest="ill")
+    (method,) = model.methods
+    with torch.no_grad():
+        list(method._generator.parameters())[-1].fill_(float("inf"))
+    with pytest.raises(ModelError, match="finite"):
+        model.attribute(images)
+
+
+def test_an_ood_score_that_is_nan_is_out_of_distribution(tmp_path, images):
+    save_run(tmp_path / "run")
+    found = Attributor.load(tmp_path / "run", class_of_interest="ill").attribute(images)
+    scores = torch.tensor([float("nan"), *[0.0] * (len(images) - 1)])
+    assert replace(found, ood_score=scores, ood_threshold=1.0).is_ood.tolist() == [True, *[False] * (len(images) - 1)]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vagan.attribution.method import Convention, Unit
 from vagan.effect import Deformation
+from vagan.errors import ModelError
 from vagan.inference.class_gate import ClassDecision, Interval
 from vagan.inference.ensemble import Uncertainty
 from vagan.inference.intervention import Intervention
@@ -147,10 +148,23 @@ class Attribution:
     names: tuple[str, ...] = ()
     sources: tuple[SourceImage, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("effect", "counterfactual"):
+            values = getattr(self, name)
+            if values is not None and not bool(values.isfinite().all()):
+                position = [bool(one.isfinite().all()) for one in values].index(False)
+                image = self.names[position] if self.names else f"image {position}"
+                raise ModelError(
+                    f"the {name} of {image} by {self.method} must be finite, but holds NaN or infinity; check the "
+                    "model's weights and the covariates"
+                )
+
     @property
     def is_ood(self) -> Bool[Tensor, " batch"] | None:
         """Whether each image is out of distribution; one in a hundred validation images is."""
-        return None if self.ood_score is None or self.ood_threshold is None else self.ood_score > self.ood_threshold
+        if self.ood_score is None or self.ood_threshold is None:
+            return None
+        return ~(self.ood_score <= self.ood_threshold)  # NaN is out of distribution
 
     def __len__(self) -> int:
         return len(self.images)

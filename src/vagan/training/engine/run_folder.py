@@ -121,8 +121,8 @@ class RunFolder:
             link = next((entry for entry in sorted(self.path.iterdir()) if entry.is_symlink()), None)
             if link is not None:  # what is written would end up elsewhere, over files that are not the run's
                 raise OutputError(
-                    f"a run folder that is written to must not hold links: {link} is one; replace it by what it links "
-                    "to, or choose another folder"
+                    f"a run folder that is written to must not hold links: {link} is one; replace it by what it "
+                    "links to, or choose another folder"
                 )
         lock = FileLock(self.path / LOCK)
         try:
