@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from vagan.data.volume import read_volume
 from vagan.errors import RunError
 from vagan.evaluation.results import ResultsFolder
 from vagan.inference.lesions import write_mask
@@ -33,8 +34,7 @@ def blobs():
 
 
 def test_a_mask_and_boxes_worked_by_hand(tmp_path):
-    np.save(tmp_path / "one_effect.npy", blobs())
-    path = write_mask(tmp_path / "one_effect.npy", 0.3)
+    path = write_mask(tmp_path / "one", blobs()[None], 0.3)
     assert path == tmp_path / "one_mask.png"
     expected = np.zeros((17, 23), np.uint8)
     expected[2:5, 3:7] = expected[10:16, 11:20] = 255
@@ -48,17 +48,15 @@ def test_a_mask_and_boxes_worked_by_hand(tmp_path):
 
 
 def test_nothing_marked_is_an_empty_mask_and_table(tmp_path):
-    np.save(tmp_path / "none_effect.npy", np.zeros((9, 7), np.float32))
-    assert not imageio.imread(write_mask(tmp_path / "none_effect.npy", 0.0)).any()
+    assert not imageio.imread(write_mask(tmp_path / "none", np.zeros((1, 9, 7), np.float32), 0.0)).any()
     assert len(pd.read_csv(tmp_path / "none_lesions.csv")) == 0
 
 
 def test_of_a_coloured_picture_the_strongest_channel_counts(tmp_path):
-    values = np.zeros((12, 10, 3), np.float32)
-    values[2:5, 1:4, 1] = 0.6
-    values[2:5, 1:4, 2] = -0.7
-    np.save(tmp_path / "rgb_effect.npy", values)
-    assert imageio.imread(write_mask(tmp_path / "rgb_effect.npy", 0.3)).sum() == 255 * 9
+    values = np.zeros((3, 12, 10), np.float32)
+    values[1, 2:5, 1:4] = 0.6
+    values[2, 2:5, 1:4] = -0.7
+    assert imageio.imread(write_mask(tmp_path / "rgb", values, 0.3)).sum() == 255 * 9
     assert pd.read_csv(tmp_path / "rgb_lesions.csv")["mean"].tolist() == pytest.approx([-0.7])
 
 
@@ -68,7 +66,8 @@ def test_a_volume_is_marked_where_it_lies(tmp_path):
     values = np.zeros((8, 9, 11), np.float32)
     values[1:4, 2:4, 5:9] = 1.0
     nib.save(nib.Nifti1Image(values, affine), tmp_path / "scan_effect.nii.gz")
-    mask = nib.load(write_mask(tmp_path / "scan_effect.nii.gz", 0.5))
+    volume = read_volume(tmp_path / "scan_effect.nii.gz")
+    mask = nib.load(write_mask(tmp_path / "scan", volume.array[None], 0.5, volume))
     np.testing.assert_allclose(mask.affine, affine)
     np.testing.assert_array_equal(mask.get_fdata(), values)
     (row,) = pd.read_csv(tmp_path / "scan_lesions.csv").itertuples(index=False)
@@ -79,8 +78,7 @@ def test_a_volume_is_marked_where_it_lies(tmp_path):
 def test_an_array_of_three_axes_stays_one(tmp_path):
     values = np.zeros((6, 7, 8), np.float32)
     values[1:3, 1:3, 1:3] = -2.0
-    np.save(tmp_path / "block_effect.npy", values)
-    np.testing.assert_array_equal(np.load(write_mask(tmp_path / "block_effect.npy", 1.0)), values != 0)
+    np.testing.assert_array_equal(np.load(write_mask(tmp_path / "block", values[None], 1.0)), values != 0)
 
 
 def test_the_threshold_is_that_of_the_method(tmp_path):

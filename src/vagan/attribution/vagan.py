@@ -80,10 +80,9 @@ class VAGAN:
         self.covariates, self.insert, self.intervention, self.ood = tuple(covariates), insert, intervention, ood
 
     def __repr__(self) -> str:
-        names = "".join(f", {covariate.name}" for covariate in self.covariates)
-        return (
-            f"VAGAN({type(self._generator).__name__}, output={self._output!r}{names and f', covariates={names[2:]}'})"
-        )
+        names = [covariate.name for covariate in self.covariates]
+        known = f", covariates={names}" if names else ""
+        return f"VAGAN({type(self._generator).__name__}, output={self._output!r}{known})"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Effect of the class of interest in each image, ``x - y``; of an inserted class, ``y - x``.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan.attribution.method import Convention, Unit
+from vagan.data.volume import Volume
 from vagan.effect import Deformation
 from vagan.errors import ModelError
 from vagan.inference.class_gate import ClassDecision, Interval
@@ -46,6 +47,10 @@ class SourceImage(Protocol):
     @property
     def path(self) -> Path:
         """Of the file."""
+
+    @property
+    def volume(self) -> Volume | None:
+        """Of a NIfTI file: its grid and header."""
 
     @property
     def num_bytes(self) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vagan.data.image_file import ImageFile, name_of, read_image
 from vagan.data.preparation import Preparation
-from vagan.data.volume import make_volume, write_vectors_like
+from vagan.data.volume import Volume, make_volume, write_vectors_like
 from vagan.errors import ModelError, OutputError
 from vagan.files import replacing
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage, View
@@ -42,6 +42,11 @@ class FileImage:
     def path(self) -> Path:
         """Of the file."""
         return self.file.path
+
+    @property
+    def volume(self) -> Volume | None:
+        """Of a NIfTI file."""
+        return self.file.volume
 
     @property
     def num_bytes(self) -> int:
@@ -176,7 +181,7 @@ def save_maps(
         source.write(stem, "std", _array(one.uncertainty.std[0]))
         source.write(stem, "sign-agreement", _array(one.uncertainty.sign_agreement[0]))
     if threshold is not None:
-        write_mask(path, threshold)
+        write_mask(stem, own, threshold, source.volume)
     about |= source.describe()
     with replacing(stem.with_name(f"{stem.name}_effect.json")) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

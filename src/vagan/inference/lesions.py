@@ -1,4 +1,4 @@
-"""What a map marks, as a mask and a table of boxes beside it, by the rule that the scores of masks go by."""
+"""Masks and tables of lesions beside maps, by the rule that the metrics of masks use."""
 
 from pathlib import Path
 
@@ -9,8 +9,7 @@ from jaxtyping import Bool, Integer
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vagan.data.image_file import name_of
-from vagan.data.volume import Volume, read_volume, write_like
+from vagan.data.volume import Volume, write_like
 from vagan.files import replacing
 
 Mask = Bool[np.ndarray, "*space"]
@@ -36,25 +35,31 @@ def components(mask: Mask) -> tuple[Numbers, list[Box]]:
     return renumbered, list(ndimage.find_objects(renumbered))
 
 
-def write_mask(map_path: Path, threshold: float) -> Path:
-    """Write ``_mask`` beside a written map, 1 where ``|map|`` exceeds the threshold, and a table ``_lesions.csv``.
+def write_mask(stem: Path, effect: NDArray[np.float32], threshold: float, volume: Volume | None = None) -> Path:
+    """Write ``STEM_mask``, 1 where ``|map|`` exceeds the threshold, and a table ``STEM_lesions.csv``.
 
-    The mask is a PNG of a picture's map, NIfTI of NIfTI, else ``.npy``; channels are taken together. The table has a
-    row for each connected component, the largest first, without specks of less than three pixels: the first and last
-    pixel along each axis (of NIfTI: from where to where in mm, towards right, front and top), how many pixels, and
-    the map's mean and extreme value in it.
+    The table has a row for each connected component, the largest first, without specks of less than three pixels:
+    the first and last pixel along each axis (of a volume: from where to where in mm, towards right, front and top),
+    how many pixels, and the map's mean and extreme value in it.
+
+    Parameters
+    ----------
+    stem
+        Folder and name without ending.
+    effect
+        ``(channel, *space)``; of several channels the strongest counts.
+    threshold
+        In the map's unit.
+    volume
+        Of a NIfTI file, the image on the same grid.
 
     Returns
     -------
     Path
-        The mask.
+        The mask: NIfTI for a volume, PNG for a picture, else ``.npy``.
     """
-    stem = map_path.parent / name_of(map_path).removesuffix("_effect")
-    volume = None if map_path.suffix == ".npy" else read_volume(map_path)
-    values = np.load(map_path) if volume is None else volume.array
-    if volume is None and values.ndim == 3 and values.shape[-1] == 3:  # a coloured picture: the strongest channel
-        strongest = np.abs(values).argmax(axis=-1)[..., None]
-        values = np.take_along_axis(values, strongest, axis=-1)[..., 0]
+    strongest = np.abs(effect).argmax(axis=0)[None]
+    values = np.take_along_axis(effect, strongest, axis=0)[0]
     numbers, _ = components(np.abs(values) > threshold)
     mask = (numbers > 0).astype(np.uint8)
     if volume is not None:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from vagan.data.sources.bids import mask_beside
-from vagan.data.volume import write_like, write_vectors, write_vectors_like, write_volume
+from vagan.data.volume import Volume, write_like, write_vectors, write_vectors_like, write_volume
 from vagan.errors import ImageFileError, ModelError
 from vagan.geometry import Grid
 from vagan.inference.attribution import View
+from vagan.inference.files import IN_MM
 from vagan.inference.overlay import save_overlay
 from vagan.model.folder import ModelSpec
 from vagan.preprocessing.brain import StripSkull
@@ -25,7 +26,6 @@ from vagan.preprocessing.sources import upstream_of
 TRUST = "VAGAN_TRUST_COMMANDS"
 """Variable of the environment without which no model makes us run a program."""
 
-IN_MM = "mm towards right, front and top"
 TEMPLATE = "space-template_"
 
 Array = NDArray[np.float32]
@@ -45,6 +45,11 @@ class ScanImage:
     def path(self) -> Path:
         """Of the file."""
         return self.raw.path
+
+    @property
+    def volume(self) -> Volume:
+        """The scan."""
+        return self.raw.volume
 
     @property
     def num_bytes(self) -> int:
