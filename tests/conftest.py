@@ -37,7 +37,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One small 2-D map generator, as ``run``, and in each format by its name."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("ignite")
-    from vagan.exporting.formats import FORMATS
+    from vagan.exporting import FORMATS
 
     folder = tmp_path_factory.mktemp("exported")
     run = save_random_generator(folder / "run" / "model", global_context=True).parent

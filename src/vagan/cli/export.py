@@ -7,7 +7,7 @@ from typing import Literal
 def export(
     run: Path, out: Path, *, format: Literal["hub", "onnx", "monai"] = "hub", results: Path | None = None
 ) -> None:
-    """Write a model for use elsewhere, with a card of data, scores, limits and a note on the licence.
+    """Export a model, with a model card: data, scores, limitations and licence.
 
     Parameters
     ----------
@@ -16,11 +16,11 @@ def export(
     out
         New or empty folder, or an older export, which is replaced.
     format
-        hub: config.json and model.safetensors; what `vagan attribute` takes, and a model hub. onnx: a graph from
-        prepared images to their baseline images and effects, for any runtime. monai: a MONAI bundle.
+        hub: config.json and model.safetensors, for `vagan attribute` or a model hub. onnx: a graph from prepared
+        images to counterfactuals and effects, for any runtime. monai: a MONAI bundle.
     results
         Results folder of `vagan evaluate`, whose scores the card shows.
     """
-    from vagan.exporting.formats import FORMATS
+    from vagan.exporting import FORMATS
 
     print(f"{format}: {FORMATS[format](run, out, results=results).resolve()}")

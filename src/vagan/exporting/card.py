@@ -1,11 +1,13 @@
-"""The card that lies beside every exported model: what it is, of what data, how good, what it is not for."""
+"""The model card of every export: what the model is, its data, its scores, its limits."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from vagan.errors import RunError
 from vagan.evaluation.results import ResultsFolder
@@ -15,60 +17,69 @@ from vagan.training.engine.run_folder import RunFolder
 
 CARD = "README.md"
 
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#~$&!:@])")
+_PIPE = re.compile(r"\|")
 
-def model_card(template: str, run: Path, facts: ModelSpec, results: Path | None, **more: Any) -> str:
-    """Markdown that describes a model.
+
+def model_card(template: str, run: Path, spec: ModelSpec, results: Path | None, **more: Any) -> str:
+    """Markdown that describes a model; no text of the model or its run can add markup to it.
 
     Parameters
     ----------
     template
         Name of the format's template, which says how the model is used.
     run
-        Run folder, whose record of the data is quoted, without names; or a model folder on its own.
-    facts
+        Run folder, whose record of the data is quoted without identifiers; or a model folder on its own.
+    spec
         Of the model.
     results
         Results folder of `vagan evaluate`, whose scores the card shows.
     more
-        What else the template asks for.
+        Further values of the template.
     """
-    # Markdown, not HTML: nothing is escaped, and so names of classes must not end their line
     environment = Environment(
         loader=PackageLoader("vagan.exporting"),
-        autoescape=False,
+        autoescape=False,  # Markdown, not HTML: see `finalize`
+        finalize=_escape_output,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(
-        facts=facts,
-        classes=[_plain(name) for name in facts.classes],
-        training=_training(run),
-        scores=_scores(results),
-        **more,
+        spec=spec, training=_training(run), scores=_scores(results), **more
     )
 
 
+def escape_markdown(text: str) -> str:
+    """The text on one line, with a backslash before all that Markdown or HTML could read as markup."""
+    return _PIPE.sub(r"\\|", _escape_in_cell(text))
+
+
+def _escape_in_cell(text: str) -> str:
+    """All but the pipe, which tables escape themselves."""
+    return _SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", text))
+
+
+def _escape_output(value: Any) -> Any:
+    return escape_markdown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _training(run: Path) -> Mapping[str, Any]:
-    """What the run folder knows of its data; empty for a model folder on its own."""
+    """The run folder's record of its data; empty for a model folder on its own."""
     record = RunFolder(run).cohort
     if not record.is_file():
         return {}
     try:
         about = json.loads(record.read_text(encoding="utf-8"))
         counts = {split: len(ids) for split, ids in about["splits"].items()}
-        return {"source": _plain(about["source"]), "hash": about["hash"], "counts": counts}
+        return {"source": about["source"], "hash": about["hash"], "counts": counts}
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise RunError(f"{record} must tell what the run was trained on, but is damaged: {error}") from error
+        raise RunError(f"{record} must be the record of the run's data, but is damaged: {error}") from error
 
 
 def _scores(results: Path | None) -> str:
     if results is None:
         return ""
     summary = ResultsFolder(results).read_summary()
-    return markdown_table(summary["methods"], ceiling=summary.get("ceiling"))
-
-
-def _plain(text: str) -> str:
-    """On one line, and without what Markdown or HTML would read."""
-    return "".join(letter for letter in " ".join(text.split()) if letter not in "<>`*[]|")
+    methods = {_escape_in_cell(name): scores for name, scores in summary["methods"].items()}
+    return Markup(markdown_table(methods, ceiling=summary.get("ceiling")))

@@ -1,4 +1,4 @@
-"""A folder that can be shared, on a model hub for example: the model with a card that says what it is."""
+"""A folder to share, on a model hub for example: the model with a card."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from vagan.model.ood import OOD_FILE, MahalanobisOOD
 def export_hub(run: Path, out: Path, *, results: Path | None = None) -> Path:
     """Write ``config.json``, ``model.safetensors`` and a model card; `vagan attribute` takes the folder.
 
-    No name of a subject or image is in it.
+    It holds no identifiers of subjects or images.
 
     Parameters
     ----------
@@ -22,12 +22,12 @@ def export_hub(run: Path, out: Path, *, results: Path | None = None) -> Path:
     results
         Results folder of `vagan evaluate`, whose scores the card shows.
     """
-    network, facts = load_model(run)
-    card = model_card("hub.md.j2", run, facts, results)
-    likeness = MahalanobisOOD.load(run)
+    network, spec = load_model(run)
+    card = model_card("hub.md.j2", run, spec, results)
+    ood = MahalanobisOOD.load(run)
     with new_folder(out, frozenset({CONFIG, WEIGHTS, OOD_FILE, CARD})) as folder:
-        save_model(folder, network, facts)
-        if likeness is not None:
-            likeness.save(folder)
+        save_model(folder, network, spec)
+        if ood is not None:
+            ood.save(folder)
         (folder / CARD).write_text(card, encoding="utf-8")
     return out

@@ -1,21 +1,36 @@
-"""A map generator as a MONAI bundle: `python -m monai.bundle run` gives the maps of `vagan attribute`."""
+"""A map generator as a MONAI bundle: `python -m monai.bundle run` writes the maps of `vagan attribute`.
+
+The classes are the parts that the bundle's configuration names. They read, prepare and write images as
+`vagan attribute` does.
+"""
 
 import json
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import nn
+
+from vagan.data.image_file import name_of, suffix_of
 from vagan.effect import SIGN
-from vagan.errors import require_extra
-from vagan.exporting.applied import load_applied
+from vagan.errors import ImageFileError, require_extra
 from vagan.exporting.card import CARD, model_card
+from vagan.exporting.generator import load_generator
 from vagan.files import new_folder
-from vagan.model.folder import ModelSpec, save_model
+from vagan.inference.attribution import SourceImage
+from vagan.inference.attributor import Attributor
+from vagan.inference.files import read_source
+from vagan.model.folder import ModelSpec, load_model, save_model
+from vagan.types import Images, Maps
 
 CONFIGS, MODELS, DOCS = "configs", "models", "docs"
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-PACKAGES = {"vagan": "vagan", "safetensors": "safetensors", "pytorch-ignite": "pytorch-ignite", "nibabel": "nibabel"}
-PARTS = "vagan.exporting.monai_parts"
+PACKAGES = ("vagan", "safetensors", "pytorch-ignite", "nibabel")
+PARTS = "vagan.exporting.monai"
 
 
 def export_monai(run: Path, out: Path, *, results: Path | None = None) -> Path:
@@ -31,24 +46,122 @@ def export_monai(run: Path, out: Path, *, results: Path | None = None) -> Path:
     MissingExtraError
         If an optional package is not installed.
     ModelError
-        If it is no map generator.
+        If it is no map generator, or is conditioned on covariates.
     """
     require_extra("monai", "monai", "ignite", what="--format monai")
-    network, facts = load_applied(run)
-    card = model_card("monai.md.j2", run, facts, results)
+    generator, spec = load_generator(run)
+    card = model_card("monai.md.j2", run, spec, results)
     with new_folder(out, frozenset({CONFIGS, MODELS, DOCS})) as folder:
         for name in (CONFIGS, MODELS, DOCS):
             (folder / name).mkdir()
-        _write(folder / CONFIGS / "metadata.json", _metadata(facts))
-        _write(folder / CONFIGS / "inference.json", _inference())
-        save_model(folder / MODELS, network.generator, facts)
+        for name, values in (("metadata", _metadata(spec)), ("inference", _inference())):
+            text = json.dumps(values, indent=2) + "\n"
+            (folder / CONFIGS / f"{name}.json").write_text(text, encoding="utf-8")
+        save_model(folder / MODELS, generator, spec)
         (folder / DOCS / CARD).write_text(card, encoding="utf-8")
     return out
 
 
-def _metadata(facts: ModelSpec) -> dict[str, Any]:
-    """What the bundle specification asks for. Class names stand within sentences: MONAI runs what begins with a $."""
-    baseline, *interests = facts.classes
+class EffectNetwork(nn.Module):
+    """From prepared images to effects; see `vagan.inference.attributor.Attributor`.
+
+    Parameters
+    ----------
+    folder
+        Model folder.
+    class_of_interest
+        Needed where the model has several.
+    device
+        Where the network runs.
+    """
+
+    def __init__(self, folder: str, class_of_interest: str = "", device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self._attributor = Attributor.load(folder, class_of_interest=class_of_interest, device=device)
+
+    def forward(self, images: Images) -> Maps:
+        """Effect in each image, ``x - y``."""
+        return self._attributor.effect(images)
+
+
+def image_files(folder: str) -> list[str]:
+    """All image files of a folder, by name.
+
+    Raises
+    ------
+    ImageFileError
+        If there are none.
+    """
+    found = sorted(str(path) for path in Path(folder).glob("*") if suffix_of(path))
+    if not found:
+        raise ImageFileError(f"the folder {folder} must hold images, but has none; name another with --dataset_dir")
+    return found
+
+
+class ReadPreparedd:
+    """Replace the path of an image by the image, prepared as the training images were.
+
+    Parameters
+    ----------
+    key
+        Of the path.
+    folder
+        Model folder, which records the preparation.
+    """
+
+    def __init__(self, key: str, folder: str) -> None:
+        self._key, self._folder = key, folder
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The same with an image ``(channel, *space)`` in [-1, 1]; of volumes, in RAS+ order."""
+        from monai.data import MetaTensor
+
+        path = str(data[self._key])
+        prepared = torch.from_numpy(_source(self._folder, path).prepared())
+        return {**data, self._key: MetaTensor(prepared, meta={"filename_or_obj": path})}
+
+
+class WriteMapd:
+    """Write a map on the grid of its image's file: NIfTI for NIfTI, else ``.npy``.
+
+    Parameters
+    ----------
+    key
+        Of the map.
+    like
+        Of its image.
+    folder
+        Model folder, which records the preparation.
+    output_dir
+        Folder for ``NAME_effect``.
+    """
+
+    def __init__(self, key: str, like: str, folder: str, output_dir: str) -> None:
+        self._key, self._like, self._folder, self._out = key, like, folder, Path(output_dir)
+
+    def __call__(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same, after the map was written."""
+        path = str(data[self._like].meta["filename_or_obj"])
+        effect = np.asarray(data[self._key].cpu(), dtype=np.float32)
+        _source(self._folder, path).write(self._out / name_of(Path(path)), "effect", effect)
+        return data
+
+
+@lru_cache(maxsize=2)
+def _source(folder: str, path: str) -> SourceImage:
+    """Kept from reading an image to writing its map: raw scans are preprocessed once."""
+    return read_source(Path(path), _spec(folder))
+
+
+@lru_cache(maxsize=2)
+def _spec(folder: str) -> ModelSpec:
+    return load_model(Path(folder))[1]
+
+
+def _metadata(spec: ModelSpec) -> dict[str, Any]:
+    """The mandatory entries. Class names are only used within sentences: MONAI evaluates text that begins with $."""
+    baseline, *classes_of_interest = spec.classes
+    classes = ", ".join(classes_of_interest)
     return {
         "schema": SCHEMA,
         "version": "0.1.0",
@@ -56,49 +169,54 @@ def _metadata(facts: ModelSpec) -> dict[str, Any]:
         "monai_version": version("monai"),
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {name: version(package) for name, package in PACKAGES.items()},
-        "name": f"Effect of {', '.join(interests)}",
-        "task": f"Show in each image what {', '.join(interests)} put there, against {baseline}",
-        "description": "Map generator of VA-GAN (Baumgartner et al., CVPR 2018): the image less its effect is the "
-        f"image as if of the class {baseline}. No diagnosis: it draws a map for every image.",
-        "authors": "Fill in before you publish",
-        "copyright": "Fill in before you publish; the weights are bound to the licence of their data",
+        "required_packages_version": {name: version(name) for name in PACKAGES},
+        "name": f"Effect of {classes}",
+        "task": f"Visual attribution: the effect of {classes} in each image, compared with {baseline}",
+        "description": "Map generator of VA-GAN (Baumgartner et al., CVPR 2018): the image minus its effect is the "
+        f"image as if of the class {baseline}. Not a diagnosis: every image gets a map.",
+        "authors": "Fill in before publishing",
+        "copyright": "Fill in before publishing; the weights are subject to the licence of their training data",
         "intended_use": "Research; not for diagnosis",
-        "image_classes": "prepared images: from -1, the background, to 1",
+        "image_classes": "prepared images: scaled to [-1, 1], background -1",
         "pred_classes": SIGN,
         "network_data_format": {
-            "inputs": {"image": _tensor(facts, "image", value_range=[-1, 1])},
-            "outputs": {"pred": _tensor(facts, "effect", value_range=[-2, 2])},
+            "inputs": {"image": _tensor(spec, "image", value_range=[-1, 1])},
+            "outputs": {"pred": _tensor(spec, "effect", value_range=[-2, 2])},
         },
     }
 
 
-def _tensor(facts: ModelSpec, content: str, *, value_range: list[int]) -> dict[str, Any]:
+def _tensor(spec: ModelSpec, content: str, *, value_range: list[int]) -> dict[str, Any]:
     return {
         "type": "image",
         "format": "magnitude",
-        "modality": "MR" if facts.pipeline else "n/a",
-        "num_channels": facts.channels,
-        "spatial_shape": ["*"] * facts.num_spatial_dims,
+        "modality": "MR" if spec.pipeline else "n/a",
+        "num_channels": spec.channels,
+        "spatial_shape": ["*"] * spec.num_spatial_dims,
         "dtype": "float32",
         "value_range": value_range,
         "is_patch_data": False,
-        "channel_def": {str(number): content for number in range(facts.channels)},
+        "channel_def": {str(number): content for number in range(spec.channels)},
     }
 
 
 def _inference() -> dict[str, Any]:
-    """In the model zoo's names, so that programs that take bundles find the parts."""
+    """Under the names of MONAI's model zoo, by which other programs find the parts."""
     return {
         "imports": ["$import torch"],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/images'",
         "output_dir": "$@bundle_root + '/maps'",
-        "interest": "",
+        "class_of_interest": "",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "model_dir": f"$@bundle_root + '/{MODELS}'",
         "datalist": {"_target_": f"{PARTS}.image_files", "folder": "@dataset_dir"},
-        "network_def": {"_target_": f"{PARTS}.EffectNetwork", "folder": "@model_dir", "interest": "@interest"},
+        "network_def": {
+            "_target_": f"{PARTS}.EffectNetwork",
+            "folder": "@model_dir",
+            "class_of_interest": "@class_of_interest",
+            "device": "@device",
+        },
         "network": "$@network_def.to(@device)",
         "preprocessing": {
             "_target_": "Compose",
@@ -134,7 +252,3 @@ def _inference() -> dict[str, Any]:
         },
         "run": ["$@evaluator.run()"],
     }
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A map generator as ONNX: from a prepared image to its baseline image and its effect, in any runtime."""
+"""A map generator as ONNX: from prepared images to their counterfactuals and effects, in any runtime."""
 
 import json
 import logging
@@ -9,32 +9,56 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from vagan.effect import Output, baseline_image, effect_map
 from vagan.errors import require_extra
-from vagan.exporting.about import about, axes_of
-from vagan.exporting.applied import AppliedGenerator, load_applied
 from vagan.exporting.card import CARD, model_card
+from vagan.exporting.generator import axis_names, load_generator, metadata
 from vagan.files import new_folder
 from vagan.model.folder import ModelSpec
+from vagan.nn.conditioning import Condition
+from vagan.types import Images, Maps
 
 MODEL = "model.onnx"
-FACTS = "model.json"
+METADATA = "model.json"
 
 OPSET = 20
-"""The first in which grids are sampled in volumes too, as generators that deform do."""
+"""The first with grid sampling of volumes, which generators that deform need."""
 
 TOLERANCE = 1e-4
-"""Of prepared intensity, a hundredth of a grey value: more than rounding, less than anybody sees."""
+"""In prepared intensity, a hundredth of a grey value: more than rounding, less than is visible."""
+
+
+class CounterfactualNetwork(nn.Module):
+    """A map generator with its output applied: images in, counterfactuals and effects out.
+
+    Parameters
+    ----------
+    generator
+        Network from images to raw maps.
+    output
+        How the raw map is applied to the image.
+    """
+
+    def __init__(self, generator: nn.Module, output: Output) -> None:
+        super().__init__()
+        self.generator, self._output = generator, output
+
+    def forward(self, image: Images, condition: Condition | None = None) -> tuple[Images, Maps]:
+        """Counterfactual ``y`` and effect ``x - y``; ``condition`` selects the task if there are several."""
+        raw_map = self.generator(image) if condition is None else self.generator(image, condition)
+        counterfactual = baseline_image(image, raw_map, self._output)
+        return counterfactual, effect_map(image, counterfactual)
 
 
 def export_onnx(run: Path, out: Path, *, results: Path | None = None) -> Path:
     """Write ``model.onnx``, ``model.json`` and a model card with the lines that run it in onnxruntime.
 
-    The graph takes ``image``, prepared images ``(batch, channel, *space)`` of any number and size, and gives
-    ``baseline`` and ``effect`` of the same shape. A generator of several classes of interest also takes
-    ``condition``, ``(batch, tasks)``: one-hot, which class is to be taken out, in their order, and, of a generator of
-    both directions, which one is to be put in. What `about` tells is in the graph's metadata, and again in
-    ``model.json``.
+    The graph takes ``image``, prepared images ``(batch, channel, *space)`` of any number and size, and returns
+    ``baseline``, the counterfactuals, and ``effect``, of the same shape. A generator of several classes of interest
+    also takes ``condition``, ``(batch, tasks)``: one-hot, the class to remove, then, if bidirectional, to insert. The
+    content of ``model.json`` is in the graph's metadata too.
 
     Parameters
     ----------
@@ -46,27 +70,28 @@ def export_onnx(run: Path, out: Path, *, results: Path | None = None) -> Path:
     MissingExtraError
         If an optional package is not installed.
     ModelError
-        If it is no map generator.
+        If it is no map generator, or is conditioned on covariates.
     """
     require_extra("onnx", "onnx", "onnxscript", "onnxruntime", what="--format onnx")
-    network, facts = load_applied(run)
-    card = model_card("onnx.md.j2", run, facts, results, axes=axes_of(facts))
-    with new_folder(out, frozenset({MODEL, FACTS, CARD})) as folder:
-        graph = _graph(network, facts)
-        graph.model.metadata_props.update({name: _text(value) for name, value in about(facts).items()})
+    generator, spec = load_generator(run)
+    network = CounterfactualNetwork(generator, spec.output).eval()
+    card = model_card("onnx.md.j2", run, spec, results, axes=axis_names(spec))
+    with new_folder(out, frozenset({MODEL, METADATA, CARD})) as folder:
+        graph = _graph(network, spec)
+        graph.model.metadata_props.update({name: _text(value) for name, value in metadata(spec).items()})
         graph.save(folder / MODEL)
-        _require_same(folder / MODEL, network, facts)
-        (folder / FACTS).write_text(json.dumps(about(facts), indent=2) + "\n", encoding="utf-8")
+        _require_same(folder / MODEL, network, spec)
+        (folder / METADATA).write_text(json.dumps(metadata(spec), indent=2) + "\n", encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")
     return out
 
 
-def _graph(network: AppliedGenerator, facts: ModelSpec) -> Any:
-    """The network, with the numbers that may differ from call to call by their names."""
-    # no two numbers alike, none a multiple of 8: the tracer would take what happens to hold of them for a rule
-    inputs = _example(facts, batch=2, shape=(18, 21, 19)[: facts.num_spatial_dims])
-    spatial = dict(enumerate(axes_of(facts), start=2))
-    free: dict[str, dict[int, str]] = {"image": {0: "batch", **spatial}, "condition": {0: "batch"}}
+def _graph(network: CounterfactualNetwork, spec: ModelSpec) -> Any:
+    """The network, with names for the extents that may change between calls."""
+    # all extents differ, and none is a multiple of 8: the tracer would take a coincidence for a rule
+    inputs = _example(spec, batch=2, shape=(18, 21, 19)[: spec.num_spatial_dims])
+    spatial = dict(enumerate(axis_names(spec), start=2))
+    dynamic: dict[str, dict[int, str]] = {"image": {0: "batch", **spatial}, "condition": {0: "batch"}}
     with _quiet():
         return torch.onnx.export(
             network,
@@ -74,17 +99,17 @@ def _graph(network: AppliedGenerator, facts: ModelSpec) -> Any:
             dynamo=True,
             input_names=list(inputs),
             output_names=["baseline", "effect"],
-            dynamic_shapes={name: free[name] for name in inputs},
+            dynamic_shapes={name: dynamic[name] for name in inputs},
             opset_version=OPSET,
             verbose=False,
         )
 
 
-def _require_same(path: Path, network: AppliedGenerator, facts: ModelSpec) -> None:
-    """Run what was written on images of another number and size, and compare."""
+def _require_same(path: Path, network: CounterfactualNetwork, spec: ModelSpec) -> None:
+    """Run the graph on images of another number and size, and compare."""
     import onnxruntime
 
-    inputs = _example(facts, batch=3, shape=(25, 16, 23)[: facts.num_spatial_dims])
+    inputs = _example(spec, batch=3, shape=(25, 16, 23)[: spec.num_spatial_dims])
     with torch.no_grad():
         wanted = network(*inputs.values())
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -92,14 +117,14 @@ def _require_same(path: Path, network: AppliedGenerator, facts: ModelSpec) -> No
     for name, ours, theirs in zip(("baseline", "effect"), wanted, found, strict=True):
         distance = float((ours - torch.from_numpy(theirs)).abs().max())
         if not distance < TOLERANCE:
-            raise RuntimeError(f"the exported {name} must be that of the network, but is {distance:.2g} away from it")
+            raise RuntimeError(f"the exported {name} must equal the network's, but differs by {distance:.2g}")
 
 
-def _example(facts: ModelSpec, *, batch: int, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+def _example(spec: ModelSpec, *, batch: int, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(0)
-    inputs = {"image": torch.rand(batch, facts.channels, *shape, generator=random) * 2 - 1}
-    if facts.tasks > 1:
-        inputs["condition"] = torch.eye(facts.tasks)[torch.arange(batch) % facts.tasks]
+    inputs = {"image": torch.rand(batch, spec.channels, *shape, generator=random) * 2 - 1}
+    if spec.tasks > 1:
+        inputs["condition"] = torch.eye(spec.tasks)[torch.arange(batch) % spec.tasks]
     return inputs
 
 
@@ -109,7 +134,7 @@ def _text(value: Any) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of its own insides."""
+    """The exporter warns about its own internals."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
