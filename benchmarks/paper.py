@@ -29,6 +29,17 @@ TABLE2 = {
 }
 """NCC over the whole volume, 50 ADNI subjects."""
 
+ADNI = {
+    "images": 5_778,
+    "subjects": 1_288,
+    "images at 1.5 T": 2_839,
+    "images at 3 T": 2_939,
+    "subjects, train": 825,
+    "subjects, test": 256,
+    "subjects, validation": 207,
+}
+"""Section 4.3 of the paper, to compare with the summary of `vagan import adni`; images at 3 T are the remainder."""
+
 LATER = {"VA-GAN, penalty on the whole gradient": 0.332, "generator of a deformation": 0.365}
 """Published later, on ADNI: NCC within the brain, averaged by subject first."""
 

@@ -13,7 +13,10 @@ from vagan.errors import ConfigError
 from vagan.inference.attributor import Attributor
 from vagan.serving.server import attribute as serve_image
 
-AGE, SEX = Covariate(name="age", mean=70, spread=8, seen=(55.0, 85.0)), Covariate(name="sex", kinds=("F", "M"))
+AGE, SEX = (
+    Covariate(name="age", mean=70, std=8, baseline_range=(55.0, 85.0)),
+    Covariate(name="sex", categories=("F", "M")),
+)
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def test_maps_are_of_an_image_of_that_age(vagan, model, pictures, tmp_path):
     assert about["70"]["covariates"] == {"age": "70", "sex": "M"}
     assert "covariates_beyond" not in about["70"]
     assert about["91"]["covariates_beyond"] == [
-        "age is beyond that of the baseline images, 55 to 85: an extrapolation"
+        "age is outside the range of the baseline images, 55 to 85: an extrapolation"
     ]
 
 

@@ -170,9 +170,9 @@ def test_without_any_table_of_images_visits_are_known_by_their_dates(tmp_path):
 def test_the_summary_counts_and_names_nobody(download, tmp_path):
     text = import_adni(download.images, download.tables, tmp_path / "study")
     assert text == (tmp_path / "study" / "summary.md").read_text(encoding="utf-8")
-    assert "| images | 11 | 5,778 |" in text
-    assert "| subjects | 5 | 1,288 |" in text
-    assert "| images at 1.5 T | 7 | 2,839 |" in text
+    assert "| images | 11 |" in text
+    assert "| subjects | 5 |" in text
+    assert "| images at 1.5 T | 7 |" in text
     assert "3 subjects went from MCI to AD, 1 came back." in text
     assert "_S_" not in text
 

@@ -128,7 +128,7 @@ def test_everything_comes_from_the_same_raw_map(tmp_path, images):
 
 
 def test_parts_and_pictures_of_an_attribution(tmp_path, images):
-    spec = {"covariates": (Covariate(name="age", mean=60, spread=9),), "output": "warp"}
+    spec = {"covariates": (Covariate(name="age", mean=60, std=9),), "output": "warp"}
     runs = [save_random_generator(tmp_path / str(seed), seed=seed, **spec) for seed in range(2)]
     whole = Attributor.load(runs).attribute(images, {"age": 70})
     part = whole[1:]

@@ -73,7 +73,7 @@ def test_each_image_gets_the_map_of_its_class_and_nothing_in_the_baseline_class(
 
 
 def test_covariates_stay_with_their_image():
-    attributor = gated((7, 8), (Covariate(name="age", mean=0, spread=1),))
+    attributor = gated((7, 8), (Covariate(name="age", mean=0, std=1),))
     images = torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1).expand(3, 1, 7, 8)
     effect = attributor.effect(images, pd.DataFrame({"age": [3, 5, 7]}))
     assert effect.amax(dim=(1, 2, 3)).tolist() == [0, 1 + 5, 2 + 7]

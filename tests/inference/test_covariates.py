@@ -8,7 +8,10 @@ from vagan.errors import CohortError, ConfigError
 from vagan.inference.covariates import covariate_table, parse_covariates, rows_of
 
 PATHS = [Path("new/a.nii.gz"), Path("new/b.png")]
-AGE, SEX = Covariate(name="age", mean=70, spread=8, seen=(50, 90)), Covariate(name="sex", kinds=("F", "M"))
+AGE, SEX = (
+    Covariate(name="age", mean=70, std=8, baseline_range=(50, 90)),
+    Covariate(name="sex", categories=("F", "M")),
+)
 
 
 def test_a_mapping_is_of_all_images():
@@ -38,10 +41,10 @@ def test_a_table_has_the_row_of_each_file_by_its_name_or_id():
         (None, ConfigError, "missing covariates: .*age, sex"),
         ({"age": 70}, ConfigError, "must be age, sex: found age"),
         ({"age": 70, "sex": "F", "apoe": 1}, ConfigError, "must be age, sex"),
-        ({"age": 70, "sex": "X"}, CohortError, "sex must be a kind that training images had: found 'X'"),
-        ({"age": "", "sex": "F"}, CohortError, "age must be known"),
+        ({"age": 70, "sex": "X"}, CohortError, "sex must be .*found 'X'"),
+        ({"age": "", "sex": "F"}, CohortError, "age is required"),
         (pd.DataFrame({"age": [1, 2, 3], "sex": ["F"] * 3}), ConfigError, "3 rows for 2 images"),
-        (pd.DataFrame({"age": [1, 2]}), CohortError, "sex must be known"),
+        (pd.DataFrame({"age": [1, 2]}), CohortError, "sex is required"),
     ],
 )
 def test_missing_and_wrong_covariates_are_refused(given, error, message):

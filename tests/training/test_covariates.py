@@ -12,7 +12,7 @@ from models import save_random_generator
 from trainings import assert_same_result, stop_after, tiny
 from vagan.attribution.vagan import VAGAN
 from vagan.data.cohort import Cohort
-from vagan.data.covariates import Covariate, covariate_numbers, measure_covariates
+from vagan.data.covariates import Covariate, encode_covariates, fit_covariates
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.schema import CohortCase, CohortMetadata
@@ -207,8 +207,8 @@ def test_images_change_to_others_of_their_class(bright_as_old):
 
 def test_an_intervention_is_the_difference_between_two_ages(bright_as_old):
     table = bright_as_old.manifest.table
-    (age,) = measure_covariates(["age"], table)
-    method = VAGAN(AgeChanger(age.spread, age.mean), covariates=[age], intervention=True)
+    (age,) = fit_covariates(["age"], table)
+    method = VAGAN(AgeChanger(age.std, age.mean), covariates=[age], intervention=True)
     rows = np.arange(5)
     images, subjects = bright_as_old.images(rows), table.iloc[rows]
     with pytest.raises(ModelError, match="an intervention is needed"):
@@ -222,7 +222,7 @@ def test_an_intervention_is_the_difference_between_two_ages(bright_as_old):
     with pytest.raises(ConfigError, match="missing covariates"):
         older.attribute(images)
     with pytest.raises(ModelError, match="cannot change covariates"):
-        plain = VAGAN(AgeChanger(age.spread, age.mean), covariates=[age])
+        plain = VAGAN(AgeChanger(age.std, age.mean), covariates=[age])
         Attributor([plain], intervention={"age": (-5, 15)}).attribute(images, subjects)
 
 
@@ -235,7 +235,7 @@ def test_an_intervention_is_the_difference_between_two_ages(bright_as_old):
     ],
 )
 def test_an_impossible_intervention_is_refused_at_once(tmp_path, spec, intervention, error, message):
-    folder = save_random_generator(tmp_path / "model", covariates=(Covariate(name="age", spread=8.0),), **spec)
+    folder = save_random_generator(tmp_path / "model", covariates=(Covariate(name="age", std=8.0),), **spec)
     with pytest.raises(error, match=message):
         Attributor.load(folder, intervene=intervention)
 
@@ -249,8 +249,8 @@ def test_a_training_of_contrasts_ends_in_a_model_that_makes_them(cohort, tmp_pat
     rows = cohort.manifest.indices("test", 1)[:2]
     images, subjects = cohort.images(rows), cohort.manifest.table.iloc[rows]
     age = facts.covariates[0]
-    told = torch.cat([torch.from_numpy(covariate_numbers(facts.covariates, subjects)), torch.zeros(2, 3)], 1)
-    told[:, 0], told[:, 3] = told[:, 0] + 8 / age.spread, 8 / age.spread
+    told = torch.cat([torch.from_numpy(encode_covariates(facts.covariates, subjects)), torch.zeros(2, 3)], 1)
+    told[:, 0], told[:, 3] = told[:, 0] + 8 / age.std, 8 / age.std
     older = subjects.assign(age=subjects["age"].astype(float) + 8)
     changed, _ = method.changed(images, subjects, older)
     torch.testing.assert_close(changed, images + network(images, told))
@@ -278,13 +278,13 @@ def test_each_class_has_baseline_images_like_its_own(cohort, tmp_path):
 def test_a_training_tells_resumes_and_is_told_when_used(cohort, run, tmp_path, monkeypatch):
     network, facts = load_model(run.path)
     assert [covariate.name for covariate in facts.covariates] == ["age", "sex"]
-    assert facts.covariates[1].kinds == ("F", "M")
+    assert facts.covariates[1].categories == ("F", "M")
     rows = cohort.manifest.indices("test")[:3]
     images, subjects = cohort.images(rows), cohort.manifest.table.iloc[rows]
     age = facts.covariates[0]
     condition = torch.tensor(
         [
-            [(float(a) - age.mean) / age.spread, s == "F", s == "M"]
+            [(float(a) - age.mean) / age.std, s == "F", s == "M"]
             for a, s in zip(subjects["age"], subjects["sex"], strict=True)
         ]
     ).float()
@@ -341,7 +341,7 @@ def test_simulated_atrophy_is_told_of_age_and_sex(tmp_path):
     cohort = make_atrophy_cohort(tmp_path / "cohort", subjects=20, spacing_mm=8.0, jobs=1)
     run = train(cohort, tmp_path / "run", tiny(**TOLD))
     method = Attributor.load(run.path)
-    assert method.covariates[1].kinds == tuple(sorted(set(cohort.manifest.table["sex"])))
+    assert method.covariates[1].categories == tuple(sorted(set(cohort.manifest.table["sex"])))
     scores = evaluate({"VA-GAN": method}, cohort).summary["VA-GAN"]
     assert np.isfinite(scores["ncc"]["mean"])
 

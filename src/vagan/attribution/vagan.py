@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vagan.attribution.method import Convention, Covariates, Unit, preserving
 from vagan.axes import concatenate_channels
-from vagan.data.covariates import Covariate, covariate_numbers
+from vagan.data.covariates import Covariate, encode_covariates
 from vagan.effect import Deformation, Output, RawMap, added_effect, baseline_image, deformation, deforms, effect_map
 from vagan.errors import ModelError
 from vagan.model.ood import MahalanobisOOD, recording_features
@@ -172,7 +172,7 @@ class VAGAN:
         if table is None:
             names = ", ".join(covariate.name for covariate in self.covariates)
             raise ModelError(f"missing covariates: the model is conditioned on {names}")
-        return torch.from_numpy(covariate_numbers(self.covariates, table))
+        return torch.from_numpy(encode_covariates(self.covariates, table))
 
     def _deformation(self, raw_map: RawMap) -> Deformation | None:
         if not deforms(self._output):

@@ -135,7 +135,7 @@ def adni(
 
     Reads today's tables (Key_MRI, MRIQC, All_Images, DXSUM, Study_Entry, ...) and the older ones (ADNIMERGE, MRIMETA,
     MRI3META, DXSUM_PDXCONV, MPRAGEMETA, ...) in any mix. One scan for each subject, visit and field strength. Every
-    image that is left out is in dropped.csv with the reason; summary.md has the counts beside the paper's.
+    excluded image is in dropped.csv with the reason; summary.md has the counts.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is known of an image besides its class, such as the subject's age or sex, as numbers for networks."""
+"""Covariates of images, such as the subject's age or sex, encoded as numbers for networks."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -12,18 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from vagan.errors import CohortError, ConfigError, nearest
 
 MISSING = ("", "nan", "n/a", "na", "none")
-MOST_KINDS = 20
-KIND_APART = 10.0
-"""Distance of two kinds, in standard deviations of numbers, where images are matched: kinds come first."""
+MOST_CATEGORIES = 20
+CATEGORY_DISTANCE = 10.0
+"""Distance of two categories, in standard deviations of numbers, where images are matched: categories weigh most."""
 BLUR = 1e-3
 
 Numbers = Float[np.ndarray, "image number"]
 
 
 class Covariate(BaseModel):
-    """A column of a manifest, and how it is told: a number in standard deviations, or one of several kinds, one-hot.
+    """A column of a manifest and its encoding: a number in standard deviations, or a category, one-hot.
 
-    What numbers and kinds there are is measured on training images.
+    Mean, standard deviation and categories are those of the training images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,128 +31,129 @@ class Covariate(BaseModel):
     name: str
     mean: float = 0.0
     """Of a number."""
-    spread: Annotated[float, Field(gt=0)] = 1.0
+    std: Annotated[float, Field(gt=0)] = 1.0
     """Of a number: its standard deviation."""
-    seen: tuple[float, float] = (0.0, 0.0)
-    """Of a number: the least and the largest among baseline images. A map of an image beyond is an extrapolation."""
-    kinds: tuple[str, ...] = ()
-    """None of a number."""
+    baseline_range: tuple[float, float] = (0.0, 0.0)
+    """Of a number: least and largest value among baseline images. Maps of images beyond are extrapolations."""
+    categories: tuple[str, ...] = ()
+    """Empty for a number."""
 
     @property
     def width(self) -> int:
-        """How many numbers are told."""
-        return len(self.kinds) or 1
+        """How many numbers encode it."""
+        return len(self.categories) or 1
 
-    def numbers(self, table: pd.DataFrame) -> Numbers:
-        """What is told of each row.
+    def encode(self, table: pd.DataFrame) -> Numbers:
+        """Numbers for each row.
 
         Raises
         ------
         CohortError
-            If the table has no such column, a cell is empty, no number, or of a kind that is not known.
+            If the table has no such column, or a cell is empty, no number, or of an unknown category.
         """
         values = _column(table, self.name)
-        if self.kinds:
-            unknown = next((value for value in values if value not in self.kinds), None)
+        if self.categories:
+            unknown = next((value for value in values if value not in self.categories), None)
             if unknown is not None:
-                raise CohortError(f"{self.name} must be a kind that training images had: found {unknown!r}; "
-                                  f"{nearest(unknown, self.kinds)}")  # fmt: skip
-            return (values.to_numpy()[:, None] == np.array(self.kinds, dtype=object)).astype(np.float32)
+                raise CohortError(f"{self.name} must be a category of the training images: found {unknown!r}; "
+                                  f"{nearest(unknown, self.categories)}")  # fmt: skip
+            return (values.to_numpy()[:, None] == np.array(self.categories, dtype=object)).astype(np.float32)
         found = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
         if not np.isfinite(found).all():
             value = values.iloc[int(np.argmin(np.isfinite(found)))]
             raise CohortError(f"{self.name} must be a number, as in training: found {value!r}")
-        return ((found - self.mean) / self.spread).astype(np.float32)[:, None]
+        return ((found - self.mean) / self.std).astype(np.float32)[:, None]
 
-    def extrapolates(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        """Whether a row's number is beyond those of the baseline images of the training."""
-        if self.kinds:
+    def is_extrapolated(self, table: pd.DataFrame) -> NDArray[np.bool_]:
+        """Whether a row's number is outside the range of the baseline images of the training."""
+        if self.categories:
             return np.zeros(len(table), dtype=bool)
         found = pd.to_numeric(_column(table, self.name)).to_numpy(dtype=np.float64)
-        return (found < self.seen[0]) | (found > self.seen[1])
+        return (found < self.baseline_range[0]) | (found > self.baseline_range[1])
 
 
-def measure_covariates(names: Sequence[str], table: pd.DataFrame) -> tuple[Covariate, ...]:
-    """Describe columns of the training images' rows: a number if every cell is one, else a kind.
+def fit_covariates(names: Sequence[str], table: pd.DataFrame) -> tuple[Covariate, ...]:
+    """Describe columns of the training images' rows: numbers if every cell is one, else categories.
 
     Raises
     ------
     ConfigError
-        If there is no such column, it is the same for all images, or it has too many kinds.
+        If there is no such column, it is the same for all images, or it has too many categories.
     CohortError
-        If a cell is empty, or a kind occurs in no image of the baseline class.
+        If a cell is empty, or a category occurs in no image of the baseline class.
     """
-    return tuple(_measure(name, table) for name in names)
+    return tuple(_fit(name, table) for name in names)
 
 
-def covariate_numbers(
-    covariates: Sequence[Covariate], table: pd.DataFrame, *, kind_apart: float | None = None
+def encode_covariates(
+    covariates: Sequence[Covariate], table: pd.DataFrame, *, category_distance: float | None = None
 ) -> Numbers:
-    """What is told of each row, all covariates side by side.
+    """Numbers for each row, all covariates side by side.
 
     Parameters
     ----------
     covariates, table
-        See `Covariate.numbers`.
-    kind_apart
-        Distance of two kinds, where distances are to be measured.
+        See `Covariate.encode`.
+    category_distance
+        Distance of two categories, where distances are to be measured.
     """
-    scale = 1.0 if kind_apart is None else kind_apart / 2**0.5
-    parts = [one.numbers(table) * np.float32(scale if one.kinds else 1) for one in covariates]
+    scale = 1.0 if category_distance is None else category_distance / 2**0.5
+    parts = [one.encode(table) * np.float32(scale if one.categories else 1) for one in covariates]
     return np.concatenate(parts, axis=1) if parts else np.zeros((len(table), 0), np.float32)
 
 
-def matched(
+def match_covariates(
     wanted: Numbers, offered: Float[np.ndarray, "offered number"], rng: np.random.Generator, *, neighbours: int
 ) -> NDArray[np.int64]:
-    """Places of those offered that are nearest to each one wanted, of equally near ones random ones.
+    """Nearest-neighbour matching: rows of ``offered`` that are nearest to each row wanted; ties are broken at random.
 
-    Together they are distributed as those wanted, as far as there are such (Stuart, Statistical Science 25, 2010).
+    Together the matches are distributed as the rows wanted, as far as there are such (Stuart, Statistical Science 25,
+    2010).
 
     Returns
     -------
     NDArray
-        ``neighbours`` for each one wanted, or as many as are offered; places occur as often as they are near.
+        ``neighbours`` rows for each one wanted, or as many as are offered; with repetitions.
     """
     from scipy.spatial import cKDTree
 
-    # a little noise on both sides: of many that are equal, such as all women, all get their turn
+    # a little noise on both sides breaks ties: of many equal rows, such as all women, all are taken in turn
     blurred, asked = (numbers + BLUR * rng.standard_normal(numbers.shape) for numbers in (offered, wanted))
-    _, places = cKDTree(blurred).query(asked, k=range(1, 1 + min(neighbours, len(offered))))
-    return np.asarray(places, dtype=np.int64).ravel()
+    _, rows = cKDTree(blurred).query(asked, k=range(1, 1 + min(neighbours, len(offered))))
+    return np.asarray(rows, dtype=np.int64).ravel()
 
 
-def _measure(name: str, table: pd.DataFrame) -> Covariate:
+def _fit(name: str, table: pd.DataFrame) -> Covariate:
     if name not in table:
         hint = nearest(name, map(str, table.columns))
         raise ConfigError(f"training.covariates: {name!r} must be a column of the manifest; {hint}")
     values, baseline = _column(table, name), table["label"].to_numpy() == 0
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
     if values.nunique() < 2:
-        raise ConfigError(f"training.covariates: {name} is {values.iloc[0]!r} of all training images; leave it out")
+        raise ConfigError(f"training.covariates: {name} is {values.iloc[0]!r} for all training images; leave it out")
     if np.isfinite(numbers).all():
-        seen = (float(numbers[baseline].min()), float(numbers[baseline].max()))
-        return Covariate(name=name, mean=float(numbers.mean()), spread=float(numbers.std()), seen=seen)
-    kinds = tuple(sorted(set(values)))
-    if len(kinds) > MOST_KINDS:
+        extremes = (float(numbers[baseline].min()), float(numbers[baseline].max()))
+        return Covariate(name=name, mean=float(numbers.mean()), std=float(numbers.std()), baseline_range=extremes)
+    categories = tuple(sorted(set(values)))
+    if len(categories) > MOST_CATEGORIES:
         raise ConfigError(
-            f"training.covariates: {name} must be numbers or at most {MOST_KINDS} kinds, found {len(kinds)}, "
-            f"{kinds[0]!r} for one; leave it out or join kinds"
+            f"training.covariates: {name} must be numbers or at most {MOST_CATEGORIES} categories, "
+            f"found {len(categories)}, e.g. {categories[0]!r}; leave it out or join categories"
         )
     foreign = sorted(set(values[~baseline]) - set(values[baseline]))
     if foreign:
         raise CohortError(
-            f"what baseline images look like must be seen for each kind: no training image of the baseline class has "
-            f"{name} {foreign[0]!r}; leave those images out, or the covariate"
+            f"each category of {name} must occur in training images of the baseline class: {foreign[0]!r} does not; "
+            "leave out those images or the covariate"
         )
-    return Covariate(name=name, kinds=kinds)
+    return Covariate(name=name, categories=categories)
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:
     """A column as text, with something in every cell."""
     if name not in table:
         raise CohortError(
-            f"{name} must be known of each image, as it was in training; there are the columns "
+            f"covariates: {name} is required for each image, as in training; found the columns "
             f"{', '.join(map(str, table.columns)) or 'none'}"
         )
     values = table[name].astype(str).str.strip()
@@ -160,7 +161,7 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
     if missing.any():
         first = table["id"].iloc[int(missing.argmax())] if "id" in table else "the image"
         raise CohortError(
-            f"{name} must be known of every image: {missing.sum()} of {len(table)} have none, {first!r} for one; "
-            "fill it in, leave those images out, or train without this covariate"
+            f"covariates: {name} is required for every image, and {missing.sum()} of {len(table)} have none, e.g. "
+            f"{first!r}; fill it in, leave those images out, or train without this covariate"
         )
     return values

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from vagan.data.covariates import Covariate, covariate_numbers
+from vagan.data.covariates import Covariate, encode_covariates
 from vagan.data.image_file import name_of
 from vagan.errors import ConfigError
 
@@ -35,7 +35,7 @@ def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], cou
         return None
     if given is None:
         example = ", ".join(
-            f"{one.name}={one.kinds[0] if one.kinds else format(one.mean, '.0f')}" for one in covariates
+            f"{one.name}={one.categories[0] if one.categories else format(one.mean, '.0f')}" for one in covariates
         )
         raise ConfigError(
             f"missing covariates: the model is conditioned on {', '.join(names)}; give such as {example}"
@@ -44,7 +44,7 @@ def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], cou
         raise ConfigError(
             f"covariates need one row per image, or one for all: found {len(given)} rows for {count} images"
         )
-    covariate_numbers(covariates, given)
+    encode_covariates(covariates, given)
     rows = given[names].reset_index(drop=True)
     return rows if len(rows) == count else rows.loc[[0] * count].reset_index(drop=True)
 

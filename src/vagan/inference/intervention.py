@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from vagan.attribution.vagan import VAGAN, Explanation
-from vagan.data.covariates import covariate_numbers
+from vagan.data.covariates import encode_covariates
 from vagan.effect import effect_map
 from vagan.errors import ConfigError, nearest
 from vagan.model.folder import ModelSpec
@@ -48,9 +48,9 @@ def require_intervention(spec: ModelSpec, intervention: Intervention) -> None:
     for name in intervention:
         if name not in known:
             raise ConfigError(f"the model has no covariate {name!r} to change; {nearest(name, known)}")
-    usual = {one.name: one.kinds[0] if one.kinds else str(one.mean) for one in spec.covariates}
+    usual = {one.name: one.categories[0] if one.categories else str(one.mean) for one in spec.covariates}
     for side in (0, 1):
-        covariate_numbers(spec.covariates, pd.DataFrame([usual | _values(intervention, side)]))
+        encode_covariates(spec.covariates, pd.DataFrame([usual | _values(intervention, side)]))
 
 
 def describe_intervention(intervention: Intervention) -> str:

@@ -88,10 +88,11 @@ def _covariates(one: Attribution) -> dict[str, Any]:
     if one.covariates is None or one.spec is None:
         return {}
     beyond = [
-        f"{covariate.name} is beyond that of the baseline images, {covariate.seen[0]:g} to {covariate.seen[1]:g}: "
-        "an extrapolation"
+        "{} is outside the range of the baseline images, {:g} to {:g}: an extrapolation".format(
+            covariate.name, *covariate.baseline_range
+        )
         for covariate in one.spec.covariates
-        if covariate.extrapolates(one.covariates).any()
+        if covariate.is_extrapolated(one.covariates).any()
     ]
     values = {covariate.name: str(one.covariates[covariate.name].iloc[0]) for covariate in one.spec.covariates}
     return {"covariates": values, **({"covariates_beyond": beyond} if beyond else {})}

@@ -76,7 +76,7 @@ def make_app(
         classes=list(facts.classes),
         dimensions=facts.num_spatial_dims,
         suffixes=list(SUFFIXES),
-        covariates={covariate.name: list(covariate.kinds) for covariate in facts.covariates},
+        covariates={covariate.name: list(covariate.categories) for covariate in facts.covariates},
         largest_bytes=largest_bytes,
     )
 

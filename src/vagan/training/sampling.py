@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
-from vagan.data.covariates import KIND_APART, covariate_numbers, matched, measure_covariates
+from vagan.data.covariates import CATEGORY_DISTANCE, encode_covariates, fit_covariates, match_covariates
 from vagan.errors import CohortError, ConfigError, nearest
 from vagan.nn.conditioning import Condition, concat_conditions
 from vagan.seeding import numpy_generator
@@ -86,7 +86,7 @@ class TrainingImages:
         rows = training_rows(cohort, self.interests, settings)
         self.validation = validation_rows(cohort, self.interests, settings)
         table = cohort.manifest.table
-        self.covariates = measure_covariates(settings.covariates, table.iloc[np.concatenate(list(rows.values()))])
+        self.covariates = fit_covariates(settings.covariates, table.iloc[np.concatenate(list(rows.values()))])
         self._tasks = 1 if settings.intervention else len(self.interests) * (1 + settings.bidirectional)
         width = sum(one.width for one in self.covariates)
         self.critic_conditions = (self._tasks if self._tasks > 1 else 0) + width
@@ -167,9 +167,9 @@ class TrainingImages:
         """
         if not self.covariates:
             return rows[0]
-        offered, wanted = (self._numbers(rows[one], kind_apart=KIND_APART) for one in (0, label))
+        offered, wanted = (self._numbers(rows[one], category_distance=CATEGORY_DISTANCE) for one in (0, label))
         rng = numpy_generator(self._settings.seed, "baseline images matched", label)
-        return rows[0][matched(wanted, offered, rng, neighbours=neighbours)]
+        return rows[0][match_covariates(wanted, offered, rng, neighbours=neighbours)]
 
     def _examples(self, labels: Rows, rows: Rows, *, both_ways: bool = False) -> Condition | None:
         """Conditions for trying the generator on images: of baseline images, the tasks of each class in turn.
@@ -194,8 +194,10 @@ class TrainingImages:
         own, future = (torch.from_numpy(self._numbers(found)) for found in (rows, wanted))
         return concat_conditions(task, future, future - own if self._settings.intervention else None)
 
-    def _numbers(self, rows: Rows, *, kind_apart: float | None = None) -> NDArray[np.float32]:
-        return covariate_numbers(self.covariates, self._cohort.manifest.table.iloc[rows], kind_apart=kind_apart)
+    def _numbers(self, rows: Rows, *, category_distance: float | None = None) -> NDArray[np.float32]:
+        return encode_covariates(
+            self.covariates, self._cohort.manifest.table.iloc[rows], category_distance=category_distance
+        )
 
 
 def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:

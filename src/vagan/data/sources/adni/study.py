@@ -22,7 +22,7 @@ from vagan.errors import ManifestError
 from vagan.files import new_folder
 
 SUMMARY = "summary.md"
-COHORT_FILES = frozenset({MANIFEST, DROPPED, SUMMARY})
+STUDY_FILES = frozenset({MANIFEST, DROPPED, SUMMARY})
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
     manifest = Manifest(table)
     left = pd.DataFrame([vars(entry) for entry in dropped], columns=["subject", "image_id", "image", "reason"])
     text = summary_text(table, left, read, options.lists)
-    with new_folder(out, COHORT_FILES) as folder:
+    with new_folder(out, STUDY_FILES) as folder:
         manifest.write(folder / MANIFEST)
         left.to_csv(folder / DROPPED, index=False)
         (folder / SUMMARY).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What an import found, beside what the paper had."""
+"""Counts of what an import found and left out."""
 
 from collections.abc import Iterable
 
@@ -6,17 +6,6 @@ import pandas as pd
 
 from vagan.data.sources.adni.tables import Tables
 from vagan.data.splits import SubjectLists
-
-PAPER = {
-    "images": "5,778",
-    "subjects": "1,288",
-    "images at 1.5 T": "2,839",
-    "images at 3 T": "2,939",
-    "subjects, train": "825",
-    "subjects, test": "256",
-    "subjects, validation": "207",
-}
-"""Section 4.3 of the paper; images at 3 T are the remainder."""
 
 
 def summary_text(table: pd.DataFrame, left: pd.DataFrame, tables: Tables, lists: SubjectLists) -> str:
@@ -34,7 +23,7 @@ def summary_text(table: pd.DataFrame, left: pd.DataFrame, tables: Tables, lists:
     lines = [
         "# ADNI import",
         "",
-        *_rows(("", "here", "paper"), [(name, f"{count:,}", PAPER[name]) for name, count in counts.items()]),
+        *_rows(("", "count"), [(name, f"{count:,}") for name, count in counts.items()]),
         "",
         *_rows(
             ("class", "images", "subjects"),
@@ -46,11 +35,11 @@ def summary_text(table: pd.DataFrame, left: pd.DataFrame, tables: Tables, lists:
         "",
         f"{later['forward']} subjects went from {classes[0]} to {classes[-1]}, {later['back']} came back.",
         "",
-        *_rows(("certainty of the class", "images"), _counted(table["label_confidence"])),
+        *_rows(("confidence in the class", "images"), _counted(table["label_confidence"])),
         "",
-        *_rows(("class told by", "images"), _counted(table["label_source"])),
+        *_rows(("source of the class", "images"), _counted(table["label_source"])),
         "",
-        *_rows(("left out because", "images"), _counted(left["reason"].map(_kind))),
+        *_rows(("reason for exclusion", "images"), _counted(left["reason"].map(_kind))),
         "",
         "Tables: " + ", ".join(f"{name} ({file})" for name, file in tables.files.items()) + ".",
     ]
