@@ -1,7 +1,7 @@
-"""Ask for known holes in the packages that are installed: exit code 1 if there are any.
+"""Report known vulnerabilities of the installed packages: exit code 1 if there are any.
 
-The advisory database is asked over the network. Where it does not answer, this says so, and fails only without
-``--if-possible``: a machine without a network must not stop a change that is right.
+The advisory database is queried over the network. Without an answer the last line says "not audited", and the exit
+code is 1 unless ``--if-possible`` is given: a machine without a network must not block a correct change.
 """
 
 import json
@@ -12,23 +12,23 @@ COMMAND = ("--local", "--skip-editable", "--progress-spinner", "off", "--timeout
 
 
 def main() -> int:
-    """Ask, tell, and give the exit code."""
+    """Run pip-audit, print what it found, and return the exit code."""
     command = (sys.executable, "-m", "pip_audit", *COMMAND)
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     packages = json.loads(done.stdout)["dependencies"] if done.stdout.strip() else []
-    asked = [package for package in packages if "skip_reason" not in package]
-    if not asked:
-        trouble = "it knows none of the packages" if packages else done.stderr.strip() or "pip-audit said nothing"
-        reason = trouble.splitlines()[-1][:300]
-        print(f"audit: nothing was audited, the database did not answer: {reason}", file=sys.stderr)
+    audited = [package for package in packages if "skip_reason" not in package]
+    if not audited:
+        error = "no package is in the database" if packages else done.stderr.strip() or "no output of pip-audit"
+        print(f"audit: {error.splitlines()[-1][:300]}", file=sys.stderr)
+        print("audit: not audited", file=sys.stderr)
         return 0 if "--if-possible" in sys.argv else 1
-    for package in asked:
-        for hole in package["vulns"]:
-            better = ", ".join(hole["fix_versions"]) or "no release yet"
-            print(f"{package['name']} {package['version']}: {hole['id']}, mended in {better}")
-    holes = sum(len(package["vulns"]) for package in asked)
-    print(f"audit: {holes} known holes in {len(asked)} of {len(packages)} packages that the database knows")
-    return 1 if holes else 0
+    for package in audited:
+        for found in package["vulns"]:
+            fixed = ", ".join(found["fix_versions"]) or "no release yet"
+            print(f"{package['name']} {package['version']}: {found['id']}, fixed in {fixed}")
+    count = sum(len(package["vulns"]) for package in audited)
+    print(f"audit: {count} known vulnerabilities in {len(audited)} of {len(packages)} packages")
+    return 1 if count else 0
 
 
 if __name__ == "__main__":
