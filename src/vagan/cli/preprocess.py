@@ -30,11 +30,11 @@ def preprocess(
     jobs: int = 0,
     scheduler: str = "",
 ) -> None:
-    """Prepare T1-weighted brain scans: strip the skull, correct the bias, register, resample, rescale.
+    """Preprocess T1-weighted brain scans: skull stripping, bias correction, registration, resampling, rescaling.
 
-    Writes BIDS derivatives, a page of pictures for each scan, failed.csv with a reason for each scan that could not
-    be prepared, and, if the classes are known, a cohort folder OUT/cohort to train on. The same command again goes
-    on where it stopped; scans that were finished from the same input with the same settings are kept.
+    Writes BIDS derivatives, a quality-control page for each scan, failed.csv with a reason for each scan that failed,
+    and, if the classes are known, a cohort folder OUT/cohort to train on. The same command resumes: scans that were
+    finished from the same input with the same settings are kept.
 
     Parameters
     ----------
@@ -62,23 +62,23 @@ def preprocess(
     size
         Voxels of a prepared scan, e.g. 64x80x56 [default: 128x160x112].
     template
-        NIfTI file of the template; a brain alone, or a head with --template-mask [default: MNI152].
+        NIfTI file of the template: a skull-stripped brain, or a head with --template-mask [default: MNI152].
     template_mask
-        Brain of the template.
+        Brain mask of the template.
     class_column
-        Where a table, sessions.tsv or participants.tsv tell the class.
+        Column with the class in the table, sessions.tsv or participants.tsv.
     classes
-        Only scans of these classes come into the cohort, e.g. MCI AD [default: all whose class is known].
+        Classes of the cohort, e.g. MCI AD [default: all scans with a class].
     baseline
         Name of the baseline class [default: the one called baseline, healthy, control, normal, CN or 0].
     seed
-        Decides who goes to train, validation and test.
+        Random seed of the split into train, validation and test.
     test_subjects
-        File with the test subjects, one a line, e.g. a published list; the others are train and validation.
+        File with the test subjects, one per line, e.g. a published list; the others are train and validation.
     validation_subjects
         File with the validation subjects.
     jobs
-        Scans at the same time, one thread and up to 2 GB each [default: one for each core].
+        Parallel processes, one thread and up to 2 GB each [default: one per core].
     scheduler
         Address of a Dask scheduler whose workers see the same files, e.g. tcp://node1:8786; instead of --jobs.
     """

@@ -17,7 +17,7 @@ def synth(
     amplitude: float = 100.0,
     ageing: float = 0.0,
 ) -> None:
-    """Write the paper's synthetic cohort: smooth noise, and two bright squares in the class of interest.
+    """Generate the paper's synthetic cohort: smooth noise, with two bright squares in the class of interest.
 
     Parameters
     ----------
@@ -28,17 +28,17 @@ def synth(
     size
         HEIGHTxWIDTH, or three numbers for volumes.
     seed
-        Same options, same bits.
+        Random seed; the same options give identical data.
     intensity
-        Scale each image by its own range (the paper), or all by one.
+        Rescale each image by its own range (as in the paper), or all by one fixed range.
     pattern
-        What the class adds: two squares (the paper), two discs, or squares at three sites, each there half of the
-        time.
+        What the class adds: two squares (as in the paper), two discs, or squares at three sites, each present with
+        probability 1/2.
     amplitude
-        How much it adds; the noise has a standard deviation of 50, and the paper's squares 100.
+        Intensity that it adds; the noise has a standard deviation of 50, the paper's squares have 100.
     ageing
-        How much brighter a ring is for ten years of age more; the class of interest is older by eight years. The ages
-        are in the manifest: train with --set training.covariates=age, or see the ring in the maps.
+        Intensity that ten years of age add to a ring; the class of interest is eight years older on average. Ages are
+        in the manifest: condition on them with --set training.covariates=age, or the ring shows in the maps.
     """
     from vagan.data.sources.synthetic import make_synthetic_cohort
 
