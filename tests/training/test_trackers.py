@@ -1,4 +1,4 @@
-"""Trackers are told every row once, whatever happens to the training, and nothing leaves the machine unasked."""
+"""Trackers get every row once, whatever happens to the training, and nothing leaves the machine unasked."""
 
 import json
 import socket
@@ -16,25 +16,21 @@ from vagan.training.engine.loop import train
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """A tracker ``notes`` in the place of the others: what it is told, one event after the other."""
+def sent(monkeypatch):
+    """A tracker ``notes`` in the place of the others: what it gets, one event after the other."""
     events: list[tuple[object, ...]] = []
 
-    class Notes:
-        def __init__(self, run, config, key):
-            self.key = key or f"run {len(events)}"
-            events.append(("open", self.key, config.training.seed))
+    def notes(run, config, key):
+        key = key or f"run {len(events)}"
+        events.append(("open", key, config.training.seed))
+        return trackers.Tracker(
+            key,
+            send=lambda row: events.append(("row", dict(row))),
+            send_picture=lambda path, update: events.append(("picture", path.name, update)),
+            close=lambda whole: events.append(("close", whole)),
+        )
 
-        def send(self, row):
-            events.append(("row", dict(row)))
-
-        def send_picture(self, path, update):
-            events.append(("picture", path.name, update))
-
-        def close(self, *, whole):
-            events.append(("close", whole))
-
-    monkeypatch.setattr(trackers, "TRACKERS", {"notes": Notes})
+    monkeypatch.setattr(trackers, "TRACKERS", {"notes": notes})
     monkeypatch.setattr(trackers, "require_extra", lambda *_, **__: None)
     return events
 
@@ -47,20 +43,20 @@ def table_of(run):
     return pd.read_csv(run.metrics)
 
 
-def test_every_row_is_told_once_and_no_picture(told, small_cohort, tmp_path):
+def test_every_row_is_sent_once_and_no_picture(sent, small_cohort, tmp_path):
     def draw(run):
         (run.path / "curve.png").write_bytes(b"")
 
     run = train(small_cohort, tmp_path / "run", tiny(), trackers=["notes"], after_validation=draw)
-    pd.testing.assert_frame_equal(rows_of(told), table_of(run), check_like=True)
-    assert told[0] == ("open", "run 0", 0)
-    assert told[-1] == ("close", True)
-    assert {event[0] for event in told} == {"open", "row", "close"}
+    pd.testing.assert_frame_equal(rows_of(sent), table_of(run), check_like=True)
+    assert sent[0] == ("open", "run 0", 0)
+    assert sent[-1] == ("close", True)
+    assert {event[0] for event in sent} == {"open", "row", "close"}
 
 
 @pytest.mark.parametrize("count", [3, 9])
 def test_a_killed_training_goes_on_in_the_same_run_and_repeats_nothing(
-    told, small_cohort, tmp_path, monkeypatch, count
+    sent, small_cohort, tmp_path, monkeypatch, count
 ):
     def crash():
         raise OSError("power cut")
@@ -69,16 +65,14 @@ def test_a_killed_training_goes_on_in_the_same_run_and_repeats_nothing(
         stop_after(count, patch, crash)
         with pytest.raises(OSError, match="power cut"):
             train(small_cohort, tmp_path / "run", tiny(training__checkpoint_seconds=1e6), trackers=["notes"])
-    assert told[-1] == ("close", False)
+    assert sent[-1] == ("close", False)
     run = train(small_cohort, tmp_path / "run", tiny(), trackers=["notes"])
-    assert {event[1] for event in told if event[0] == "open"} == {"run 0"}
-    found, wanted = rows_of(told).drop(columns="seconds"), table_of(run).drop(columns="seconds")
+    assert {event[1] for event in sent if event[0] == "open"} == {"run 0"}
+    found, wanted = rows_of(sent).drop(columns="seconds"), table_of(run).drop(columns="seconds")
     pd.testing.assert_frame_equal(found, wanted, check_like=True, check_exact=False, rtol=1e-12)
 
 
-def test_a_tracker_that_joins_late_is_told_all_so_far_and_pictures_if_asked(
-    told, small_cohort, tmp_path, monkeypatch
-):
+def test_a_tracker_that_joins_late_gets_all_so_far_and_pictures_if_asked(sent, small_cohort, tmp_path, monkeypatch):
     def draw(run):
         draw_examples(run, small_cohort)
 
@@ -86,12 +80,12 @@ def test_a_tracker_that_joins_late_is_told_all_so_far_and_pictures_if_asked(
         stop_after(8, patch, lambda: (_ for _ in ()).throw(OSError("power cut")))
         with pytest.raises(OSError, match="power cut"):
             train(small_cohort, tmp_path / "run", tiny())
-    assert not told
+    assert not sent
     run = train(
         small_cohort, tmp_path / "run", tiny(), trackers=["notes"], tracker_images=True, after_validation=draw
     )
-    assert rows_of(told)["update"].tolist() == table_of(run)["update"].tolist()
-    pictures = [event[1:] for event in told if event[0] == "picture"]
+    assert rows_of(sent)["update"].tolist() == table_of(run)["update"].tolist()
+    pictures = [event[1:] for event in sent if event[0] == "picture"]
     assert pictures[-3:] == [(f"example-{number}.png", table_of(run)["update"].iloc[-1]) for number in range(3)]
     assert imageio.imread(run.path / "example-0.png").shape == (24, 20, 3)
 
@@ -105,7 +99,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(small_cohort, tmp_
     assert not (tmp_path / "run").exists()
 
 
-def test_damage_and_a_tracker_that_does_not_open_are_told_in_one_line(told, small_cohort, tmp_path, monkeypatch):
+def test_damage_and_a_tracker_that_does_not_open_are_one_line(sent, small_cohort, tmp_path, monkeypatch):
     def closed(*_):
         raise ConnectionError("no such\nhost")
 

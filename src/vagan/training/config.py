@@ -376,13 +376,14 @@ def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
 def differences(one: Config, other: Config) -> list[str]:
     """Dotted keys in which two configurations differ, with both values, but for those that change no result."""
     return [
-        f"{key} ({_value(one, key)!r}, {_value(other, key)!r})"
+        f"{key} ({value_of(one, key)!r}, {value_of(other, key)!r})"
         for key in known_keys()
-        if not key.startswith(WITHOUT_EFFECT[one.method]) and _value(one, key) != _value(other, key)
+        if not key.startswith(WITHOUT_EFFECT[one.method]) and value_of(one, key) != value_of(other, key)
     ]
 
 
-def _value(config: BaseModel, key: str) -> Any:
+def value_of(config: BaseModel, key: str) -> Any:
+    """Value of a dotted key."""
     value: Any = config
     for name in key.split("."):
         value = getattr(value, name)

@@ -10,12 +10,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from vagan.errors import ConfigError, RunError, nearest, require_extra
 from vagan.files import replacing
-from vagan.training.config import Config
+from vagan.training.config import Config, known_keys, value_of
 from vagan.training.engine.run_folder import MetricsLog, RunFolder
 
 Row = Mapping[str, Any]
@@ -26,116 +27,85 @@ PROJECT = "vagan"
 """Under which runs are gathered, unless WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME says otherwise."""
 
 
-@runtime_checkable
-class Tracker(Protocol):
+@dataclass(frozen=True)
+class Tracker:
     """One run of one tracker, opened."""
 
     key: str
     """By which the tracker finds the run again."""
-
-    def send(self, row: Row) -> None:
-        """A row of metrics; ``update`` is its place in the run."""
-
-    def send_picture(self, path: Path, update: int) -> None:
-        """A picture as it looks after so many updates."""
-
-    def close(self, *, whole: bool) -> None:
-        """The session ends; ``whole`` says whether it did so by itself."""
+    send: Callable[[Row], None]
+    """A row of metrics; ``update`` is its position in the run."""
+    send_picture: Callable[[Path, int], None]
+    """A picture as it looks after so many updates."""
+    close: Callable[[bool], None]
+    """The session ends; whether it did so by itself."""
 
 
-class WeightsAndBiases:
-    """A run in W&B; offline ones can be uploaded later by ``wandb sync``."""
+def open_wandb(run: RunFolder, config: Config, key: str | None) -> Tracker:
+    """A run in Weights & Biases; offline ones can be uploaded later by ``wandb sync``."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read on import
+    import wandb
 
-    def __init__(self, run: RunFolder, config: Config, key: str | None) -> None:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read on import
-        import wandb
-
-        self._pictures = wandb.Image
-        self._run = wandb.init(
-            mode=None if "WANDB_MODE" in os.environ else "offline",
-            project=os.environ.get("WANDB_PROJECT", PROJECT),
-            dir=str(run.path),
-            name=run.path.name,
-            id=key,
-            resume="allow",
-            config=config.model_dump(mode="json"),
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                disable_code=True,
-                disable_git=True,
-                x_disable_meta=True,
-                x_disable_stats=True,
-                x_disable_machine_info=True,
-            ),
-        )
-        self.key: str = self._run.id
-        self._run.define_metric("*", step_metric="update")
-
-    def send(self, row: Row) -> None:
-        """See `Tracker`."""
-        self._run.log(dict(row))
-
-    def send_picture(self, path: Path, update: int) -> None:
-        """See `Tracker`."""
-        self._run.log({path.stem: self._pictures(str(path)), "update": update})
-
-    def close(self, *, whole: bool) -> None:
-        """See `Tracker`."""
-        self._run.finish(exit_code=0 if whole else 1)
+    quiet = ("disable_code", "disable_git", "x_disable_meta", "x_disable_stats", "x_disable_machine_info")
+    opened = wandb.init(
+        mode=None if "WANDB_MODE" in os.environ else "offline",
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        dir=str(run.path),
+        name=run.path.name,
+        id=key,
+        resume="allow",
+        config=config.model_dump(mode="json"),
+        settings=wandb.Settings(silent=True, console="off", **dict.fromkeys(quiet, True)),
+    )
+    opened.define_metric("*", step_metric="update")
+    return Tracker(
+        opened.id,
+        send=lambda row: opened.log(dict(row)),
+        send_picture=lambda path, update: opened.log({path.stem: wandb.Image(str(path)), "update": update}),
+        close=lambda whole: opened.finish(exit_code=0 if whole else 1),
+    )
 
 
-class MLflow:
+def open_mlflow(run: RunFolder, config: Config, key: str | None) -> Tracker:
     """A run in MLflow."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read on import
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
+    from mlflow.exceptions import MlflowException
 
-    def __init__(self, run: RunFolder, config: Config, key: str | None) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read on import
-        from mlflow import MlflowClient
-        from mlflow.entities import Metric, Param
-        from mlflow.exceptions import MlflowException
-
-        for name in ("alembic", "mlflow"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        self._metric = Metric
-        folder = run.path.resolve()
-        own = f"sqlite:///{folder / 'mlflow.db'}"
-        uri = os.environ.get("MLFLOW_TRACKING_URI", own)
-        self._client = MlflowClient(uri)
-        try:
-            self.key = self._client.get_run(key or "").info.run_id
-            self._client.update_run(self.key, status="RUNNING")
-        except MlflowException:  # none yet, or none that this server knows
-            pictures = (folder / "mlflow").as_uri() if uri == own else None
-            self.key = self._client.create_run(self._experiment(pictures), run_name=folder.name).info.run_id
-            params = [Param(name, str(value)) for name, value in _flat(config.model_dump(mode="json")).items()]
-            self._client.log_batch(self.key, params=params)
-
-    def _experiment(self, pictures: str | None) -> str:
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    folder = run.path.resolve()
+    own = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI", own)
+    client = MlflowClient(uri)
+    try:
+        found = client.get_run(key or "").info.run_id
+        client.update_run(found, status="RUNNING")
+    except MlflowException:  # none yet, or none that this server knows
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-        found = self._client.get_experiment_by_name(name)
-        return found.experiment_id if found else self._client.create_experiment(name, artifact_location=pictures)
+        known = client.get_experiment_by_name(name)
+        pictures = (folder / "mlflow").as_uri() if uri == own else None
+        experiment = known.experiment_id if known else client.create_experiment(name, artifact_location=pictures)
+        found = client.create_run(experiment, run_name=folder.name).info.run_id
+        settings = ((key, value_of(config, key)) for key in known_keys())
+        client.log_batch(found, params=[Param(name, str(value)) for name, value in settings])
 
-    def send(self, row: Row) -> None:
-        """See `Tracker`."""
-        now = int(1000 * time.time())
-        figures = {name: float(value) for name, value in row.items() if name != "update"}
-        metrics = [self._metric(name, value, now, int(row["update"])) for name, value in figures.items()]
-        self._client.log_batch(self.key, metrics=metrics)
+    def send(row: Row) -> None:
+        now, step = int(1000 * time.time()), int(row["update"])
+        figures = [Metric(name, float(value), now, step) for name, value in row.items() if name != "update"]
+        client.log_batch(found, metrics=figures)
 
-    def send_picture(self, path: Path, update: int) -> None:
-        """See `Tracker`."""
-        self._client.log_artifact(self.key, str(path), f"update-{update}")
-
-    def close(self, *, whole: bool) -> None:
-        """See `Tracker`."""
-        self._client.set_terminated(self.key, "FINISHED" if whole else "KILLED")
+    return Tracker(
+        found,
+        send=send,
+        send_picture=lambda path, update: client.log_artifact(found, str(path), f"update-{update}"),
+        close=lambda whole: client.set_terminated(found, "FINISHED" if whole else "KILLED"),
+    )
 
 
-TRACKERS: dict[str, Callable[[RunFolder, Config, str | None], Tracker]] = {
-    "wandb": WeightsAndBiases,
-    "mlflow": MLflow,
-}
-"""By their names on the command line, which are those of their packages and extras. A new one is a line here."""
+TRACKERS: dict[str, Callable[[RunFolder, Config, str | None], Tracker]] = {"wandb": open_wandb, "mlflow": open_mlflow}
+"""By their names on the command line, which are those of their packages and extras. A new one is a function here."""
 
 
 def require_trackers(names: Sequence[str]) -> None:
@@ -191,7 +161,7 @@ def tracking(
             send()
         finally:
             for tracker in opened.values():
-                tracker.close(whole=whole)
+                tracker.close(whole)
 
 
 def _open(name: str, run: RunFolder, config: Config, key: str | None) -> Tracker:
@@ -220,11 +190,3 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 def _write(path: Path, known: Mapping[str, Mapping[str, Any]]) -> None:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted keys."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
