@@ -83,6 +83,8 @@ def test_a_volume_file(tmp_path, rng):
     np.testing.assert_allclose(written.get_fdata(), a.effect[0, 0], atol=1e-6)
     (again,) = vagan.load(str(tmp_path / "run")).attribute([str(tmp_path / "scan.nii.gz")]).effect
     assert torch.equal(again, a.effect[0])
+    (written,) = vagan.load(tmp_path / "run").attribute_files(str(tmp_path / "scan.nii.gz"), str(tmp_path / "more"))
+    assert written.path.read_bytes() == saved.path.read_bytes()
 
 
 def test_volumes_of_a_cohort_are_saved_where_they_lie(tmp_path):

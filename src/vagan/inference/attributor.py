@@ -139,7 +139,7 @@ class Attributor:
         ModelError
             If a folder holds no model, or a damaged one.
         """
-        runs = [run] if isinstance(run, Path | str) else list(run)
+        runs = _paths(run)
         require_distinct(runs)
         where = _device(device)
         return cls.of(
@@ -239,7 +239,7 @@ class Attributor:
             known = images.covariates if covariates is None else covariates
             prepared, affine = images.images, images.cohort.metadata.affine
             return self._attribute(prepared, known, images.ids, as_files(prepared, images.ids, affine))
-        paths = [Path(path) for path in ([images] if isinstance(images, Path | str) else images)]
+        paths = _paths(images)
         sources = tuple(read_source(path, self.spec) for path in paths)
         return self._attribute(prepared_batch(sources), covariates, [path.name for path in paths], sources)
 
@@ -253,7 +253,7 @@ class Attributor:
         return method.completeness_error(images.to(self.device)) if isinstance(method, IntegratedGradients) else None
 
     def attribute_files(
-        self, paths: Sequence[Path], out: Path, *, covariates: GivenCovariates = None, threshold: float | None = None
+        self, paths: Files, out: Run, *, covariates: GivenCovariates = None, threshold: float | None = None
     ) -> list[SavedMaps]:
         """Attribute image files one after the other and write the maps; see `Attribution.save`.
 
@@ -270,7 +270,8 @@ class Attributor:
         threshold
             See `Attribution.save`.
         """
-        require_distinct_names(paths, out)
+        paths = _paths(paths)
+        require_distinct_names(paths, Path(out))
         if isinstance(covariates, pd.DataFrame) and not self.covariates:
             raise ConfigError("covariates were given, but the model was trained without any; leave them out")
         table = covariate_table(covariates, self.covariates, len(paths))
@@ -397,6 +398,10 @@ def _chosen(model: TrainedModel, slug: str) -> str:
         problem = f"{slug} cannot explain it" if slug else "a method must be chosen"
         raise ConfigError(f"{model.path} holds a {kind}: {problem}; choose one of {', '.join(fitting)}")
     return slug
+
+
+def _paths(files: Files) -> list[Path]:
+    return [Path(file) for file in ([files] if isinstance(files, Path | str) else files)]
 
 
 def _to(fields: Sequence[Tensor], like: Tensor) -> list[Tensor]:
