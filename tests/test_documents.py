@@ -178,11 +178,11 @@ def test_measured_results_are_those_of_the_files():
 
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        from measured import ALL, BEGIN, END, README, measured, table
+        from measured import BEGIN, END, documents
     finally:
         sys.path.pop(0)
-    for path, rows in ((README, [row for row in measured() if row.is_main]), (ALL, measured())):
-        assert path.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0] == table(rows)
+    for path, table in documents().items():
+        assert path.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0] == table
 
 
 def test_commands_of_the_adni_tutorial_and_its_script_are_verbs_with_these_arguments():

@@ -8,7 +8,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pandas as pd
 
-from vagan.evaluation.results import Evaluation, Examples
+from vagan.evaluation.evaluation import Evaluation, Examples
 from vagan.notebook import facts_html, pictures_html, table_html
 
 NASTY = "<script>alert('1')</script>"

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from vagan.errors import OutputError, RunError
-from vagan.evaluation.results import Evaluation, Examples, ResultsFolder
+from vagan.evaluation.evaluation import Evaluation, Examples
+from vagan.evaluation.results import ResultsFolder
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
+from vagan.evaluation.evaluation import Examples
 from vagan.evaluation.metrics.registry import find_metric
-from vagan.evaluation.results import Examples
 from vagan.inference.overlay import EFFECT_COLOURS, Array, plane, symmetric_range
 
 Format = Literal["png", "svg", "pdf"]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from vagan.data.cohort import Cohort
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate
+from vagan.evaluation.evaluation import Evaluation
 from vagan.evaluation.longitudinal.ground_truth import LongitudinalOptions, ObservedEffects
 from vagan.evaluation.metrics.registry import find_metric
-from vagan.evaluation.results import Evaluation, ResultsFolder
+from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import RunSelection, load_methods
 from vagan.evaluation.tables import MISSING, markdown_lines, score_text
 from vagan.files import replacing
