@@ -4,7 +4,7 @@ Trains with every variant and seed, and scores the test images as ``quality.py``
 ``ablation.md`` to ``benchmarks/results``. The same command again goes on where it stopped. With images of half the
 size a training takes a quarter of the time: a minute or two on one core.
 
-    python benchmarks/ablation.py --size 56 56 --variants whole "no consolidation" --seeds 0 1 2
+    python benchmarks/ablation.py --size 56 56 --variants "full recipe" "no distillation" --seeds 0 1 2
 """
 
 import argparse
@@ -19,21 +19,21 @@ from vagan.training.config import load_config
 
 NEVER = "1000000"
 VARIANTS: dict[str, dict[str, str]] = {
-    "whole": {},
-    "no head start for the critic": {"schedule.warmup_generator_updates": "0"},
-    "slope at every image": {"loss.penalty_share": "1.0"},
-    "no consolidation": {"schedule.distillation_updates": "0"},
-    "transplants in the consolidation only": {"loss.effect_transfer_after": NEVER},
-    "no transplants": {"loss.effect_transfer_after": NEVER, "schedule.distillation_updates": "0"},
-    "each class in its own batch": {"generator.joint_batch_norm": "false"},
-    "no view of the whole image": {"generator.global_context": "false"},
-    "the critic's Adam for the generator": {
+    "full recipe": {},
+    "no initial critic updates": {"schedule.warmup_generator_updates": "0"},
+    "gradient penalty on every image": {"loss.penalty_share": "1.0"},
+    "no distillation": {"schedule.distillation_updates": "0"},
+    "effect transfer in distillation only": {"loss.effect_transfer_after": NEVER},
+    "no effect transfer": {"loss.effect_transfer_after": NEVER, "schedule.distillation_updates": "0"},
+    "separate batch norm per class": {"generator.joint_batch_norm": "false"},
+    "no global context": {"generator.global_context": "false"},
+    "critic's Adam settings for the generator": {
         "optimizer.generator_learning_rate": "5e-4",
         "optimizer.generator_beta1": "0.0",
         "optimizer.generator_beta2": "0.9",
     },
-    "no penalty on baseline images": {"loss.identity_weight": "0"},
-    "half as long": {"training.generator_updates": "110"},
+    "no identity loss": {"loss.identity_weight": "0"},
+    "half the length": {"training.generator_updates": "110"},
 }
 
 

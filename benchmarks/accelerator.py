@@ -1,7 +1,7 @@
 """What an NVIDIA GPU makes of VA-GAN: seconds of an update, images per second, memory, and share of the chip's limit.
 
 The paper's images and batch, and volumes at 64x80x56 and 128x160x112 with the paper's batches: 2 images of each
-class in a gradient computation, 6 of them accumulated, or all 12 at once. Each way is measured with the same
+class in a gradient computation, 6 of them accumulated, or all 12 batch 12. Each way is measured with the same
 networks and images: plain float32 (convolutions in TensorFloat32, as PyTorch has it), then bfloat16, the layout
 with channels last and the second derivatives of `vagan.nn.fast_double_backward` added one after the other: all of
 them are what a training takes by itself. Last, activations recomputed. The operations of an update are counted, not
@@ -51,10 +51,10 @@ class Case(NamedTuple):
 
 CASES = {
     "112x112": Case((112, 112), 32, 32),
-    "64x80x56, 6 times 2": Case((64, 80, 56), 12, 2),
-    "64x80x56, at once": Case((64, 80, 56), 12, 12),
-    "128x160x112, 6 times 2": Case((128, 160, 112), 12, 2),
-    "128x160x112, at once": Case((128, 160, 112), 12, 12),
+    "64x80x56, 6 × 2": Case((64, 80, 56), 12, 2),
+    "64x80x56, batch 12": Case((64, 80, 56), 12, 12),
+    "128x160x112, 6 × 2": Case((128, 160, 112), 12, 2),
+    "128x160x112, batch 12": Case((128, 160, 112), 12, 12),
 }
 
 
@@ -71,8 +71,8 @@ WAYS = {
     "plain": Way(half=False, last=False, detour=False),
     "bf16": Way(last=False, detour=False),
     "bf16, channels last": Way(detour=False),
-    "bf16, channels last, own second derivative": Way(),
-    "the same, recomputed": Way(recompute=True),
+    "bf16, channels last, custom second derivative": Way(),
+    "the same, checkpointing": Way(recompute=True),
 }
 
 

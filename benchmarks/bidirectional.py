@@ -1,13 +1,12 @@
-"""Gain and cost of bidirectional training, and of a cycle-consistency loss.
+"""What learning to insert the class costs and achieves.
 
-Synthetic images with squares in the class of interest. For each seed, trains a generator that removes the class, and
-bidirectional ones (preset ``bidirectional``, which weighs maps of insertions less); both also with weak weights on
-all maps, the second with the usual weights on all as well, and with weak ones and a cycle loss; and an independent
-classifier. Scores on test images: NCC of removed effects with the true ones, and the map's size on baseline images;
-how many baseline images are classified as the class after insertion, and how many images of the class as baseline
-after removal; the size of inserted effects relative to true ones; and what is left after removal and insertion, as a
-share of what was removed. Writes ``bidirectional.json`` and ``bidirectional.md`` to ``benchmarks/results``. The same
-command resumes.
+Synthetic images with squares in the class of interest. For each seed, trains generators that only remove the class
+and bidirectional ones, with full, weak and (preset) scaled weights for insertion, and with a cycle term; and one
+independent classifier. Scores on test images: NCC of removed effects with the true ones, and the response on
+baseline images; the share of images that the classifier assigns to the other class after removal and after
+insertion; the amplitude of inserted effects relative to true ones; and the error after removal and insertion,
+relative to what was removed. Writes ``bidirectional.json`` and ``bidirectional.md`` to ``benchmarks/results``. The
+same command resumes.
 
     python benchmarks/bidirectional.py --seeds 0 1 2
     python benchmarks/bidirectional.py --size 18 20 16  # volumes: bidirectional-3d.json
@@ -35,7 +34,7 @@ WEAK = {"loss.map_weight": "1", "loss.identity_weight": "2", **EQUAL_WEIGHTS}
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "removal only": ("fast", {}),
     "removal only, weak weights": ("bidirectional", WEAK | {"training.bidirectional": "false"}),
-    "bidirectional, usual weights": ("bidirectional", EQUAL_WEIGHTS),
+    "bidirectional, full weights": ("bidirectional", EQUAL_WEIGHTS),
     "bidirectional, weak weights": ("bidirectional", WEAK),
     "bidirectional, weak weights, cycle": ("bidirectional", WEAK | {"loss.cycle_weight": "10"}),
     "bidirectional": ("bidirectional", {}),
@@ -54,7 +53,7 @@ COLUMNS = {
     "baseline_response_ratio": "M(x0)/M(x1)",
     "baseline_after_removal": "classified as baseline after removal",
     "class_after_insertion": "classified as the class after insertion",
-    "inserted_size": "size of inserted effects, relative to true ones",
+    "inserted_size": "amplitude of inserted effects, relative to true ones",
     "cycle_error": "cycle error",
 }
 

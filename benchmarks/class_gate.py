@@ -1,8 +1,8 @@
-"""Cost of predicting the class of each image, and calibration of the classifier that does.
+"""What it costs to let a classifier decide the class of an image, and whether it is calibrated.
 
-Adds a classifier to trainings of ``benchmarks/uncertainty.py``, on images whose class is evident and on some whose
-class is often in doubt, and scores the test images with known and with predicted classes. Writes ``class_gate.json``
-and ``class_gate.md`` to ``benchmarks/results``. The same command resumes.
+Adds a classifier to the runs of ``benchmarks/uncertainty.py``, with visible and with faint squares, and scores the
+test images with known and with predicted classes. Writes ``class_gate.json`` and ``class_gate.md`` to
+``benchmarks/results``. The same command resumes.
 
     python benchmarks/uncertainty.py && python benchmarks/class_gate.py
 """

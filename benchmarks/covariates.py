@@ -1,12 +1,11 @@
-"""How much age is in the maps where patients are older, with training told of age and without.
+"""How much age remains in maps when patients are older, with and without age as a covariate.
 
-Synthetic images with two squares in the class of interest, and a ring that grows brighter with age; the class of
-interest is older by a standard deviation. Trains with and without ``training.covariates: age``. The age-driven part
-of the maps is what a line through their ring's brightness against age explains, as a root mean square over test
-patients, in units of what the mean difference in age makes of the ring; the ring is looked at away from the squares.
-A third training, with the preset ``intervention``, learns what age does: maps of what 16 years do, against what they
-really do. Writes ``covariates.json`` and ``covariates.md`` to ``benchmarks/results``. The same command again goes on
-where it stopped.
+Synthetic images with two squares in the class of interest and a ring that brightens with age; the class of interest
+is older by one standard deviation. The residual age effect is the part of the maps explained by a regression of the
+ring's brightness on age (root mean square over test patients), relative to the ring brightness that the mean age
+difference causes; the ring is evaluated away from the squares. A third model, with the preset ``intervention``,
+learns the effect of age, which is compared with the true ring of 16 years. Writes ``covariates.json`` and
+``covariates.md`` to ``benchmarks/results``. The same command resumes.
 
     python benchmarks/covariates.py --seeds 0 1 2
     python benchmarks/covariates.py --size 18 20 16  # volumes: covariates-3d.json
@@ -30,11 +29,11 @@ from vagan.training.engine.loop import train
 
 AGEING = 40.0
 YEARS = ("62", "78")
-TOLD = {"training.covariates": "age"}
+AGE = {"training.covariates": "age"}
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
-    "age as covariate": ("fast", TOLD),
+    "age as covariate": ("fast", AGE),
     "no covariate": ("fast", {}),
-    "interventions": ("intervention", TOLD),
+    "interventions": ("intervention", AGE),
 }
 """Preset and settings."""
 SETTINGS = {"schedule.boosted_critic_updates": "40", "generator.width": "8", "critic.width": "8"}
@@ -118,11 +117,11 @@ def _write(found: dict[str, list[dict[str, float]]], options: argparse.Namespace
 
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
     scores = {
-        "ncc": "NCC with the disease (seeds)",
-        "age_driven": "age-driven part of the map (seeds)",
+        "ncc": "NCC with the disease effect (seeds)",
+        "age_driven": "residual age effect (seeds)",
         "intervention_ncc_controls": "NCC of interventions on age, controls",
         "intervention_ncc_patients": "patients",
-        "intervention_size_controls": "size of interventions, controls",
+        "intervention_size_controls": "amplitude of interventions, controls",
         "intervention_size_patients": "patients",
     }
     rows = [[name, *(with_seeds(column(runs, score)) for score in scores)] for name, runs in found.items()]

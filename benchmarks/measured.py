@@ -24,12 +24,12 @@ CASES = {
     "96x80": "images of 96×80",
     "faint": "half the amplitude",
     "discs": "discs instead of squares",
-    "sites": "three sites",
+    "sites": "three locations, each in half of the images",
 }
 VOLUMES = {"small": "64×80×56", "full": "128×160×112"}
-IN_README = "full/bf16, recompute"
+IN_README = "full/bf16, checkpointing"
 PAPER_NCC = "0.94 ± 0.07"
-CUSTOM, BEFORE = "bf16, channels last, own second derivative", "bf16, channels last"
+CUSTOM, BEFORE = "bf16, channels last, custom second derivative", "bf16, channels last"
 
 USUAL = {study.__name__: study.SETTINGS for study in (bidirectional, covariates, shortcuts, uncertainty)}
 
@@ -78,7 +78,7 @@ def _table1(result: dict[str, Any]) -> list[Row]:
             Row(
                 f"NCC, {'ceiling (exact counterfactual)' if name == 'ceiling' else name}",
                 f"{row['ncc']:.3f} ± {row['std_over_images']:.3f}",
-                f"{_seeds(row['by_seed'])}, {row['images']} images",
+                f"the paper's data, {_seeds(row['by_seed'])}, {row['images']} images",
                 "make table1",
                 f"{paper['mean']:.2f} ± {paper['std']:.2f}" if paper else "",
                 in_readme=name in ("group mean difference", "CAM", "integrated gradients"),
@@ -287,8 +287,8 @@ def _accelerator(result: dict[str, Any]) -> list[Row]:
 
 
 SOURCES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
-    "table1": _table1,
     "quality": _quality,
+    "table1": _table1,
     "robustness": _quality,
     "table3d": _table3d,
     "table3d-short": _table3d_short,

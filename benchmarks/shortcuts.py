@@ -1,12 +1,11 @@
-"""Whether a shortcut in the images is found before a training, and shown by the map after it.
+"""Whether a shortcut is detected before training, and shown in maps afterwards.
 
-Synthetic images with squares in the class of interest, nine in ten of which also hold a shortcut: a tag in a corner,
-a little brightness everywhere, or a bright line across the image at a random height. Asks `vagan check --confounders`
-before (the table has its warnings; what may be the class itself, it says of the squares too); trains with each and
-with none. Scores on test images: how much of the shortcut the map takes out of images that hold it (by least squares,
-two pixels or more from the squares; 1 is all) and of those that do not, and how much of the same pattern is in maps
-of a training without shortcuts; NCC with the squares. Writes ``shortcuts.json`` and ``shortcuts.md`` to
-``benchmarks/results``. The same command again goes on where it stopped.
+Synthetic images with squares in the class of interest; nine in ten of them also contain a shortcut: a label in a
+corner, a slightly higher brightness, or a bright line at a random height. Runs `vagan check --confounders` (the
+table has its warnings, not what may be the class itself) and trains with each shortcut and without. Scores on test
+images: the fraction of the shortcut that the map contains (least squares, at least two pixels from the squares) in
+images with and without it, and in maps of the model trained without shortcuts; NCC with the squares. Writes
+``shortcuts.json`` and ``shortcuts.md`` to ``benchmarks/results``. The same command resumes.
 
     python benchmarks/shortcuts.py --seeds 0 1 2
     python benchmarks/shortcuts.py --size 18 20 16  # volumes: shortcuts-3d.json
@@ -58,9 +57,9 @@ def _line(image: Image, rng: np.random.Generator) -> Image:
 
 
 SHORTCUTS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
-    "a tag in a corner": _tag,
+    "corner label": _tag,
     "brightness": _brightness,
-    "a line anywhere": _line,
+    "line at a random height": _line,
 }
 NONE = "none"
 SETTINGS = {
@@ -159,10 +158,10 @@ def _markdown(audits: dict[str, list[dict[str, Any]]], scores: dict[str, list[di
         rows.append([name, ", ".join(found), *(with_seeds(part) for part in parts), with_seeds(column(runs, "ncc"))])
     head = [
         "shortcut",
-        "found by the audit, AUC",
-        "shown by maps (seeds)",
-        "where it is not",
-        "by maps not trained on it",
+        "detected by `vagan check`, AUC",
+        "fraction in maps (seeds)",
+        "in images without it",
+        "in maps of a model trained without it",
     ]
     return as_table([*head, "NCC with the squares"], rows)
 

@@ -1,12 +1,11 @@
-"""Whether the spread of several generators tells where their mean map is wrong.
+"""Whether the standard deviation over an ensemble indicates where its mean map is wrong.
 
-Synthetic images with squares in the class of interest; a generator for each seed, which together are an ensemble.
-Scores on test images: NCC of the members and of their mean, and the rank correlation of the members' spread with the
-error of their mean: over all pixels of an image, over those of the effect, over the others (mean of the images), and
-over images, of their mean spread and mean error. Three cohorts: images of one range of intensities; each of its own
-range, which changes the whole image a little where a square makes it brighter, by as much as no generator can know;
-and of one range with squares so faint that not every image's class can be seen. Writes ``uncertainty.json`` and
-``uncertainty.md`` to ``benchmarks/results``. The same command again goes on where it stopped.
+Synthetic images with squares in the class of interest; one generator per seed. Scores on test images: NCC of the
+members and of their mean, and the rank correlation of standard deviation and error over all pixels of an image,
+over affected pixels, over the others (means over images), and of their means over images. Three cohorts: one
+intensity range for all images; one range per image, where a square changes the whole image by an amount no
+generator can know; and one range with squares so faint that not every image's class can be seen. Writes
+``uncertainty.json`` and ``uncertainty.md`` to ``benchmarks/results``. The same command resumes.
 
     python benchmarks/uncertainty.py --seeds 0 1 2
     python benchmarks/uncertainty.py --size 18 20 16  # volumes: uncertainty-3d.json
@@ -33,7 +32,7 @@ from vagan.training.engine.loop import train
 CLEAR, FAINT = "one range for all", "one range, faint squares"
 COHORTS: dict[str, dict[str, Any]] = {
     CLEAR: {"intensity": "fixed"},
-    "each image's own range": {"intensity": "per-image"},
+    "per-image range": {"intensity": "per-image"},
     FAINT: {"intensity": "fixed", "amplitude": 40.0},
 }
 WORK = "runs/uncertainty"
@@ -41,7 +40,7 @@ SETTINGS = {"schedule.boosted_critic_updates": "40", "generator.width": "8", "cr
 """Small networks: enough for images of 32x32."""
 SCORES = {
     "everywhere": "all pixels",
-    "effect": "pixels of the effect",
+    "effect": "affected pixels",
     "elsewhere": "other pixels",
     "subjects": "whole images",
 }
@@ -113,7 +112,7 @@ def _markdown(found: dict[str, dict[str, Any]]) -> str:
     head = [
         "images",
         "NCC of members (seeds)",
-        "of their mean",
+        "NCC of the ensemble",
         f"rank correlation of std and error: {first}",
         *others,
     ]

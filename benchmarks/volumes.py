@@ -50,11 +50,11 @@ class Way(NamedTuple):
 WAYS = {
     "plain": Way(),
     "bf16": Way(half=True),
-    "recompute": Way(recompute=True),
-    "bf16, recompute": Way(half=True, recompute=True),
-    "bf16, recompute, one by one": Way(half=True, recompute=True, batch=1),
+    "checkpointing": Way(recompute=True),
+    "bf16, checkpointing": Way(half=True, recompute=True),
+    "bf16, checkpointing, batch size 1": Way(half=True, recompute=True, batch=1),
 }
-DEFAULT = [*(f"small/{way}" for way in WAYS), "full/bf16, recompute", "full/bf16, recompute, one by one"]
+DEFAULT = [*(f"small/{way}" for way in WAYS), "full/bf16, checkpointing", "full/bf16, checkpointing, batch size 1"]
 COHORTS = (40, 160)
 
 
