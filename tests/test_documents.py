@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny import TINY_SETTINGS
+from trainings import TINY_SETTINGS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [

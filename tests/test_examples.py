@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tiny import TINY_SETTINGS
+from trainings import TINY_SETTINGS
 from vagan.attribution.integrated import IntegratedGradients
 from vagan.evaluation.metrics.agreement import relevance_mass, relevance_rank
 from vagan.seeding import seeded

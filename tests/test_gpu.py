@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from shapes import NETWORK_SPACES
-from tiny import TINY
-from trainings import SETTINGS, stop_after, tiny, weights_of
+from trainings import SETTINGS, TINY, stop_after, tiny, weights_of
 from vagan.attribution.registry import METHODS
 from vagan.cli.app import main
 from vagan.data.cohort import Cohort

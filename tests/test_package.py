@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from test_containers import copied_by_docker
-from tiny import TINY
+from trainings import TINY
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/vagan"

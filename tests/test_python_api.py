@@ -11,7 +11,7 @@ import torch
 
 import vagan
 from models import save_random_generator
-from tiny import TINY_SETTINGS
+from trainings import TINY_SETTINGS
 from vagan.attribution import CAM, GradCAM, IntegratedGradients
 from vagan.attribution.registry import METHODS
 from vagan.data.manifest import Manifest

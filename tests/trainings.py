@@ -1,12 +1,25 @@
-"""Trainings that end in a second, and what tests do to them."""
+"""Settings of trainings that take a second, and how tests stop and compare them."""
 
 import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from tiny import TINY_SETTINGS
 from vagan.training.config import load_config
 from vagan.training.tasks import adversarial
+
+TINY_SETTINGS = {
+    "training.generator_updates": "2",
+    "training.batch_size": "3",
+    "training.validate_every": "1",
+    "training.validation_images": "4",
+    "training.num_threads": "1",
+    "generator.width": "4",
+    "critic.width": "4",
+    "schedule.critic_updates": "1",
+    "schedule.warmup_generator_updates": "0",
+    "schedule.distillation_updates": "1",
+}
+TINY = ["--set", *(f"{key}={value}" for key, value in TINY_SETTINGS.items())]
 
 SETTINGS = TINY_SETTINGS | {
     "generator.joint_batch_norm": "true",

@@ -15,7 +15,7 @@ import pytest
 
 from brains import GRID, prepared, raw_head
 from lookalike import Shot, Subject, Visit, subject, write_download
-from tiny import TINY
+from trainings import TINY
 from vagan.data.cohort import Cohort
 from vagan.data.volume import write_volume
 

@@ -20,7 +20,7 @@ import zarr
 
 from heads import ball, save_head
 from models import save_random_generator
-from tiny import TINY
+from trainings import TINY
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
 

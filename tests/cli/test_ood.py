@@ -5,7 +5,7 @@ import json
 import imageio.v3 as imageio
 import numpy as np
 
-from tiny import TINY
+from trainings import TINY
 
 
 def test_an_image_of_another_kind_is_flagged(vagan, pictures, tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from tiny import TINY
+from trainings import TINY
 from vagan.data.cohort import Cohort
 from vagan.inference import class_gate
 from vagan.inference.attributor import Attributor

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from heads import save_head
-from tiny import TINY
+from trainings import TINY
 
 
 def test_scans_that_cannot_be_prepared_end_with_the_first_reason_and_a_list(vagan, tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from models import save_random_generator
-from tiny import TINY
+from trainings import TINY
 from vagan.data.manifest import UNSAFE
 from vagan.errors import ModelError
 from vagan.inference.scans import pipeline_of

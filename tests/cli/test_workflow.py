@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tiny import TINY
+from trainings import TINY
 from vagan.cli.app import IMPORTS, VERBS
 from vagan.data.cohort import Cohort
 from vagan.inference.attributor import Attributor

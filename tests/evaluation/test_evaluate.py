@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tiny import TINY_SETTINGS
+from trainings import TINY_SETTINGS
 from vagan.data.manifest import Manifest
 from vagan.data.schema import CohortCase
 from vagan.data.sources.synthetic import square_regions

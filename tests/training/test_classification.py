@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from tiny import TINY_SETTINGS
+from trainings import TINY_SETTINGS
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.model.folder import load_model
 from vagan.nn.classification_metrics import binary_metrics, expected_calibration_error, reliability_curve

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tiny import TINY_SETTINGS
+from trainings import TINY_SETTINGS
 from vagan.errors import NotEnoughMemoryError
 from vagan.training.config import load_config
 from vagan.training.engine import memory

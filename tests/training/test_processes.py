@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tiny import TINY
+from trainings import TINY
 from vagan.errors import ConfigError
 from vagan.training.config import load_config
 from vagan.training.engine.processes import Processes, require_shares

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tiny import TINY_SETTINGS
+from trainings import TINY_SETTINGS
 from vagan.attribution.registry import METHODS
 from vagan.attribution.vagan import VAGAN
 from vagan.errors import ConfigError
