@@ -28,7 +28,7 @@ def test_modulation_starts_as_the_identity_and_scales_and_shifts_each_map(rng):
     torch.testing.assert_close(layer(features, condition), expected)
 
 
-def test_images_are_told_the_condition_of_their_place_in_the_batch():
+def test_images_get_the_condition_of_their_position_in_the_batch():
     class Sum(nn.Module):
         def forward(self, images, condition):
             return images.flatten(1).sum(1) + condition[:, 0]
@@ -50,7 +50,7 @@ def test_a_generator_treats_classes_alike_until_it_learns(space, rng):
     assert not torch.equal(generator(images, ONE), generator(images, OTHER))
 
 
-def test_a_generator_must_be_told_what_it_was_made_for():
+def test_a_generator_needs_the_condition_it_was_made_for():
     images = torch.zeros(1, 1, 16, 16)
     with pytest.raises(ModelError, match="needs a condition"):
         MapGenerator(2, width=4, conditions=2)(images)
@@ -60,7 +60,7 @@ def test_a_generator_must_be_told_what_it_was_made_for():
 
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 @pytest.mark.parametrize("space", [(19, 24), (17, 16, 18)])
-def test_what_the_critic_is_told_adds_an_inner_product_with_the_features(space, gradient_checkpointing, rng):
+def test_the_critics_condition_adds_an_inner_product_with_the_features(space, gradient_checkpointing, rng):
     critic = Critic(len(space), width=2, conditions=2, gradient_checkpointing=gradient_checkpointing)
     images = torch.randn(3, 1, *space, generator=rng)
     scores = [critic(images, condition.expand(3, 2)) for condition in (ONE, OTHER)]

@@ -149,7 +149,7 @@ def test_with_group_norm_each_map_depends_on_its_image_alone_in_training_too(spa
 
 
 @pytest.mark.parametrize(("context", "seen"), [(True, True), (False, False)])
-def test_context_is_what_lets_one_corner_know_of_the_other(context, seen):
+def test_global_context_connects_opposite_corners(context, seen):
     torch.manual_seed(0)
     # without normalisation, which looks at the whole image too
     generator = MapGenerator(2, width=2, normalisation="none", global_context=context, zero_init=False)

@@ -1,4 +1,4 @@
-"""One generator for several classes of interest: it is told which."""
+"""One generator for several classes of interest: conditioned on the class."""
 
 import shutil
 
@@ -79,7 +79,7 @@ def test_one_generator_learns_several_classes_and_resumes(three_classes, tmp_pat
     assert_same_result(train(three_classes, tmp_path / "cut", tiny()), whole)
 
 
-def test_a_classifier_of_labels_tells_all_classes_apart_and_is_calibrated(three_classes, tmp_path):
+def test_a_label_classifier_separates_all_classes_and_is_calibrated(three_classes, tmp_path):
     config = tiny(
         method="label-classifier", classifier__width=2, classifier__updates=5, training__precision="32-true"
     )

@@ -16,7 +16,7 @@ SETTINGS = TINY_SETTINGS | {"classifier.width": "2", "classifier.updates": "10",
 
 @pytest.mark.parametrize("method", ["classifier", "cam-classifier"])
 @pytest.mark.parametrize("size", [(24, 20), (16, 18, 17)])
-def test_classifiers_learn_to_tell_the_classes_apart(method, size, tmp_path):
+def test_classifiers_learn_to_separate_the_classes(method, size, tmp_path):
     cohort = make_synthetic_cohort(tmp_path / "cohort", n=80, size=size, intensity="fixed")
     settings = SETTINGS | {"method": method, "classifier.updates": "60", "classifier.width": "4"}
     run = train(cohort, tmp_path / "run", load_config(settings=settings))

@@ -1,4 +1,4 @@
-"""Networks that are told of age and sex, so that these are not shown as the class."""
+"""Networks conditioned on age and sex, so that their effects are not attributed to the class."""
 
 import shutil
 
@@ -30,8 +30,12 @@ from vagan.training.sampling import Batch
 from vagan.training.steps import distil_generator, update_critic, update_generator
 from vagan.training.tasks import adversarial
 
-TOLD = {"training__covariates": "[age, sex]"}
-CONTRAST = {"training__intervention": True, "loss__effect_transfer_weight": 0.0, "schedule__distillation_updates": 0}
+CONDITIONED = {"training__covariates": "[age, sex]"}
+INTERVENTION = {
+    "training__intervention": True,
+    "loss__effect_transfer_weight": 0.0,
+    "schedule__distillation_updates": 0,
+}
 
 
 def with_sex(cohort, folder, **columns):
@@ -52,11 +56,11 @@ def cohort(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(cohort, tmp_path_factory):
-    return train(cohort, tmp_path_factory.mktemp("run") / "run", tiny(**TOLD))
+    return train(cohort, tmp_path_factory.mktemp("run") / "run", tiny(**CONDITIONED))
 
 
-class Overheard(nn.Module):
-    """Images are as bright as what is told of them; says whether they came with their own condition."""
+class Recorder(nn.Module):
+    """Images are as bright as their condition, so that a wrong one is an error."""
 
     def __init__(self, outputs):
         super().__init__()
@@ -74,9 +78,9 @@ class Overheard(nn.Module):
 @pytest.mark.parametrize("joint_batch_norm", [True, False])
 def test_every_image_comes_with_its_own_condition(space, joint_batch_norm, rng):
     """Also the mixes, on which the critic's slope is measured: those of conditions alike."""
-    generator = Overheard(lambda weight, images: weight * images)
-    teacher = Overheard(lambda weight, images: weight * images)
-    critic = Overheard(lambda weight, images: (weight + 1) * images.flatten(1).sum(1))
+    generator = Recorder(lambda weight, images: weight * images)
+    teacher = Recorder(lambda weight, images: weight * images)
+    critic = Recorder(lambda weight, images: (weight + 1) * images.flatten(1).sum(1))
     conditions = torch.rand(2, 4, 2, generator=rng) - 0.5
     images = conditions[..., 0].reshape(2, 4, 1, *(1 for _ in space)).expand(2, 4, 1, *space)
     fractions = torch.rand(4, generator=rng)
@@ -101,8 +105,8 @@ def test_every_image_comes_with_its_own_condition(space, joint_batch_norm, rng):
     assert generator.calls == [others + others]
 
 
-def test_batches_are_told_of_their_own_images_and_classes_are_alike(cohort):
-    task = adversarial.AdversarialTask(tiny(training__batch_size=16, **TOLD), cohort)
+def test_batches_are_conditioned_on_their_own_images_and_classes_match(cohort):
+    task = adversarial.AdversarialTask(tiny(training__batch_size=16, **CONDITIONED), cohort)
     table, images = cohort.manifest.table, cohort.images(range(len(cohort.manifest))).numpy()
     row_of = {image.tobytes(): row for row, image in enumerate(images)}
     ages, training = table["age"].to_numpy(float), (table["split"] == "train").to_numpy()
@@ -141,8 +145,8 @@ class AgeChanger(nn.Module):
         return (self._spread / 100 * change + self.weight).reshape(-1, 1, 1, 1).expand_as(images)
 
 
-class AgeJudge(nn.Module):
-    """Finds that every image is of the age that it is told; the change it is told as well is not its business."""
+class AgeCritic(nn.Module):
+    """Finds that every image has the age of its condition; the change of age plays no part."""
 
     def __init__(self, spread, mean):
         super().__init__()
@@ -174,13 +178,15 @@ def bright_as_old(tmp_path_factory):
     )
 
 
-def test_who_knows_what_age_does_makes_no_mistake_in_a_training_of_contrasts(bright_as_old):
-    """All that the networks are told fits the images, in every role."""
+def test_the_true_effect_of_age_has_no_loss_in_a_training_on_interventions(bright_as_old):
+    """The conditions fit the images, in every role."""
     task = adversarial.AdversarialTask(
-        tiny(training__batch_size=12, training__covariates="age", **CONTRAST), bright_as_old
+        tiny(training__batch_size=12, training__covariates="age", **INTERVENTION), bright_as_old
     )
     training = bright_as_old.manifest.table.query("split == 'train'")["age"].astype(float)
-    generator, critic = (kind(float(training.std(ddof=0)), float(training.mean())) for kind in (AgeChanger, AgeJudge))
+    generator, critic = (
+        kind(float(training.std(ddof=0)), float(training.mean())) for kind in (AgeChanger, AgeCritic)
+    )
     sgd = {network: torch.optim.SGD(network.parameters(), lr=0.0) for network in (critic, generator)}
     options = {"loss": Loss(penalty_share=0.5), "settings": Generator(), "backward": torch.Tensor.backward}
     (batch,) = task.load(3)
@@ -197,7 +203,7 @@ def test_who_knows_what_age_does_makes_no_mistake_in_a_training_of_contrasts(bri
 def test_images_change_to_others_of_their_class(bright_as_old):
     """Else the class's effect would be taken for one of age."""
     images = adversarial.AdversarialTask(
-        tiny(training__batch_size=12, training__covariates="age", **CONTRAST), bright_as_old
+        tiny(training__batch_size=12, training__covariates="age", **INTERVENTION), bright_as_old
     )._images
     labels = bright_as_old.manifest.table["label"].to_numpy()
     own, beside = images._sources.draw(7, 12).rows, images._targets.draw(7, 12).rows
@@ -240,8 +246,8 @@ def test_an_impossible_intervention_is_refused_at_once(tmp_path, spec, intervent
         Attributor.load(folder, intervene=intervention)
 
 
-def test_a_training_of_contrasts_ends_in_a_model_that_makes_them(cohort, tmp_path):
-    run = train(cohort, tmp_path / "run", tiny(**TOLD | CONTRAST))
+def test_a_training_on_interventions_gives_a_model_that_makes_them(cohort, tmp_path):
+    run = train(cohort, tmp_path / "run", tiny(**CONDITIONED | INTERVENTION))
     network, facts = load_model(run.path)
     assert (facts.tasks, facts.conditions, facts.intervention) == (1, 3 + 3, True)
     (method,) = Attributor.load(run.path, intervene={"age": (60, 80)}).methods
@@ -249,15 +255,15 @@ def test_a_training_of_contrasts_ends_in_a_model_that_makes_them(cohort, tmp_pat
     rows = cohort.manifest.indices("test", 1)[:2]
     images, subjects = cohort.images(rows), cohort.manifest.table.iloc[rows]
     age = facts.covariates[0]
-    told = torch.cat([torch.from_numpy(encode_covariates(facts.covariates, subjects)), torch.zeros(2, 3)], 1)
-    told[:, 0], told[:, 3] = told[:, 0] + 8 / age.std, 8 / age.std
+    condition = torch.cat([torch.from_numpy(encode_covariates(facts.covariates, subjects)), torch.zeros(2, 3)], 1)
+    condition[:, 0], condition[:, 3] = condition[:, 0] + 8 / age.std, 8 / age.std
     older = subjects.assign(age=subjects["age"].astype(float) + 8)
     changed, _ = method.changed(images, subjects, older)
-    torch.testing.assert_close(changed, images + network(images, told))
+    torch.testing.assert_close(changed, images + network(images, condition))
     with pytest.raises(ConfigError, match=r"needs training\.covariates"):
-        train(cohort, tmp_path / "none", tiny(**CONTRAST))
+        train(cohort, tmp_path / "none", tiny(**INTERVENTION))
     with pytest.raises(ConfigError, match="effect_transfer_weight=0"):
-        train(cohort, tmp_path / "none", tiny(**TOLD | CONTRAST | {"loss__effect_transfer_weight": 1.0}))
+        train(cohort, tmp_path / "none", tiny(**CONDITIONED | INTERVENTION | {"loss__effect_transfer_weight": 1.0}))
 
 
 def test_each_class_has_baseline_images_like_its_own(cohort, tmp_path):
@@ -275,7 +281,7 @@ def test_each_class_has_baseline_images_like_its_own(cohort, tmp_path):
         assert abs(there - here) < 0.25 * (own[0] - own[1])
 
 
-def test_a_training_tells_resumes_and_is_told_when_used(cohort, run, tmp_path, monkeypatch):
+def test_a_conditional_training_resumes_and_its_model_needs_covariates(cohort, run, tmp_path, monkeypatch):
     network, facts = load_model(run.path)
     assert [covariate.name for covariate in facts.covariates] == ["age", "sex"]
     assert facts.covariates[1].categories == ("F", "M")
@@ -300,9 +306,9 @@ def test_a_training_tells_resumes_and_is_told_when_used(cohort, run, tmp_path, m
     assert method.attribute(images, {"age": 85, "sex": "F"}).effect.shape == images.shape  # the same for all
     stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        train(cohort, tmp_path / "cut", tiny(**TOLD))
+        train(cohort, tmp_path / "cut", tiny(**CONDITIONED))
     monkeypatch.undo()
-    assert_same_result(train(cohort, tmp_path / "cut", tiny(**TOLD)), run)
+    assert_same_result(train(cohort, tmp_path / "cut", tiny(**CONDITIONED)), run)
 
 
 def test_scores_and_ensembles_take_covariates_of_the_table(cohort, run):
@@ -318,7 +324,7 @@ def test_scores_and_ensembles_take_covariates_of_the_table(cohort, run):
     pd.testing.assert_frame_equal(found.covariates, subjects[["age", "sex"]].reset_index(drop=True))
 
 
-def test_mistakes_are_told_before_anything_is_written(cohort, tmp_path):
+def test_mistakes_are_refused_before_anything_is_written(cohort, tmp_path):
     with pytest.raises(ConfigError, match=r"training\.covariates: 'agee' must be a column .* did you mean 'age'"):
         train(cohort, tmp_path / "run", tiny(training__covariates="agee"))
     unknown = with_sex(cohort, tmp_path / "gaps", age=[""] + ["70"] * 159)
@@ -328,7 +334,7 @@ def test_mistakes_are_told_before_anything_is_written(cohort, tmp_path):
     assert load_config(settings={"training.covariates": "age, sex"}).training.covariates == ("age", "sex")
 
 
-def test_volumes_are_told_too(tmp_path):
+def test_volumes_are_conditioned_too(tmp_path):
     cohort = make_synthetic_cohort(tmp_path / "cohort", n=40, size=(16, 18, 17), ageing=40.0)
     run = train(cohort, tmp_path / "run", tiny(training__covariates="age"))
     method = Attributor.load(run.path)
@@ -337,9 +343,9 @@ def test_volumes_are_told_too(tmp_path):
 
 
 @pytest.mark.long
-def test_simulated_atrophy_is_told_of_age_and_sex(tmp_path):
+def test_simulated_atrophy_is_conditioned_on_age_and_sex(tmp_path):
     cohort = make_atrophy_cohort(tmp_path / "cohort", subjects=20, spacing_mm=8.0, jobs=1)
-    run = train(cohort, tmp_path / "run", tiny(**TOLD))
+    run = train(cohort, tmp_path / "run", tiny(**CONDITIONED))
     method = Attributor.load(run.path)
     assert method.covariates[1].categories == tuple(sorted(set(cohort.manifest.table["sex"])))
     scores = evaluate({"VA-GAN": method}, cohort).summary["VA-GAN"]

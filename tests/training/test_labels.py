@@ -33,7 +33,7 @@ def test_calibration_makes_the_error_small():
 
 
 @pytest.mark.parametrize("count", [5, 50])
-def test_where_all_are_told_apart_probabilities_are_those_of_the_rule_of_succession(count):
+def test_where_all_are_separated_probabilities_follow_the_rule_of_succession(count):
     labels = np.repeat([0, 1], count)
     logits = np.where(labels[:, None] == [0, 1], 30.0, 0.0)
     surest = softmax(logits / fitted_temperature(logits, labels), axis=1).max(axis=1)

@@ -357,7 +357,7 @@ def test_the_models_batch_norm_statistics_are_those_of_its_own_weights(small_coh
     assert (lagging.running_mean - reached[0]).norm() / reached[0].norm() > 0.5
 
 
-def test_figures_that_cannot_be_read_are_told_and_none_are_no_figures(small_cohort, tmp_path):
+def test_unreadable_metrics_are_an_error_and_missing_ones_are_empty(small_cohort, tmp_path):
     run = RunFolder(tmp_path / "run")
     assert run.read_metrics().empty
     assert run.seconds() == 0

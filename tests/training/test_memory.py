@@ -75,7 +75,7 @@ def test_other_errors_stay_what_they_are():
         raise RuntimeError("shapes differ")
 
 
-def test_free_memory_is_the_least_that_anyone_tells(tmp_path, monkeypatch):
+def test_free_memory_is_the_smallest_that_is_reported(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n", encoding="utf-8")
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(memory, "CONTAINER", tmp_path)

@@ -119,8 +119,8 @@ def vagan(*arguments):
 def alone(small_cohort, tmp_path_factory):
     path = tmp_path_factory.mktemp("alone") / "run"
     job = vagan("train", small_cohort.path, path, *SETTINGS)
-    _, told = job.communicate(timeout=120)
-    assert job.returncode == 0, told
+    _, stderr = job.communicate(timeout=120)
+    assert job.returncode == 0, stderr
     return RunFolder(path)
 
 
@@ -143,12 +143,12 @@ def test_training_on_two_devices_is_training_on_one(small_cohort, alone, tmp_pat
     if stopped:
         wait_for(run.checkpoint, job)
         job.send_signal(signal.SIGINT)
-        _, told = job.communicate(timeout=120)
-        assert job.returncode == 130, told
-        assert told.count("give the same command again") == 1
+        _, stderr = job.communicate(timeout=120)
+        assert job.returncode == 130, stderr
+        assert stderr.count("give the same command again") == 1
         job = vagan("train", small_cohort.path, run.path, *SETTINGS)
-    out, told = job.communicate(timeout=120)
-    assert job.returncode == 0, told
+    out, stderr = job.communicate(timeout=120)
+    assert job.returncode == 0, stderr
     assert out.count("trained for") == 1  # one of them speaks
     assert "on 2 x cpu" in run.log.read_text(encoding="utf-8")
     assert_same_but_for_rounding(run, alone)
@@ -162,18 +162,18 @@ def test_a_lost_process_ends_the_run_with_a_message_and_a_checkpoint_to_go_on_fr
     wait_for(run.checkpoint, job)
     (other,) = children_of(job.pid)
     os.kill(other, signal.SIGKILL)
-    _, told = job.communicate(timeout=60)
+    _, stderr = job.communicate(timeout=60)
     assert job.returncode == 2
-    assert "vagan: another process of this training has ended" in told
-    assert "Traceback" not in told
+    assert "vagan: another process of this training has ended" in stderr
+    assert "Traceback" not in stderr
     kept = torch.load(run.checkpoint, weights_only=True)
     assert 0 < kept["updates"] < 800
     job = vagan("train", small_cohort.path, run.path, *long)
     while job.poll() is None and torch.load(run.checkpoint, weights_only=True)["updates"] <= kept["updates"]:
         time.sleep(0.1)
     job.send_signal(signal.SIGINT)
-    _, told = job.communicate(timeout=60)
-    assert job.returncode == 130, told
+    _, stderr = job.communicate(timeout=60)
+    assert job.returncode == 130, stderr
 
 
 def wait_for(path, job):

@@ -1,4 +1,4 @@
-"""What others find in a run folder, and what they are told where it is damaged."""
+"""Reading a run folder, and errors where it is damaged."""
 
 import errno
 import json

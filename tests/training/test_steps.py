@@ -73,7 +73,7 @@ def test_fast_paths_point_where_the_plain_one_does(players, update, rng):
     assert (reduced - plain).norm() < (other - plain).norm()
 
 
-def recomputing(network):
+def checkpointed(network):
     copied = copy.deepcopy(network)
     copied._gradient_checkpointing = True
     return copied
@@ -87,11 +87,11 @@ def test_recomputing_changes_no_gradient_and_no_statistic(players, update, train
     generator.train(training)
     batches = [batch(space, 4, rng)]
     expected = gradients_of(update, critic, generator, batches, Loss())
-    found = gradients_of(update, recomputing(critic), recomputing(generator), batches, Loss())
+    found = gradients_of(update, checkpointed(critic), checkpointed(generator), batches, Loss())
     assert expected.any()
     assert torch.equal(found, expected)
     statistics = []
-    for network in (copy.deepcopy(generator), recomputing(generator)):
+    for network in (copy.deepcopy(generator), checkpointed(generator)):
         network(batches[0].source).sum().backward()
         statistics.append(torch.cat([part.flatten().float() for part in network.buffers()]))
         assert {norm.momentum for norm in network.modules() if "BatchNorm" in type(norm).__name__} == {0.01}
@@ -104,7 +104,7 @@ def test_recomputing_keeps_less(players, which, rng):
     plain = {"critic": critic, "generator": generator.train()}[which]
     images = batch(space, 2, rng).source
     kept = []
-    for network in (plain, recomputing(plain)):
+    for network in (plain, checkpointed(plain)):
         sizes = {}
 
         def pack(tensor, sizes=sizes):
@@ -262,7 +262,7 @@ class TestJointBatchNorm:
 
 
 class Removing(torch.nn.Module):
-    """A teacher whose map takes away what it is told."""
+    """A teacher whose map removes a given effect."""
 
     def __init__(self, effect):
         super().__init__()

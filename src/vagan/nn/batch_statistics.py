@@ -1,4 +1,4 @@
-"""Batch norm's statistics of some images instead of a running average."""
+"""Running statistics of batch norm: measured on some passes, or frozen during others."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,3 +28,20 @@ def measuring_statistics(network: nn.Module) -> Iterator[None]:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         network.train(mode)
+
+
+class FrozenStatistics:
+    """Passes inside this context leave running statistics as they are; it may be entered again and again."""
+
+    def __init__(self, block: nn.Module) -> None:
+        self._norms = [part for part in block.modules() if isinstance(part, _BatchNorm) and part.training]
+
+    def __enter__(self) -> None:
+        self._before = [(norm.momentum, norm.num_batches_tracked) for norm in self._norms]
+        for norm in self._norms:
+            norm.momentum = 0.0  # the batch counts for nothing
+            norm.num_batches_tracked = None
+
+    def __exit__(self, *_: object) -> None:
+        for norm, (momentum, count) in zip(self._norms, self._before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

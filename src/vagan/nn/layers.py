@@ -6,10 +6,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from vagan.axes import expand_over_space, spatial_mean
+from vagan.nn.batch_statistics import FrozenStatistics
 from vagan.nn.fast_double_backward import Conv2d, Conv3d
 
 Normalisation = Literal["batch", "group", "none"]
@@ -109,25 +109,8 @@ def recomputed(block: nn.Module, features: Tensor, *more: Tensor) -> Tensor:
         *more,
         use_reentrant=False,
         preserve_rng_state=False,  # nothing in the networks is random
-        context_fn=lambda: (nullcontext(), _LeavingStatisticsAlone(block)),
+        context_fn=lambda: (nullcontext(), FrozenStatistics(block)),
     )
-
-
-class _LeavingStatisticsAlone:
-    """A context that may be entered again and again, as a derivative of a derivative does."""
-
-    def __init__(self, block: nn.Module) -> None:
-        self._norms = [part for part in block.modules() if isinstance(part, _BatchNorm) and part.training]
-
-    def __enter__(self) -> None:
-        self._before = [(norm.momentum, norm.num_batches_tracked) for norm in self._norms]
-        for norm in self._norms:
-            norm.momentum = 0.0  # the batch counts for nothing
-            norm.num_batches_tracked = None
-
-    def __exit__(self, *_: object) -> None:
-        for norm, (momentum, count) in zip(self._norms, self._before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _he_normal(layer: nn.modules.conv._ConvNd, fan_in: int) -> nn.modules.conv._ConvNd:

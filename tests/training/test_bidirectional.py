@@ -1,4 +1,4 @@
-"""One generator takes a class out of images, and puts it into images of the baseline class."""
+"""One generator removes a class, and inserts it into images of the baseline class."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ BOTH = {"training__bidirectional": True, "loss__cycle_weight": 5.0}
 
 
 class Adder(nn.Module):
-    """Takes a constant out where told (1, 0), and puts another one in where told (0, 1)."""
+    """Removes a constant for the condition (1, 0), and inserts another one for (0, 1)."""
 
     def __init__(self, out, into):
         super().__init__()
@@ -39,8 +39,8 @@ class Indifferent(nn.Module):
 @pytest.mark.parametrize("space", [(16, 17), (16, 17, 18)])
 def test_coming_back_costs_what_is_not_undone(space):
     images = torch.rand(4, 1, *space)
-    told = torch.eye(2)[[0, 1, 0, 1]]
-    batch = Batch(images, images, torch.rand(4), told, told, told.flip(1))
+    condition = torch.eye(2)[[0, 1, 0, 1]]
+    batch = Batch(images, images, torch.rand(4), condition, condition, condition.flip(1))
     for into, cost in ((0.25, 0.0), (0.1, 0.15), (0.0, 0.25)):
         generator = Adder(0.25, into)
         sgd = torch.optim.SGD(generator.parameters(), lr=0.0)
@@ -53,10 +53,10 @@ def test_coming_back_costs_what_is_not_undone(space):
 
 
 @pytest.mark.parametrize("space", [(16, 17), (16, 17, 18)])
-def test_maps_that_put_in_may_cost_less(space):
-    images, told = torch.rand(4, 1, *space), torch.eye(2)[[0, 1, 0, 1]]
+def test_maps_of_insertion_may_be_weighted_less(space):
+    images, condition = torch.rand(4, 1, *space), torch.eye(2)[[0, 1, 0, 1]]
     shares = torch.tensor([1.0, 0.5, 1.0, 0.5])
-    batch = Batch(images, images, torch.rand(4), told, told, weight=shares)
+    batch = Batch(images, images, torch.rand(4), condition, condition, weight=shares)
     generator = Adder(0.25, 0.75)  # of images of the baseline class as well
     sgd = torch.optim.SGD(generator.parameters(), lr=0.0)
     options = {"settings": Generator(), "backward": torch.Tensor.backward}
@@ -65,7 +65,7 @@ def test_maps_that_put_in_may_cost_less(space):
         assert float(terms[name]) == pytest.approx((0.25 + 0.5 * 0.75) / 2, abs=1e-6)
 
 
-def test_only_images_to_put_the_class_in_cost_less(small_cohort):
+def test_only_images_for_insertion_are_weighted_less(small_cohort):
     (batch,) = adversarial.AdversarialTask(tiny(training__batch_size=6, **BOTH), small_cohort).load(1)
     assert batch.weight is None
     config = tiny(training__batch_size=6, loss__insertion_weight_scale=0.25, **BOTH)
@@ -88,21 +88,21 @@ def test_sources_and_targets_change_places_from_image_to_image(small_cohort):
 
 
 @pytest.mark.parametrize("output", ["add", "warp"])
-def test_a_generator_of_bidirectional_says_which_it_goes(small_cohort, tmp_path, output):
+def test_a_bidirectional_generator_has_a_task_for_each_direction(small_cohort, tmp_path, output):
     run = train(small_cohort, tmp_path / "run", tiny(generator__output=output, **BOTH))
     network, facts = load_model(run.path)
     assert (facts.tasks, facts.conditions, facts.bidirectional) == (2, 2, True)
     rows = small_cohort.manifest.indices("test", 0)[:2]
     images = small_cohort.images(rows)
     taking, putting = (Attributor.load(run.path, insert=into) for into in (False, True))
-    for method, told, sign in ((taking, [1.0, 0.0], 1), (putting, [0.0, 1.0], -1)):
-        assert torch.equal(method.methods[0].raw_map(images), network(images, torch.tensor([told]).expand(2, 2)))
+    for method, condition, sign in ((taking, [1.0, 0.0], 1), (putting, [0.0, 1.0], -1)):
+        assert torch.equal(method.methods[0].raw_map(images), network(images, torch.tensor([condition]).expand(2, 2)))
         found = method.attribute(images)
         torch.testing.assert_close(found.effect, sign * (images - found.counterfactual))
     assert not torch.equal(taking.methods[0].raw_map(images), putting.methods[0].raw_map(images))
 
 
-def test_bidirectional_resume_bit_equal(small_cohort, tmp_path, monkeypatch):
+def test_bidirectional_training_resumes_bit_equal(small_cohort, tmp_path, monkeypatch):
     whole = train(small_cohort, tmp_path / "whole", tiny(**BOTH))
     stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -121,23 +121,23 @@ def test_what_cannot_be_is_refused(small_cohort, tmp_path):
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_statistics_are_measured_on_each_class_told_each_way(classes, small_cohort):
+def test_statistics_are_measured_on_each_class_in_both_directions(classes, small_cohort):
     """Maps of a combination that batch norm has not seen come out many times too large."""
     images = adversarial.AdversarialTask(tiny(**BOTH), small_cohort)._images
     images.interests, images._tasks = tuple(range(1, 1 + classes)), 2 * classes
     labels = np.arange(12 * (1 + classes)) % (1 + classes)
-    told = images._examples(labels, np.zeros_like(labels), both_ways=True).argmax(dim=1).numpy()
-    assert set(zip(labels, told, strict=True)) == {
+    condition = images._examples(labels, np.zeros_like(labels), both_ways=True).argmax(dim=1).numpy()
+    assert set(zip(labels, condition, strict=True)) == {
         *((0, task) for task in range(2 * classes)),
         *((label, label - 1 + way * classes) for label in range(1, 1 + classes) for way in (0, 1)),
     }
 
 
-def test_of_several_classes_each_is_put_in_by_its_own_number(small_cohort, tmp_path):
+def test_of_several_classes_each_is_inserted_by_its_own_task(small_cohort, tmp_path):
     run = train(small_cohort, tmp_path / "run", tiny(**BOTH))
     facts = load_model(run.path)[1].model_copy(update={"classes": ("none", "first", "second", "third")})
-    told = [select_class(facts, name, insert=into)[1] for into in (False, True) for name in facts.classes[1:]]
-    assert torch.equal(torch.cat(told), torch.eye(6))
+    condition = [select_class(facts, name, insert=into)[1] for into in (False, True) for name in facts.classes[1:]]
+    assert torch.equal(torch.cat(condition), torch.eye(6))
 
 
 def test_the_critics_rate_can_stay_while_the_generators_falls(small_cohort):
