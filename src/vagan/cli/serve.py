@@ -10,15 +10,15 @@ def serve(
     run: Path,
     *,
     method: str = "",
-    interest: Annotated[str, Parameter(name="--class")] = "",
+    class_of_interest: Annotated[str, Parameter(name="--class")] = "",
     device: str = "auto",
     port: int = 8765,
     largest_mb: int = 512,
 ) -> None:
-    """A page on this machine: drop an image on it, and see its effect.
+    """Serve a local page: drop an image on it to see its effect.
 
-    Prints the address. It holds a random token, and whoever has it can use the page; other machines cannot reach it.
-    Scripts find what they may ask under /api. Images are forgotten when the server stops (Ctrl-C).
+    Prints the address, which holds a random token: whoever has it can use the page. Other machines cannot reach it.
+    The REST interface is described under /api. Images are deleted when the server stops (Ctrl-C).
 
     Parameters
     ----------
@@ -26,19 +26,27 @@ def serve(
         Run folder made by `vagan train`, or a model folder.
     method
         For a classifier, as in `vagan attribute`.
-    interest
-        Name of the class of interest; needed where the run knows several.
+    class_of_interest
+        Name of the class of interest; needed if the model has several.
     device
         auto, cpu, cuda or mps.
     port
-        On 127.0.0.1; 0 takes any that is free.
+        On 127.0.0.1; 0 for any free one.
     largest_mb
-        Largest file that is taken, in MB.
+        Largest accepted file, in MB.
     """
     from vagan.serving.server import serve_run
 
-    serve_run(run, method=method, interest=interest, device=device, port=port, largest_mb=largest_mb, tell=_tell)
+    serve_run(
+        run,
+        method=method,
+        class_of_interest=class_of_interest,
+        device=device,
+        port=port,
+        largest_mb=largest_mb,
+        on_start=_print_address,
+    )
 
 
-def _tell(address: str) -> None:
+def _print_address(address: str) -> None:
     print(f"drop images on {address}\nstop with Ctrl-C", flush=True)

@@ -1,1 +1,1 @@
-"""A page on this machine that shows the effect in an image that is dropped on it; needs the extra ``serve``."""
+"""A local web page that shows the effect in an image dropped on it; needs the extra ``serve``."""

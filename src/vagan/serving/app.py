@@ -1,4 +1,4 @@
-"""The web server's answers to scripts; its pages ask the same."""
+"""The REST interface, which the page uses too."""
 
 import time
 from collections.abc import AsyncIterator, Collection
@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from vagan.data.image_file import SUFFIXES, name_of, suffix_of
+from vagan.errors import ConfigError
+from vagan.inference.covariates import parse_covariates
 from vagan.model.folder import ModelSpec
 from vagan.serving.guard import Guard
 from vagan.serving.jobs import Job, JobQueue, QueueFullError, State
@@ -22,38 +24,38 @@ BODY = {"requestBody": {"required": True, "content": {"application/octet-stream"
 
 
 class Status(BaseModel):
-    """Where an image stands."""
+    """State of an image."""
 
     id: str
     name: str
     state: State
     message: str = ""
-    """Of a failure: what must hold, what was found, what to do."""
+    """Of a failure: its cause and remedy."""
     ahead: int = 0
-    """Images before this one."""
+    """Unfinished images before this one."""
     seconds: float | None = None
-    """How long it has been worked on."""
+    """Spent on it so far."""
     expected_seconds: float | None = None
-    """How long the last image took."""
+    """Spent on the last image."""
     files: list[str] = []
-    """Names of the results."""
+    """Names of the result files."""
 
 
 def make_app(
-    jobs: JobQueue, facts: ModelSpec, method: str, *, token: str, hosts: Collection[str], largest_bytes: int
+    jobs: JobQueue, spec: ModelSpec, method: str, *, token: str, hosts: Collection[str], largest_bytes: int
 ) -> Guard:
-    """The application, behind its guard.
+    """The application behind its access control.
 
     Parameters
     ----------
     jobs
         Closed with the application.
-    facts, method
-        Of the model, and the name of the method that explains it.
+    spec, method
+        Of the model, and the display name of the method.
     token, hosts
         See `Guard`.
     largest_bytes
-        Larger uploads are refused, at the latest when so much has come in.
+        Larger uploads are refused.
     """
 
     @asynccontextmanager
@@ -72,43 +74,44 @@ def make_app(
     )
     model = Model(
         method=method,
-        kind=facts.kind,
-        classes=list(facts.classes),
-        dimensions=facts.num_spatial_dims,
+        kind=spec.kind,
+        classes=list(spec.classes),
+        dimensions=spec.num_spatial_dims,
         suffixes=list(SUFFIXES),
-        covariates={covariate.name: list(covariate.categories) for covariate in facts.covariates},
+        covariates={covariate.name: list(covariate.categories) for covariate in spec.covariates},
         largest_bytes=largest_bytes,
     )
 
     def found(job_id: str) -> Job:
         job = jobs.find(job_id)
         if job is None:
-            raise HTTPException(404, "no such image: it was never here, or its results were forgotten; send it again")
+            raise HTTPException(404, "unknown image, or its results were deleted; send it again")
         return job
 
     add_pages(app, model, token)
 
     @app.get("/api/model")
     def about() -> Model:
-        """What maps are made with, and which files are taken."""
+        """The model, and the file types it accepts."""
         return model
 
     @app.post("/api/maps", status_code=202, openapi_extra=BODY)
-    @no_type_check  # what checks types in the tests takes a coroutine for its result
+    @no_type_check  # the tests' type checks mistake a coroutine for its result
     async def attribute(
         request: Request,
-        name: Annotated[str, Query(description="of the file; its ending tells its kind")],
-        covariates: Annotated[str, Query(description="what is known of the image, such as age=70,sex=F")] = "",
+        name: Annotated[str, Query(description="file name; its suffix determines the format")],
+        covariates: Annotated[str, Query(description="such as age=70,sex=F")] = "",
     ) -> Status:
-        """Send an image file as the body; its map is made when its turn comes."""
+        """Upload an image file as the body of the request and queue it."""
         name = Path(name.replace("\\", "/")).name[-NAME_LENGTH:]
         suffix = suffix_of(Path(name))
         if not suffix:
-            raise HTTPException(415, f"{name!r} is no image: its name must end in one of {', '.join(SUFFIXES)}")
+            raise HTTPException(415, f"the suffix of {name!r} must be one of {', '.join(SUFFIXES)}")
+        values = _parse(covariates)
         try:
             jobs.require_room()
             job = jobs.prepare(name, suffix.lower())
-            job.covariates = covariates
+            job.covariates = values
             try:
                 await _receive(request, job, largest_bytes)
             except BaseException:
@@ -121,39 +124,47 @@ def make_app(
 
     @app.get("/api/maps/{job_id}")
     def status(job_id: str) -> Status:
-        """Where an image stands, and the names of its results when it is done."""
+        """State of an image, and the names of its results when it is done."""
         return _status(found(job_id), jobs)
 
     @app.get("/api/maps/{job_id}/view")
     def view(job_id: str) -> dict[str, Any]:
-        """What the page's viewer shows."""
+        """Data of the page's viewer."""
         job = found(job_id)
         if job.view is None:
-            raise HTTPException(409, "there is nothing to see yet; ask for its state first")
+            raise HTTPException(409, "there is no result yet; poll the state first")
         return job.view
 
     @app.get("/api/maps/{job_id}/files/{name}", response_class=FileResponse)
     def result(job_id: str, name: str) -> FileResponse:
-        """A result: the map, the overlay, the description."""
+        """A result file: map, overlay or description."""
         job = found(job_id)
         if name not in job.files:
-            raise HTTPException(404, f"there is no such result; there are {', '.join(job.files) or 'none yet'}")
+            raise HTTPException(404, f"no such result; found {', '.join(job.files) or 'none yet'}")
         return FileResponse(job.files[name], filename=f"{name_of(Path(job.name))}_{name}")
 
     @app.delete("/api/maps/{job_id}", status_code=204)
     def forget(job_id: str) -> None:
-        """Remove an image and its results from the server."""
+        """Delete an image and its results."""
         job = found(job_id)
         if job.state == "working":
-            raise HTTPException(409, "this image is being worked on; wait until it is done")
+            raise HTTPException(409, "this image is being processed; wait until it is done")
         jobs.discard(job)
 
     return Guard(app, token=token, hosts=hosts)
 
 
+def _parse(covariates: str) -> dict[str, str]:
+    """Values by name; text over HTTP never names a file of this machine."""
+    try:
+        return parse_covariates(covariates)
+    except ConfigError as error:
+        raise HTTPException(422, str(error)) from error
+
+
 @no_type_check
 async def _receive(request: Request, job: Job, largest_bytes: int) -> None:
-    refusal = HTTPException(413, f"{job.name} is too large: at most {largest_bytes / 2**20:.0f} MB are taken")
+    refusal = HTTPException(413, f"{job.name} is too large: the limit is {largest_bytes / 2**20:.0f} MB")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > largest_bytes:
         raise refusal
@@ -162,11 +173,11 @@ async def _receive(request: Request, job: Job, largest_bytes: int) -> None:
         try:
             async for part in request.stream():
                 size += len(part)
-                if size > largest_bytes:  # it may never end: what else comes is not waited for
+                if size > largest_bytes:  # the stream may never end
                     raise HTTPException(refusal.status_code, refusal.detail, {"Connection": "close"})
                 file.write(part)
-        except ClientDisconnect as error:  # nobody hears this
-            raise HTTPException(400, f"{job.name} was broken off; send it again") from error
+        except ClientDisconnect as error:
+            raise HTTPException(400, f"{job.name} was interrupted; send it again") from error
     if size == 0:
         raise HTTPException(400, f"{job.name} is empty; send the file as the body of the request")
 

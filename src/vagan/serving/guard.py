@@ -1,4 +1,4 @@
-"""Who may ask: programs and people on this machine that know the token, and no page of another site."""
+"""Access control: only requests with the token, from this machine, and not from pages of other sites."""
 
 import secrets
 from collections.abc import Collection
@@ -18,20 +18,20 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 OURSELVES = ("same-origin", "none")
-"""Values of ``Sec-Fetch-Site`` that browsers send for our own pages, and for typed addresses."""
+"""Values of ``Sec-Fetch-Site`` for the server's own pages and for typed addresses."""
 
 
 class Guard:
-    """Middleware that lets through what knows the token, and refuses foreign hosts and pages of other sites.
+    """Middleware that requires the token, and refuses foreign hosts and pages of other sites.
 
-    A foreign host is one that a name server made to mean this machine (DNS rebinding).
+    A foreign host is one that DNS rebinding makes resolve to this machine.
 
     Parameters
     ----------
     app
-        What is guarded.
+        The application.
     token
-        Given as ``?token=``, or in the header ``X-Vagan-Token``.
+        Passed as ``?token=`` or in the header ``X-Vagan-Token``.
     hosts
         Accepted values of the header ``Host``.
     """
@@ -39,14 +39,14 @@ class Guard:
     def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str]) -> None:
         self._app, self._token, self._hosts = app, token, frozenset(hosts)
 
-    @no_type_check  # what checks types in the tests takes a coroutine for its result
+    @no_type_check  # the tests' type checks mistake a coroutine for its result
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Refuse a request, or pass it on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
-            return  # web sockets are not spoken here
+            return  # no web sockets
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -59,14 +59,14 @@ class Guard:
     def _refusal(self, request: Request) -> JSONResponse | None:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         if host not in self._hosts:
-            return _refused(421, "this server answers to its own address alone; open the one that was printed")
+            return _refused(421, "the host must be that of the printed address")
         if origin is not None and origin != f"http://{host}":
-            return _refused(403, "pages of other sites may not ask this server")
+            return _refused(403, "requests from pages of other sites are refused")
         if request.headers.get("sec-fetch-site", "none") not in OURSELVES:
-            return _refused(403, "pages of other sites may not ask this server; paste the address that was printed")
+            return _refused(403, "requests from other sites are refused; paste the printed address")
         given = request.headers.get("x-vagan-token") or request.query_params.get("token", "")
         if not secrets.compare_digest(given.encode(), self._token.encode()):
-            return _refused(401, "the token is missing or wrong; open the whole address that was printed")
+            return _refused(401, "the token is missing or wrong; open the whole printed address")
         return None
 
 

@@ -1,4 +1,4 @@
-"""One image after the other: a queue, the thread that works through it, and what came out."""
+"""A queue of images, the thread that attributes them one by one, and their results."""
 
 import logging
 import queue
@@ -6,7 +6,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,8 @@ from vagan.errors import VaganError
 
 State = Literal["waiting", "working", "done", "failed"]
 Work = Callable[..., dict[str, Any]]
-"""From an image file, a folder for the maps, and what is known of the image, if anything, to what the viewer shows;
-raises `VaganError` for a bad image."""
+"""From an image file, a folder for the maps and, if given, covariates, to the data of the viewer; raises `VaganError`
+for an invalid image."""
 
 log = logging.getLogger(__name__)
 
@@ -27,33 +27,32 @@ class QueueFullError(VaganError):
 
 @dataclass
 class Job:
-    """One image. Its folder has a random name; the name that the image came with is only ever shown."""
+    """One image. Its folder has a random name; the name of the upload is only displayed."""
 
     id: str
     name: str
     image: Path
-    covariates: str = ""
-    """What is known of the image; see `vagan.inference.covariates.parse_covariates`."""
+    covariates: Mapping[str, str] = field(default_factory=dict)
     state: State = "waiting"
     message: str = ""
     view: dict[str, Any] | None = None
     files: dict[str, Path] = field(default_factory=dict)
-    """Results by the name that they are asked for with."""
+    """Result files by the names under which they are requested."""
     begun: float | None = None
     ended: float | None = None
 
 
 class JobQueue:
-    """Images wait in line; the oldest results are forgotten.
+    """Images are attributed in order; the oldest results are deleted.
 
     Parameters
     ----------
     work
-        What is done with an image.
+        Attributes an image.
     folder
-        For images and results. It must be ours alone.
+        For images and results; nobody else may write to it.
     most_waiting, most_kept
-        Images in line; images whose results are kept.
+        Limits of images in the queue and of results that are kept.
     """
 
     def __init__(self, work: Work, folder: Path, *, most_waiting: int = 8, most_kept: int = 20) -> None:
@@ -64,12 +63,12 @@ class JobQueue:
         self._thread = threading.Thread(target=self._run, name="vagan-jobs", daemon=True)
         self._thread.start()
         self.last_seconds: float | None = None
-        """How long the last image took."""
+        """Of the last image."""
 
     def require_room(self) -> None:
-        """Refuse another image while too many wait."""
+        """Raise `QueueFullError` while too many images wait."""
         if sum(job.state == "waiting" for job in list(self._jobs.values())) >= self._most_waiting:
-            raise QueueFullError(f"{self._most_waiting} images are waiting already; try again when one is done")
+            raise QueueFullError(f"{self._most_waiting} images are already waiting; try again later")
 
     def prepare(self, name: str, suffix: str) -> Job:
         """A job whose image is still to be written to ``job.image``."""
@@ -79,7 +78,7 @@ class JobQueue:
         return Job(token, name, folder / f"image{suffix}")
 
     def submit(self, job: Job) -> None:
-        """Put a job with its image into the line."""
+        """Queue a job whose image was written."""
         try:
             with self._lock:
                 self.require_room()
@@ -90,16 +89,16 @@ class JobQueue:
         self._line.put(job)
 
     def discard(self, job: Job) -> None:
-        """Forget a job and all its files."""
+        """Delete a job and all its files."""
         self._jobs.pop(job.id, None)
         shutil.rmtree(job.image.parent, ignore_errors=True)
 
     def find(self, token: str) -> Job | None:
-        """The job of this id, unless it was forgotten."""
+        """The job of this id; None if there is none, or no longer."""
         return self._jobs.get(token)
 
     def ahead(self, job: Job) -> int:
-        """How many come before it."""
+        """Number of unfinished jobs before it."""
         before = 0
         for other in list(self._jobs.values()):
             if other is job:
@@ -108,7 +107,7 @@ class JobQueue:
         return before
 
     def close(self) -> None:
-        """Stop after the image in work."""
+        """Stop after the current image."""
         self._line.put(None)
 
     def _run(self) -> None:
@@ -129,13 +128,13 @@ class JobQueue:
         except VaganError as error:
             job.message, job.state = _without_paths(str(error), job), "failed"
         except MemoryError:
-            job.message, job.state = "the image needs more memory than there is; give a smaller one", "failed"
+            job.message, job.state = "the image needs more memory than is available; use a smaller one", "failed"
         except Exception:  # the server goes on with the next image
             log.exception("image %s of job %s failed", job.image.name, job.id)
-            job.message, job.state = "the server could not do it, and tells why in its terminal", "failed"
+            job.message, job.state = "internal error; the server's terminal shows the details", "failed"
         job.ended = time.monotonic()
 
 
 def _without_paths(message: str, job: Job) -> str:
-    """The message with the image's own name; where it lies here is nobody's business."""
+    """The message with the name of the upload in place of paths of this machine."""
     return message.replace(str(job.image), job.name).replace(str(job.image.parent), "")

@@ -1,4 +1,4 @@
-"""The two pages: one to drop images on, one that tells scripts what they may ask."""
+"""The two pages: one to drop images on, and the reference of the REST interface."""
 
 import secrets
 
@@ -11,7 +11,7 @@ from vagan.reporting.viewer import asset, hue_bytes, viewer_scripts
 
 
 class Model(BaseModel):
-    """What the server attributes with."""
+    """The model, and what it accepts."""
 
     method: str
     kind: str
@@ -19,12 +19,12 @@ class Model(BaseModel):
     dimensions: int
     suffixes: list[str]
     covariates: dict[str, list[str]]
-    """What must be known of each image: the kinds there are, or none of a number."""
+    """Required for each image: by name the categories, or none for a number."""
     largest_bytes: int
 
 
 def add_pages(app: FastAPI, model: Model, token: str) -> None:
-    """Add both to the application; nothing in them comes from another place."""
+    """Add both to the application; they load nothing from elsewhere."""
 
     @app.get("/", include_in_schema=False)
     def page() -> HTMLResponse:

@@ -1,8 +1,8 @@
-"""`vagan serve`: the model in memory, the queue, and a web server that this machine alone can reach."""
+"""`vagan serve`: a model in memory, a queue of images, and a web server that only this machine can reach."""
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,37 +10,39 @@ from typing import Any
 
 from vagan.errors import ConfigError, MissingExtraError, OutputError
 from vagan.inference.attributor import Attributor
-from vagan.inference.covariates import parse_covariates
 from vagan.reporting.viewer import Case, viewer_data
 
 HOST = "127.0.0.1"
+OUT_OF_DISTRIBUTION = (
+    "This image is out of distribution: it differs from the training images, and its map may be wrong."
+)
 
 
 def serve_run(
     run: Path,
     *,
     method: str = "",
-    interest: str = "",
+    class_of_interest: str = "",
     device: str = "auto",
     port: int = 8765,
     largest_mb: int = 512,
-    tell: Callable[[str], None] = print,
+    on_start: Callable[[str], None] = print,
 ) -> None:
     """Serve until interrupted.
 
     Parameters
     ----------
-    run, method, interest, device
+    run, method, class_of_interest, device
         As in `vagan.inference.attributor.Attributor.load`.
     port
         On 127.0.0.1; 0 takes any that is free.
     largest_mb
         Largest upload.
-    tell
-        Gets the address, which holds a new random token.
+    on_start
+        Called with the address, which holds a new random token.
     """
     if largest_mb < 1:
-        raise ConfigError(f"the largest upload must be at least 1 MB, found {largest_mb}; change --largest-mb")
+        raise ConfigError(f"largest_mb must be at least 1, found {largest_mb}")
     try:
         import uvicorn
 
@@ -48,7 +50,7 @@ def serve_run(
         from vagan.serving.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"vagan serve needs {error.name}: pip install 'vagan[serve]'") from error
-    attributor = Attributor.load(run, method, class_of_interest=interest, device=device)
+    attributor = Attributor.load(run, method, class_of_interest=class_of_interest, device=device)
     token = secrets.token_urlsafe(24)
     with TemporaryDirectory(prefix="vagan-serve-") as folder, _listening(port) as listener:
         port = listener.getsockname()[1]
@@ -60,19 +62,22 @@ def serve_run(
             hosts=[f"{name}:{port}" for name in (HOST, "localhost")],
             largest_bytes=largest_mb * 2**20,
         )
-        tell(f"http://{HOST}:{port}/?token={token}")
+        on_start(f"http://{HOST}:{port}/?token={token}")
         # the access log would hold the token
         config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def attribute(attributor: Attributor, image: Path, out: Path, covariates: str = "") -> dict[str, Any]:
-    """Write the maps of one image, and return what the viewer shows of them."""
-    attribution = attributor.attribute(image, parse_covariates(covariates) or None)
-    attribution.save(out)
+def attribute(
+    attributor: Attributor, image: Path, out: Path, covariates: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Write the maps of one image, and return what the viewer shows, with a ``note`` on what to be aware of."""
+    attribution = attributor.attribute(image, covariates)
+    (saved,) = attribution.save(out)
     view = attribution.view()
     case = Case("", "", view.image, {attribution.method: view.effect}, {}, view.affine)
-    return viewer_data([case], units={attribution.method: attribution.unit}, baseline=attributor.spec.classes[0])
+    data = viewer_data([case], units={attribution.method: attribution.unit}, baseline=attributor.spec.classes[0])
+    return data | {"note": OUT_OF_DISTRIBUTION if saved.is_ood else ""}
 
 
 def _listening(port: int) -> socket.socket:

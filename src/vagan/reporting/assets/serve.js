@@ -1,6 +1,6 @@
 "use strict";
 
-// Send what is dropped, wait for its turn, show it.
+// Upload dropped files one by one, wait for each result and show it.
 const here = document.getElementById("serve"), at = (id) => document.getElementById(id);
 const headers = { "X-Vagan-Token": here.dataset.token };
 const WAIT_MS = 400;
@@ -24,7 +24,7 @@ async function attribute(file) {
     const query = new URLSearchParams({ name: file.name, covariates: known.join(",") });
     let job = await ask(`/api/maps?${query}`, { method: "POST", body: file });
     while (job.state === "waiting" || job.state === "working") {
-      tell(job);
+      report(job);
       await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
       job = await ask(`/api/maps/${job.id}`);
     }
@@ -39,15 +39,16 @@ async function attribute(file) {
   }
 }
 
-function tell({ name, state, ahead, seconds, expected_seconds: expected }) {
+function report({ name, state, ahead, seconds, expected_seconds: expected }) {
   at("state").textContent =
-    state === "waiting" ? `${name} waits: ${ahead} before it` : `${name}: ${Math.round(seconds)} s so far`;
+    state === "waiting" ? `${name} is queued: ${ahead} before it` : `${name}: ${Math.round(seconds)} s so far`;
   if (state === "working" && expected) at("progress").value = Math.min(seconds / expected, 0.97);
 }
 
 async function show(job) {
   const view = await ask(`/api/maps/${job.id}/view`);
   at("name").textContent = job.name;
+  at("note").textContent = view.note;
   at("results").hidden = false;
   const links = job.files.map((name) => {
     const item = document.createElement("li"), link = document.createElement("a");
@@ -70,7 +71,7 @@ chooser.onchange = () => {
   take([...chooser.files]);
   chooser.value = "";
 };
-for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault()); // do not leave the page
+for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault()); // a missed drop must not leave the page
 drop.ondragover = () => drop.classList.add("over");
 drop.ondragleave = () => drop.classList.remove("over");
 drop.ondrop = (event) => {
