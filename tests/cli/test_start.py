@@ -4,6 +4,12 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import numpy as np
+import pandas as pd
+
+from vagan.cli.demo import _table
+from vagan.evaluation.results import Evaluation, Examples
+
 HEAVY = ("torch", "pandas", "scipy", "matplotlib", "zarr", "fastapi", "lightning_fabric", "nibabel")
 PROGRAM = """
 import resource, sys
@@ -77,3 +83,22 @@ def test_training_scores_and_reports_ask_for_no_extra():
     command = [sys.executable, "-c", WITHOUT_EXTRAS, " ".join(EXTRAS), " ".join(modules)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_table_of_the_demo_fits_a_terminal():
+    score = {"mean": 0.9312, "std": 0.04, "ci95": [0.9214, 0.9401], "n": 24}
+    images = np.zeros((1, 1, 7, 8), np.float32)
+    evaluation = Evaluation(
+        pd.DataFrame(),
+        {
+            "VA-GAN": {"ncc": score, "recall/off-centre": score, "baseline_response_ratio": score, "dice": score},
+            "additive perturbation, 1500 steps": {"dice": score},
+        },
+        {"ncc": score},
+        Examples(("a",), images, None, {}),
+    )
+    head, *rows = _table(evaluation).splitlines()
+    assert max(map(len, [head, *rows])) < 100
+    assert rows[0].split() == ["VA-GAN", "0.931", "0.921", "to", "0.940", "0.931", "0.931"]
+    assert len(rows) == 3
+    assert "dice" not in head.lower()

@@ -339,7 +339,7 @@ def test_a_server_that_could_take_nothing_is_refused(tmp_path):
 
 def test_covariates_are_values_and_never_files(client_of, tmp_path_factory):
     """Text that names a file is an error, and no file of the machine is opened."""
-    age = Covariate(name="age", mean=70, spread=8, seen=(55.0, 85.0))
+    age = Covariate(name="age", mean=70, std=8, baseline_range=(55.0, 85.0))
     able = Attributor.load(save_random_generator(tmp_path_factory.mktemp("conditioned"), covariates=(age,)))
     client = client_of(lambda image, out, values=None: attribute(able, image, out, values))
     content, before = picture(), len(list(Path(tmp_path_factory.getbasetemp()).rglob("image.png")))

@@ -19,7 +19,7 @@ class Model(BaseModel):
     dimensions: int
     suffixes: list[str]
     covariates: dict[str, list[str]]
-    """Required for each image: by name the categories, or none for a number."""
+    """Required for each image: by name its categories, none for a number."""
     largest_bytes: int
 
 
