@@ -99,20 +99,18 @@ def load_methods(
     for model in models:
         for slug in wanted:
             if needs[slug] == model.spec.kind:
-                made = Attributor.of([model], slug, class_of_interest=interest, device=device)
+                made = Attributor.load(model, slug, class_of_interest=interest)
                 methods[_named(made, model, models)] = made
     generators = [model for model in models if model.spec.kind == "map-generator"]
     if selection.ensemble:
         if len(generators) < 2:
             raise ConfigError(f"an ensemble needs two or more runs of map generators, found {len(generators)}")
-        together = Attributor.of(generators, class_of_interest=interest, device=device)
+        together = Attributor.load(generators, class_of_interest=interest)
         methods[together.name] = together
     gated = {}
     if selection.reject_interval is not None:
         for model in generators:
-            made = Attributor.of(
-                [model], predict_class=True, reject_interval=selection.reject_interval, device=device
-            )
+            made = Attributor.load(model, predict_class=True, reject_interval=selection.reject_interval)
             name = _named(made, model, models)
             methods[name], gated[name] = made, model.path.name
     controls = [

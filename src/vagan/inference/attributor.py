@@ -52,7 +52,7 @@ _SIGN_INTERVENTION = (
 
 
 class Attributor:
-    """Attributions by one model, or by the mean of several; made by `load` or `of`.
+    """Attributions by one model, or by the mean of several; made by `load`.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Attributor:
     @classmethod
     def load(
         cls,
-        run: Files,
+        run: Files | TrainedModel | Sequence[TrainedModel],
         method: str = "",
         *,
         class_of_interest: str = "",
@@ -116,7 +116,7 @@ class Attributor:
         Parameters
         ----------
         run
-            Folder, or folders of the same cohort with different seeds.
+            Folder, or folders of the same cohort with different seeds; or models from them.
         method
             Slug in `vagan.attribution.registry.METHODS`; a map generator needs none.
         class_of_interest
@@ -130,7 +130,7 @@ class Attributor:
         reject_interval
             Where it abstains; see `vagan.inference.class_gate.decide`.
         device
-            ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            ``auto``, ``cpu``, ``cuda`` or ``mps``; models stay where they are.
 
         Raises
         ------
@@ -139,34 +139,7 @@ class Attributor:
         ModelError
             If a folder holds no model, or a damaged one.
         """
-        runs = _paths(run)
-        require_distinct(runs)
-        where = _device(device)
-        return cls.of(
-            [TrainedModel.load(one, where) for one in runs],
-            method,
-            class_of_interest=class_of_interest,
-            insert=insert,
-            intervene=intervene,
-            predict_class=predict_class,
-            reject_interval=reject_interval,
-            device=where,
-        )
-
-    @classmethod
-    def of(
-        cls,
-        models: Sequence[TrainedModel],
-        method: str = "",
-        *,
-        class_of_interest: str = "",
-        insert: bool = False,
-        intervene: Intervention | None = None,
-        predict_class: bool = False,
-        reject_interval: Interval = REJECT_INTERVAL,
-        device: torch.device | str = "cpu",
-    ) -> "Attributor":
-        """The same from models that were loaded before, and are on this device; see `load`."""
+        models = _models(run, device)
         require_alike(models)
         if predict_class and (insert or intervene or class_of_interest or len(models) > 1):
             raise ConfigError(
@@ -175,6 +148,7 @@ class Attributor:
         if intervene and insert:
             raise ConfigError("intervene excludes insert: an intervention leaves the class alone; choose one")
         first = models[0]
+        where = next(first.network.parameters()).device
         entry = METHODS[_chosen(first, method)]
         if entry.needs != "map-generator":
             if insert or intervene or predict_class:
@@ -184,11 +158,11 @@ class Attributor:
                 )
             narrowed, _ = select_class(first.spec, class_of_interest)
             made = [entry.make() if entry.needs == "nothing" else entry.make(one.network) for one in models]
-            return cls(made, narrowed, device=device)
+            return cls(made, narrowed, device=where)
         if predict_class:
-            gate = ClassGate.load(first.path, first.spec.classes, device)
+            gate = ClassGate.load(first.path, first.spec.classes, where)
             return cls(
-                [_generator(first, None)], first.spec, gate=gate, reject_interval=reject_interval, device=device
+                [_generator(first, None)], first.spec, gate=gate, reject_interval=reject_interval, device=where
             )
         chosen = [select_class(one.spec, class_of_interest, insert=insert) for one in models]
         if intervene:
@@ -196,7 +170,7 @@ class Attributor:
         generators = [
             _generator(one, condition, insert=insert) for one, (_, condition) in zip(models, chosen, strict=True)
         ]
-        return cls(generators, chosen[0][0], intervention=intervene or None, device=device)
+        return cls(generators, chosen[0][0], intervention=intervene or None, device=where)
 
     def __repr__(self) -> str:
         spec = self._spec
@@ -406,6 +380,12 @@ def _paths(files: Files) -> list[Path]:
 
 def _to(fields: Sequence[Tensor], like: Tensor) -> list[Tensor]:
     return [field.to(like.device) for field in fields]
+
+
+def _models(runs: Files | TrainedModel | Sequence[TrainedModel], device: torch.device | str) -> list[TrainedModel]:
+    given = [runs] if isinstance(runs, Path | str | TrainedModel) else list(runs)
+    require_distinct([one.path if isinstance(one, TrainedModel) else one for one in given])
+    return [one if isinstance(one, TrainedModel) else TrainedModel.load(one, _device(device)) for one in given]
 
 
 def _device(name: torch.device | str) -> torch.device:
