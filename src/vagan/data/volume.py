@@ -20,7 +20,7 @@ from vagan.conventions import LARGEST_VALUES
 from vagan.errors import ImageFileError
 from vagan.files import replacing
 
-logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # damaged headers are told in our own words
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # damaged headers are errors of ours
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
 COMPRESSED = (".nii.gz", ".mgz")
@@ -131,7 +131,7 @@ def read_volume(path: Path) -> Volume:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[SpatialImage]:
-    """The image in a file; if compressed, the file must be as it was written, which only its last bytes tell."""
+    """The image in a file; if compressed, the file must be as it was written, which only its last bytes show."""
     file = nib.load(path)
     if not path.name.lower().endswith(COMPRESSED):
         yield file

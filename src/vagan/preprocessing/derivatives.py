@@ -136,7 +136,7 @@ def read_record(path: Path) -> Record | None:
 
 
 def read_whole(paths: DerivativePaths, pipeline: Pipeline) -> Record | None:
-    """The record of a scan that was made with these settings and whose files are those that it tells of.
+    """The record of a scan that was made with these settings and whose files are those that it lists.
 
     Runs with different settings may have met in one folder; then a record can lie beside another run's image.
     """

@@ -70,8 +70,8 @@ def _require_even_slices(folder: Path, names: tuple[str, ...]) -> None:
 
 def _require_pixels(path: Path, reader: sitk.ImageFileReader) -> None:
     """Of files that are not compressed; decoders of others complain themselves."""
-    told = {key: int(reader.GetMetaData(key)) for key in (SAMPLES, BITS) if reader.HasMetaDataKey(key)}
-    needed = math.prod(reader.GetSize()) * told.get(SAMPLES, 1) * told.get(BITS, 8) // 8
+    header = {key: int(reader.GetMetaData(key)) for key in (SAMPLES, BITS) if reader.HasMetaDataKey(key)}
+    needed = math.prod(reader.GetSize()) * header.get(SAMPLES, 1) * header.get(BITS, 8) // 8
     content = path.read_bytes()
     lengths = {  # several, since there may be small pictures in the header
         found.end(): int.from_bytes(found["length"], "big" if found[0][0] == 0x7F else "little")

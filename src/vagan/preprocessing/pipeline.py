@@ -180,7 +180,7 @@ def make_pipeline(
         template_hash=digest_of_files(template or "", template_mask or ""),
     )
     if template:
-        load_template(template, template_mask or "")  # that it cannot be used is told before the first scan
+        load_template(template, template_mask or "")  # fails before the first scan if it cannot be used
     conform = _conform(spacing_mm, shape)
     crop = CropField(finest_mm=min(0.65, conform.spacing_mm / 2))
     if preset == "paper":

@@ -176,7 +176,7 @@ def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) 
         client = Client(scheduler, timeout=20)
     except (OSError, ValueError) as error:
         raise PreprocessingError(f"no Dask scheduler answers at {scheduler}: {error}; check the address") from error
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told in our own words
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is an error of ours
     with client:
         futures = {client.submit(_prepare_on_worker, job, pipeline, out.resolve(), pure=False): job for job in jobs}
         for future in as_completed(futures):

@@ -46,7 +46,7 @@ JHU_VENTRICLE = {"left": range(171, 176), "right": range(176, 181)}
 """Numbers in mricron's ``jhu189``, which comes without names; found by their coordinates."""
 
 SHADING_MM, SHADING_STEP = 36, 4
-"""White matter, of which there is some in so much of the brain, tells a head's own shading, on this grid."""
+"""A head's own shading is estimated from white matter, some of which is in any box of this size, on this grid."""
 FADING_MM = 12.0
 """How far it reaches out of the brain."""
 SAME_PLACE = 0.8

@@ -86,7 +86,7 @@ def make_atrophy_cohort(
     Cohort
         Columns of its table: ``subtype`` and ``severity`` (0 to 1; empty and 0 where there is no disease), ``age``
         (years), ``sex``, ``brain_ml``, and for each region its volume and the part of it that is the disease's
-        (``_change_ml``), in the subject's own size. ``regions`` tells which region a voxel is nearest to.
+        (``_change_ml``), in the subject's own size. ``regions`` has the region that a voxel is nearest to.
     """
     require_options(subjects, spacing_mm, strength, jobs)
     _require_spacing(raw_spacing_mm)

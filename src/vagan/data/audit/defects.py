@@ -73,7 +73,7 @@ def _volume(path: Path) -> Volume | None:
     try:
         volume = read_volume(path) if path.name.endswith(VOLUME_SUFFIXES) else None
     except ImageFileError:
-        return None  # `find_problems` tells why
+        return None  # `find_problems` reports why
     return volume if volume is not None and volume.array.ndim == 3 else None
 
 

@@ -1,7 +1,7 @@
-"""Shortcuts: what tells the classes of a cohort apart without being what the class does.
+"""Shortcuts: what separates the classes of a cohort without being an effect of the class.
 
 Each *probe* reduces an image to some dozen numbers in which little can be seen but the confounder that it is meant
-for. If a linear classifier tells the classes apart by them, better than with shuffled labels, a map will show the
+for. If a linear classifier separates the classes by them, better than with shuffled labels, a map will show the
 confounder too.
 """
 
@@ -66,7 +66,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Finding:
-    """How well a probe tells a class of interest from the baseline class.
+    """How well a probe separates a class of interest from the baseline class.
 
     Attributes
     ----------
@@ -94,12 +94,12 @@ class Finding:
 
     @property
     def is_found(self) -> bool:
-        """Whether it tells the classes apart, well enough to matter and better than chance."""
+        """Whether it separates the classes, well enough to matter and better than chance."""
         return self.auc > LARGE and self.p_value <= CHANCE
 
 
 def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
-    """Ask all probes, and the known covariates, about the training images.
+    """Screen the training images for confounders, by all probes and by the known covariates.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def _drawn(cohort: Cohort, label: int, seed: int) -> NDArray[np.int64]:
     found = cohort.manifest.indices("train", label)
     if len(found) < LEAST_IMAGES:
         raise CohortError(
-            f"confounders are looked for in at least {LEAST_IMAGES} training images of each class: "
+            f"at least {LEAST_IMAGES} training images of each class are required to screen for confounders: "
             f"{cohort.manifest.classes[label]!r} has {len(found)} in {cohort.path}"
         )
     return numpy_generator(seed, "images to audit", label).permutation(found)[:MOST_IMAGES]

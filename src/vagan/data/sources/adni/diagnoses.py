@@ -17,7 +17,7 @@ CODES = {
     "DXCHANGE": {1: "CN", 7: "CN", 9: "CN", 2: "MCI", 4: "MCI", 8: "MCI", 3: "AD", 5: "AD", 6: "AD"},
     "DXCURREN": {1: "CN", 2: "MCI", 3: "AD"},
 }
-"""Columns of DXSUM in the order in which they are asked, and their codes. DXCHANGE tells a change: its end counts."""
+"""Columns of DXSUM in order of precedence, and their codes. DXCHANGE is a change; its end counts."""
 
 FLAGS = {"DXNORM": "CN", "DXMCI": "MCI", "DXAD": "AD"}
 
@@ -80,7 +80,7 @@ def read_diagnoses(tables: Tables) -> dict[int, list[Diagnosis]]:
 
 
 def class_of(row: Mapping[str, str]) -> tuple[str, str]:
-    """Class and the column that tells it, of a row of a table of diagnoses; two empty strings if none does."""
+    """Class and its column, of a row of a table of diagnoses; two empty strings if none does."""
     for column, codes in CODES.items():
         cell = row.get(column, "")
         name = codes.get(whole(cell) or 0) or _in_words(cell)
@@ -128,9 +128,9 @@ def label_of(
             join = f"visit {code}, although {apart} days apart"
         return Label(chosen, join, "low", _disputes(diagnoses, chosen))
     if chosen:
-        told = "no date to compare" if apart is None else f"{apart} days apart"
+        apart_by = "no date to compare" if apart is None else f"{apart} days apart"
         sure: Confidence = "medium" if apart is None else "high"
-        return _doubted(diagnoses, chosen, f"visit {code}, {told}", sure, sure_of_scan)
+        return _doubted(diagnoses, chosen, f"visit {code}, {apart_by}", sure, sure_of_scan)
     chosen = _nearest(diagnoses, made)
     apart = _days(chosen, made)
     if chosen is None or apart is None or apart > max_days:

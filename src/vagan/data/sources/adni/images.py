@@ -60,7 +60,7 @@ class ImageFacts:
     scan: FoundScan
     day: date | None
     visit: str
-    """``bl``, ``m06``, ...; empty if no table tells."""
+    """``bl``, ``m06``, ...; empty if no table has it."""
     field: str
     """``1.5``, ``3``, or empty."""
     description: str
@@ -147,7 +147,7 @@ class ImageIndex:
         return rows
 
     def _nearest_session(self, scan: FoundScan, made: date | None) -> tuple[tuple[str, Row] | None, int]:
-        """The session of MRIMETA or MRI3META nearest to a day; none if both are as near, and so tell no field."""
+        """The session of MRIMETA or MRI3META nearest to a day; none if both are as near, so that the field is ambiguous."""
         dated = [
             (abs((made - on).days), name, row)
             for name, row in self._sessions.get(rid(scan.subject) or -1, [])
@@ -180,7 +180,7 @@ def listed_images(tables: Tables) -> Iterator[tuple[str, str]]:
 
 
 def read_xml(path: Path) -> dict[str, str]:
-    """The metadata file of an image as a row; empty if it is damaged, since tables tell the same."""
+    """The metadata file of an image as a row; empty if it is damaged: tables hold the same."""
     try:
         root = ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError):
@@ -217,9 +217,9 @@ def _conflicts(scan: FoundScan, rows: Iterable[tuple[str, Row]]) -> Iterator[str
     if len(set(known.values())) > 1:
         yield "dates: " + ", ".join(f"{name} {value}" for name, value in known.items())
     visits = {name: visit(*(row.get(column, "") for column in VISIT_COLUMNS)) for name, row in rows}
-    told = {name: value for name, value in visits.items() if value}
-    if len(set(told.values())) > 1:
-        yield "visits: " + ", ".join(f"{name} {value}" for name, value in told.items())
+    known = {name: value for name, value in visits.items() if value}
+    if len(set(known.values())) > 1:
+        yield "visits: " + ", ".join(f"{name} {value}" for name, value in known.items())
     fields = {name: _tesla(_value(row, "field")) for name, row in rows}
     measured = {name: value for name, value in fields.items() if value}
     if len(set(measured.values())) > 1:

@@ -33,7 +33,7 @@ class FoundScan:
     subject: str
     """Its PTID."""
     image_id: str
-    """Without the I; empty if the path does not tell."""
+    """Without the I; empty if the path has none."""
     series_id: str
     """Without the S."""
     description: str
