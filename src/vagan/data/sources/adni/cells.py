@@ -60,7 +60,7 @@ def day(cell: str) -> date | None:
 def visit(*cells: str) -> str:
     """The visit as months since baseline, ``bl``, ``m06``, ``m120``, of the first cell that has one; else empty.
 
-    Screening counts as baseline, as for scans it is. Codes with a meaning of their own in each phase (``v06``, ``init``,
+    Screening counts as baseline, as for scans it is. Codes whose meaning depends on the phase (``v06``, ``init``,
     ``y1``, ``ADNI2 Year 1 Visit``) are ignored: a subject that came from ADNI1 has another month then.
     """
     for cell in cells:

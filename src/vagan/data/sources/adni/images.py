@@ -147,7 +147,7 @@ class ImageIndex:
         return rows
 
     def _nearest_session(self, scan: FoundScan, made: date | None) -> tuple[tuple[str, Row] | None, int]:
-        """The session of MRIMETA or MRI3META nearest to a day; none if both are as near, so that the field is ambiguous."""
+        """The session of MRIMETA or MRI3META nearest to a day; none if both are as near."""
         dated = [
             (abs((made - on).days), name, row)
             for name, row in self._sessions.get(rid(scan.subject) or -1, [])
@@ -217,9 +217,9 @@ def _conflicts(scan: FoundScan, rows: Iterable[tuple[str, Row]]) -> Iterator[str
     if len(set(known.values())) > 1:
         yield "dates: " + ", ".join(f"{name} {value}" for name, value in known.items())
     visits = {name: visit(*(row.get(column, "") for column in VISIT_COLUMNS)) for name, row in rows}
-    known = {name: value for name, value in visits.items() if value}
-    if len(set(known.values())) > 1:
-        yield "visits: " + ", ".join(f"{name} {value}" for name, value in known.items())
+    codes = {name: value for name, value in visits.items() if value}
+    if len(set(codes.values())) > 1:
+        yield "visits: " + ", ".join(f"{name} {value}" for name, value in codes.items())
     fields = {name: _tesla(_value(row, "field")) for name, row in rows}
     measured = {name: value for name, value in fields.items() if value}
     if len(set(measured.values())) > 1:
