@@ -1,24 +1,32 @@
-"""Parts of pages that are made of the package when the site is built, so that they are never stale.
+"""Parts of pages that are generated from the package, between ``<!-- generated: NAME -->`` and ``<!-- /generated -->``.
 
-A page marks the place with a comment, ``<!-- made of: NAME -->``.
+The build fills all of them. The tables of settings and methods are committed as well, so that they can be read without
+a build; to update them:
+
+    python docs/_extensions/generated.py
 """
 
 import json
 import re
 from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
 from pydantic import BaseModel
 
 from vagan.attribution.registry import METHODS
 from vagan.cli.app import app as command_line
-from vagan.training.config import PRESETS, Config, load_config
+from vagan.training.config import PRESETS, Config
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
+ROOT = Path(__file__).parents[2]
 RESULTS = "benchmarks/results/"
-MARK = re.compile(r"<!-- made of: ([a-z ]+) -->")
+MARK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- /generated -->)", re.S)
+COMMITTED = [ROOT / "docs/reference/settings.md", ROOT / "docs/reference/methods.md"]
 
 
 def commands() -> str:
@@ -30,25 +38,22 @@ def commands() -> str:
 
 
 def settings() -> str:
-    """A table for each section of the settings, with a column for what each preset has instead of the default."""
-    defaults, others = Config(), {name: load_config(name) for name in PRESETS if name != "fast"}
+    """A table for each section of the settings, with a column of differences for each preset."""
+    others = [preset for preset in PRESETS if preset != "fast"]
+    presets = resources.files("vagan.training.presets")
+    values = [yaml.safe_load((presets / f"{name}.yaml").read_text(encoding="utf-8")) for name in others]
     head = " | ".join(["setting", "default", *(f"`{name}`" for name in others), "meaning"])
     parts = []
     for name in Config.model_fields:
-        section = getattr(defaults, name)
+        section = getattr(Config(), name)
         if not isinstance(section, BaseModel):
             continue
-        rows = [
-            " | ".join(
-                [
-                    f"`{name}.{key}`",
-                    f"`{_text(getattr(section, key))}`",
-                    *(_other(getattr(section, key), getattr(getattr(other, name), key)) for other in others.values()),
-                    _cell(entry.description or ""),
-                ]
-            )
-            for key, entry in type(section).model_fields.items()
-        ]
+        rows = []
+        for key, entry in type(section).model_fields.items():
+            differences = [value.get(name, {}) for value in values]
+            cells = [f"`{_text(section[key])}`" if key in section else "" for section in differences]
+            default = f"`{_text(getattr(section, key))}`"
+            rows.append(" | ".join([f"`{name}.{key}`", default, *cells, _cell(entry.description or "")]))
         table = "\n".join(f"| {row} |" for row in (head, " | ".join(["---"] * (3 + len(others))), *rows))
         parts.append(f"## {name}\n\n{(type(section).__doc__ or '').strip()}\n\n{table}")
     return "\n\n".join(parts)
@@ -65,20 +70,21 @@ def _text(value: object) -> str:
     return (value or "''") if isinstance(value, str) else json.dumps(value)
 
 
-def _other(default: object, preset: object) -> str:
-    return "" if preset == default else f"`{_text(preset)}`"
-
-
 def _cell(text: str) -> str:
     return " ".join(text.replace("``", "`").replace("|", "\\|").split())
 
 
-PARTS: dict[str, Callable[[], str]] = {"the command line": commands, "the settings": settings, "the methods": methods}
+PARTS: dict[str, Callable[[], str]] = {"command line": commands, "settings": settings, "methods": methods}
+
+
+def filled(text: str) -> str:
+    """A page with its generated parts."""
+    return MARK.sub(lambda mark: f"{mark[1]}{PARTS[mark[2]]()}\n{mark[3]}", text)
 
 
 def fill(_app: "Sphinx", name: str, source: list[str]) -> None:
-    """Replace the marks of a page before it is parsed; a table that a benchmark wrote gets its name as title."""
-    source[0] = MARK.sub(lambda mark: PARTS[mark[1]](), source[0])
+    """Fill a page before it is parsed; a table written by a benchmark gets its name as title."""
+    source[0] = filled(source[0])
     if name.startswith(RESULTS):
         source[0] = f"---\norphan: true\n---\n\n# {name.removeprefix(RESULTS)}\n\n{source[0]}"
 
@@ -87,3 +93,8 @@ def setup(app: "Sphinx") -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("source-read", fill)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+if __name__ == "__main__":
+    for page in COMMITTED:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
