@@ -4,6 +4,7 @@ from .data.cohort import Selection as Selection
 from .data.sources.csv import import_csv as import_csv
 from .data.sources.folder import import_folder as import_folder
 from .data.sources.synthetic import make_synthetic_cohort as make_synthetic_cohort
+from .evaluation.evaluate import EvaluationOptions as EvaluationOptions
 from .evaluation.evaluate import evaluate as evaluate
 from .inference.attribution import Attribution as Attribution
 from .inference.attributor import Attributor as Attributor

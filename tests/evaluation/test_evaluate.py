@@ -107,7 +107,7 @@ def test_maps_that_know_no_direction_are_not_blamed_for_dark_effects(small_cohor
     assert ceiling(evaluation, "ncc") == pytest.approx(ceiling(bright, "ncc"), abs=1e-6)
 
 
-def test_the_ceiling_is_the_exact_counterfactual_and_amplitude_is_judged_by_it(small_cohort):
+def test_the_ceiling_is_the_exact_counterfactual_and_amplitude_is_measured_by_it(small_cohort):
     tests = small_cohort.manifest.indices("test", 1)
     exact = (small_cohort.images(tests) - small_cohort.counterfactuals(tests)).numpy()
     images = small_cohort.images(np.arange(80)).numpy()
@@ -197,7 +197,7 @@ def test_without_known_effects_the_largest_and_the_smallest_map_are_shown():
     assert "by mean |map| of m" in rule
 
 
-def test_the_energy_ratio_is_that_of_the_class_means(small_cohort, truth):
+def test_the_baseline_response_ratio_is_that_of_the_class_means(small_cohort, truth):
     labels = small_cohort.manifest.table["label"]
     method = Known(small_cohort, lambda row: np.full_like(truth[row], 0.4 if labels[row] else -0.1))
     evaluation = evaluate({"flat": method}, small_cohort)
@@ -245,7 +245,7 @@ def test_runs_are_compared_and_what_is_written_agrees(small_cohort, tmp_path):
     assert summary["methods"]["group mean difference"]["ncc"]["mean"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_an_ensemble_that_is_unsure_where_it_is_wrong_is_told_from_one_that_is_not(small_cohort, truth):
+def test_uncertainty_that_predicts_the_error_scores_one(small_cohort, truth):
     rng = np.random.default_rng(0)
     images, without = (read(np.arange(80)).numpy() for read in (small_cohort.images, small_cohort.counterfactuals))
     wrong = rng.random(truth.shape, dtype=np.float32) ** 4
@@ -253,17 +253,19 @@ def test_an_ensemble_that_is_unsure_where_it_is_wrong_is_told_from_one_that_is_n
     def member(sign, doubt):
         return Known(small_cohort, lambda row: images[row] - without[row] + wrong[row] + sign * doubt(wrong[row]))
 
-    def knowing(error):
+    def growing(error):
         return error**2 + 0.01  # any growing function of the error
 
-    knows = Attributor([member(sign, knowing) for sign in (-1, 1)])
-    believes = Attributor([member(sign, lambda error: 1 / (0.1 + error)) for sign in (-1, 1)])
-    summary = evaluate({"knows": knows, "believes": believes, "alone": knows.methods[0]}, small_cohort).summary
-    assert summary["knows"]["uncertainty_error_correlation"]["mean"] == pytest.approx(1, abs=1e-3)
-    assert summary["believes"]["uncertainty_error_correlation"]["mean"] == pytest.approx(-1, abs=1e-3)
+    calibrated = Attributor([member(sign, growing) for sign in (-1, 1)])
+    overconfident = Attributor([member(sign, lambda error: 1 / (0.1 + error)) for sign in (-1, 1)])
+    summary = evaluate(
+        {"calibrated": calibrated, "overconfident": overconfident, "alone": calibrated.methods[0]}, small_cohort
+    ).summary
+    assert summary["calibrated"]["uncertainty_error_correlation"]["mean"] == pytest.approx(1, abs=1e-3)
+    assert summary["overconfident"]["uncertainty_error_correlation"]["mean"] == pytest.approx(-1, abs=1e-3)
     assert "uncertainty_error_correlation" not in summary["alone"]
     # the errors of the members cancel in the mean, whatever their spread
-    assert summary["knows"]["ncc"]["mean"] == pytest.approx(summary["believes"]["ncc"]["mean"], abs=1e-5)
+    assert summary["calibrated"]["ncc"]["mean"] == pytest.approx(summary["overconfident"]["ncc"]["mean"], abs=1e-5)
 
 
 def test_every_method_is_a_public_name():
@@ -277,7 +279,7 @@ def test_every_method_is_a_public_name():
     assert CAM.__name__ == "CAM"
 
 
-def test_a_run_that_knows_several_classes_is_scored_on_the_one_that_is_named(small_cohort, tmp_path):
+def test_a_run_with_several_classes_is_scored_on_the_one_that_is_named(small_cohort, tmp_path):
     three = three_classes(small_cohort, tmp_path / "three")
     run = train(three, tmp_path / "run", load_config(settings=TINY_SETTINGS)).path
     with pytest.raises(ConfigError, match="type A, type B"):
