@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from vagan.errors import CohortError
 
 if TYPE_CHECKING:
-    from vagan.evaluation.results import Evaluation
+    from vagan.evaluation.evaluation import Evaluation
 
 # narrow classifiers separate these classes as well as the paper's wide ones, in a tenth of the time
 NARROW = {"classifier.width": "8", "classifier.updates": "150"}
