@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vagan.cli.demo import _table
-from vagan.evaluation.results import Evaluation, Examples
+from vagan.evaluation.evaluation import Evaluation, Examples
 
 HEAVY = ("torch", "pandas", "scipy", "matplotlib", "zarr", "fastapi", "lightning_fabric", "nibabel")
 PROGRAM = """
