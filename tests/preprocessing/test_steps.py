@@ -1,6 +1,7 @@
 """What every step must keep, and what each one does."""
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from vagan.geometry import Grid, resample, transform_points
 from vagan.preprocessing.brain import Command, StripSkull, dice, find_brain
 from vagan.preprocessing.grid import Conform, CropField
 from vagan.preprocessing.intensity import CorrectBias, Rescale
+from vagan.preprocessing.pipeline import STEPS as KNOWN_STEPS
 from vagan.preprocessing.pipeline import Pipeline, make_pipeline
 from vagan.preprocessing.scan import Scan
 from vagan.preprocessing.step import Step
@@ -272,3 +274,25 @@ class TestPipelines:
 
     def test_the_quick_one_of_these_tests_is_one(self):
         assert QUICK.grid.shape == (16, 18, 17)
+
+
+class Invert(Step):
+    """A step of a user's own."""
+
+    step: Literal["invert"] = "invert"
+    about: float = 0.0
+
+    def apply(self, scan):
+        return scan.with_image(2 * self.about - scan.image), {}
+
+
+def test_a_step_of_ones_own_is_recorded_and_found_again(scan, monkeypatch):
+    pipeline = Pipeline(steps=(Invert(about=3.0), Rescale()))
+    assert np.array_equal(pipeline.steps[0](scan).image, 6 - scan.image)
+    record = pipeline.model_dump(mode="json")
+    assert record["steps"][0] == {"step": "invert", "about": 3.0}
+    with pytest.raises(ValidationError, match="invert"):
+        Pipeline.model_validate(record)
+    monkeypatch.setitem(KNOWN_STEPS, "invert", Invert)
+    assert Pipeline.model_validate(record) == pipeline
+    assert Pipeline.model_validate(record).key == pipeline.key

@@ -18,7 +18,7 @@ from vagan.errors import CohortError
 from vagan.progress import track
 from vagan.seeding import numpy_generator
 
-Images = NDArray[np.float32]
+ImageArrays = NDArray[np.float32]
 Features = NDArray[np.float64]
 
 MOST_IMAGES = 500
@@ -36,7 +36,7 @@ LARGE = 0.6
 
 BLOCK = 100
 MASK_IMAGES = 100
-BACKGROUND = -0.98
+BACKGROUND_BELOW = -0.98
 """Darker pixels are background: intensities are in [-1, 1]."""
 LEAST_OUTSIDE = 0.01
 """Smallest part of an image that is looked at as its background."""
@@ -158,7 +158,7 @@ def confounder_table(findings: Sequence[Finding], baseline: str) -> list[str]:
     return text_table(("probe", f"against {baseline}", "AUC", "95 % interval", "by chance", ""), rows) + warnings
 
 
-def corners(images: Images) -> Features:
+def corners(images: ImageArrays) -> Features:
     """Mean, spread and extremes of a patch in each corner, an eighth of each extent."""
     sides = [max(2, extent // 8) for extent in images.shape[2:]]
     places = np.ndindex(*(2,) * len(sides))
@@ -166,7 +166,7 @@ def corners(images: Images) -> Features:
     return np.concatenate([_moments(images[:, :, *cut]) for cut in cuts], axis=1)
 
 
-def border(images: Images) -> Features:
+def border(images: ImageArrays) -> Features:
     """Mean, spread and extremes of the outermost pixels along each side, a sixteenth of the extent."""
     parts = []
     for axis, extent in enumerate(images.shape[2:], start=2):
@@ -175,13 +175,13 @@ def border(images: Images) -> Features:
     return np.concatenate([_moments(part) for part in parts], axis=1)
 
 
-def brightness(images: Images) -> Features:
+def brightness(images: ImageArrays) -> Features:
     """Quantiles, mean and spread over the whole image."""
     flat = images.reshape(len(images), -1).astype(np.float64)
     return np.concatenate([np.quantile(flat, QUANTILES, axis=1).T, _moments(images)], axis=1)
 
 
-def frequencies(images: Images) -> Features:
+def frequencies(images: ImageArrays) -> Features:
     """Logarithm of the power in rings of equal frequency, and along each axis alone, where stripes are."""
     grey = images.mean(axis=1, dtype=np.float64)
     axes = tuple(range(1, grey.ndim))
@@ -198,7 +198,7 @@ def frequencies(images: Images) -> Features:
     return np.log(np.stack(found, axis=1) + 1e-6)
 
 
-def coarse(images: Images) -> Features:
+def coarse(images: ImageArrays) -> Features:
     """The image with a handful of pixels along each axis."""
     grey = images.mean(axis=1)
     for axis in range(1, grey.ndim):
@@ -207,7 +207,7 @@ def coarse(images: Images) -> Features:
     return grey.reshape(len(grey), -1).astype(np.float64)
 
 
-PROBES: tuple[tuple[Probe, Callable[[Images], Features]], ...] = (
+PROBES: tuple[tuple[Probe, Callable[[ImageArrays], Features]], ...] = (
     (Probe("corners", "look for tags, text or markers there; crop or mask them in all images"), corners),
     (
         Probe("border", "look for frames, padding, another range of intensities or stripes; crop or scale all alike"),
@@ -254,11 +254,11 @@ def _image_features(cohort: Cohort, rows: NDArray[np.int64]) -> list[tuple[Probe
     return [(probe, np.concatenate(parts)) for (probe, _), parts in zip(probes, found, strict=True)]
 
 
-def _outside_mask(images: Images) -> NDArray[np.bool_]:
+def _outside_mask(images: ImageArrays) -> NDArray[np.bool_]:
     """Background well away from what most images show, where one class alone may have something."""
     from scipy.ndimage import distance_transform_edt
 
-    shown = (images.max(axis=1) > BACKGROUND).mean(axis=0) > 0.6
+    shown = (images.max(axis=1) > BACKGROUND_BELOW).mean(axis=0) > 0.6
     if not shown.any():
         return ~shown
     return np.asarray(distance_transform_edt(~shown) > max(2, min(shown.shape) / 16))
@@ -275,7 +275,7 @@ def _coded(column: pd.Series) -> Features:
     return np.stack([text.eq(kind).to_numpy(float) for kind in kinds.index[kinds >= 2]] + [missing], axis=1)
 
 
-def _moments(images: Images) -> Features:
+def _moments(images: ImageArrays) -> Features:
     flat = images.reshape(len(images), -1).astype(np.float64)
     return np.stack([flat.mean(axis=1), flat.std(axis=1), flat.min(axis=1), flat.max(axis=1)], axis=1)
 
