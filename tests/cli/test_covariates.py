@@ -85,9 +85,6 @@ def test_the_page_tells_what_is_known(model, pictures, tmp_path):
     loaded, image = Attributor.load(model), pictures / "ill" / "03.png"
     with pytest.raises(ConfigError, match="conditioned on age, sex"):
         serve_image(loaded, image, tmp_path / "out")
-    (tmp_path / "table.csv").write_text("id,age,sex\n03,70,M\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="must read like age=70,sex=F"):  # what comes by HTTP opens no file
-        serve_image(loaded, image, tmp_path / "out", str(tmp_path / "table.csv"))
-    serve_image(loaded, image, tmp_path / "out", "age=70,sex=M")
+    serve_image(loaded, image, tmp_path / "out", {"age": "70", "sex": "M"})
     about = json.loads((tmp_path / "out" / "03_effect.json").read_text(encoding="utf-8"))
     assert about["covariates"] == {"age": "70", "sex": "M"}
