@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from models import save_random_generator
 from vagan.data.sources.synthetic import make_case
 from vagan.errors import RunError
+from vagan.evaluation.evaluate import evaluate
 from vagan.evaluation.results import ResultsFolder
+from vagan.inference.attributor import Attributor
 from vagan.progress import duration
 from vagan.reporting import report
 from vagan.reporting.report import build_report, number
@@ -191,11 +194,11 @@ def test_page_refers_to_nothing_outside_itself(folder):
 
 
 def test_what_was_left_out_is_counted_and_named_unless_ids_are_hidden(folder):
-    assert "What was left out" not in page(folder).text  # a folder of an earlier version does not know
+    assert 'id="left-out"' not in build_report(folder).read_text(encoding="utf-8")  # not recorded
     rows = f"image,reason\nsub-7.nii,no brain\nsub-8.nii,no brain\nsub-9.nii,{NASTY}\n"
     (folder / "left_out.csv").write_text(rows, encoding="utf-8")
     text = " ".join(page(folder).text.split())
-    assert "3 images did not come into the cohort" in text
+    assert "3 images were excluded" in text
     assert "no brain 2" in text
     assert "sub-8.nii no brain" in text
     hidden = build_report(folder, hide_ids=True).read_text(encoding="utf-8")
@@ -203,7 +206,7 @@ def test_what_was_left_out_is_counted_and_named_unless_ids_are_hidden(folder):
     assert "no brain" in hidden
     assert NASTY not in hidden
     (folder / "left_out.csv").write_text("image,reason\n", encoding="utf-8")
-    assert "No image was left out on import" in page(folder).text
+    assert "No image was excluded" in page(folder).text
 
 
 def viewer_of(folder: Path, **options: Any) -> dict[str, Any]:
@@ -243,7 +246,7 @@ def test_scores_alone_make_a_report(tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps(minimal), encoding="utf-8")
     text = page(tmp_path).text
     assert "highest mean Dice on 24 test images: 0.500" in text
-    for heading in ("Examples", "Training", "Cost", "How it was selected"):
+    for heading in ("Examples", "Training", "Cost", "Model selection"):
         assert heading not in text
 
 
@@ -252,7 +255,7 @@ def test_sizes_alone_rank_nobody(tmp_path):
     sizes = {"methods": {"vagan": {"mean_abs": score(0.05, 0.01), "baseline_response_ratio": ratio}}}
     (tmp_path / "summary.json").write_text(json.dumps(sizes), encoding="utf-8")
     made = page(tmp_path)
-    assert "no number here tells which map is right" in made.text
+    assert "cannot rank the methods" in made.text
     assert "highest" not in made.text
     assert made.rows[1][2] == ("0.2", "0.200 0.100 to 0.300")
 
@@ -383,3 +386,12 @@ def test_classifiers_are_judged_on_the_page(folder):
     assert all(shown in text for shown in ("0.987", "0.976", "0.999", "0.012"))
     assert NASTY not in text
     assert (folder / "figures" / "reliability.pdf").is_file()
+
+
+def test_maps_of_an_ensemble_can_be_subtracted_in_the_viewer(small_cohort, tmp_path):
+    runs = [save_random_generator(tmp_path / name, shape=(24, 20)) for name in "ab"]
+    ensemble = Attributor.load(runs)
+    evaluation = evaluate([ensemble], small_cohort)
+    ResultsFolder(tmp_path / "out").write(evaluation, small_cohort)
+    (method,) = (one for one in viewer_of(tmp_path / "out")["methods"] if one["name"] == ensemble.name)
+    assert (method["unit"], method["off"]) == ("intensity", True)

@@ -13,17 +13,17 @@ def report(
     atlas: Path | None = None,
     atlas_names: Path | None = None,
 ) -> None:
-    """Draw the figures and the page of a results folder.
+    """Write the report of a results folder: one page and its figures.
 
     Parameters
     ----------
     results
-        Folder made by `vagan evaluate`. Leaves report.html, one file that opens anywhere, and figures/. With
-        follow-up scans Figures 5 and 6 of the paper are among them, and mean effects as NIfTI beside the maps.
+        Results folder of `vagan evaluate`; gets report.html, which is self-contained, and figures/. Results of
+        follow-up scans add Figures 5 and 6 of the paper, and mean effects as NIfTI.
     hide_ids
         Number the subjects instead of naming them.
     atlas
-        With follow-up scans: NIfTI file of regions in the template's space; regions.csv gets the effects in them.
+        Of follow-up scans: NIfTI file of regions in template space; effects by region are written to regions.csv.
     atlas_names
         Table with the columns index and name.
     """

@@ -1,4 +1,4 @@
-"""Pages that are one file: text comes in escaped, nothing is loaded from anywhere."""
+"""Templates of self-contained pages: text is escaped, nothing is loaded from elsewhere."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 
 def page_template(name: str, **filters: Callable[..., Any]) -> Template:
-    """A template of ``reporting/templates``, with filters of its own."""
+    """A template of ``reporting/templates`` with additional filters."""
     environment = Environment(
         loader=PackageLoader("vagan.reporting"),
         autoescape=True,

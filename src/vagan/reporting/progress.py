@@ -1,4 +1,4 @@
-"""The pictures of a training that grow while it runs."""
+"""Pictures of a training in progress."""
 
 from vagan.data.cohort import Cohort
 from vagan.files import replacing

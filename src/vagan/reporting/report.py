@@ -1,4 +1,4 @@
-"""One self-contained page about a results folder, made from nothing but that folder."""
+"""The report: one self-contained page about a results folder."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in the page, for light and for dark screens, its width and its files."""
+    """A figure of the page in a light and a dark version, its width in inches and its files."""
 
     inches: float
     light: str
@@ -62,12 +62,12 @@ def build_report(
     Parameters
     ----------
     folder
-        What ``vagan evaluate`` left behind. Only ``summary.json`` is necessary. With follow-up scans it gets Figures
-        5 and 6 of the paper and mean effects, as NIfTI too.
+        Output of ``vagan evaluate``; only ``summary.json`` is required. Results of follow-up scans add Figures 5
+        and 6 of the paper, and mean effects, also as NIfTI.
     hide_ids
         Number the subjects in figures and page instead of naming them.
     atlas, atlas_names
-        With follow-up scans: effects in these regions, in ``regions.csv``; see `effects_by_region`.
+        Of follow-up scans: effects in these regions, written to ``regions.csv``; see `effects_by_region`.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def build_report(
 
 
 def _anonymous(results: Results) -> Results:
-    """The same with numbers for ids; of what was left out only the reasons stay."""
+    """With numbers in place of ids, and without the names of excluded images."""
     left_out = None if results.left_out is None else results.left_out.assign(image="")
     if results.examples is None:
         return replace(results, left_out=left_out)

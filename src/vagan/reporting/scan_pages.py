@@ -1,4 +1,4 @@
-"""Pages to judge the preprocessing by: one for each scan, one for the group, made from what was recorded."""
+"""Quality-control pages of the preprocessing: one per scan and one for the group, from its records."""
 
 import base64
 import io
@@ -35,32 +35,32 @@ OUTLIER = 3.5
 WORDS = {
     "read": "As read, in RAS+ order",
     "crop-field": "Cropped to the head",
-    "strip-skull": "Brain found (red)",
-    "correct-bias": "Brightness evened out (N4)",
-    "register": "Registered: the same voxels, now in the template's space",
-    "conform": "On the common grid; edges of the template in blue",
-    "rescale": "Scaled to [-1, 1], as the networks see it",
+    "strip-skull": "Brain mask (red)",
+    "correct-bias": "Bias field corrected (N4)",
+    "register": "Registered: the same voxels, in template space",
+    "conform": "Resampled to the common grid; edges of the template in blue",
+    "rescale": "Rescaled to [-1, 1], the input of the networks",
 }
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number of each scan on the group page."""
+    """A column of the group page."""
 
     words: str
     decimals: int
     least_spread: float
-    """Scans may differ as much as this, however alike the others are."""
+    """Lower limit of the robust standard deviation: smaller differences are never flagged."""
     suspect: Literal["both", "low", "never"] = "both"
 
 
 FIGURES = {
-    "brain_ml": Figure("volume of the brain that was found, in ml", 0, 30.0),
-    "field_sd": Figure("spread of the logarithm of the coil's shading", 3, 0.02),
+    "brain_ml": Figure("volume of the brain mask, in ml", 0, 30.0),
+    "field_sd": Figure("standard deviation of the log bias field", 3, 0.02),
     "similarity": Figure("correlation with the template after registration", 3, 0.02, "low"),
     "scale": Figure("size of the template relative to the brain", 3, 0.01),
-    "brain_kept": Figure("share of the brain inside the common box", 3, 0.005, "low"),
-    "seconds": Figure("time taken", 0, 0.0, "never"),
+    "brain_kept": Figure("fraction of the brain inside the common grid", 3, 0.005, "low"),
+    "seconds": Figure("processing time", 0, 0.0, "never"),
 }
 
 
@@ -97,7 +97,7 @@ def write_scan_page(place: DerivativePaths) -> Path:
 
 
 def write_group_page(out: Path, places: Sequence[DerivativePaths]) -> Path:
-    """``scans.html``: every prepared scan with its figures; those far from the others are flagged."""
+    """``scans.html``: every prepared scan with its quality measures; outliers are flagged."""
     found = [(place, record) for place in places if (record := read_record(place.record)) is not None]
     table = [figures_of(record) for _, record in found]
     flags: list[set[str]] = [set() for _ in table]
@@ -126,7 +126,7 @@ def write_group_page(out: Path, places: Sequence[DerivativePaths]) -> Path:
 
 
 def figures_of(record: Record) -> dict[str, float]:
-    """The numbers of a scan that can be compared with those of others."""
+    """Quality measures of a scan, by the names in `FIGURES`."""
     found: dict[str, float] = {"seconds": record.seconds}
     for step in record.steps:
         for name, value in step.get("found", {}).items():
@@ -138,7 +138,7 @@ def figures_of(record: Record) -> dict[str, float]:
 def outliers(
     values: Sequence[float], least_spread: float = 0.0, suspect: Literal["both", "low", "never"] = "both"
 ) -> list[int]:
-    """Places of the values that are far from the median; none where fewer than five are known."""
+    """Indices of the outliers; none if fewer than five values are finite."""
     array = np.asarray(values, float)
     known = array[np.isfinite(array)]
     if len(known) < 5 or suspect == "never":
@@ -153,11 +153,11 @@ def outliers(
 
 
 def _warnings(record: Record) -> list[str]:
-    told = list(record.steps[0].get("warnings", []))
+    notes = list(record.steps[0].get("warnings", []))
     for step in record.steps:
         if "refused" in step.get("found", {}):
-            told.append(f"{step['found']['refused']} found {step['found']['refused_ml']:.0f} ml and was not believed")
-    return told
+            notes.append(f"{step['found']['refused']} found {step['found']['refused_ml']:.0f} ml and was rejected")
+    return notes
 
 
 def _pictures(place: DerivativePaths, record: Record) -> list[Picture]:
@@ -173,10 +173,10 @@ def _pictures(place: DerivativePaths, record: Record) -> list[Picture]:
         edges = _template_edges(place, record) if step == "conform" else None
         drawn = _drawn(slices[f"{name}_image"], slices[f"{name}_mask"], edges)
         entry = facts.get(step, {})
-        told = {key: value for key, value in entry.get("found", {}).items() if key != "matrix"}
+        notes = {key: value for key, value in entry.get("found", {}).items() if key != "matrix"}
         if "seconds" in entry:
-            told["seconds"] = entry["seconds"]
-        pictures.append(Picture(WORDS.get(step, step), _png_uri(drawn), told))
+            notes["seconds"] = entry["seconds"]
+        pictures.append(Picture(WORDS.get(step, step), _png_uri(drawn), notes))
     return pictures
 
 

@@ -1,7 +1,7 @@
-"""What the interactive viewer of a page shows, as text that its scripts read.
+"""Data and scripts of the interactive viewer.
 
-An image takes one byte a pixel, and so does a map: of the many maps of a report, and of volumes above all, more would
-not fit in a page. Scores are never computed from these.
+Images and maps are stored with one byte per pixel, so that many of them, and volumes, fit in a page. Scores are never
+computed from these.
 """
 
 import base64
@@ -21,10 +21,10 @@ SCRIPTS = ("pictures.js", "planes.js", "viewer.js")
 
 LEVELS = 127
 HEADROOM = 4.0
-"""Maps are stored up to this many times the end of their colour range, so that all of it is taken off an image."""
+"""Maps are stored up to this multiple of their colour range, so that counterfactuals use the strongest values too."""
 
 PAGE_BYTES = 50 * 2**20
-"""Of all images and maps in a page. Maps that do not fit, of the last methods, are left out, and these named."""
+"""Limit for all images and maps of a page. Maps of the last methods beyond it are left out, and the methods named."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Case:
     Attributes
     ----------
     name, why
-        Id, and the reason why it is shown.
+        Identifier, and why it was selected.
     image
         ``(channel, *space)``, intensities in [-1, 1]; volumes in RAS+ order.
     maps
         For each method the effect, of the same shape.
     scores
-        For each method what is to be told of this map, if anything is.
+        For each method a text about this map, if any.
     affine
         Of a volume, voxels to mm.
     """
@@ -67,12 +67,12 @@ def viewer_data(
     cases
         At least one, all of one number of axes.
     units
-        Of each method's maps. Those in ``intensity`` can be taken off the image, which is then shown as it would look
-        in the baseline class.
+        Of each method's maps. Those in ``intensity`` can be subtracted from the image: the viewer shows it as if of
+        the baseline class.
     baseline
         Name of the baseline class.
     most_bytes
-        Maps of later methods are left out where all would take more than this.
+        Limit; see `PAGE_BYTES`.
 
     Returns
     -------
