@@ -53,9 +53,7 @@ def test_a_folder_of_another_kind_is_never_replaced(tmp_path):
     (tmp_path / "thesis" / "chapter.tex").write_text("", encoding="utf-8")
     (tmp_path / "thesis" / "m").write_text("", encoding="utf-8")  # not even if it holds what a folder of ours does
     with (
-        pytest.raises(
-            OutputError, match=r"must be new, empty or an older one of its kind: .*thesis holds chapter\.tex"
-        ),
+        pytest.raises(OutputError, match=r"thesis holds chapter\.tex"),
         new_folder(tmp_path / "thesis", ours=frozenset({"m"})),
     ):
         pass

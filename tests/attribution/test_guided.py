@@ -130,7 +130,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("activation", OTHERS.values(), ids=OTHERS)
 def test_any_other_activation_is_an_error(activation):
-    with pytest.raises(ModelError, match=r"every activation to be a torch.nn.ReLU module: found \w+ \(1x\)"):
+    with pytest.raises(ModelError, match=r"found \w+ \(1x\)"):
         GuidedBackpropagation(with_activation(activation)).attribute(IMAGES)
 
 

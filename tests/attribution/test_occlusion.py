@@ -112,5 +112,5 @@ def test_mistakes_are_clear_errors():
         Occlusion(model, window=2, stride=3).attribute(torch.zeros(1, 1, 7, 8))
     with pytest.raises(ConfigError, match="at least 1: found 0"):
         Occlusion(model, internal_batch_size=0)
-    with pytest.raises(ConfigError, match=r"found window 8, image \(7, 8\); choose a smaller window"):
+    with pytest.raises(ConfigError, match=r"window 8, image \(7, 8\)"):
         Occlusion(model, window=8).attribute(torch.zeros(1, 1, 7, 8))

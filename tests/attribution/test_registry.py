@@ -45,7 +45,7 @@ def test_for_a_classifier_a_method_must_be_chosen(saved):
     [("map-generator", "cam"), ("classifier", "vagan"), ("classifier", "cam"), ("classifier", "group-mean")],
 )
 def test_a_method_that_cannot_explain_the_model_is_refused(saved, kind, name):
-    with pytest.raises(ConfigError, match=rf"holds a {kind}: {name} cannot explain it; choose one of "):
+    with pytest.raises(ConfigError, match=f"{kind}.*{name}"):
         Attributor.load(saved(kind), name)
 
 

@@ -296,22 +296,20 @@ def volume(edit: Callable[[np.ndarray], np.ndarray]) -> Change:
     return lambda folder: nib.save(nib.Nifti1Image(edit(array.copy()), affine), folder / "scans" / "scan.nii")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        nifti((40, "8h", (3, 32767, 32767, 32767, 1, 1, 1, 1))),
-        nifti((40, "h", 9)),
-        nifti((70, "h", 999)),
-        nifti((108, "f", 1e30)),
-        nifti((280, "4f", (np.nan,) * 4), (252, "2h", (0, 1))),
-        nifti((348, "4B", (1, 0, 0, 0)), (352, "2i", (2**30, 6))),
-        volume(lambda array: np.stack([array] * 4, axis=-1)),
-        volume(lambda array: np.where(array > 0, np.nan, 0).astype(np.float32)),
-        volume(np.ones_like),
-    ],
-    ids=["2^45 voxels", "nine axes", "unknown type", "data behind the end", "affine of NaN", "endless extension",
-         "time series", "NaN", "constant"],
-)  # fmt: skip
+VOLUMES = {
+    "2^45 voxels": nifti((40, "8h", (3, 32767, 32767, 32767, 1, 1, 1, 1))),
+    "nine axes": nifti((40, "h", 9)),
+    "unknown type": nifti((70, "h", 999)),
+    "data behind the end": nifti((108, "f", 1e30)),
+    "affine of NaN": nifti((280, "4f", (np.nan,) * 4), (252, "2h", (0, 1))),
+    "endless extension": nifti((348, "4B", (1, 0, 0, 0)), (352, "2i", (2**30, 6))),
+    "time series": volume(lambda array: np.stack([array] * 4, axis=-1)),
+    "NaN": volume(lambda array: np.where(array > 0, np.nan, 0).astype(np.float32)),
+    "constant": volume(np.ones_like),
+}
+
+
+@pytest.mark.parametrize("change", VOLUMES.values(), ids=VOLUMES)
 def test_volumes(change, assert_refused):
     command = "preprocess scans/scan.nii new --strip none --jobs 1"
     assert_refused(command, "scan.nii", change=change, leaves="new")
@@ -334,19 +332,18 @@ def npy(shape: str) -> Change:
     return lambda folder: (folder / "array.npy").write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        array_file(np.full((24, 20), np.nan)),
-        array_file(np.ones((24, 20))),
-        array_file(np.ones((24, 20), complex)),
-        array_file(np.arange(9.0)),
-        array_file(np.random.default_rng(0).random((9, 10, 11))),
-        npy("(1073741824, 1048576)"),
-        npy("(-24, 20)"),
-    ],
-    ids=["NaN", "constant", "complex", "one axis", "volume", "a petabyte", "negative shape"],
-)
+ARRAYS = {
+    "NaN": array_file(np.full((24, 20), np.nan)),
+    "constant": array_file(np.ones((24, 20))),
+    "complex": array_file(np.ones((24, 20), complex)),
+    "one axis": array_file(np.arange(9.0)),
+    "volume": array_file(np.random.default_rng(0).random((9, 10, 11))),
+    "a petabyte": npy("(1073741824, 1048576)"),
+    "negative shape": npy("(-24, 20)"),
+}
+
+
+@pytest.mark.parametrize("change", ARRAYS.values(), ids=ARRAYS)
 def test_arrays(change, assert_refused):
     assert_refused("attribute model array.npy --out new", "array.npy", change=change)
 
@@ -417,33 +414,21 @@ def test_class_folders(change, name, assert_refused):
 ALIASES = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        ALIASES,
-        "training: &t {seed: *t}\n",
-        "training: " + "[" * 3000 + "]" * 3000,
-        "training: !!python/object/apply:os.mkdir [unpickled]\n",
-        f"training: {{seed: {'9' * 5000}}}\n",
-        "- a\n- b\n",
-        "training: fast\n",
-        "training: {sead: 3}\n",
-        "training: {batch_size: 2.5}\n",
-        "loss: {map_weight: .inf}\n",
-    ],
-    ids=[
-        "10^30 words",
-        "alias of itself",
-        "deep",
-        "code",
-        "5000 digits",
-        "list",
-        "word",
-        "unknown key",
-        "half",
-        "infinite",
-    ],
-)
+PRESETS = {
+    "10^30 words": ALIASES,
+    "alias of itself": "training: &t {seed: *t}\n",
+    "deep": "training: " + "[" * 3000 + "]" * 3000,
+    "code": "training: !!python/object/apply:os.mkdir [unpickled]\n",
+    "5000 digits": f"training: {{seed: {'9' * 5000}}}\n",
+    "list": "- a\n- b\n",
+    "word": "training: fast\n",
+    "unknown key": "training: {sead: 3}\n",
+    "half": "training: {batch_size: 2.5}\n",
+    "infinite": "loss: {map_weight: .inf}\n",
+}
+
+
+@pytest.mark.parametrize("content", PRESETS.values(), ids=PRESETS)
 def test_presets(content, assert_refused):
     command = "train cohort new --preset preset.yaml"
     assert_refused(command, "preset.yaml", change=text(lambda _: content, "preset.yaml"))
@@ -459,20 +444,19 @@ def config(key: str, value: str) -> Change:
     return text(lambda t: t.replace(f'"{key}":', f'"{key}": {value}, "other":'), "model/config.json")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        weights(lambda buffer: buffer.write(struct.pack("<Q", 2**60) + b"{}")),
-        weights(lambda buffer: torch.save({"first.weight": CreatesAFile()}, buffer)),
-        config("kind", '"diffusion"'),
-        config("num_spatial_dims", "3"),
-        config("channels", str(2**40)),
-        config("width", str(2**62)),
-        config("classes", '["healthy"]'),
-        config("size", "[3, 4, 5]"),
-    ],
-    ids=["endless header", "pickle", "kind", "axes", "channels", "width", "one class", "size"],
-)
+MODELS = {
+    "endless header": weights(lambda buffer: buffer.write(struct.pack("<Q", 2**60) + b"{}")),
+    "pickle": weights(lambda buffer: torch.save({"first.weight": CreatesAFile()}, buffer)),
+    "kind": config("kind", '"diffusion"'),
+    "axes": config("num_spatial_dims", "3"),
+    "channels": config("channels", str(2**40)),
+    "width": config("width", str(2**62)),
+    "one class": config("classes", '["healthy"]'),
+    "size": config("size", "[3, 4, 5]"),
+}
+
+
+@pytest.mark.parametrize("change", MODELS.values(), ids=MODELS)
 def test_models(change, assert_refused):
     assert_refused("attribute model picture.png --out new", "model", change=change)
 
@@ -485,28 +469,19 @@ def array_metadata(**values: object) -> Change:
     return change
 
 
+COHORTS = {
+    "2^60 images": array_metadata(shape=[2**60, 1, 18, 17]),
+    "fewer images": array_metadata(shape=[79, 1, 18, 17]),
+    "negative": array_metadata(shape=[80, 1, -18, 17]),
+    "text": array_metadata(data_type="string"),
+    "no codec": array_metadata(codecs=[]),
+    "version": array_metadata(zarr_format=4),
+    "unknown label": text(lambda t: t.replace(",0,", ",7,", 1), "cohort/manifest.csv"),
+}
+
+
 @pytest.mark.parametrize("command", ["train cohort new", "check cohort"])
-@pytest.mark.parametrize(
-    "change",
-    [
-        array_metadata(shape=[2**60, 1, 18, 17]),
-        array_metadata(shape=[79, 1, 18, 17]),
-        array_metadata(shape=[80, 1, -18, 17]),
-        array_metadata(data_type="string"),
-        array_metadata(codecs=[]),
-        array_metadata(zarr_format=4),
-        text(lambda t: t.replace(",0,", ",7,", 1), "cohort/manifest.csv"),
-    ],
-    ids=[
-        "2^60 images",
-        "fewer images",
-        "negative",
-        "text",
-        "no codec",
-        "version",
-        "unknown label",
-    ],
-)
+@pytest.mark.parametrize("change", COHORTS.values(), ids=COHORTS)
 def test_cohorts(change, command, assert_refused):
     assert_refused(command, "cohort", change=change)
 

@@ -132,7 +132,7 @@ def images(space, rng):
 def test_the_map_is_the_one_worked_out_by_hand(name, space, hidden, images):
     method, answer = make(name, space, hidden=hidden)
     if (name, hidden) == ("guided-backprop", False):
-        with pytest.raises(ModelError, match=r"needs a model with torch\.nn\.ReLU modules"):
+        with pytest.raises(ModelError, match="ReLU"):
             method().attribute(images)
         return
     expected = answer(images)

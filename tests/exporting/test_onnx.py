@@ -81,7 +81,7 @@ def test_a_classifier_and_a_missing_package_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="a classifier"):
         export_onnx(tmp_path / "classifier", tmp_path / "out")
     monkeypatch.setattr("vagan.errors.find_spec", lambda name: None if name == "onnxscript" else object())
-    with pytest.raises(MissingExtraError, match=r"--format onnx needs onnxscript: pip install 'vagan\[onnx\]'"):
+    with pytest.raises(MissingExtraError, match=r"onnxscript.*vagan\[onnx\]"):
         export_onnx(tmp_path / "classifier", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -116,13 +116,13 @@ def test_initial_dense_weights_are_he_normal():
 
 
 def test_a_shape_that_does_not_fit_is_a_clear_error():
-    with pytest.raises(ModelError, match=r"3-D classifier needs 3 extents: found shape \(32, 32\)"):
+    with pytest.raises(ModelError, match=r"found shape \(32, 32\)"):
         Classifier(3, shape=(32, 32))
-    with pytest.raises(ModelError, match=r"at least 16 pixels: found shape \(32, 15\); pad"):
+    with pytest.raises(ModelError, match=r"16 pixels: found shape \(32, 15\)"):
         Classifier(2, shape=(32, 15))
-    with pytest.raises(ModelError, match=r"made for images of shape \(16, 20\): found \(20, 16\); crop or pad"):
+    with pytest.raises(ModelError, match=r"\(16, 20\): found \(20, 16\)"):
         Classifier(2, shape=(16, 20), width=1)(torch.zeros(2, 1, 20, 16))
-    with pytest.raises(ModelError, match=r"at least 4 pixels: found shape \(3, 8\); pad"):
+    with pytest.raises(ModelError, match=r"4 pixels: found shape \(3, 8\)"):
         CAMClassifier(2, width=1)(torch.zeros(2, 1, 3, 8))
 
 

@@ -310,7 +310,7 @@ class TestCluster:
             raise OSError("timed out")
 
         monkeypatch.setattr(distributed, "Client", refuse)
-        with pytest.raises(PreprocessingError, match="no Dask scheduler answers at tcp://127.0.0.1:1"):
+        with pytest.raises(PreprocessingError, match="tcp://127.0.0.1:1"):
             list(prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out", scheduler="tcp://127.0.0.1:1"))
 
     def test_without_dask_the_extra_is_named(self, tmp_path, monkeypatch):
@@ -355,7 +355,7 @@ class TestCluster:
             with distributed.Client(address, timeout=60) as client:
                 client.wait_for_workers(1, timeout=60)
             done = []
-            with pytest.raises(PreprocessingError, match="is gone; the same command again goes on from here"):
+            with pytest.raises(PreprocessingError, match="is gone"):
                 for outcome in prepare_all(jobs, QUICK, tmp_path / "out", scheduler=address):
                     done.append(outcome)
                     scheduler.kill()

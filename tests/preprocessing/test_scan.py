@@ -203,7 +203,7 @@ class TestDicom:
             claimed = int.from_bytes(content[at : at + 2], "little") + rows
             path.write_bytes(content[:at] + claimed.to_bytes(2, "little") + content[at + 2 :])
         held = 2 * array.size // len(list((tmp_path / "dicom").iterdir()))
-        with pytest.raises(ImageFileError, match=f"bytes of pixels, as its header claims, found {held};"):
+        with pytest.raises(ImageFileError, match=f"found {held}"):
             read_scan(tmp_path / "dicom")
 
     def test_a_folder_without_a_series_is_told(self, tmp_path):
