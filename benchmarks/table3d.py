@@ -6,7 +6,7 @@ and ``table3d.png`` to ``benchmarks/results``. Hours on two cores. The same comm
 
     python benchmarks/table3d.py --work runs/table3d
     python benchmarks/table3d.py --name table3d-short --work runs/table3d-short \
-        --set training.generator_updates=60 schedule.boosted_critic_updates=60  # two thirds of the game
+        --set training.generator_updates=60 schedule.boosted_critic_updates=60  # two thirds of the schedule
 """
 
 import argparse
@@ -33,7 +33,7 @@ from vagan.training.engine.run_folder import RunFolder
 PRESET = "brain"
 RUNS: dict[str, dict[str, str]] = {
     "warp": {"generator.output": "warp"},
-    # an effect on intensity means nothing at another brain's edges, so it is not transplanted
+    # an effect on intensity means nothing at another brain's edges, so effects are not transferred
     "add": {"generator.output": "add", "loss.effect_transfer_weight": "0", "schedule.distillation_updates": "0"},
     "classifier": {"method": "classifier", "classifier.width": "16", "classifier.updates": "300"},
     # its maps stay large to the end: an update takes five times as long as the other classifier's of this width

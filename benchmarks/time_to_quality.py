@@ -30,7 +30,7 @@ from vagan.training.schedule import UpdateOrder
 from vagan.training.steps import distil_generator, update_critic, update_generator
 
 NCC = "monitor/ncc"
-KINDS = ("critic", "generator", "consolidation")
+KINDS = ("critic", "generator", "distillation")
 Counts = dict[str, int]
 
 
@@ -82,8 +82,8 @@ def _curve(run: Path, preset: str, seconds: dict[str, float]) -> pd.DataFrame:
 
 def _counts(order: UpdateOrder, updates: int) -> Counts:
     generator = order.generator_updates_before(updates)
-    consolidation = max(0, updates - order.total)
-    return {"critic": updates - generator - consolidation, "generator": generator, "consolidation": consolidation}
+    distillation = max(0, updates - order.total)
+    return {"critic": updates - generator - distillation, "generator": generator, "distillation": distillation}
 
 
 def _time_to(curve: pd.DataFrame, ncc: float) -> float | None:
@@ -136,7 +136,7 @@ def _updates(config: Config):
         "generator": lambda: update_generator(critic, generator, optimizer["g"], [batch], teacher=teacher, **common),
     }
     if config.schedule.distillation_updates:
-        found["consolidation"] = lambda: distil_generator(generator, average, optimizer["g"], [batch], **common)
+        found["distillation"] = lambda: distil_generator(generator, average, optimizer["g"], [batch], **common)
     return {kind: reduced(update) for kind, update in found.items()}
 
 

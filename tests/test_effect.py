@@ -123,7 +123,7 @@ class TestDeformation:
         found = baseline_image(images, torch.cat([raw, added], dim=1), "warp+add")
         torch.testing.assert_close(found, bar(10, 17) + added, rtol=0, atol=1e-5)
 
-    def test_an_effect_is_transplanted_as_a_movement_of_the_other_images_own_tissue(self):
+    def test_an_effect_is_transferred_as_a_movement_of_the_other_images_own_tissue(self):
         images, raw = self.shifted()
         found = with_effect(bar(20, 30), images, raw, "warp")
         torch.testing.assert_close(found, bar(23, 33), rtol=0, atol=1e-5)
@@ -137,12 +137,12 @@ class TestDeformation:
         found = with_effect(bar(20, 30), images, both, "warp+add")
         torch.testing.assert_close(baseline_image(found, both, "warp+add"), bar(20, 30), rtol=0, atol=1e-5)
 
-    def test_the_effect_of_an_additive_map_is_transplanted_as_it_is(self, rng):
+    def test_the_effect_of_an_additive_map_is_transferred_as_it_is(self, rng):
         images, others, raw = torch.randn(3, 2, 1, 7, 8, generator=rng)
         torch.testing.assert_close(with_effect(others, images, raw), others - raw)
 
 
-def test_with_the_tanh_bound_what_is_transplanted_is_the_bounded_effect():
+def test_with_the_tanh_bound_the_bounded_effect_is_transferred():
     others, images, raw = (torch.full((1, 1, 2, 3), value) for value in (0.5, 0.0, 1.0))
     torch.testing.assert_close(with_effect(others, images, raw, "tanh"), others - torch.ones(1, 1, 2, 3).tanh())
 

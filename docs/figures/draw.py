@@ -100,8 +100,8 @@ def effect_transfer() -> Figure:
         (patient.image, "patient $x$", False),
         (effect, "effect that the\naverage finds", True),
         (healthy.image, "healthy $x_0$", False),
-        ((healthy.image + effect).clip(-1, 1), "transplant", False),
-        (effect, "what $M$ must find\nin the transplant", True),
+        ((healthy.image + effect).clip(-1, 1), "effect transferred", False),
+        (effect, "what $M$ must find\nin the changed image", True),
     )
     figure = Figure(figsize=(8, 2.1), layout="constrained")
     for axes, (picture, title, is_map) in zip(figure.subplots(1, len(pictures)), pictures, strict=True):

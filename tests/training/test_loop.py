@@ -130,21 +130,23 @@ def test_the_averaged_generator_is_the_model_and_follows_its_formula(small_cohor
 
 def test_the_averaged_generator_teaches_and_stays_as_it_is(small_cohort, tmp_path, monkeypatch):
     teachers, rates = [], []
-    consolidate = adversarial.distil_generator
+    distil = adversarial.distil_generator
 
     def recorded(generator, teacher, optimizer, *args, **kwargs):
         teachers.append({name: tensor.clone() for name, tensor in teacher.state_dict().items()})
         rates.append(optimizer.param_groups[0]["lr"])
         if len(teachers) == 1:  # it begins where the teacher is
             assert all(torch.equal(tensor, teachers[0][name]) for name, tensor in generator.state_dict().items())
-        return consolidate(generator, teacher, optimizer, *args, **kwargs)
+        return distil(generator, teacher, optimizer, *args, **kwargs)
 
     monkeypatch.setattr(adversarial, "distil_generator", recorded)
     config = tiny(schedule__distillation_updates=4)
     run = train(small_cohort, tmp_path / "run", config)
-    game = train(small_cohort, tmp_path / "game", tiny(schedule__distillation_updates=0, optimizer__decay_from=0.3))
+    before = train(
+        small_cohort, tmp_path / "before", tiny(schedule__distillation_updates=0, optimizer__decay_from=0.3)
+    )
     assert len(teachers) == 4
-    for name, tensor in weights_of(game).items():  # the teacher is the model that the game alone would give
+    for name, tensor in weights_of(before).items():  # the teacher is the model without distillation
         assert all(torch.equal(teacher[name], tensor) for teacher in teachers), name
     assert not torch.equal(weights_of(run)["last.weight"], teachers[0]["last.weight"])
     rate = config.optimizer.generator_learning_rate

@@ -149,7 +149,7 @@ def test_training_on_two_devices_is_training_on_one(small_cohort, alone, tmp_pat
         job = vagan("train", small_cohort.path, run.path, *SETTINGS)
     out, stderr = job.communicate(timeout=120)
     assert job.returncode == 0, stderr
-    assert out.count("trained for") == 1  # one of them speaks
+    assert out.count("trained for") == 1  # by one of them
     assert "on 2 x cpu" in run.log.read_text(encoding="utf-8")
     assert_same_but_for_rounding(run, alone)
 

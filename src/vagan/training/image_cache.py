@@ -38,8 +38,8 @@ class ImageCache:
     def __init__(self, cohort: Cohort, rows: NDArray[np.int64], *, memory_bytes: int) -> None:
         self._cohort = cohort
         image_bytes = 4 * cohort.channels * int(np.prod(cohort.shape))
-        self._place = np.full(len(cohort.manifest), -1)
-        self._place[rows] = np.arange(len(rows))
+        self._position = np.full(len(cohort.manifest), -1)
+        self._position[rows] = np.arange(len(rows))
         self._held = cohort.images(rows) if image_bytes * len(rows) <= memory_bytes else None
 
     @property
@@ -49,7 +49,7 @@ class ImageCache:
 
     def images(self, rows: NDArray[np.int64]) -> Images:
         """Images of these rows, in this order."""
-        images = self._cohort.images(rows) if self._held is None else self._held[self._place[rows]]
+        images = self._cohort.images(rows) if self._held is None else self._held[self._position[rows]]
         if images.abs().max() > LARGEST_INTENSITY:
             row = rows[[bool(image.abs().max() > LARGEST_INTENSITY) for image in images].index(True)]
             raise CohortError(
