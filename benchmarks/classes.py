@@ -1,4 +1,4 @@
-"""Several classes of interest: is one generator that is told the class as good as one for each, at what cost.
+"""Whether one generator conditioned on the class is as good as one per class, and at what cost.
 
 The paper's synthetic images, their two subtypes as classes of their own: both have the central square, each has
 another one besides. Trains one generator for both classes and one for each alone, and scores the test images of each

@@ -155,14 +155,16 @@ def scores(pair: Pair, found: Observed) -> dict:
         "contrast": {"at": laid, "bright": np.exp(left), "own_contrast": True},
         "nominal": random,
     }
-    told = {"misalignment_mm": _apart(pair, true, laid), "shading_left": float(left[found.mask].std())}
+    figures = {"misalignment_mm": _apart(pair, true, laid), "shading_left": float(left[found.mask].std())}
     if not pair.subject.subtype:
-        return told  # there is no effect to agree with
-    told |= {
+        return figures  # there is no effect to agree with
+    figures |= {
         "observed": agreement(found.effect, exact, found.mask),
         "observed, whole volume": float(ncc(found.effect[None, None], exact[None, None])[0]),
     }
-    return told | {name: agreement(ideal(pair, found.mask, **how), exact, found.mask) for name, how in ladder.items()}
+    return figures | {
+        name: agreement(ideal(pair, found.mask, **how), exact, found.mask) for name, how in ladder.items()
+    }
 
 
 def before_from_after(pair: Pair) -> np.ndarray:

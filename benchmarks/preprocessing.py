@@ -187,18 +187,18 @@ def _markdown(result: dict) -> str:
     lines = ["| preset | s per scan | scans per hour and core | memory | largest shares |", "|---" * 5 + "|"]
     for preset, figures in result["presets"].items():
         shares = sorted(figures["share_of_step"].items(), key=lambda item: -item[1])[:3]
-        told = ", ".join(f"{name} {share:.0%}" for name, share in shares)
+        cells = ", ".join(f"{name} {share:.0%}" for name, share in shares)
         lines.append(
             f"| {preset} | {figures['seconds_per_scan']:.0f} | {figures['scans_per_hour_and_core']:.0f} "
-            f"| {figures['peak_memory_mb'] / 1024:.1f} GB | {told} |"
+            f"| {figures['peak_memory_mb'] / 1024:.1f} GB | {cells} |"
         )
     lines += ["", "| head | poses apart, default: mean (worst) | paper | within subject: mean (worst) | Dice |"]
     lines.append("|---" * 5 + "|")
     for name, within in result["within_subject_mm"].items():
         apart = [result["presets"][preset]["poses_apart"][name] for preset in ("default", "paper")]
-        told = " | ".join(f"{figures['mean_mm']:.2f} ({figures['worst_mm']:.2f}) mm" for figures in apart)
+        cells = " | ".join(f"{figures['mean_mm']:.2f} ({figures['worst_mm']:.2f}) mm" for figures in apart)
         lines.append(
-            f"| {name} | {told} | {within['mean']:.2f} ({within['worst']:.2f}) mm "
+            f"| {name} | {cells} | {within['mean']:.2f} ({within['worst']:.2f}) mm "
             f"| {result['strippers_dice'][name]:.3f} |"
         )
     return "\n".join(lines) + "\n"

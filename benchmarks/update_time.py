@@ -35,10 +35,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    contenders = {path: _players(path, options) for path in PATHS}
-    seconds: dict[str, dict[str, list[float]]] = {path: {"critic": [], "generator": []} for path in contenders}
+    updaters = {path: _players(path, options) for path in PATHS}
+    seconds: dict[str, dict[str, list[float]]] = {path: {"critic": [], "generator": []} for path in updaters}
     for repetition in range(options.repetitions + 1):
-        for path, update in contenders.items():
+        for path, update in updaters.items():
             for network in ("critic", "generator"):
                 begin = time.perf_counter()
                 update(network)
@@ -49,8 +49,8 @@ def main() -> None:
     }
     ratios = {name: medians["plain"][name] / medians["fast"][name] for name in ("critic", "generator")}
     for name, ratio in ratios.items():
-        told = ", ".join(f"{path} {medians[path][name]:.3f} s" for path in PATHS)
-        print(f"{name} update: {told}, plain over fast {ratio:.2f}")
+        medians_text = ", ".join(f"{path} {medians[path][name]:.3f} s" for path in PATHS)
+        print(f"{name} update: {medians_text}, plain over fast {ratio:.2f}")
     result = {
         "options": vars(options),
         "fast_precision": FAST,

@@ -1,7 +1,7 @@
 """Parts of pages that are generated from the package.
 
-They stand between ``<!-- generated: NAME -->`` and ``<!-- /generated -->``. The build fills all of them. The tables of
-settings and methods are committed as well, so that they can be read without a build; to update them:
+They stand between ``<!-- generated: NAME -->`` and ``<!-- /generated -->``. The build fills all of them. The tables
+of settings and methods are committed as well, so that they can be read without a build; to update them:
 
     python docs/_extensions/generated.py
 """

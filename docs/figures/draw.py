@@ -27,7 +27,7 @@ def case(index: int, subtype: str, intensity: str = "fixed") -> SyntheticCase:
 
 
 def adversarial() -> Figure:
-    """The two networks, what each of them sees, and where the map's sign is turned."""
+    """The two networks, their inputs, and the sign of the effect."""
     figure = Figure(figsize=(9, 4.2))
     canvas = figure.add_axes((0, 0, 1, 1))
     canvas.set(xlim=(0, 9), ylim=(0, 4.2))
@@ -37,7 +37,7 @@ def adversarial() -> Figure:
     put(figure, patient.image, (0.25, 2.25), "patient $x$")
     put(figure, map_, (3.05, 2.25), "map $M(x)$", is_map=True)
     put(figure, patient.counterfactual, (5.0, 2.25), "$y = x + M(x)$")
-    put(figure, healthy.image, (5.0, 0.2), "healthy $x_0$, another person", above=True)
+    put(figure, healthy.image, (5.0, 0.2), "healthy $x_0$, another subject", above=True)
     put(figure, -map_, (3.05, 0.2), "effect $-M(x) = x - y$", is_map=True)
     box(canvas, (1.95, 2.65), (0.75, 0.6), "$M$", BLUE)
     box(canvas, (7.0, 1.65), (0.75, 0.6), "$D$", ORANGE)
@@ -48,11 +48,11 @@ def adversarial() -> Figure:
     arrow(canvas, (4.7, 3.85), (4.7, 3.1))
     canvas.text(4.7, 2.95, "+", ha="center", va="center", fontsize=13, color=INK, backgroundcolor="white")
     arrow(canvas, (3.72, 2.0), (3.72, 1.58))
-    canvas.text(3.8, 1.75, "turn the sign", fontsize=8, color=INK)
+    canvas.text(3.8, 1.75, "reverse the sign", fontsize=8, color=INK)
     arrow(canvas, (6.35, 2.95), (7.0, 2.1))
     arrow(canvas, (6.35, 0.85), (7.0, 1.75))
     arrow(canvas, (7.75, 1.95), (8.05, 1.95))
-    canvas.text(8.1, 1.95, "how\nhealthy", va="center", fontsize=9, color=INK)
+    canvas.text(8.1, 1.95, "score", va="center", fontsize=9, color=INK)
     return figure
 
 
@@ -98,10 +98,10 @@ def effect_transfer() -> Figure:
     effect = patient.image - patient.counterfactual
     pictures = (
         (patient.image, "patient $x$", False),
-        (effect, "effect that the\naverage finds", True),
+        (effect, "effect found by\nthe EMA of $M$", True),
         (healthy.image, "healthy $x_0$", False),
-        ((healthy.image + effect).clip(-1, 1), "effect transferred", False),
-        (effect, "what $M$ must find\nin the changed image", True),
+        ((healthy.image + effect).clip(-1, 1), "effect added", False),
+        (effect, "what $M$ must\nrecover", True),
     )
     figure = Figure(figsize=(8, 2.1), layout="constrained")
     for axes, (picture, title, is_map) in zip(figure.subplots(1, len(pictures)), pictures, strict=True):
@@ -119,7 +119,7 @@ def schedule() -> Figure:
         axes.bar(shown, [critic_updates_before(update, config.schedule) for update in shown], width=1, color=colour)
         axes.set(title=f"preset {name}", xlabel="generator update", ylim=(0, 105))
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("critic updates before it")
+    figure.axes[0].set_ylabel("critic updates before")
     return figure
 
 
@@ -127,7 +127,7 @@ def scaling() -> Figure:
     """The exact effect where each image is scaled by its own extremes, and where all share one range."""
     figure = Figure(figsize=(5.6, 2.1), layout="constrained")
     pictures = []
-    for intensity, words in (("fixed", "one range for all"), ("per-image", "each by its own extremes")):
+    for intensity, words in (("fixed", "one range for all"), ("per-image", "range of each image")):
         found = case(1, "A", intensity)
         pictures += [(found.image, words, False), (found.image - found.counterfactual, "exact effect", True)]
     for axes, (picture, title, is_map) in zip(figure.subplots(1, 4), pictures, strict=True):

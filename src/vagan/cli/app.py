@@ -1,4 +1,4 @@
-"""The command `vagan`: one verb per file. Each imports what is slow to import only when it runs."""
+"""The command `vagan`: one verb per file, which imports slow packages only when it runs."""
 
 import signal
 import sys
@@ -21,16 +21,16 @@ from vagan.cli.synth import synth
 from vagan.cli.train import train
 from vagan.errors import VaganError
 
-HELP = """What does this class look like in this image?
+HELP = """Visual feature attribution: what does a class, such as a disease, look like in this image?
 
-Train a map generator on two classes of images, and see for each new image what its class put there.
+Train a map generator on two classes of images, then compute the effect of the class in each new image.
 
 The paper's experiment, with a report:
     vagan demo
 
-Your own images, a folder for each class:
+Your own images, one folder per class:
     vagan import folder SRC COHORT
-    vagan train COHORT RUN                   the same command again resumes
+    vagan train COHORT RUN                   repeat the command to resume
     vagan attribute RUN IMAGE... --out DIR
 
 Raw brain scans:
@@ -58,9 +58,7 @@ def _description(verb: Callable[..., None]) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-imports = App(
-    name="import", help="Make a cohort from your own images: from folders, a table, a BIDS dataset or ADNI."
-)
+imports = App(name="import", help="Make a cohort from your own images: folders, a table, a BIDS dataset or ADNI.")
 for verb in VERBS:
     app.command(verb, help=_description(verb))
 for source in IMPORTS:

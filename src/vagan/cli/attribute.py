@@ -27,19 +27,18 @@ def attribute(
     masks: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Effect maps of new images: what the class of interest put there, and how bright.
+    """Compute effect maps of new images.
 
-    For each image: the map (.npy, or NIfTI for NIfTI) of exactly the image's size, a colour overlay (.png) and
-    a description (.json).
+    For each image: the map at the size of the image (.npy; NIfTI for NIfTI files), a colour overlay (.png) and a
+    sidecar (.json).
 
     Parameters
     ----------
     run
-        Run folder made by `vagan train`, or a model folder. Map generators give effects; for a classifier, choose a
-        --method.
+        Run folder made by `vagan train`, or a model folder. A classifier needs a --method.
     images
-        Image files of the class of interest. For a model of preprocessed brain scans: raw scans, which go through
-        the same preprocessing; their maps come on their own grid and in the template's space.
+        Image files. For a model of preprocessed brain scans, raw scans go through the same preprocessing, and their
+        maps are written on their own grid and in template space.
     out
         Folder for the maps.
     method
