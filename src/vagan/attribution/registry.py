@@ -57,6 +57,7 @@ METHODS: dict[str, Entry] = {
     "gradient-magnitude": Entry(GradientMagnitude, "nothing"),
     "random": Entry(RandomSmoothMap, "nothing"),
 }
+"""All methods by slug."""
 
 
 def find_method(slug: str) -> Entry:
