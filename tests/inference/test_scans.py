@@ -112,7 +112,7 @@ class TestPages:
         page = (study[0] / "out" / GROUP_PAGE).read_text(encoding="utf-8")
         assert all(f"sub-s{number}.html" in page for number in (0, 1, 2, 4, 5, 6, 7, 8, 9))
         assert "sub-s3.html" not in page
-        assert "2 that could not be prepared" in page
+        assert "2 failed" in page
         assert "s3.nii.gz cannot be read as NIfTI" in page
 
     def test_outliers_hand_worked(self):
