@@ -42,7 +42,10 @@ nb_execution_mode = "off"  # the notebooks hold the outputs of `make examples`
 
 # references within vagan must resolve; those to other packages are not checked
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!vagan\.[\w.]+$).*"), ("py:.*", r"vagan\.deformation\.Vectors")]  # a type variable
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!vagan\.[\w.]+$).*"),
+    ("py:.*", r"vagan\.deformation\.Vectors"),  # a type variable
+]
 suppress_warnings = ["ref.python"]  # a word between backticks that is the name of several attributes
 
 autodoc_member_order = "bysource"

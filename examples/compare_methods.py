@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Compare methods on your own classifier
 #
-# The other methods explain a classifier: any `torch.nn.Module` from images `(batch, channel, *space)` to logits
-# `(batch, class)`. Here a small one is trained on the synthetic images, whose effects are known, so that its maps can
-# be scored. Every patient has the central square, so that a classifier needs no more; the second square is what its
-# explanations show less of.
+# Besides VA-GAN, the package contains methods that explain a classifier: any `torch.nn.Module` from images
+# `(batch, channel, *space)` to logits `(batch, class)`. This example trains a small one on synthetic images with
+# known effects and scores its maps. Every patient has the central square, so the classifier needs no other evidence,
+# and its explanations show less of the second square.
 
 # %%
 import matplotlib.pyplot as plt
@@ -27,7 +27,7 @@ from vagan.data.sources.synthetic import square_regions
 cohort = make_synthetic_cohort("cohort", n=800, size=(32, 28), intensity="fixed")
 
 # %% [markdown]
-# Your classifier. Nothing in it knows of this package.
+# Your classifier. It does not depend on this package.
 
 # %%
 torch.manual_seed(0)
@@ -64,9 +64,9 @@ with torch.no_grad():
     print(f"accuracy on test images: {(net(tests).argmax(dim=1) == truth).float().mean():.3f}")
 
 # %% [markdown]
-# A method is made with its classifier, the class it is to explain, and its options; then `attribute(images)` gives
-# maps. The model is left as it was: its mode, its gradients and its hooks. Beside the methods stand controls that
-# know nothing of the classifier: the mean difference of the two groups, edges, and noise.
+# A method is constructed with the classifier, the target class and its options; `attribute(images)` returns maps. The
+# mode, gradients and hooks of the model are left unchanged. Three controls do not use the classifier: the difference
+# of the group means, the gradient magnitude of the image, and a random map.
 
 # %%
 baseline, patients = (cohort.images(cohort.manifest.indices("train", label)) for label in (0, 1))
@@ -88,10 +88,10 @@ shown = ["ncc", "average_precision", "recall/centre", "recall/off-centre"]
 table[shown].sort_values("ncc", ascending=False).round(2)
 
 # %% [markdown]
-# `recall/centre` and `recall/off-centre` are the shares of each square under the map's strongest pixels: the square
-# that comes in two places is found less. Of a classifier whose logits are means of feature maps, as here, CAM and
-# Grad-CAM are the same up to a factor. The group mean difference, one map for all images, is hard to beat where
-# everything is in the same place: read any score beside it.
+# `recall/centre` and `recall/off-centre` are the shares of each square under the map's strongest pixels: the second
+# square is found less often. For a classifier whose logits are means of feature maps, as here, CAM and Grad-CAM are
+# equal up to a factor. The group mean difference, one map for all images, is hard to beat if effects are always in
+# the same place: compare every score with it.
 
 # %%
 chosen = cohort.manifest.indices("test", label=1)[:3]

@@ -1,9 +1,9 @@
-"""Execute the examples: each script becomes a notebook of the same name with its outputs, beside it.
+"""Execute the examples: each script becomes a notebook of the same name, with outputs.
 
     python examples/execute.py [NAME...]
 
-A script is cut into cells by ``# %%``. Each notebook is executed in an empty folder of its own. What goes to stderr,
-which is progress, is not kept, nor is when each cell ran.
+Cells are separated by ``# %%``. Each notebook is executed in an empty folder. Progress on stderr and execution times
+are not stored.
 """
 
 import os

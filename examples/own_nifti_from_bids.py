@@ -1,10 +1,9 @@
 # %% [markdown]
 # # Your own NIfTI volumes, from a BIDS dataset
 #
-# From a BIDS tree of volumes on one grid, such as the derivatives of a pipeline, to an effect map on a file's own
-# grid. The volumes are drawn here, so that the example runs anywhere: smooth noise of 16×18×16 voxels, to which
-# patients add two bright boxes. The training takes seconds: **every step is real, and the map is that of a training
-# that is far too short.**
+# From a BIDS dataset of volumes on one grid, such as derivatives of a pipeline, to an effect map on the grid of a new
+# file. The volumes are generated here: smooth noise of 16×18×16 voxels, with two bright boxes in patients. All steps
+# are the actual ones, but **training takes only seconds, far too short for good maps.**
 
 # %%
 import json
@@ -17,7 +16,7 @@ import pandas as pd
 
 from vagan.data.sources.synthetic import make_case
 
-# files as many scanners write them: the first axis to the left, voxels of 3×2×2.5 mm, the origin in the middle
+# as written by many scanners: first axis towards the left, voxels of 3×2×2.5 mm, origin in the middle
 TO_MM = np.diag([-3.0, 2.0, 2.5, 1.0])
 TO_MM[:3, 3] = 24, -18, -20
 
@@ -35,19 +34,19 @@ Path("bids/dataset_description.json").write_text(json.dumps({"Name": "drawn", "B
 people.head(3)
 
 # %% [markdown]
-# **Import.** The class is in a column of `participants.tsv`, or of `sub-*_sessions.tsv` where it changes over time;
-# the other columns are kept, and `vagan check` tells how far the classes lie apart in them. Scans of a subject stay
-# in one part. `control` is one of the names by which a baseline class is known.
+# **Import.** The class is a column of `participants.tsv`, or of `sub-*_sessions.tsv` if it changes over time. The
+# other columns are kept, and `vagan check` reports how far the classes differ in them. All scans of a subject are in
+# the same split. `control` is recognised as the baseline class.
 
 # %% language="bash"
 # vagan import bids bids cohort --class-column group
 
 # %% [markdown]
-# *Raw* scans, of any orientation and with their skulls, go through `vagan preprocess bids prepared --class-column
-# group` instead, which makes the cohort `prepared/cohort`; everything below is the same.
+# *Raw* scans, in any orientation and with skull, go through `vagan preprocess bids prepared --class-column group`
+# instead, which creates the cohort `prepared/cohort`; everything below stays the same.
 #
-# **Train.** Sixty people are far too few (below some hundreds of each class the networks learn their images by
-# heart), and this is a small part of a training.
+# **Train.** Sixty subjects are far too few (with fewer than a few hundred per class the networks overfit), and this
+# is a small fraction of a full training.
 
 # %% language="bash"
 # vagan train cohort run --set training.generator_updates=12 training.batch_size=4 training.validation_images=4 \
@@ -55,7 +54,7 @@ people.head(3)
 #     generator.width=8 critic.width=8
 
 # %% [markdown]
-# **Attribute.** The map of a NIfTI file is a NIfTI file on the same grid: same shape, same affine.
+# **Attribute.** The map of a NIfTI file has the same grid: same shape, same affine.
 
 # %% language="bash"
 # vagan attribute run bids/sub-00[24]/anat/*.nii.gz --out maps
@@ -83,4 +82,4 @@ for place in axes.flat:
 plt.show()
 
 # %% [markdown]
-# For the training of real volumes, and the memory that it takes, see *Train on volumes*.
+# For realistic volumes and their memory requirements see *Training on volumes*.

@@ -1,10 +1,10 @@
 # %% [markdown]
-# # Your own pictures, a folder for each class
+# # Your own images, one folder per class
 #
-# On the command line, from PNG files to a map for a new picture. The pictures are drawn here, so that the example
-# runs anywhere: smooth noise, to which the class `sick` adds two bright discs. Put yours in their place: PNG, JPEG,
-# TIFF or NumPy files in one folder for each class, of one size (or say `--size HEIGHTxWIDTH`). The baseline class
-# is the one called healthy, baseline, control, normal, CN or 0; otherwise name it with `--baseline`.
+# From PNG files to the map of a new image, on the command line. The images are generated here: smooth noise, to which
+# the class `sick` adds two bright discs. Replace them by yours: PNG, JPEG, TIFF or NumPy files in one folder per
+# class, all of one size (otherwise add `--size HEIGHTxWIDTH`). The baseline class is the one called healthy,
+# baseline, control, normal, CN or 0; otherwise name it with `--baseline`.
 
 # %%
 import json
@@ -18,7 +18,7 @@ from vagan.data.sources.synthetic import make_case
 
 
 def draw(path, index, subtype):
-    """Write one picture of 32×28 pixels, all on one scale, as a camera or a scanner would."""
+    """Write one image of 32×28 pixels, all on one intensity scale."""
     case = make_case(index, subtype=subtype, size=(32, 28), intensity="fixed", pattern="discs")
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(((case.image + 1) * 127.5).round().astype(np.uint8)).save(path)
@@ -31,31 +31,31 @@ for index in (9001, 9003):
     draw(Path("new") / f"{index}.png", index, "A" if index == 9001 else "")
 
 # %% [markdown]
-# **Import** reads every file, says what it left out, and divides into training, validation and test parts. One
-# range of intensities serves all pictures; say `--intensity per-image` if yours share none. Several pictures of a
-# patient? Give `--subject-pattern`, so that no patient is in two parts.
+# **Import** reads every file, lists what it excluded, and splits the images into training, validation and test sets.
+# One intensity range is used for all images; use `--intensity per-image` if yours share none. If a patient has
+# several images, `--subject-pattern` keeps them in one set.
 
 # %% language="bash"
 # vagan import folder pictures cohort
 
 # %% [markdown]
-# **Check** lists every defect at once. With `--confounders` it asks whether the classes could be told apart by what
-# should not matter: corners, border, brightness. What it warns of, a map would show. `perhaps` may be the class
-# itself, as it is here, where the discs make a picture brighter; corners and border tell nothing, as they should.
+# **Check** lists all defects. With `--confounders` it tests whether the classes can be separated by corners, border
+# or brightness alone; anything it warns of would appear in maps. `perhaps` may be an effect of the class itself, as
+# here, where the discs make an image brighter. Corners and border carry no information about the class.
 
 # %% language="bash"
 # vagan check cohort --confounders
 
 # %% [markdown]
-# **Train**. The same command again goes on where it stopped. Without `--set` it trains seven times as long, with
-# larger networks: this is **too short for quality**.
+# **Train.** Repeating the command resumes. Without `--set`, training is seven times as long, with larger networks;
+# this one is **too short for good maps**.
 
 # %% language="bash"
 # vagan train cohort run --set training.generator_updates=30 generator.width=8 critic.width=8
 
 # %% [markdown]
-# **Attribute** takes new pictures to maps of exactly their size: `_effect.npy`, an overlay to look at, and a
-# description. The second picture is a healthy one: a map is drawn for it too, and should be nearly empty.
+# **Attribute** computes maps of new images: `_effect.npy` at the size of the image, an overlay, and a sidecar. The
+# second image is healthy; its map should be nearly empty.
 
 # %% language="bash"
 # vagan attribute run new/9001.png new/9003.png --out maps
@@ -76,8 +76,8 @@ for place in axes.flat:
 plt.show()
 
 # %% [markdown]
-# Each overlay has a colour range of its own, so that a nearly empty map looks full there: look at the effect in its
-# unit, on one range for all, before you compare. The description says what the numbers mean.
+# Each overlay has its own colour range, so a nearly empty map looks full there. To compare images, plot the effects
+# with one common range. The sidecar describes the values.
 
 # %%
 json.loads(Path("maps/9001_effect.json").read_text())

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Read a score table
 #
-# What `vagan evaluate` leaves behind, and what may be concluded from it. The trainings behind this table are far
-# too short for quality (images of 32×28 pixels, half a minute on two cores): the reading is the same.
+# The output of `vagan evaluate`, and what can be concluded from it. Training is much too short for good maps here
+# (images of 32×28 pixels, half a minute on two cores), which does not affect how to read the table.
 
 # %%
 import json
@@ -26,15 +26,15 @@ evaluate_runs(cohort, [Path("run"), Path("classifier")], Path("results"), Evalua
 sorted(path.name for path in Path("results").iterdir())
 
 # %% [markdown]
-# **One row for each case, method and score.** Everything printed elsewhere can be computed again from this file.
+# **One row per case, method and metric.** All other tables can be recomputed from this file.
 
 # %%
 scores = pd.read_csv("results/scores.csv", dtype={"case": str, "subject": str})
 scores.head()
 
 # %% [markdown]
-# **Means.** `ncc` is the correlation of map and effect over all pixels, the score of the paper. Start with the two
-# lines that frame all others: the *ceiling*, which the exact counterfactual reaches, and the *random map*.
+# **Means.** `ncc` is the correlation of map and effect over all pixels, the paper's score. Start with the two rows
+# that bound the others: the *ceiling*, reached by the exact counterfactual, and the *random map*.
 
 # %%
 patients = scores[scores["label"] == 1]
@@ -42,9 +42,8 @@ means = patients.pivot_table(index="method", columns="metric", values="value")
 means[["ncc", "average_precision", "pointing_game"]].sort_values("ncc", ascending=False).round(3)
 
 # %% [markdown]
-# **Intervals.** Images of one subject are not independent: intervals come from drawing subjects. They tell how far
-# the mean would move with other test images; they do not tell how far it would move with another training. For that
-# train with several seeds.
+# **Intervals.** Images of one subject are not independent, so intervals resample subjects. They quantify variation
+# over test images, not over trainings; for the latter, train several seeds.
 
 # %%
 summary = json.loads(Path("results/summary.json").read_text())["methods"]
@@ -61,10 +60,11 @@ axes.set_xlabel("NCC, mean and 95 % interval")
 plt.show()
 
 # %% [markdown]
-# **Look at n.** Methods that need hundreds of passes for a map were scored on four images only: their intervals are
-# wide.
+# **Check n.** Methods that need hundreds of forward passes per map were scored on four images only; their intervals
+# are wide.
 #
-# **Differences are paired.** Both methods saw the same images, so compare image by image, not interval by interval.
+# **Compare in pairs.** Both methods were applied to the same images, so compare image by image rather than by
+# overlapping intervals.
 
 # %%
 by_case = patients[patients["metric"] == "ncc"].pivot_table(index="case", columns="method", values="value")
@@ -73,10 +73,10 @@ low, high = bootstrap_interval(difference.to_numpy())
 print(f"VA-GAN - group mean difference: {difference.mean():.3f}, 95 % [{low:.3f}, {high:.3f}], n = {len(difference)}")
 
 # %% [markdown]
-# **What NCC does not see**: the size of the map, and what it does where there is nothing to find. `amplitude_slope`
-# should be 1 for maps in units of intensity (of a gradient or a class score it says nothing).
-# `baseline_response_ratio`, the size of the map on baseline images over that on patients, should be 0. A method that
-# draws the same map for everybody has a ratio of 1, however high its NCC.
+# **What NCC does not measure**: the amplitude of maps, and the response where there is no effect. `amplitude_slope`
+# should be 1 for maps in units of intensity (it is meaningless for gradients and class scores).
+# `baseline_response_ratio`, the size of maps of baseline images relative to patients, should be 0; it is 1 for a
+# method that returns the same map for every image, however high its NCC.
 
 # %%
 shown = ("ncc", "amplitude_slope", "baseline_response_ratio")
@@ -85,7 +85,7 @@ pd.DataFrame(
 ).T.sort_values("ncc", ascending=False).round(3)
 
 # %% [markdown]
-# **One image is not the mean.** Look at the worst ones before you believe a table.
+# **Inspect individual images**, the worst ones first, before relying on means.
 
 # %%
 worst = by_case["VA-GAN"].nsmallest(3)

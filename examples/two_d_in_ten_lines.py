@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Two dimensions in ten lines
 #
-# The paper's synthetic experiment, made small: every image is smooth noise, and images of the class of interest
-# hold two bright squares too: one in the centre, the other below or above it. Each image's true effect, the
-# squares, is known. The images here have 48×40 pixels instead of 112×112 and the training is a quarter of the usual
-# one, so that it takes a minute on two cores: **maps are in the right places, but uneven, and faint traces are left
-# where the other half of the patients have their square.** `vagan demo` does the same at full size.
+# A small version of the paper's synthetic experiment. All images are smooth noise; images of the class of interest
+# also contain two bright squares, one in the centre and one below or above it. The squares are the true effect.
+# With 48×40 instead of 112×112 pixels and a quarter of the usual training, it takes a minute on two cores: **maps
+# are in the right places but uneven, with faint traces where the other half of the patients have their square.**
+# `vagan demo` runs the full experiment.
 
 # %%
 import matplotlib.pyplot as plt
@@ -16,7 +16,7 @@ cohort = make_synthetic_cohort("cohort", n=1200, size=(48, 40), intensity="fixed
 cohort
 
 # %% [markdown]
-# Settings are a preset and differences from it. Small images need small networks.
+# Settings are differences from a preset. Small networks suffice for small images.
 
 # %%
 settings = {"training.generator_updates": "60", "generator.width": "8", "critic.width": "8"}
@@ -24,8 +24,7 @@ run = train(cohort, "run", load_config("fast", settings))
 run
 
 # %% [markdown]
-# The trained map generator is a method like any other: images in, effect maps of the same shape out, positive where
-# the class made the image brighter.
+# The trained model maps images to effect maps of the same shape, positive where the class made the image brighter.
 
 # %%
 method = Attributor.load(run.path)
@@ -35,7 +34,7 @@ effects = method.effect(images)
 effects.shape, method.spec.classes
 
 # %% [markdown]
-# The image without its effect is what it would look like in the baseline class.
+# The image minus its effect is the counterfactual: how it would look in the baseline class.
 
 # %%
 figure, axes = plt.subplots(4, 4, figsize=(6, 7), layout="constrained")
@@ -49,9 +48,8 @@ for place, title in zip(axes[0], ("image", "true effect", "VA-GAN's map", "image
 plt.show()
 
 # %% [markdown]
-# Scores are means over the test images with 95 % intervals; the ceiling is what the exact counterfactual reaches.
-# `baseline_response_ratio`, the size of the map on baseline images over that on images of the class, should be near
-# 0.
+# Scores are means over the test images with 95 % intervals; the ceiling is the score of the exact counterfactual.
+# `baseline_response_ratio`, the size of maps of baseline images relative to those of the class, should be near 0.
 
 # %%
 evaluate({"VA-GAN": method}, cohort)
