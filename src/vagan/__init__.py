@@ -1,4 +1,4 @@
-"""What does this class look like in this image? Visual feature attribution with Wasserstein GANs."""
+"""Visual feature attribution with Wasserstein GANs: the effect of a class in each image."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""The only place that spells tensor axes.
+"""Tensor axes by name; no other module uses axis numbers.
 
 Tensors are ``(batch, channel, *space)``. Reductions over "everything but the batch" are where this
 field's codes go wrong most often (a norm over one image axis instead of the whole image), so they are

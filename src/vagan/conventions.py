@@ -1,4 +1,4 @@
-"""Numbers that all modules agree on."""
+"""Constants shared by all modules."""
 
 BACKGROUND = -1.0
 """Intensity of the background of prepared images, which lie in [-1, 1]."""

@@ -1,4 +1,4 @@
-"""Smooth, invertible deformations of images: from a network's raw output to displacement and change of volume.
+"""Smooth, invertible deformations: velocity fields, displacement and volume change.
 
 A field has one component for each spatial axis, in pixels. The displacement ``u`` maps a point ``p`` to ``p + u(p)``;
 an image warped by it shows at ``p`` what was at ``p + u(p)``. The network predicts a stationary velocity field. Its

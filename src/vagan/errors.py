@@ -1,4 +1,4 @@
-"""One family of errors: each message says what must hold, what was found, and what to do."""
+"""Exceptions. Each message states what is required, what was found, and what to do."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, and refusal of what is no regular file."""
+"""Atomic writes of files and folders; only regular files are read."""
 
 import errno
 import glob

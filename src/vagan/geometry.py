@@ -1,4 +1,4 @@
-"""Where voxels lie, in mm, and the one function that interpolates between grids."""
+"""Voxel grids in mm, and interpolation between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

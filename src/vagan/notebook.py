@@ -1,4 +1,4 @@
-"""How objects show themselves in notebooks: small pieces of HTML, everything in them escaped."""
+"""HTML representations for notebooks."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Randomness without global state: every draw comes from (seed, purpose, step)."""
+"""Random generators derived from (seed, purpose, step); there is no global state."""
 
 import hashlib
 from collections.abc import Iterator

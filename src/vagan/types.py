@@ -1,4 +1,4 @@
-"""Names for tensors whose meaning a shape alone does not tell. Axes are always batch, channel, space."""
+"""Tensor types. Axes are always batch, channel, space."""
 
 from jaxtyping import Float
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Guided backpropagation (Springenberg et al. 2015), computed by Captum, where it can be."""
+"""Guided backpropagation (Springenberg et al. 2015), computed by Captum."""
 
 import warnings
 from collections import Counter

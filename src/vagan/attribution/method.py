@@ -1,4 +1,4 @@
-"""The protocol of attribution methods: images in, maps of the same shape out, the model left as it was."""
+"""The protocol of attribution methods, and a guard that restores the model's state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

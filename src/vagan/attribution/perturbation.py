@@ -1,4 +1,4 @@
-"""Additive perturbation maps (Eq. 5): the smallest change of an image after which the class is gone."""
+"""Additive perturbation maps (Eq. 5): the smallest change of an image that removes the class."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Radiographs, mammograms and ultrasound pictures in DICOM files: one frame, as a viewer shows it."""
+"""Single-frame DICOM images: radiographs, mammograms, ultrasound."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""One row per image: who, which class, which part of the study, and where the file is."""
+"""Manifests: one row per image with subject, class, split and file."""
 
 import re
 from collections.abc import Iterator, Sequence

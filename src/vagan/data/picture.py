@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF pictures, read as the file describes its own pixels.
+"""PNG, JPEG and TIFF images.
 
 The format is recognised by the first bytes of the file, never by its suffix, and only the decoder of that format is
 opened. What a file says about its pixels (orientation, photometric interpretation, palette, planar layout, bit depth)

@@ -1,4 +1,4 @@
-"""From an image file's own size and intensity to what the networks see, and a map's way back."""
+"""Size and intensity preparation of images, and its inverse for maps."""
 
 import math
 from typing import Annotated, Literal

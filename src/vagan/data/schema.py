@@ -1,4 +1,4 @@
-"""What a cohort folder holds: its files, what is true of all images, and the arrays of one image."""
+"""Contents of a cohort folder: file names, metadata, and the arrays of one image."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any

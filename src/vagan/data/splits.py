@@ -1,4 +1,4 @@
-"""Train, validation and test parts: by subject, stratified, seeded; or as published lists have them."""
+"""Training, validation and test splits: by subject, stratified and seeded, or from published lists."""
 
 import re
 from collections.abc import Iterable, Sequence

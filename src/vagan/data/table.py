@@ -1,4 +1,4 @@
-"""Tables of participants and images as spreadsheets, BIDS tools and study exports write them."""
+"""Tables written by spreadsheets, BIDS tools and study exports."""
 
 import codecs
 import csv

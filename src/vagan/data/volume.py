@@ -1,4 +1,4 @@
-"""NIfTI and MGZ files: the only place that imports nibabel, and the only place where image axes are reordered."""
+"""NIfTI and MGZ volumes, reoriented to RAS+. No other module imports nibabel."""
 
 import gzip
 import logging

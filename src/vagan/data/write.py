@@ -1,4 +1,4 @@
-"""Write a cohort folder: whole, or not at all."""
+"""Atomic writing of cohort folders."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""What an evaluation found: scores, their summary, and examples to look at."""
+"""The result of an evaluation: scores, their summary, and example images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

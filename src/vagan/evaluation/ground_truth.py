@@ -1,4 +1,4 @@
-"""What is known about the effects in the images to score."""
+"""Known effects of the images to score."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable

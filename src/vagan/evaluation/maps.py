@@ -1,4 +1,4 @@
-"""The maps of a method, made once: everything that is scored, shown or written is read from here."""
+"""The maps of a method, computed once and read by all metrics and outputs."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""The results folder: what `vagan evaluate` leaves behind, and what reports, exports and masks read."""
+"""The results folder: written by `vagan evaluate`, read by reports, exports and masks."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What of some runs is scored beside each other: the methods that their models allow, and the controls."""
+"""The methods to compare: those that the models of some runs allow, and controls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Summaries as Markdown. Only formatting: every number was computed elsewhere."""
+"""Summaries as Markdown."""
 
 import math
 from collections.abc import Mapping, Sequence

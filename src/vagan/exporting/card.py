@@ -1,4 +1,4 @@
-"""The model card of every export: what the model is, its data, its scores, its limits."""
+"""The model card of every export: data, scores, limitations."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Map generators that formats without covariates can take, and the metadata that goes with them."""
+"""Map generators for formats without covariates, with their metadata."""
 
 from importlib.metadata import version
 from pathlib import Path

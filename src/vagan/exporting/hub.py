@@ -1,4 +1,4 @@
-"""A folder to share, on a model hub for example: the model with a card."""
+"""Export as a model folder with a card, for model hubs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A map generator as a MONAI bundle: `python -m monai.bundle run` writes the maps of `vagan attribute`.
+"""Export as a MONAI bundle that writes the maps of `vagan attribute`.
 
 The classes are the parts that the bundle's configuration names. They read, prepare and write images as
 `vagan attribute` does.

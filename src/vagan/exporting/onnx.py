@@ -1,4 +1,4 @@
-"""A map generator as ONNX: from prepared images to their counterfactuals and effects, in any runtime."""
+"""Export as an ONNX graph from prepared images to counterfactuals and effects."""
 
 import json
 import logging

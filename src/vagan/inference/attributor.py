@@ -1,4 +1,4 @@
-"""From run folders to attributions: the only way."""
+"""From run folders to attributions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From image files to prepared images, and maps of them back to files: pictures, volumes and raw scans alike."""
+"""Image files to prepared images, and maps back to files: 2-D images, volumes and raw scans."""
 
 import json
 from collections import deque

@@ -1,4 +1,4 @@
-"""Masks and tables of lesions beside maps, by the rule that the metrics of masks use."""
+"""Masks and lesion tables of maps."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Colour overlays of effect maps on their images, and the one owner of the colour range of maps."""
+"""Colour overlays of effect maps, and their colour range."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Raw brain scans: through the model's preprocessing, and maps back onto the scan's own grid."""
+"""Raw brain scans: the model's preprocessing, and maps on the grid of the scan."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The JSON beside each map: what was mapped, by which model, and how sign and unit are meant."""
+"""The JSON sidecar of each map: image, model, sign and unit."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A trained network as a folder: ``config.json`` and ``model.safetensors``. Nothing in it is ever unpickled."""
+"""A trained network as a folder: ``config.json`` and ``model.safetensors``, no pickles."""
 
 import errno
 import math

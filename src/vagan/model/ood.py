@@ -1,4 +1,4 @@
-"""Out-of-distribution detection in the features of the map generator: a map of another organ means nothing."""
+"""Out-of-distribution detection in features of the map generator."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""A trained model in memory: its network, what it is, and the statistics of its training images."""
+"""A trained model in memory: network, specification and OOD statistics."""
 
 from collections.abc import Sequence
 from pathlib import Path

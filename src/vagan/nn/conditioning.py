@@ -1,4 +1,4 @@
-"""Conditioning of networks on more than pixels: the class of interest, covariates."""
+"""Conditioning of networks on class, direction and covariates."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""From a raw head scan to what the networks see, and a map's way back onto the scan.
+"""From raw head scans to network input, and maps back onto the scan.
 
 ``scan.py`` reads a head and says what is wrong with it. ``pipeline.py`` runs the steps one after the other and keeps
 their record; they are in ``framing.py``, ``brain.py``, ``intensity.py`` and ``template.py``, on ``geometry.py`` and

@@ -1,4 +1,4 @@
-"""Where the brain is: skull strippers behind one protocol, and the check that none fails unseen."""
+"""Skull stripping behind one protocol, with a plausibility check."""
 
 import math
 import shlex

@@ -1,4 +1,4 @@
-"""Prepared scans on disk, named and described in the manner of BIDS derivatives.
+"""Preprocessed scans on disk, as BIDS derivatives.
 
 For each scan a folder ``sub-X[/ses-Y]/anat`` with the image, the brain's mask, the transform, a few slices for
 quality control, and last of all the JSON record: a scan whose record is there is whole.

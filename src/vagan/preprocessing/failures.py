@@ -1,4 +1,4 @@
-"""Which scans could not be prepared and why, kept so that neither a kill nor jobs side by side lose a row.
+"""A table of failed scans with reasons, safe against kills and concurrent jobs.
 
 Each failure is a file of its own in ``logs/failed`` until its scan is prepared; ``failed.csv`` is the table of them.
 """

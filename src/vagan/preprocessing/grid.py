@@ -1,4 +1,4 @@
-"""Steps that choose the box of voxels: the field of view before registration, the common grid after it."""
+"""Steps that choose the voxel grid: cropping before registration, the common grid after it."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Steps that change intensities and leave voxels where they are."""
+"""Steps that change intensities only."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Between arrays in RAS+ mm and SimpleITK's images, whose axes point left, to the back and up."""
+"""Conversion between RAS+ arrays and SimpleITK images (LPS)."""
 
 from typing import Any
 

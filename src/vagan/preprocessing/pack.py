@@ -1,4 +1,4 @@
-"""From prepared scans to a cohort, and whether the cohort still belongs to them."""
+"""From preprocessed scans to a cohort, and whether the cohort is up to date."""
 
 import hashlib
 import os

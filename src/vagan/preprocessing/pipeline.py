@@ -1,4 +1,4 @@
-"""The steps from a raw scan to a prepared one, their record, and a map's way back."""
+"""The sequence of steps, its record, and its inverse for maps."""
 
 import hashlib
 import time

@@ -1,4 +1,4 @@
-"""Many scans: one at a time, on the cores of this machine, or on a Dask cluster. One bad scan stops no other."""
+"""Parallel execution over scans, locally or on a Dask cluster; a failed scan stops no other."""
 
 import logging
 import multiprocessing

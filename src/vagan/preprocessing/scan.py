@@ -1,4 +1,4 @@
-"""A head as it passes through the pipeline, and how it is read: NIfTI, MGZ or a DICOM series."""
+"""A scan in the pipeline: image, mask and grid; read from NIfTI, MGZ or DICOM."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a user may hand to `vagan preprocess`: a BIDS tree, a table, a folder of scans, one scan."""
+"""Input of `vagan preprocess`: a BIDS dataset, a table, a folder, or one scan."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a step of the pipeline is."""
+"""The base of all pipeline steps."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,4 +1,4 @@
-"""A whole study through the preprocessing: scans, failures, quality-control pages, and the cohort."""
+"""Preprocessing of a study: scans, failures, quality-control pages and the cohort."""
 
 import os
 from collections import Counter

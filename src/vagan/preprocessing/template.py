@@ -1,4 +1,4 @@
-"""The brain that all others are laid onto, and the step that does it."""
+"""The registration template, and the registration step."""
 
 import hashlib
 from functools import lru_cache

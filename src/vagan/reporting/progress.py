@@ -1,4 +1,4 @@
-"""Pictures of a training in progress."""
+"""Figures of learning curves and validation maps."""
 
 from vagan.data.cohort import Cohort
 from vagan.files import replacing

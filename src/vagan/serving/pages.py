@@ -1,4 +1,4 @@
-"""The two pages: one to drop images on, and the reference of the REST interface."""
+"""The upload page, and the reference of the REST interface."""
 
 import secrets
 

@@ -1,4 +1,4 @@
-"""`vagan serve`: a model in memory, a queue of images, and a web server that only this machine can reach."""
+"""`vagan serve`: a model in memory, a queue of images, and a web server for this machine only."""
 
 import secrets
 import socket

@@ -1,4 +1,4 @@
-"""Real brains that ship in packages, on a grid of 1 mm in MNI space, with their regions."""
+"""Brain images from installed packages, with regions, on a 1 mm grid in MNI space."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Values on a grid in mm, sampled anywhere, and smooth invertible maps as flows of velocities."""
+"""Scalar and vector fields sampled on grids, and flows of velocity fields."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How regions grow and shrink: velocities in template space that change the volume of one region each.
+"""Velocity fields that change the volume of one region each.
 
 A velocity whose divergence is 1 in a region and balanced by a negative one beside it makes the region smaller and its
 neighbourhood larger, and ends there. The divergence is prescribed by a screened Poisson equation. Tissue that shrinks

@@ -1,4 +1,4 @@
-"""Scans as they leave the scanner, in a BIDS tree: any orientation, tilted heads, shading, the subject's own size."""
+"""Raw scans in a BIDS tree: any orientation, tilted heads, shading, native size."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Where the disease acts: regions by MNI coordinates and tissue.
+"""Regions affected by the disease, from MNI coordinates and tissue.
 
 A region is a tube along a line of MNI coordinates, as far as it holds the tissue of the region; the left side
 mirrors the right. On the MNI152 template the hippocampi overlap with those of the JHU atlas as well (Dice 0.65 and

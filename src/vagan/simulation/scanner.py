@@ -1,4 +1,4 @@
-"""What a scanner makes of a head: pose, contrast, shading, noise."""
+"""Scanner model: pose, contrast, shading, noise."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""One scan of one subject, on any grid: with the disease, and as it would be without."""
+"""One scan of one subject on any grid, with and without the disease."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache

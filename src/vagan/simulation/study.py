@@ -1,4 +1,4 @@
-"""A cohort of simulated subjects: who is in it, its table, and its scans, made on all cores."""
+"""A cohort of simulated subjects, its manifest and scans, in parallel."""
 
 import multiprocessing
 import os

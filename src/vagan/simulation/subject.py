@@ -1,4 +1,4 @@
-"""Who is simulated: anatomy, size, age, sex, and the course of the disease."""
+"""Simulated subjects: anatomy, size, age, sex, and course of the disease."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

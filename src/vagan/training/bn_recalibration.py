@@ -1,4 +1,4 @@
-"""Which statistics batch norm uses, and when they are measured: the one place that decides it."""
+"""Batch-norm statistics during training, and their recalibration for inference."""
 
 import copy
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Signs of divergence or collapse of one of the two networks, which no single loss term shows."""
+"""Detection of divergence and collapse of generator or critic."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Every setting of a training, with its default, in one place. Presets are differences from it."""
+"""All settings of a training with their defaults. Presets are differences from them."""
 
 import math
 import reprlib

@@ -1,4 +1,4 @@
-"""Fit the out-of-distribution statistics at the end of a training."""
+"""Fits the out-of-distribution statistics at the end of a training."""
 
 import math
 from pathlib import Path

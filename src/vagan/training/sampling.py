@@ -1,4 +1,4 @@
-"""What a batch is: which images meet in it, in which order, and what the networks are conditioned on for each."""
+"""Batches: which images they contain, in which order, with which conditions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What is done at which update: pure functions of counters, so that a resumed run needs no memory."""
+"""The order of updates, as pure functions of the update counter."""
 
 from bisect import bisect_left
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""One number by which a classifier's logits are divided, so that its probabilities mean what they say."""
+"""Temperature scaling: calibration of a classifier's probabilities (Guo et al. 2017)."""
 
 import numpy as np
 from jaxtyping import Float, Int

@@ -1,4 +1,4 @@
-"""Whether the classes are balanced in known covariates: a map shows imbalances too."""
+"""Differences between the classes in covariates, which would appear in maps."""
 
 import math
 from collections import Counter

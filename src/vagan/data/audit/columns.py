@@ -1,4 +1,4 @@
-"""What all audits share: the covariates of a manifest, and how a table is printed."""
+"""Covariate columns and table formatting shared by the audits."""
 
 from collections.abc import Sequence
 

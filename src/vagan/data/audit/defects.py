@@ -1,4 +1,4 @@
-"""Every defect of a manifest or a cohort at once, before hours are spent on it."""
+"""All defects of a manifest or a cohort, found before training."""
 
 import hashlib
 from collections import Counter

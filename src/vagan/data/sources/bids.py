@@ -1,4 +1,4 @@
-"""A BIDS tree: which T1-weighted scans it holds, of whom, and what its tables say of them."""
+"""T1-weighted scans and tables of a BIDS dataset."""
 
 import re
 from collections.abc import Callable, Sequence

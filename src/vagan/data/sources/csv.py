@@ -1,4 +1,4 @@
-"""A table with one row for each image file."""
+"""Cohorts from a table with one row per image file."""
 
 from collections.abc import Sequence
 from pathlib import Path

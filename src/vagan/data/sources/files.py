@@ -1,4 +1,4 @@
-"""From a table of image files to a cohort: what every source of files has in common."""
+"""From a table of image files to a cohort; shared by all file sources."""
 
 from dataclasses import dataclass
 from pathlib import Path

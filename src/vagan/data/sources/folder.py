@@ -1,4 +1,4 @@
-"""A folder for each class: ``SRC/<class name>/<image file>``."""
+"""Cohorts from one folder per class: ``SRC/<class name>/<image file>``."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the class of interest adds to the synthetic images: 0/1 masks in 2-D and 3-D, proportional to the image."""
+"""Patterns of the synthetic class of interest: binary masks in 2-D and 3-D."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Score maps against what follow-up scans show: the paper's Table 2, with the ceiling that noise sets."""
+"""Scores against follow-up scans: the paper's Table 2, with its noise ceiling."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

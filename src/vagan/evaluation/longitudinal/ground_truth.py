@@ -1,4 +1,4 @@
-"""Observed effects of subjects that changed their class, the truth that maps of their later scans are scored by."""
+"""Observed effects of converters as ground truth for maps of their later scans."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What changed between two scans of one head: the observed effect, against which maps of the disease are scored."""
+"""The observed effect: the change between two aligned scans of a subject."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

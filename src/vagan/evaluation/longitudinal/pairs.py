@@ -1,4 +1,4 @@
-"""Which two scans of a subject show what the class did to it: before and after it changed its class."""
+"""Pairs of scans of a subject before and after conversion."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How well maps agree with known effects: one value per case, any number of spatial dimensions.
+"""Agreement of maps with known effects: one value per case, in any number of dimensions.
 
 The *truth* of a case is where its effect is (`vagan.evaluation.metrics.base.truth_mask`); its *strength* is
 ``|map|``. Functions of one map and one effect are metrics of ``(case, channel, *space)`` arrays by `per_case`.

@@ -1,4 +1,4 @@
-"""What a metric is, and the one loop over cases that most of them share.
+"""The `Metric` record, and the loop over cases that most metrics share.
 
 Maps and effects are arrays ``(case, channel, *space)``. A case's channels and pixels count alike, and one case is
 read at a time, so that volumes need no second copy in memory.

@@ -1,4 +1,4 @@
-"""What removing the effect from an image does to a classifier that had no part in making the map.
+"""Effect of counterfactuals on an independent classifier.
 
 It needs no known effects: an independent classifier sees the image before and after its map was subtracted.
 """

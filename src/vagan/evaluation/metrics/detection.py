@@ -1,4 +1,4 @@
-"""From maps to masks, lesions and boxes by a rule that is fixed without truth, and how well they find the effect.
+"""Masks, lesions and boxes from maps by Otsu's threshold, and their overlap with the effect.
 
 A pixel is *marked* where ``|map|`` exceeds a threshold that comes from the maps of validation images, by Otsu's
 method: it needs no truth, and unlike a quantile no guess at how much of an image is affected. A *lesion* is a

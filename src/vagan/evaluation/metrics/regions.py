@@ -1,4 +1,4 @@
-"""How well a map finds what the class did to each region, where the regions are known, and how severe it is."""
+"""Recall and correlation by region, and correlation with severity."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where a training runs, and in which number format: device, precision, memory layout, threads."""
+"""Device, precision, memory layout and threads of a training."""
 
 import atexit
 import logging

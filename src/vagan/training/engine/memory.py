@@ -1,4 +1,4 @@
-"""Lack of memory: refused before a training starts where it surely does not fit, else reported with remedies."""
+"""Memory estimates: trainings that cannot fit are refused, with suggestions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Processes that train one model together, each on its share of every update's accumulated batches.
+"""Distributed training: each process takes its share of the accumulated batches.
 
 Networks are not wrapped. Gradients are averaged right before an optimiser uses them, which is what data parallelism
 comes to; the steps see plain networks, so the penalty's derivative of a derivative is that of a single process. Batch

@@ -1,4 +1,4 @@
-"""What is written down of a training while it runs: metrics, validation, progress, checkpoints."""
+"""Output of a training in progress: metrics, validation, progress, checkpoints."""
 
 import sys
 from collections.abc import Callable

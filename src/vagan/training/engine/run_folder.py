@@ -1,4 +1,4 @@
-"""The folder of one training: what was asked, what was measured, and what came out."""
+"""The run folder of a training: settings, metrics, checkpoints, model."""
 
 import csv
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""Everything that changes during a training, listed once: what a checkpoint holds."""
+"""The state of a training, as stored in checkpoints."""
 
 import errno
 import pickle

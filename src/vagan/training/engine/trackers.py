@@ -1,4 +1,4 @@
-"""Experiment trackers beside TensorBoard: what `metrics.csv` says, sent to Weights & Biases or MLflow.
+"""Experiment trackers: `metrics.csv` in Weights & Biases and MLflow.
 
 Nothing leaves this machine unless its owner says so by WANDB_MODE or MLFLOW_TRACKING_URI: W&B writes to ``wandb/`` in
 the run folder, MLflow to ``mlflow.db``. Figures and settings are sent, pictures only if asked for.

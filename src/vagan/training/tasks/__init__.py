@@ -1,4 +1,4 @@
-"""What can be trained, by ``method`` of the configuration; a new task is a file here and a line below."""
+"""Training tasks, by ``method`` of the configuration."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""VA-GAN as a task for the training loop: which images meet which network at which update."""
+"""Adversarial training of a map generator (VA-GAN)."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Classifiers as a task for the training loop: what compared methods explain, and what decides on labels."""
+"""Training of classifiers, for compared methods and for the class gate."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""ADNI as it is downloaded: a LONI image tree and study tables of today's or of the older kind, in any mix.
+"""ADNI downloads: a LONI image tree and study tables of any generation.
 
 ``tree.py`` finds the scans, ``tables.py`` reads the tables, ``cells.py`` what stands in their cells. ``images.py``
 says what the tables know of an image, ``diagnoses.py`` which class a subject had when it was made, ``covariates.py``

@@ -1,4 +1,4 @@
-"""What stands in a cell of an ADNI table, or in a name of its image tree: numbers, dates, visits, identifiers."""
+"""Parsing of table cells and path names: numbers, dates, visits, identifiers."""
 
 import math
 import re

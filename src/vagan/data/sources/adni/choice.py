@@ -1,4 +1,4 @@
-"""Which of the images of a visit is taken: the rule of the paper's authors, and of what they leave open."""
+"""Selection of one image per visit, by the rule of the paper's authors."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What else is known of a subject at a scan: age, sex, site, cognitive scores, APOE."""
+"""Covariates of a subject at a scan: age, sex, site, cognitive scores, APOE."""
 
 import math
 from collections import defaultdict

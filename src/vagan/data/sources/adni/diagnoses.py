@@ -1,4 +1,4 @@
-"""Which class a subject had at a visit, which table says so, and how surely that is the scan's own visit."""
+"""Diagnosis of a subject at a visit, its source, and the confidence of the match."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the tables know of an image: visit, date, field strength, scanner, kind of series."""
+"""Image metadata from the tables: visit, date, field strength, scanner, series."""
 
 import math
 import re

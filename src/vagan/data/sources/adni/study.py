@@ -1,4 +1,4 @@
-"""From an ADNI download to a manifest of raw scans: who, which class, how that is known, and what was left out."""
+"""From an ADNI download to a manifest of raw scans, with reasons for exclusions."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

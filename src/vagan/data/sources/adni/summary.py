@@ -1,4 +1,4 @@
-"""Counts of what an import found and left out."""
+"""Counts of included and excluded images."""
 
 from collections.abc import Iterable
 

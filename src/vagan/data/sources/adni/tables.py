@@ -1,4 +1,4 @@
-"""The study tables: which files they are, under today's and older names, and how they are read."""
+"""The study tables under their current and older names."""
 
 import re
 from collections.abc import Iterator

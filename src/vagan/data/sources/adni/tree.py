@@ -1,4 +1,4 @@
-"""The scans of a LONI download: NIfTI files, or folders of DICOM files, and what their paths say of them.
+"""Scans of a LONI download: NIfTI files and DICOM folders, with metadata from their paths.
 
 ``.../<PTID>/<description>/<YYYY-MM-DD_HH_MM_SS.0>/<I image or S series>/ADNI_<PTID>_..._S<series>_I<image>.nii``
 """
