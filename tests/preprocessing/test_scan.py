@@ -73,7 +73,7 @@ def defects(folder):
     yield "huge", folder / "l.nii", "at most 2^27"
     yield "absent", folder / "no such head ü.nii.gz", "does not exist"
     (folder / "m.txt").write_text("no head", encoding="utf-8")
-    yield "text", folder / "m.txt", "is no scan"
+    yield "text", folder / "m.txt", "not a scan"
 
 
 def test_what_cannot_be_a_head_is_refused_in_one_line_that_names_the_file(tmp_path):

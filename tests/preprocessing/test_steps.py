@@ -99,7 +99,7 @@ class TestCropField:
         assert 70 <= cropped.image.shape[2] * 7.0 <= 70 + 4 * 7
 
     def test_an_empty_field_is_told(self, scan):
-        with pytest.raises(PreprocessingError, match="stand out"):
+        with pytest.raises(PreprocessingError, match="air"):
             CropField().apply(scan.with_image(np.zeros_like(scan.image)))
 
     def test_needlessly_fine_voxels_become_larger_and_the_head_stays(self, brain):
@@ -157,7 +157,7 @@ class TestStripSkull:
         assert facts["used"] == "given"
 
     def test_a_missing_mask_is_told(self, scan):
-        with pytest.raises(PreprocessingError, match="mask must come with each scan"):
+        with pytest.raises(PreprocessingError, match="mask is required for each scan"):
             find_brain("given", scan)
 
     def test_an_unknown_stripper_is_told(self, scan):
@@ -209,7 +209,7 @@ nib.save(nib.Nifti1Image((image.get_fdata() > 50).astype("uint8"), image.affine)
         [
             ("nosuchprogram {input} {mask}", "not installed"),
             ("true {input}", "name its files"),
-            ("true '{input} {mask}", "shell could read"),
+            ("true '{input} {mask}", "shell"),
         ],
     )
     def test_a_command_that_cannot_work_is_told_at_once(self, line, words):

@@ -99,7 +99,7 @@ def test_a_dead_critic_has_no_slope_and_is_an_error(small_cohort, tmp_path, monk
         return update(self, state, batches, backward)
 
     monkeypatch.setattr(adversarial.AdversarialTask, "update", killing)
-    with pytest.raises(DivergenceError, match="the critic has collapsed: it answers the same whatever it sees"):
+    with pytest.raises(DivergenceError, match="the critic has collapsed"):
         train(small_cohort, tmp_path / "run", tiny())
 
 
@@ -108,12 +108,12 @@ def test_the_limits_are_limits():
     require_alive({"generator/map": 0.0})
     require_alive({"critic/slope": STEEPEST})
     require_alive({"critic/slope": FLATTEST})
-    with pytest.raises(DivergenceError, match="exploded"):
+    with pytest.raises(DivergenceError, match="diverged"):
         require_alive({"critic/slope": 1.01 * STEEPEST})
     with pytest.raises(DivergenceError, match="collapsed"):
         require_alive({"critic/slope": 0.0})
     require_alive({"generator/map": LARGEST_MAP})
-    with pytest.raises(DivergenceError, match="map generator has exploded"):
+    with pytest.raises(DivergenceError, match="map generator has diverged"):
         require_alive({"generator/map": 1.01 * LARGEST_MAP})
     assert collapsed_map({"validation/map": SMALLEST_MAP}) == ""
     assert "collapsed to zero: mean |M| is 1e-06" in collapsed_map({"validation/map": 1e-6})

@@ -145,7 +145,7 @@ def test_training_on_two_devices_is_training_on_one(small_cohort, alone, tmp_pat
         job.send_signal(signal.SIGINT)
         _, stderr = job.communicate(timeout=120)
         assert job.returncode == 130, stderr
-        assert stderr.count("give the same command again") == 1
+        assert stderr.count("repeat the command") == 1
         job = vagan("train", small_cohort.path, run.path, *SETTINGS)
     out, stderr = job.communicate(timeout=120)
     assert job.returncode == 0, stderr

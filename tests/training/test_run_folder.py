@@ -30,7 +30,7 @@ def run(tmp_path):
 @pytest.mark.parametrize("damage", NO_TABLE)
 def test_figures_that_are_none_are_refused(run, damage):
     run.metrics.write_bytes(NO_TABLE[damage])
-    with pytest.raises(RunError, match=r"metrics\.csv must be the table of a training's figures.*delete it"):
+    with pytest.raises(RunError, match=r"metrics\.csv.*delete it"):
         run.seconds()
 
 
@@ -49,7 +49,7 @@ def test_figures_that_cannot_be_read_to_their_end_are_refused(run):
 @pytest.mark.parametrize("damage", NO_RECORD)
 def test_a_record_of_the_cohort_that_is_none_is_refused(run, damage):
     run.cohort.write_bytes(NO_RECORD[damage])
-    with pytest.raises(RunError, match=r"cohort\.json must tell what the run was begun on.*put the file"):
+    with pytest.raises(RunError, match=r"cohort\.json.*put the file"):
         run.read_cohort()
 
 

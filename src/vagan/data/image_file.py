@@ -81,7 +81,7 @@ def read_image(path: Path, colour: Colour | None = None) -> ImageFile:
     """
     suffix = suffix_of(path).lower()
     if not suffix:
-        raise ImageFileError(f"{path} is no image: its name must end in one of {', '.join(SUFFIXES)}")
+        raise ImageFileError(f"{path} is not an image: its name must end in one of {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise ImageFileError(f"{path} does not exist; check the path")
     if suffix in VOLUME_SUFFIXES:
@@ -148,5 +148,5 @@ def _checked(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
     if not np.isfinite(array).all():
         raise ImageFileError(f"{path} holds NaN or infinite values; every pixel must be a number")
     if array.min() == array.max():
-        raise ImageFileError(f"{path} is constant: every pixel is {array.min():g}; an image must show something")
+        raise ImageFileError(f"{path} is constant: every pixel is {array.min():g}; constant images cannot be used")
     return array

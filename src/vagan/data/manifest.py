@@ -49,7 +49,7 @@ class Manifest:
         except ManifestError as error:
             raise type(error)(f"{path}: {error}") from error
         except ValueError as error:
-            raise ManifestError(f"{path}: labels must be whole numbers from 0; {error}") from error
+            raise ManifestError(f"{path}: labels must be non-negative integers; {error}") from error
 
     def write(self, path: Path) -> None:
         """Write as CSV."""
@@ -142,7 +142,7 @@ def label_classes(names: Sequence[str], baseline: str | None) -> dict[str, int]:
         usual = [name for name in classes if name.lower() in BASELINE_NAMES]
         if len(usual) != 1:
             raise ManifestError(
-                f"which class is the baseline? found {', '.join(classes)}; say it with --baseline NAME"
+                f"which class is the baseline? found {', '.join(classes)}; name it with --baseline NAME"
             )
         baseline = usual[0]
     if baseline not in classes:

@@ -97,7 +97,7 @@ def _decode_tiff(content: bytes) -> Pixels:
         # damaged directories that lead in a circle are counted correctly, and iterated for ever
         with TiffFile(io.BytesIO(content)) as again:
             if sum(1 for _ in islice(iter(again.pages), count + 1)) > count:
-                raise ValueError("its directories lead in a circle")
+                raise ValueError("its directories form a cycle")
         images = [page for page in map(file.pages.get, range(count)) if not int(page.subfiletype) & (REDUCED | MASK)]
         if len(images) != 1:
             raise ValueError(f"it holds {len(images)} images, but must hold one; split it first")
@@ -128,7 +128,7 @@ def _black_is_zero(pixels: Pixels, page: Any) -> Pixels:
 def _white_is_zero(pixels: Pixels, page: Any) -> Pixels:
     pixels = _without_unspecified_samples(pixels, page, 1)
     if pixels.dtype.kind != "u":
-        raise ValueError(f"white is zero in it, which is not defined for pixels of type {pixels.dtype}; convert it")
+        raise ValueError(f"white-is-zero is not defined for pixels of type {pixels.dtype}; convert it")
     bits = max(page.bitspersample, 8)
     white = np.array(2**bits - 1, dtype=pixels.dtype)
     if pixels.ndim == 3:  # alpha is not inverted
@@ -186,7 +186,7 @@ def _without_unspecified_samples(pixels: Pixels, page: Any, colours: int) -> Pix
         return pixels[..., 0] if colours == 1 else pixels
     if len(extra) == 1 and extra[0] in (1, 2) and pixels.shape[-1] == colours + 1:
         return pixels
-    raise ValueError(f"it has {pixels.shape[-1]} samples a pixel, of which {colours} are colours; keep those alone")
+    raise ValueError(f"it has {pixels.shape[-1]} samples per pixel, of which {colours} are colours; keep those alone")
 
 
 def _transposed(pixels: Pixels, orientation: int) -> Pixels:

@@ -50,7 +50,7 @@ class Preparation(BaseModel):
             array = _resize(array, self.size)
         low, high = float(array.min()), float(array.max())
         if low == high:
-            raise ImageFileError(f"an image must show something: every pixel is {low:g}")
+            raise ImageFileError(f"images must not be constant: every pixel is {low:g}")
         return low, high
 
     def map_to_source(self, values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

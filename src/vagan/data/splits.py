@@ -104,10 +104,10 @@ def _read_list(path: Path | None) -> frozenset[str]:
     try:
         lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} must be a text file with a subject a line: {error}") from error
+        raise ManifestError(f"{path} must be a text file with one subject per line: {error}") from error
     names = {_bare(line.split("#")[0]) for line in lines} - {""}
     if not names:
-        raise ManifestError(f"{path} must name a subject a line; it names none")
+        raise ManifestError(f"{path} must name one subject per line; it is empty")
     return frozenset(names)
 
 

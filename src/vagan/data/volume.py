@@ -139,7 +139,7 @@ def _opened(path: Path) -> Iterator[SpatialImage]:
     with gzip.open(path) as stream:
         yield type(file).from_stream(stream)  # nibabel's own stream would be closed before its end
         if len(stream.read(LONGEST_REST + 1)) > LONGEST_REST:
-            raise ValueError(f"it goes on for more than {LONGEST_REST} bytes after its voxels")
+            raise ValueError(f"it has more than {LONGEST_REST} bytes after its voxels")
 
 
 def _require_sound_header(path: Path, file: SpatialImage) -> None:
@@ -180,7 +180,7 @@ def _require_end_of_extensions(path: Path, stream: ImageOpener, voxels_at: int, 
 def _voxels(path: Path, file: SpatialImage) -> NDArray[np.float32]:
     """What the file holds, in three axes, unless it is no single image of real numbers."""
     if not np.isfinite(file.affine).all() or abs(np.linalg.det(file.affine[:3, :3])) < 1e-12:
-        raise ImageFileError(f"{path} must say where its voxels lie, but its affine is singular or not finite")
+        raise ImageFileError(f"{path} must locate its voxels, but its affine is singular or not finite")
     if file.get_data_dtype().kind not in "uif":
         raise ImageFileError(f"{path} must hold one real number for each voxel, found {file.get_data_dtype()}")
     if 0 in file.shape:

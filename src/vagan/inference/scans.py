@@ -137,7 +137,7 @@ def pipeline_of(spec: ModelSpec) -> Pipeline:
     for step in pipeline.steps:
         if isinstance(step, StripSkull) and step.method.startswith("command:") and not os.environ.get(TRUST):
             raise ModelError(
-                f"the model's preprocessing runs a program, {step.method!r}, and a stranger's model could run any: "
+                f"the model's preprocessing runs a program, {step.method!r}, and an untrusted model could run any: "
                 f"set {TRUST}=1 if you trust it"
             )
     return pipeline

@@ -195,7 +195,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelSpec]:
         weights = load_file(folder / WEIGHTS)
         for name, tensor in weights.items():
             if not torch.isfinite(tensor).all():
-                raise ValueError(f"the weights {name} must be finite, and are not")
+                raise ValueError(f"the weights {name} must be finite, but are not")
         network.load_state_dict(weights)
     except (ValueError, SafetensorError, RuntimeError, MemoryError, OSError) as error:
         reason = " ".join(str(error).split())[:200]

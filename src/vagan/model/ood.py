@@ -121,6 +121,4 @@ class MahalanobisOOD:
         try:
             return cls(**load_file(file))
         except (SafetensorError, TypeError, OSError) as error:
-            raise ModelError(
-                f"{file} is damaged ({error}); remove it, and give the training's command again"
-            ) from error
+            raise ModelError(f"{file} is damaged ({error}); remove it, and repeat the training command") from error

@@ -79,7 +79,7 @@ def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:
         return already_stripped(scan.image)
     if method == "given":
         raise PreprocessingError(
-            "a mask must come with each scan where --strip is given; this scan has none: "
+            "a mask is required for each scan with --strip given; this scan has none: "
             "put SUBJECT_desc-brain_mask.nii.gz beside SUBJECT_T1w.nii.gz, or name it in a table"
         )
     strip: SkullStripper
@@ -140,7 +140,7 @@ class Command:
         try:
             self._arguments = shlex.split(line)
         except ValueError as error:
-            raise PreprocessingError(f"the command must be one that a shell could read: {error}") from error
+            raise PreprocessingError(f"the command must have valid shell syntax: {error}") from error
         if "{input}" not in line or "{mask}" not in line:
             raise PreprocessingError(f"the command must name its files as {{input}} and {{mask}}, found {line!r}")
         if shutil.which(self._arguments[0]) is None:

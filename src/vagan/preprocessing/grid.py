@@ -34,7 +34,7 @@ class CropField(Step):
         head = binary_opening(head_mask(scan.image[steps]), iterations=1)
         pieces, count = label(head)
         if not count:
-            raise PreprocessingError("a head must stand out from the air around it; found nothing that does")
+            raise PreprocessingError("a head must be brighter than the surrounding air; found no such region")
         head = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1  # not the noise beside it
         low, high = bounding_box(head)
         spacing = scan.grid.spacing_mm

@@ -116,7 +116,7 @@ def scan_of(cohort: Cohort, row: int) -> Scan:
     holes filled, and the cohort's own space stands for the scanner's.
     """
     if cohort.metadata.affine is None or len(cohort.shape) != 3:
-        raise CohortError(f"{cohort.path} must hold volumes that know where their voxels lie, and it does not")
+        raise CohortError(f"{cohort.path} must hold volumes with an affine, and it has none")
     image = cohort.images([row])[0, 0].numpy()
     grid = Grid(cohort.shape, np.array(cohort.metadata.affine))
     prepared, record = _derivative(cohort, row)

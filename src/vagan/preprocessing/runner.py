@@ -186,7 +186,7 @@ def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) 
                 yield Outcome(futures[future], "failed", "its workers died one after the other; too little memory?")
             except CancelledError as error:
                 raise PreprocessingError(
-                    f"the Dask scheduler at {scheduler} is gone; the same command again goes on from here"
+                    f"the Dask scheduler at {scheduler} is gone; repeat the command to resume"
                 ) from error
 
 

@@ -100,7 +100,7 @@ def _read(path: Path) -> tuple[Volume, list[str]]:
         return make_volume(*read_series(path)), []
     if not path.name.lower().endswith(SUFFIXES):
         raise ImageFileError(
-            f"{path} is no scan: its name must end in one of {', '.join(SUFFIXES)}, or it must be a DICOM folder"
+            f"{path} is not a scan: its name must end in one of {', '.join(SUFFIXES)}, or it must be a DICOM folder"
         )
     volume = read_volume(path)
     return volume, _header_warnings(path)
@@ -110,7 +110,7 @@ def _header_warnings(path: Path) -> list[str]:
     header = describe_header(path)
     if not header.placed:
         raise ImageFileError(
-            f"{path} must say which side is left: it has neither qform nor sform; set one, e.g. with fslorient"
+            f"{path} must define left and right: it has neither qform nor sform; set one, e.g. with fslorient"
         )
     if header.unit not in ("mm", "unknown"):
         raise ImageFileError(f"{path} must be in mm, its header says {header.unit}; correct xyzt_units")

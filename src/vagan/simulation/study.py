@@ -242,7 +242,7 @@ class Ahead:
                     del self._started[number]  # lest all of them be kept in memory
             return found.result()
         except BrokenExecutor as error:
-            raise CohortError("a worker process died, perhaps of too little memory; use fewer jobs") from error
+            raise CohortError("a worker process died, possibly for lack of memory; use fewer jobs") from error
 
 
 @contextmanager

@@ -29,19 +29,19 @@ def require_alive(terms: Mapping[str, float]) -> None:
     size = terms.get("generator/map", 0.0)
     if size > LARGEST_MAP:
         raise DivergenceError(
-            f"the map generator has exploded: images lie in [-1, 1], but its mean |M| is {size:.3g}; "
+            f"the map generator has diverged: images lie in [-1, 1], but its mean |M| is {size:.3g}; "
             "lower optimizer.generator_learning_rate"
         )
     slope = terms.get("critic/slope", 1.0)
     if slope > STEEPEST:
         raise DivergenceError(
-            f"the critic has exploded: its slope critic/slope must stay near 1, but is {slope:.3g}; "
+            f"the critic has diverged: its gradient norm (critic/slope) must stay near 1, but is {slope:.3g}; "
             "lower optimizer.critic_learning_rate or raise loss.gradient_penalty"
         )
     if slope < FLATTEST:
         raise DivergenceError(
-            f"the critic has collapsed: it answers the same whatever it sees (critic/slope {slope:.1g}, near 1 is "
-            "right); lower optimizer.critic_learning_rate, and look at the images with `vagan check`"
+            f"the critic has collapsed: its output is constant (critic/slope {slope:.1g}, should be near "
+            "1); lower optimizer.critic_learning_rate, and check the images with `vagan check`"
         )
 
 

@@ -37,7 +37,7 @@ Weights = Mapping[str, float]
 
 
 def critic_terms(critic: nn.Module, generator: nn.Module, batch: Batch, loss: Loss, settings: Generator) -> Terms:
-    """Eq. 2 and the penalty on the critic's slope, for a fixed generator."""
+    """Eq. 2 and the penalty on the critic's gradient norm, for a fixed generator."""
     with torch.no_grad():
         generated = baseline_image(
             batch.source, conditioned(generator, batch.condition)(batch.source), settings.output
@@ -206,7 +206,7 @@ def interpolate(target: Images, generated: Images, fractions: Scores) -> Images:
 def gradient_penalty(
     critic: Callable[[Images], Scores], images: Images, constraint: Constraint
 ) -> tuple[Scalar, Scalar]:
-    """Penalty that keeps the critic's slope at one (Gulrajani et al. 2017, Eq. 3).
+    """Penalty that keeps the critic's gradient norm at one (Gulrajani et al. 2017, Eq. 3).
 
     Parameters
     ----------

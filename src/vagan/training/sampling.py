@@ -40,7 +40,7 @@ class Batch(NamedTuple):
     target: Images
     """Images of the kind that they shall become, of other subjects."""
     fractions: Scores
-    """Where between a target (1) and a changed source (0) the critic's slope is measured."""
+    """Where between a target (1) and a changed source (0) the critic's gradient norm is measured."""
     condition: Condition | None = None
     """What the networks are conditioned on for each source, and for what the generator makes of it."""
     target_condition: Condition | None = None
@@ -208,7 +208,7 @@ def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
     if settings.class_of_interest not in others:
         hint = nearest(settings.class_of_interest, others)
         raise CohortError(
-            f"training.class_of_interest {settings.class_of_interest!r} is no class of interest; {hint}"
+            f"training.class_of_interest {settings.class_of_interest!r} is not a class of interest; {hint}"
         )
     return (1 + others.index(settings.class_of_interest),)
 

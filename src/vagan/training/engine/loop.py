@@ -164,7 +164,7 @@ def _fit(
             if stops and not finished:
                 raise Interrupted(
                     f"stopped at update {state.updates} of {task.total}; everything is saved in {run.path}: "
-                    "give the same command again to go on"
+                    "repeat the command to resume"
                 )
     if record:
         run.note(f"finished after {state.seconds:.0f} s")
@@ -214,7 +214,7 @@ def _watchdog(run: RunFolder, seconds: float | None, *, reports: bool) -> thread
         if reports:
             print(
                 f"vagan: stopped in the middle of an update that takes longer than {seconds:g} s; everything up to "
-                f"the last checkpoint is saved in {run.path}: give the same command again to go on",
+                f"the last checkpoint is saved in {run.path}: repeat the command to resume",
                 file=sys.stderr,
                 flush=True,
             )

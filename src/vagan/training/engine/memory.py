@@ -113,7 +113,7 @@ def reraise_out_of_memory(config: Config, *, half: bool) -> Iterator[None]:
         if not lack and "not enough memory" not in text and "can't allocate memory" not in text:
             raise
         raise NotEnoughMemoryError(
-            f"the memory does not suffice for an update; {_what_helps(config, half=half)}"
+            f"an update needs more memory than available; {_what_helps(config, half=half)}"
         ) from error
 
 

@@ -106,7 +106,7 @@ ALONE = Processes()
 
 LOST = (
     "another process of this training has ended; everything up to the last checkpoint is saved: "
-    "give the same command again to go on, with as many devices as there are"
+    "repeat the command to resume, with as many devices as there are"
 )
 
 

@@ -60,7 +60,7 @@ class RunFolder:
             text = regular(self.config).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(
-                f"{self.path} is no run folder ({self.config.name} cannot be read); give one made by `vagan train`"
+                f"{self.path} is not a run folder ({self.config.name} cannot be read); give one made by `vagan train`"
             ) from error
         return parse_config(parse_yaml(text, where=str(self.config)), where=str(self.config))
 
@@ -87,7 +87,7 @@ class RunFolder:
             self._require_same(config, cohort)
             if os.path.lexists(self.checkpoint) and not self.checkpoint.is_file():
                 raise RunError(
-                    f"the checkpoint {self.checkpoint} must be a file, and is none; delete it to begin again"
+                    f"the checkpoint {self.checkpoint} must be a file, and is none; delete it to start again"
                 )
             return self.checkpoint.is_file()
         with replacing(self.cohort) as temporary:
@@ -168,7 +168,7 @@ class RunFolder:
         if not there:
             raise OutputError(
                 f"{self.path} has vanished during the training; is its disk still mounted? "
-                "what was saved last is in it: give the same command again when it is back"
+                "its last checkpoint is in it: repeat the command when it is back"
             )
 
     def _foreign_files(self) -> set[str]:
@@ -191,8 +191,8 @@ class RunFolder:
                 raise ValueError(f"there is no column {', '.join(sorted(missing))}")
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{self.metrics} must be the table of a training's figures, but cannot be read: {error}; "
-                "delete it to go on without the figures so far"
+                f"{self.metrics} must be a table of metrics, but cannot be read: {error}; "
+                "delete it to resume without the earlier metrics"
             ) from error
         return table
 
@@ -204,7 +204,7 @@ class RunFolder:
                 raise ValueError("it has no hash or no splits")
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{self.cohort} must tell what the run was begun on, but cannot be read: {error}; "
+                f"{self.cohort} must describe the cohort of the run, but cannot be read: {error}; "
                 "put the file of this training back"
             ) from error
         return record
@@ -242,8 +242,8 @@ class MetricsLog:
             table = run.read_metrics()
             if last_row and last_row not in set(table["update"]):
                 raise RunError(
-                    f"{run.metrics} must hold the figures up to update {last_row}, after which the run goes on, but "
-                    "its end is missing; put it back, or delete it to go on without the figures so far"
+                    f"{run.metrics} must hold the metrics up to update {last_row}, from which the run resumes, but "
+                    "its end is missing; put it back, or delete it to resume without the earlier metrics"
                 )
             self._rows = _records(table[table["update"] <= updates_done])
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=updates_done + 1)

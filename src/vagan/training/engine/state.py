@@ -53,7 +53,7 @@ class TrainState:
                 checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             for name, weights in checkpoint["networks"].items():
                 if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
-                    raise ValueError(f"the weights of the {name} must be finite, and are not")
+                    raise ValueError(f"the weights of the {name} must be finite, but are not")
             for name, network in self.networks.items():
                 network.load_state_dict(checkpoint["networks"][name])
             for name, optimizer in self.optimizers.items():
@@ -68,4 +68,4 @@ class TrainState:
                 error, pickle.UnpicklingError
             ):  # torch's own remedy would be to run whatever is in the file
                 reason = "it is damaged, or holds more than numbers, such as code, which is never run"
-            raise RunError(f"the checkpoint {path} cannot be used: {reason}; delete it to begin again") from error
+            raise RunError(f"the checkpoint {path} cannot be used: {reason}; delete it to start again") from error

@@ -170,7 +170,7 @@ def _open(name: str, run: RunFolder, config: Config, key: str | None) -> Tracker
     except Exception as error:  # their errors have no common base
         reason = " ".join(str(error).split())[:200]
         raise RunError(
-            f"the tracker {name} cannot be opened: {reason}; leave --tracker {name} out, or see to its settings"
+            f"the tracker {name} cannot be opened: {reason}; omit --tracker {name} or check its settings"
         ) from error
 
 
@@ -182,8 +182,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         return {name: {"key": str(one["key"]), "update": int(one["update"])} for name, one in known.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} must tell what trackers know of the run, but is damaged: {error}; delete it to begin new "
-            "runs there"
+            f"{path} must list the tracker runs, but is damaged: {error}; delete it to begin new runs there"
         ) from error
 
 
