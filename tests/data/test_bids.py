@@ -81,6 +81,25 @@ def test_single_participants_with_or_without_their_prefix(dataset):
 
 
 @pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ("sub-1/anat/sub-1_T1w.nii.gz", "backup/sub-1/anat/sub-1_T1w.nii.gz"),
+        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", ".Trash-1000/sub-1/anat/sub-1_T1w.nii.gz"),
+        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/.ipynb_checkpoints/sub-1_run-1_T1w.nii.gz"),
+        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/._sub-1_run-1_T1w.nii.gz"),
+        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/sub-1_run-10_T1w.nii.gz"),
+        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/sub-1_ce-gadolinium_run-1_T1w.nii.gz"),
+        ("sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_acq-fast_T1w.nii.gz"),
+        ("sub-1/anat/sub-1_rec-norm_T1w.nii.gz", "sub-1/anat/sub-1_acq-a_rec-norm_T1w.nii.gz"),
+    ],
+)
+def test_which_scan_of_a_visit_is_taken(better, worse, tmp_path):
+    for name in (worse, better):
+        save_head(tmp_path / name)
+    assert list(find_scans(tmp_path, rank=plain)["image"]) == [str(tmp_path / better)]
+
+
+@pytest.mark.parametrize(
     ("more", "words"),
     [
         ({"participants": ["9"]}, "no T1w image of 9"),

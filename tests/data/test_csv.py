@@ -6,7 +6,7 @@ import pytest
 from vagan.data.schema import DROPPED
 from vagan.data.sources.csv import import_csv
 from vagan.data.sources.files import ImportOptions
-from vagan.errors import VaganError
+from vagan.errors import ManifestError, VaganError
 
 NUMBER = 20
 
@@ -48,8 +48,13 @@ def test_images_without_a_class_are_left_out_with_the_reason(cell, folder):
     cohort = import_csv(table(folder, [cell, *CLASSES[1:]]), folder / "cohort")
     assert len(cohort) == NUMBER - 1
     dropped = pd.read_csv(folder / "cohort" / DROPPED)
-    assert list(dropped["image"]) == ["p0.png"]
+    assert list(dropped["image"]) == [str(folder / "p0.png")]
     assert "class" in dropped["reason"][0]
+
+
+def test_classes_that_differ_in_case_alone_are_both_named(folder):
+    with pytest.raises(ManifestError, match=r"'AD' and 'ad'"):
+        import_csv(table(folder, ["ad", "control", *CLASSES[2:]]), folder / "cohort")
 
 
 def test_a_class_may_be_called_na_if_it_is_named(folder):

@@ -87,7 +87,7 @@ def csv(
     """
     from vagan.data.sources.csv import import_csv
 
-    cohort = import_csv(source, out, _options(preparing), class_column=class_column, classes=classes)
+    cohort = import_csv(source, out, _options(preparing), class_column=class_column, classes=classes or ())
     _print_counts(cohort)
 
 
@@ -199,6 +199,12 @@ def _options(preparing: Preparing | None) -> "ImportOptions":
 
 
 def _print_counts(cohort: "Cohort") -> None:
+    from vagan.data.schema import DROPPED
+    from vagan.data.sources.files import describe_dropped
+    from vagan.data.table import read_table
+
     table = cohort.manifest.table
+    for line in describe_dropped(read_table(cohort.path / DROPPED), table):
+        print(line)
     print(f"{len(table)} images of {'x'.join(map(str, cohort.shape))} in {cohort.path}")
     print(table.groupby(["split", "class"], sort=False).size().unstack(fill_value=0).to_string())

@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,14 @@ from vagan.errors import require_extra
 def is_dicom(content: bytes) -> bool:
     """Whether a file begins like a DICOM file: a preamble of 128 bytes, then ``DICM``."""
     return content[128:132] == b"DICM"
+
+
+def is_dicom_file(path: Path) -> bool:
+    """`is_dicom` of a regular file; a pipe, which would be waited for, is none."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return is_dicom(file.read(132))
 
 
 def decode_dicom_picture(content: bytes) -> NDArray[Any]:

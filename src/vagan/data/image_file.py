@@ -26,6 +26,11 @@ LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 """Weights of red, green and blue in ITU-R BT.709."""
 
 
+def is_clutter(*names: str) -> bool:
+    """Whether one of these names of files or folders is not the user's: hidden, of macOS, Windows or an editor."""
+    return any(name.startswith(".") or name in ("Thumbs.db", "desktop.ini", "__MACOSX") for name in names)
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """What a file holds, and for NIfTI where it lies in space."""

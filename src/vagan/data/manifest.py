@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -125,14 +126,12 @@ def require_disjoint_subjects(table: pd.DataFrame) -> None:
 def label_classes(names: Sequence[str], baseline: str | None) -> dict[str, int]:
     """Number the classes: 0 for the baseline class, the others in alphabetical order.
 
-    Parameters
-    ----------
-    names
-        Class names, in any order, repeated or not.
-    baseline
-        Name of the baseline class; without it, the class with one of the usual names for it.
+    Without a ``baseline``, it is the class with one of the usual names for it.
     """
     classes = sorted(set(names))
+    alike = next(((a, b) for a, b in combinations(classes, 2) if a.casefold() == b.casefold()), None)
+    if alike:
+        raise ManifestError(f"classes must differ in more than case: found {alike[0]!r} and {alike[1]!r}; rename one")
     if len(classes) < 2:
         raise ManifestError(
             f"two classes are needed, found {len(classes)}: {', '.join(classes) or 'none'}; "

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from vagan.data.dicom_picture import is_dicom_file
+from vagan.data.image_file import is_clutter
 from vagan.data.schema import MANIFEST
 from vagan.data.sources.bids import entities_of, find_scans, is_bids, mask_beside
 from vagan.data.table import read_table
@@ -119,7 +121,7 @@ def _from_folder(folder: Path) -> pd.DataFrame:
         return pd.DataFrame({"image": [str(path.absolute()) for path in here], "subject": [_stem(p) for p in here]})
     rows = [
         {"image": str(path.absolute()), "subject": _stem(path), "class": inner.name}
-        for inner in sorted(path for path in folder.iterdir() if path.is_dir())
+        for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name))
         for path in _scans_in(inner)
     ]
     return pd.DataFrame(rows, columns=["image", "subject", "class"])
@@ -129,18 +131,17 @@ def _scans_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if (path.name.lower().endswith(SUFFIXES) and not _stem(path).endswith("_mask"))
-        or (path.is_dir() and _is_dicom(path))
+        if not is_clutter(path.name)
+        and (
+            (path.name.lower().endswith(SUFFIXES) and not _stem(path).endswith("_mask"))
+            or (path.is_dir() and _is_dicom(path))
+        )
     )
 
 
 def _is_dicom(folder: Path) -> bool:
-    """Whether the first file of a folder has DICOM's mark."""
-    first = next((path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".json"), None)
-    if first is None:
-        return False
-    with first.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    """Whether a folder holds a DICOM file, whatever else is in it."""
+    return any(is_dicom_file(path) for path in sorted(folder.iterdir()) if not is_clutter(path.name))
 
 
 def _stem(path: Path) -> str:

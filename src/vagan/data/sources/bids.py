@@ -8,11 +8,17 @@ from pathlib import Path
 import pandas as pd
 
 from vagan.data.cohort import Cohort
-from vagan.data.sources.files import Dropped, ImportOptions, import_files
+from vagan.data.sources.files import ImportOptions, import_files
 from vagan.data.table import is_missing, read_table, with_known_columns
 from vagan.errors import ManifestError, nearest
 
 ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9+]+)")
+LAYOUTS = [
+    f"{folder}/sub-*_T1w.{suffix}"
+    for folder in ("sub-*/anat", "sub-*/ses-*/anat", "subjects/sub-*/ses-*/t1_linear")
+    for suffix in ("nii", "nii.gz")
+]
+"""Where scans are looked for: in BIDS datasets and derivatives, and in Clinica's CAPS."""
 
 
 def is_bids(folder: Path) -> bool:
@@ -42,8 +48,8 @@ def find_scans(
     participants
         Only these, with or without ``sub-``; all by default.
     rank
-        Of the images of a visit the one with the lowest rank is taken, of equals the first by name, so that the
-        first run is; None is none of them.
+        Of the images of a visit the one with the lowest rank is taken; None is none of them. Of equals it is one
+        without contrast agent (``ce-``), then without ``acq-`` and ``rec-``, then the first ``run-``, then by name.
     class_column
         Column of ``sub-*[_ses-*]_scans.tsv``, ``sub-*_sessions.tsv``, ``sessions.tsv`` or ``participants.tsv`` that
         holds the class; the first table that has a value for a scan gives it. Every other column of them is kept as
@@ -63,10 +69,10 @@ def find_scans(
     if not folder.is_dir():
         raise ManifestError(f"{folder} must be a BIDS folder; it does not exist or is a file")
     wanted = {name.removeprefix("sub-") for name in participants}
-    rows = []
-    for path in sorted([*folder.rglob("sub-*_T1w.nii.gz"), *folder.rglob("sub-*_T1w.nii")]):
+    found = []
+    for path in sorted({path for layout in LAYOUTS for path in folder.glob(layout)}):
         entities, place = entities_of(path.name), rank(path)
-        if place is None or path.relative_to(folder).parts[0] in ("derivatives", "sourcedata", "code"):
+        if place is None:
             continue
         if "sub" not in entities:
             raise ManifestError(
@@ -74,24 +80,20 @@ def find_scans(
             )
         if wanted and entities["sub"] not in wanted:
             continue
-        rows.append(
-            {
-                "image": str(path.absolute()),
-                "mask": mask_beside(path),
-                "subject": f"sub-{entities['sub']}",
-                "session": f"ses-{entities['ses']}" if "ses" in entities else "",
-                "rank": place,
-            }
-        )
-    table = pd.DataFrame(rows, columns=["image", "mask", "subject", "session", "rank"])
-    table = table.sort_values(["subject", "session", "rank", "image"], kind="stable")
-    table = table.drop_duplicates(["subject", "session"]).drop(columns="rank")
+        session = f"ses-{entities['ses']}" if "ses" in entities else ""
+        found.append((f"sub-{entities['sub']}", session, place, *_preference(path), path))
+    rows = [
+        (str(path.absolute()), mask_beside(path), *visit)
+        for *visit, path in ((f[0], f[1], f[-1]) for f in sorted(found))
+    ]
+    table = pd.DataFrame(rows, columns=["image", "mask", "subject", "session"])
+    table = table.drop_duplicates(["subject", "session"])
     absent = wanted - {name.removeprefix("sub-") for name in table["subject"]}
     if absent:
         raise ManifestError(f"{folder} has no T1w image of {', '.join(sorted(absent))}; check --participant-label")
     if table.empty:
         raise ManifestError(
-            f"{folder} holds no sub-*_T1w.nii[.gz] of the wanted kind outside its derivatives; is it BIDS?"
+            f"{folder} holds no sub-*/[ses-*/]anat/sub-*_T1w.nii[.gz] of the wanted kind; is it BIDS?"
         )
     table.insert(0, "id", [_join(*visit) for visit in zip(table["subject"], table["session"], strict=True)])
     table = _with_covariates(table.reset_index(drop=True), folder)
@@ -115,7 +117,7 @@ def import_bids(
     source, out, options
         The dataset, the cohort folder to write, and see `ImportOptions`.
     class_column, desc
-        See `find_scans`. Scans without a class are left out, with the reason in ``dropped.csv``.
+        See `find_scans`; take the images with this ``desc`` entity, or without any if it is empty.
     """
     source, out = Path(source), Path(out)
 
@@ -123,10 +125,15 @@ def import_bids(
         return 0 if entities_of(path.name).get("desc", "") == desc else None
 
     table = find_scans(source, rank=rank, class_column=class_column).drop(columns="mask")
-    known = table["class"].ne("")
-    dropped = [Dropped(path, f"no value in the column {class_column!r}") for path in table["image"][~known]]
-    table = table[known].reset_index(drop=True)
-    return import_files(table, out, options or ImportOptions(), source=f"BIDS folder {source.name}", dropped=dropped)
+    source_name = f"BIDS folder {source.name}"
+    return import_files(table, out, options or ImportOptions(), source=source_name, class_column=class_column)
+
+
+def _preference(path: Path) -> tuple[bool, int, int]:
+    """Of equally ranked images of a visit the lowest is taken; see `find_scans`."""
+    entities = entities_of(path.name)
+    run = entities.get("run", "")
+    return "ce" in entities, len({"acq", "rec"} & entities.keys()), int(run) if run.isdecimal() else 0
 
 
 def mask_beside(path: Path) -> str:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from vagan.data.cohort import Cohort
-from vagan.data.sources.files import Dropped, ImportOptions, import_files
+from vagan.data.sources.files import ImportOptions, import_files
 from vagan.data.table import read_table, with_known_columns, without_missing
 from vagan.errors import ManifestError, nearest
 
@@ -18,7 +20,7 @@ def import_csv(
     options: ImportOptions | None = None,
     *,
     class_column: str = "class",
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] = (),
 ) -> Cohort:
     """Make a cohort from a CSV table.
 
@@ -27,10 +29,8 @@ def import_csv(
     source
         Columns ``image`` (path, relative to the table) and ``class_column``; optionally ``id``, ``subject``,
         ``session``, ``split``, ``effect`` (path of the true effect) and covariates, which are kept.
-    out
-        Cohort folder to write.
-    options
-        See `ImportOptions`.
+    out, options
+        Cohort folder to write; see `ImportOptions`.
     class_column
         Column with the class names.
     classes
@@ -47,31 +47,27 @@ def import_csv(
     if class_column != "class":
         table = table.drop(columns="class", errors="ignore").rename(columns={class_column: "class"})
     table = table.drop(columns="label", errors="ignore")
-    table["class"] = without_missing(table["class"], keep=classes or ())
-    covariates = [str(name) for name in table if name not in COLUMNS]
-    for name in covariates:
-        table[name] = without_missing(table[name])
-    without_class = table["class"].eq("")
-    dropped = [Dropped(path, f"no value in the column {class_column!r}") for path in table["image"][without_class]]
-    table = table[~without_class].reset_index(drop=True)
+    table["class"] = without_missing(table["class"], keep=classes)
+    for covariate in table.columns.difference(list(COLUMNS)):
+        table[covariate] = without_missing(table[covariate])
     for column in {"image", "id", "subject", "split"} & set(table.columns):
-        empty = [row for row, cell in enumerate(table[column]) if not cell]
-        if empty:
+        empty = np.flatnonzero(table["class"].ne("") & table[column].eq(""))
+        if len(empty):
             raise ManifestError(
                 f"{source}, row {empty[0] + 2}: the cell under {column!r} must not be empty; fill it in"
             )
-    unknown = [(row, name) for row, name in enumerate(table["class"]) if classes and name not in classes]
+    unknown = [row for row, name in enumerate(table["class"]) if classes and name not in ("", *classes)]
     if unknown:
-        row, name = unknown[0]
         raise ManifestError(
-            f"{source}, row {row + 2}: the class {name!r} is none of {', '.join(classes or ())}"
+            f"{source}, row {unknown[0] + 2}: the class {table['class'][unknown[0]]!r} is none of "
+            f"{', '.join(classes)}"
             f"{f' ({len(unknown) - 1} more such rows)' if len(unknown) > 1 else ''}; correct the row or --classes"
         )
-    for column in ("image", "effect"):
-        if column in table:
-            table[column] = [str((source.parent / path).absolute()) if path else "" for path in table[column]]
+    for column in {"image", "effect"} & set(table.columns):
+        table[column] = [str((source.parent / path).absolute()) if path else "" for path in table[column]]
     if "id" not in table:
         table["id"] = [f"{row:05d}" for row in range(len(table))]
     if "subject" not in table:
         table["subject"] = table["id"]
-    return import_files(table, out, options or ImportOptions(), source=f"table {source.name}", dropped=dropped)
+    source_name = f"table {source.name}"
+    return import_files(table, out, options or ImportOptions(), source=source_name, class_column=class_column)

@@ -1,7 +1,9 @@
 """From a table of image files to a cohort; shared by all file sources."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,8 @@ from vagan.files import replacing, require_replaceable
 from vagan.progress import track
 
 SAME_PLACE_MM = 1e-3
+LARGE_LOSS = 0.1
+"""Part of a class's images beyond which leaving them out is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -36,35 +40,38 @@ class ImportOptions:
     seed: int = 0
     """Decides the split, where the table gives none."""
     lists: SubjectLists = DRAWN
-    """Subjects whose part is given."""
     drop_bad: bool = False
     """Leave unreadable images out, with the reason in ``dropped.csv``, instead of refusing."""
 
 
-@dataclass(frozen=True)
-class Dropped:
-    """A file that was left out."""
+class Dropped(NamedTuple):
+    """A file that was left out, and its class if it is an image of a known one: a row of ``dropped.csv``."""
 
     image: str
     reason: str
+    class_name: str = ""
 
 
 def import_files(
-    table: pd.DataFrame, out: Path, options: ImportOptions, *, source: str, dropped: list[Dropped]
+    table: pd.DataFrame,
+    out: Path,
+    options: ImportOptions,
+    *,
+    source: str,
+    class_column: str = "class",
+    dropped: list[Dropped] | None = None,
 ) -> Cohort:
     """Check every file, split by subject, prepare, and write a cohort folder with ``dropped.csv``.
 
     Parameters
     ----------
     table
-        Columns ``image`` (path), ``class``, ``id``, ``subject``; optionally ``session``, ``split``, ``effect``
-        (path of an image of the true effect) and covariates.
-    out
-        Cohort folder to write.
-    options
-        See `ImportOptions`.
-    source
-        Where the table came from, in words.
+        Columns ``image`` (path), ``class`` (rows where it is empty are left out), ``id``, ``subject``; optionally
+        ``session``, ``split``, ``effect`` (path of an image of the true effect) and covariates.
+    out, options
+        Cohort folder to write; see `ImportOptions`.
+    source, class_column
+        Where the table came from, in words, and what the column with the class was called there.
     dropped
         Files that were left out before.
 
@@ -74,20 +81,21 @@ def import_files(
         Naming the first bad file and how many there are.
     """
     require_replaceable(out, COHORT_FILES)
-    inspected = _inspect(table, options)
-    shapes, lows, highs, table = inspected.shapes, inspected.lows, inspected.highs, inspected.table
-    dropped = dropped + inspected.bad
+    without = table["class"].eq("")
+    dropped = (dropped or []) + [
+        Dropped(path, f"no value in the column {class_column!r}") for path in table["image"][without]
+    ]
+    table, files, bad = _inspect(table[~without], options)
     labels = label_classes(list(table["class"]), options.baseline)
     table = table.assign(label=table["class"].map(labels))
     if "session" not in table:
         table = table.assign(session="")
     if "split" not in table:
         table = table.assign(split=assign_splits(table, seed=options.seed, lists=options.lists))
-    rest = [name for name in table if name not in REQUIRED]
-    manifest = Manifest(table[[*REQUIRED, *rest]].reset_index(drop=True))
-    preparation = _preparation(options, manifest, lows, highs)
-    _require_one_shape(shapes, manifest, options)
+    manifest = Manifest(table[[*REQUIRED, *(name for name in table if name not in REQUIRED)]])
+    preparation = _preparation(options, manifest, files)
     paths, effects = list(manifest.table["image"]), list(manifest.table.get("effect", []))
+    _require_one_shape(paths, [file.shape for file in files], resized=options.size is not None)
 
     def case_at(row: int) -> CohortCase:
         image = preparation.apply(read_image(Path(paths[row]), options.colour).array)
@@ -97,7 +105,7 @@ def import_files(
             )
         return CohortCase(image, _effect(effects[row], image.shape) if effects else None)
 
-    placed = inspected.affine if options.size is None else None  # resized voxels lie elsewhere
+    placed = _common_affine(files) if options.size is None else None  # resized voxels lie elsewhere
     metadata = CohortMetadata(
         source=source,
         preparation=preparation,
@@ -106,74 +114,90 @@ def import_files(
     )
     cohort = write_cohort(out, manifest, metadata, case_at)
     with replacing(out / DROPPED) as temporary:
-        pd.DataFrame([vars(entry) for entry in dropped], columns=["image", "reason"]).to_csv(temporary, index=False)
+        pd.DataFrame(dropped + bad, columns=["image", "reason", "class"]).to_csv(temporary, index=False)
     return cohort
 
 
-@dataclass(frozen=True)
-class _Inspected:
-    """What reading every file once has shown, of the good ones in the order of their rows."""
+def describe_dropped(dropped: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
+    """A line for each kind of reason in ``dropped.csv``, and a warning for each class that lost many images.
 
-    shapes: list[tuple[int, ...]]
-    lows: NDArray[np.float64]
-    highs: NDArray[np.float64]
+    Parameters
+    ----------
+    dropped, kept
+        ``dropped.csv``, and the table of the manifest; both have the column ``class``.
+    """
+    reasons = Counter(
+        kind_of_reason(reason.removeprefix(image).strip())
+        for image, reason in zip(dropped["image"], dropped["reason"], strict=True)
+    )
+    lines = [f"left out: {count} × {kind}" for kind, count in reasons.most_common()]
+    for name, lost in Counter(dropped["class"][dropped["class"].ne("")]).items():
+        total = lost + kept["class"].eq(name).sum()
+        if lost > LARGE_LOSS * total:
+            lines.append(f"WARNING: {lost} of {total} images of the class {name!r} were left out; see {DROPPED}")
+    return lines
+
+
+def kind_of_reason(reason: str) -> str:
+    """A reason without what is particular to one image."""
+    return reason.split(";", maxsplit=1)[0].split(":", maxsplit=1)[0].split(" (", maxsplit=1)[0]
+
+
+class _File(NamedTuple):
+    """What reading a file has shown."""
+
+    shape: tuple[int, ...]
+    low: float
+    high: float
     affine: NDArray[np.float64] | None
-    """Where the voxels of all of them lie, in mm; None if they are not volumes or lie in different places."""
-    table: pd.DataFrame
-    bad: list[Dropped]
+    """Where the voxels of a volume lie, in mm."""
 
 
-def _inspect(table: pd.DataFrame, options: ImportOptions) -> _Inspected:
-    """Read every file once: shapes, places and extremes of the good ones, reasons against the bad ones."""
-    shapes, lows, highs, good, bad = [], [], [], [], []
-    affines: list[NDArray[np.float64] | None] = []
-    for path in track(table["image"], len(table), "reading images"):
+def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame, list[_File], list[Dropped]]:
+    """Read every file once: the rows of the good ones with what was seen, and reasons against the bad ones."""
+    files, good, bad = [], [], []
+    for path, name in track(zip(table["image"], table["class"], strict=True), len(table), "reading images"):
         try:
             file = read_image(Path(path), options.colour)
         except ImageFileError as error:
-            bad.append(Dropped(path, str(error)))
+            bad.append(Dropped(path, str(error), name))
             good.append(False)
             continue
+        affine = file.volume.affine if file.volume is not None and file.array.ndim == 4 else None
+        files.append(_File(file.array.shape, float(file.array.min()), float(file.array.max()), affine))
         good.append(True)
-        shapes.append(file.array.shape)
-        lows.append(float(file.array.min()))
-        highs.append(float(file.array.max()))
-        affines.append(file.volume.affine if file.volume is not None and file.array.ndim == 4 else None)
     if bad and not options.drop_bad:
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
         raise ImageFileError(f"{bad[0].reason}{more}; --drop-bad leaves such images out")
-    if not any(good):
-        raise ManifestError("no image is left: every file was unreadable")
-    return _Inspected(
-        shapes, np.array(lows), np.array(highs), _common(affines), table[good].reset_index(drop=True), bad
+    if not files:
+        raise ManifestError("no image is left: every file was unreadable or without a class")
+    return table[good].reset_index(drop=True), files, bad
+
+
+def _common_affine(files: list[_File]) -> NDArray[np.float64] | None:
+    first = files[0].affine
+    same = first is not None and all(
+        file.affine is not None and np.abs(file.affine - first).max() < SAME_PLACE_MM for file in files
     )
-
-
-def _common(affines: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
-    first = affines[0]
-    same = first is not None and all(a is not None and np.abs(a - first).max() < SAME_PLACE_MM for a in affines)
     return first if same else None
 
 
-def _require_one_shape(shapes: list[tuple[int, ...]], manifest: Manifest, options: ImportOptions) -> None:
-    different = sorted(set(shapes if options.size is None else [shape[:1] for shape in shapes]))
-    if len(different) > 1:
+def _require_one_shape(paths: list[str], shapes: list[tuple[int, ...]], *, resized: bool) -> None:
+    if len({shape[:1] if resized else shape for shape in shapes}) > 1:
         odd = next(row for row, shape in enumerate(shapes) if shape != shapes[0])
-        what = "number of channels" if options.size else "size"
-        remedy = "choose --colour" if options.size else "give --size, e.g. --size 112x112, to resize"
+        what = "number of channels" if resized else "size"
+        remedy = "choose --colour" if resized else "give --size, e.g. --size 112x112, to resize"
         raise ManifestError(
-            f"all images must have the same {what}: {manifest.table['image'][0]} has {shapes[0]}, "
-            f"{manifest.table['image'][odd]} has {shapes[odd]} (channels first); {remedy}"
+            f"all images must have the same {what}: {paths[0]} has {shapes[0]}, "
+            f"{paths[odd]} has {shapes[odd]} (channels first); {remedy}"
         )
 
 
-def _preparation(
-    options: ImportOptions, manifest: Manifest, lows: NDArray[np.float64], highs: NDArray[np.float64]
-) -> Preparation:
-    train = manifest.indices("train")
-    if not len(train):
+def _preparation(options: ImportOptions, manifest: Manifest, files: list[_File]) -> Preparation:
+    train = [files[row] for row in manifest.indices("train")]
+    if not train:
         raise ManifestError("some images must be in the split train, found none; correct the column split")
-    low, high = options.intensity_range or (float(lows[train].min()), float(highs[train].max()))
+    low, high = options.intensity_range or (min(file.low for file in train), max(file.high for file in train))
     if not -np.inf < low < high < np.inf:
         raise ManifestError(f"--range must rise from one finite number to another, found {low:g} to {high:g}")
     return Preparation(colour=options.colour, size=options.size, intensity=options.intensity, low=low, high=high)

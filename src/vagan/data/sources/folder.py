@@ -1,5 +1,6 @@
 """Cohorts from one folder per class: ``SRC/<class name>/<image file>``."""
 
+import mimetypes
 import re
 from collections import Counter
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from vagan.data.cohort import Cohort
-from vagan.data.image_file import SUFFIXES, suffix_of
+from vagan.data.image_file import SUFFIXES, is_clutter, name_of, suffix_of
 from vagan.data.sources.files import Dropped, ImportOptions, import_files
 from vagan.errors import ManifestError
 
@@ -20,11 +21,9 @@ def import_folder(
     Parameters
     ----------
     source
-        Holds one folder for each class; a folder's name is the class's name.
-    out
-        Cohort folder to write.
-    options
-        See `ImportOptions`.
+        Holds one folder for each class; a folder's name is the class's name. Hidden files and folders do not count.
+    out, options
+        Cohort folder to write; see `ImportOptions`.
     subject_pattern
         Regular expression with one group that finds the subject in a file's name, e.g. ``(sub-[0-9]+)``.
         Without it every image counts as a subject of its own.
@@ -34,35 +33,34 @@ def import_folder(
         raise ManifestError(
             f"{source} must be a folder with one folder for each class; it does not exist or is a file"
         )
-    folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not folders:
-        raise ManifestError(
-            f"{source} must hold one folder for each class, found none; put the images in SRC/<class>/"
-        )
     rows, dropped = [], []
-    for folder in folders:
-        files = sorted(folder.iterdir())
-        stems = Counter(path.name[: -len(suffix_of(path))] for path in files if suffix_of(path))
+    for folder in sorted(path for path in source.iterdir() if path.is_dir() and not is_clutter(path.name)):
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not is_clutter(path.name))
+        stems = Counter(name_of(path) for path in files if suffix_of(path))
         for path in files:
-            suffix = suffix_of(path)
-            if not suffix or not path.is_file():
-                dropped.append(Dropped(str(path), f"not an image file ({', '.join(SUFFIXES)})"))
+            stem = name_of(path)
+            if not suffix_of(path):
+                reason = f"not an image file of a supported format ({', '.join(SUFFIXES)})"
+                dropped.append(Dropped(str(path), reason, folder.name if _is_image(path) else ""))
                 continue
-            stem = path.name[: -len(suffix)]
             name = f"{folder.name}/{path.name if stems[stem] > 1 else stem}"
-            rows.append(
-                {
-                    "id": name,
-                    "subject": _subject(stem, subject_pattern) if subject_pattern else name,
-                    "class": folder.name,
-                    "image": str(path.absolute()),
-                }
-            )
+            subject = _subject(stem, subject_pattern) if subject_pattern else name
+            rows.append({"id": name, "subject": subject, "class": folder.name, "image": str(path.absolute())})
+        dropped += [
+            Dropped(str(path), "in a folder inside the folder of its class; move it up", folder.name)
+            for path in sorted(folder.rglob("*"))
+            if path.parent != folder and _is_image(path) and not is_clutter(*path.relative_to(folder).parts)
+        ]
     if not rows:
         raise ManifestError(f"{source} holds no image; accepted are {', '.join(SUFFIXES)} in SRC/<class>/")
     return import_files(
         pd.DataFrame(rows), out, options or ImportOptions(), source=f"folders in {source.name}", dropped=dropped
     )
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file's name is that of an image of any format, supported or not."""
+    return path.is_file() and bool(suffix_of(path) or (mimetypes.guess_type(path.name)[0] or "").startswith("image/"))
 
 
 def _subject(stem: str, pattern: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from vagan.data.sources.adni.tables import Tables
+from vagan.data.sources.files import kind_of_reason
 from vagan.data.splits import SubjectLists
 
 
@@ -39,7 +40,7 @@ def summary_text(table: pd.DataFrame, left: pd.DataFrame, tables: Tables, lists:
         "",
         *_rows(("source of the class", "images"), _counted(table["label_source"])),
         "",
-        *_rows(("reason for exclusion", "images"), _counted(left["reason"].map(_kind))),
+        *_rows(("reason for exclusion", "images"), _counted(left["reason"].map(kind_of_reason))),
         "",
         "Tables: " + ", ".join(f"{name} ({file})" for name, file in tables.files.items()) + ".",
     ]
@@ -57,11 +58,6 @@ def _changes(table: pd.DataFrame) -> dict[str, int]:
         forward += bool((labels.iloc[0] == 0) and (labels == table["label"].max()).any())
         back += bool((steps < 0).any())
     return {"forward": forward, "back": back}
-
-
-def _kind(reason: str) -> str:
-    """A reason without what is particular to one image."""
-    return reason.split(";", maxsplit=1)[0].split(":", maxsplit=1)[0].split(" (", maxsplit=1)[0]
 
 
 def _counted(values: pd.Series) -> list[tuple[str, str]]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from vagan.data.dicom_picture import is_dicom_file
+from vagan.data.image_file import is_clutter
 from vagan.data.sources.adni.cells import PTID, day, ptid
 from vagan.data.sources.files import Dropped
 from vagan.errors import ManifestError
@@ -65,13 +67,14 @@ def find_scans(root: Path) -> Tree:
     scans: list[FoundScan] = []
     dropped: list[Dropped] = []
     xml: dict[str, Path] = {}
-    for folder, folders, names in os.walk(root.resolve()):
-        folders.sort()
+    for folder, folders, files in os.walk(root.resolve()):
+        folders[:] = sorted(name for name in folders if not is_clutter(name))
+        names = sorted(name for name in files if not is_clutter(name))
         place = Path(folder)
         for name in names:
             if name.lower().endswith(".xml") and (found := _number(_IMAGE, name)):
                 xml[found] = place / name
-        for path, file_name in _scans_of(place, sorted(names)):
+        for path, file_name in _scans_of(place, names):
             scan = _from_path(path, file_name)
             if scan.subject:
                 scans.append(scan)
@@ -94,19 +97,10 @@ def _scans_of(folder: Path, names: list[str]) -> Iterator[tuple[Path, str]]:
     if nifti:
         return
     dicom = next((name for name in names if name.lower().endswith(DICOM)), None)
-    dicom = dicom or next((name for name in names if _is_unnamed_dicom(folder / name)), None)
+    others = (name for name in names if not name.lower().endswith(NO_IMAGES))
+    dicom = dicom or next((name for name in others if is_dicom_file(folder / name)), None)
     if dicom:
         yield folder, dicom
-
-
-def _is_unnamed_dicom(path: Path) -> bool:
-    """Whether a file whose name does not say so has DICOM's mark."""
-    if path.name.startswith(".") or path.name.lower().endswith(NO_IMAGES):
-        return False
-    if not path.is_file():  # a pipe would be waited for
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _from_path(path: Path, file_name: str) -> FoundScan:
