@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from vagan.errors import ConfigError
+
 
 def serve(
     run: Path,
@@ -35,6 +37,9 @@ def serve(
     largest_mb
         Largest accepted file, in MB.
     """
+    if largest_mb < 1:
+        raise ConfigError(f"--largest-mb must be at least 1, found {largest_mb}")
+
     from vagan.serving.server import serve_run
 
     serve_run(
