@@ -58,6 +58,12 @@ def replacing(path: Path, *, in_new_folder: bool = True) -> Iterator[Path]:
         _unlock(lock)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file as UTF-8, whole or not at all; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def _mode_of(path: Path, default: int) -> int:
     """Permissions of the file or folder that is replaced, or those of a new one."""
     return stat.S_IMODE(path.stat().st_mode) if path.exists() and not path.is_symlink() else default & ~_UMASK

@@ -313,7 +313,7 @@ def change(**parts: Any) -> str:
         ("runs/vagan/config.yaml", "a: [", r"config\.yaml is damaged"),
         ("runs/vagan/config.yaml", "a list", r"config\.yaml is damaged"),
         ("runs/vagan/metrics.csv", "", r"metrics\.csv is damaged"),
-        ("runs/vagan/metrics.csv", "a,b\n1,2\n", r"metrics\.csv must have the column update, found a, b"),
+        ("runs/vagan/metrics.csv", "a,b\n1,2\n", r"metrics\.csv .*the column update, found a, b"),
     ],
 )
 def test_damaged_files_are_named(folder, name, content, message):
@@ -329,9 +329,9 @@ def test_damaged_files_are_named(folder, name, content, message):
     [
         (
             {"maps/vagan": np.zeros((2, 1, 21, 16))},
-            r"must have the shape of the images, found \(2, 1, 21, 16\) for maps/vagan",
+            r"the shape of the images, found \(2, 1, 21, 16\) for maps/vagan",
         ),
-        ({"maps/vagan": np.full((2, 1, 16, 21), np.nan)}, "found NaN or infinity in maps/vagan"),
+        ({"maps/vagan": np.full((2, 1, 16, 21), np.nan)}, "finite.* for maps/vagan"),
         ({"images": np.zeros((2, 16, 21))}, r"must hold images \(n, channel, \*space\), found \(2, 16, 21\)"),
         ({"ids": np.array(["one"])}, "1 ids"),
         ({"ids": np.array([{}, {}], dtype=object)}, r"examples\.npz is damaged"),

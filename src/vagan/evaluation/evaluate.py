@@ -13,7 +13,7 @@ import torch
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import REQUIRED
 from vagan.errors import ConfigError, nearest
-from vagan.evaluation.evaluation import HEADLINE, RANDOM, RANDOM_RULE, Evaluation, Examples
+from vagan.evaluation.evaluation import RANDOM, RANDOM_RULE, Evaluation, Examples
 from vagan.evaluation.ground_truth import CEILING, ExactEffects, GroundTruth
 from vagan.evaluation.maps import Cases, Method, MethodMaps, Rows, attribute_rows, make_maps
 from vagan.evaluation.metrics.base import Array, Need, Values, score
@@ -23,6 +23,7 @@ from vagan.evaluation.metrics.registry import BY_SUBJECT, METRICS
 from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import RunSelection, class_label, classifier_figures, completeness, load_methods
 from vagan.evaluation.statistics import summarise
+from vagan.evaluation.tables import HEADLINE
 from vagan.progress import Bar
 from vagan.training.engine.device import find_device
 
@@ -32,7 +33,7 @@ EXPENSIVE = 20
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What is scored, and on which images.
+    """What is scored, and on which images; `ConfigError` for a number of images below 1.
 
     Attributes
     ----------
@@ -56,11 +57,6 @@ class EvaluationOptions:
         Decides the subset, the validation images and the examples.
     device
         Where images are sent; networks of methods must be there.
-
-    Raises
-    ------
-    ConfigError
-        If a number of images is below 1.
     """
 
     class_of_interest: str = ""
@@ -95,8 +91,6 @@ def evaluate(
         Models and attribution methods, which are called by their names, or by those of a mapping.
     cohort
         Only its test images are scored; thresholds come from validation images, without truth.
-    options
-        See `EvaluationOptions`.
     truth
         What is known of the effects, and of which images; default: what the cohort stores. Without known effects only
         metrics remain that need none.
@@ -181,23 +175,8 @@ def evaluate_runs(
 ) -> Evaluation:
     """Score the methods that the models of some runs allow, beside controls, and write a results folder.
 
-    Parameters
-    ----------
-    cohort
-        Its test images are scored.
-    runs
-        Trained models. The same method of several runs gets the run's name behind its own.
-    out
-        Results folder.
-    options, selection
-        What is scored. The class of interest and the classifier are the selection's.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown method, or one that no run's model allows.
-    ModelError
-        If a run was trained on images of another kind than the cohort's.
+    The same method of several runs gets the run's name behind its own. The class of interest and the classifier are
+    the selection's. Raises as `load_methods` and `evaluate` do.
     """
     options, selection = options or EvaluationOptions(device="auto"), selection or RunSelection()
     results, device = ResultsFolder(out), find_device(options.device)
@@ -294,9 +273,7 @@ def choose_examples(rows: pd.DataFrame, cases: Sequence[str], *, random: int) ->
     rows
         Score rows of images of the class of interest alone: case, method, metric, value.
     cases
-        Names of the scored images in the random order.
-    random
-        How many of the first ones are shown whatever their scores are.
+        Names of the scored images in the random order, of which the first ``random`` are shown in any case.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The result of an evaluation: scores, their summary, and example images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vagan.evaluation.statistics import Summary
-from vagan.evaluation.tables import CEILING_LABEL, markdown_table, score_cells
+from vagan.evaluation.tables import CEILING_LABEL, HEADLINE, Scores, markdown_table, score_cells
 from vagan.inference.class_gate import ClassDecision
 from vagan.notebook import table_html
 
-HEADLINE = "ncc"
-"""Metric that orders the methods and is named first, wherever it was computed."""
 RANDOM = "random"
 RANDOM_RULE = "the first test images of the class of interest in a random order that does not depend on any score"
 
@@ -53,15 +51,16 @@ class Examples:
 
     def random(self) -> "Examples":
         """Those alone that were not chosen by their scores."""
-        if not any(RANDOM in role for role in self.roles):
-            return self
         rows = [row for row, role in enumerate(self.roles) if RANDOM in role]
-        return Examples(
-            tuple(self.ids[row] for row in rows),
-            self.images[rows],
-            None if self.effects is None else self.effects[rows],
-            {name: maps[rows] for name, maps in self.maps.items()},
-            affine=self.affine,
+        if not rows:
+            return self
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            images=self.images[rows],
+            effects=None if self.effects is None else self.effects[rows],
+            maps={name: maps[rows] for name, maps in self.maps.items()},
+            roles=(),
         )
 
 
@@ -91,7 +90,7 @@ class Evaluation:
 
     rows: pd.DataFrame
     summary: Summary
-    ceiling: Mapping[str, Mapping[str, Any]]
+    ceiling: Scores
     examples: Examples
     thresholds: Mapping[str, float] = field(default_factory=dict)
     map_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -102,14 +101,12 @@ class Evaluation:
 
     def to_frame(self) -> pd.DataFrame:
         """Mean of every metric, a row for each method, the best first, and the ceiling last."""
-        means = {
-            name: {metric: one["mean"] for metric, one in scores.items()} for name, scores in self.summary.items()
-        }
+        means = {name: _means(scores) for name, scores in self.summary.items()}
         table = pd.DataFrame.from_dict(means, orient="index")
         if HEADLINE in table:
             table = table.sort_values(HEADLINE, ascending=False, kind="stable")
         if self.ceiling:
-            table.loc[CEILING_LABEL] = pd.Series({metric: one["mean"] for metric, one in self.ceiling.items()})
+            table.loc[CEILING_LABEL] = pd.Series(_means(self.ceiling))
         return table.rename_axis("method")
 
     def to_markdown(self) -> str:
@@ -117,12 +114,15 @@ class Evaluation:
         return markdown_table(self.summary, ceiling=self.ceiling)
 
     def __repr__(self) -> str:
-        methods, metrics = len(self.summary), len({name for scores in self.summary.values() for name in scores})
-        return (
-            f"Evaluation of {methods} methods by {metrics} metrics\n{self.to_frame().to_string(float_format='%.3f')}"
-        )
+        table = self.to_frame()
+        head = f"Evaluation of {len(self.summary)} methods by {len(table.columns)} metrics"
+        return f"{head}\n{table.to_string(float_format='%.3f')}"
 
     def _repr_html_(self) -> str:
         """Shown by notebooks: the table of `to_markdown`."""
         columns, *rows = score_cells(self.summary, ceiling=self.ceiling)
         return table_html(columns, rows)
+
+
+def _means(scores: Scores) -> dict[str, float]:
+    return {metric: score["mean"] for metric, score in scores.items()}

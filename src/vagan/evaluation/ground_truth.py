@@ -45,16 +45,10 @@ class ExactEffects:
 
     Parameters
     ----------
-    cohort
-        Its test images are scored. Without known effects only metrics remain that need none.
+    cohort, limit, parts, seed
+        See `vagan.evaluation.evaluate.EvaluationOptions`.
     label
         Of the class of interest.
-    limit
-        Score a random subset of this many images of each class.
-    parts
-        Splits effects into named parts, whose ``recall`` is scored. Default: the regions that the cohort knows.
-    seed
-        Decides the subset and its order.
 
     Raises
     ------

@@ -22,6 +22,7 @@ from vagan.inference.attribution import Attribution
 from vagan.inference.attributor import Attributor
 from vagan.inference.class_gate import ClassDecision
 from vagan.progress import Bar
+from vagan.types import Maps
 
 BATCH = 25
 BATCH_VALUES = 2**21
@@ -123,31 +124,18 @@ class MapBatch(NamedTuple):
 
 
 def make_maps(
-    name: str,
-    method: Method,
-    cases: Cases,
-    cohort: Cohort,
-    *,
-    folder: Path,
-    device: torch.device | str,
-    bar: Bar,
+    name: str, method: Method, cases: Cases, cohort: Cohort, *, folder: Path, device: torch.device | str, bar: Bar
 ) -> MethodMaps:
-    """Ask a method for its maps of all images, a few at a time.
+    """Attribute all images of the cases, a few at a time.
 
     Parameters
     ----------
     name
         In the results.
-    method
-        Its networks must be on the device.
-    cases
-        Which images; see `Cases`.
-    cohort
-        Holds them.
     folder
         Made for the files of the maps.
     device
-        Where images are sent.
+        Where images are sent; the method's networks must be there.
     bar
         Advances by one for each image.
     """
@@ -163,6 +151,7 @@ def make_maps(
     made = _keep(batches(cases.rows), folder)
     seconds = (time.perf_counter() - begin) / len(cases.rows)
     baseline = [(mean_abs(batch.effect), batch.decisions) for batch in batches(cases.baseline)]
+    decisions = [decision for _, found in baseline for decision in found]
     return MethodMaps(
         name=name,
         convention=method.convention,
@@ -173,7 +162,7 @@ def make_maps(
         baseline_mean_abs=np.concatenate([sizes for sizes, _ in baseline]) if baseline else None,
         threshold=threshold,
         seconds=seconds,
-        decisions=(*(decision for _, decisions in baseline for decision in decisions), *made.decisions),
+        decisions=(*decisions, *made.decisions),
     )
 
 
@@ -184,12 +173,11 @@ def attribute_rows(
     size = min(BATCH, max(1, BATCH_VALUES // (cohort.channels * math.prod(cohort.shape))))
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        yield _attribute(method, cohort.images(part).to(device), cohort.manifest.table.iloc[part])
+        yield _map_batch(method.attribute(cohort.images(part).to(device), cohort.manifest.table.iloc[part]))
         bar.advance(by=len(part))
 
 
-def _attribute(method: Method, images: torch.Tensor, covariates: pd.DataFrame) -> MapBatch:
-    found = method.attribute(images, covariates)
+def _map_batch(found: Attribution | Maps) -> MapBatch:
     if not isinstance(found, Attribution):
         return MapBatch(found.cpu().numpy(), None, None, ())
     std = None if found.uncertainty is None else found.uncertainty.std.cpu().numpy()
@@ -205,7 +193,9 @@ def _keep(batches: Iterable[MapBatch], folder: Path) -> MapBatch:
     for batch in batches:
         decisions += batch.decisions
         arrays = {"effect": batch.effect, "std": batch.ensemble_std, "log-jacobian": batch.log_jacobian}
-        for name, array in ((name, array) for name, array in arrays.items() if array is not None):
+        for name, array in arrays.items():
+            if array is None:
+                continue
             count, *_ = shapes.get(name, (0,))
             shapes[name] = (count + len(array), *array.shape[1:])
             try:

@@ -7,6 +7,7 @@ import platform
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +20,10 @@ import yaml
 from vagan.data.cohort import Cohort
 from vagan.data.schema import DROPPED
 from vagan.errors import OutputError, RunError
-from vagan.evaluation.evaluation import HEADLINE, Evaluation, Examples
+from vagan.evaluation.evaluation import Evaluation, Examples
 from vagan.evaluation.metrics.registry import find_metric
-from vagan.files import replacing
+from vagan.evaluation.tables import HEADLINE
+from vagan.files import replacing, write_text
 from vagan.model.trained import TrainedModel
 from vagan.training.engine.run_folder import RunFolder
 
@@ -88,12 +90,8 @@ class ResultsFolder:
         The folder.
     scores, summary, table
         ``scores.csv``, a row for each case, method and metric; their summary as JSON and as Markdown.
-    examples
-        Images and maps to show.
-    left_out
-        Images that never came into the cohort, and why.
-    runs
-        Copies of the runs' settings and logs.
+    examples, left_out, runs
+        Images and maps to show; images that never came into the cohort; copies of the runs' settings and logs.
     pairs, table2, observed, maps
         Of comparisons with follow-up scans: the pairs, Table 2, and NIfTI files.
     """
@@ -140,16 +138,12 @@ class ResultsFolder:
         rules: Mapping[str, Any] | None = None,
         classifiers: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Write scores, summary, table and examples, with copies of the runs' settings and logs.
+        """Write an evaluation of models on a cohort, with copies of the runs' settings and logs.
 
         Files of older results are replaced one by one.
 
         Parameters
         ----------
-        evaluation
-            What was measured.
-        cohort, models
-            What it was measured on, and the trained models behind it.
         rules
             What a reader must know besides.
         classifiers
@@ -184,10 +178,10 @@ class ResultsFolder:
         }
         with replacing(self.scores) as temporary:
             evaluation.rows.to_csv(temporary, index=False, float_format="%.6g")
-        with replacing(self.summary) as temporary:
-            temporary.write_text(json.dumps(_finite(summary), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        with replacing(self.table) as temporary:
-            temporary.write_text(evaluation.to_markdown(), encoding="utf-8")
+        # JSON has no numbers for NaN and infinity
+        finite = json.loads(json.dumps(summary), parse_constant=lambda _: None)
+        write_text(self.summary, json.dumps(finite, indent=1, allow_nan=False) + "\n")
+        write_text(self.table, evaluation.to_markdown())
         self._write_examples(evaluation.examples)
         with replacing(self.left_out) as temporary:
             _left_out(cohort).to_csv(temporary, index=False)
@@ -198,16 +192,11 @@ class ResultsFolder:
                         shutil.copyfile(source, temporary)
 
     def _write_examples(self, examples: Examples) -> None:
-        optional = {
-            "roles": np.array(examples.roles) if examples.roles else None,
-            "affine": examples.affine,
-            "effects": examples.effects,
-        }
-        arrays: dict[str, Any] = {"ids": np.array(examples.ids), "images": examples.images}
-        arrays |= {name: array for name, array in optional.items() if array is not None}
+        arrays = {"images": examples.images, "effects": examples.effects, "affine": examples.affine}
         arrays |= {f"maps/{name}": maps for name, maps in examples.maps.items()}
+        there: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
         with replacing(self.examples) as temporary:
-            np.savez_compressed(temporary, **arrays)
+            np.savez_compressed(temporary, ids=np.array(examples.ids), roles=np.array(examples.roles, str), **there)
 
     def read(self) -> Results:
         """Read and check everything.
@@ -222,6 +211,9 @@ class ResultsFolder:
         shown = summary.get("runs")
         runs = sorted(run for run in self.runs.glob("*") if run.is_dir() and (shown is None or run.name in shown))
         headline, *_ = _ordered([name for scores in methods.values() for name in scores])
+        scores = self._read_table(self.scores, ["case", "method", "metric", "value"])
+        scores = scores[scores["metric"] == headline]
+        values = pd.to_numeric(scores["value"], errors="coerce").astype(float)
         return Results(
             self.path,
             summary,
@@ -229,8 +221,8 @@ class ResultsFolder:
             ceiling,
             self._read_examples(),
             tuple(self._read_run(run) for run in runs),
-            self._read_values(headline),
-            self._read_table(self.left_out, ("image", "reason")) if self.left_out.is_file() else None,
+            dict(zip(zip(scores["case"], scores["method"], strict=True), values, strict=True)),
+            self._read_table(self.left_out, ["image", "reason"]) if self.left_out.is_file() else None,
         )
 
     def threshold(self, method: str) -> float:
@@ -257,88 +249,66 @@ class ResultsFolder:
     def _read_summary(self) -> tuple[dict[str, Any], dict[str, dict[str, Score]], dict[str, Score]]:
         if not self.summary.is_file():
             raise RunError(f"{self.path} must hold results, but {self.summary} is missing; {self._remedy}")
-        try:
+        with self._reading(self.summary):
             summary = json.loads(self.summary.read_text(encoding="utf-8"))
             methods = {name: _scores(values) for name, values in summary["methods"].items()}
             ceiling = _scores(summary.get("ceiling", {}))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise self._damaged(self.summary, error) from error
-        if not any(methods.values()):
-            raise RunError(f"{self.summary} must hold scores of at least one method, found none; {self._remedy}")
-        for key, defect in _defects(summary):
-            raise RunError(f"{self.summary} is damaged: {key} must {defect}; {self._remedy}")
+            if not any(methods.values()):
+                raise ValueError("scores of at least one method are required, found none")
+            _require_tables(summary)
         return summary, methods, ceiling
 
-    def _read_values(self, metric: str) -> dict[tuple[str, str], float]:
-        rows = self._read_table(self.scores, ("case", "method", "metric", "value"))
-        rows = rows[rows["metric"] == metric]
-        values = pd.to_numeric(rows["value"], errors="coerce")
-        return {
-            (str(case), str(method)): float(value)
-            for case, method, value in zip(rows["case"], rows["method"], values, strict=True)
-        }
-
-    def _read_table(self, path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    def _read_table(self, path: Path, columns: list[str]) -> pd.DataFrame:
         """A table of text; empty where there is no such file."""
         if not path.is_file():
-            return pd.DataFrame(columns=list(columns))
-        try:
-            return pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
-        except (OSError, ValueError, KeyError) as error:
-            raise self._damaged(path, error) from error
+            return pd.DataFrame(columns=columns)
+        with self._reading(path):
+            return pd.read_csv(path, dtype=str, keep_default_na=False)[columns]
 
     def _read_examples(self) -> Examples | None:
-        path = self.examples
-        if not path.is_file():
+        if not self.examples.is_file():
             return None
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                ids = tuple(str(name) for name in file["ids"])
-                images = np.asarray(file["images"], np.float32)
-                maps = {name: np.asarray(file[name], np.float32) for name in file.files if name.startswith("maps/")}
-                effects = np.asarray(file["effects"], np.float32) if "effects" in file.files else None
-                roles = tuple(str(role) for role in file["roles"]) if "roles" in file.files else ()
-                affine = np.asarray(file["affine"], np.float64) if "affine" in file.files else None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise self._damaged(path, error) from error
-        arrays = {"images": images, **maps} | ({} if effects is None else {"effects": effects})
-        if not ids or images.ndim not in (4, 5) or images.size == 0:
-            raise RunError(f"{path} must hold images (n, channel, *space), found {images.shape}; {self._remedy}")
-        for name, array in arrays.items():
-            if array.shape != (len(ids), *images.shape[1:]):
-                raise RunError(
-                    f"{path}: all arrays must have the shape of the images, found {array.shape} for {name} "
-                    f"beside {images.shape} and {len(ids)} ids; {self._remedy}"
-                )
-            if not np.isfinite(array).all():
-                raise RunError(f"{path}: all values must be finite, found NaN or infinity in {name}; {self._remedy}")
-        if (roles and len(roles) != len(ids)) or (affine is not None and affine.shape != (4, 4)):
-            raise RunError(f"{path} must hold one role for each image and a 4x4 affine; {self._remedy}")
-        named = {name.removeprefix("maps/"): array for name, array in maps.items()}
-        return Examples(ids, images, effects, named, roles, affine)
+        with self._reading(self.examples), np.load(self.examples, allow_pickle=False) as file:
+            arrays = dict(file)
+            ids, roles = (tuple(map(str, arrays.pop(name, ()))) for name in ("ids", "roles"))
+            affine = arrays.pop("affine", None)
+            arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+            images = arrays["images"]
+            if not ids or images.ndim not in (4, 5) or images.size == 0:
+                raise ValueError(f"must hold images (n, channel, *space), found {images.shape}")
+            for name, array in arrays.items():
+                if array.shape != (len(ids), *images.shape[1:]) or not np.isfinite(array).all():
+                    raise ValueError(
+                        f"arrays must be finite and have the shape of the images, found {array.shape} for {name} "
+                        f"beside {images.shape} and {len(ids)} ids, or NaN"
+                    )
+            if len(roles) not in (0, len(ids)) or (affine is not None and affine.shape != (4, 4)):
+                raise ValueError("must hold one role for each image and a 4x4 affine")
+        maps = {name.removeprefix("maps/"): array for name, array in arrays.items() if name.startswith("maps/")}
+        return Examples(ids, images, arrays.get("effects"), maps, roles, affine)
 
     def _read_run(self, path: Path) -> Run:
         run = RunFolder(path)
-        file = run.config
-        try:
-            text = file.read_text(encoding="utf-8") if file.is_file() else ""
-            values = yaml.safe_load(text) or {}
-            if not isinstance(values, dict):
-                raise ValueError(f"keys and values are needed, found {type(values).__name__}")
-            file = run.metrics
-            table = pd.read_csv(file) if file.is_file() else None
-            file = run.environment
-            installed = file.read_text(encoding="utf-8") if file.is_file() else ""
-        except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-            raise self._damaged(file, error) from error
-        if table is not None and "update" not in table:
-            found = ", ".join(table.columns.astype(str))
-            raise RunError(f"{run.metrics} must have the column update, found {found}; {self._remedy}")
-        return Run(path.name, dict(_dotted(values)), text, table, installed)
+        with self._reading(run.config):
+            text = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
+            settings = dict(_dotted(yaml.safe_load(text) or {}))
+        with self._reading(run.metrics):
+            table = pd.read_csv(run.metrics) if run.metrics.is_file() else None
+            if table is not None and "update" not in table:
+                raise ValueError(f"must have the column update, found {', '.join(map(str, table.columns))}")
+        with self._reading(run.environment):
+            installed = run.environment.read_text(encoding="utf-8") if run.environment.is_file() else ""
+        return Run(path.name, settings, text, table, installed)
 
-    def _damaged(self, path: Path, error: Exception) -> RunError:
-        found = " ".join(str(error).split())
-        return RunError(f"{path} is damaged ({type(error).__name__}: {found}); {self._remedy}")
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        """Say which file is damaged, and what makes it."""
+        wrong = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+        try:
+            yield
+        except (*wrong, zipfile.BadZipFile, yaml.YAMLError) as error:
+            found = " ".join(str(error).split())
+            raise RunError(f"{path} is damaged ({type(error).__name__}: {found}); {self._remedy}") from error
 
     @property
     def _remedy(self) -> str:
@@ -360,45 +330,29 @@ def _left_out(cohort: Cohort) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(columns=["image", "reason"]), *tables])[["image", "reason"]]
 
 
-def _defects(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Optional parts that are there but not of the kind they should be."""
-    tables = "thresholds rules units classifiers train_seconds map_seconds machine versions cohort"
-    for key in tables.split():
-        table = summary.get(key, {})
+def _require_tables(summary: Mapping[str, Any]) -> None:
+    """Refuse optional parts of another kind than they should be."""
+    parts = ("thresholds", "rules", "units", "classifiers", "train_seconds", "map_seconds", "machine", "versions")
+    tables = {name: summary.get(name, {}) for name in (*parts, "cohort")}
+    for name, inner in (("cohort", "counts"), ("rules", "conventions")):
+        if isinstance(tables[name], dict):
+            tables[f"{name}.{inner}"] = tables[name].get(inner, {})
+    for name, table in tables.items():
         if not isinstance(table, dict):
-            yield key, "hold names and values"
-        elif key.endswith("_seconds") and not all(isinstance(value, int | float) for value in table.values()):
-            yield key, "hold numbers"
-        else:
-            inner = [name for name in ("counts", "conventions") if not isinstance(table.get(name, {}), dict)]
-            yield from ((f"{key}.{name}", "hold names and values") for name in inner)
+            raise ValueError(f"{name} must hold names and values")
+        if name.endswith("_seconds") and not all(isinstance(value, int | float) for value in table.values()):
+            raise ValueError(f"{name} must hold numbers")
 
 
 def _scores(values: Mapping[str, Any]) -> dict[str, Score]:
-    return {
-        metric: Score(
-            mean=_number(score["mean"]),
-            std=_number(score["std"]),
-            low=_number(score["ci95"][0]),
-            high=_number(score["ci95"][1]),
-            n=int(score["n"]),
-        )
-        for metric, score in values.items()
-    }
-
-
-def _number(value: int | float | None) -> float:
-    """Where a score is undefined, JSON has null."""
-    return math.nan if value is None else float(value)
-
-
-def _finite(value: Any) -> Any:
-    """The same nested values with None for numbers that are undefined, which JSON cannot express."""
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    found = {}
+    for metric, score in values.items():
+        numbers = (score["mean"], score["std"], *score["ci95"])
+        mean, std, low, high = (
+            math.nan if number is None else float(number) for number in numbers
+        )  # None: undefined
+        found[metric] = Score(mean, std, low, high, int(score["n"]))
+    return found
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

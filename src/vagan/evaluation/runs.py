@@ -27,6 +27,8 @@ from vagan.training.engine.run_folder import RunFolder
 from vagan.types import Images
 
 MEAN_IMAGES = 1000
+WITHOUT_MODEL = {"nothing", "training images"}
+"""What controls need."""
 BATCH = 50
 
 
@@ -85,7 +87,7 @@ def load_methods(
     wanted = list(selection.methods or METHODS)
     needs = {slug: find_method(slug).needs for slug in wanted}
     models = _load_models(runs, cohort, device)
-    there = {model.spec.kind for model in models} | {"nothing", "training images"}
+    there = {model.spec.kind for model in models} | WITHOUT_MODEL
     missing = next((slug for slug in selection.methods or () if needs[slug] not in there), None)
     if missing is not None:
         raise ConfigError(f"{missing} needs the run of a {needs[missing]}, which is not among the runs")
@@ -113,9 +115,7 @@ def load_methods(
             made = Attributor.load(model, predict_class=True, reject_interval=selection.reject_interval)
             name = _named(made, model, models)
             methods[name], gated[name] = made, model.path.name
-    controls = [
-        _control(slug, cohort, label, seed) for slug in wanted if needs[slug] in ("nothing", "training images")
-    ]
+    controls = [_control(slug, cohort, label, seed) for slug in wanted if needs[slug] in WITHOUT_MODEL]
     methods |= {control.name: control for control in controls}
     return LoadedMethods(methods, models, gated, label, classifier)
 
@@ -147,7 +147,12 @@ def _load_models(runs: Sequence[Path], cohort: Cohort, device: torch.device) -> 
     for model in models:
         if RunFolder(model.path).is_begun:
             RunFolder(model.path).read_config()  # copied to the results, where the report reads it
-        _require_same_kind(model, cohort)
+        spec = model.spec
+        if (spec.num_spatial_dims, spec.channels) != (len(cohort.shape), cohort.channels):
+            raise ModelError(
+                f"{model.path} was trained on {spec.num_spatial_dims}-D images of {spec.channels} channels, "
+                f"{cohort.path} holds {len(cohort.shape)}-D images of {cohort.channels}; give a matching cohort"
+            )
         _require_unseen(model.path, cohort)
     return models
 
@@ -160,13 +165,7 @@ def load_classifier(
     class_of_interest: str = "",
     device: torch.device | str = "cpu",
 ) -> IndependentClassifier:
-    """The classifier of a run that is none of the models, and about the same classes.
-
-    Raises
-    ------
-    ConfigError
-        If it is no classifier, has the weights of a model, or is about other classes.
-    """
+    """The classifier of a run that is none of the models, and about the same classes; else `ConfigError`."""
     (found,) = _load_models([run], cohort, torch.device(device))
     if not isinstance(found.network, Classifier | CAMClassifier):
         raise ConfigError(
@@ -178,8 +177,7 @@ def load_classifier(
             f"a classifier must be independent of the methods: {run} is among the runs, or was trained with the same "
             "seed; train another with --set training.seed"
         )
-    specs = [select_class(model.spec, class_of_interest)[0] for model in (found, *models)]
-    class_label(cohort, "", specs)
+    class_label(cohort, "", [select_class(model.spec, class_of_interest)[0] for model in (found, *models)])
     return IndependentClassifier(found.network, cohort, device=device, name=run.name)
 
 
@@ -213,15 +211,6 @@ def class_label(cohort: Cohort, class_of_interest: str, specs: Sequence[ModelSpe
             f"and {of_the_runs}; give runs that were trained on these classes, or class_of_interest"
         )
     return classes.index(pairs[0][1])
-
-
-def _require_same_kind(model: TrainedModel, cohort: Cohort) -> None:
-    spec = model.spec
-    if (spec.num_spatial_dims, spec.channels) != (len(cohort.shape), cohort.channels):
-        raise ModelError(
-            f"{model.path} was trained on {spec.num_spatial_dims}-D images of {spec.channels} channels, "
-            f"{cohort.path} holds {len(cohort.shape)}-D images of {cohort.channels}; give a matching cohort"
-        )
 
 
 def _require_unseen(run: Path, cohort: Cohort) -> None:

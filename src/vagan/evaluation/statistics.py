@@ -1,7 +1,6 @@
 """Uncertainty of scores: intervals that resample subjects, paired comparisons, corrected p-values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,15 +24,13 @@ class Interval(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True)
-class PairedDifference:
-    """How much better one method is than another on the same cases."""
+class PairedDifference(NamedTuple):
+    """How much better one method is than another: mean over cases of its score minus the other's."""
 
     mean: float
-    """Mean over cases of the first method's score minus the second's."""
     interval: Interval
     p_value: float
-    """Wilcoxon's signed-rank test, two-sided, on the subjects' mean differences."""
+    """Wilcoxon's signed-rank test, two-sided, on the subjects' mean differences; 1 where the methods never differ."""
     cases: int
     subjects: int
 
@@ -57,23 +54,13 @@ def bootstrap_interval(
         each drawn subject brings all its cases, and the mean is over cases.
     level
         Coverage, between 0 and 1.
-    resamples
-        Number of draws.
-    seed
-        The same seed and data give the same interval.
-
-    Raises
-    ------
-    ValueError
-        If there are no values, or one is not finite.
 
     References
     ----------
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; groups: Field and Welsh,
     Bootstrapping clustered data, J. R. Stat. Soc. B 69 (2007).
     """
-    means = _bootstrap_means(values, groups, resamples, seed, "bootstrap")
-    return _percentiles(means, level)
+    return _percentiles(_bootstrap_means(values, groups, resamples, seed, "bootstrap"), level)
 
 
 def ratio_interval(
@@ -82,31 +69,21 @@ def ratio_interval(
     *,
     numerator_groups: ArrayLike | None = None,
     denominator_groups: ArrayLike | None = None,
-    level: float = 0.95,
     resamples: int = 2000,
-    seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap interval of ``mean(numerators) / mean(denominators)`` of independent samples.
+    """`bootstrap_interval` of ``mean(numerators) / mean(denominators)`` of two samples, which are drawn separately.
 
-    The two samples are drawn separately and may differ in size.
-
-    Parameters
-    ----------
-    numerators, denominators
-        One value for each case.
-    numerator_groups, denominator_groups
-        Subjects of the cases; no subject should be in both samples. See `bootstrap_interval`.
+    No subject should be in both samples.
 
     Returns
     -------
     Interval
         NaN where the sign of the denominators' mean is not certain: the ratio then has no bounds.
     """
-    above = _bootstrap_means(numerators, numerator_groups, resamples, seed, "bootstrap of numerators")
-    below = _bootstrap_means(denominators, denominator_groups, resamples, seed, "bootstrap of denominators")
-    if not ((below > 0).all() or (below < 0).all()):
-        return Interval(np.nan, np.nan)
-    return _percentiles(above / below, level)
+    above = _bootstrap_means(numerators, numerator_groups, resamples, 0, "bootstrap of numerators")
+    below = _bootstrap_means(denominators, denominator_groups, resamples, 0, "bootstrap of denominators")
+    is_bounded = (below > 0).all() or (below < 0).all()
+    return _percentiles(above / below) if is_bounded else Interval(np.nan, np.nan)
 
 
 def ratio_entry(
@@ -124,28 +101,15 @@ def ratio_entry(
 
 
 def paired_difference(
-    values: ArrayLike,
-    reference: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    values: ArrayLike, reference: ArrayLike, *, groups: ArrayLike | None = None
 ) -> PairedDifference:
-    """Compare two methods' scores on the same cases.
+    """Compare two methods' scores ``(case,)`` on the same cases.
 
     Parameters
     ----------
-    values, reference
-        Scores of the two methods, ``(case,)``, in the same order of cases.
     groups
         Subject of each case. The interval draws whole subjects; the test sees one mean difference for each,
         since it takes its pairs to be independent.
-
-    Returns
-    -------
-    PairedDifference
-        With a p-value of 1 where the methods never differ.
     """
     values, reference = _checked(values), _checked(reference)
     if len(values) != len(reference):
@@ -158,7 +122,7 @@ def paired_difference(
     per_subject = _sums(differences, of_case, subjects) / np.bincount(of_case)
     return PairedDifference(
         mean=float(differences.mean()),
-        interval=bootstrap_interval(differences, groups=of_case, level=level, resamples=resamples, seed=seed),
+        interval=bootstrap_interval(differences, groups=of_case),
         p_value=float(wilcoxon(per_subject).pvalue) if per_subject.any() else 1.0,
         cases=len(differences),
         subjects=subjects,
@@ -166,38 +130,21 @@ def paired_difference(
 
 
 def rank_correlation(
-    values: ArrayLike,
-    others: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
+    values: ArrayLike, others: ArrayLike, *, groups: ArrayLike | None = None
 ) -> tuple[float, Interval]:
-    """Spearman's correlation over cases, with a percentile bootstrap interval that draws whole subjects.
+    """Spearman's correlation over cases, and its interval as in `bootstrap_interval`.
 
-    Parameters
-    ----------
-    values, others
-        One of each for each case, ``(case,)``.
-    groups
-        Subject of each case; see `bootstrap_interval`.
-
-    Returns
-    -------
-    correlation, interval
-        NaN where fewer than three cases, or constant values, leave it undefined; of a single subject the interval.
+    Both are NaN where fewer than three cases, or constant values, leave them undefined; of one subject the interval.
     """
     values, others = _checked(values), _checked(others)
     of_case, count = _numbered(groups, len(values))
     cases_of = [np.flatnonzero(of_case == group) for group in range(count)]
-    drawn = numpy_generator(seed, "bootstrap of correlations").integers(0, count, (resamples, count))
-    found = np.array(
-        [_spearman(values[c], others[c]) for c in (np.concatenate([cases_of[g] for g in d]) for d in drawn)]
-    )
+    drawn = numpy_generator(0, "bootstrap of correlations").integers(0, count, (1000, count))
+    samples = (np.concatenate([cases_of[group] for group in sample]) for sample in drawn)
+    found = np.array([_spearman(values[cases], others[cases]) for cases in samples])
     known = found[np.isfinite(found)]
-    is_defined = count > 1 and len(known) > resamples / 2
-    return _spearman(values, others), _percentiles(known, level) if is_defined else Interval(np.nan, np.nan)
+    is_defined = count > 1 and len(known) > len(found) / 2
+    return _spearman(values, others), _percentiles(known) if is_defined else Interval(np.nan, np.nan)
 
 
 def correlation_entry(values: ArrayLike, others: ArrayLike, *, groups: ArrayLike) -> dict[str, Any]:
@@ -212,16 +159,6 @@ def correlation_entry(values: ArrayLike, others: ArrayLike, *, groups: ArrayLike
 
 def holm(p_values: Sequence[float] | Values) -> Values:
     """Holm's step-down corrected p-values, which control the family-wise error rate.
-
-    Parameters
-    ----------
-    p_values
-        Of a family of tests, in any order, in [0, 1].
-
-    Returns
-    -------
-    Values
-        In the same order, in [0, 1].
 
     References
     ----------
@@ -248,16 +185,26 @@ def summarise(rows: pd.DataFrame) -> Summary:
     Returns
     -------
     dict
-        ``{method: {metric: {"mean", "std", "ci95": [low, high], "n"}}}``, methods and metrics in order of
-        appearance. ``std`` is the population's, over cases, as the paper prints it; ``ci95`` of the mean, from
-        2000 draws of whole subjects; ``n`` counts cases.
+        ``{method: {metric: {"mean", "std", "ci95": [low, high], "n"}}}``, in order of appearance. ``std`` is the
+        population's, over cases, as the paper prints it; ``ci95`` of the mean, from 2000 draws of whole subjects.
 
     Raises
     ------
     ValueError
         If a column is missing, a cell is empty, or a case was scored twice.
     """
-    _require_rows(rows)
+    wrong = [name for name in COLUMNS if name not in rows or rows[name].isna().any()]
+    if wrong:
+        raise ValueError(
+            f"score rows must have {', '.join(COLUMNS)} without NaN: {', '.join(wrong)} missing or empty"
+        )
+    repeated = rows[rows.duplicated(["case", "method", "metric"])]
+    if len(repeated):
+        case, method, metric = repeated.iloc[0][["case", "method", "metric"]]
+        raise ValueError(
+            f"each case must be scored once: {case!r} has more than one {metric!r} of {method!r}; "
+            "give runs that are scored together different method names"
+        )
     summary: Summary = {}
     for (method, metric), scores in rows.groupby(["method", "metric"], sort=False):
         values = scores["value"].to_numpy(dtype=np.float64)
@@ -268,25 +215,6 @@ def summarise(rows: pd.DataFrame) -> Summary:
             "n": len(values),
         }
     return summary
-
-
-def _require_rows(rows: pd.DataFrame) -> None:
-    missing = [name for name in COLUMNS if name not in rows]
-    if missing:
-        raise ValueError(
-            f"score rows must have the columns {', '.join(COLUMNS)}: {', '.join(missing)} missing; "
-            "read scores.csv as `vagan evaluate` wrote it"
-        )
-    empty = [name for name in COLUMNS if rows[name].isna().any()]
-    if empty:
-        raise ValueError(f"score rows must be complete: empty cells or NaN in {', '.join(empty)}; evaluate again")
-    repeated = rows[rows.duplicated(["case", "method", "metric"])]
-    if len(repeated):
-        case, method, metric = repeated.iloc[0][["case", "method", "metric"]]
-        raise ValueError(
-            f"each case must be scored once: {case!r} has more than one {metric!r} of {method!r}; "
-            "give runs that are scored together different method names"
-        )
 
 
 def _bootstrap_means(values: ArrayLike, groups: ArrayLike | None, resamples: int, seed: int, purpose: str) -> Values:
@@ -306,7 +234,7 @@ def _spearman(values: Values, others: Values) -> float:
     return float(spearmanr(values, others).statistic)
 
 
-def _percentiles(means: Values, level: float) -> Interval:
+def _percentiles(means: Values, level: float = 0.95) -> Interval:
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval must lie between 0 and 1, got {level}")
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])

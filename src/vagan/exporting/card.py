@@ -18,7 +18,6 @@ from vagan.training.engine.run_folder import RunFolder
 CARD = "README.md"
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#~$&!:@])")
-_PIPE = re.compile(r"\|")
 
 
 def model_card(template: str, run: Path, spec: ModelSpec, results: Path | None, **more: Any) -> str:
@@ -30,8 +29,6 @@ def model_card(template: str, run: Path, spec: ModelSpec, results: Path | None, 
         Name of the format's template, which says how the model is used.
     run
         Run folder, whose record of the data is quoted without identifiers; or a model folder on its own.
-    spec
-        Of the model.
     results
         Results folder of `vagan evaluate`, whose scores the card shows.
     more
@@ -39,8 +36,8 @@ def model_card(template: str, run: Path, spec: ModelSpec, results: Path | None, 
     """
     environment = Environment(
         loader=PackageLoader("vagan.exporting"),
-        autoescape=False,  # Markdown, not HTML: see `finalize`
-        finalize=_escape_output,
+        autoescape=False,  # Markdown, not HTML: see finalize
+        finalize=escape_markdown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -50,18 +47,16 @@ def model_card(template: str, run: Path, spec: ModelSpec, results: Path | None, 
     )
 
 
-def escape_markdown(text: str) -> str:
-    """The text on one line, with a backslash before all that Markdown or HTML could read as markup."""
-    return _PIPE.sub(r"\\|", _escape_in_cell(text))
+def escape_markdown(value: Any) -> Any:
+    """Text on one line, with a backslash before all that Markdown or HTML could read as markup; no other value."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _escape_in_cell(value).replace("|", r"\|")
 
 
 def _escape_in_cell(text: str) -> str:
     """All but the pipe, which tables escape themselves."""
     return _SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", text))
-
-
-def _escape_output(value: Any) -> Any:
-    return escape_markdown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _training(run: Path) -> Mapping[str, Any]:

@@ -9,16 +9,14 @@ from vagan.model.ood import OOD_FILE, MahalanobisOOD
 
 
 def export_hub(run: Path, out: Path, *, results: Path | None = None) -> Path:
-    """Write ``config.json``, ``model.safetensors`` and a model card; `vagan attribute` takes the folder.
-
-    It holds no identifiers of subjects or images.
+    """Write ``config.json``, ``model.safetensors`` and a model card, without identifiers of subjects or images.
 
     Parameters
     ----------
     run
         Run folder, or a model folder.
     out
-        New or empty folder, or an older export, which is replaced.
+        New or empty folder, or an older export, which is replaced. `vagan attribute` takes it.
     results
         Results folder of `vagan evaluate`, whose scores the card shows.
     """

@@ -1,13 +1,14 @@
 """Export as a MONAI bundle that writes the maps of `vagan attribute`.
 
-The classes are the parts that the bundle's configuration names. They read, prepare and write images as
-`vagan attribute` does.
+The classes are the parts that ``templates/inference.json`` names; its own names are those of MONAI's model zoo. They
+read, prepare and write images as `vagan attribute` does.
 """
 
 import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,12 @@ from vagan.types import Images, Maps
 CONFIGS, MODELS, DOCS = "configs", "models", "docs"
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 PACKAGES = ("vagan", "safetensors", "pytorch-ignite", "nibabel")
-PARTS = "vagan.exporting.monai"
 
 
 def export_monai(run: Path, out: Path, *, results: Path | None = None) -> Path:
     """Write a bundle: ``configs``, ``docs/README.md``, and ``models``, a model folder as `vagan attribute` takes it.
 
-    Parameters
-    ----------
-    run, out, results
-        See `vagan.exporting.hub.export_hub`.
-
-    Raises
-    ------
-    MissingExtraError
-        If an optional package is not installed.
-    ModelError
-        If it is no map generator, or is conditioned on covariates.
+    See `vagan.exporting.hub.export_hub`; `ModelError` if it is no map generator, or is conditioned on covariates.
     """
     require_extra("monai", "monai", "ignite", what="--format monai")
     generator, spec = load_generator(run)
@@ -54,26 +44,18 @@ def export_monai(run: Path, out: Path, *, results: Path | None = None) -> Path:
     with new_folder(out, frozenset({CONFIGS, MODELS, DOCS})) as folder:
         for name in (CONFIGS, MODELS, DOCS):
             (folder / name).mkdir()
-        for name, values in (("metadata", _metadata(spec)), ("inference", _inference())):
-            text = json.dumps(values, indent=2) + "\n"
-            (folder / CONFIGS / f"{name}.json").write_text(text, encoding="utf-8")
+        (folder / CONFIGS / "metadata.json").write_text(
+            json.dumps(_metadata(spec), indent=2) + "\n", encoding="utf-8"
+        )
+        inference = files("vagan.exporting").joinpath("templates", "inference.json").read_bytes()
+        (folder / CONFIGS / "inference.json").write_bytes(inference)
         save_model(folder / MODELS, generator, spec)
         (folder / DOCS / CARD).write_text(card, encoding="utf-8")
     return out
 
 
 class EffectNetwork(nn.Module):
-    """From prepared images to effects; see `vagan.inference.attributor.Attributor`.
-
-    Parameters
-    ----------
-    folder
-        Model folder.
-    class_of_interest
-        Needed where the model has several.
-    device
-        Where the network runs.
-    """
+    """From prepared images to effects, by the model folder; see `vagan.inference.attributor.Attributor`."""
 
     def __init__(self, folder: str, class_of_interest: str = "", device: torch.device | str = "cpu") -> None:
         super().__init__()
@@ -85,13 +67,7 @@ class EffectNetwork(nn.Module):
 
 
 def image_files(folder: str) -> list[str]:
-    """All image files of a folder, by name.
-
-    Raises
-    ------
-    ImageFileError
-        If there are none.
-    """
+    """All image files of a folder, by name; `ImageFileError` if there are none."""
     found = sorted(str(path) for path in Path(folder).glob("*") if suffix_of(path))
     if not found:
         raise ImageFileError(f"the folder {folder} must hold images, but has none; name another with --dataset_dir")
@@ -99,15 +75,7 @@ def image_files(folder: str) -> list[str]:
 
 
 class ReadPreparedd:
-    """Replace the path of an image by the image, prepared as the training images were.
-
-    Parameters
-    ----------
-    key
-        Of the path.
-    folder
-        Model folder, which records the preparation.
-    """
+    """Replace the path of an image by the image, prepared as the model folder records."""
 
     def __init__(self, key: str, folder: str) -> None:
         self._key, self._folder = key, folder
@@ -122,19 +90,7 @@ class ReadPreparedd:
 
 
 class WriteMapd:
-    """Write a map on the grid of its image's file: NIfTI for NIfTI, else ``.npy``.
-
-    Parameters
-    ----------
-    key
-        Of the map.
-    like
-        Of its image.
-    folder
-        Model folder, which records the preparation.
-    output_dir
-        Folder for ``NAME_effect``.
-    """
+    """Write a map as ``NAME_effect`` on the grid of its image's file (key ``like``): NIfTI, or else ``.npy``."""
 
     def __init__(self, key: str, like: str, folder: str, output_dir: str) -> None:
         self._key, self._like, self._folder, self._out = key, like, folder, Path(output_dir)
@@ -197,58 +153,4 @@ def _tensor(spec: ModelSpec, content: str, *, value_range: list[int]) -> dict[st
         "value_range": value_range,
         "is_patch_data": False,
         "channel_def": {str(number): content for number in range(spec.channels)},
-    }
-
-
-def _inference() -> dict[str, Any]:
-    """Under the names of MONAI's model zoo, by which other programs find the parts."""
-    return {
-        "imports": ["$import torch"],
-        "bundle_root": ".",
-        "dataset_dir": "$@bundle_root + '/images'",
-        "output_dir": "$@bundle_root + '/maps'",
-        "class_of_interest": "",
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "model_dir": f"$@bundle_root + '/{MODELS}'",
-        "datalist": {"_target_": f"{PARTS}.image_files", "folder": "@dataset_dir"},
-        "network_def": {
-            "_target_": f"{PARTS}.EffectNetwork",
-            "folder": "@model_dir",
-            "class_of_interest": "@class_of_interest",
-            "device": "@device",
-        },
-        "network": "$@network_def.to(@device)",
-        "preprocessing": {
-            "_target_": "Compose",
-            "transforms": [{"_target_": f"{PARTS}.ReadPreparedd", "key": "image", "folder": "@model_dir"}],
-        },
-        "dataset": {
-            "_target_": "Dataset",
-            "data": "$[{'image': path} for path in @datalist]",
-            "transform": "@preprocessing",
-        },
-        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "shuffle": False},
-        "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {
-                    "_target_": f"{PARTS}.WriteMapd",
-                    "key": "pred",
-                    "like": "image",
-                    "folder": "@model_dir",
-                    "output_dir": "@output_dir",
-                }
-            ],
-        },
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "amp": False,
-        },
-        "run": ["$@evaluator.run()"],
     }

@@ -31,15 +31,7 @@ TOLERANCE = 1e-4
 
 
 class CounterfactualNetwork(nn.Module):
-    """A map generator with its output applied: images in, counterfactuals and effects out.
-
-    Parameters
-    ----------
-    generator
-        Network from images to raw maps.
-    output
-        How the raw map is applied to the image.
-    """
+    """A map generator with its output applied: images in, counterfactuals and effects out."""
 
     def __init__(self, generator: nn.Module, output: Output) -> None:
         super().__init__()
@@ -60,28 +52,20 @@ def export_onnx(run: Path, out: Path, *, results: Path | None = None) -> Path:
     also takes ``condition``, ``(batch, tasks)``: one-hot, the class to remove, then, if bidirectional, to insert. The
     content of ``model.json`` is in the graph's metadata too.
 
-    Parameters
-    ----------
-    run, out, results
-        See `vagan.exporting.hub.export_hub`.
-
-    Raises
-    ------
-    MissingExtraError
-        If an optional package is not installed.
-    ModelError
-        If it is no map generator, or is conditioned on covariates.
+    See `vagan.exporting.hub.export_hub`; `ModelError` if it is no map generator, or is conditioned on covariates.
     """
     require_extra("onnx", "onnx", "onnxscript", "onnxruntime", what="--format onnx")
     generator, spec = load_generator(run)
     network = CounterfactualNetwork(generator, spec.output).eval()
     card = model_card("onnx.md.j2", run, spec, results, axes=axis_names(spec))
+    facts = metadata(spec)
     with new_folder(out, frozenset({MODEL, METADATA, CARD})) as folder:
         graph = _graph(network, spec)
-        graph.model.metadata_props.update({name: _text(value) for name, value in metadata(spec).items()})
+        for name, value in facts.items():
+            graph.model.metadata_props[name] = value if isinstance(value, str) else json.dumps(value)
         graph.save(folder / MODEL)
         _require_same(folder / MODEL, network, spec)
-        (folder / METADATA).write_text(json.dumps(metadata(spec), indent=2) + "\n", encoding="utf-8")
+        (folder / METADATA).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")
     return out
 
@@ -128,10 +112,6 @@ def _example(spec: ModelSpec, *, batch: int, shape: tuple[int, ...]) -> dict[str
     return inputs
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter warns about its own internals."""
@@ -139,8 +119,7 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logger.setLevel(level)

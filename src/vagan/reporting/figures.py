@@ -38,20 +38,10 @@ SMOOTHING_WINDOWS = 25
 
 
 def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
-    """Draw Figure 4 of the paper: one row for each image, one column for each method.
+    """Draw Figure 4 of the paper: one row for each image, one column for each method with one colour range.
 
-    Parameters
-    ----------
-    examples
-        Images in 2-D or 3-D. A volume is shown by its axial slice (normal to the last axis) with the most
-        observed effect, or with the largest maps where no effect is known.
-    methods
-        Names of the maps to show, from left to right.
-
-    Returns
-    -------
-    Figure
-        Each column of maps has one colour range, which stands below it.
+    A volume is shown by its axial slice (normal to the last axis) with the most observed effect, or with the largest
+    maps where no effect is known.
     """
     columns: list[tuple[str, Array]] = [("image", examples.images)]
     if examples.effects is not None:
@@ -59,11 +49,8 @@ def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
     columns += [(method, examples.maps[method]) for method in methods]
     places = _places(examples, methods)
     count, width = len(examples.ids), 1.35
-    height = (
-        width
-        * _displayed(examples.images[0], places[0]).shape[0]
-        / _displayed(examples.images[0], places[0]).shape[1]
-    )
+    rows_shown, columns_shown = _displayed(examples.images[0], places[0]).shape
+    height = width * rows_shown / columns_shown
     layout = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure = Figure(figsize=(width * len(columns) + 0.4, height * count + 0.85), layout=layout)
     grid = figure.add_gridspec(count + 1, len(columns), height_ratios=[height] * count + [0.07])
@@ -95,16 +82,8 @@ def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
 def training_curves(metrics: pd.DataFrame) -> Figure:
     """Draw what a run logged, against its updates, in small panels.
 
-    Parameters
-    ----------
-    metrics
-        Content of ``metrics.csv``: ``update`` and any other numeric columns, empty where a row has no value.
-        A run without the columns of VA-GAN gets one panel for each of its columns.
-
-    Returns
-    -------
-    Figure
-        Light lines are the values of single updates, strong ones their running mean, dots validation values.
+    Light lines are the values of single updates, strong ones their running mean, dots validation values. A run
+    without the columns of VA-GAN gets one panel for each of its columns.
     """
     logged = {column for column in metrics.columns.astype(str) if metrics[column].notna().any()}
     panels = [
@@ -154,20 +133,9 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None], ...] 
 
 
 def score_bars(summary: Mapping[str, Any], metric: str = "ncc") -> Figure:
-    """Draw each method's mean score with its interval, best on top.
+    """Draw the mean scores of a ``summary.json``, best on top, without methods that lack the metric.
 
-    Parameters
-    ----------
-    summary
-        Content of ``summary.json``. Methods for which the metric is missing or undefined are left out.
-    metric
-        Key of the metric.
-
-    Returns
-    -------
-    Figure
-        Dot: mean; bar: 95 % interval of the mean; line: one standard deviation between cases; dashed line: the
-        ceiling.
+    Dot: mean; bar: 95 % interval of the mean; line: one standard deviation between cases; dashed line: the ceiling.
     """
     scores = {
         name: np.array([values[metric]["mean"], values[metric]["std"], *values[metric]["ci95"]], float)
@@ -200,10 +168,7 @@ def score_bars(summary: Mapping[str, Any], metric: str = "ncc") -> Figure:
 def reliability_curves(classifiers: Mapping[str, Any]) -> Figure:
     """How often each classifier is right when it is so sure: on the diagonal, its probabilities mean what they say.
 
-    Parameters
-    ----------
-    classifiers
-        By name, ``reliability``: bins with ``confidence``, ``accuracy`` and ``count``, as in ``summary.json``.
+    ``classifiers`` is that of ``summary.json``.
     """
     figure = Figure(figsize=(4.2, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -221,16 +186,7 @@ def reliability_curves(classifiers: Mapping[str, Any]) -> Figure:
 def rendered(figure: Figure, kind: Format, *, ink: str = INK, transparent: bool = False) -> bytes:
     """Draw a figure as the content of a file; the same figure gives the same bytes.
 
-    Parameters
-    ----------
-    figure
-        Left as it was.
-    kind
-        ``png`` (200 dots per inch), or vectors: ``svg``, ``pdf``.
-    ink
-        Colour of text and ticks.
-    transparent
-        Leave out the white background.
+    ``ink`` is the colour of text and ticks. Pictures have 200 dots per inch.
     """
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     drawn = io.BytesIO()

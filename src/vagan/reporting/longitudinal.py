@@ -18,12 +18,12 @@ from vagan.effect import without_effect
 from vagan.errors import RunError
 from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.results import ResultsFolder
-from vagan.files import replacing
 from vagan.geometry import Grid, resample
 from vagan.inference.overlay import overlay, plane, symmetric_range
 from vagan.reporting.figures import in_lines
 
 REGIONS = "regions.csv"
+OBSERVED = "observed effect"
 ROWS = 4
 CORONAL, SAGITTAL = 1, 0
 CLOSE_UP_MM = 45.0
@@ -33,32 +33,30 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Followed:
-    """Converters of a results folder: later scans, observed effects and maps, ordered by ADAS13."""
+    """Converters of a results folder, ordered by ADAS13: later scans, observed effects and maps ``(n, *space)``."""
 
     names: list[str]
     adas13: list[str]
     images: Array
-    """``(n, *space)``."""
     observed: Array
-    masks: NDArray[np.bool_]
     maps: Mapping[str, dict[int, Array]]
-    """For each method, the maps of those that it was asked for."""
+    """For each method, the maps of the converters that it was scored on."""
     log_volumes: Mapping[str, dict[int, Array]]
     """For each method that deforms, the logarithm of the volume now over the volume before."""
     scores: Mapping[tuple[str, str], float]
     """NCC within the brain, by method and name; the ceiling among the methods if it is known."""
     affine: NDArray[np.float64]
 
+    @property
+    def all_maps(self) -> dict[str, Mapping[int, Array]]:
+        """Those of the methods behind the observed effects."""
+        return {OBSERVED: dict(enumerate(self.observed)), **self.maps}
+
 
 def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
     """Read what `evaluate_longitudinal` left; None if the folder holds no such results.
 
-    Parameters
-    ----------
-    folder
-        Results folder.
-    hide_ids
-        Number the subjects instead of naming them.
+    With ``hide_ids`` subjects are numbered instead of named.
     """
     results = ResultsFolder(folder)
     if not results.pairs.is_file():
@@ -83,7 +81,6 @@ def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
         adas13=list(pairs["adas13"]),
         images=np.stack([volume.array for volume in volumes]),
         observed=np.stack([read_volume(results.observed_effect(case)).array for case in cases]),
-        masks=np.stack([read_volume(results.brain_mask(case)).array > 0 for case in cases]),
         maps={method: found for method, found in maps.items() if found},
         log_volumes={method: found for method, found in log_volumes.items() if found},
         scores={
@@ -107,35 +104,32 @@ def figure5(followed: Followed) -> Figure:
     Every column has one symmetric colour range; subjects are spread evenly over the ADAS13 scores. Beside each score
     stands its ceiling.
     """
-    rows = _spread(followed)
-    at = _most_changed(followed)
-    columns: list[tuple[str, Mapping[int, Array]]] = [("observed effect", dict(enumerate(followed.observed)))]
-    columns += [(name, maps) for name, maps in followed.maps.items() if all(row in maps for row in rows)]
-    figure = Figure(figsize=(1.55 * (len(columns) + 1) + 0.3, 3.0 * len(rows) + 0.4), layout="constrained")
-    axes = figure.subplots(2 * len(rows), len(columns) + 1, squeeze=False)
-    limits = [symmetric_range(np.stack([maps[row] for row in rows]))[1] for _, maps in columns]
+    rows, at = _spread(followed), _most_changed(followed)
+    columns = [
+        (name, maps, symmetric_range(np.stack([maps[row] for row in rows]))[1])
+        for name, maps in followed.all_maps.items()
+        if all(row in maps for row in rows)
+    ]
+    size = (1.55 * (len(columns) + 1) + 0.3, 3.0 * len(rows) + 0.4)
+    figure, axes = _bare_panels(2 * len(rows), len(columns) + 1, size)
     for place, row in enumerate(rows):
-        for half, axis in enumerate((CORONAL, SAGITTAL)):
+        name, ceiling = followed.names[row], followed.scores.get((CEILING, followed.names[row]))
+        axes[2 * place][0].set_ylabel(
+            f"{name}\nADAS13 {followed.adas13[row] or 'unknown'}", fontsize=6.5, parse_math=False
+        )
+        for axis, line in zip((CORONAL, SAGITTAL), axes[2 * place :], strict=False):
             image = plane(followed.images[row][None], axis, at[axis])
-            line = axes[2 * place + half]
             line[0].imshow(image[0], cmap="gray", vmin=-1, vmax=1)
             _mark_orientation(line[-1], axis)
-            for column, ((name, maps), limit) in enumerate(zip(columns, limits, strict=True), start=1):
-                line[column].imshow(overlay(image, plane(maps[row][None], axis, at[axis]), limit=limit))
-                score = followed.scores.get((name, followed.names[row]))
-                if half == 1 and score is not None:
-                    ceiling = followed.scores.get((CEILING, followed.names[row]))
-                    limit_of_score = "" if ceiling is None else f" of {ceiling:.2f}"
-                    line[column].set_xlabel(f"NCC {score:.2f}{limit_of_score}", fontsize=7, labelpad=2)
-        label = f"{followed.names[row]}\nADAS13 {followed.adas13[row] or 'unknown'}"
-        axes[2 * place][0].set_ylabel(label, fontsize=6.5, parse_math=False)
-    titles = [
-        "follow-up scan",
-        *(f"{in_lines(name)}\n±{limit:.2g}" for (name, _), limit in zip(columns, limits, strict=True)),
-    ]
+            for panel, (method, maps, limit) in zip(line[1:], columns, strict=True):
+                panel.imshow(overlay(image, plane(maps[row][None], axis, at[axis]), limit=limit))
+                score = followed.scores.get((method, name))
+                if axis == SAGITTAL and score is not None:
+                    text = f"NCC {score:.2f}" + ("" if ceiling is None else f" of {ceiling:.2f}")
+                    panel.set_xlabel(text, fontsize=7, labelpad=2)
+    titles = ["follow-up scan", *(f"{in_lines(method)}\n±{limit:.2g}" for method, _, limit in columns)]
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize=8, parse_math=False)
-    _bare(axes.ravel())
     return figure
 
 
@@ -147,16 +141,13 @@ def figure6(followed: Followed, method: str) -> Figure:
     rows = [row for row in _spread(followed) if row in followed.maps[method]]
     at = _most_changed(followed)
     box = _box(followed, at)
-    figure = Figure(figsize=(6.6, 2.3 * len(rows) + 0.3), layout="constrained")
-    axes = figure.subplots(len(rows), 3, squeeze=False)
+    figure, axes = _bare_panels(len(rows), 3, (6.6, 2.3 * len(rows) + 0.3))
     for line, row in zip(axes, rows, strict=True):
         after = followed.images[row]
-        shown = [
-            without_effect(after, followed.observed[row]),
-            after,
-            without_effect(after, followed.maps[method][row]),
-        ]
-        slices = [plane(volume[None], CORONAL, at[CORONAL])[0][box] for volume in shown]
+        before, generated = (
+            without_effect(after, map_) for map_ in (followed.observed[row], followed.maps[method][row])
+        )
+        slices = [plane(volume[None], CORONAL, at[CORONAL])[0][box] for volume in (before, after, generated)]
         level = (float(np.percentile(slices[0], 5)) + float(np.percentile(slices[0], 75))) / 2
         for panel, picture in zip(line, slices, strict=True):
             panel.imshow(picture, cmap="gray", vmin=-1, vmax=1)
@@ -166,37 +157,32 @@ def figure6(followed: Followed, method: str) -> Figure:
         _mark_orientation(line[-1], CORONAL)
     for panel, title in zip(axes[0], ("baseline scan", "follow-up scan", "generated"), strict=True):
         panel.set_title(title, fontsize=8)
-    _bare(axes.ravel())
     return figure
 
 
 def group_means(followed: Followed) -> dict[str, Array]:
-    """Mean observed effect and mean map of each method over the converters that it was asked for."""
-    means = {"observed effect": followed.observed.mean(axis=0)}
-    means |= {name: np.mean(list(maps.values()), axis=0, dtype=np.float32) for name, maps in followed.maps.items()}
-    return means
+    """Mean observed effect and mean map of each method over the converters that it was scored on."""
+    return {name: np.mean(list(maps.values()), axis=0, dtype=np.float32) for name, maps in followed.all_maps.items()}
 
 
 def write_group_means(folder: Path, followed: Followed) -> None:
     """As NIfTI beside the single maps."""
     results = ResultsFolder(folder)
     for name, mean in group_means(followed).items():
-        path = results.observed if name == "observed effect" else results.map(name, "").parent
+        path = results.observed if name == OBSERVED else results.map(name, "").parent
         write_volume(path / "group-mean_stat-effect_statmap.nii.gz", mean, followed.affine)
 
 
 def figure_of_means(followed: Followed) -> Figure:
     """Mean effects over the mean scan, a row for each method: sagittal, coronal and axial through the same place."""
     means, at, image = group_means(followed), _most_changed(followed), followed.images.mean(axis=0)
-    figure = Figure(figsize=(6.2, 1.9 * len(means) + 0.3), layout="constrained")
-    axes = figure.subplots(len(means), 3, squeeze=False)
+    figure, axes = _bare_panels(len(means), 3, (6.2, 1.9 * len(means) + 0.3))
     for line, (name, mean) in zip(axes, means.items(), strict=True):
         limit = symmetric_range(mean)[1]
         for axis, panel in enumerate(line):
             panel.imshow(overlay(plane(image[None], axis, at[axis]), plane(mean[None], axis, at[axis]), limit=limit))
             _mark_orientation(panel, axis)
         line[0].set_ylabel(f"{name}\n±{limit:.2g}", fontsize=7, parse_math=False)
-    _bare(axes.ravel())
     return figure
 
 
@@ -205,8 +191,6 @@ def effects_by_region(followed: Followed, atlas: Path, names: Path | None = None
 
     Parameters
     ----------
-    followed
-        See `read_followed`.
     atlas
         NIfTI file of whole numbers in the template's space; 0 is no region. Any grid.
     names
@@ -218,11 +202,6 @@ def effects_by_region(followed: Followed, atlas: Path, names: Path | None = None
         Columns ``case, method, region, ml, mean_effect, mean_size, volume_change_percent``: effects in prepared
         intensity, sizes their absolute values; what the class did to the volume of the tissue that is in the region
         now, positive where it grew, empty for methods that do not deform.
-
-    Raises
-    ------
-    RunError
-        If the atlas has no region in the volumes.
     """
     volume = read_volume(atlas)
     grid = Grid(followed.images.shape[1:], followed.affine)
@@ -233,10 +212,10 @@ def effects_by_region(followed: Followed, atlas: Path, names: Path | None = None
         )
     called = _region_names(names)
     rows = []
-    sources: dict[str, Mapping[int, Array]] = {"observed effect": dict(enumerate(followed.observed)), **followed.maps}
     for region in np.unique(labels[labels > 0]):
         inside = labels == region
-        for method, maps in sources.items():
+        for method, maps in followed.all_maps.items():
+            log_volumes = followed.log_volumes.get(method, {})
             for row, values in maps.items():
                 within = values[inside]
                 rows.append(
@@ -247,9 +226,7 @@ def effects_by_region(followed: Followed, atlas: Path, names: Path | None = None
                         "ml": float(inside.sum()) * grid.voxel_ml,
                         "mean_effect": float(within.mean()),
                         "mean_size": float(np.abs(within).mean()),
-                        "volume_change_percent": _volume_change(
-                            followed.log_volumes.get(method, {}).get(row), inside
-                        ),
+                        "volume_change_percent": _volume_change(log_volumes.get(row), inside),
                     }
                 )
     return pd.DataFrame(rows)
@@ -260,14 +237,6 @@ def _volume_change(log_volume: Array | None, inside: NDArray[np.bool_]) -> float
     if log_volume is None:
         return float("nan")
     return 100 * (float(inside.sum()) / float(np.exp(-log_volume[inside].astype(np.float64)).sum()) - 1)
-
-
-def write_regions(folder: Path, table: pd.DataFrame) -> Path:
-    """Write the table of regions into a results folder."""
-    path = folder / REGIONS
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.5g")
-    return path
 
 
 def _region_names(path: Path | None) -> dict[int, str]:
@@ -294,15 +263,12 @@ def _most_changed(followed: Followed) -> tuple[int, ...]:
     return tuple(int(place) for place in np.unravel_index(size.argmax(), size.shape))
 
 
-def _box(followed: Followed, at: Sequence[int]) -> tuple[slice, slice]:
+def _box(followed: Followed, at: Sequence[int]) -> tuple[slice, ...]:
     """Rows and columns of a coronal slice around a voxel."""
     shape = followed.images.shape[1:]
     half = [round(CLOSE_UP_MM / 2 / float(np.linalg.norm(followed.affine[:3, axis]))) for axis in (2, 0)]
-    row, column = shape[2] - 1 - at[2], at[0]
-    return (
-        slice(max(row - half[0], 0), min(row + half[0] + 1, shape[2])),
-        slice(max(column - half[1], 0), min(column + half[1] + 1, shape[0])),
-    )
+    center = (shape[2] - 1 - at[2], at[0])
+    return tuple(slice(max(place - width, 0), place + width + 1) for place, width in zip(center, half, strict=True))
 
 
 def _mark_orientation(panel: Any, axis: int) -> None:
@@ -311,7 +277,10 @@ def _mark_orientation(panel: Any, axis: int) -> None:
     panel.text(1.02, 0.5, letter, transform=panel.transAxes, fontsize=7, ha="left", va="center")
 
 
-def _bare(panels: Any) -> None:
-    for panel in panels:
+def _bare_panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, NDArray[Any]]:
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for panel in axes.ravel():
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
+    return figure, axes

@@ -9,9 +9,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vagan.errors import RunError
+from vagan.evaluation.evaluation import RANDOM, Examples
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import Results, ResultsFolder, Score
-from vagan.files import replacing
+from vagan.files import replacing, write_text
 from vagan.progress import duration
 from vagan.reporting.figures import (
     DARK_INK,
@@ -24,6 +25,8 @@ from vagan.reporting.figures import (
     training_curves,
 )
 from vagan.reporting.longitudinal import (
+    OBSERVED,
+    REGIONS,
     Followed,
     effects_by_region,
     figure5,
@@ -31,12 +34,9 @@ from vagan.reporting.longitudinal import (
     figure_of_means,
     read_followed,
     write_group_means,
-    write_regions,
 )
 from vagan.reporting.page import page_template
 from vagan.reporting.viewer import Case, asset, hue_bytes, viewer_data, viewer_scripts
-
-TRUTH = "observed effect"
 
 FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
 
@@ -57,22 +57,17 @@ def build_report(
     """Write ``report.html`` and ``figures/`` into a results folder.
 
     Everything is drawn before anything is written, and the page is replaced last: if building fails, the older
-    report is still there and whole.
+    report is still there and whole. The page needs no other file and no network.
 
     Parameters
     ----------
     folder
-        Output of ``vagan evaluate``; only ``summary.json`` is required. Results of follow-up scans add Figures 5
+        Output of `vagan evaluate`; only ``summary.json`` is required. Results of follow-up scans add Figures 5
         and 6 of the paper, and mean effects, also as NIfTI.
     hide_ids
         Number the subjects in figures and page instead of naming them.
     atlas, atlas_names
         Of follow-up scans: effects in these regions, written to ``regions.csv``; see `effects_by_region`.
-
-    Returns
-    -------
-    Path
-        The page. It needs no other file and no network.
 
     Raises
     ------
@@ -84,19 +79,21 @@ def build_report(
     results = ResultsFolder(folder).read()
     if hide_ids:
         results = _anonymous(results)
-    followed = _followed(folder, hide_ids=hide_ids)
+    followed = read_followed(folder, hide_ids=hide_ids)
+    if followed is not None:
+        write_group_means(folder, followed)
     if atlas is not None:
         if followed is None:
             raise RunError(f"regions are of follow-up scans, and {folder} holds none; evaluate with --longitudinal")
-        write_regions(folder, effects_by_region(followed, atlas, atlas_names))
-    figures = {name: _drawn(figure) for name, figure in {**_figures(results), **_followed_figures(followed)}.items()}
+        with replacing(folder / REGIONS) as temporary:
+            effects_by_region(followed, atlas, atlas_names).to_csv(temporary, index=False, float_format="%.5g")
+    figures = {name: _drawn(figure) for name, figure in _figures(results, followed).items()}
     page = _page(results, figures)
     for name, figure in figures.items():
         for kind, content in figure.files.items():
             with replacing(folder / "figures" / f"{name}.{kind}") as temporary:
                 temporary.write_bytes(content)
-    with replacing(folder / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(folder / "report.html", page)
     return folder / "report.html"
 
 
@@ -111,7 +108,7 @@ def _anonymous(results: Results) -> Results:
     return replace(results, examples=examples, values=values, left_out=left_out)
 
 
-def _figures(results: Results) -> dict[str, Figure]:
+def _figures(results: Results, followed: Followed | None) -> dict[str, Figure]:
     """All figures that the folder has the content for."""
     figures = {"scores": score_bars(results.summary, results.metrics[0])}
     if results.examples is not None:
@@ -121,24 +118,12 @@ def _figures(results: Results) -> dict[str, Figure]:
     for run in results.runs:
         if run.metrics is not None and len(run.metrics):
             figures[f"training-{run.name}"] = training_curves(run.metrics)
-    return figures
-
-
-def _followed(folder: Path, *, hide_ids: bool) -> Followed | None:
-    """Converters with their maps, whose means are written too."""
-    followed = read_followed(folder, hide_ids=hide_ids)
     if followed is not None:
-        write_group_means(folder, followed)
-    return followed
-
-
-def _followed_figures(followed: Followed | None) -> dict[str, Figure]:
-    """Figures 5 and 6, and means."""
-    if followed is None:
-        return {}
-    figures = {"figure5": figure5(followed), "group-means": figure_of_means(followed)}
-    generator = next((name for name in followed.maps if name.startswith("VA-GAN")), "")
-    return figures | ({"figure6": figure6(followed, generator)} if generator else {})
+        figures |= {"figure5": figure5(followed), "group-means": figure_of_means(followed)}
+        generator = next((name for name in followed.maps if name.startswith("VA-GAN")), None)
+        if generator is not None:
+            figures["figure6"] = figure6(followed, generator)
+    return figures
 
 
 def _drawn(figure: Figure) -> Drawn:
@@ -148,7 +133,7 @@ def _drawn(figure: Figure) -> Drawn:
 
 def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
     ranked = _ranked(results)
-    shown = None if results.examples is None else _viewed(results, [name for name, _ in ranked])
+    shown = None if results.examples is None else _viewed(results, results.examples, [name for name, _ in ranked])
     return page_template("report.html.j2", number=number, duration=duration).render(
         results=results,
         summary=results.summary,
@@ -166,26 +151,23 @@ def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
     )
 
 
-def _viewed(results: Results, ranked: Sequence[str]) -> dict[str, Any]:
+def _viewed(results: Results, examples: Examples, ranked: Sequence[str]) -> dict[str, Any]:
     """The examples for the viewer: the best method first, and the observed effect behind it."""
-    examples, headline = results.examples, results.metrics[0]
-    assert examples is not None
-    named = [name for name in ranked if name in examples.maps]
-    order = [*named, *(name for name in examples.maps if name not in named)]
-    label = find_metric(headline).label
+    maps = {name: examples.maps[name] for name in dict.fromkeys([*ranked, *examples.maps]) if name in examples.maps}
+    if examples.effects is not None:
+        first, *others = maps
+        maps = {first: maps[first], OBSERVED: examples.effects, **{name: maps[name] for name in others}}
+    label = find_metric(results.metrics[0]).label
     cases = []
     for row, name in enumerate(examples.ids):
-        maps = {method: examples.maps[method][row] for method in order}
-        if examples.effects is not None:
-            first, *others = maps
-            maps = {first: maps[first], TRUTH: examples.effects[row], **{other: maps[other] for other in others}}
         scores = {
             method: f"{label} {number(results.values[name, method], 3)}"
-            for method in order
+            for method in maps
             if (name, method) in results.values
         }
-        role = examples.roles[row] if examples.roles else "random"
-        cases.append(Case(name, role, examples.images[row], maps, scores, examples.affine))
+        role = examples.roles[row] if examples.roles else RANDOM
+        of_case = {method: of_method[row] for method, of_method in maps.items()}
+        cases.append(Case(name, role, examples.images[row], of_case, scores, examples.affine))
     classes = results.summary.get("cohort", {}).get("classes") or ["the baseline class"]
     return viewer_data(cases, units=results.summary.get("units", {}), baseline=str(classes[0]))
 

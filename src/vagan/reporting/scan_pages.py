@@ -15,7 +15,7 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from vagan.data.volume import read_volume
-from vagan.files import replacing
+from vagan.files import write_text
 from vagan.geometry import Grid, resample
 from vagan.preprocessing.derivatives import DerivativePaths, Record, read_record
 from vagan.preprocessing.failures import Failures
@@ -91,8 +91,7 @@ def write_scan_page(place: DerivativePaths) -> Path:
         warnings=_warnings(record),
         group=GROUP_PAGE,
     )
-    with replacing(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(page, text)
     return page
 
 
@@ -114,25 +113,17 @@ def write_group_page(out: Path, places: Sequence[DerivativePaths]) -> Path:
         }
         for (place, record), entry, flag in zip(found, table, flags, strict=True)
     ]
-    page = out / GROUP_PAGE
-    with replacing(page) as temporary:
-        temporary.write_text(
-            page_template("scans.html.j2").render(
-                rows=rows, figures=FIGURES, failed=Failures(out).rows(), name=out.resolve().name
-            ),
-            encoding="utf-8",
-        )
-    return page
+    text = page_template("scans.html.j2").render(
+        rows=rows, figures=FIGURES, failed=Failures(out).rows(), name=out.resolve().name
+    )
+    write_text(out / GROUP_PAGE, text)
+    return out / GROUP_PAGE
 
 
 def figures_of(record: Record) -> dict[str, float]:
     """Quality measures of a scan, by the names in `FIGURES`."""
-    found: dict[str, float] = {"seconds": record.seconds}
-    for step in record.steps:
-        for name, value in step.get("found", {}).items():
-            if name in FIGURES:
-                found[name] = float(value)
-    return found
+    found = {name: value for step in record.steps for name, value in step.get("found", {}).items()}
+    return {"seconds": record.seconds} | {name: float(found[name]) for name in FIGURES if name in found}
 
 
 def outliers(
@@ -153,11 +144,13 @@ def outliers(
 
 
 def _warnings(record: Record) -> list[str]:
-    notes = list(record.steps[0].get("warnings", []))
-    for step in record.steps:
-        if "refused" in step.get("found", {}):
-            notes.append(f"{step['found']['refused']} found {step['found']['refused_ml']:.0f} ml and was rejected")
-    return notes
+    found = [step.get("found", {}) for step in record.steps]
+    rejected = [
+        f"{entry['refused']} found {entry['refused_ml']:.0f} ml and was rejected"
+        for entry in found
+        if "refused" in entry
+    ]
+    return [*record.steps[0].get("warnings", []), *rejected]
 
 
 def _pictures(place: DerivativePaths, record: Record) -> list[Picture]:
@@ -202,12 +195,8 @@ def _png_uri(picture: NDArray[np.uint8]) -> str:
 def _template_edges(place: DerivativePaths, record: Record) -> NDArray[np.bool_] | None:
     register = next((step for step in record.steps if step["step"] == "register"), {})
     image = read_volume(place.image)
-    return _edges_on(
-        register.get("template", "mni152"),
-        register.get("template_mask", ""),
-        image.array.shape,
-        image.affine.tobytes(),
-    )
+    template, mask = register.get("template", PACKAGED), register.get("template_mask", "")
+    return _edges_on(template, mask, image.array.shape, image.affine.tobytes())
 
 
 @lru_cache(maxsize=4)
@@ -228,8 +217,7 @@ def _histogram(place: DerivativePaths) -> str:
     axes = figure.subplots()
     axes.hist(image[mask], bins=80, range=(-1, 1), color="#1f5f99")
     axes.set(xlabel="intensity inside the brain", yticks=[], xlim=(-1, 1))
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["left", "right", "top"]].set_visible(False)
     return as_data_uri(figure)
 
 

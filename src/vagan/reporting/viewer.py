@@ -33,8 +33,8 @@ class Case:
 
     Attributes
     ----------
-    name, why
-        Identifier, and why it was selected.
+    why
+        It was selected.
     image
         ``(channel, *space)``, intensities in [-1, 1]; volumes in RAS+ order.
     maps
@@ -54,11 +54,7 @@ class Case:
 
 
 def viewer_data(
-    cases: Sequence[Case],
-    *,
-    units: Mapping[str, str],
-    baseline: str,
-    most_bytes: int = PAGE_BYTES,
+    cases: Sequence[Case], *, units: Mapping[str, str], baseline: str, most_bytes: int = PAGE_BYTES
 ) -> dict[str, Any]:
     """Everything that ``viewer.js`` shows, ready for JSON.
 
@@ -72,38 +68,27 @@ def viewer_data(
     baseline
         Name of the baseline class.
     most_bytes
-        Limit; see `PAGE_BYTES`.
-
-    Returns
-    -------
-    dict
-        ``left_out`` names methods of which some map did not fit.
+        Methods of which some map did not fit are named as ``left_out``.
     """
-    volumes = cases[0].image.ndim == 4
-    names = list(dict.fromkeys(name for case in cases for name in case.maps))
     images = [_encoded_image(case) for case in cases]
     used = sum(len(text) for text in images)
     methods: list[dict[str, Any]] = []
-    left_out: list[str] = []
-    for name in names:
+    left_out = []
+    for name in dict.fromkeys(name for case in cases for name in case.maps):
         limit = symmetric_range(np.concatenate([case.maps[name].ravel() for case in cases if name in case.maps]))[1]
-        maps: list[dict[str, Any] | None] = []
-        for case in cases:
-            entry = _encoded_map(case, name, limit)
+        maps = [_encoded_map(case.maps[name], limit) if name in case.maps else None for case in cases]
+        for place, entry in enumerate(maps):
             size = len(entry["data"]) if entry else 0
             if methods and used + size > most_bytes:  # the first method is always whole
-                entry = None
+                maps[place] = None
                 left_out.append(name)
             else:
                 used += size
-            maps.append(entry)
-        taken_off = units.get(name) == "intensity"
+        unit = units.get(name, "")
         if any(maps):
-            methods.append(
-                {"name": name, "limit": limit, "unit": units.get(name, ""), "off": taken_off, "maps": maps}
-            )
+            methods.append({"name": name, "limit": limit, "unit": unit, "off": unit == "intensity", "maps": maps})
     return {
-        "volumes": volumes,
+        "volumes": cases[0].image.ndim == 4,
         "baseline": baseline,
         "hues": hue_bytes(),
         "cases": [
@@ -143,10 +128,8 @@ def _encoded_image(case: Case) -> str:
     return _encoded(((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
 
 
-def _encoded_map(case: Case, name: str, limit: float) -> dict[str, Any] | None:
-    if name not in case.maps:
-        return None
-    values = case.maps[name].mean(axis=0)
+def _encoded_map(effect: Array, limit: float) -> dict[str, Any]:
+    values = effect.mean(axis=0)
     largest = min(float(np.abs(values).max()), HEADROOM * limit)
     scale = (largest or 1.0) / LEVELS
     return {"scale": scale, "data": _encoded((values / scale).round().clip(-LEVELS, LEVELS).astype(np.int8))}

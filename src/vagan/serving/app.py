@@ -50,8 +50,6 @@ def make_app(
     ----------
     jobs
         Closed with the application.
-    spec, method
-        Of the model, and the display name of the method.
     token, hosts
         See `Guard`.
     largest_bytes
@@ -155,9 +153,8 @@ def make_app(
 
 
 def _parse(covariates: str) -> dict[str, str]:
-    """Values by name; text over HTTP never names a file of this machine."""
     try:
-        return parse_covariates(covariates)
+        return parse_covariates(covariates)  # text over HTTP never names a file of this machine
     except ConfigError as error:
         raise HTTPException(422, str(error)) from error
 

@@ -24,16 +24,8 @@ OURSELVES = ("same-origin", "none")
 class Guard:
     """Middleware that requires the token, and refuses foreign hosts and pages of other sites.
 
-    A foreign host is one that DNS rebinding makes resolve to this machine.
-
-    Parameters
-    ----------
-    app
-        The application.
-    token
-        Passed as ``?token=`` or in the header ``X-Vagan-Token``.
-    hosts
-        Accepted values of the header ``Host``.
+    The token is passed as ``?token=`` or in the header ``X-Vagan-Token``. A foreign host is one that DNS rebinding
+    makes resolve to this machine.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str]) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,12 +48,8 @@ class JobQueue:
 
     Parameters
     ----------
-    work
-        Attributes an image.
     folder
         For images and results; nobody else may write to it.
-    most_waiting, most_kept
-        Limits of images in the queue and of results that are kept.
     """
 
     def __init__(self, work: Work, folder: Path, *, most_waiting: int = 8, most_kept: int = 20) -> None:
@@ -99,12 +96,8 @@ class JobQueue:
 
     def ahead(self, job: Job) -> int:
         """Number of unfinished jobs before it."""
-        before = 0
-        for other in list(self._jobs.values()):
-            if other is job:
-                return before
-            before += other.state in ("waiting", "working")
-        return before
+        before = list(takewhile(lambda other: other is not job, list(self._jobs.values())))
+        return sum(other.state in ("waiting", "working") for other in before)
 
     def close(self) -> None:
         """Stop after the current image."""
@@ -126,15 +119,12 @@ class JobQueue:
             job.files = {path.name.removeprefix("image_"): path for path in sorted(out.iterdir()) if path.is_file()}
             job.state, self.last_seconds = "done", time.monotonic() - job.begun
         except VaganError as error:
-            job.message, job.state = _without_paths(str(error), job), "failed"
+            # the name of the upload in place of paths of this machine
+            message = str(error).replace(str(job.image), job.name).replace(str(job.image.parent), "")
+            job.message, job.state = message, "failed"
         except MemoryError:
             job.message, job.state = "the image needs more memory than is available; use a smaller one", "failed"
         except Exception:  # the server goes on with the next image
             log.exception("image %s of job %s failed", job.image.name, job.id)
             job.message, job.state = "internal error; the server's terminal shows the details", "failed"
         job.ended = time.monotonic()
-
-
-def _without_paths(message: str, job: Job) -> str:
-    """The message with the name of the upload in place of paths of this machine."""
-    return message.replace(str(job.image), job.name).replace(str(job.image.parent), "")

@@ -36,8 +36,6 @@ def serve_run(
         As in `vagan.inference.attributor.Attributor.load`.
     port
         On 127.0.0.1; 0 takes any that is free.
-    largest_mb
-        Largest upload.
     on_start
         Called with the address, which holds a new random token.
     """

@@ -12,7 +12,7 @@ from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import RunSelection, load_methods
 from vagan.evaluation.tables import MISSING, markdown_lines, score_text
-from vagan.files import replacing
+from vagan.files import write_text
 from vagan.training.engine.device import find_device
 
 COLUMNS = ("ncc", "ncc_brain", "ncc_brain_by_subject")
@@ -31,8 +31,9 @@ def evaluate_longitudinal(
 ) -> str:
     """Compare the maps of the later scans of subjects that changed their class with what changed in them.
 
-    Leaves a results folder like `evaluate_runs`, and in it ``observed/`` and ``maps/`` as NIfTI, with log-Jacobians
-    of generators that deform, ``pairs.csv`` with the subjects that give no pair and why, and ``table2.md``.
+    Returns Table 2. Leaves a results folder like `evaluate_runs`, and in it ``observed/`` and ``maps/`` as NIfTI,
+    with log-Jacobians of generators that deform, ``pairs.csv`` with the subjects that give no pair and why, and
+    ``table2.md``.
 
     Parameters
     ----------
@@ -40,11 +41,6 @@ def evaluate_longitudinal(
         See `ObservedEffects`.
     runs, out, options, selection
         See `evaluate_runs`; parts, severity and classifier do not apply.
-
-    Returns
-    -------
-    str
-        Table 2, in Markdown.
     """
     longitudinal, selection = longitudinal or LongitudinalOptions(), selection or RunSelection()
     options = options or EvaluationOptions(device="auto")
@@ -57,21 +53,12 @@ def evaluate_longitudinal(
     results.write(evaluation, cohort, loaded.models)
     truth.write_pairs()
     text = longitudinal_table(evaluation, pairs=len(truth.converters), stable=len(truth.stable))
-    with replacing(results.table2) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(results.table2, text)
     return text
 
 
 def longitudinal_table(evaluation: Evaluation, *, pairs: int, stable: int) -> str:
-    """Methods, best first within the brain, and the ceiling, in Markdown.
-
-    Parameters
-    ----------
-    evaluation
-        With observed effects.
-    pairs, stable
-        How many pairs the scores, and how many the ceiling come from.
-    """
+    """Table 2 in Markdown: methods, best first within the brain, and the ceiling from ``stable`` subjects."""
     summary, ceiling = evaluation.summary, evaluation.ceiling
     lines = [["method", *(find_metric(name).label for name in COLUMNS)]]
     for method in sorted(summary, key=lambda name: -summary[name]["ncc_brain"]["mean"]):

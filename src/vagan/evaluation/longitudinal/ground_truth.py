@@ -17,7 +17,7 @@ from vagan.evaluation.maps import Cases, MethodMaps
 from vagan.evaluation.metrics.agreement import compared_with
 from vagan.evaluation.metrics.base import Array, Need, Values
 from vagan.evaluation.results import ResultsFolder
-from vagan.files import replacing
+from vagan.files import replacing, write_text
 from vagan.preprocessing.pack import scan_of, zero_of
 from vagan.progress import Bar
 from vagan.seeding import numpy_generator
@@ -54,12 +54,8 @@ class ObservedEffects:
         Of the class of interest.
     results
         Keeps the observed effects.
-    options
-        See `LongitudinalOptions`.
     limit
         Take this many random converters, and as many stable subjects.
-    seed
-        Decides which.
     """
 
     def __init__(
@@ -153,13 +149,10 @@ class ObservedEffects:
 
     def _named(self, pair: Pair) -> Observation:
         table = self._cohort.manifest.table
+        sessions = [table["session"][row] or table["id"][row] for row in (pair.after, pair.before)]
         subject, after, before = (
-            "".join(letter for letter in str(text).removeprefix(prefix) if letter.isalnum())
-            for prefix, text in (
-                ("sub-", pair.subject),
-                ("ses-", table["session"][pair.after] or table["id"][pair.after]),
-                ("ses-", table["session"][pair.before] or table["id"][pair.before]),
-            )
+            "".join(filter(str.isalnum, str(text).removeprefix("sub-").removeprefix("ses-")))
+            for text in (pair.subject, *sessions)
         )
         return Observation(pair, f"sub-{subject}_ses-{after}_from-{before}")
 
@@ -187,8 +180,7 @@ class ObservedEffects:
         found = observe(before, after, intensity=self._intensity, zero=zero)
         for path, array in zip((*paths, results.scan(case)), (found.effect, found.mask, after.image), strict=True):
             write_volume(path, array, after.grid.affine)
-        with replacing(sidecar) as temporary:
-            temporary.write_text(json.dumps({**about, "Found": found.facts}, indent=1) + "\n", encoding="utf-8")
+        write_text(sidecar, json.dumps({**about, "Found": found.facts}, indent=1) + "\n")
 
     def _read(self, observation: Observation) -> tuple[Array, NDArray[np.bool_]]:
         """Effect, and the brain of both scans."""
@@ -199,17 +191,8 @@ class ObservedEffects:
 def noise_ceiling(observed_variance: float, noise_variance: float) -> float:
     """Correlation that the exact effect would have with an observed one, which is the effect and independent noise.
 
-    Parameters
-    ----------
-    observed_variance
-        Of the observed effect over voxels.
-    noise_variance
-        Of differences between scans of subjects whose class stayed the same.
-
-    Returns
-    -------
-    float
-        ``sqrt(1 - noise / observed)``; 0 where there is more noise than change.
+    ``sqrt(1 - noise / observed)`` of the variances over voxels of the observed effect, and of differences between
+    scans of subjects whose class stayed the same; 0 where there is more noise than change.
     """
     return float(np.sqrt(max(0.0, 1 - noise_variance / observed_variance))) if observed_variance > 0 else 0.0
 

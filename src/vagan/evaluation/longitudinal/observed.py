@@ -66,16 +66,10 @@ def observe(before: Scan, after: Scan, *, intensity: Intensity = "smooth", zero:
     Parameters
     ----------
     before, after
-        Prepared scans of one subject on the common grid, with their brains.
-    intensity
-        See `Intensity`.
+        Prepared scans of one subject on the common grid, with their brains; `CohortError` if these have next to
+        nothing in common.
     zero
         Prepared intensity of the later scan that was 0 in the scanner: shading multiplies what lies above it.
-
-    Raises
-    ------
-    CohortError
-        If the brains have next to nothing in common.
     """
     moved, inside, facts = _laid_onto(before, after)
     mask = inside & _mask(after)
@@ -122,15 +116,7 @@ def smooth_log_ratio(before: Array, after: Array, mask: Mask, spacing_mm: NDArra
 
     A Gaussian mean, then the mean of what it left, and so on (twicing; Tukey 1977): a field as wide as the Gaussian
     is found nearly whole, of which one mean finds half; a change as small as a ventricle's rim is still left alone.
-
-    Parameters
-    ----------
-    before, after
-        Intensities above zero, on one grid.
-    mask
-        Brain.
-    spacing_mm
-        Of the voxels.
+    Intensities must be above zero, on one grid.
     """
     bright = 0.3 * float(np.median(after[mask]))
     usable = mask & (before > bright) & (after > bright)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
-from typing import Literal
+from itertools import combinations, pairwise, product
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,16 @@ Rule = Literal["first-last", "first-first", "last-first", "all"]
 """Which visit of the baseline class, and which later one of the class of interest: the paper's subjects are of the
 baseline class at their first scan and of the class of interest at *one of* the later ones."""
 
+FIRST, LAST, ALL = slice(1), slice(-1, None), slice(None)
+CHOSEN: dict[Rule, tuple[slice, slice]] = {
+    "first-last": (FIRST, LAST),
+    "first-first": (FIRST, FIRST),
+    "last-first": (LAST, FIRST),
+    "all": (ALL, ALL),
+}
+"""Of the scans of the baseline class, and of those of the class of interest."""
+
 FIELDS = ("field_strength", "mri_field")
-TIMES = ("date", "examination_date", "age", "session")
 DAYS_PER_MONTH = 365.25 / 12
 
 
@@ -35,8 +43,7 @@ class Pair:
     kind: Literal["converter", "stable"]
 
 
-@dataclass(frozen=True)
-class Pairs:
+class Pairs(NamedTuple):
     """What can be compared, and why the others cannot."""
 
     converters: list[Pair]
@@ -61,16 +68,12 @@ def find_pairs(
     manifest
         Of a cohort. It needs a column that orders a subject's scans: ``date``, ``age``, or sessions such as ``m12``;
         ``field_strength`` is respected where it is known.
-    label
-        Of the class of interest.
     rule
         The first scan must be of the baseline class. ``first-last``: it and the last one of the class of interest.
         ``first-first``: it and the first one of the class of interest. ``last-first``: the two around the change.
         ``all``: each scan of the baseline class with each later one of the class of interest.
     min_months
         Pairs closer than this are left out.
-    split
-        Part whose subjects are taken.
 
     Returns
     -------
@@ -90,8 +93,10 @@ def find_pairs(
     rows = rows.sort_values("when", kind="stable")
     converters: list[Pair] = []
     left_out: dict[str, str] = {}
+    unchanged = []
     for subject, scans in rows.groupby("subject"):
         if scans["label"].nunique() == 1:
+            unchanged.append(scans)
             continue
         found, reason = _converting(scans, rule, label, unit, min_months)
         converters += found
@@ -104,11 +109,7 @@ def find_pairs(
             + (f"; {one[0]}: {one[1]}" if one else "")
         )
     interval = float(np.nanmedian([pair.months for pair in converters])) if unit else 0.0
-    stable = [
-        pair
-        for _, scans in rows.groupby("subject")
-        if scans["label"].nunique() == 1 and (pair := _stable(scans, unit, interval))
-    ]
+    stable = [pair for scans in unchanged if (pair := _stable(scans, unit, interval))]
     stable.sort(key=lambda pair: abs(pair.months - interval) if unit else 0.0)
     return Pairs(converters, stable[: len(converters)], left_out)
 
@@ -123,11 +124,10 @@ def _converting(
         return [], "it went back to the baseline class"
     found = []
     for _, same in scans.groupby("field"):
-        before, after = same[same["label"] == 0], same[same["label"] == label]
-        found += [
-            _pair(scans, int(one), int(other), unit, "converter")
-            for one, other in PAIRINGS[rule](list(before.index), list(after.index))
-        ]
+        of_baseline, of_interest = CHOSEN[rule]
+        before = same.index[same["label"] == 0][of_baseline]
+        after = same.index[same["label"] == label][of_interest]
+        found += [_pair(scans, one, other, unit, "converter") for one, other in product(before, after)]
     if not found:
         return [], "no two scans of both classes at one field strength"
     far = [pair for pair in found if not pair.months < min_months]
@@ -136,23 +136,12 @@ def _converting(
     return far if rule == "all" else [max(far, key=lambda pair: pair.months)], ""
 
 
-Chosen = list[tuple[int, int]]
-
-PAIRINGS: dict[Rule, Callable[[list[int], list[int]], Chosen]] = {
-    "first-last": lambda before, after: [(before[0], after[-1])] if before and after else [],
-    "first-first": lambda before, after: [(before[0], after[0])] if before and after else [],
-    "last-first": lambda before, after: [(before[-1], after[0])] if before and after else [],
-    "all": lambda before, after: [(one, other) for one in before for other in after],
-}
-
-
 def _stable(scans: pd.DataFrame, unit: float, interval: float) -> Pair | None:
     """The two scans at one field strength whose distance in time is nearest to an interval."""
     pairs = [
-        _pair(scans, int(one), int(other), unit, "stable")
+        _pair(scans, one, other, unit, "stable")
         for _, same in scans.groupby("field")
-        for place, one in enumerate(same.index)
-        for other in same.index[place + 1 :]
+        for one, other in combinations(same.index, 2)
         if not unit or same["when"][one] < same["when"][other]
     ]
     return min(pairs, key=lambda pair: abs(pair.months - interval) if unit else 0.0, default=None)
@@ -160,23 +149,16 @@ def _stable(scans: pd.DataFrame, unit: float, interval: float) -> Pair | None:
 
 def _pair(scans: pd.DataFrame, before: int, after: int, unit: float, kind: Literal["converter", "stable"]) -> Pair:
     months = float(scans["when"][after] - scans["when"][before]) * unit if unit else float("nan")
-    return Pair(str(scans["subject"][before]), before, after, months, str(scans["field"][before]), kind)
+    return Pair(str(scans["subject"][before]), int(before), int(after), months, str(scans["field"][before]), kind)
 
 
 def _times(table: pd.DataFrame) -> tuple[pd.Series, float]:
     """When each scan was made, and how many months the unit of that is; 0 if only the order is known."""
-    for name in TIMES:
-        if name not in table:
-            continue
-        cells = table[name].astype(str)
-        if name in ("date", "examination_date"):
-            values, unit = cells.map(_day), 1 / DAYS_PER_MONTH
-        elif name == "age":
-            values, unit = pd.to_numeric(cells, errors="coerce"), 12.0
-        else:
-            values, unit = cells.map(_months), 1.0
-        if values.notna().all():
-            return values, unit
+    for name, (read, unit) in TIMES.items():
+        if name in table:
+            values = table[name].astype(str).map(read)
+            if values.notna().all():
+                return values, unit
     raise CohortError(
         "scans of a subject must have an order: no column of the manifest tells it for every scan; "
         f"looked for {', '.join(TIMES)} (sessions such as m12)"
@@ -190,6 +172,10 @@ def _day(cell: str) -> float:
         return float("nan")
 
 
+def _years(cell: str) -> float:
+    return float(pd.to_numeric(cell, errors="coerce"))
+
+
 def _months(cell: str) -> float:
     """``ses-M012``, ``m12x1p5T``, ``bl``, ``baseline`` -> months."""
     name = cell.lower().removeprefix("ses-")
@@ -197,3 +183,12 @@ def _months(cell: str) -> float:
         return 0.0
     found = re.match(r"m(\d+)", name)
     return float(found.group(1)) if found else float("nan")
+
+
+TIMES: dict[str, tuple[Callable[[str], float], float]] = {
+    "date": (_day, 1 / DAYS_PER_MONTH),
+    "examination_date": (_day, 1 / DAYS_PER_MONTH),
+    "age": (_years, 12.0),
+    "session": (_months, 1.0),
+}
+"""Columns that order scans: what reads a cell, and how many months its unit is."""

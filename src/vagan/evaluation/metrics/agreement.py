@@ -28,20 +28,13 @@ from vagan.types import Maps
 
 
 def apply_convention(maps: CaseMaps, convention: Convention) -> CaseMaps:
-    """The map as a metric reads it.
+    """Maps as a metric reads them.
 
     Parameters
     ----------
-    maps
-        As a method returns them.
     convention
-        ``signed``: as it is. ``absolute``: its size, for methods that know no direction.
+        ``signed``: as they are. ``absolute``: their size, for methods that know no direction.
         ``positive``: negative values count as zero, for evidence *for* a class.
-
-    Raises
-    ------
-    ConfigError
-        If the convention is none of these.
     """
     match convention:
         case "signed":
@@ -66,10 +59,7 @@ def ncc(map_: Pixels, effect: Pixels) -> float:
     (population) standard deviation over all its pixels; the score is the mean of their product. This is Pearson's
     correlation: blind to offset and amplitude, but not to sign.
 
-    Returns
-    -------
-    CaseScores
-        In [-1, 1]; 1 is best. 0 where the map or the effect is constant: such a map says nothing about place.
+    In [-1, 1]; 0 where the map or the effect is constant: such a map says nothing about place.
 
     References
     ----------
@@ -88,18 +78,15 @@ def mean_ncc(maps: Maps, effects: Maps) -> float:
 
 def ncc_brain(maps: CaseMaps, effects: CaseMaps, masks: CaseMasks) -> CaseScores:
     """Normalised cross-correlation with the observed effect within the brain of both scans; 1 is perfect."""
-    pairs = [(m[mask][None, None], e[mask][None, None]) for m, e, mask in zip(maps, effects, masks, strict=True)]
-    return np.concatenate([ncc(*pair) for pair in pairs])
+    cases = zip(maps, effects, masks, strict=True)
+    return np.concatenate([ncc(map_[mask][None, None], effect[mask][None, None]) for map_, effect, mask in cases])
 
 
 @per_case(needs_effect=True)
 def average_precision(map_: Pixels, effect: Pixels) -> float:
     """Area under the precision-recall curve for detecting affected pixels by the strength.
 
-    Returns
-    -------
-    CaseScores
-        In [0, 1]; 1 is best. A constant map scores the fraction of pixels in the truth.
+    In [0, 1]; a constant map scores the fraction of pixels in the truth.
     """
     from sklearn.metrics import average_precision_score
 
@@ -110,10 +97,7 @@ def average_precision(map_: Pixels, effect: Pixels) -> float:
 def relevance_mass(map_: Pixels, effect: Pixels) -> float:
     """Fraction of the map's total strength inside the affected region.
 
-    Returns
-    -------
-    CaseScores
-        In [0, 1]; 1 is best. 0 where the map is zero everywhere.
+    In [0, 1]; 0 where the map is zero everywhere.
 
     References
     ----------
@@ -129,12 +113,7 @@ def relevance_rank(map_: Pixels, effect: Pixels) -> float:
     """Fraction of the K strongest pixels that lie in the affected region of K pixels.
 
     Where the K-th place is shared by pixels of equal strength, the score is its expectation over all ways to
-    choose among them: the order of pixels has no influence, and a constant map scores as chance does.
-
-    Returns
-    -------
-    CaseScores
-        In [0, 1]; 1 is best.
+    choose among them: the order of pixels has no influence, and a constant map scores as chance does. In [0, 1].
 
     References
     ----------
@@ -149,12 +128,8 @@ def relevance_rank(map_: Pixels, effect: Pixels) -> float:
 def pointing_game(map_: Pixels, effect: Pixels) -> float:
     """Whether the strongest pixel is affected.
 
-    Where several are equally strong, the score is the share of them that do.
-
-    Returns
-    -------
-    CaseScores
-        In [0, 1]; 1 is best. A constant map scores the fraction of pixels in the truth.
+    Where several are equally strong, the score is the share of them that are: of a constant map the fraction of
+    pixels in the truth.
 
     References
     ----------
@@ -168,12 +143,8 @@ def pointing_game(map_: Pixels, effect: Pixels) -> float:
 def amplitude_slope(map_: Pixels, effect: Pixels) -> float:
     """Slope of the map on the exact effect in the affected region, by least squares through the origin.
 
-    `ncc` does not see a map that is right but too faint; this does. Both must be in image units.
-
-    Returns
-    -------
-    CaseScores
-        Unbounded; 1 is best, 0.8 means that the map shows 80 % of the effect.
+    `ncc` does not see a map that is right but too faint; this does: 0.8 means that the map shows 80 % of the effect.
+    Both must be in image units.
     """
     return float((map_ * effect).sum() / (effect**2).sum())  # zero effect adds nothing to either sum
 
@@ -182,12 +153,8 @@ def amplitude_slope(map_: Pixels, effect: Pixels) -> float:
 def uncertainty_error_correlation(std: Pixels, error: Pixels) -> float:
     """Rank correlation over pixels of an ensemble's standard deviation with the error of its mean.
 
-    Its arguments are the standard deviation over the members and ``|mean map - effect|``.
-
-    Returns
-    -------
-    CaseScores
-        In [-1, 1]; 1 is best: the less the members agree, the larger the error. 0 where either is constant.
+    Its arguments are the standard deviation over the members and ``|mean map - effect|``. In [-1, 1]: 1 where
+    the error is the larger the less the members agree; 0 where either is constant.
     """
     if np.ptp(std) == 0 or np.ptp(error) == 0:
         return 0.0

@@ -117,31 +117,19 @@ def score(metrics: Iterable[Metric], available: Mapping[Need, Any]) -> Scores:
         if not available.keys() >= set(metric.needs):
             continue
         found = metric.function(*(available[need] for need in metric.needs))
-        named = (
-            {f"{metric.name}/{part}": one for part, one in found.items()} if metric.by_part else {metric.name: found}
-        )
-        if metric.over == "cases":
-            scores.cases.update(named)
-        else:
-            scores.cohort.update({name: entry for name, entry in named.items() if entry is not None})
+        parts = {f"/{part}": one for part, one in found.items()} if metric.by_part else {"": found}
+        of_kind: dict[str, Any] = scores.cases if metric.over == "cases" else scores.cohort
+        of_kind.update({f"{metric.name}{part}": one for part, one in parts.items() if one is not None})
     return scores
 
 
 def per_case(
     *, needs_effect: bool = False
 ) -> Callable[[Callable[[Pixels, Pixels], float]], Callable[[CaseMaps, CaseMaps], CaseScores]]:
-    """Make a metric of many cases of a function of one case's map and effect, both ``(channel, *space)``.
+    """Make a metric ``(maps, effects)`` of a function of one case's map and effect, both ``(channel, *space)``.
 
-    Parameters
-    ----------
-    needs_effect
-        Whether the metric is undefined where there is no effect.
-
-    Returns
-    -------
-    Callable
-        ``(maps, effects)`` -> one value per case. It raises `ModelError` if a map is not finite, and `CohortError` if
-        an effect is not finite, or there is none although the metric needs one.
+    It raises `ModelError` if a map is not finite, and `CohortError` if an effect is not, or is zero everywhere
+    although the metric needs one (``needs_effect``).
     """
 
     def decorate(function: Callable[[Pixels, Pixels], float]) -> Callable[[CaseMaps, CaseMaps], CaseScores]:
@@ -204,15 +192,10 @@ def effect_of(effects: CaseMaps, case: int, needs_effect: bool = False) -> Pixel
 
 
 def truth_mask(effects: CaseMaps) -> CaseMasks:
-    """Where each case has an effect: at least `TRUTH_FRACTION` of its own largest.
+    """Where each case has an effect: at least `TRUTH_FRACTION` of its own largest; nowhere if that is zero.
 
     Every metric that needs to know *where* the effect is uses this. Of masks it is where they are not zero. A
     deformation's effect is almost nowhere zero, but mostly negligible.
-
-    Returns
-    -------
-    CaseMasks
-        False everywhere in a case without any effect.
     """
     masks = [truth_of(effect_of(effects, case)) for case in range(len(effects))]
     return np.stack(masks) if masks else np.zeros(effects.shape, bool)

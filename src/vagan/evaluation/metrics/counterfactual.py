@@ -36,23 +36,10 @@ class ClassifierPrediction:
 
 
 class IndependentClassifier:
-    """A classifier that had no part in the maps.
+    """A classifier that had no part in the maps: trained with another seed or architecture than their networks.
 
-    Parameters
-    ----------
-    network
-        Trained on the cohort's training images, with another seed or architecture than the methods' networks.
-    cohort
-        Its validation images of the baseline class are what images without the effect should look like.
-    device
-        Where the network is.
-    name
-        In the summary.
-
-    Raises
-    ------
-    CohortError
-        If there are fewer than two validation images of the baseline class.
+    The cohort's validation images of the baseline class are what images without the effect should look like;
+    `CohortError` if there are fewer than two.
     """
 
     def __init__(
@@ -131,12 +118,7 @@ def squared_mmd(features: Features, reference: Features) -> float:
 
     The kernel is the cubic one of the kernel inception distance; features are divided by the reference's root mean
     square first, so that their unit does not matter. Unlike a Fréchet distance it does not depend on how many images
-    there are, and there may be fewer of them than features.
-
-    Returns
-    -------
-    float
-        0 on average for samples of one distribution, and then as often below.
+    there are, and there may be fewer of them than features. 0 on average for samples of one distribution.
 
     References
     ----------
@@ -154,16 +136,14 @@ def kernel_distance(prediction: ClassifierPrediction, reference: Features, subje
     features = prediction.features
     kernels = _kernels(features, reference)
     found = _distance(*kernels)
-    known, of_case = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
-    left_out = [
-        _distance(*kernels, keep=of_case != subject)
-        for subject in range(len(known))
-        if (of_case != subject).sum() > 1
-    ]
-    if len(left_out) < 3:
-        return {"mean": found, "std": None, "ci95": [np.nan, np.nan], "n": len(features)}
-    error = 1.96 * np.sqrt((len(left_out) - 1) * np.var(left_out))
-    return {"mean": found, "std": None, "ci95": [float(found - error), float(found + error)], "n": len(features)}
+    of_case = np.asarray(subjects, dtype=str)
+    others = [of_case != subject for subject in np.unique(of_case)]
+    left_out = [_distance(*kernels, keep=keep) for keep in others if keep.sum() > 1]
+    interval = [np.nan, np.nan]
+    if len(left_out) >= 3:
+        error = 1.96 * np.sqrt((len(left_out) - 1) * np.var(left_out))
+        interval = [float(found - error), float(found + error)]
+    return {"mean": found, "std": None, "ci95": interval, "n": len(features)}
 
 
 def _kernels(features: Features, reference: Features) -> tuple[Values, Values, Values]:

@@ -30,18 +30,10 @@ it not to be false; the former as in Commowick et al. 2018."""
 
 
 def otsu_threshold(maps: CaseMaps) -> float:
-    """Threshold that best divides the pooled strengths into two groups; needs no truth.
+    """Threshold that best divides the pooled strengths into two groups, from a histogram of 256 bins.
 
-    Parameters
-    ----------
-    maps
-        Of *validation* cases: a threshold chosen on the cases it is then scored on would flatter.
-
-    Returns
-    -------
-    float
-        In units of the maps, from a histogram of 256 bins. Where all strengths are equal it is that strength,
-        so that no pixel lies above it.
+    The maps must be of *validation* cases: a threshold chosen on the cases it is then scored on would flatter. Where
+    all strengths are equal it is that strength, so that no pixel lies above it.
 
     References
     ----------
@@ -82,10 +74,7 @@ def per_mask(
 def dice(marked: Region, truth: Region) -> float:
     """Dice overlap of the thresholded map with the affected region.
 
-    Returns
-    -------
-    CaseScores
-        In [0, 1]; 1 is best. 1 where both are empty.
+    1 where both are empty.
     """
     total = marked.sum() + truth.sum()
     return float(2 * (marked & truth).sum() / total) if total else 1.0
@@ -95,10 +84,7 @@ def dice(marked: Region, truth: Region) -> float:
 def iou(marked: Region, truth: Region) -> float:
     """Intersection over union of the thresholded map and the affected region (Jaccard's index).
 
-    Returns
-    -------
-    CaseScores
-        In [0, 1]; 1 is best. 1 where both are empty.
+    1 where both are empty.
     """
     union = (marked | truth).sum()
     return float((marked & truth).sum() / union) if union else 1.0
@@ -107,11 +93,6 @@ def iou(marked: Region, truth: Region) -> float:
 @per_mask(needs_effect=True)
 def lesion_recall(marked: Region, truth: Region) -> float:
     """Fraction of the lesions of which at least a tenth is marked; to be read with the false lesions.
-
-    Returns
-    -------
-    CaseScores
-        In [0, 1]; 1 is best.
 
     References
     ----------
@@ -122,13 +103,7 @@ def lesion_recall(marked: Region, truth: Region) -> float:
 
 @per_mask()
 def false_lesions(marked: Region, truth: Region) -> float:
-    """Number of marked components per image of which less than a tenth is affected.
-
-    Returns
-    -------
-    CaseScores
-        From 0, which is best.
-    """
+    """Number of marked components per image of which less than a tenth is affected."""
     return float((_shares(_all_channels(marked), _all_channels(truth)) < OVERLAP).sum())
 
 
@@ -136,10 +111,7 @@ def false_lesions(marked: Region, truth: Region) -> float:
 def box_iou(marked: Region, truth: Region) -> float:
     """Intersection over union of each lesion's bounding box with the best marked component's, on average.
 
-    Returns
-    -------
-    CaseScores
-        In [0, 1]; 1 is best. 0 where nothing is marked.
+    0 where nothing is marked.
 
     References
     ----------

@@ -29,26 +29,14 @@ def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
     """Share of a region's squared effect under the strongest pixels, the same number of them for every method.
 
     Of a mask it is the fraction of its pixels. Ties for the last places count by their expectation, as in
-    `relevance_rank`.
+    `vagan.evaluation.metrics.agreement.relevance_rank`. `CohortError` if the region of a case is empty.
 
     Parameters
     ----------
-    maps
-        Of the cases.
     regions
-        The same shape: the effect in the region, zero elsewhere.
+        The effect in the region, zero elsewhere.
     area
         Number of strongest pixels that count as covered, from 1 to all pixels of a case.
-
-    Returns
-    -------
-    CaseScores
-        In [0, 1]; 1 is best.
-
-    Raises
-    ------
-    CohortError
-        If the region of a case is empty.
     """
     require_pixels(maps)
     if not 1 <= area <= maps[0].size:
@@ -63,19 +51,12 @@ def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
 def recall(maps: Array, effects: Array, parts: Callable[[int, Array], Mapping[str, Array]]) -> dict[str, Values]:
     """Share of the part's squared effect under the strongest pixels, as many as are affected in all.
 
-    So all methods have the same map area.
+    So all methods have the same map area. NaN where a case has no effect in the part.
 
     Parameters
     ----------
-    maps, effects
-        ``(case, channel, *space)``.
     parts
         Gets the number of a case and its effect, with zeros where that is too faint to count (see `truth_mask`).
-
-    Returns
-    -------
-    dict
-        Part -> one value per case, NaN where a case has no effect in it.
     """
     recalls: dict[str, Values] = {}
     for case in range(len(maps)):
@@ -94,19 +75,7 @@ def regional(
 ) -> dict[str, Entry]:
     """Rank correlation over images of the map's mean in the region with the effect's.
 
-    Parameters
-    ----------
-    maps, effects
-        ``(case, channel, *space)``.
-    masks
-        For each case, the masks ``(1, channel, *space)`` of the regions by name.
-    subjects
-        Of the cases.
-
-    Returns
-    -------
-    dict
-        Region -> `correlation_entry`.
+    ``masks`` holds for each case those of the regions by name, ``(1, channel, *space)``.
     """
     means: tuple[dict[str, Values], dict[str, Values]] = {}, {}
     for case, regions in enumerate(masks):
@@ -127,17 +96,7 @@ def severity_correlation(maps: Array, severity: Values, subjects: NDArray[Any]) 
 def baseline_response_ratio(
     maps: Array, baseline: Values, subjects: NDArray[Any], baseline_subjects: NDArray[Any]
 ) -> Entry | None:
-    """Mean size of the maps of baseline images, where nothing is to be found, over that of the class of interest.
-
-    Parameters
-    ----------
-    maps
-        Of images of the class of interest.
-    baseline
-        `mean_abs` of the maps of baseline images.
-    subjects, baseline_subjects
-        Of both.
-    """
+    """Mean size of the maps of baseline images, where nothing is to be found, over that of the class of interest."""
     return ratio_entry(baseline, mean_abs(maps), baseline_subjects, subjects)
 
 
