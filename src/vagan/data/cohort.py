@@ -49,17 +49,7 @@ class Cohort(Dataset[CohortItem]):
     Only the table is held in memory; images are read when they are asked for. A cohort can be pickled, so that worker
     processes of a ``DataLoader`` open the same folder.
 
-    Parameters
-    ----------
-    path
-        A cohort folder.
-
-    Attributes
-    ----------
-    manifest
-        Row i describes index i of the arrays.
-    metadata
-        What is true of all images.
+    Row i of ``manifest`` describes index i of the arrays; ``metadata`` is what is true of all images.
 
     Raises
     ------
@@ -161,7 +151,6 @@ class Cohort(Dataset[CohortItem]):
         )
 
     def _repr_html_(self) -> str:
-        """What notebooks show: the metadata, the number of images by class and split, and one image of each class."""
         table, classes = self.manifest.table, self.manifest.classes
         facts = {
             "made of": self.metadata.source,
@@ -183,17 +172,7 @@ class Cohort(Dataset[CohortItem]):
     def select(self, split: str | None = None, label: int | str | None = None) -> "Selection":
         """Images of one split, of one class, or of both; without arguments all.
 
-        Parameters
-        ----------
-        split
-            ``train``, ``validation`` or ``test``.
-        label
-            Number or name of a class.
-
-        Raises
-        ------
-        CohortError
-            If there is no such split or class.
+        ``label`` is the number or name of a class; an unknown one, or an unknown split, is a `CohortError`.
         """
         table, classes = self.manifest.table, self.manifest.classes
         if split is not None and split not in SPLITS:
@@ -204,11 +183,9 @@ class Cohort(Dataset[CohortItem]):
             label = classes.index(label)
         if label is not None and label not in range(len(classes)):
             raise CohortError(f"label must be 0 to {len(classes) - 1}, found {label}")
-        chosen = np.ones(len(table), dtype=bool)
-        if split is not None:
-            chosen &= (table["split"] == split).to_numpy()
+        chosen = table["split"].isin(SPLITS if split is None else [split])
         if label is not None:
-            chosen &= (table["label"] == label).to_numpy()
+            chosen &= table["label"] == label
         return Selection(self, np.flatnonzero(chosen))
 
     def images(self, indices: ArrayLike) -> Images:
@@ -323,7 +300,6 @@ class Selection(Dataset[CohortItem]):
 
 
 def _open_store(path: Path) -> tuple[CohortMetadata, "dict[str, zarr.Array[Any]]"]:
-    """Facts and arrays of a store."""
     for entry in path.rglob("*"):
         if not entry.is_dir():
             regular(entry)

@@ -90,12 +90,7 @@ def encode_covariates(
 ) -> Numbers:
     """Numbers for each row, all covariates side by side.
 
-    Parameters
-    ----------
-    covariates, table
-        See `Covariate.encode`.
-    category_distance
-        Distance of two categories, where distances are to be measured.
+    ``category_distance`` is the distance of two categories, where distances are to be measured.
     """
     scale = 1.0 if category_distance is None else category_distance / 2**0.5
     parts = [one.encode(table) * np.float32(scale if one.categories else 1) for one in covariates]
@@ -110,10 +105,7 @@ def match_covariates(
     Together the matches are distributed as the rows wanted, as far as there are such (Stuart, Statistical Science 25,
     2010).
 
-    Returns
-    -------
-    NDArray
-        ``neighbours`` rows for each one wanted, or as many as are offered; with repetitions.
+    Returns ``neighbours`` rows for each one wanted, or as many as are offered; with repetitions.
     """
     from scipy.spatial import cKDTree
 

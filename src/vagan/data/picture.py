@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -121,25 +122,15 @@ def _decode_tiff(content: bytes) -> Pixels:
         return _transposed(pixels, int(page.tags.valueof("Orientation", 1)))
 
 
-def _black_is_zero(pixels: Pixels, page: Any) -> Pixels:
-    return _without_unspecified_samples(pixels, page, 1)
-
-
 def _white_is_zero(pixels: Pixels, page: Any) -> Pixels:
     pixels = _without_unspecified_samples(pixels, page, 1)
     if pixels.dtype.kind != "u":
         raise ValueError(f"white-is-zero is not defined for pixels of type {pixels.dtype}; convert it")
     bits = max(page.bitspersample, 8)
     white = np.array(2**bits - 1, dtype=pixels.dtype)
-    if pixels.ndim == 3:  # alpha is not inverted
-        pixels = pixels.copy()
-        pixels[..., 0] = white - pixels[..., 0]
-        return pixels
-    return white - pixels
-
-
-def _rgb(pixels: Pixels, page: Any) -> Pixels:
-    return _without_unspecified_samples(pixels, page, 3)
+    if pixels.ndim == 2:
+        return white - pixels
+    return np.concatenate([white - pixels[..., :1], pixels[..., 1:]], axis=-1)  # alpha is not inverted
 
 
 def _palette(pixels: Pixels, page: Any) -> Pixels:
@@ -163,18 +154,7 @@ def _separated(pixels: Pixels, page: Any) -> Pixels:
 def _ycbcr(pixels: Pixels, page: Any) -> Pixels:
     if page.compression.name not in ("JPEG", "OJPEG"):  # that decoder returns RGB
         raise ValueError("its YCbCr pixels are not compressed as JPEG; convert it to RGB")
-    return _rgb(pixels, page)
-
-
-INTERPRETED: dict[str, Callable[[Pixels, Any], Pixels]] = {
-    "MINISBLACK": _black_is_zero,
-    "MINISWHITE": _white_is_zero,
-    "RGB": _rgb,
-    "PALETTE": _palette,
-    "SEPARATED": _separated,
-    "YCBCR": _ycbcr,
-}
-"""By the name of TIFF's photometric interpretation."""
+    return _without_unspecified_samples(pixels, page, 3)
 
 
 def _without_unspecified_samples(pixels: Pixels, page: Any, colours: int) -> Pixels:
@@ -187,6 +167,17 @@ def _without_unspecified_samples(pixels: Pixels, page: Any, colours: int) -> Pix
     if len(extra) == 1 and extra[0] in (1, 2) and pixels.shape[-1] == colours + 1:
         return pixels
     raise ValueError(f"it has {pixels.shape[-1]} samples per pixel, of which {colours} are colours; keep those alone")
+
+
+INTERPRETED: dict[str, Callable[[Pixels, Any], Pixels]] = {
+    "MINISBLACK": partial(_without_unspecified_samples, colours=1),
+    "MINISWHITE": _white_is_zero,
+    "RGB": partial(_without_unspecified_samples, colours=3),
+    "PALETTE": _palette,
+    "SEPARATED": _separated,
+    "YCBCR": _ycbcr,
+}
+"""By the name of TIFF's photometric interpretation."""
 
 
 def _transposed(pixels: Pixels, orientation: int) -> Pixels:

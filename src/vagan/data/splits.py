@@ -43,7 +43,6 @@ class SubjectLists:
 
 
 DRAWN = SubjectLists()
-"""No subject's part is given: all are drawn."""
 
 
 def assign_splits(
@@ -60,16 +59,10 @@ def assign_splits(
     Parameters
     ----------
     table
-        Needs the columns ``subject`` and ``strata``.
-    strata
-        Columns whose combinations keep their proportions in every part. A subject counts where its first
-        row belongs.
-    test
-        Fraction of subjects for the test part.
-    validation
-        Fraction of the *remaining* subjects for validation (the paper: 0.2 of 0.8).
-    seed
-        Same seed, same table: same parts.
+        Needs the columns ``subject`` and ``strata``; the combinations of those keep their proportions in every part.
+        A subject counts where its first row belongs.
+    test, validation
+        Fraction of subjects for the test part, and of the *remaining* ones for validation (the paper: 0.2 of 0.8).
     lists
         Subjects whose part is given. A part that has a list gets no other subject.
 

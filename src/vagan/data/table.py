@@ -84,6 +84,13 @@ def with_known_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFram
     return table.rename(columns=found)
 
 
+def with_class_column(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The same table, with the column of this name called ``class`` in place of any other one."""
+    if name == "class" or name not in table:
+        return table
+    return table.drop(columns="class", errors="ignore").rename(columns={name: "class"})
+
+
 def _encoding(path: Path) -> str:
     content = path.read_bytes()
     for mark, encoding in _BYTE_ORDER_MARKS.items():

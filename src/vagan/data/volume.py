@@ -5,7 +5,7 @@ import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -56,17 +56,9 @@ class Volume:
         return "".join(ornt2axcodes(self.orientation))
 
     def vectors_mm(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn displacements in voxels into mm towards right, front and top.
+        """Displacements in voxels, component i along axis i of ``array``, in mm towards right, front and top.
 
-        Parameters
-        ----------
-        field
-            ``(dims, *space)``; component i runs along axis i of ``array``.
-
-        Returns
-        -------
-        ndarray
-            ``(3, *space)``, also of a single slice, which may lie obliquely.
+        ``(dims, *space)`` to ``(3, *space)``, also of a single slice, which may lie obliquely.
         """
         return np.tensordot(self._steps_mm, field, axes=1).astype(np.float32)
 
@@ -115,18 +107,18 @@ def read_volume(path: Path) -> Volume:
         raise ImageFileError(
             f"{path} cannot be read as NIfTI: {error}; is the file complete? Copy or convert it again"
         ) from error
-    orientation = io_orientation(file.affine)
-    array = apply_orientation(stored, orientation)
-    affine = file.affine @ inv_ornt_aff(orientation, stored.shape)
-    return Volume(
-        np.ascontiguousarray(_drop_single(array)),
-        affine,
-        orientation,
-        stored.shape,
-        file.affine,
-        _nifti_header(file.header),
-        tuple(int(extent) for extent in file.shape),
-    )
+    volume = _in_ras(stored, file.affine, _nifti_header(file.header), tuple(int(extent) for extent in file.shape))
+    array = volume.array.reshape([extent for extent in volume.array.shape if extent > 1] or (1,))
+    return replace(volume, array=array)
+
+
+def _in_ras(
+    array: NDArray[np.float32], affine: NDArray[np.float64], header: nib.Nifti1Header, file_shape: tuple[int, ...]
+) -> Volume:
+    orientation = io_orientation(affine)
+    oriented = np.ascontiguousarray(apply_orientation(array, orientation))
+    to_mm = affine @ inv_ornt_aff(orientation, array.shape)
+    return Volume(oriented, to_mm, orientation, array.shape, affine, header, file_shape)
 
 
 @contextmanager
@@ -217,20 +209,11 @@ def describe_header(path: Path) -> HeaderFacts:
 
 def make_volume(array: NDArray[np.float32], affine: NDArray[np.float64]) -> Volume:
     """A volume that is not from a NIfTI file: any axes, brought to RAS+ order."""
-    orientation = io_orientation(affine)
     header = nib.Nifti1Header()
     header.set_data_shape(array.shape)
     header.set_xyzt_units("mm")
     header.set_sform(affine, 1)
-    return Volume(
-        np.ascontiguousarray(apply_orientation(array, orientation)),
-        affine @ inv_ornt_aff(orientation, array.shape),
-        orientation,
-        array.shape,
-        affine,
-        header,
-        array.shape,
-    )
+    return _in_ras(array, affine, header, array.shape)
 
 
 def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
@@ -285,7 +268,3 @@ def _nifti_header(header: object) -> nib.Nifti1Header:
 def _largest_distance(one: NDArray[np.float64], other: NDArray[np.float64], points: NDArray[np.int64]) -> float:
     between = (one - other)[:3]
     return float(np.linalg.norm(points @ between[:, :3].T + between[:, 3], axis=1).max())
-
-
-def _drop_single(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    return array.reshape([extent for extent in array.shape if extent > 1] or (1,))

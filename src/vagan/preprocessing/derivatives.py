@@ -4,7 +4,6 @@ For each scan a folder ``sub-X[/ses-Y]/anat`` with the image, the brain's mask, 
 quality control, and last of all the JSON record: a scan whose record is there is whole.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from vagan.data.volume import write_volume
 from vagan.errors import PreprocessingError
 from vagan.files import replacing
 from vagan.preprocessing.pipeline import Pipeline, Prepared
+from vagan.preprocessing.scan import digest_of
 from vagan.preprocessing.template import PACKAGED, Register
 
 DESCRIPTION = "dataset_description.json"
@@ -30,7 +30,7 @@ SPACES = {PACKAGED: "MNI152NLin2009aSym"}
 
 
 class Record(BaseModel):
-    """The JSON file of a prepared scan."""
+    """The JSON file of a prepared scan, written last."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -101,7 +101,7 @@ class DerivativePaths:
 
     @property
     def record(self) -> Path:
-        """Settings, findings and digests; written last."""
+        """See `Record`."""
         return self._in_space("desc-preproc_T1w.json")
 
     @property
@@ -145,12 +145,6 @@ def read_whole(paths: DerivativePaths, pipeline: Pipeline) -> Record | None:
         return None
     found = {path.name: digest_of(path) for path in (paths.image, paths.mask, paths.transform) if path.is_file()}
     return record if found == record.files else None
-
-
-def is_finished(paths: DerivativePaths, source_hash: str, pipeline: Pipeline) -> bool:
-    """Whether a scan is there, made from this input with these settings."""
-    record = read_whole(paths, pipeline)
-    return record is not None and record.source_hash == source_hash
 
 
 def write_prepared(
@@ -199,18 +193,6 @@ def write_description(out: Path, pipeline: Pipeline, source: Path | None) -> Non
     }
     with replacing(out / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-
-
-def digest_of(*paths: Path | None) -> str:
-    """Digest of files, or of all files of a DICOM folder in the order of their names."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in filter(None, paths):
-        for part in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if part.is_file():
-                with part.open("rb") as file:
-                    while block := file.read(2**20):
-                        digest.update(block)
-    return digest.hexdigest()
 
 
 def itk_text(scanner_from_template: NDArray[np.floating[Any]]) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -39,10 +40,8 @@ class Failures:
         """All failures, sorted by subject."""
         found = []
         for path in self._folder.glob("[!.]*.json"):
-            try:
+            with suppress(FileNotFoundError):  # cleared by a concurrent run
                 found.append(json.loads(path.read_text(encoding="utf-8")))
-            except FileNotFoundError:  # cleared by a concurrent run
-                continue
         return sorted(found, key=lambda row: (row["subject"], row["session"], row["image"]))
 
     def forget_others(self, images: Collection[str]) -> None:

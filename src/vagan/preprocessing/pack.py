@@ -44,10 +44,8 @@ def pack_cohort(
     table
         Columns ``id``, ``subject``, ``session``, ``class``; optionally ``split``, ``label`` (0: the
         baseline class) and covariates. Rows whose scan failed are left out.
-    pipeline
-        That they were made with.
-    baseline, seed, lists
-        The baseline class's name, and what decides the split where the table gives none.
+    pipeline, baseline, seed, lists
+        What they were made with, the baseline class's name, and what decides the split where the table gives none.
     """
     all_paths = DerivativePaths.of_all(out, pipeline, table)
     whole = [read_whole(paths, pipeline) is not None for paths in all_paths]
@@ -56,7 +54,10 @@ def pack_cohort(
     table = table[whole].reset_index(drop=True)
     files = [str(paths.image.relative_to(out)) for paths, good in zip(all_paths, whole, strict=True) if good]
     table = table.assign(image=[str(Path("..") / name) for name in files])
-    labels = label_classes(list(table["class"]), baseline or _labelled_baseline(table))
+    if baseline is None and "label" in table:  # the class whose label is 0
+        named = set(table["class"][table["label"] == "0"])
+        baseline = named.pop() if len(named) == 1 else None
+    labels = label_classes(list(table["class"]), baseline)
     table = table.assign(label=table["class"].map(labels))
     if "split" not in table or lists != DRAWN:
         table = table.assign(split=assign_splits(table, seed=seed, lists=lists))
@@ -86,10 +87,8 @@ def pack_cohort(
     return write_cohort(path, manifest, metadata, case_at)
 
 
-def _labelled_baseline(table: pd.DataFrame) -> str | None:
-    """The class whose label is 0 in a table that has labels."""
-    names = set(table["class"][table["label"] == "0"]) if "label" in table else set()
-    return names.pop() if len(names) == 1 else None
+def _record_of(image: Path) -> Record | None:
+    return read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
 
 
 def digest_of_records(cohort: Path, manifest: Manifest) -> str:
@@ -97,7 +96,7 @@ def digest_of_records(cohort: Path, manifest: Manifest) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for name in manifest.table["image"]:
         image = Path(os.path.normpath(cohort / name))  # the cohort's folder need not be there yet
-        record = read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
+        record = _record_of(image)
         if record is not None:
             digest.update(f"{image.name} {record.source_hash} {record.pipeline_hash}\n".encode())
     return digest.hexdigest()
@@ -139,4 +138,4 @@ def _derivative(cohort: Cohort, row: int) -> tuple[Path, Record | None]:
     """File that a row was packed from, and its record if that is still there."""
     name = str(cohort.manifest.table["image"][row]) if "image" in cohort.manifest.table else "none"
     image = Path(os.path.normpath(cohort.path / name))
-    return image, read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
+    return image, _record_of(image)

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,14 +12,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, field_validator
 
 from vagan.errors import PreprocessingError
-from vagan.geometry import Grid, Matrix, resample
+from vagan.geometry import Grid, resample
 from vagan.preprocessing.brain import StripSkull
 from vagan.preprocessing.grid import Conform, CropField
 from vagan.preprocessing.intensity import CorrectBias, Rescale
 from vagan.preprocessing.registration import Dof
-from vagan.preprocessing.scan import RawScan, Scan
+from vagan.preprocessing.scan import RawScan, Scan, digest_of
 from vagan.preprocessing.step import Step
-from vagan.preprocessing.template import PACKAGED, Register, digest_of_files, load_template
+from vagan.preprocessing.template import PACKAGED, Register, load_template
 
 STEPS: dict[str, type[Step]] = {
     "crop-field": CropField,
@@ -86,7 +87,14 @@ class Pipeline(BaseModel):
             If a step cannot do its work; the message is that of the first that could not.
         """
         scan = raw.scan
-        record: list[dict[str, Any]] = [_read_record(raw)]
+        as_read = {
+            "step": "read",
+            "orientation": raw.volume.orientation_code,
+            "shape": list(scan.grid.shape),
+            "spacing_mm": [round(float(value), 4) for value in scan.grid.spacing_mm],
+            "warnings": list(raw.warnings),
+        }
+        record: list[dict[str, Any]] = [as_read]
         if on_step:
             on_step("read", scan)
         for step in self.steps:
@@ -112,42 +120,18 @@ def _step_of(entry: Any) -> Step:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A scan at the end of the pipeline.
-
-    Attributes
-    ----------
-    scan
-        On the common grid, in [-1, 1].
-    raw_grid
-        Where the raw scan's voxels lie, in RAS+ order.
-    record
-        One entry for each step: its settings, what it found, its seconds.
-    """
+    """A scan at the end of the pipeline."""
 
     scan: Scan
+    """On the common grid, in [-1, 1]."""
     raw_grid: Grid
+    """Where the raw scan's voxels lie, in RAS+ order."""
     record: list[dict[str, Any]]
+    """One entry for each step: its settings, what it found, its seconds."""
 
     def to_raw(self, values: NDArray[np.float32], *, order: Literal[0, 1, 3] = 1) -> NDArray[np.float32]:
         """A map of the prepared scan on the raw scan's grid, 0 where it does not reach; one interpolation."""
-        return back_to_raw(values, self.scan.grid, self.raw_grid, self.scan.template_from_scanner, order=order)
-
-
-def back_to_raw(
-    values: NDArray[np.float32], grid: Grid, raw: Grid, template_from_scanner: Matrix, *, order: Literal[0, 1, 3] = 1
-) -> NDArray[np.float32]:
-    """Values of the common grid at the voxels of a raw scan."""
-    return resample(values, grid, raw, template_from_scanner, order=order)
-
-
-def _read_record(raw: RawScan) -> dict[str, Any]:
-    return {
-        "step": "read",
-        "orientation": raw.volume.orientation_code,
-        "shape": list(raw.scan.grid.shape),
-        "spacing_mm": [round(float(value), 4) for value in raw.scan.grid.spacing_mm],
-        "warnings": list(raw.warnings),
-    }
+        return resample(values, self.scan.grid, self.raw_grid, self.scan.template_from_scanner, order=order)
 
 
 Preset = Literal["default", "paper"]
@@ -173,30 +157,24 @@ def make_pipeline(
         the 5th and 95th percentile of the whole volume. Its registration is from brain to brain too, and therefore
         after ROBEX, because the template that is packaged has no skull: a head laid onto it lands 11 to 14 mm off.
     """
-    registration = Register(
+    if template:
+        load_template(template, template_mask or "")  # fails before the first scan if it cannot be used
+    files = [Path(name) for name in (template, template_mask) if name]
+    register = Register(
         dof=dof or 7,
         template=template or PACKAGED,
         template_mask=template_mask or "",
-        template_hash=digest_of_files(template or "", template_mask or ""),
+        template_hash=digest_of(*files) if files else "",
     )
-    if template:
-        load_template(template, template_mask or "")  # fails before the first scan if it cannot be used
     conform = _conform(spacing_mm, shape)
     crop = CropField(finest_mm=min(0.65, conform.spacing_mm / 2))
+    steps: tuple[Step, ...]
     if preset == "paper":
-        return Pipeline(
-            steps=(
-                crop,
-                CorrectBias(within="head"),
-                StripSkull(method=strip or "robex"),
-                registration,
-                conform,
-                Rescale(percentiles=(5, 95), within="volume"),
-            )
-        )
-    return Pipeline(
-        steps=(crop, StripSkull(method=strip or "deepbet"), CorrectBias(), registration, conform, Rescale())
-    )
+        bias, strip_skull = CorrectBias(within="head"), StripSkull(method=strip or "robex")
+        steps = (crop, bias, strip_skull, register, conform, Rescale(percentiles=(5, 95), within="volume"))
+    else:
+        steps = (crop, StripSkull(method=strip or "deepbet"), CorrectBias(), register, conform, Rescale())
+    return Pipeline(steps=steps)
 
 
 def _conform(spacing_mm: float | None, shape: tuple[int, ...] | None) -> Conform:

@@ -98,19 +98,9 @@ def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
 
 
 def align(moving: Brain, fixed: Brain) -> tuple[Matrix, float]:
-    """Find the rigid map between two scans of one head that lie near each other already, within the brain.
+    """Find the rigid map between two scans of one brain that lie near each other already.
 
-    Parameters
-    ----------
-    moving, fixed
-        The same brain twice, a few millimetres and degrees apart, each in mm of its true size.
-
-    Returns
-    -------
-    moving_from_fixed : Matrix
-        Takes points of the fixed scan, in mm RAS+, to the moving one.
-    similarity : float
-        Correlation of the intensities in and around the fixed brain, 0 to 1.
+    Each is in mm of its true size, a few millimetres and degrees from the other. Returns what `register` does.
     """
     pair = _Pair(fixed.cropped(), moving.cropped())
     pair.correlation = True

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from vagan.errors import MissingExtraError, PreprocessingError, VaganError
 from vagan.files import remove_leftovers
-from vagan.preprocessing.derivatives import DerivativePaths, digest_of, is_finished, write_prepared
+from vagan.preprocessing.derivatives import DerivativePaths, read_whole, write_prepared
 from vagan.preprocessing.pipeline import Pipeline, Upstream
-from vagan.preprocessing.scan import Scan, read_scan
+from vagan.preprocessing.scan import Scan, digest_of, read_scan
 
 ATTEMPTS = 2
 """A scan whose worker dies, of too little memory perhaps, is tried once more."""
@@ -51,8 +51,11 @@ def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
     begin = time.perf_counter()
     try:
         paths = DerivativePaths.of(out, pipeline, job.subject, job.session)
-        raw_hash = _digest(job)
-        if is_finished(paths, raw_hash, pipeline):
+        if not job.image.exists():
+            raise PreprocessingError(f"{job.image} does not exist; check the path")
+        raw_hash = digest_of(job.image, job.mask)
+        record = read_whole(paths, pipeline)
+        if record and record.source_hash == raw_hash:
             return Outcome(job, "kept")
         remove_leftovers(paths.folder)
         paths.record.unlink(missing_ok=True)  # if this fails, what was made of an older input counts no more
@@ -81,15 +84,8 @@ def prepare_all(
 ) -> Iterator[Outcome]:
     """Outcomes in the order in which they come.
 
-    Parameters
-    ----------
-    jobs, pipeline, out
-        What to prepare, how, and the folder for the derivatives. Several runs may share a folder.
-    processes
-        Worker processes on this machine, each with one thread.
-    scheduler
-        Address of a Dask scheduler, e.g. ``tcp://node1:8786``, whose workers see the same files. Instead of
-        ``processes``.
+    ``processes`` on this machine have one thread each. ``scheduler`` is the address of a Dask scheduler instead, e.g.
+    ``tcp://node1:8786``, whose workers see the same files. Several runs may share the folder ``out``.
     """
     jobs = list(jobs)
     if scheduler:
@@ -115,17 +111,10 @@ def slices_of(name: str, scan: Scan) -> dict[str, NDArray[np.uint8]]:
 def _triptych(values: NDArray[np.float32] | NDArray[np.bool_]) -> NDArray[np.float32]:
     """Sagittal, coronal and axial middle slice; up is up, or front. The least value fills up."""
     middle = [extent // 2 for extent in values.shape]
-    planes = [values[middle[0]], values[:, middle[1]], values[:, :, middle[2]]]
-    planes = [plane.astype(np.float32) for plane in planes]
+    planes = [values.take(place, axis).astype(np.float32) for axis, place in enumerate(middle)]
     height, least = max(plane.shape[1] for plane in planes), min(float(plane.min()) for plane in planes)
     padded = [np.pad(plane, ((0, 0), (0, height - plane.shape[1])), constant_values=least) for plane in planes]
     return np.concatenate([np.flipud(plane.T) for plane in padded], axis=1)
-
-
-def _digest(job: Job) -> str:
-    if not job.image.exists():
-        raise PreprocessingError(f"{job.image} does not exist; check the path")
-    return digest_of(job.image, job.mask)
 
 
 def use_one_thread() -> None:

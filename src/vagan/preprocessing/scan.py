@@ -1,5 +1,6 @@
 """A scan in the pipeline: image, mask and grid; read from NIfTI, MGZ or DICOM."""
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,24 +24,16 @@ AIR_IN_CT = -500.0
 
 @dataclass(frozen=True)
 class Scan:
-    """A head between two steps.
-
-    Attributes
-    ----------
-    image
-        ``space``, RAS+.
-    grid
-        Where its voxels lie: in the scanner's mm, after registration in the template's.
-    mask
-        The brain, once it is known.
-    template_from_scanner
-        Takes points of the raw scan to the template, once it is known.
-    """
+    """A head between two steps."""
 
     image: NDArray[np.float32]
+    """``space``, RAS+."""
     grid: Grid
+    """Where its voxels lie: in the scanner's mm, after registration in the template's."""
     mask: NDArray[np.bool_] | None = None
+    """The brain, once it is known."""
     template_from_scanner: Matrix = field(default_factory=lambda: np.eye(4))
+    """Takes points of the raw scan to the template, once it is known."""
 
     @property
     def brain(self) -> NDArray[np.float32]:
@@ -91,6 +84,17 @@ def read_scan(path: Path, mask: Path | None = None) -> RawScan:
     grid = Grid(volume.array.shape, volume.affine)
     _require_head(path, volume.array, grid)
     return RawScan(path, volume, Scan(volume.array, grid, _read_mask(mask, grid) if mask else None), tuple(warnings))
+
+
+def digest_of(*paths: Path | None) -> str:
+    """Digest of files, or of all files of a DICOM folder in the order of their names."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in filter(None, paths):
+        for part in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if part.is_file():
+                with part.open("rb") as file:
+                    hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[Volume, list[str]]:

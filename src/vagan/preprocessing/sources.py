@@ -9,7 +9,7 @@ from vagan.data.dicom_picture import is_dicom_file
 from vagan.data.image_file import is_clutter
 from vagan.data.schema import MANIFEST
 from vagan.data.sources.bids import entities_of, find_scans, is_bids, mask_beside
-from vagan.data.table import read_table
+from vagan.data.table import read_table, with_class_column
 from vagan.data.volume import SUFFIXES
 from vagan.errors import ManifestError
 from vagan.preprocessing.pipeline import Upstream
@@ -34,7 +34,7 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
         raise ManifestError(f"{source} does not exist; give a BIDS folder, a table, a folder of scans, or a scan")
     if source.is_dir() and is_bids(source):
         table = find_scans(source, participants=participants, rank=_rank)
-        return _with_class(table, class_column)
+        return with_class_column(table, class_column)
     if (source / MANIFEST).is_file():
         source = source / MANIFEST
     if source.suffix.lower() == ".csv":
@@ -103,27 +103,16 @@ def _from_table(path: Path, class_column: str) -> pd.DataFrame:
         ]
     if "subject" not in table:
         table["subject"] = table.get("id", pd.Series([_stem(Path(name)) for name in table["image"]]))
-    table = _with_class(table, class_column)
+    table = with_class_column(table, class_column)
     return table if {"label", "class"} <= set(table) else table.drop(columns="label", errors="ignore")
-
-
-def _with_class(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """With the column that holds the class under that name."""
-    if column == "class" or column not in table:
-        return table
-    return table.drop(columns="class", errors="ignore").rename(columns={column: "class"})
 
 
 def _from_folder(folder: Path) -> pd.DataFrame:
     """Scans in the folder itself, or in one folder for each class."""
-    here = _scans_in(folder)
-    if here:
-        return pd.DataFrame({"image": [str(path.absolute()) for path in here], "subject": [_stem(p) for p in here]})
-    rows = [
-        {"image": str(path.absolute()), "subject": _stem(path), "class": inner.name}
-        for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name))
-        for path in _scans_in(inner)
-    ]
+    if here := _scans_in(folder):
+        return pd.DataFrame({"image": map(_absolute, here), "subject": map(_stem, here)})
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name))
+    rows = [(_absolute(path), _stem(path), each.name) for each in inner for path in _scans_in(each)]
     return pd.DataFrame(rows, columns=["image", "subject", "class"])
 
 
@@ -142,6 +131,10 @@ def _scans_in(folder: Path) -> list[Path]:
 def _is_dicom(folder: Path) -> bool:
     """Whether a folder holds a DICOM file, whatever else is in it."""
     return any(is_dicom_file(path) for path in sorted(folder.iterdir()) if not is_clutter(path.name))
+
+
+def _absolute(path: Path) -> str:
+    return str(path.absolute())
 
 
 def _stem(path: Path) -> str:

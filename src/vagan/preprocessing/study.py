@@ -48,15 +48,7 @@ def prepare_study(
 ) -> str:
     """Prepare every scan of a source; see ``vagan preprocess --help`` for the other parameters.
 
-    Parameters
-    ----------
-    pages
-        Makes a page for each scan and one for all of them; none are made without it.
-
-    Returns
-    -------
-    str
-        What was done, in a line or two.
+    Returns what was done, in a line or two. Pages are made only if it is said how.
 
     Raises
     ------
@@ -131,8 +123,8 @@ def _prepare(
                         pages.write_scan(paths)
                 figures = f"{sum(done.status == 'failed' for done in outcomes)} failed"
                 bar.advance(figures, for_nothing=outcome.status == "kept")
+        reason = "another scan has the same subject and session; give each visit a session"
         for job in jobs_of(repeated):
-            reason = "another scan has the same subject and session; give each visit a session"
             outcomes.append(Outcome(job, "failed", reason))
             failures.record(outcomes[-1])
     finally:

@@ -1,6 +1,5 @@
 """The registration template, and the registration step."""
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from vagan.data.volume import read_volume
-from vagan.errors import PreprocessingError
+from vagan.errors import PreprocessingError, require_extra
 from vagan.geometry import Grid
-from vagan.preprocessing.brain import already_stripped, require_extra
+from vagan.preprocessing.brain import already_stripped
 from vagan.preprocessing.registration import Brain, Dof, register
 from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import Step
@@ -57,7 +56,7 @@ class Register(Step):
 def load_template(template: str, mask: str) -> Brain:
     """Read the template; an error if it is not there."""
     if template == PACKAGED:
-        require_extra("nilearn")
+        require_extra("mri", "nilearn", what="the packaged template")
         from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
         image: Any = load_mni152_template(resolution=1)
@@ -76,14 +75,3 @@ def load_template(template: str, mask: str) -> Brain:
     if brain.shape != head.array.shape:
         raise PreprocessingError(f"{mask} must have the shape of {template}, {head.array.shape}, found {brain.shape}")
     return Brain(head.array, brain, grid)
-
-
-def digest_of_files(*paths: str) -> str:
-    """Digest of the files' bytes; an empty string where there are none."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in filter(None, paths):
-        try:
-            digest.update(Path(path).read_bytes())
-        except OSError as error:
-            raise PreprocessingError(f"{path} must be a readable file: {error.strerror}; check the path") from error
-    return digest.hexdigest() if any(paths) else ""

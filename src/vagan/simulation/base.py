@@ -58,31 +58,21 @@ CSF_LEVEL = 0.3
 
 @dataclass(frozen=True)
 class Base:
-    """A brain that all subjects are variations of.
-
-    Attributes
-    ----------
-    grid
-        Points in MNI space.
-    image
-        T1-weighted intensities: white matter 1; around the brain the level of fluid.
-    brain
-        Where the brain is.
-    fluid
-        Ventricles, sulci, and all around the brain.
-    regions
-        Masks, by name; see `regions`.
-    head
-        Intensities of the whole head, where it is known.
-    """
+    """A brain that all subjects are variations of."""
 
     name: str
     grid: Grid
+    """Points in MNI space."""
     image: Float32[np.ndarray, "x y z"]
+    """T1-weighted intensities: white matter 1; around the brain the level of fluid."""
     brain: NDArray[np.bool_]
+    """Where the brain is."""
     fluid: NDArray[np.bool_]
+    """Ventricles, sulci, and all around the brain."""
     regions: Masks
+    """Masks, by name; see `regions`."""
     head: Float32[np.ndarray, "x y z"] | None = None
+    """Intensities of the whole head, where it is known."""
 
 
 def load_base(name: str) -> Base:
@@ -156,9 +146,11 @@ def _from_head(
     labels: NDArray[np.float32] | None = None,
 ) -> Base:
     """Tissue by intensity; regions by tissue and place, or by labels where there are some."""
+    from skimage.filters import threshold_multiotsu
+
     head = head / _shading(head, brain)
     even = np.where(brain, head, 0)
-    csf_below, grey_below = _csf_and_grey_below(even, brain)
+    csf_below, grey_below = map(float, threshold_multiotsu(even[brain], classes=3))
     white = brain & (even > grey_below)
     csf = brain & (even < csf_below)
     grey = brain & ~csf & (even < grey_below)
@@ -175,7 +167,6 @@ def _from_head(
 
 
 def _drawn(image: NDArray[np.float32], horns: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The image with fluid in the temporal horns."""
     return (image + horns * (np.minimum(image, CSF_LEVEL) - image)).astype(np.float32)
 
 
@@ -191,14 +182,6 @@ def _shading(head: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.
     fine = affine_transform(white, np.eye(3) / SHADING_STEP, output_shape=head.shape, order=1, mode="nearest")
     middle = float(np.median(fine[brain]))
     return (middle * (np.maximum(fine, 1e-3 * head.max()) / middle) ** np.exp(-away / FADING_MM)).astype(np.float32)
-
-
-def _csf_and_grey_below(image: NDArray[np.float32], brain: NDArray[np.bool_]) -> tuple[float, float]:
-    """Thresholds between fluid, grey and white matter."""
-    from skimage.filters import threshold_multiotsu
-
-    csf_below, grey_below = threshold_multiotsu(image[brain], classes=3)
-    return float(csf_below), float(grey_below)
 
 
 def _labelled(labels: NDArray[np.float32], tissue: Mapping[Tissue, NDArray[np.bool_]]) -> Masks:

@@ -45,22 +45,15 @@ LogVolumes = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Morphology:
-    """The regions of a base and the velocities that change them.
-
-    Attributes
-    ----------
-    masks
-        Soft masks of `REGIONS` on `REGION_GRID`.
-    velocities_mm
-        One for each region, of divergence 1 in it.
-    amounts, log_volumes
-        Multiples of the velocities, negative for loss, and the logarithm of the volume ratios that they give.
-    """
+    """The regions of a base and the velocities that change them."""
 
     masks: Float32[np.ndarray, "region x y z"]
+    """Soft masks of `REGIONS` on `REGION_GRID`."""
     velocities_mm: Float32[np.ndarray, "region 3 x y z"]
+    """One for each region, of divergence 1 in it."""
     amounts: Float64[np.ndarray, "region probe"]
     log_volumes: Float64[np.ndarray, "region probe"]
+    """Multiples of the velocities, negative for loss, and the logarithm of the volume ratios that they give."""
 
     @classmethod
     def of(cls, base: Base) -> "Morphology":

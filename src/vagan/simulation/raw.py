@@ -60,30 +60,20 @@ def write_tables(folder: Path, table: pd.DataFrame, source: str) -> None:
 
 @dataclass(frozen=True)
 class RawScan:
-    """A simulated scan and what is true of it, all on the grid of its file; white matter is about 1.
-
-    Attributes
-    ----------
-    image
-        With shading and noise.
-    clean
-        Without either.
-    bright
-        The coil's shading, a factor.
-    gamma
-        Exponent of its contrast.
-    affine
-        Takes voxels to mm of the scanner.
-    own_from_scanner
-        Takes points in mm of the scanner to the subject's own space, which all scans of a subject share.
-    """
+    """A simulated scan and what is true of it, all on the grid of its file; white matter is about 1."""
 
     image: Image
+    """With shading and noise."""
     clean: Clean
+    """Without either."""
     bright: Image
+    """The coil's shading, a factor."""
     gamma: float
+    """Exponent of its contrast."""
     affine: NDArray[np.float64]
+    """Takes voxels to mm of the scanner."""
     own_from_scanner: NDArray[np.float64]
+    """Takes points in mm of the scanner to the subject's own space, which all scans of a subject share."""
 
     @property
     def effect(self) -> Image:
@@ -98,14 +88,8 @@ def simulate_scan(simulation: Simulation, subject: Subject, visit: int, spacing_
     coordinates = Grid(shape, affine).coordinates()
     own_from_scanner = _own_from_scanner(rng, subject)
     gamma = simulation.gamma(subject, rng)
-    clean = simulation.clean(
-        subject,
-        subject.visits[visit],
-        move(own_from_scanner, coordinates),
-        spacing_mm=spacing_mm,
-        gamma=gamma,
-        head=True,
-    )
+    seen, points = subject.visits[visit], move(own_from_scanner, coordinates)
+    clean = simulation.clean(subject, seen, points, spacing_mm=spacing_mm, gamma=gamma, head=True)
     if simulation.base.head is None:
         brain = clean.brain
         clean = replace(clean, present=np.where(brain, clean.present, 0), healthy=np.where(brain, clean.healthy, 0))
@@ -160,6 +144,6 @@ def _write_tsv(path: Path, table: pd.DataFrame) -> None:
         table.replace("", "n/a").to_csv(temporary, sep="\t", index=False)
 
 
-def _write_json(folder: Path, facts: Mapping[str, Any]) -> None:
+def _write_json(folder: Path, about: Mapping[str, Any]) -> None:
     with replacing(folder / "dataset_description.json") as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -21,14 +21,7 @@ Tissue = Literal["csf", "grey", "brain"]
 Number = int | float
 Masks = Mapping[str, NDArray[np.bool_]]
 
-REGIONS = (
-    "hippocampus_left",
-    "hippocampus_right",
-    "ventricle_left",
-    "ventricle_right",
-    "temporal_left",
-    "temporal_right",
-)
+REGIONS = tuple(f"{part}_{side}" for part in ("hippocampus", "ventricle", "temporal") for side in ("left", "right"))
 
 
 def part_of(region: str) -> str:
@@ -38,18 +31,12 @@ def part_of(region: str) -> str:
 
 @dataclass(frozen=True)
 class Tube:
-    """All within a radius of a line.
-
-    Attributes
-    ----------
-    line
-        ``(x, y, z, radius)`` of its corners on the right side, in mm.
-    flat
-        By how much it is flatter from top to bottom than it is wide.
-    """
+    """All within a radius of a line."""
 
     line: tuple[tuple[Number, Number, Number, Number], ...]
+    """``(x, y, z, radius)`` of its corners on the right side, in mm."""
     flat: float = 1.0
+    """By how much it is flatter from top to bottom than it is wide."""
 
     def contains(self, grid: Grid, side: str) -> NDArray[np.bool_]:
         """Points of the grid in the tube, on one side of the brain."""

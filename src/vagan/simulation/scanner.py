@@ -20,27 +20,19 @@ SHADING_MM = 45.0
 
 @dataclass(frozen=True)
 class Protocol:
-    """How much scans differ: standard deviations, but for the ranges.
-
-    Attributes
-    ----------
-    turn_deg, shift_mm, zoom
-        Of the pose: rotation about each axis, shift along each, and logarithm of the scale.
-    gamma, gamma_drift
-        Range of the exponent of intensities, a subject's own, and its change from scan to scan.
-    shading
-        Logarithm of the coil's brightness.
-    noise
-        Range of the noise, relative to white matter.
-    """
+    """How much scans differ: standard deviations, but for the ranges."""
 
     turn_deg: float
     shift_mm: float
     zoom: float
+    """Of the pose: rotation about each axis, shift along each, and logarithm of the scale."""
     gamma: tuple[float, float] = (0.85, 1.25)
     gamma_drift: float = 0.03
+    """Range of the exponent of intensities, a subject's own, and its change from scan to scan."""
     shading: float = 0.02
+    """Logarithm of the coil's brightness."""
     noise: tuple[float, float] = (0.008, 0.02)
+    """Range of the noise, relative to white matter."""
 
 
 PREPARED = Protocol(turn_deg=0.8, shift_mm=0.8, zoom=0.01)

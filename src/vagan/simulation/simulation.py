@@ -42,22 +42,15 @@ def _prepared_base(name: str) -> tuple[Base, Morphology, Anatomist]:
 
 @dataclass(frozen=True)
 class Clean:
-    """A scan without noise and shading: what is there, and what would be.
-
-    Attributes
-    ----------
-    present, healthy
-        Intensities with and without the disease; equal where it moves nothing, and everywhere in the healthy.
-    brain
-        Where the brain is, with and without the disease.
-    template
-        Where each point's tissue comes from in the template.
-    """
+    """A scan without noise and shading: what is there, and what would be."""
 
     present: Float32[np.ndarray, "x y z"]
     healthy: Float32[np.ndarray, "x y z"]
+    """Intensities with and without the disease; equal where it moves nothing, and everywhere in the healthy."""
     brain: NDArray[np.bool_]
+    """Where the brain is, with and without the disease."""
     template: Coordinates
+    """Where each point's tissue comes from in the template."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +95,8 @@ class Simulation:
     ) -> Clean:
         """What is at these points of the subject's own, template-sized space.
 
-        Parameters
-        ----------
-        spacing_mm
-            Distance of the points; the base is blurred to it first.
-        gamma
-            Exponent of intensities: the contrast.
-        head
-            The whole head, if the base has one; else the brain with fluid around it.
+        ``spacing_mm`` is the distance of the points, to which the base is blurred first; ``gamma`` the exponent of
+        intensities. With ``head`` it is the whole head, if the base has one; else the brain with fluid around it.
         """
         image, brain = self._blurred(spacing_mm)
         if head and self.base.head is not None:
@@ -128,8 +115,7 @@ class Simulation:
 
     def prepared(self, subject: Subject, visit: Visit, grid: Grid) -> CohortCase:
         """A scan as the preprocessing would give it, with the exact effect and counterfactual."""
-        steps = (subject.number, subject.visits.index(visit))
-        rng = numpy_generator(self.seed, "atrophy scan", *steps)
+        rng = numpy_generator(self.seed, "atrophy scan", subject.number, subject.visits.index(visit))
         coordinates = grid.coordinates()
         gamma = self.gamma(subject, rng)
         posed = move(draw_pose(rng, PREPARED), coordinates)
@@ -177,10 +163,8 @@ class Simulation:
             return self.base.image, self._soft_brain
         if spacing_mm not in self._blurs:
             sigma = np.sqrt(ratio**2 - 1) * SIGMA_OF_FWHM
-            self._blurs[spacing_mm] = (
-                gaussian_filter(self.base.image, sigma),
-                gaussian_filter(self._soft_brain, sigma),
-            )
+            image, brain = (gaussian_filter(values, sigma) for values in (self.base.image, self._soft_brain))
+            self._blurs[spacing_mm] = image, brain
         return self._blurs[spacing_mm]
 
     @cached_property

@@ -2,13 +2,12 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -34,7 +33,7 @@ GROUPS: tuple[Subtype, ...] = ("", "hippocampal", "", "ventricular")
 
 LEAST_SUBJECTS = 20
 SPACING_MM = (1.0, 8.0)
-STRENGTH = (0.0, 2.0)
+MOST_STRENGTH = 2.0
 
 
 def make_atrophy_cohort(
@@ -62,24 +61,18 @@ def make_atrophy_cohort(
         Cohort folder to write.
     subjects
         Number of subjects; a quarter more scans of each class.
-    spacing_mm
-        Voxel size; 2.6 gives 64x80x56 voxels, 1.3 gives 128x160x112.
+    spacing_mm, raw_spacing_mm
+        Voxel sizes; 2.6 gives 64x80x56 voxels, 1.3 gives 128x160x112.
     base
-        The brain that they are variations of; see `BASES`.
-    strength
-        Multiplies what the disease does.
-    late_stage
-        Whether severe disease shrinks the temporal lobes too.
-    healthy_follow_up
-        Whether healthy subjects have a second scan too: what changes between scans without a disease.
+        The brain that they are variations of; see `load_base`.
+    strength, late_stage, healthy_follow_up
+        See `draw_subject`.
     seed
         Same arguments, same bits.
     jobs
         Processes of one thread each; 0 is one for each core.
     raw
         New folder for the same subjects' scans as they leave the scanner, a BIDS dataset; see `raw`.
-    raw_spacing_mm
-        Voxel size of those.
 
     Returns
     -------
@@ -88,8 +81,15 @@ def make_atrophy_cohort(
         (years), ``sex``, ``brain_ml``, and for each region its volume and the part of it that is the disease's
         (``_change_ml``), in the subject's own size. ``regions`` has the region that a voxel is nearest to.
     """
-    require_options(subjects, spacing_mm, strength, jobs)
-    _require_spacing(raw_spacing_mm)
+    if subjects < LEAST_SUBJECTS:
+        raise CohortError(f"at least {LEAST_SUBJECTS} subjects are needed, found {subjects}")
+    for spacing in (spacing_mm, raw_spacing_mm):
+        if not SPACING_MM[0] <= spacing <= SPACING_MM[1]:
+            raise CohortError(f"voxels must be of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, found {spacing:g}")
+    if not 0 < strength <= MOST_STRENGTH:
+        raise CohortError(f"the strength must be above 0 and at most {MOST_STRENGTH:g}, found {strength:g}")
+    if jobs < 0:
+        raise CohortError(f"--jobs must be 0 or more, found {jobs}")
     path = Path(path)
     require_replaceable(path, COHORT_FILES)
     if raw is not None:
@@ -134,9 +134,10 @@ def make_atrophy_cohort(
             return subject.cases[visit]
 
         def manifest() -> Manifest:
-            return Manifest(
-                make_table(people, [row for number in range(len(people)) for row in measured[number]], seed)
-            )
+            table = pd.DataFrame([row for number in range(len(people)) for row in measured[number]])
+            groups = table.assign(group=table["subject"].map({who.name: who.subtype for who in people}))
+            table.insert(5, "split", assign_splits(groups, strata=("group",), seed=seed))
+            return Manifest(table)
 
         cohort = write_cohort(path, manifest, metadata, case_at, num_images=len(row_of), threads=processes)
         if raw_folder is not None:
@@ -144,35 +145,7 @@ def make_atrophy_cohort(
     return cohort
 
 
-def require_options(subjects: int, spacing_mm: float, strength: float, jobs: int) -> None:
-    """Refuse what cannot be simulated."""
-    if subjects < LEAST_SUBJECTS:
-        raise CohortError(f"at least {LEAST_SUBJECTS} subjects are needed, found {subjects}")
-    _require_spacing(spacing_mm)
-    if not STRENGTH[0] < strength <= STRENGTH[1]:
-        raise CohortError(
-            f"the strength must be above {STRENGTH[0]:g} and at most {STRENGTH[1]:g}, found {strength:g}"
-        )
-    if jobs < 0:
-        raise CohortError(f"--jobs must be 0 or more, found {jobs}")
-
-
-def _require_spacing(spacing_mm: float) -> None:
-    if not SPACING_MM[0] <= spacing_mm <= SPACING_MM[1]:
-        raise CohortError(f"voxels must be of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, found {spacing_mm:g}")
-
-
-def make_table(people: Sequence[Subject], rows: list[dict[str, Any]], seed: int) -> pd.DataFrame:
-    """One row for each scan, with what is true of it, and its split."""
-    table = pd.DataFrame(rows)
-    subtype_of = {subject.name: subject.subtype for subject in people}
-    groups = table.assign(group=table["subject"].map(subtype_of))
-    table.insert(5, "split", assign_splits(groups, strata=("group",), seed=seed))
-    return table
-
-
-@dataclass(frozen=True)
-class SimulatedSubject:
+class SimulatedSubject(NamedTuple):
     """All scans of a subject, and their rows of the table."""
 
     rows: list[dict[str, Any]]
@@ -220,10 +193,8 @@ class Ahead:
 
     def __init__(self, start: Callable[[int], Future[SimulatedSubject]], times: list[int], *, most: int) -> None:
         self._start = start
-        self._left = times
-        """How many times each subject will still be taken."""
-        self._most = most
-        """Subjects that are started ahead or kept in memory."""
+        self._left = times  # how many times each subject will still be taken
+        self._most = most  # that are started ahead or kept in memory
         self._started: dict[int, Future[SimulatedSubject]] = {}
         self._lock = Lock()
 

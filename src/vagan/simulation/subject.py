@@ -107,10 +107,8 @@ def draw_subject(
         Of the disease that the second visit finds; ``""`` for healthy subjects.
     seed
         Seed of the cohort.
-    strength
-        Multiplies all that the disease does.
-    late_stage
-        Whether severe disease shrinks the temporal lobes too.
+    strength, late_stage
+        Factor of all that the disease does, and whether severe disease shrinks the temporal lobes too.
     healthy_follow_up
         Whether healthy subjects come twice, as far apart as patients. Nothing else changes by it: their last scan is
         at the age of the only one otherwise.
@@ -138,8 +136,7 @@ def draw_subject(
         ages = [first_age + years] * healthy_follow_up + [first_age + 2 * years]
         visits = tuple(Visit(f"ses-{n:02d}", age, normal(age)) for n, age in enumerate(ages, start=1))
         return Subject(number, sex, size, "", 0.0, visits)
-    at_full = {part: strength * change for part, change in DISEASE[subtype].items()}
-    changes = {part: severity * change for part, change in at_full.items()}
+    changes = {part: severity * (strength * change) for part, change in DISEASE[subtype].items()}
     if late_stage and severity > LATE_FROM:
         share = (severity - LATE_FROM) / (1 - LATE_FROM)
         changes |= {part: strength * share * change for part, change in LATE_STAGE.items()}
@@ -148,22 +145,17 @@ def draw_subject(
         for name in REGIONS
         if part_of(name) in changes
     }
-    before, after = first_age, first_age + years
-    visits = (Visit("ses-01", before, normal(before)), Visit("ses-02", after, normal(after), disease))
+    after = first_age + years
+    visits = (Visit("ses-01", first_age, normal(first_age)), Visit("ses-02", after, normal(after), disease))
     return Subject(number, sex, size, subtype, severity, visits)
 
 
 @dataclass(frozen=True)
 class Anatomist:
-    """Gives each subject an own anatomy, by smooth invertible warps of the base.
-
-    Attributes
-    ----------
-    brain
-        Weight of the brain on `ANATOMY`: it stays in its place on average.
-    """
+    """Gives each subject an own anatomy, by smooth invertible warps of the base."""
 
     brain: Float32[np.ndarray, "x y z"]
+    """Weight of the brain on `ANATOMY`: it stays in its place on average."""
 
     @classmethod
     def of(cls, base: Base) -> "Anatomist":

@@ -19,29 +19,20 @@ CHANCE = 0.01
 
 @dataclass(frozen=True)
 class Imbalance:
-    """How far a class of interest lies from the baseline class in one covariate.
-
-    Attributes
-    ----------
-    covariate, interest
-        Column, and name of the class.
-    baseline_value, interest_value
-        Mean and standard deviation, or the most frequent value, of the two classes.
-    difference
-        Standardised: of numbers in pooled standard deviations and signed, of kinds always positive.
-    by_chance
-        Probability of one as large in two samples of one population.
-    missing
-        Subjects of the two classes of whom it is not known.
-    """
+    """How far a class of interest lies from the baseline class in one covariate."""
 
     covariate: str
     interest: str
+    """Column, and name of the class."""
     baseline_value: str
     interest_value: str
+    """Mean and standard deviation, or the most frequent value, of the two classes."""
     difference: float
+    """Standardised: of numbers in pooled standard deviations and signed, of kinds always positive."""
     by_chance: float
+    """Probability of one as large in two samples of one population."""
     missing: int
+    """Subjects of the two classes of whom it is not known."""
 
     @property
     def is_large(self) -> bool:
@@ -52,15 +43,7 @@ class Imbalance:
 def imbalances(table: pd.DataFrame) -> list[Imbalance]:
     """Compare the classes of a manifest's training part, each subject counted once in a class.
 
-    Parameters
-    ----------
-    table
-        A manifest's table.
-
-    Returns
-    -------
-    list of Imbalance
-        One for each known covariate and class of interest.
+    Returns one entry for each known covariate and class of interest.
 
     References
     ----------
@@ -69,11 +52,11 @@ def imbalances(table: pd.DataFrame) -> list[Imbalance]:
     """
     learned = table[table["split"] == "train"].drop_duplicates(["subject", "class"])
     is_baseline = learned["label"] == 0
-    found = []
-    for covariate, column in known_covariates(learned).items():
-        for _, interest in learned[~is_baseline].groupby("label"):
-            name = str(interest["class"].iloc[0])
-            found.append(_compare(covariate, column[is_baseline], column[interest.index], name))
+    found = [
+        _compare(covariate, column[is_baseline], column[of_class.index], str(of_class["class"].iloc[0]))
+        for covariate, column in known_covariates(learned).items()
+        for _, of_class in learned[~is_baseline].groupby("label")
+    ]
     return [entry for entry in found if entry is not None]
 
 
@@ -81,15 +64,10 @@ def describe_balance(manifest: Manifest) -> list[str]:
     """A table of how far the classes of the training images differ in known covariates, and warnings."""
     found, baseline = imbalances(manifest.table), manifest.classes[0]
     rows = [
-        (
-            entry.covariate,
-            entry.baseline_value,
-            entry.interest,
-            entry.interest_value,
-            f"{entry.difference:+.2f}" + (" !" if entry.is_large else ""),
-        )
-        for entry in found
-    ]
+        (one.covariate, one.baseline_value, one.interest, one.interest_value,
+         f"{one.difference:+.2f}{' !' if one.is_large else ''}")
+        for one in found
+    ]  # fmt: skip
     warnings = [
         f"warning: {entry.interest} and {baseline} differ in {entry.covariate} ({entry.difference:.2f} standard "
         "deviations), which maps will show too; balance the training images, or add it to training.covariates"

@@ -29,11 +29,9 @@ class Problem(NamedTuple):
     """A defect of a manifest or a cohort."""
 
     problem: str
-    """What is wrong."""
     examples: tuple[str, ...] = ()
     """All images that it is true of."""
     remedy: str = ""
-    """What to do."""
 
     def __str__(self) -> str:
         more = f" and {len(self.examples) - SHOWN} more" if len(self.examples) > SHOWN else ""

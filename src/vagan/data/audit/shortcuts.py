@@ -47,50 +47,34 @@ COARSE = {2: 8, 3: 4}
 
 @dataclass(frozen=True)
 class Probe:
-    """What a confounder may be seen in.
-
-    Attributes
-    ----------
-    name
-        In the table.
-    remedy
-        What it may be if the classes differ there, and what to do.
-    may_be_the_class
-        Whether what the class does can be seen there as well, so that a difference need not be a confounder.
-    """
+    """What a confounder may be seen in."""
 
     name: str
+    """In the table."""
     remedy: str
+    """What it may be if the classes differ there, and what to do."""
     may_be_the_class: bool = False
+    """Whether what the class does can be seen there as well, so that a difference need not be a confounder."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How well a probe separates a class of interest from the baseline class.
-
-    Attributes
-    ----------
-    name, interest, remedy, may_be_the_class
-        See `Probe`; the class of interest.
-    auc
-        Area under the ROC curve of a linear classifier, cross-validated by subject; 0.5 is chance.
-    low, high
-        Its 95 % interval over subjects.
-    chance
-        What 95 % of classifiers of shuffled labels stay below.
-    p_value
-        Share of those that are as good, corrected for the number of probes (Bonferroni).
-    """
+    """How well a probe separates a class of interest from the baseline class."""
 
     name: str
     interest: str
     remedy: str
     may_be_the_class: bool
+    """See `Probe`; the class of interest."""
     auc: float
+    """Area under the ROC curve of a linear classifier, cross-validated by subject; 0.5 is chance."""
     low: float
     high: float
+    """Its 95 % interval over subjects."""
     chance: float
+    """What 95 % of classifiers of shuffled labels stay below."""
     p_value: float
+    """Share of those that are as good, corrected for the number of probes (Bonferroni)."""
 
     @property
     def is_found(self) -> bool:
@@ -101,22 +85,12 @@ class Finding:
 def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
     """Screen the training images for confounders, by all probes and by the known covariates.
 
-    Parameters
-    ----------
-    cohort
-        At least `LEAST_IMAGES` training images of each class.
-    seed
-        Decides which images, folds and shuffles.
-
-    Returns
-    -------
-    list of Finding
-        One for each probe and class of interest.
+    Returns one finding for each probe and class of interest. ``seed`` decides which images, folds and shuffles.
 
     Raises
     ------
     CohortError
-        If there are too few images.
+        If a class has fewer than `LEAST_IMAGES` training images.
     """
     table = cohort.manifest.table
     findings: list[Finding] = []
@@ -139,16 +113,10 @@ def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
 def confounder_table(findings: Sequence[Finding], baseline: str) -> list[str]:
     """Lines of a table, and a warning for each confounder that was found."""
     rows = [
-        (
-            entry.name,
-            entry.interest,
-            f"{entry.auc:.2f}",
-            f"{entry.low:.2f} to {entry.high:.2f}",
-            f"up to {entry.chance:.2f}",
-            ("?" if entry.may_be_the_class else "!") if entry.is_found else "",
-        )
-        for entry in findings
-    ]
+        (one.name, one.interest, f"{one.auc:.2f}", f"{one.low:.2f} to {one.high:.2f}", f"up to {one.chance:.2f}",
+         ("?" if one.may_be_the_class else "!") if one.is_found else "")
+        for one in findings
+    ]  # fmt: skip
     warnings = [
         f"{'perhaps' if entry.may_be_the_class else 'warning'}: {entry.name} alone separates {entry.interest} from "
         f"{baseline} (AUC {entry.auc:.2f}), which maps will show too: {entry.remedy}"
@@ -210,17 +178,14 @@ def coarse(images: ImageArrays) -> Features:
 PROBES: tuple[tuple[Probe, Callable[[ImageArrays], Features]], ...] = (
     (Probe("corners", "look for tags, text or markers there; crop or mask them in all images"), corners),
     (
-        Probe("border", "look for frames, padding, another range of intensities or stripes; crop or scale all alike"),
+        Probe("border", "look for frames, padding, another range of intensities or stripes; crop or scale alike"),
         border,
     ),
     (
         Probe("brightness", "another scanner or scaling, unless the class is brighter or darker itself", True),
         brightness,
     ),
-    (
-        Probe("frequencies", "blur, noise, stripes or resampling, unless the class adds structure itself", True),
-        frequencies,
-    ),
+    (Probe("frequencies", "blur, noise, stripes or resampling, unless the class adds structure", True), frequencies),
     (Probe("coarse image", "position, shading or field of view, unless the class acts so broadly", True), coarse),
 )
 """What is looked at in every cohort: from images ``(image, channel, *space)`` to numbers ``(image, feature)``."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vagan.data.cohort import Cohort
 from vagan.data.sources.files import ImportOptions, import_files
-from vagan.data.table import is_missing, read_table, with_known_columns
+from vagan.data.table import is_missing, read_table, with_class_column, with_known_columns
 from vagan.errors import ManifestError, nearest
 
 ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9+]+)")
@@ -97,7 +97,12 @@ def find_scans(
         )
     table.insert(0, "id", [_join(*visit) for visit in zip(table["subject"], table["session"], strict=True)])
     table = _with_covariates(table.reset_index(drop=True), folder)
-    return _with_class(table, class_column, folder) if class_column else table
+    if class_column and class_column not in table:
+        raise ManifestError(
+            f"no sessions.tsv or participants.tsv in {folder} has the column {class_column!r}; "
+            f"{nearest(class_column, [str(name) for name in table if name not in ('image', 'mask', 'id')])}"
+        )
+    return with_class_column(table, class_column)
 
 
 def import_bids(
@@ -205,14 +210,3 @@ def _bare(label: str) -> str:
 def _read_tsv(path: Path, _changed: int) -> pd.DataFrame:
     """A table, not read anew for each of thousands of scans."""
     return with_known_columns(read_table(path), ("participant_id", "session_id", "filename"))
-
-
-def _with_class(table: pd.DataFrame, column: str, folder: Path) -> pd.DataFrame:
-    if column not in table:
-        raise ManifestError(
-            f"no sessions.tsv or participants.tsv in {folder} has the column {column!r}; "
-            f"{nearest(column, [str(name) for name in table if name not in ('image', 'mask', 'id')])}"
-        )
-    if column == "class":
-        return table
-    return table.drop(columns="class", errors="ignore").rename(columns={column: "class"})

@@ -7,7 +7,7 @@ import numpy as np
 
 from vagan.data.cohort import Cohort
 from vagan.data.sources.files import ImportOptions, import_files
-from vagan.data.table import read_table, with_known_columns, without_missing
+from vagan.data.table import read_table, with_class_column, with_known_columns, without_missing
 from vagan.errors import ManifestError, nearest
 
 COLUMNS = ("image", "class", "id", "subject", "session", "split", "effect")
@@ -44,8 +44,7 @@ def import_csv(
             raise ManifestError(f"{source} needs a column {name!r}; {nearest(name, table.columns)}")
     if table.empty:
         raise ManifestError(f"{source} has no rows; one for each image is needed")
-    if class_column != "class":
-        table = table.drop(columns="class", errors="ignore").rename(columns={class_column: "class"})
+    table = with_class_column(table, class_column)
     table = table.drop(columns="label", errors="ignore")
     table["class"] = without_missing(table["class"], keep=classes)
     for covariate in table.columns.difference(list(COLUMNS)):

@@ -70,21 +70,17 @@ def make_case(
         Position in the cohort; each index has its own noise.
     subtype
         ``""`` for the baseline class, ``"A"`` or ``"B"`` for the class of interest.
-    size
-        Spatial shape. The squares keep the paper's proportion to the image.
-    seed
-        Seed of the cohort.
+    size, seed
+        Spatial shape, to which the squares keep the paper's proportion; seed of the cohort.
     intensity
         ``per-image``: each image is scaled to [-1, 1] by its own minimum and maximum (the paper), so that even
         the exact counterfactual does not correlate perfectly with the squares. ``fixed``: one range for all.
-    pattern
-        What the class adds, and where; see `patterns`.
-    amplitude
-        How much it adds, in units of which the noise's standard deviation is 50. The paper has 100.
-    ageing
-        How much brighter the ring is for ten years more, in the same units.
-    age
-        Of the subject, in years; the ring is not there at 70, and dark below.
+    pattern, amplitude
+        What the class adds and where, see `patterns`, and how much. The noise's standard deviation is 50, and the
+        paper adds 100.
+    ageing, age
+        How much brighter the ring is for ten years more, in the same units, and the subject's age in years; the ring
+        is not there at 70, and dark below.
 
     Returns
     -------
@@ -144,15 +140,9 @@ def make_synthetic_cohort(
         Cohort folder to write.
     n
         Number of images in all; the paper has 10,000.
-    size
-        Spatial shape, two or three numbers.
-    seed
-        Same arguments, same bits.
-    intensity, pattern, amplitude
-        See `make_case`.
-    ageing
-        See `make_case`. Unless it is 0 there is a column ``age``: normally distributed, the class of interest older
-        by `OLDER_BY` years, a standard deviation.
+    size, seed, intensity, pattern, amplitude, ageing
+        See `make_case`; the size has two or three numbers. With ``ageing`` there is a column ``age``: normally
+        distributed, the class of interest older by `OLDER_BY` years, a standard deviation.
     """
     if not 20 <= n <= MOST_IMAGES or min(size) < 16 or len(size) not in (2, 3):
         raise CohortError(
@@ -161,11 +151,9 @@ def make_synthetic_cohort(
     if not math.isfinite(amplitude) or amplitude == 0:
         raise CohortError(f"the amplitude must be a finite number other than 0, found {amplitude}")
     subtypes: list[Subtype] = [("", "A", "", "B")[row % 4] for row in range(n)]
-    table = pd.DataFrame({"id": [f"{row:05d}" for row in range(n)]})
-    table["subject"] = table["id"]
-    table["session"] = ""
-    table["label"] = [int(bool(subtype)) for subtype in subtypes]
-    table["class"] = [CLASS_NAMES[pattern] if subtype else "baseline" for subtype in subtypes]
+    ids, labels = [f"{row:05d}" for row in range(n)], [int(bool(subtype)) for subtype in subtypes]
+    classes = [CLASS_NAMES[pattern] if label else "baseline" for label in labels]
+    table = pd.DataFrame({"id": ids, "subject": ids, "session": "", "label": labels, "class": classes})
     table["split"] = assign_splits(table.assign(subtype=subtypes), strata=("label", "subtype"), seed=seed)
     table["subtype"] = subtypes
     ages = np.full(n, MEAN_AGE)
@@ -176,16 +164,9 @@ def make_synthetic_cohort(
 
     def case_at(row: int) -> CohortCase:
         case = make_case(
-            row,
-            subtype=subtypes[row],
-            size=size,
-            seed=seed,
-            intensity=intensity,
-            pattern=pattern,
-            amplitude=amplitude,
-            ageing=ageing,
-            age=float(ages[row]),
-        )
+            row, subtype=subtypes[row], size=size, seed=seed, intensity=intensity, pattern=pattern,
+            amplitude=amplitude, ageing=ageing, age=float(ages[row]),
+        )  # fmt: skip
         return CohortCase(case.image[None], case.effect[None], case.counterfactual[None])
 
     metadata = CohortMetadata(

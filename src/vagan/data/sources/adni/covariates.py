@@ -72,9 +72,8 @@ class CovariateIndex:
             self._know_age(subject, number(row.get("ENTRY_AGE", "")), row.get("ENTRY_DATE", ""))
         for subject, row in _by_subject(tables, "ADNIMERGE"):
             self._know_sex(subject, row)
-            begin = row.get("EXAMDATE_BL", "")
-            if not begin and visit(row.get("VISCODE", "")) == "bl":
-                begin = row.get("EXAMDATE", "")
+            at_baseline = visit(row.get("VISCODE", "")) == "bl"
+            begin = first(row, "EXAMDATE_BL", *["EXAMDATE"] * at_baseline)
             self._know_age(subject, number(row.get("AGE", "")), begin)  # AGE is that at baseline, in every row
         for subject, row in _by_subject(tables, "PTDEMOG"):
             self._know_sex(subject, row)

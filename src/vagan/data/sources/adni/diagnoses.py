@@ -22,15 +22,9 @@ CODES = {
 FLAGS = {"DXNORM": "CN", "DXMCI": "MCI", "DXAD": "AD"}
 
 WORDS = {
-    "cn": "CN",
-    "nl": "CN",
-    "smc": "CN",
-    "normal": "CN",
-    "mci": "MCI",
-    "emci": "MCI",
-    "lmci": "MCI",
-    "ad": "AD",
-    "dementia": "AD",
+    **dict.fromkeys(("cn", "nl", "smc", "normal"), "CN"),
+    **dict.fromkeys(("mci", "emci", "lmci"), "MCI"),
+    **dict.fromkeys(("ad", "dementia"), "AD"),
 }
 
 CLOSE_DAYS = 30
@@ -74,8 +68,8 @@ def read_diagnoses(tables: Tables) -> dict[int, list[Diagnosis]]:
             when = day(first(row, "EXAMDATE", "USERDATE"))
             code = visit(row.get("VISCODE2", ""), row.get("VISCODE", ""))
             cause = whole(row.get("DXDDUE", ""))
-            due = None if cause is None else cause == 1
-            found[subject].append(Diagnosis(name, code, when, f"{table}.{column}", due))
+            due_to_alzheimer = None if cause is None else cause == 1
+            found[subject].append(Diagnosis(name, code, when, f"{table}.{column}", due_to_alzheimer))
     return found
 
 
@@ -98,16 +92,8 @@ def label_of(
 ) -> Label | None:
     """The class of a scan: the diagnosis of its visit, or else the nearest one in time.
 
-    Parameters
-    ----------
-    diagnoses
-        Of its subject.
-    code, made
-        The scan's visit (``bl``, ``m06`` or empty) and date.
-    max_days
-        Most days between a scan and a diagnosis of no known common visit.
-    sure_of_scan
-        Whether the tables agree on the scan's own date, visit and field strength.
+    ``code`` and ``made`` are the scan's visit (``bl``, ``m06`` or empty) and date; ``max_days`` the most days between
+    a scan and a diagnosis of no known common visit; ``sure_of_scan`` says whether the tables agree on the scan.
 
     Returns
     -------
@@ -145,11 +131,12 @@ def _doubted(diagnoses: Sequence[Diagnosis], chosen: Diagnosis, join: str, sure:
 
 def _disputes(diagnoses: Sequence[Diagnosis], chosen: Diagnosis) -> tuple[str, ...]:
     """Other tables' classes for the same visit, where they differ."""
-    return tuple(
-        f"{entry.source} says {entry.name}"
-        for entry in diagnoses
-        if entry.visit == chosen.visit != "" and entry.name != chosen.name and _table(entry) != _table(chosen)
-    )
+
+    def differs(entry: Diagnosis) -> bool:
+        same_table = entry.source.split(".")[0] == chosen.source.split(".")[0]
+        return entry.visit == chosen.visit != "" and entry.name != chosen.name and not same_table
+
+    return tuple(f"{entry.source} says {entry.name}" for entry in diagnoses if differs(entry))
 
 
 def _nearest(diagnoses: Sequence[Diagnosis], made: date | None) -> Diagnosis | None:
@@ -159,10 +146,6 @@ def _nearest(diagnoses: Sequence[Diagnosis], made: date | None) -> Diagnosis | N
 
 def _days(entry: Diagnosis | None, made: date | None) -> int | None:
     return abs((entry.day - made).days) if entry and entry.day and made else None
-
-
-def _table(entry: Diagnosis) -> str:
-    return entry.source.split(".")[0]
 
 
 def _in_words(cell: str) -> str:

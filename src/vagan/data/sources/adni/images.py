@@ -99,23 +99,13 @@ class ImageIndex:
                     self._sessions[subject].append((name, row))
 
     def facts(self, scan: FoundScan, max_days: int) -> ImageFacts:
-        """All that is known of a scan.
-
-        Parameters
-        ----------
-        scan
-            From the image tree.
-        max_days
-            Most days between the scan and a session of MRIMETA or MRI3META that still counts as its own.
-        """
+        """All that is known of a scan; sessions of MRIMETA or MRI3META count up to ``max_days`` away from it."""
         rows = self._rows_of(scan)
-        notes = list(_conflicts(scan, rows))
         made = scan.day or next(filter(None, (day(_value(row, "day")) for _, row in rows)), None)
-        codes = [(name, visit(*(row.get(column, "") for column in VISIT_COLUMNS))) for name, row in rows]
         session, apart = self._nearest_session(scan, made)
         sources = [name for name, _ in rows]
         field = next(filter(None, (_tesla(_value(row, "field")) for _, row in rows)), "")
-        code = next((code for _, code in codes if code), "")
+        code = next(filter(None, (_visit(row) for _, row in rows)), "")
         if session and apart <= max_days:
             name, row = session
             field = field or FIELD_TABLES[name]
@@ -133,7 +123,7 @@ class ImageIndex:
             sex=_any(rows, "sex"),
             age=next((age for _, row in rows if not math.isnan(age := number(_value(row, "age")))), math.nan),
             sources=tuple(dict.fromkeys(sources)),
-            notes=tuple(notes),
+            notes=tuple(_conflicts(scan, rows)),
         )
 
     def _rows_of(self, scan: FoundScan) -> list[tuple[str, Row]]:
@@ -197,6 +187,10 @@ def _value(row: Row, fact: str) -> str:
     return first(dict(row), *COLUMNS[fact])
 
 
+def _visit(row: Row) -> str:
+    return visit(*(row.get(column, "") for column in VISIT_COLUMNS))
+
+
 def _any(rows: Iterable[tuple[str, Row]], fact: str) -> str:
     return next(filter(None, (_value(row, fact) for _, row in rows)), "")
 
@@ -212,15 +206,12 @@ def _tesla(cell: str) -> str:
 
 def _conflicts(scan: FoundScan, rows: Iterable[tuple[str, Row]]) -> Iterator[str]:
     """What tables say differently of one image."""
-    days = {"path": scan.day, **{name: day(_value(row, "day")) for name, row in rows}}
-    known = {name: value for name, value in days.items() if value}
-    if len(set(known.values())) > 1:
-        yield "dates: " + ", ".join(f"{name} {value}" for name, value in known.items())
-    visits = {name: visit(*(row.get(column, "") for column in VISIT_COLUMNS)) for name, row in rows}
-    codes = {name: value for name, value in visits.items() if value}
-    if len(set(codes.values())) > 1:
-        yield "visits: " + ", ".join(f"{name} {value}" for name, value in codes.items())
-    fields = {name: _tesla(_value(row, "field")) for name, row in rows}
-    measured = {name: value for name, value in fields.items() if value}
-    if len(set(measured.values())) > 1:
-        yield "field: " + ", ".join(f"{name} {value}" for name, value in measured.items())
+    told: dict[str, dict[str, object]] = {
+        "dates": {"path": scan.day, **{name: day(_value(row, "day")) for name, row in rows}},
+        "visits": {name: _visit(row) for name, row in rows},
+        "field": {name: _tesla(_value(row, "field")) for name, row in rows},
+    }
+    for what, values in told.items():
+        known = {name: value for name, value in values.items() if value}
+        if len(set(known.values())) > 1:
+            yield f"{what}: " + ", ".join(f"{name} {value}" for name, value in known.items())

@@ -53,7 +53,7 @@ class _Candidate:
 
 
 def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | None = None) -> str:
-    """Write ``manifest.csv`` for `vagan preprocess`, ``dropped.csv`` and ``summary.md``.
+    """Write ``manifest.csv`` for `vagan preprocess`, ``dropped.csv`` and ``summary.md``; return the summary.
 
     Parameters
     ----------
@@ -61,15 +61,8 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
         Folder of a LONI image download, NIfTI or DICOM.
     tables
         Folder with study tables, of any generation.
-    out
-        Folder to write.
-    options
-        See `AdniOptions`.
-
-    Returns
-    -------
-    str
-        The summary.
+    out, options
+        Folder to write; see `AdniOptions`.
 
     Raises
     ------
@@ -77,7 +70,9 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
         If nothing usable is there.
     """
     options = options or AdniOptions()
-    _require_classes(options.classes)
+    classes = options.classes
+    if len(set(classes)) < max(2, len(classes)) or not set(classes) <= {"CN", "MCI", "AD"}:
+        raise ManifestError(f"--classes must name two or three of CN, MCI and AD, found {' '.join(classes)}")
     tree, read = find_scans(images), read_tables(tables)
     index, failed = ImageIndex(read, tree.scans, tree.xml), quality_failures(read)
     dropped = [_Left("", "", entry.image, entry.reason) for entry in tree.dropped]
@@ -93,27 +88,21 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
         raise ManifestError(
             f"no scan in {images} is left of {len(tree.scans)}; the first reason: {dropped[0].reason}"
         )
-    _require_each_class(chosen, images, tables, options)
-    table = _table(chosen, CovariateIndex(read), options)
-    manifest = Manifest(table)
-    left = pd.DataFrame([vars(entry) for entry in dropped], columns=["subject", "image_id", "image", "reason"])
-    text = summary_text(table, left, read, options.lists)
-    with new_folder(out, STUDY_FILES) as folder:
-        manifest.write(folder / MANIFEST)
-        left.to_csv(folder / DROPPED, index=False)
-        (folder / SUMMARY).write_text(text, encoding="utf-8")
-    return text
-
-
-def _require_each_class(chosen: Sequence[_Candidate], images: Path, tables: Path, options: AdniOptions) -> None:
-    found = {candidate.label.diagnosis.name for candidate in chosen}
-    missing = [name for name in options.classes if name not in found]
+    missing = sorted(set(classes) - {candidate.label.diagnosis.name for candidate in chosen})
     if missing:
         raise ManifestError(
-            f"scans of {' and '.join(options.classes)} are needed: in {images} are {len(chosen)} that can be used, "
+            f"scans of {' and '.join(classes)} are needed: in {images} are {len(chosen)} that can be used, "
             f"and none is {' or '.join(missing)} by the diagnoses in {tables}; are both downloads complete? If so, "
             "choose other --classes"
         )
+    table = _table(chosen, CovariateIndex(read), options)
+    left = pd.DataFrame([vars(entry) for entry in dropped], columns=["subject", "image_id", "image", "reason"])
+    text = summary_text(table, left, read, options.lists)
+    with new_folder(out, STUDY_FILES) as folder:
+        Manifest(table).write(folder / MANIFEST)
+        left.to_csv(folder / DROPPED, index=False)
+        (folder / SUMMARY).write_text(text, encoding="utf-8")
+    return text
 
 
 @dataclass(frozen=True)
@@ -128,11 +117,6 @@ class _Left:
 
 def _left(facts: ImageFacts, reason: str) -> _Left:
     return _Left(facts.scan.subject, facts.scan.image_id, str(facts.scan.path), reason)
-
-
-def _require_classes(classes: Sequence[str]) -> None:
-    if len(set(classes)) < 2 or len(set(classes)) < len(classes) or not set(classes) <= {"CN", "MCI", "AD"}:
-        raise ManifestError(f"--classes must name two or three of CN, MCI and AD, found {' '.join(classes)}")
 
 
 def _failure(facts: ImageFacts, failed: Mapping[str, str]) -> str:
@@ -207,8 +191,8 @@ def _missing(tree: Tree, tables: Tables) -> list[_Left]:
 
 def _table(chosen: Sequence[_Candidate], covariates: CovariateIndex, options: AdniOptions) -> pd.DataFrame:
     rows = []
-    for facts, label in ((candidate.facts, candidate.label) for candidate in chosen):
-        session = _session(facts)
+    for candidate in chosen:
+        facts, label, session = candidate.facts, candidate.label, _session(candidate.facts)
         rows.append(
             {
                 "id": f"{facts.scan.subject}_{session}",
@@ -233,6 +217,5 @@ def _table(chosen: Sequence[_Candidate], covariates: CovariateIndex, options: Ad
         )
     # by date, so that a subject's first row is that of the first diagnosis, by which the parts are stratified
     table = pd.DataFrame(rows).sort_values(["subject", "date", "session"], kind="stable").reset_index(drop=True)
-    split = assign_splits(table, seed=options.seed, lists=options.lists)
-    table.insert(5, "split", split)
+    table.insert(5, "split", assign_splits(table, seed=options.seed, lists=options.lists))
     return table

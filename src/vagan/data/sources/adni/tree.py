@@ -79,9 +79,8 @@ def find_scans(root: Path) -> Tree:
             if scan.subject:
                 scans.append(scan)
             else:
-                dropped.append(
-                    Dropped(str(path), "neither folder nor file is named after an ADNI subject (002_S_0295)")
-                )
+                reason = "neither folder nor file is named after an ADNI subject (002_S_0295)"
+                dropped.append(Dropped(str(path), reason))
     if not scans:
         raise ManifestError(
             f"{root} must hold NIfTI or DICOM files below folders such as 002_S_0295/MPRAGE/..., found none"
@@ -106,18 +105,15 @@ def _scans_of(folder: Path, names: list[str]) -> Iterator[tuple[Path, str]]:
 def _from_path(path: Path, file_name: str) -> FoundScan:
     parts = list(path.parts[:-1]) if path.name == file_name else list(path.parts)
     of_subject = [place for place, part in enumerate(parts) if PTID.fullmatch(part)]
+    below = parts[of_subject[-1] + 1 :][:1] if of_subject else []
     described = _DESCRIPTION.search(file_name)
-    if of_subject and len(parts) > of_subject[-1] + 1:
-        description = parts[of_subject[-1] + 1]
-    else:
-        description = described.group(1) if described else ""
     time = next((part for part in reversed(parts) if _TIME.fullmatch(part)), "")
     return FoundScan(
         path=path,
         subject=parts[of_subject[-1]] if of_subject else ptid(file_name),
         image_id=_number(_IMAGE, file_name) or _number(_IMAGE, parts[-1]),
         series_id=_number(_SERIES, file_name) or _number(_SERIES, parts[-1]),
-        description=description,
+        description=below[0] if below else described.group(1) if described else "",
         day=day(time[:10]),
     )
 
