@@ -11,6 +11,8 @@ from vagan.data import image_file
 from vagan.data.image_file import read_image
 from vagan.errors import ImageFileError
 
+NOISE = np.random.default_rng(0).integers(0, 255, (60, 70), dtype=np.uint8)
+
 
 @pytest.fixture
 def grey():
@@ -74,25 +76,20 @@ def test_an_array_that_is_no_image_is_refused(array, message, tmp_path):
         read_image(tmp_path / "a.npy")
 
 
-def test_pickled_arrays_are_never_loaded(tmp_path):
-    np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(ImageFileError, match="cannot be read as a NumPy array"):
-        read_image(tmp_path / "a.npy")
-
-
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.npy", "a.nii", "a.nii.gz"])
-@pytest.mark.parametrize("content", [b"", b"not an image at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 20])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not an image at all",
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 20,
+        imageio.imwrite("<bytes>", NOISE, extension=".png")[:2000],
+    ],
+)
 def test_a_file_that_is_not_what_its_name_says_is_refused(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ImageFileError, match=name):
         read_image(tmp_path / name)
-
-
-def test_an_array_whose_header_ends_in_the_middle_is_refused(tmp_path):
-    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, (\n"
-    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
-    with pytest.raises(ImageFileError, match="cannot be read as a NumPy array"):
-        read_image(tmp_path / "a.npy")
 
 
 def test_a_picture_without_pixels_is_refused(tmp_path, monkeypatch):
@@ -101,14 +98,6 @@ def test_a_picture_without_pixels_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(image_file, "_read_picture", lambda _: np.zeros((0, 20), np.uint8))
     with pytest.raises(ImageFileError, match=r"must hold a 2-D or 3-D image, found shape \(0, 20\)"):
         read_image(tmp_path / "a.tif")
-
-
-def test_a_truncated_picture_is_refused(tmp_path):
-    imageio.imwrite(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (60, 70), dtype=np.uint8))
-    whole = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ImageFileError, match=r"a\.png cannot be read"):
-        read_image(tmp_path / "a.png")
 
 
 def test_a_picture_that_its_reader_only_logs_as_broken_is_refused(grey, tmp_path, caplog):
@@ -172,12 +161,15 @@ def test_missing_and_unknown_files_are_named(tmp_path):
         read_image(tmp_path / "a.docx")
 
 
-def test_arrays_that_are_archives_empty_or_absurd_are_refused(tmp_path):
+def test_arrays_that_are_archives_empty_absurd_pickled_or_damaged_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.eye(3))
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
     np.save(tmp_path / "b.npy", np.zeros((0, 5)))
     with (tmp_path / "c.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (2**20, 2**20)})
-    for name in ("a.npy", "b.npy", "c.npy"):
-        with pytest.raises(ImageFileError, match=f"{name} cannot be read as a NumPy array"):
-            read_image(tmp_path / name)
+    np.save(tmp_path / "d.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, (\n"
+    (tmp_path / "e.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    for name in "abcde":
+        with pytest.raises(ImageFileError, match=f"{name}.npy cannot be read as a NumPy array"):
+            read_image(tmp_path / f"{name}.npy")

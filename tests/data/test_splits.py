@@ -51,8 +51,6 @@ def test_with_test_subjects_given_validation_is_drawn_from_the_others(table):
 
 
 def test_mistakes_in_lists_are_told(table, tmp_path):
-    with pytest.raises(LeakageError, match="'1' is among test and validation subjects"):
-        SubjectLists(frozenset({"1", "2"}), frozenset({"1"}))
     with pytest.raises(ManifestError, match="such as '000_S_1000'; found '999S9999'"):
         assign_splits(table, lists=SubjectLists(test=frozenset({"999S9999"})))
     with pytest.raises(ManifestError, match="must be a text file"):
@@ -87,9 +85,10 @@ def test_letters_and_digits_of_a_name_are_all_kept():
 
 
 def test_of_many_mistakes_the_first_is_named_and_the_others_are_counted():
-    with pytest.raises(LeakageError, match=r"'1' is among test and validation subjects \(and 2 more\); correct"):
-        SubjectLists(frozenset("1234"), frozenset("3210"))
-    with pytest.raises(LeakageError, match=r"'1' is among test and validation subjects \(and 1 more\); correct"):
-        SubjectLists(frozenset("123"), frozenset("210"))
-    with pytest.raises(LeakageError, match="'1' is among test and validation subjects; correct"):
-        SubjectLists(frozenset("1"), frozenset("1"))
+    for test, validation, more in (
+        ("1234", "3210", r" \(and 2 more\)"),
+        ("123", "210", r" \(and 1 more\)"),
+        ("1", "1", ""),
+    ):
+        with pytest.raises(LeakageError, match=rf"'1' is among test and validation subjects{more}; correct"):
+            SubjectLists(frozenset(test), frozenset(validation))

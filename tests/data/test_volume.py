@@ -1,6 +1,5 @@
 import gzip
 import itertools
-import struct
 
 import nibabel as nib
 import numpy as np
@@ -68,33 +67,6 @@ def test_scaled_integers_are_read_in_their_own_unit(tmp_path):
     nib.save(image, tmp_path / "a.nii")
     stored = nib.load(tmp_path / "a.nii").get_fdata()
     np.testing.assert_allclose(read_volume(tmp_path / "a.nii").array, stored)
-
-
-def test_a_series_is_refused(tmp_path):
-    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5, 2), np.float32), np.eye(4)), tmp_path / "bold.nii.gz")
-    with pytest.raises(ImageFileError, match=r"not a series: its shape is \(3, 4, 5, 2\)"):
-        read_volume(tmp_path / "bold.nii.gz")
-
-
-def test_a_header_that_claims_too_much_is_refused_before_anything_is_allocated(tmp_path):
-    header = nib.Nifti1Header()
-    header.set_data_shape((30000, 30000, 30000))
-    header.set_data_dtype(np.float32)
-    (tmp_path / "huge.nii").write_bytes(header.binaryblock + b"\0" * 100)
-    with pytest.raises(ImageFileError, match="claims"):
-        read_volume(tmp_path / "huge.nii")
-
-
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-def test_a_truncated_file_is_named(
-    name,
-    tmp_path,
-):
-    head(tmp_path / name, "RAS")
-    whole = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ImageFileError, match=r"a\.nii.* cannot be read as NIfTI"):
-        read_volume(tmp_path / name)
 
 
 @pytest.mark.parametrize("shape", [(6, 7), (6, 7, 1), (6, 7, 1, 1), (5, 6, 7, 1)])
@@ -171,24 +143,14 @@ class TestVectors:
         assert nib.load(tmp_path / "out.nii").shape == (*shape, 1, 3)
 
 
-PATCHES = {
-    "another size": ([(0, "i", 540)], "a header of 348 bytes, found one of 540"),
-    "half of a pair": ([(344, "4s", b"ni1\0")], "one half of a pair"),
-    "an extension longer than the file": ([(348, "4B", (1, 0, 0, 0)), (352, "2i", (2**30, 6))], "ends at byte"),
-    "an extension of negative length": ([(348, "4B", (1, 0, 0, 0)), (352, "2i", (-16, 6))], "one of -16 bytes"),
-}
-
-
-@pytest.mark.parametrize(("patches", "message"), PATCHES.values(), ids=PATCHES)
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_a_header_that_nibabel_corrects_or_overlooks_is_refused(patches, message, suffix, tmp_path):
+def test_half_of_a_pair_is_refused(suffix, tmp_path):
     head(tmp_path / "good.nii", "LPS")
-    content = bytearray((tmp_path / "good.nii").read_bytes())
-    for at, form, values in patches:
-        struct.pack_into(f"<{form}", content, at, *(values if isinstance(values, tuple) else (values,)))
+    content = (tmp_path / "good.nii").read_bytes()
+    content = content[:344] + b"ni1\0" + content[348:]
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
-    with pytest.raises(ImageFileError, match=rf"bad{suffix} .*{message}.*convert"):
+    with pytest.raises(ImageFileError, match=rf"bad{suffix} .*one half of a pair"):
         read_volume(path)
 
 

@@ -133,12 +133,8 @@ def test_the_effect_is_the_difference_of_two_images_and_zero_where_nothing_moves
     effect = case.effect[0]
     still = simulation.morphology.deformation({"hippocampus_left": -0.4}).displacement_mm
     region = simulation.morphology.masks[0] > 0.5
-    far = (
-        np.linalg.norm(
-            REGION_GRID.coordinates()[:, ~region] - REGION_GRID.coordinates()[:, region].mean(1)[:, None], axis=0
-        )
-        > 60
-    )
+    places = REGION_GRID.coordinates()
+    far = np.linalg.norm(places[:, ~region] - places[:, region].mean(1)[:, None], axis=0) > 60
     assert (still[:, ~region][:, far] == 0).all()
     assert (clean.present == clean.healthy).mean() > 0.95
     assert 0 < (effect != 0).mean() < 0.05
@@ -274,8 +270,7 @@ def test_the_grid_is_that_of_the_preprocessing(spacing, shape):
 
     grid = prepared_grid(spacing)
     assert grid.shape == shape
-    grid = Conform(spacing_mm=spacing, shape=shape).grid
-    np.testing.assert_allclose(grid.affine, grid.affine)
+    np.testing.assert_allclose(grid.affine, Conform(spacing_mm=spacing, shape=shape).grid.affine)
 
 
 def test_the_cohort_is_sound(cohort):
@@ -297,9 +292,8 @@ def test_the_cohort_is_sound(cohort):
 
 def test_the_tables_volumes_are_those_of_the_disease(cohort):
     table = cohort.manifest.table
-    number = {
-        name: pd.to_numeric(table[name]) for name in table if name.endswith("_ml") or name in ("label", "severity")
-    }
+    names = ["label", "severity", *(name for name in table if name.endswith("_ml"))]
+    number = {name: pd.to_numeric(table[name]) for name in names}
     ill = number["label"] == 1
     for name in REGIONS:
         change = number[f"{name}_change_ml"]

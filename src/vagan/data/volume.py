@@ -2,7 +2,6 @@
 
 import gzip
 import logging
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +10,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.openers import ImageOpener
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes, ornt_transform
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
@@ -97,7 +95,7 @@ def read_volume(path: Path) -> Volume:
     """
     try:
         with _opened(path) as file:
-            _require_sound_header(path, file)
+            _require_own_voxels(path, file)
             stored = _voxels(path, file)
     except ImageFileError:
         raise
@@ -134,39 +132,17 @@ def _opened(path: Path) -> Iterator[SpatialImage]:
             raise ValueError(f"it has more than {LONGEST_REST} bytes after its voxels")
 
 
-def _require_sound_header(path: Path, file: SpatialImage) -> None:
-    """Refuse a NIfTI header that nibabel would correct, or overlook."""
+def _require_own_voxels(path: Path, file: SpatialImage) -> None:
+    """Refuse a NIfTI header that is one half of a pair, which nibabel would correct."""
     kind = type(file.header)
     if not issubclass(kind, nib.Nifti1Header):
         return
     with file.file_map["image"].get_prepare_fileobj("rb") as stream:
-        stored = kind(stream.read(kind.sizeof_hdr), check=False)
-        if stored["sizeof_hdr"] != kind.sizeof_hdr:
-            raise ImageFileError(
-                f"{path} must begin with a header of {kind.sizeof_hdr} bytes, found one of {stored['sizeof_hdr']}; "
-                "convert it again"
-            )
-        if stored["magic"].item() != kind.single_magic:
+        if kind(stream.read(kind.sizeof_hdr), check=False)["magic"].item() != kind.single_magic:
             raise ImageFileError(
                 f"{path} must hold its voxels, but its header is one half of a pair, whose other half is an .img "
                 "file; convert both to one .nii"
             )
-        _require_end_of_extensions(path, stream, file.dataobj.offset, stored.endianness)
-
-
-def _require_end_of_extensions(path: Path, stream: ImageOpener, voxels_at: int, endianness: str) -> None:
-    """Refuse extensions that reach into the voxels; ``stream`` stands where four bytes say if there are any."""
-    has_more = stream.read(4)[:1] not in (b"", b"\0")
-    end = stream.tell()
-    while has_more and (length := struct.unpack(f"{endianness}2i", stream.read(8))[0]):  # 0: nothing but padding
-        end += length
-        if length < 8 or end > voxels_at:
-            raise ImageFileError(
-                f"{path} must hold its voxels after its header's extensions, but one of {length} bytes ends at byte "
-                f"{end}, and the voxels begin at {voxels_at}; convert it again"
-            )
-        has_more = end + 8 <= voxels_at
-        stream.seek(end)
 
 
 def _voxels(path: Path, file: SpatialImage) -> NDArray[np.float32]:

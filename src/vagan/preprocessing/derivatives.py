@@ -73,11 +73,9 @@ class DerivativePaths:
     @classmethod
     def of(cls, out: Path, pipeline: Pipeline, subject: str, session: str) -> "DerivativePaths":
         """The paths of a pipeline's results."""
-        register = next((step for step in pipeline.steps if isinstance(step, Register)), Register())
-        spacing = float(pipeline.grid.spacing_mm[0])
-        return cls(
-            out, label("sub", subject), label("ses", session), SPACES.get(register.template, "custom"), spacing
-        )
+        template = next((step.template for step in pipeline.steps if isinstance(step, Register)), PACKAGED)
+        space, spacing_mm = SPACES.get(template, "custom"), float(pipeline.grid.spacing_mm[0])
+        return cls(out, label("sub", subject), label("ses", session), space, spacing_mm)
 
     @cached_property
     def folder(self) -> Path:

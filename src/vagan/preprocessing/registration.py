@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -139,19 +140,16 @@ def _first_guess(pair: _Pair, center: NDArray[np.float64], shift: NDArray[np.flo
     """Best of a few tilts and turns with centres of mass on each other, compared without optimisation."""
     best, best_metric = None, np.inf
     method = pair.method([1.0])
-    for tilt in np.deg2rad([-30, -15, 0, 15, 30]):
-        for roll in np.deg2rad([-20, 0, 20]):
-            for turn in np.deg2rad([-20, 0, 20]):
-                guess = sitk.Similarity3DTransform()
-                guess.SetCenter((LPS_FROM_RAS[:3, :3] @ center).tolist())
-                guess.SetTranslation((LPS_FROM_RAS[:3, :3] @ shift).tolist())
-                euler = sitk.Euler3DTransform()
-                euler.SetRotation(tilt, roll, turn)
-                guess.SetMatrix(euler.GetMatrix())
-                method.SetInitialTransform(guess)
-                metric = method.MetricEvaluate(pair.fixed, pair.moving)
-                if metric < best_metric:
-                    best, best_metric = guess, metric
+    for tilt, roll, turn in product(*map(np.deg2rad, ([-30, -15, 0, 15, 30], [-20, 0, 20], [-20, 0, 20]))):
+        guess, euler = sitk.Similarity3DTransform(), sitk.Euler3DTransform()
+        guess.SetCenter((LPS_FROM_RAS[:3, :3] @ center).tolist())
+        guess.SetTranslation((LPS_FROM_RAS[:3, :3] @ shift).tolist())
+        euler.SetRotation(tilt, roll, turn)
+        guess.SetMatrix(euler.GetMatrix())
+        method.SetInitialTransform(guess)
+        metric = method.MetricEvaluate(pair.fixed, pair.moving)
+        if metric < best_metric:
+            best, best_metric = guess, metric
     return best
 
 

@@ -65,14 +65,9 @@ class RawScan:
 
 
 def read_scan(path: Path, mask: Path | None = None) -> RawScan:
-    """Read a T1-weighted head and refuse what cannot be one.
+    """Read a T1-weighted head, a NIfTI or MGZ file or a DICOM folder, and refuse what cannot be one.
 
-    Parameters
-    ----------
-    path
-        NIfTI or MGZ file, or a folder that holds one DICOM series.
-    mask
-        Brain mask on the same grid, if there is one: zero outside the brain.
+    ``mask`` is a brain mask on the same grid: zero outside the brain.
 
     Raises
     ------

@@ -95,7 +95,8 @@ def find_scans(
         raise ManifestError(
             f"{folder} holds no sub-*/[ses-*/]anat/sub-*_T1w.nii[.gz] of the wanted kind; is it BIDS?"
         )
-    table.insert(0, "id", [_join(*visit) for visit in zip(table["subject"], table["session"], strict=True)])
+    visits = zip(table["subject"], table["session"], strict=True)
+    table.insert(0, "id", ["_".join(filter(None, visit)) for visit in visits])
     table = _with_covariates(table.reset_index(drop=True), folder)
     if class_column and class_column not in table:
         raise ManifestError(
@@ -146,10 +147,6 @@ def mask_beside(path: Path) -> str:
     stem = re.sub(r"(_desc-[A-Za-z0-9]+)?_T1w\.nii(\.gz)?$", "", path.name)
     mask = path.with_name(f"{stem}_desc-brain_mask.nii.gz")
     return str(mask.absolute()) if mask.is_file() else ""
-
-
-def _join(subject: str, session: str) -> str:
-    return f"{subject}_{session}" if session else subject
 
 
 def _with_covariates(table: pd.DataFrame, folder: Path) -> pd.DataFrame:

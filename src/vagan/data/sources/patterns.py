@@ -20,18 +20,12 @@ RING_RADIUS, RING_WIDTH = 0.36, 0.05
 
 def squares(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
     """The paper's: one square in the centre, another towards the far (A) or near (B) corner, jittered."""
-    mask = np.zeros(size, np.float32)
-    for middle in _two_places(size, subtype, rng):
-        _add_square(mask, middle)
-    return mask
+    return _at_two_places(_add_square, size, subtype, rng)
 
 
 def discs(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
     """Discs, or balls, in the places of the squares, and of their size in pixels."""
-    mask = np.zeros(size, np.float32)
-    for middle in _two_places(size, subtype, rng):
-        _add_disc(mask, middle)
-    return mask
+    return _at_two_places(_add_disc, size, subtype, rng)
 
 
 def sites(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
@@ -64,15 +58,17 @@ PATTERNS: dict[Pattern, Callable[[tuple[int, ...], Subtype, np.random.Generator]
 CLASS_NAMES: dict[Pattern, str] = {"squares": "two squares", "discs": "two discs", "sites": "one to three squares"}
 
 
-def _two_places(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> list[list[int]]:
-    """Central place, and the subtype's second one, whose jitter is drawn along each axis."""
-    if not subtype:
-        return []
-    direction = 1 if subtype == "A" else -1
-    central = [extent // 2 for extent in size]
-    jitter = _jitter(size, rng)
-    second = [extent // 2 + direction * _shift(extent) + wobble for extent, wobble in zip(size, jitter, strict=True)]
-    return [central, second]
+def _at_two_places(
+    add: Callable[[Mask, list[int]], None], size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator
+) -> Mask:
+    """A shape at the centre, and at the subtype's second place, whose jitter is drawn along each axis."""
+    mask = np.zeros(size, np.float32)
+    if subtype:
+        direction = 1 if subtype == "A" else -1
+        jitter = zip(size, _jitter(size, rng), strict=True)
+        add(mask, [extent // 2 for extent in size])
+        add(mask, [extent // 2 + direction * _shift(extent) + wobble for extent, wobble in jitter])
+    return mask
 
 
 def _shift(extent: int) -> int:
