@@ -17,6 +17,8 @@ from torch import Tensor
 from vagan.types import Images, Scores
 
 BATCH, CHANNEL, FIRST_SPATIAL = 0, 1, 2
+Members = Float[Tensor, "member batch channel *space"]
+"""Maps of the same images by several models."""
 
 
 def num_spatial_dims(images: Images) -> int:
@@ -55,14 +57,11 @@ def expand_like(scores: Scores, tensor: Float[Tensor, "batch *rest"]) -> Float[T
 
 
 def norm_along_first_spatial_axis(tensor: Images) -> Float[Tensor, "batch channel *rest"]:
-    """Euclidean norm over the first spatial axis alone.
-
-    Only the ``one-axis`` gradient penalty wants this: it is what the authors' public code computes.
-    """
+    """Norm over one axis, for the ``one-axis`` gradient penalty alone: what the authors' public code computes."""
     return torch.linalg.vector_norm(tensor, dim=FIRST_SPATIAL)
 
 
-def spatial_mean(features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"]:
+def spatial_mean(features: Images) -> Float[Tensor, "batch channel"]:
     """Mean over the spatial axes of each feature map."""
     return features.flatten(FIRST_SPATIAL).mean(dim=FIRST_SPATIAL)
 
@@ -113,9 +112,7 @@ def central_differences(images: Images) -> list[Images]:
     return list(torch.gradient(images, dim=list(range(FIRST_SPATIAL, images.ndim))))
 
 
-def matrices_of(
-    columns: list[Float[Tensor, "batch dims *space"]],
-) -> Float[Tensor, "batch *space dims dims"]:
+def matrices_of(columns: list[Float[Tensor, "batch dims *space"]]) -> Float[Tensor, "batch *space dims dims"]:
     """One matrix a pixel, of which ``columns[j]`` holds column j along its channels."""
     return torch.stack([column.movedim(CHANNEL, -1) for column in columns], dim=-1)
 
@@ -135,9 +132,7 @@ def as_channel(values: Float[Tensor, "batch *space"]) -> Float[Tensor, "batch 1 
     return values.unsqueeze(CHANNEL)
 
 
-def scale_channels(
-    images: Float[Tensor, "batch channel *space"], factors: Sequence[float]
-) -> Float[Tensor, "batch channel *space"]:
+def scale_channels(images: Images, factors: Sequence[float]) -> Images:
     """Multiply each channel by a factor of its own."""
     values = torch.tensor(factors, dtype=images.dtype, device=images.device)
     return images * values.reshape(1, -1, *[1] * num_spatial_dims(images))
@@ -160,14 +155,9 @@ def transform_coordinates(
 def sample_linear(
     images: Images, coordinates: Float[Tensor, "_ dims *space"], *, outside: Literal["zeros", "border"]
 ) -> Images:
-    """Values at points between the pixels, interpolated linearly.
+    """Values at points between the pixels, interpolated linearly; coordinates as in `identity_grid`.
 
-    Parameters
-    ----------
-    coordinates
-        In pixels, component i along spatial axis i, as in `identity_grid`.
-    outside
-        What lies beyond the outermost pixels: zeros, or the nearest pixel's value.
+    Beyond the outermost pixels lie zeros, or the nearest pixel's value.
     """
     extents = torch.tensor(spatial_shape(images), dtype=coordinates.dtype, device=coordinates.device)
     coordinates = coordinates.movedim(CHANNEL, -1)
@@ -186,21 +176,17 @@ def concatenate_batches(*tensors: Float[Tensor, "_ channel *space"]) -> Float[Te
     return torch.cat(tensors, dim=BATCH)
 
 
-def stack_members(*maps: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "member batch channel *space"]:
+def stack_members(*maps: Images) -> Members:
     """Maps of the same images by several methods, one after the other along a new first axis."""
     return torch.stack(maps, dim=0)
 
 
-def member_mean(
-    members: Float[Tensor, "member batch channel *space"],
-) -> Float[Tensor, "batch channel *space"]:
+def member_mean(members: Members) -> Images:
     """Mean over members."""
     return members.mean(dim=0)
 
 
-def member_std(
-    members: Float[Tensor, "member batch channel *space"],
-) -> Float[Tensor, "batch channel *space"]:
+def member_std(members: Members) -> Images:
     """Standard deviation over members, of a sample."""
     return members.std(dim=0, correction=1)
 
@@ -211,12 +197,7 @@ def channels_last(num_dims: int) -> torch.memory_format:
 
 
 def pad_to_multiple(images: Images, multiple: int) -> Float[Tensor, "batch channel *padded"]:
-    """Repeat the border at the far end of each spatial axis until its extent is a multiple.
-
-    See Also
-    --------
-    crop_to : undoes it.
-    """
+    """Repeat the border at the far end of each spatial axis until its extent is a multiple; `crop_to` undoes it."""
     padding: list[int] = []
     for extent in reversed(spatial_shape(images)):  # torch pads from the last axis backwards
         padding += [0, (extent + multiple - 1) // multiple * multiple - extent]

@@ -47,10 +47,8 @@ def velocity(raw: Field) -> Float[Tensor, "batch dims *reduced"]:
 
 def integrate_velocity(coarse: Float[Tensor, "batch dims *reduced"], shape: tuple[int, ...]) -> Field:
     """Displacement after a unit of time, on a grid of this shape."""
-    coordinates = identity_grid(coarse)
-    moved = scaling_and_squaring(
-        coarse / BLOCK, lambda moved: sample_linear(moved, coordinates + moved, outside="border")
-    )
+    grid = identity_grid(coarse)
+    moved = scaling_and_squaring(coarse / BLOCK, lambda u: sample_linear(u, grid + u, outside="border"))
     padded = tuple(BLOCK * extent for extent in spatial_shape(coarse))
     return crop_to(resize_linear(BLOCK * moved, padded), shape)
 
@@ -59,14 +57,7 @@ def scaling_and_squaring(velocity: Vectors, composed: Callable[[Vectors], Vector
     """Displacement of the flow along a velocity over a unit of time.
 
     The flow over half of the time, applied twice, is the whole: ``u <- u + u(p + u)``, starting from a time so short
-    that the displacement is proportional to the velocity.
-
-    Parameters
-    ----------
-    velocity
-        On any grid, in the units of that grid's coordinates.
-    composed
-        Gives ``u(p + u(p))`` of a displacement ``u``.
+    that the displacement is proportional to the velocity. ``composed`` gives ``u(p + u(p))`` of a displacement ``u``.
     """
     displacement = velocity * 0.5**SQUARINGS
     for _ in range(SQUARINGS):
@@ -84,10 +75,7 @@ def warp(images: Images, displacement: Field) -> Images:
 
 
 def log_volume_ratio(displacement: Field) -> Float[Tensor, "batch 1 *space"]:
-    """Log-Jacobian determinant of ``p -> p + u(p)``: log of the local volume after over before.
-
-    The same in pixels and in mm, whatever the spacing.
-    """
+    """Log-Jacobian determinant of ``p -> p + u(p)``: local volume after over before, in pixels as in mm."""
     slopes = matrices_of(central_differences(displacement))
     ratios = torch.linalg.det(slopes + torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device))
     return as_channel(ratios.clamp(min=SMALLEST_RATIO).log())

@@ -62,17 +62,7 @@ def raw_channels(output: Output, *, channels: int, num_spatial_dims: int) -> int
 
 
 def baseline_image(images: Images, raw_map: RawMap, output: Output = "add") -> Images:
-    """Counterfactual image ``y``: the same image as if it belonged to the baseline class.
-
-    Parameters
-    ----------
-    images
-        ``x``, intensities in [-1, 1].
-    raw_map
-        What the generator makes of them.
-    output
-        How it is meant; see above.
-    """
+    """Counterfactual image ``y``: the same image as if it belonged to the baseline class."""
     if deforms(output):
         speed, added = _velocity_and_added(raw_map)
         warped = warp(images, integrate_velocity(speed, spatial_shape(images)).to(images.dtype))
@@ -82,28 +72,12 @@ def baseline_image(images: Images, raw_map: RawMap, output: Output = "add") -> I
 
 
 def effect_map(images: Images, baseline: Images) -> Maps:
-    """Effect of the class: positive where it made the image brighter.
-
-    Parameters
-    ----------
-    images
-        ``x``, as observed.
-    baseline
-        ``y``, as it would look without the class of interest.
-    """
+    """Effect of the class, ``x - y``: positive where it made the image brighter."""
     return images - baseline
 
 
 def added_effect(images: Images, with_class: Images) -> Maps:
-    """Effect that the class would have: positive where it would make the image brighter.
-
-    Parameters
-    ----------
-    images
-        Of the baseline class, as observed.
-    with_class
-        The same images as they would look with the class of interest.
-    """
+    """Effect that the class would have on images of the baseline class: positive where they would be brighter."""
     return with_class - images
 
 
@@ -141,18 +115,12 @@ def map_displacement_penalty(raw_map: RawMap) -> Scalar:
 
 
 class Deformation(NamedTuple):
-    """What the class did to the shape of what an image shows, at each place of that image.
-
-    Attributes
-    ----------
-    displacement
-        How far tissue that is here now was moved by the class, in pixels; component i along spatial axis i.
-    log_jacobian
-        Logarithm of its volume now over the volume that it had: negative where the class shrank it.
-    """
+    """What the class did to the shape of what an image shows, at each place of that image."""
 
     displacement: Field
+    """How far tissue that is here now was moved by the class, in pixels; component i along spatial axis i."""
     log_jacobian: Float[Tensor, "batch 1 *space"]
+    """Logarithm of its volume now over the volume that it had: negative where the class shrank it."""
 
     def displacement_mm(self, spacing_mm: Sequence[float]) -> Field:
         """Displacement in mm, for this distance of neighbouring pixels along each axis."""

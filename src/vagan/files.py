@@ -70,14 +70,12 @@ def _mode_of(path: Path, default: int) -> int:
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
-    remedy = {
-        errno.ENOSPC: "; free some space or choose another place",
-        getattr(errno, "EDQUOT", -1): "; free some space or choose another place",
-        errno.EACCES: "; choose a folder you may write to",
-        errno.EPERM: "; choose a folder you may write to",
-        errno.EROFS: "; choose a folder you may write to",
-    }.get(error.errno or 0, "; choose another place")
-    return OutputError(f"cannot write {path}: {error.strerror or error}{remedy}")
+    remedy = "choose another place"
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", -1)):
+        remedy = "free some space or choose another place"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "choose a folder you may write to"
+    return OutputError(f"cannot write {path}: {error.strerror or error}; {remedy}")
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -119,13 +117,7 @@ def _unlock(lock: int | None) -> None:
 
 
 def regular(path: Path) -> Path:
-    """The path of a file that can be read to its end: no folder, no device, no pipe that nobody writes to.
-
-    Raises
-    ------
-    OSError
-        If it is something else, or not there.
-    """
+    """The path of a file that can be read to its end; an OSError for a folder, a device or a pipe."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return path
@@ -134,21 +126,14 @@ def regular(path: Path) -> Path:
 def require_replaceable(path: Path, ours: frozenset[str]) -> None:
     """Refuse a place for a folder that holds anything but an older folder of the same kind.
 
-    Parameters
-    ----------
-    path
-        Where the folder is to be.
-    ours
-        Names of all entries of a folder of this kind. Any other entry means that it holds a user's own files.
+    ``ours`` are the names of all entries of a folder of this kind: any other is a user's own.
     """
     if path.exists() and not path.is_dir():
         raise OutputError(f"the output must be a folder: {path} is a file; choose another name")
     foreign = sorted({entry.name for entry in path.iterdir()} - ours) if path.is_dir() else []
     if foreign:
-        raise OutputError(
-            f"the output folder must be new, empty or an older one of its kind: {path} holds {foreign[0]}; "
-            "choose another"
-        )
+        required = "the output folder must be new, empty or an older one of its kind"
+        raise OutputError(f"{required}: {path} holds {foreign[0]}; choose another")
 
 
 @contextmanager

@@ -101,10 +101,10 @@ def resample(
 
     Parameters
     ----------
-    values
-        ``grid.shape``.
-    grid, onto
-        Where the values lie, and where they are wanted.
+    values, grid
+        Of shape ``grid.shape``.
+    onto
+        Where they are wanted.
     grid_from_onto
         Takes a point in mm of ``onto`` to its place in mm of ``grid``. Default: the same place.
     outside
@@ -142,10 +142,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def nearest_rigid(matrix: Matrix, keeping: Points) -> Matrix:
-    """The rotation and shift nearest to an affine matrix; the point ``keeping`` goes where the affine takes it.
-
-    The rotation is the orthogonal factor of the polar decomposition.
-    """
+    """The rotation (by polar decomposition) and shift nearest to an affine, which agree with it at a point."""
     left, _, right = np.linalg.svd(matrix[:3, :3])
     rigid = np.eye(4)
     rigid[:3, :3] = left @ right

@@ -36,15 +36,7 @@ def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def pictures_html(images: Sequence[NDArray[np.float32]], captions: Sequence[str]) -> str:
-    """Grey pictures beside each other.
-
-    Parameters
-    ----------
-    images
-        Each ``(height, width)``, intensities in [-1, 1].
-    captions
-        One below each.
-    """
+    """Grey pictures ``(height, width)`` in [-1, 1] beside each other, a caption below each."""
     return "".join(
         '<figure style="display: inline-block; margin: 4px"><img style="height: 112px; image-rendering: pixelated" '
         f'alt="{escape(caption)}" src="data:image/png;base64,{_png(image)}">'

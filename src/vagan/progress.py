@@ -23,17 +23,7 @@ LINE_EVERY_S = 15.0
 
 
 class Bar:
-    """One running task, shown on stderr.
-
-    Parameters
-    ----------
-    total
-        Units of work.
-    description
-        What is being done.
-    done
-        Units done before, in a resumed run.
-    """
+    """One running task of so many units of work, some of them done before, shown on stderr."""
 
     def __init__(self, total: int, description: str, *, done: int = 0) -> None:
         self.total, self.description, self.done = total, description, done

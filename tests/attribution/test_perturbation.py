@@ -87,16 +87,11 @@ def test_bright_evidence_is_positive_and_taking_it_away_removes_the_class():
     ("preset", "expected"), [("paper", (1e-2, 1e-5, 2.0, 1e-2, 1500)), ("authors", (1e-2, 0.1, 2.0, 0.1, 100))]
 )
 def test_presets_are_the_published_numbers_and_single_ones_can_differ(preset, expected):
-    def settings(method):
-        return (
-            method._map_weight, method._variation_weight, method._exponent, method._learning_rate, method._updates,
-        )  # fmt: skip
-
     model = nn.Identity()
-    assert settings(AdditivePerturbation(model, preset=preset)) == expected
-    assert settings(AdditivePerturbation(model, preset=preset, updates=7)) == (*expected[:-1], 7)
+    assert AdditivePerturbation(model, preset=preset).settings == expected
+    assert AdditivePerturbation(model, preset=preset, updates=7).settings == (*expected[:-1], 7)
     if preset == "paper":
-        assert settings(AdditivePerturbation(model)) == expected
+        assert AdditivePerturbation(model).settings == expected
 
 
 def test_a_classifier_that_gives_no_number_is_an_error():
@@ -107,7 +102,7 @@ def test_a_classifier_that_gives_no_number_is_an_error():
 
 
 def test_mistakes_are_clear_errors():
-    with pytest.raises(ConfigError, match=r"must not be negative.*'map_weight': -1"):
+    with pytest.raises(ConfigError, match=r"must not be negative.*map_weight=-1"):
         AdditivePerturbation(nn.Identity(), map_weight=-1.0)
-    with pytest.raises(ConfigError, match=r"updates at least 1.*'updates': 0"):
+    with pytest.raises(ConfigError, match=r"updates at least 1.*updates=0"):
         AdditivePerturbation(nn.Identity(), updates=0)

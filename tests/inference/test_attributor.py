@@ -269,7 +269,7 @@ def test_maps_that_are_not_finite_are_an_error_and_nothing_is_written(tmp_path, 
     model = Attributor.load(tmp_path / "run", class_of_interest="ill")
     (method,) = model.methods
     with torch.no_grad():
-        list(method._generator.parameters())[-1].fill_(float("inf"))
+        list(method.generator.parameters())[-1].fill_(float("inf"))
     with pytest.raises(ModelError, match="finite"):
         model.attribute(images)
 

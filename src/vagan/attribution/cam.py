@@ -1,7 +1,8 @@
 """Class activation maps: weighted sums of a classifier's last feature maps."""
 
 import math
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from vagan.types import Images, Maps
 Layer = nn.Module | str | None
 
 
+@dataclass(frozen=True, eq=False)
 class CAM:
     """Class activation mapping (Zhou et al. 2016).
 
@@ -41,16 +43,18 @@ class CAM:
         whose output has spatial extent.
     """
 
+    model: nn.Module = field(repr=False)
+    target: int = 1
+    _: KW_ONLY
+    layer: Layer = field(default=None, repr=False)
+
     name = "CAM"
-    unit: Unit = "class score"
+    unit: ClassVar[Unit] = "class score"
     cost = 1
-    convention: Convention = "positive"
+    convention: ClassVar[Convention] = "positive"
 
-    def __init__(self, model: nn.Module, target: int = 1, *, layer: Layer = None) -> None:
-        self._model, self._target, self._layers = model, target, _layers(model, layer)
-
-    def __repr__(self) -> str:
-        return f"CAM({type(self._model).__name__}, target={self._target})"
+    def __post_init__(self) -> None:
+        _layers(self.model, self.layer)
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Class activation map, interpolated.
@@ -60,14 +64,15 @@ class CAM:
         ModelError
             If the model is not of the form that class activation mapping needs.
         """
-        with preserving(self._model), torch.no_grad():
-            recorded, dense = _record(self._layers, images), _record_dense(self._model)
-            logits = require_logits(self._model(images.clone()), len(images), self._target)
+        with preserving(self.model), torch.no_grad():
+            recorded, dense = _record(_layers(self.model, self.layer), images), _record_dense(self.model)
+            logits = require_logits(self.model(images.clone()), len(images), self.target)
             features = _require_feature_maps(recorded, images)
-            weights = _require_averages(features, dense, logits)[self._target]
+            weights = _require_averages(features, dense, logits)[self.target]
             return _like_images(weighted_channel_sum(features, weights.expand(len(images), -1)), images)
 
 
+@dataclass(frozen=True, eq=False)
 class GradCAM:
     """Grad-CAM (Selvaraju et al. 2017): class activation mapping for any convolutional classifier.
 
@@ -79,23 +84,22 @@ class GradCAM:
     ----------
     model
         Classifier with logits ``(batch, class)``.
-    target
-        Class of interest.
-    layer
-        Module of the model, or its dotted name, whose output is explained. Default: the last module to run whose
-        output has spatial extent. Of a module that runs several times, the last time counts.
+    target, layer
+        As of `CAM`. Of a layer that runs several times, the last time counts.
     """
 
+    model: nn.Module = field(repr=False)
+    target: int = 1
+    _: KW_ONLY
+    layer: Layer = field(default=None, repr=False)
+
     name = "Grad-CAM"
-    unit: Unit = "class score"
+    unit: ClassVar[Unit] = "class score"
     cost = 1
-    convention: Convention = "positive"
+    convention: ClassVar[Convention] = "positive"
 
-    def __init__(self, model: nn.Module, target: int = 1, *, layer: Layer = None) -> None:
-        self._model, self._target, self._layers = model, target, _layers(model, layer)
-
-    def __repr__(self) -> str:
-        return f"GradCAM({type(self._model).__name__}, target={self._target})"
+    def __post_init__(self) -> None:
+        _layers(self.model, self.layer)
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Gradient-weighted class activation map, interpolated.
@@ -105,9 +109,9 @@ class GradCAM:
         ModelError
             If the layer does not run, or its output is not feature maps on which the score depends.
         """
-        with differentiating(self._model, images) as points:
-            recorded = _record(self._layers, images)
-            scores = class_scores(self._model, points, self._target)
+        with differentiating(self.model, images) as points:
+            recorded = _record(_layers(self.model, self.layer), images)
+            scores = class_scores(self.model, points, self.target)
             features = _require_feature_maps(recorded, images)
             gradients = None
             if features.requires_grad:
@@ -121,7 +125,6 @@ class GradCAM:
 
 
 def _layers(model: nn.Module, layer: Layer) -> list[nn.Module]:
-    """The layer, or all modules."""
     if isinstance(layer, str):
         try:
             return [model.get_submodule(layer)]

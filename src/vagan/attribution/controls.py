@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ Plane = NDArray[Any]
 """One channel of one image: spatial axes only."""
 
 
+@dataclass(frozen=True)
 class GradientMagnitude:
     """Length of the image's own spatial gradient by Sobel's filter, in intensity per pixel.
 
@@ -29,12 +31,9 @@ class GradientMagnitude:
     """
 
     name = "gradient magnitude"
-    unit: Unit = "none"
+    unit: ClassVar[Unit] = "none"
     cost = 1
-    convention: Convention = "absolute"
-
-    def __repr__(self) -> str:
-        return "GradientMagnitude()"
+    convention: ClassVar[Convention] = "absolute"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Gradient magnitude of each channel; never negative."""
@@ -47,6 +46,7 @@ class GradientMagnitude:
         return _each_plane(magnitude, images)
 
 
+@dataclass(frozen=True)
 class RandomSmoothMap:
     """Gaussian noise, smoothed and scaled to standard deviation one: chance level.
 
@@ -58,18 +58,20 @@ class RandomSmoothMap:
         Standard deviation of the smoothing Gaussian in pixels.
     """
 
+    seed: int = 0
+    _: KW_ONLY
+    smoothness_vox: float = 2.5
+
     name = "random map"
-    unit: Unit = "none"
+    unit: ClassVar[Unit] = "none"
     cost = 1
-    convention: Convention = "signed"
+    convention: ClassVar[Convention] = "signed"
 
-    def __init__(self, seed: int = 0, *, smoothness_vox: float = 2.5) -> None:
-        if seed < 0 or smoothness_vox < 0:
-            raise ConfigError(f"seed and smoothness_vox must not be negative: found {seed} and {smoothness_vox}")
-        self._seed, self._smoothness_vox = seed, smoothness_vox
-
-    def __repr__(self) -> str:
-        return f"RandomSmoothMap(seed={self._seed}, smoothness_vox={self._smoothness_vox:g})"
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.smoothness_vox < 0:
+            raise ConfigError(
+                f"seed and smoothness_vox must not be negative: found {self.seed} and {self.smoothness_vox}"
+            )
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Random map of each image."""
@@ -78,10 +80,9 @@ class RandomSmoothMap:
 
     def _map(self, image: Plane) -> Plane:
         content = hashlib.sha256(np.ascontiguousarray(image, dtype=np.float32).tobytes()).digest()
-        generator = numpy_generator(self._seed, "random map", int.from_bytes(content[:8], "little"))
-        channels = [
-            ndimage.gaussian_filter(plane, self._smoothness_vox) for plane in generator.normal(size=image.shape)
-        ]
+        generator = numpy_generator(self.seed, "random map", int.from_bytes(content[:8], "little"))
+        noise = generator.normal(size=image.shape)
+        channels = [ndimage.gaussian_filter(plane, self.smoothness_vox) for plane in noise]
         return np.stack(channels) / np.std(channels)
 
 

@@ -2,7 +2,8 @@
 
 import warnings
 from collections import Counter
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import captum.attr
 from torch import nn
@@ -20,6 +21,7 @@ _RECTIFIERS = frozenset(
 )
 
 
+@dataclass(frozen=True, eq=False)
 class GuidedBackpropagation:
     """Gradient of the class score in which every ReLU passes on positive gradients only.
 
@@ -39,16 +41,13 @@ class GuidedBackpropagation:
     any such activation.
     """
 
+    model: nn.Module = field(repr=False)
+    target: int = 1
+
     name = "guided backprop"
-    unit: Unit = "class score per intensity"
+    unit: ClassVar[Unit] = "class score per intensity"
     cost = 1
-    convention: Convention = "absolute"
-
-    def __init__(self, model: nn.Module, target: int = 1) -> None:
-        self._scores = _Scores(model, target)
-
-    def __repr__(self) -> str:
-        return f"GuidedBackpropagation({type(self._scores.model).__name__}, target={self._scores.target})"
+    convention: ClassVar[Convention] = "absolute"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Guided gradient at each pixel.
@@ -58,12 +57,13 @@ class GuidedBackpropagation:
         ModelError
             If the model has an activation that is not a ``torch.nn.ReLU`` module, or no such module.
         """
-        with differentiating(self._scores.model, images) as points:
-            _require_relu_modules(self._scores, points.split(1)[0])
+        scores = _Scores(self.model, self.target)
+        with differentiating(self.model, images) as points:
+            _require_relu_modules(scores, points.split(1)[0])
             with warnings.catch_warnings():
                 # it announces that it sets hooks and removes them again, as it should
                 warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations", UserWarning)
-                return captum.attr.GuidedBackprop(self._scores).attribute(points)
+                return captum.attr.GuidedBackprop(scores).attribute(points)
 
 
 class _Scores(nn.Module):

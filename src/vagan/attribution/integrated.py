@@ -1,6 +1,7 @@
 """Integrated gradients (Sundararajan et al. 2017), computed by Captum."""
 
-from typing import Literal
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar, Literal
 
 import captum.attr
 import torch
@@ -23,13 +24,8 @@ _CAPTUM_RULE = {"gauss-legendre": "gausslegendre", "left": "riemann_left"}
 def reference_images(reference: Reference, images: Images) -> Images:
     """One reference image for each image.
 
-    Parameters
-    ----------
-    reference
-        ``background``: -1 everywhere, an empty image after preparation. ``zero``: mid-grey, an implicit default of
-        many implementations. ``mean``: each image's own mean intensity. A number, or an image, in prepared intensity.
-    images
-        Give the shape.
+    ``background`` is -1 everywhere, an empty image after preparation; ``zero`` mid-grey, an implicit default of many
+    implementations; ``mean`` each image's own mean. Numbers and images are in prepared intensity.
     """
     if isinstance(reference, str) and reference == "mean":
         return expand_like(per_sample_mean(images), images).expand_as(images)
@@ -47,6 +43,7 @@ def reference_images(reference: Reference, images: Images) -> Images:
         ) from error
 
 
+@dataclass(frozen=True, eq=False)
 class IntegratedGradients:
     """Gradients of the class score, averaged along the straight line from a reference image, times the difference.
 
@@ -79,55 +76,50 @@ class IntegratedGradients:
     torch.Size([1, 1, 2, 3])
     """
 
+    model: nn.Module = field(repr=False)
+    target: int = 1
+    _: KW_ONLY
+    reference: Reference = field(default="background", repr=False)
+    steps: int = 50
+    rule: Rule = "gauss-legendre"
+    internal_batch_size: int = 16
+
     name = "integrated gradients"
-    unit: Unit = "class score"
+    unit: ClassVar[Unit] = "class score"
     cost = 50
-    convention: Convention = "absolute"
+    convention: ClassVar[Convention] = "absolute"
 
-    def __init__(
-        self,
-        model: nn.Module,
-        target: int = 1,
-        *,
-        reference: Reference = "background",
-        steps: int = 50,
-        rule: Rule = "gauss-legendre",
-        internal_batch_size: int = 16,
-    ) -> None:
-        fewest = 2 if rule == "left" else 1
-        if steps < fewest or internal_batch_size < 1:
+    def __post_init__(self) -> None:
+        fewest = 2 if self.rule == "left" else 1
+        if self.steps < fewest or self.internal_batch_size < 1:
             raise ConfigError(
-                f"the rule {rule} needs at least {fewest} steps, and internal_batch_size must be at least 1: "
-                f"found {steps} and {internal_batch_size}"
+                f"the rule {self.rule} needs at least {fewest} steps, and internal_batch_size must be at least 1: "
+                f"found {self.steps} and {self.internal_batch_size}"
             )
-        self._model, self._target, self._reference = model, target, reference
-        self._steps, self._rule, self._at_once = steps, rule, internal_batch_size
-
-    def __repr__(self) -> str:
-        return f"IntegratedGradients({type(self._model).__name__}, target={self._target}, steps={self._steps})"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Share of each pixel in the class score."""
-        with differentiating(self._model, images) as points:
-            references = reference_images(self._reference, points)
-            parts = zip(points.split(self._at_once), references.split(self._at_once), strict=True)
+        count = self.internal_batch_size
+        with differentiating(self.model, images) as points:
+            references = reference_images(self.reference, points)
+            parts = zip(points.split(count), references.split(count), strict=True)
             return concatenate_batches(*(self._integrate(part, start) for part, start in parts)).detach()
 
     def completeness_error(self, images: Images) -> Scores:
         """How far, in units of the score, a map's sum is from its gain over the reference; 0 is exact."""
         sums = per_sample_sum(self.attribute(images))
-        with preserving(self._model), torch.no_grad():
-            gains = self._scores(images) - self._scores(reference_images(self._reference, images))
+        with preserving(self.model), torch.no_grad():
+            gains = self._scores(images) - self._scores(reference_images(self.reference, images))
         return (sums - gains).abs()
 
     def _integrate(self, images: Images, references: Images) -> Maps:
         return captum.attr.IntegratedGradients(self._scores).attribute(
             images.detach(),
             references,
-            n_steps=self._steps,
-            method=_CAPTUM_RULE[self._rule],
-            internal_batch_size=self._at_once,
+            n_steps=self.steps,
+            method=_CAPTUM_RULE[self.rule],
+            internal_batch_size=self.internal_batch_size,
         )
 
     def _scores(self, images: Images) -> Scores:
-        return class_scores(self._model, images, self._target)
+        return class_scores(self.model, images, self.target)

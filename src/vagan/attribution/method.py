@@ -99,27 +99,12 @@ def differentiating(model: nn.Module, images: Images) -> Iterator[Images]:
 
 
 def class_scores(model: nn.Module, images: Images, target: int) -> Scores:
-    """Logit of the target class for each image.
-
-    Parameters
-    ----------
-    model
-        From images to logits ``(batch, class)``.
-    images
-        They stay as they are, even if the model works in place.
-    target
-        Class index.
-
-    Raises
-    ------
-    ModelError
-        If the model returns anything but logits, or has no such class.
-    """
+    """Logit of the target class for each image; the images stay as they are, even if the model works in place."""
     return class_column(require_logits(model(images.clone()), len(images), target), target)
 
 
 def require_logits(logits: Any, num_images: int, target: int) -> Tensor:
-    """Check what a classifier returned: one row an image, one column a class."""
+    """Refuse what is not logits ``(batch, class)`` of so many images, and a target that is none of the classes."""
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != num_images:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise ModelError(

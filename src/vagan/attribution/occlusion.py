@@ -1,5 +1,8 @@
 """Occlusion (Zeiler and Fergus 2014), computed by Captum."""
 
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar
+
 import captum.attr
 import torch
 from torch import nn
@@ -18,6 +21,7 @@ them, and would be ten thousand.
 """
 
 
+@dataclass(frozen=True, eq=False)
 class Occlusion:
     """How much the class score falls when a window of the image is replaced.
 
@@ -43,42 +47,37 @@ class Occlusion:
         Windows times images in one forward pass; bounds the memory, changes nothing else.
     """
 
+    model: nn.Module = field(repr=False)
+    target: int = 1
+    _: KW_ONLY
+    window: int | None = None
+    stride: int | None = None
+    reference: Reference = field(default="mean", repr=False)
+    internal_batch_size: int = 16
+
     name = "occlusion"
-    unit: Unit = "class score"
+    unit: ClassVar[Unit] = "class score"
     cost = 250
-    convention: Convention = "signed"
+    convention: ClassVar[Convention] = "signed"
 
-    def __init__(
-        self,
-        model: nn.Module,
-        target: int = 1,
-        *,
-        window: int | None = None,
-        stride: int | None = None,
-        reference: Reference = "mean",
-        internal_batch_size: int = 16,
-    ) -> None:
-        if internal_batch_size < 1:
-            raise ConfigError(f"internal_batch_size must be at least 1: found {internal_batch_size}")
-        self._model, self._target, self._reference = model, target, reference
-        self._window, self._stride, self._at_once = window, stride, internal_batch_size
-
-    def __repr__(self) -> str:
-        return f"Occlusion({type(self._model).__name__}, target={self._target})"
+    def __post_init__(self) -> None:
+        if self.internal_batch_size < 1:
+            raise ConfigError(f"internal_batch_size must be at least 1: found {self.internal_batch_size}")
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Mean fall of the class score over the windows that cover a pixel."""
         window, stride = self._window_and_stride(images)
-        with preserving(self._model), torch.no_grad():
-            maps = concatenate_batches(*(self._occlude(part, window, stride) for part in images.split(self._at_once)))
+        parts = images.split(self.internal_batch_size)
+        with preserving(self.model), torch.no_grad():
+            maps = concatenate_batches(*(self._occlude(part, window, stride) for part in parts))
         return maps.to(images.dtype)  # Captum's are in single precision
 
     def _window_and_stride(self, images: Images) -> tuple[int, int]:
         smallest = min(spatial_shape(images))
         dims = num_spatial_dims(images)
-        window = max(1, smallest // WINDOWS[dims]) if self._window is None else self._window
+        window = max(1, smallest // WINDOWS[dims]) if self.window is None else self.window
         usual = window if dims == 3 else max(1, window // 2)
-        stride = usual if self._stride is None else self._stride
+        stride = usual if self.stride is None else self.stride
         if window > smallest:
             raise ConfigError(
                 f"the window must fit into the image: found window {window}, image {spatial_shape(images)}; "
@@ -92,15 +91,15 @@ class Occlusion:
         return window, stride
 
     def _occlude(self, images: Images, window: int, stride: int) -> Maps:
-        channels = num_channels(images)
-        dims = num_spatial_dims(images)
-        return captum.attr.Occlusion(self._scores).attribute(
+        channels, dims = num_channels(images), num_spatial_dims(images)
+
+        def scores(occluded: Images) -> Scores:
+            return class_scores(self.model, occluded, self.target)
+
+        return captum.attr.Occlusion(scores).attribute(
             images,
             sliding_window_shapes=(channels, *[window] * dims),
             strides=(channels, *[stride] * dims),
-            baselines=reference_images(self._reference, images),
-            perturbations_per_eval=max(1, self._at_once // len(images)),
+            baselines=reference_images(self.reference, images),
+            perturbations_per_eval=max(1, self.internal_batch_size // len(images)),
         )
-
-    def _scores(self, images: Images) -> Scores:
-        return class_scores(self._model, images, self._target)

@@ -1,6 +1,6 @@
 """Additive perturbation maps (Eq. 5): the smallest change of an image that removes the class."""
 
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -13,9 +13,23 @@ from vagan.types import Images, Maps, Scores
 
 Preset = Literal["paper", "authors"]
 
-_PRESETS: dict[str, dict[str, float]] = {
-    "paper": {"map_weight": 1e-2, "variation_weight": 1e-5, "exponent": 2.0, "learning_rate": 1e-2, "updates": 1500},
-    "authors": {"map_weight": 1e-2, "variation_weight": 1e-1, "exponent": 2.0, "learning_rate": 1e-1, "updates": 100},
+
+class PerturbationSettings(NamedTuple):
+    """Weights of Eq. 5, and of Adam; the defaults are the paper's."""
+
+    map_weight: float = 1e-2
+    """``w1``."""
+    variation_weight: float = 1e-5
+    """``w2``."""
+    exponent: float = 2.0
+    """``b``."""
+    learning_rate: float = 1e-2
+    updates: int = 1500
+
+
+_PRESETS = {
+    "paper": PerturbationSettings(),
+    "authors": PerturbationSettings(variation_weight=1e-1, learning_rate=1e-1, updates=100),
 }
 
 
@@ -32,12 +46,11 @@ class AdditivePerturbation:
     target
         Class of interest.
     preset
-        ``paper``: w2 1e-5, learning rate 1e-2, 1500 updates. ``authors``: what their code does, w2 1e-1, learning
-        rate 1e-1, 100 updates. Both have w1 1e-2 and b 2.
-    map_weight, variation_weight, exponent, learning_rate, updates
-        ``w1``, ``w2``, ``b``, and Adam's settings, where they are to differ from the preset.
+        ``paper``, or ``authors``: what their code does, w2 1e-1, learning rate 1e-1, 100 updates.
     name
         Display name in tables.
+    **settings
+        `PerturbationSettings` that are to differ from the preset.
 
     Notes
     -----
@@ -55,36 +68,21 @@ class AdditivePerturbation:
         target: int = 1,
         *,
         preset: Preset = "paper",
-        map_weight: float | None = None,
-        variation_weight: float | None = None,
-        exponent: float | None = None,
-        learning_rate: float | None = None,
-        updates: int | None = None,
         name: str = "additive perturbation",
+        **settings: Any,
     ) -> None:
-        self.name = name
         if preset not in _PRESETS:
             raise ConfigError(f"the preset must be one of {', '.join(_PRESETS)}: found {preset!r}")
-        given = {
-            "map_weight": map_weight,
-            "variation_weight": variation_weight,
-            "exponent": exponent,
-            "learning_rate": learning_rate,
-            "updates": updates,
-        }
-        values = _PRESETS[preset] | {key: value for key, value in given.items() if value is not None}
-        if min(values["map_weight"], values["variation_weight"]) < 0 or values["exponent"] < 1:
-            raise ConfigError(f"weights must not be negative, nor the exponent below 1: found {values}")
-        if values["learning_rate"] <= 0 or values["updates"] < 1:
-            raise ConfigError(f"the learning rate must be positive, and updates at least 1: found {values}")
-        self._model, self._target = model, target
-        self._map_weight, self._variation_weight = values["map_weight"], values["variation_weight"]
-        self._exponent = values["exponent"]
-        self._learning_rate, self._updates = values["learning_rate"], int(values["updates"])
-        self.cost = self._updates
+        chosen = _PRESETS[preset]._replace(**settings)
+        if min(chosen.map_weight, chosen.variation_weight) < 0 or chosen.exponent < 1:
+            raise ConfigError(f"weights must not be negative, nor the exponent below 1: found {chosen}")
+        if chosen.learning_rate <= 0 or chosen.updates < 1:
+            raise ConfigError(f"the learning rate must be positive, and updates at least 1: found {chosen}")
+        self._model, self._target, self.settings, self.name = model, target, chosen, name
+        self.cost = chosen.updates
 
     def __repr__(self) -> str:
-        return f"AdditivePerturbation({type(self._model).__name__}, target={self._target}, updates={self._updates})"
+        return f"AdditivePerturbation({type(self._model).__name__}, target={self._target}, {self.settings})"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Effect of the class: what the mask takes away.
@@ -97,8 +95,8 @@ class AdditivePerturbation:
         with differentiating(self._model, images) as leaves:
             points = leaves.detach()
             mask = torch.zeros_like(points, requires_grad=True)
-            adam = torch.optim.Adam([mask], lr=self._learning_rate)
-            for _ in range(self._updates):
+            adam = torch.optim.Adam([mask], lr=self.settings.learning_rate)
+            for _ in range(self.settings.updates):
                 (mask.grad,) = torch.autograd.grad(self.objective(points, mask).sum(), mask)
                 adam.step()
             mask = mask.detach()
@@ -110,13 +108,11 @@ class AdditivePerturbation:
 
     def objective(self, images: Images, mask: Images) -> Scores:
         """Eq. 5 for each image: class probability, size and roughness of the mask."""
-        variation = sum(per_sample_sum(d.abs() ** self._exponent) for d in forward_differences(mask))
+        weights = self.settings
+        variation = sum(per_sample_sum(d.abs() ** weights.exponent) for d in forward_differences(mask))
         size = per_sample_sum(mask.abs())
-        return (
-            self._probability(baseline_image(images, mask))
-            + self._map_weight * size
-            + self._variation_weight * variation
-        )
+        probability = self._probability(baseline_image(images, mask))
+        return probability + weights.map_weight * size + weights.variation_weight * variation
 
     def _probability(self, images: Images) -> Scores:
         logits = require_logits(self._model(images), len(images), self._target)

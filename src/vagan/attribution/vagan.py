@@ -1,7 +1,8 @@
 """The trained map generator as an attribution method: one forward pass per image."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 import torch
@@ -31,6 +32,7 @@ class Explanation(NamedTuple):
     ood_score: Scores | None = None
 
 
+@dataclass(frozen=True, eq=False)
 class VAGAN:
     """Visual attribution by a map generator (Baumgartner et al. 2018).
 
@@ -60,29 +62,19 @@ class VAGAN:
     torch.Size([1, 1, 20, 30])
     """
 
+    generator: nn.Module = field(repr=False)
+    _: KW_ONLY
+    output: Output = "add"
+    condition: Condition | None = field(default=None, repr=False)
+    covariates: Sequence[Covariate] = ()
+    insert: bool = False
+    intervention: bool = False
+    ood: MahalanobisOOD | None = field(default=None, repr=False)
+
     name = "VA-GAN"
-    unit: Unit = "intensity"
-    convention: Convention = "signed"
+    unit: ClassVar[Unit] = "intensity"
+    convention: ClassVar[Convention] = "signed"
     cost = 1
-
-    def __init__(
-        self,
-        generator: nn.Module,
-        *,
-        output: Output = "add",
-        condition: Condition | None = None,
-        covariates: Sequence[Covariate] = (),
-        insert: bool = False,
-        intervention: bool = False,
-        ood: MahalanobisOOD | None = None,
-    ) -> None:
-        self._generator, self._output, self._condition = generator, output, condition
-        self.covariates, self.insert, self.intervention, self.ood = tuple(covariates), insert, intervention, ood
-
-    def __repr__(self) -> str:
-        names = [covariate.name for covariate in self.covariates]
-        known = f", covariates={names}" if names else ""
-        return f"VAGAN({type(self._generator).__name__}, output={self._output!r}{known})"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Effect of the class of interest in each image, ``x - y``; of an inserted class, ``y - x``.
@@ -99,44 +91,29 @@ class VAGAN:
     ) -> Explanation:
         """Effect, counterfactual, deformation and out-of-distribution score, all from the same forward pass.
 
-        Parameters
-        ----------
-        images, covariates
-            See `attribute`.
-        condition
-            Task of each image, ``(batch, tasks)``, in place of the method's own.
+        A condition, ``(batch, tasks)``, selects the task of each image, in place of the method's own.
         """
         raw_map, score = self._forward(images, self._conditions(len(images), covariates, condition=condition))
-        counterfactual = baseline_image(images, raw_map, self._output)
+        counterfactual = baseline_image(images, raw_map, self.output)
         effect = (added_effect if self.insert else effect_map)(images, counterfactual)
         return Explanation(effect, counterfactual, self._deformation(raw_map), score)
 
     def changed(
         self, images: Images, covariates: pd.DataFrame, targets: pd.DataFrame
     ) -> tuple[Images, Scores | None]:
-        """Each image as it would look with other covariates, whatever its class.
+        """Each image as it would look with other covariates, whatever its class, and the OOD score of it as it is.
 
-        Parameters
-        ----------
-        images, covariates
-            See `attribute`.
-        targets
-            The covariates that the images are to have; as many rows.
-
-        Returns
-        -------
-        images, ood_score
-            The score is that of the images as they are.
+        ``targets`` are the covariates that the images are to have; as many rows.
         """
         raw_map, score = self._forward(images, self._conditions(len(images), covariates, targets=targets))
-        return baseline_image(images, raw_map, self._output), score
+        return baseline_image(images, raw_map, self.output), score
 
     def raw_map(self, images: Images, covariates: Covariates = None) -> RawMap:
         """``M(x)``, the generator's output; `vagan.effect` says how it is applied."""
         return self._forward(images, self._conditions(len(images), covariates))[0]
 
     def _forward(self, images: Images, condition: ConditionRows | None) -> tuple[RawMap, Scores | None]:
-        network = self._generator
+        network = self.generator
         with preserving(network), torch.no_grad():
             if self.ood is None or not isinstance(network, MapGenerator):
                 return conditioned(network, condition)(images), None
@@ -152,9 +129,9 @@ class VAGAN:
         condition: Condition | None = None,
         targets: pd.DataFrame | None = None,
     ) -> ConditionRows | None:
-        parts = [self._condition if condition is None else condition]
+        parts = [self.condition if condition is None else condition]
+        names = ", ".join(covariate.name for covariate in self.covariates)
         if self.intervention and targets is None:
-            names = ", ".join(covariate.name for covariate in self.covariates)
             raise ModelError(
                 f"this model shows what {names} do: an intervention is needed, such as age from 60 to 80"
             )
@@ -175,7 +152,7 @@ class VAGAN:
         return torch.from_numpy(encode_covariates(self.covariates, table))
 
     def _deformation(self, raw_map: RawMap) -> Deformation | None:
-        if not deforms(self._output):
+        if not deforms(self.output):
             return None
         with torch.no_grad():
             return deformation(raw_map, insert=self.insert)

@@ -39,7 +39,6 @@ Raw brain scans:
 
 VERBS = (demo, synth, atrophy, check, preprocess, train, attribute, evaluate, report, serve, export)
 IMPORTS = (folder, csv, bids, adni)
-
 LONGEST_LINE = 800
 
 app = App(

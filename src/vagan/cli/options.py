@@ -17,9 +17,7 @@ def parse_size(text: str, *, axes: int | None = None) -> tuple[int, ...]:
         raise ConfigError(f"a size must read like 112x112 or 64x80x56, found {text!r}")
     size = tuple(int(part[:MOST_DIGITS]) for part in parts)
     if max(size) > LONGEST or math.prod(size) > LARGEST_VALUES:
-        raise ConfigError(
-            f"a size must have at most {LARGEST_VALUES} values in all, found {text!r}; choose a smaller"
-        )
+        raise ConfigError(f"a size must have at most {LARGEST_VALUES} values, found {text!r}; choose a smaller one")
     return size
 
 

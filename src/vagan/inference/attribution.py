@@ -25,7 +25,6 @@ from vagan.notebook import facts_html, pictures_html
 from vagan.types import Images, Maps, Scores
 
 Array = NDArray[np.float32]
-
 MOST_PLOTTED = 8
 
 
@@ -42,7 +41,10 @@ class View(NamedTuple):
 
 @runtime_checkable
 class SourceImage(Protocol):
-    """The file that an image was read from; knows its preparation and writes maps on its own grid."""
+    """The file that an image was read from; knows its preparation and writes maps on its own grid.
+
+    Stems are the folder and the beginning of a file's name.
+    """
 
     @property
     def path(self) -> Path:
@@ -102,10 +104,8 @@ class Attribution:
         Prepared, ``(batch, channel, *space)`` in [-1, 1].
     effect
         Of the same shape: positive where the class made the image brighter.
-    method, unit, convention
-        Display name of the method; unit of the effect; how metrics read it.
-    sign
-        The sign convention in words.
+    method, unit, convention, sign
+        Display name of the method; unit of the effect; how metrics read it; the sign convention in words.
     spec
         Of the model; its classes are the baseline class and the class of interest, of predicted classes all. None for
         methods of other networks.
@@ -113,24 +113,19 @@ class Attribution:
         The images as if of the baseline class; with an inserted class, or after an intervention. None for methods
         whose unit is not intensity.
     deformation
-        Of models that deform images: displacement in pixels, and log-Jacobian; the mean of an ensemble.
-    uncertainty
-        Of an ensemble.
-    members
-        Models whose mean this is.
+        Of models that deform images, the mean of an ensemble.
+    uncertainty, members
+        Of an ensemble, and the number of models whose mean this is.
     decisions, reject_interval
         Of predicted classes: one decision per image, and the probabilities between which the classifier abstains.
     ood_score, ood_threshold
-        Distance from the training images in the model's features, see `vagan.model.ood.MahalanobisOOD`, and the
-        score beyond which an image is out of distribution; None where the model has no such statistics.
+        See `vagan.model.ood.MahalanobisOOD`; None where the model has no statistics of its training images.
     covariates
         That the model was conditioned on, one row per image.
     intervention
         Change of covariates whose effect is shown, in place of the class's.
-    names
-        Of the images: file names, identifiers of a cohort, or numbers.
-    sources
-        Files of the images, if they were read from files.
+    names, sources
+        Of the images: file names, identifiers of a cohort, or numbers; and their files, if there are any.
     """
 
     images: Images
@@ -184,18 +179,15 @@ class Attribution:
             position = range(len(self))[index]
             index = slice(position, position + 1)
         deformation, uncertainty = self.deformation, self.uncertainty
+        per_image = ("images", "effect", "counterfactual", "decisions", "ood_score", "names", "sources")
+        values: dict[str, Any] = {name: getattr(self, name) for name in per_image}
+        parts: dict[str, Any] = {name: None if value is None else value[index] for name, value in values.items()}
         return replace(
             self,
-            images=self.images[index],
-            effect=self.effect[index],
-            counterfactual=None if self.counterfactual is None else self.counterfactual[index],
-            deformation=None if deformation is None else Deformation(*(field[index] for field in deformation)),
-            uncertainty=None if uncertainty is None else Uncertainty(*(field[index] for field in uncertainty)),
-            decisions=None if self.decisions is None else self.decisions[index],
-            ood_score=None if self.ood_score is None else self.ood_score[index],
+            **parts,
+            deformation=deformation and Deformation(*(field[index] for field in deformation)),
+            uncertainty=uncertainty and Uncertainty(*(field[index] for field in uncertainty)),
             covariates=None if self.covariates is None else self.covariates.iloc[index],
-            names=self.names[index],
-            sources=self.sources[index],
         )
 
     def __repr__(self) -> str:

@@ -60,10 +60,8 @@ class Attributor:
         Display name; unit and reading of the maps.
     cost
         Approximate number of forward passes per map.
-    methods
-        One for each model.
-    covariates
-        That the models are conditioned on.
+    methods, covariates
+        One method for each model, and what the models are conditioned on.
     gate, reject_interval
         Classifier of predicted classes, and where it abstains.
     intervention
@@ -235,13 +233,9 @@ class Attributor:
 
         Parameters
         ----------
-        paths
-            Images of any kind that the model takes; maps are named after them.
-        out
-            Folder for the maps; files of the same names are replaced.
-        covariates
-            See `attribute`.
-        threshold
+        paths, covariates
+            See `attribute`; maps are named after the files.
+        out, threshold
             See `Attribution.save`.
         """
         paths = _paths(paths)
@@ -271,24 +265,23 @@ class Attributor:
         found = mean_explanation(members)
         if decisions is not None:
             found = without_effect_in_baseline(found, inputs, decisions)
-        first = self.methods[0]
+        first, spread, device = self.methods[0], uncertainty(members), images.device
         ood = first.ood if isinstance(first, VAGAN) else None
-        spread = uncertainty(members)
         return Attribution(
             images=images,
-            effect=found.effect.to(images.device),
+            effect=found.effect.to(device),
             method=self.name,
             unit=self.unit,
             convention=self.convention,
             sign=self._sign(),
             spec=self._spec,
-            counterfactual=None if found.counterfactual is None else found.counterfactual.to(images.device),
-            deformation=None if found.deformation is None else Deformation(*_to(found.deformation, images)),
-            uncertainty=None if spread is None else Uncertainty(*_to(spread, images)),
+            counterfactual=None if found.counterfactual is None else found.counterfactual.to(device),
+            deformation=found.deformation and Deformation(*(field.to(device) for field in found.deformation)),
+            uncertainty=spread and Uncertainty(*(field.to(device) for field in spread)),
             members=len(members),
             decisions=decisions,
             reject_interval=None if decisions is None else self.reject_interval,
-            ood_score=None if found.ood_score is None else found.ood_score.to(images.device),
+            ood_score=None if found.ood_score is None else found.ood_score.to(device),
             ood_threshold=None if ood is None or found.ood_score is None else ood.threshold,
             covariates=table,
             intervention=self.intervention,
@@ -316,7 +309,6 @@ class Attributor:
 
 
 load = Attributor.load
-"""See `Attributor.load`."""
 
 
 def fit(
@@ -376,10 +368,6 @@ def _chosen(model: TrainedModel, slug: str) -> str:
 
 def _paths(files: Files) -> list[Path]:
     return [Path(file) for file in ([files] if isinstance(files, Path | str) else files)]
-
-
-def _to(fields: Sequence[Tensor], like: Tensor) -> list[Tensor]:
-    return [field.to(like.device) for field in fields]
 
 
 def _models(runs: Files | TrainedModel | Sequence[TrainedModel], device: torch.device | str) -> list[TrainedModel]:

@@ -1,6 +1,7 @@
 """Images of unknown class: a calibrated classifier decides the class, or abstains, and the map follows."""
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,13 +37,9 @@ class ClassDecision(NamedTuple):
 def decide(probabilities: Sequence[float], reject_interval: Interval = REJECT_INTERVAL) -> ClassDecision:
     """The baseline class if anything else is improbable, a class of interest if it is probable, else an abstention.
 
-    Parameters
-    ----------
-    probabilities
-        Of each class, the baseline class first.
-    reject_interval
-        Baseline where the classes of interest together are at most as probable as the first number, a class of
-        interest where it is at least as probable as the second.
+    Of the probabilities, the baseline class's comes first. It is decided for where the classes of interest together
+    are at most as probable as the first number of the interval, for one of these where it is at least as probable as
+    the second.
     """
     low, high = reject_interval
     _, *interests = probabilities
@@ -52,22 +49,15 @@ def decide(probabilities: Sequence[float], reject_interval: Interval = REJECT_IN
     return ClassDecision(0 if is_baseline else 1 + best, abstained, tuple(probabilities))
 
 
+@dataclass(frozen=True, eq=False)
 class ClassGate:
-    """Classifier of all classes with calibrated probabilities.
+    """Classifier of all classes with calibrated probabilities."""
 
-    Parameters
-    ----------
-    network
-        From images to logits ``(batch, class)``.
-    temperature
-        By which logits are divided (Guo et al., ICML 2017).
-    """
-
-    def __init__(self, network: nn.Module, *, temperature: float = 1.0) -> None:
-        self._network, self._temperature = network, temperature
-
-    def __repr__(self) -> str:
-        return f"ClassGate({type(self._network).__name__}, temperature={self._temperature:g})"
+    network: nn.Module = field(repr=False)
+    """From images to logits ``(batch, class)``."""
+    _: KW_ONLY
+    temperature: float = 1.0
+    """By which logits are divided (Guo et al., ICML 2017)."""
 
     @classmethod
     def load(cls, run: Path, classes: Sequence[str], device: torch.device | str = "cpu") -> "ClassGate":
@@ -93,8 +83,8 @@ class ClassGate:
 
     def probabilities(self, images: Images) -> Float[Tensor, "batch classes"]:
         """Of each class, the baseline class first."""
-        with preserving(self._network), torch.no_grad():
-            return class_probabilities(self._network(images) / self._temperature)
+        with preserving(self.network), torch.no_grad():
+            return class_probabilities(self.network(images) / self.temperature)
 
     def decide(self, images: Images, reject_interval: Interval = REJECT_INTERVAL) -> tuple[ClassDecision, ...]:
         """One decision per image; see `decide`."""
@@ -110,14 +100,15 @@ def task_conditions(spec: ModelSpec, decisions: Sequence[ClassDecision]) -> Cond
 def without_effect_in_baseline(found: Explanation, images: Images, decisions: Sequence[ClassDecision]) -> Explanation:
     """No effect in images that are predicted to be of the baseline class."""
     baseline = torch.tensor([decision.label == 0 for decision in decisions], device=images.device)
-    effect = found.effect.clone()
-    effect[baseline] = 0
-    counterfactual, deformation = found.counterfactual, found.deformation
+    counterfactual = found.counterfactual
     if counterfactual is not None:
         counterfactual = counterfactual.clone()
         counterfactual[baseline] = images[baseline]
-    if deformation is not None:
-        deformation = Deformation(*(field.clone() for field in deformation))
-        for field in deformation:
-            field[baseline] = 0
-    return found._replace(effect=effect, counterfactual=counterfactual, deformation=deformation)
+
+    def zeroed(values: Tensor) -> Tensor:
+        values = values.clone()
+        values[baseline] = 0
+        return values
+
+    deformation = found.deformation and Deformation(*map(zeroed, found.deformation))
+    return found._replace(effect=zeroed(found.effect), counterfactual=counterfactual, deformation=deformation)

@@ -34,12 +34,9 @@ def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], cou
     if not names:
         return None
     if given is None:
-        example = ", ".join(
-            f"{one.name}={one.categories[0] if one.categories else format(one.mean, '.0f')}" for one in covariates
-        )
-        raise ConfigError(
-            f"missing covariates: the model is conditioned on {', '.join(names)}; give such as {example}"
-        )
+        values = [one.categories[0] if one.categories else format(one.mean, ".0f") for one in covariates]
+        example = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+        raise ConfigError(f"missing covariates: the model is conditioned on {', '.join(names)}; give {example}")
     if len(given) not in (1, count):
         raise ConfigError(
             f"covariates need one row per image, or one for all: found {len(given)} rows for {count} images"

@@ -3,15 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxtyping import Float
-from torch import Tensor
-
 from vagan.attribution.vagan import Explanation
-from vagan.axes import member_mean, member_std, stack_members
+from vagan.axes import Members, member_mean, member_std, stack_members
 from vagan.effect import Deformation
 from vagan.types import Maps
-
-Members = Float[Tensor, "member batch channel *space"]
 
 
 class Uncertainty(NamedTuple):

@@ -25,7 +25,6 @@ from vagan.model.folder import ModelSpec
 from vagan.types import Images
 
 Array = NDArray[np.float32]
-
 HELD_BYTES = 2**30
 """Files are read before anything is written; beyond this they are read again rather than kept in memory."""
 IN_MM = "mm towards right, front and top"
@@ -97,7 +96,6 @@ class FileImage:
         return {"preparation": self.preparation.model_dump(mode="json")}
 
     def _shown(self) -> Array:
-        """The image on its own grid in [-1, 1]."""
         low, high = self.preparation.range_of(self.file.array)
         return ((self.file.array - low) * (2 / (high - low)) - 1).clip(-1, 1)
 

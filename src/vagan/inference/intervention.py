@@ -44,11 +44,10 @@ def require_intervention(spec: ModelSpec, intervention: Intervention) -> None:
             "an intervention needs a model trained with --preset intervention and training.covariates: "
             "this one cannot change covariates"
         )
-    known = [covariate.name for covariate in spec.covariates]
-    for name in intervention:
-        if name not in known:
-            raise ConfigError(f"the model has no covariate {name!r} to change; {nearest(name, known)}")
     usual = {one.name: one.categories[0] if one.categories else str(one.mean) for one in spec.covariates}
+    for name in intervention:
+        if name not in usual:
+            raise ConfigError(f"the model has no covariate {name!r} to change; {nearest(name, usual)}")
     for side in (0, 1):
         encode_covariates(spec.covariates, pd.DataFrame([usual | _values(intervention, side)]))
 

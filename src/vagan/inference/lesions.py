@@ -51,12 +51,7 @@ def write_mask(stem: Path, effect: NDArray[np.float32], threshold: float, volume
     threshold
         In the map's unit.
     volume
-        Of a NIfTI file, the image on the same grid.
-
-    Returns
-    -------
-    Path
-        The mask: NIfTI for a volume, PNG for a picture, else ``.npy``.
+        Of a NIfTI file, the image on the same grid. Its mask is NIfTI, that of a picture PNG, any other ``.npy``.
     """
     strongest = np.abs(effect).argmax(axis=0)[None]
     values = np.take_along_axis(effect, strongest, axis=0)[0]
@@ -85,7 +80,6 @@ def _lesions(values: NDArray[np.float32], numbers: NDArray[np.integer], volume: 
         places = indices if volume is None else volume.places_mm(indices)
         ends = np.stack([places.min(axis=0), places.max(axis=0)], axis=1).ravel()
         rows.append([*ends, len(inside), inside.mean(), inside[np.abs(inside).argmax()]])
-    table = pd.DataFrame(
-        rows, columns=[*(f"{end}_{axis}" for axis in axes for end in ("first", "last")), "pixels", "mean", "extreme"]
-    )
+    ends_of_axes = [f"{end}_{axis}" for axis in axes for end in ("first", "last")]
+    table = pd.DataFrame(rows, columns=[*ends_of_axes, "pixels", "mean", "extreme"])
     return table.sort_values("pixels", ascending=False, kind="stable", ignore_index=True)

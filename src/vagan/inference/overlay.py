@@ -30,18 +30,9 @@ OVERLAY_OPACITY = 0.85
 def symmetric_range(maps: Array) -> tuple[float, float]:
     """Colour range of effect maps: zero in the middle, so that white means no effect.
 
-    Methods differ in amplitude by orders of magnitude; each gets its own range, printed beside its maps.
-
-    Parameters
-    ----------
-    maps
-        Any shape, finite. All maps that are to be compared by colour go in together.
-
-    Returns
-    -------
-    tuple of float
-        ``(-limit, limit)``; the limit is a high percentile of the non-zero absolute values (a lesion of a
-        few voxels would vanish among the zeros of a volume), or 1 where all are zero.
+    Methods differ in amplitude by orders of magnitude: maps that are to be compared by colour go in together, of any
+    shape. The limit is a high percentile of the non-zero absolute values (a lesion of a few voxels would vanish among
+    the zeros of a volume), or 1 where all are zero.
     """
     sizes = np.abs(maps[maps != 0])
     limit = float(np.percentile(sizes, RANGE_PERCENTILE)) if sizes.size else 1.0
@@ -81,29 +72,18 @@ def save_overlay(path: Path, image: Array, effect: Array) -> None:
     ----------
     path
         File to write or replace.
-    image
-        ``(channel, height, width)`` or ``(channel, x, y, z)``, intensities in [-1, 1]. A volume, in RAS+ order,
-        becomes a row of three slices through the largest effect, normal to x, y and z: sagittal, coronal, axial.
-    effect
-        Of the same shape.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
+    image, effect
+        ``(channel, height, width)`` or ``(channel, x, y, z)``; see `overlay`. A volume, in RAS+ order, becomes a row
+        of three slices through the largest effect, normal to x, y and z: sagittal, coronal, axial.
     """
     _require_same_shape(image, effect)
     limit = symmetric_range(effect)[1]
     if image.ndim == 3:
         picture = overlay(image, effect, limit=limit)
     else:
-        peak = np.unravel_index(np.abs(effect).max(axis=0).argmax(), effect.shape[1:])
-        picture = _side_by_side(
-            [
-                overlay(plane(image, axis, int(at)), plane(effect, axis, int(at)), limit=limit)
-                for axis, at in enumerate(peak)
-            ]
-        )
+        peak = map(int, np.unravel_index(np.abs(effect).max(axis=0).argmax(), effect.shape[1:]))
+        slices = ((plane(image, axis, at), plane(effect, axis, at)) for axis, at in enumerate(peak))
+        picture = _side_by_side([overlay(*pair, limit=limit) for pair in slices])
     with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
 
@@ -120,9 +100,8 @@ def _side_by_side(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Join along the width; lower ones are centred on black."""
     tallest = max(len(picture) for picture in pictures)
     missing = [tallest - len(picture) for picture in pictures]
-    return np.concatenate(
-        [np.pad(p, ((m // 2, m - m // 2), (0, 0), (0, 0))) for p, m in zip(pictures, missing, strict=True)], axis=1
-    )
+    padding = [((count // 2, count - count // 2), (0, 0), (0, 0)) for count in missing]
+    return np.concatenate([np.pad(*one) for one in zip(pictures, padding, strict=True)], axis=1)
 
 
 def _require_same_shape(image: Array, effect: Array) -> None:

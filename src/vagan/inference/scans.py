@@ -25,9 +25,7 @@ from vagan.preprocessing.sources import upstream_of
 
 TRUST = "VAGAN_TRUST_COMMANDS"
 """Variable of the environment without which no model makes us run a program."""
-
 TEMPLATE = "space-template_"
-
 Array = NDArray[np.float32]
 
 
@@ -104,8 +102,9 @@ class ScanImage:
 
     @cached_property
     def _prepared(self) -> Prepared:
-        before = _as_prepared(self.raw, self.pipeline)
-        return before or self.pipeline.run(self.raw, upstream=upstream_of(self.raw.path))
+        return _as_prepared(self.raw, self.pipeline) or self.pipeline.run(
+            self.raw, upstream=upstream_of(self.raw.path)
+        )
 
 
 def read_scan_image(path: Path, spec: ModelSpec) -> ScanImage:
@@ -153,8 +152,8 @@ def _as_prepared(raw: RawScan, pipeline: Pipeline) -> Prepared | None:
     return Prepared(scan, raw.scan.grid, [{"step": "read", "prepared": "before"}])
 
 
-def _grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    low, high = (float(value) for value in np.percentile(image, (0.5, 99.5)))
+def _grey(image: Array) -> Array:
+    low, high = map(float, np.percentile(image, (0.5, 99.5)))
     if low == high:
         raise ImageFileError(f"the scan must have contrast: almost all of it is {low:g}")
     return ((image - low) * (2 / (high - low)) - 1).clip(-1, 1).astype(np.float32)

@@ -87,10 +87,9 @@ def _covariates(one: Attribution) -> dict[str, Any]:
     """Values that the model was conditioned on, and which are beyond those of the training images."""
     if one.covariates is None or one.spec is None:
         return {}
+    text = "{} is outside the range of the baseline images, {:g} to {:g}: an extrapolation"
     beyond = [
-        "{} is outside the range of the baseline images, {:g} to {:g}: an extrapolation".format(
-            covariate.name, *covariate.baseline_range
-        )
+        text.format(covariate.name, *covariate.baseline_range)
         for covariate in one.spec.covariates
         if covariate.is_extrapolated(one.covariates).any()
     ]

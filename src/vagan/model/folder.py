@@ -44,11 +44,9 @@ class ModelSpec(BaseModel):
     """Voxel spacing along each axis; None where it is not known, as of pictures."""
     width: Count
     normalisation: Normalisation = "batch"
-    """Of a map generator."""
+    """Of a map generator, as is what follows."""
     global_context: bool = False
-    """Of a map generator."""
     output: Output = "add"
-    """Of a map generator."""
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=4096)]
     """Class names; the first is the baseline class. A map generator of several classes of interest is conditioned on
     the class."""
@@ -93,10 +91,7 @@ class ModelSpec(BaseModel):
     def task_conditions(self, *, insert: bool = False) -> Condition | None:
         """Conditions that select each class of interest, ``(classes, tasks)``; None for a network with a single task.
 
-        Raises
-        ------
-        ConfigError
-            If the model cannot insert classes and is asked to.
+        Inserting classes needs a bidirectional model.
         """
         if insert and not self.bidirectional:
             raise ConfigError(
@@ -112,11 +107,8 @@ def select_class(
 ) -> tuple[ModelSpec, Condition | None]:
     """Restrict a model to a single class of interest, which it removes from images, or inserts.
 
-    Returns
-    -------
-    spec, condition
-        With this class alone beside the baseline class, and the condition ``(1, tasks)`` that selects it; None for a
-        network with a single task.
+    Gives its description with this class alone beside the baseline class, and the condition ``(1, tasks)`` that
+    selects it; None for a network with a single task.
 
     Raises
     ------
@@ -171,12 +163,7 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec, *, in_new_fold
 
 
 def load_model(path: Path) -> tuple[nn.Module, ModelSpec]:
-    """Read a model folder, or the ``model`` folder inside a run folder.
-
-    Returns
-    -------
-    network, spec
-        The network in evaluation mode on the CPU.
+    """Read a model folder, or the ``model`` folder inside a run folder; the network is in evaluation mode on the CPU.
 
     Raises
     ------

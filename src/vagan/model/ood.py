@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,7 @@ def image_features(network: MapGenerator, images: Images) -> Features:
 def recording_features(network: MapGenerator) -> Iterator[list[Tensor]]:
     """The means of `image_features` from passes of the network inside the block, at no further cost.
 
-    Yields
-    ------
-    list of Tensor
-        Filled by each pass, one tensor for each level; `concatenate_channels` makes features of them.
+    Each pass adds a tensor for each level; `concatenate_channels` makes features of them.
     """
     found: list[Tensor] = []
 
@@ -55,17 +53,9 @@ def recording_features(network: MapGenerator) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
+@dataclass(frozen=True, eq=False)
 class MahalanobisOOD:
     """Mahalanobis distance of an image's features from the nearest class of training images.
-
-    Parameters
-    ----------
-    means
-        Of each class.
-    whitening
-        Matrix that gives features of one class the unit covariance.
-    validation
-        Distances of validation images, ascending.
 
     References
     ----------
@@ -73,8 +63,12 @@ class MahalanobisOOD:
     that of Ledoit and Wolf, Journal of Multivariate Analysis 88 (2004).
     """
 
-    def __init__(self, means: Features, whitening: Float[Tensor, "feature feature"], validation: Scores) -> None:
-        self._means, self._whitening, self._validation = means, whitening, validation
+    means: Features
+    """Of each class."""
+    whitening: Float[Tensor, "feature feature"]
+    """Gives features of one class the unit covariance."""
+    validation: Scores
+    """Distances of validation images, ascending."""
 
     @classmethod
     def fit(cls, features: Features, labels: NDArray[np.int64], validation: Features) -> "MahalanobisOOD":
@@ -93,28 +87,21 @@ class MahalanobisOOD:
 
     def scores(self, features: Features) -> Scores:
         """Distances in standard deviations of training images of a class."""
-        return torch.cdist(features @ self._whitening, self._means @ self._whitening).amin(dim=-1)
+        return torch.cdist(features @ self.whitening, self.means @ self.whitening).amin(dim=-1)
 
     @property
     def threshold(self) -> float:
         """Score that 99 % of validation images stay below; images beyond are out of distribution."""
-        return float(torch.quantile(self._validation, QUANTILE))
+        return float(torch.quantile(self.validation, QUANTILE))
 
     def save(self, folder: Path) -> None:
         """Write into a model folder."""
-        tensors = {"means": self._means, "whitening": self._whitening, "validation": self._validation}
         with replacing(folder / OOD_FILE) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+            save_file({name: tensor.contiguous() for name, tensor in vars(self).items()}, temporary)
 
     @classmethod
     def load(cls, path: Path) -> "MahalanobisOOD | None":
-        """Read from a run folder or a model folder; None if there is none.
-
-        Raises
-        ------
-        ModelError
-            If the file is damaged.
-        """
+        """Read from a run folder or a model folder; None if there is none."""
         file = next((place for place in (path / "model" / OOD_FILE, path / OOD_FILE) if place.is_file()), None)
         if file is None:
             return None

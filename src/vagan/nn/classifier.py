@@ -1,6 +1,7 @@
 """The two classifiers that the compared attribution methods explain (Section 2 of the paper's supplement)."""
 
 import math
+from itertools import chain
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,12 +9,11 @@ from torch import Tensor, nn
 from vagan.axes import num_spatial_dims as dims_of
 from vagan.axes import spatial_mean, spatial_shape
 from vagan.errors import ModelError
-from vagan.nn.layers import conv_block, max_pool
+from vagan.nn.layers import BATCH_NORM_EPS, conv_levels
 from vagan.types import Images
 
 Logits = Float[Tensor, "batch classes"]
 Features = Float[Tensor, "batch features *reduced"]
-
 
 MOMENTUM = 0.1
 """Ten times the paper's, whose statistics in a run of some hundred updates are those of its start."""
@@ -68,7 +68,7 @@ class Classifier(nn.Module):
         self.dense = nn.Sequential(
             nn.Flatten(),
             _dense(pixels * hidden, hidden, bias=False),
-            nn.BatchNorm1d(hidden, eps=1e-3, momentum=MOMENTUM),
+            nn.BatchNorm1d(hidden, eps=BATCH_NORM_EPS, momentum=MOMENTUM),
             nn.ReLU(),
             _dense(hidden, num_classes, bias=True),
         )
@@ -95,14 +95,8 @@ class CAMClassifier(nn.Module):
 
     Parameters
     ----------
-    num_spatial_dims
-        2 or 3.
-    channels
-        Channels of the images.
-    num_classes
-        Number of logits. Class 0 is the baseline class.
-    width
-        Feature maps of the first block; the last have ``16 * width``. The paper has 32 in 2-D.
+    num_spatial_dims, channels, num_classes, width
+        As of `Classifier`.
     """
 
     smallest_extent = 4
@@ -123,16 +117,10 @@ class CAMClassifier(nn.Module):
 
 
 def _convolutions(num_spatial_dims: int, channels: int, width: int, *, poolings: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    inputs = channels
-    for level, convolutions in enumerate((1, 1, 2, 2, 3)):
-        outputs = width * 2**level
-        for _ in range(convolutions):
-            layers.append(conv_block(num_spatial_dims, inputs, outputs, normalisation="batch", momentum=MOMENTUM))
-            inputs = outputs
-        if level < poolings:
-            layers.append(max_pool(num_spatial_dims))
-    return nn.Sequential(*layers)
+    levels = conv_levels(
+        num_spatial_dims, channels, width, poolings=poolings, normalisation="batch", momentum=MOMENTUM
+    )
+    return nn.Sequential(*chain(*levels))
 
 
 def _dense(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:

@@ -1,12 +1,12 @@
 """The critic: one unbounded score per image (Section 2 of the paper's supplement)."""
 
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise
 
 from torch import nn
 
 from vagan.axes import first_channels, per_sample_mean, per_sample_sum, spatial_mean
 from vagan.nn.conditioning import Condition
-from vagan.nn.layers import conv, conv_block, max_pool, recomputed
+from vagan.nn.layers import conv, conv_levels, recomputed
 from vagan.types import Images, Scores
 
 
@@ -41,33 +41,20 @@ class Critic(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.conditions, self._gradient_checkpointing, self._ends = conditions, gradient_checkpointing, [0]
-        layers: list[nn.Module] = []
-        inputs = channels
-        for level, convolutions in enumerate((1, 1, 2, 2, 3)):
-            outputs = width * 2**level
-            for _ in range(convolutions):
-                layers.append(conv_block(num_spatial_dims, inputs, outputs, normalisation="none"))
-                inputs = outputs
-            if level < 4:
-                layers.append(max_pool(num_spatial_dims))
-                self._ends.append(len(layers))
-        layers.append(conv(num_spatial_dims, inputs, 1, kernel=1))
-        self.layers = nn.Sequential(*layers)
-        self.projection = nn.Linear(conditions, inputs, bias=False) if conditions else None
+        self.conditions, self._gradient_checkpointing = conditions, gradient_checkpointing
+        levels = conv_levels(num_spatial_dims, channels, width, normalisation="none")
+        self._ends = [0, *accumulate(map(len, levels))]
+        self.layers = nn.Sequential(*chain(*levels), conv(num_spatial_dims, 16 * width, 1, kernel=1))
+        self.projection = nn.Linear(conditions, 16 * width, bias=False) if conditions else None
 
     def forward(self, images: Images, condition: Condition | None = None) -> Scores:
         """Score of each image; higher means more like the baseline class, given the condition."""
         features = images
-        for begin, end in pairwise([*self._ends, len(self.layers) - 1]):
+        for begin, end in pairwise(self._ends):
             block = self.layers[begin:end]
             features = recomputed(block, features) if self._gradient_checkpointing else block(features)
         scores = per_sample_mean(self.layers[-1](features).float())
         if self.projection is None or condition is None:
             return scores
-        return (
-            scores
-            + per_sample_sum(
-                self.projection(first_channels(condition, self.conditions)) * spatial_mean(features)
-            ).float()
-        )
+        projected = self.projection(first_channels(condition, self.conditions))
+        return scores + per_sample_sum(projected * spatial_mean(features)).float()

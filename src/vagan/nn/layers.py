@@ -42,19 +42,9 @@ def max_pool(num_spatial_dims: int) -> nn.Module:
 
 PAPER_MOMENTUM = 0.01
 """Weight of the newest batch in the running statistics; TensorFlow calls this a momentum of 0.99."""
-
-
-def batch_norm(num_spatial_dims: int, features: int, *, momentum: float = PAPER_MOMENTUM) -> nn.Module:
-    """Batch normalisation with the paper's epsilon and, unless said otherwise, momentum."""
-    return _BATCH_NORM[num_spatial_dims](features, eps=1e-3, momentum=momentum)
-
-
+BATCH_NORM_EPS = 1e-3
+"""The paper's."""
 GROUPS = 8
-
-
-def group_norm(features: int) -> nn.Module:
-    """Group normalisation (Wu and He 2018) in at most eight groups: no image's result depends on its batch."""
-    return nn.GroupNorm(math.gcd(GROUPS, features), features)
 
 
 class GlobalContext(nn.Module):
@@ -90,10 +80,36 @@ def conv_block(
     layer = conv_transpose if up else conv
     layers: list[nn.Module] = [layer(num_spatial_dims, inputs, outputs, bias=normalisation == "none")]
     if normalisation == "batch":
-        layers.append(batch_norm(num_spatial_dims, outputs, momentum=momentum))
-    if normalisation == "group":
-        layers.append(group_norm(outputs))
+        layers.append(_BATCH_NORM[num_spatial_dims](outputs, eps=BATCH_NORM_EPS, momentum=momentum))
+    if normalisation == "group":  # in at most eight groups (Wu and He 2018): no result depends on the batch
+        layers.append(nn.GroupNorm(math.gcd(GROUPS, outputs), outputs))
     return nn.Sequential(*layers, nn.ReLU())
+
+
+def conv_levels(
+    num_spatial_dims: int,
+    inputs: int,
+    width: int,
+    *,
+    poolings: int = 4,
+    normalisation: Normalisation,
+    momentum: float = PAPER_MOMENTUM,
+) -> list[list[nn.Module]]:
+    """Layers of the critic and of the classifiers: 1, 1, 2, 2 and 3 convolutions, of twice as many maps each time.
+
+    The first ``poolings`` levels end in a `max_pool`; the last one has ``16 * width`` maps.
+    """
+    levels: list[list[nn.Module]] = []
+    for level, convolutions in enumerate((1, 1, 2, 2, 3)):
+        outputs = width * 2**level
+        blocks: list[nn.Module] = []
+        for _ in range(convolutions):
+            blocks.append(
+                conv_block(num_spatial_dims, inputs, outputs, normalisation=normalisation, momentum=momentum)
+            )
+            inputs = outputs
+        levels.append([*blocks, max_pool(num_spatial_dims)] if level < poolings else blocks)
+    return levels
 
 
 def recomputed(block: nn.Module, features: Tensor, *more: Tensor) -> Tensor:
