@@ -11,14 +11,7 @@ import torch
 def numpy_generator(seed: int, purpose: str, *steps: int) -> np.random.Generator:
     """Generator that depends on nothing but its arguments.
 
-    Parameters
-    ----------
-    seed
-        The run's seed.
-    purpose
-        What the numbers are for; different purposes give independent streams.
-    steps
-        Position in the run, e.g. the number of critic updates done.
+    Different purposes give independent streams; steps are the position in a run, e.g. the number of critic updates.
     """
     # hashed as text: numpy's own seed sequences take (0, 1) and (0, 1, 0) for the same
     digest = hashlib.sha256(repr((int(seed), purpose, *map(int, steps))).encode()).digest()

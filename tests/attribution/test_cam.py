@@ -13,11 +13,6 @@ CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 
 
-@pytest.fixture(autouse=True)
-def _same_networks_in_any_order():
-    torch.manual_seed(0x5EED)
-
-
 def pooled(features, *, dims=2, bias=False, after=()):
     """Feature maps, global average pooling, one dense layer."""
     return nn.Sequential(features, POOL[dims](1), nn.Flatten(), *after, nn.Linear(2, 3, bias=bias))

@@ -11,11 +11,6 @@ from vagan.errors import ModelError
 from vagan.nn.classifier import CAMClassifier, Classifier
 
 
-@pytest.fixture(autouse=True)
-def _same_networks_in_any_order():
-    torch.manual_seed(0x5EED)
-
-
 class GuidedFunction(torch.autograd.Function):
     """ReLU whose backward pass lets positive gradients through at positive inputs: the definition, independently."""
 

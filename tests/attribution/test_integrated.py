@@ -10,11 +10,6 @@ from vagan.errors import ConfigError, ModelError
 from vagan.nn.classifier import CAMClassifier
 
 
-@pytest.fixture(autouse=True)
-def _same_networks_in_any_order():
-    torch.manual_seed(0x5EED)
-
-
 def linear_model(space, channels=1):
     torch.manual_seed(1)
     pixels = channels * torch.Size(space).numel()

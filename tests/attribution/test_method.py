@@ -6,11 +6,6 @@ from vagan.attribution.method import class_scores, differentiating, preserving
 from vagan.errors import ModelError
 
 
-@pytest.fixture(autouse=True)
-def _same_networks_in_any_order():
-    torch.manual_seed(0x5EED)
-
-
 def state(model):
     """Everything about a model that an attribution must not change, in comparable form."""
     tensors = [*model.parameters(), *model.buffers()]

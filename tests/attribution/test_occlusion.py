@@ -9,11 +9,6 @@ from vagan.attribution.occlusion import Occlusion
 from vagan.errors import ConfigError
 
 
-@pytest.fixture(autouse=True)
-def _same_networks_in_any_order():
-    torch.manual_seed(0x5EED)
-
-
 def linear_model(space, channels=1):
     torch.manual_seed(1)
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * torch.Size(space).numel(), 2))

@@ -8,11 +8,6 @@ from vagan.attribution.perturbation import AdditivePerturbation
 from vagan.errors import ConfigError, DivergenceError
 
 
-@pytest.fixture(autouse=True)
-def _same_networks_in_any_order():
-    torch.manual_seed(0x5EED)
-
-
 def linear_model(space, scale=1.0):
     torch.manual_seed(1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(torch.Size(space).numel(), 2)).double()

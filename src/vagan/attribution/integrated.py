@@ -53,10 +53,8 @@ class IntegratedGradients:
 
     Parameters
     ----------
-    model
-        Classifier with logits ``(batch, class)``.
-    target
-        Class of interest.
+    model, target
+        Classifier with logits ``(batch, class)``, and class of interest.
     reference
         Where the line starts. ``background`` (-1) by default; the authors' code starts from ``zero``, which in
         images scaled to [-1, 1] is not empty but grey.

@@ -29,10 +29,8 @@ class Occlusion:
 
     Parameters
     ----------
-    model
-        Classifier with logits ``(batch, class)``.
-    target
-        Class of interest.
+    model, target
+        Classifier with logits ``(batch, class)``, and class of interest.
     window
         Extent of the window in pixels along each axis; an eighth of the image's smallest extent if not given, in
         volumes a quarter. All channels are replaced together. A window smaller than what the class adds has edges

@@ -41,10 +41,8 @@ class AdditivePerturbation:
 
     Parameters
     ----------
-    model
-        Classifier with logits ``(batch, class)``.
-    target
-        Class of interest.
+    model, target
+        Classifier with logits ``(batch, class)``, and class of interest.
     preset
         ``paper``, or ``authors``: what their code does, w2 1e-1, learning rate 1e-1, 100 updates.
     name

@@ -159,16 +159,15 @@ class Attributor:
             return cls(made, narrowed, device=where)
         if predict_class:
             gate = ClassGate.load(first.path, first.spec.classes, where)
-            return cls(
-                [_generator(first, None)], first.spec, gate=gate, reject_interval=reject_interval, device=where
-            )
-        chosen = [select_class(one.spec, class_of_interest, insert=insert) for one in models]
+            generator = _generator(first, None)
+            return cls([generator], first.spec, gate=gate, reject_interval=reject_interval, device=where)
+        specs, conditions = zip(
+            *(select_class(one.spec, class_of_interest, insert=insert) for one in models), strict=True
+        )
         if intervene:
             require_intervention(first.spec, intervene)
-        generators = [
-            _generator(one, condition, insert=insert) for one, (_, condition) in zip(models, chosen, strict=True)
-        ]
-        return cls(generators, chosen[0][0], intervention=intervene or None, device=where)
+        generators = [_generator(*pair, insert=insert) for pair in zip(models, conditions, strict=True)]
+        return cls(generators, specs[0], intervention=intervene or None, device=where)
 
     def __repr__(self) -> str:
         spec = self._spec
@@ -227,16 +226,9 @@ class Attributor:
     def attribute_files(
         self, paths: Files, out: Run, *, covariates: GivenCovariates = None, threshold: float | None = None
     ) -> list[SavedMaps]:
-        """Attribute image files one after the other and write the maps; see `Attribution.save`.
+        """Attribute image files one after the other and write maps named after them; see `Attribution.save`.
 
         Nothing is written before all files were read without an error.
-
-        Parameters
-        ----------
-        paths, covariates
-            See `attribute`; maps are named after the files.
-        out, threshold
-            See `Attribution.save`.
         """
         paths = _paths(paths)
         require_distinct_names(paths, Path(out))
@@ -371,14 +363,9 @@ def _paths(files: Files) -> list[Path]:
 
 
 def _models(runs: Files | TrainedModel | Sequence[TrainedModel], device: torch.device | str) -> list[TrainedModel]:
-    given = [runs] if isinstance(runs, Path | str | TrainedModel) else list(runs)
-    require_distinct([one.path if isinstance(one, TrainedModel) else one for one in given])
-    return [one if isinstance(one, TrainedModel) else TrainedModel.load(one, _device(device)) for one in given]
-
-
-def _device(name: torch.device | str) -> torch.device:
-    if isinstance(name, torch.device):
-        return name
     from vagan.training.engine.device import find_device
 
-    return find_device(name)
+    given = [runs] if isinstance(runs, Path | str | TrainedModel) else list(runs)
+    require_distinct([one.path if isinstance(one, TrainedModel) else one for one in given])
+    where = device if isinstance(device, torch.device) else find_device(device)
+    return [one if isinstance(one, TrainedModel) else TrainedModel.load(one, where) for one in given]

@@ -61,13 +61,7 @@ class ClassGate:
 
     @classmethod
     def load(cls, run: Path, classes: Sequence[str], device: torch.device | str = "cpu") -> "ClassGate":
-        """The one in the run folder of a map generator, of these classes.
-
-        Raises
-        ------
-        ModelError
-            If there is none, or of other classes.
-        """
+        """The one in the run folder of a map generator, of these classes."""
         if not (run / FOLDER / "model" / CONFIG).is_file():
             raise ModelError(
                 f"predict_class needs a classifier in the run folder: {run} has none; repeat the training's command "

@@ -17,12 +17,7 @@ GivenCovariates = pd.DataFrame | Mapping[str, Any] | None
 def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], count: int) -> pd.DataFrame | None:
     """One row per image with the columns that a model is conditioned on; None if it is not conditioned on any.
 
-    Raises
-    ------
-    ConfigError
-        If covariates are missing, unknown or of another number of images.
-    CohortError
-        If a value is missing or invalid.
+    Covariates that are missing, unknown, of another number of images or of invalid values are errors.
     """
     names = [covariate.name for covariate in covariates]
     if isinstance(given, Mapping):
@@ -58,13 +53,7 @@ def parse_covariates(text: str) -> dict[str, str]:
 
 
 def rows_of(paths: Sequence[Path], table: pd.DataFrame) -> pd.DataFrame:
-    """The row of each image file in a table, found by the file's name in ``image``, or without suffix in ``id``.
-
-    Raises
-    ------
-    ConfigError
-        If the table has neither column, or not one row for an image.
-    """
+    """The row of each image file in a table, found by the file's name in ``image``, or without suffix in ``id``."""
     known = [name for name in ("image", "id") if name in table]
     if not known:
         raise ConfigError(

@@ -104,15 +104,7 @@ class FileImage:
 
 
 def read_source(path: Path, spec: ModelSpec) -> SourceImage:
-    """Read an image file for a model; of models of scans, raw ones too.
-
-    Raises
-    ------
-    ImageFileError
-        If it is none, or damaged.
-    ModelError
-        If the model takes other images.
-    """
+    """Read an image file for a model; of models of scans, raw ones too."""
     if spec.pipeline is not None:
         from vagan.inference.scans import read_scan_image  # needs an extra
 

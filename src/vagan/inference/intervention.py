@@ -30,15 +30,7 @@ def explain_intervention(
 
 
 def require_intervention(spec: ModelSpec, intervention: Intervention) -> None:
-    """Refuse what the model cannot do before the first image.
-
-    Raises
-    ------
-    ConfigError
-        If the model cannot change covariates, or has no such covariate.
-    CohortError
-        If a value cannot be one of the covariate.
-    """
+    """Refuse, before the first image, covariates that the model cannot change, and impossible values."""
     if not spec.intervention:
         raise ConfigError(
             "an intervention needs a model trained with --preset intervention and training.covariates: "

@@ -108,15 +108,7 @@ class ScanImage:
 
 
 def read_scan_image(path: Path, spec: ModelSpec) -> ScanImage:
-    """Read a scan and, if a mask lies beside it, its brain: as `vagan preprocess` does.
-
-    Raises
-    ------
-    ImageFileError
-        If it is no scan of a head.
-    ModelError
-        If the model's record of its preprocessing is unusable.
-    """
+    """Read a scan and, if a mask lies beside it, its brain: as `vagan preprocess` does."""
     pipeline, mask = pipeline_of(spec), mask_beside(path)
     return ScanImage(read_scan(path, Path(mask) if mask else None), pipeline)
 

@@ -19,23 +19,26 @@ _MEANING = {
 
 def describe(one: Attribution, source: SourceImage, effect: NDArray[np.float32]) -> dict[str, Any]:
     """Description of the map of a single image, whose effect on its own grid is given."""
-    scale = {"times_this_in_the_units_of_the_file": source.intensity_scale} if one.unit == "intensity" else {}
-    return {
+    in_intensity, spec = one.unit == "intensity", one.spec
+    entries = {
         "source": source.path.name,
         "method": one.method,
         "sign": one.sign,
-        "unit": "intensity after scaling to [-1, 1]" if one.unit == "intensity" else one.unit,
-        **scale,
-        **({} if one.intervention is None else {"intervention": describe_intervention(one.intervention)}),
+        "unit": "intensity after scaling to [-1, 1]" if in_intensity else one.unit,
+        "times_this_in_the_units_of_the_file": source.intensity_scale if in_intensity else None,
+        "intervention": None if one.intervention is None else describe_intervention(one.intervention),
         **_classes(one),
         **_covariates(one),
         "shape": list(effect.shape[1:]),
         "mean_absolute_effect": float(np.abs(effect).mean()),
-        **({} if one.spec is None else {"model": {"rule": one.spec.rule, "cohort_hash": one.spec.cohort_hash}}),
-        **_decision(one),
-        **_ood(one),
-        **_uncertainty(one),
+        "model": None if spec is None else {"rule": spec.rule, "cohort_hash": spec.cohort_hash},
+        "predicted_class": _decision(one),
+        "ood_score": None if one.ood_score is None else round(float(one.ood_score[0]), 3),
+        "ood_threshold": None if one.ood_threshold is None else round(one.ood_threshold, 3),
+        "is_ood": None if one.is_ood is None else bool(one.is_ood[0]),
+        "uncertainty": _uncertainty(one),
     }
+    return {name: value for name, value in entries.items() if value is not None}
 
 
 def describe_deformation(
@@ -67,19 +70,17 @@ def _classes(one: Attribution) -> dict[str, Any]:
     return {"baseline_class": one.spec.classes[0], "class_of_interest": one.spec.classes[shown]}
 
 
-def _decision(one: Attribution) -> dict[str, Any]:
+def _decision(one: Attribution) -> dict[str, Any] | None:
     if one.decisions is None or one.reject_interval is None or one.spec is None:
-        return {}
+        return None
     (decision,) = one.decisions
     meaning = ABSTAINED if decision.abstained else "interest" if decision.label else "baseline"
     return {
-        "predicted_class": {
-            "decision": decision_of(one),
-            "meaning": _MEANING[meaning],
-            "probabilities": dict(zip(one.spec.classes, decision.probabilities, strict=True)),
-            "reject_interval": list(one.reject_interval),
-            "by": "a classifier in the run folder, its probabilities calibrated on validation images",
-        }
+        "decision": decision_of(one),
+        "meaning": _MEANING[meaning],
+        "probabilities": dict(zip(one.spec.classes, decision.probabilities, strict=True)),
+        "reject_interval": list(one.reject_interval),
+        "by": "a classifier in the run folder, its probabilities calibrated on validation images",
     }
 
 
@@ -97,25 +98,13 @@ def _covariates(one: Attribution) -> dict[str, Any]:
     return {"covariates": values, **({"covariates_beyond": beyond} if beyond else {})}
 
 
-def _ood(one: Attribution) -> dict[str, Any]:
-    if one.ood_score is None or one.ood_threshold is None or one.is_ood is None:
-        return {}
-    return {
-        "ood_score": round(float(one.ood_score[0]), 3),
-        "ood_threshold": round(one.ood_threshold, 3),
-        "is_ood": bool(one.is_ood[0]),
-    }
-
-
-def _uncertainty(one: Attribution) -> dict[str, Any]:
+def _uncertainty(one: Attribution) -> dict[str, Any] | None:
     if one.uncertainty is None:
-        return {}
+        return None
     return {
-        "uncertainty": {
-            "members": one.members,
-            "std": "standard deviation of the members' maps, in the map's unit",
-            "mean_std": float(one.uncertainty.std.mean()),
-            "sign_agreement": "size of the mean sign: 0 half against half, 1 all alike",
-            "mean_sign_agreement": float(one.uncertainty.sign_agreement.mean()),
-        }
+        "members": one.members,
+        "std": "standard deviation of the members' maps, in the map's unit",
+        "mean_std": float(one.uncertainty.std.mean()),
+        "sign_agreement": "size of the mean sign: 0 half against half, 1 all alike",
+        "mean_sign_agreement": float(one.uncertainty.sign_agreement.mean()),
     }

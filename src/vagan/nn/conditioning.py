@@ -14,17 +14,7 @@ Condition = Float[Tensor, "batch condition"]
 
 
 class FeatureModulation(nn.Module):
-    """Scale and shift each feature map by functions of the condition (FiLM, Perez et al. 2018).
-
-    Starts as the identity.
-
-    Parameters
-    ----------
-    conditions
-        Width of the condition.
-    features
-        Feature maps.
-    """
+    """Scale and shift each feature map by functions of the condition (FiLM, Perez et al. 2018), at first by none."""
 
     def __init__(self, conditions: int, features: int) -> None:
         super().__init__()
@@ -42,12 +32,7 @@ class FeatureModulation(nn.Module):
 def conditioned(network: nn.Module, *conditions: Condition | None) -> Callable[[Tensor], Tensor]:
     """A network as a function of images alone, with their condition bound; the network itself where there is none.
 
-    Parameters
-    ----------
-    network
-        Called with images and condition.
-    conditions
-        Of one batch after the other. Images may be those batches, all of them several times, or the first images.
+    Conditions are of one batch after the other; images those batches, all of them several times, or the first images.
     """
     given = [condition for condition in conditions if condition is not None]
     if not given:
@@ -69,13 +54,7 @@ def interpolate_conditions(one: Condition | None, other: Condition | None, fract
 
 
 def concat_conditions(*parts: Float[Tensor, "_ _"] | None) -> Condition | None:
-    """Concatenate conditions along their width; a part of one row applies to all images, None is left out.
-
-    Returns
-    -------
-    Condition or None
-        None where all parts are None.
-    """
+    """Concatenate conditions along their width; a part of one row applies to all images, None is left out."""
     given = [part for part in parts if part is not None]
     if not given:
         return None

@@ -74,25 +74,15 @@ class MapGenerator(nn.Module):
         def up(inputs: int) -> nn.Sequential:
             return conv_block(num_spatial_dims, inputs, width, normalisation=normalisation, up=True)
 
-        self.encoders = nn.ModuleList(
-            [
-                block(channels, width, width),
-                block(width, 2 * width, 2 * width),
-                block(2 * width, 4 * width, 4 * width),
-            ]
-        )
+        downs = [(channels, width, width), (width, 2 * width, 2 * width), (2 * width, 4 * width, 4 * width)]
+        self.encoders = nn.ModuleList(block(*widths) for widths in downs)
         self.pool = max_pool(num_spatial_dims)
         self.bottom = block(4 * width, 8 * width, 8 * width)
         if global_context:
             self.bottom.insert(1, GlobalContext(8 * width))
         self.upsamplers = nn.ModuleList([up(8 * width), up(4 * width), up(2 * width)][:levels])
-        self.decoders = nn.ModuleList(
-            [
-                block(5 * width, 4 * width, 4 * width),
-                block(3 * width, 2 * width, 2 * width),
-                block(2 * width, width),
-            ][:levels]
-        )
+        ups = [(5 * width, 4 * width, 4 * width), (3 * width, 2 * width, 2 * width), (2 * width, width)]
+        self.decoders = nn.ModuleList([block(*widths) for widths in ups][:levels])
         features = [8 * width, 4 * width, 2 * width, width][: levels + 1]
         self.modulations = nn.ModuleList([FeatureModulation(conditions, count) for count in features if conditions])
         self.last = conv(num_spatial_dims, features[-1], outputs or channels)
@@ -100,19 +90,11 @@ class MapGenerator(nn.Module):
             nn.init.zeros_(self.last.weight)
 
     def forward(self, images: Images, condition: Condition | None = None) -> RawMap:
-        """Raw map ``M(x)``, the spatial shape of the images.
-
-        Raises
-        ------
-        ModelError
-            If the network needs a condition and gets none, or the other way round.
-        """
+        """Raw map ``M(x)``, the spatial shape of the images."""
         if bool(self.conditions) != (condition is not None):
-            raise ModelError(
-                "this map generator needs a condition, such as the class of interest; give one"
-                if condition is None
-                else "this map generator takes no condition; leave it out"
-            )
+            needed = "needs a condition, such as the class of interest; give one"
+            unknown = "takes no condition; leave it out"
+            raise ModelError(f"this map generator {needed if condition is None else unknown}")
         apply = recomputed if self._gradient_checkpointing else _applied
         *skips, bottom = self.encoded(images)
         features = self._modulated(0, bottom, condition)
