@@ -126,7 +126,7 @@ def test_every_public_object_shows_what_it_is(cohort, model):
         for entry in METHODS.values()
     }
     assert not [one for one in shown if " object at 0x" in one]
-    assert "IntegratedGradients(CAMClassifier, target=1, steps=50)" in shown
+    assert any(one.startswith("IntegratedGradients(target=1, steps=50") for one in shown)
 
 
 def test_names_are_complete_and_imported_when_used():

@@ -57,13 +57,7 @@ class CAM:
         _layers(self.model, self.layer)
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
-        """Class activation map, interpolated.
-
-        Raises
-        ------
-        ModelError
-            If the model is not of the form that class activation mapping needs.
-        """
+        """Class activation map, interpolated; an error for models that are not of the form above."""
         with preserving(self.model), torch.no_grad():
             recorded, dense = _record(_layers(self.model, self.layer), images), _record_dense(self.model)
             logits = require_logits(self.model(images.clone()), len(images), self.target)
@@ -102,13 +96,7 @@ class GradCAM:
         _layers(self.model, self.layer)
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
-        """Gradient-weighted class activation map, interpolated.
-
-        Raises
-        ------
-        ModelError
-            If the layer does not run, or its output is not feature maps on which the score depends.
-        """
+        """Gradient-weighted class activation map, interpolated; an error where the score does not depend on it."""
         with differentiating(self.model, images) as points:
             recorded = _record(_layers(self.model, self.layer), images)
             scores = class_scores(self.model, points, self.target)

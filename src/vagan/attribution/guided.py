@@ -38,7 +38,7 @@ class GuidedBackpropagation:
     -----
     Captum changes the gradient of ``nn.ReLU`` modules only: for ``F.relu``, leaky or bounded ReLUs, ELU, GELU and so
     on it silently returns the plain gradient. `attribute` therefore inspects one forward pass and rejects models with
-    any such activation.
+    any such activation, or without a ReLU module.
     """
 
     model: nn.Module = field(repr=False)
@@ -50,13 +50,7 @@ class GuidedBackpropagation:
     convention: ClassVar[Convention] = "absolute"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
-        """Guided gradient at each pixel.
-
-        Raises
-        ------
-        ModelError
-            If the model has an activation that is not a ``torch.nn.ReLU`` module, or no such module.
-        """
+        """Guided gradient at each pixel."""
         scores = _Scores(self.model, self.target)
         with differentiating(self.model, images) as points:
             _require_relu_modules(scores, points.split(1)[0])

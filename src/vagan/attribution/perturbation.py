@@ -80,16 +80,10 @@ class AdditivePerturbation:
         self.cost = chosen.updates
 
     def __repr__(self) -> str:
-        return f"AdditivePerturbation({type(self._model).__name__}, target={self._target}, {self.settings})"
+        return f"AdditivePerturbation(target={self._target}, {self.settings})"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
-        """Effect of the class: what the mask takes away.
-
-        Raises
-        ------
-        DivergenceError
-            If the mask stops being finite, as it does when the classifier's output is not.
-        """
+        """Effect of the class: what the mask takes away."""
         with differentiating(self._model, images) as leaves:
             points = leaves.detach()
             mask = torch.zeros_like(points, requires_grad=True)

@@ -42,14 +42,11 @@ class VAGAN:
         Network from images to raw maps ``M(x)``.
     output
         How the raw map is applied to the image.
-    condition
-        That selects a task, ``(1, tasks)``; see `vagan.model.folder.select_class`. None for a single task.
-    covariates
-        That the generator is conditioned on besides.
-    insert
-        Whether the task is to insert the class rather than to remove it.
-    intervention
-        Whether the generator changes covariates instead of removing a class.
+    condition, covariates
+        That selects a task, ``(1, tasks)``, see `vagan.model.folder.select_class`, None for a single task; and that
+        the generator is conditioned on besides.
+    insert, intervention
+        Whether the task is to insert the class, or to change covariates, rather than to remove the class.
     ood
         Statistics of the training images' features, of which `explain` takes the out-of-distribution score.
 
@@ -77,13 +74,7 @@ class VAGAN:
     cost = 1
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
-        """Effect of the class of interest in each image, ``x - y``; of an inserted class, ``y - x``.
-
-        Raises
-        ------
-        ModelError
-            If covariates are missing that the generator is conditioned on, or are of another number of images.
-        """
+        """Effect of the class of interest in each image, ``x - y``; of an inserted class, ``y - x``."""
         return self.explain(images, covariates).effect
 
     def explain(

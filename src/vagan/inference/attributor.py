@@ -176,13 +176,7 @@ class Attributor:
 
     @property
     def spec(self) -> ModelSpec:
-        """Of the (first) model: its classes are the baseline class and that of interest; of predicted classes all.
-
-        Raises
-        ------
-        ConfigError
-            If there is none: the methods explain networks that were not read from a run folder.
-        """
+        """Of the (first) model: its classes are the baseline class and that of interest; of predicted classes all."""
         if self._spec is None:
             raise ConfigError("a model from a run folder is needed, which knows how its images are prepared")
         return self._spec
@@ -198,11 +192,6 @@ class Attributor:
         covariates
             Needed where the model is conditioned on them: a row per image, or the same values for all. A selection
             has its own.
-
-        Raises
-        ------
-        ConfigError
-            If covariates are missing or not those of the model.
         """
         if isinstance(images, Tensor):
             return self._attribute(images, covariates, [str(number) for number in range(len(images))])

@@ -40,7 +40,9 @@ def symmetric_range(maps: Array) -> tuple[float, float]:
 
 
 def overlay(image: Array, effect: Array, *, limit: float | None = None) -> NDArray[np.uint8]:
-    """Colour an effect over its grey image: the stronger the effect, the more opaque.
+    """Colour an effect over its grey image, ``(height, width, 3)``: the stronger the effect, the more opaque.
+
+    Exactly grey where the effect is zero.
 
     Parameters
     ----------
@@ -50,11 +52,6 @@ def overlay(image: Array, effect: Array, *, limit: float | None = None) -> NDArr
         Of the same shape: positive (red) where the class made the image brighter, negative blue.
     limit
         Effect of full colour; by default the end of `symmetric_range`.
-
-    Returns
-    -------
-    ndarray
-        ``(height, width, 3)``: red, green and blue. Exactly grey where the effect is zero.
     """
     _require_same_shape(image, effect)
     limit = symmetric_range(effect)[1] if limit is None else limit

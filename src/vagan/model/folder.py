@@ -108,12 +108,7 @@ def select_class(
     """Restrict a model to a single class of interest, which it removes from images, or inserts.
 
     Gives its description with this class alone beside the baseline class, and the condition ``(1, tasks)`` that
-    selects it; None for a network with a single task.
-
-    Raises
-    ------
-    ConfigError
-        If the model has several classes of interest and none is given, or has no such class, or cannot insert it.
+    selects it; None for a network with a single task. A model of several needs the name.
     """
     known, conditions = spec.classes[1:], spec.task_conditions(insert=insert)
     if class_of_interest and class_of_interest not in known:

@@ -34,14 +34,9 @@ def binary_metrics(probabilities: NDArray[np.float64], labels: NDArray[np.int64]
 
 
 def multiclass_metrics(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
-    """`binary_metrics` of any number of classes; the area under the ROC curve is the mean of each against the rest.
+    """`binary_metrics` of any number of classes, from probabilities (n, classes) and labels from 0, which all occur.
 
-    Parameters
-    ----------
-    probabilities
-        Shape (n, classes).
-    labels
-        From 0, shape (n,); every class occurs.
+    The area under the ROC curve is the mean of each class against the rest.
     """
     from sklearn.metrics import roc_auc_score
 

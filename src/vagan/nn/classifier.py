@@ -24,26 +24,20 @@ class Classifier(nn.Module):
 
     Parameters
     ----------
-    num_spatial_dims
-        2 or 3.
+    num_spatial_dims, channels
+        2 or 3; channels of the images.
     shape
         Spatial shape of the images; the first dense layer sees every pixel of the last feature maps, so it is fixed.
-    channels
-        Channels of the images.
     num_classes
         Number of logits. Class 0 is the baseline class.
     width
         Feature maps of the first block; doubled at every pooling. The paper has 32 in 2-D. The hidden dense layer
         is as wide as the last feature maps, ``16 * width``, as in the authors' code: at 112x112 most weights are
         there, and for volumes a smaller width is advisable.
-
-    Raises
-    ------
-    ModelError
-        If an extent is below 16, which four poolings would reduce to nothing.
     """
 
     smallest_extent = 16
+    """Four poolings would reduce less to nothing."""
 
     def __init__(
         self,

@@ -18,10 +18,8 @@ class Critic(nn.Module):
 
     Parameters
     ----------
-    num_spatial_dims
-        2 or 3.
-    channels
-        Channels of the images.
+    num_spatial_dims, channels
+        2 or 3; channels of the images.
     width
         Feature maps of the first block; doubled at every pooling. The paper has 16.
     conditions

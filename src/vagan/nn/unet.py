@@ -22,10 +22,8 @@ class MapGenerator(nn.Module):
 
     Parameters
     ----------
-    num_spatial_dims
-        2 or 3.
-    channels
-        Channels of the images.
+    num_spatial_dims, channels
+        2 or 3; channels of the images.
     outputs
         Channels of the map; default: those of the images. See `vagan.effect.raw_channels`.
     width
