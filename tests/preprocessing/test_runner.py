@@ -157,7 +157,11 @@ class TestMany:
         pipeline = KillingOnce(steps=QUICK.steps, mark=str(tmp_path / "killed"))
         outcomes = list(prepare_all(jobs, pipeline, tmp_path / "out", processes=2))
         assert (tmp_path / "killed").exists()
-        assert statuses(outcomes) == [("s0", "done"), ("s1", "done"), ("s2", "done")]
+        found = dict(statuses(outcomes))
+        assert list(found) == ["s0", "s1", "s2"]
+        # a scan that the other worker had just finished when the pool broke is found on disk by its second try
+        assert set(found.values()) <= {"done", "kept"}
+        assert list(found.values()).count("kept") <= 1
 
     @pytest.mark.long
     def test_a_scan_that_kills_every_worker_fails_alone(self, tmp_path):
