@@ -116,6 +116,21 @@ def _unlock(lock: int | None) -> None:
         os.close(lock)
 
 
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """A temporary folder, removed at the end; those of this kind that killed processes left are removed first."""
+    prefix = f"{MARK}-{name}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        if left.is_dir() and not left.is_symlink() and _is_left(left) and left.stat().st_uid == os.getuid():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+        lock = _try_lock(Path(folder))
+        try:
+            yield Path(folder)
+        finally:
+            _unlock(lock)
+
+
 def regular(path: Path) -> Path:
     """The path of a file that can be read to its end; an OSError for a folder, a device or a pipe."""
     if not stat.S_ISREG(path.stat().st_mode):

@@ -1,12 +1,15 @@
 """The command starts at once: nothing heavy is imported before a verb needs it."""
 
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from vagan.cli.app import main
 from vagan.cli.demo import _table
 from vagan.evaluation.evaluation import Evaluation, Examples
 
@@ -102,3 +105,16 @@ def test_the_table_of_the_demo_fits_a_terminal():
     assert rows[0].split() == ["VA-GAN", "0.931", "0.921", "to", "0.940", "0.931", "0.931"]
     assert len(rows) == 3
     assert "dice" not in head.lower()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_stops_a_command_unless_started_with_nohup(monkeypatch, ignored):
+    monkeypatch.setattr("vagan.cli.app.app", lambda *_, **__: signal.raise_signal(signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main([])
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert stopped.value.code == (0 if ignored else 130)

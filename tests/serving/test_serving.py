@@ -2,6 +2,12 @@
 
 import asyncio
 import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -160,11 +166,13 @@ def test_uploads_that_are_too_large_are_refused_and_leave_nothing(client, tmp_pa
     answer = send(client, (content[at : at + 999] for at in range(0, len(content), 999)) if lied else content)
     assert answer.status_code == 413
     assert "too large" in answer.json()["detail"]
-    assert (answer.headers.get("connection") == "close") is lied  # it might never end
+    assert answer.headers["connection"] == "close"  # it might never end
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_goes_away_in_the_middle_leaves_nothing_and_no_traceback(client, tmp_path):
+@pytest.mark.parametrize("code", [400, 408])
+def test_who_goes_away_or_stalls_leaves_nothing_and_no_traceback(client, tmp_path, monkeypatch, code):
+    monkeypatch.setattr("vagan.serving.app.UPLOAD_S", 0.05 if code == 408 else 60)
     parts = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
     headers = {"host": HOST, "x-vagan-token": TOKEN}
     scope = {
@@ -174,13 +182,15 @@ def test_who_goes_away_in_the_middle_leaves_nothing_and_no_traceback(client, tmp
     answers = []
 
     async def receive():
+        if len(parts) == 1 and code == 408:
+            await asyncio.sleep(60)
         return parts.pop(0)
 
     async def send_back(message):
         answers.append(message)
 
     asyncio.run(client.app(scope, receive, send_back))
-    assert answers[0]["status"] == 400
+    assert answers[0]["status"] == code
     assert list(tmp_path.iterdir()) == []
 
 
@@ -244,7 +254,7 @@ def test_names_of_uploads_lead_nowhere(client, tmp_path, name):
     assert status["name"] == "evil.png"
     assert status["state"] == "done"
     (folder,) = tmp_path.iterdir()
-    assert {path.name for path in folder.iterdir()} == {"image.png", "out"}
+    assert {path.name for path in folder.iterdir()} == {"out"}  # the upload was deleted when its map was made
 
 
 def test_images_wait_in_one_line_and_the_line_is_short(client_of):
@@ -286,13 +296,59 @@ def test_results_are_forgotten_when_asked_and_when_there_are_many(client_of, tmp
     assert {path.name for path in tmp_path.iterdir()} == {jobs[3]["id"]}
 
 
-def test_the_line_may_fill_while_an_image_comes_in(tmp_path):
-    jobs = JobQueue(lambda image, out: {}, tmp_path, most_waiting=0)
-    job = jobs.prepare("a.png", ".png")
-    with pytest.raises(QueueFullError):
-        jobs.submit(job)
-    assert list(tmp_path.iterdir()) == []
+def test_uploads_are_bounded_in_number_and_in_bytes(tmp_path):
+    jobs = JobQueue(lambda image, out: {}, tmp_path, most_waiting=2, most_bytes=100)
+    first, second = jobs.prepare("a.png", ".png"), jobs.prepare("b.png", ".png")
+    with pytest.raises(QueueFullError, match="2 images"):
+        jobs.prepare("c.png", ".png")
+    jobs.reserve(first, 60)
+    with pytest.raises(QueueFullError, match="MB"):
+        jobs.reserve(second, 41)
+    jobs.discard(second)
+    jobs.reserve(first, 40)
+    assert {path.name for path in tmp_path.iterdir()} == {first.id}
     jobs.close()
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory):
+    """Of a server in its own process, which stops on SIGHUP."""
+    run = save_random_generator(tmp_path_factory.mktemp("served"))
+    scratch = tmp_path_factory.mktemp("scratch")
+    (scratch / "vagan-tmp-serve-killed01").mkdir()
+    (scratch / "vagan-serve-of-the-user").mkdir()
+    short = "import vagan.serving.guard as g; g.HEADER_S, g.MOST_CONNECTIONS = 1, 3; from vagan.cli.app import main; "
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{short}main(['serve', {str(run)!r}, '--port', '0', '--device', 'cpu'])"],
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(scratch)},
+    )  # fmt: skip
+    found = re.search(r":(\d+)/", process.stdout.readline())
+    names = {path.name for path in scratch.iterdir()}
+    assert "vagan-tmp-serve-killed01" not in names, "what a dead server left is swept"
+    assert len(names) == 2
+    yield int(found[1])
+    process.send_signal(signal.SIGHUP)
+    process.stdout.close()
+    assert process.wait(60) == 130
+    assert {path.name for path in scratch.iterdir()} == {"vagan-serve-of-the-user"}
+
+
+def test_the_printed_address_answers_at_once(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 401")
+
+
+def test_connections_without_a_request_are_closed_and_few(port):
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(5)]
+    for connection in slow[:3]:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+    begin = time.monotonic()
+    assert [connection.recv(1) for connection in slow[3:]] == [b"", b""]
+    assert [connection.recv(1) for connection in slow[:3]] == [b""] * 3
+    assert time.monotonic() - begin > 0.5  # those within the limit had their time
+    for connection in slow:
+        connection.close()
 
 
 def test_the_pages_escape_names_and_list_what_may_be_asked(client):
@@ -319,7 +375,6 @@ def test_a_model_that_does_not_fit_the_image_says_so(client):
 
 def test_a_port_that_is_taken_is_told():
     with _listening(0) as first:
-        first.listen()
         port = first.getsockname()[1]
         with pytest.raises(OutputError, match=f"port {port} of 127.0.0.1 must be free"):
             _listening(port)

@@ -68,6 +68,9 @@ app.command(imports)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 with one line on a user's mistake, 1 on a defect of ours."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+    hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; not on Windows, ignored under nohup
+    if hangup and signal.getsignal(hangup) == signal.SIG_DFL:
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:

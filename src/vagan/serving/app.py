@@ -1,5 +1,6 @@
 """The REST interface, which the page uses too."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from vagan.serving.jobs import Job, JobQueue, QueueFullError, State
 from vagan.serving.pages import Model, add_pages
 
 NAME_LENGTH = 120
+UPLOAD_S = 600
+"""Longest time for an upload."""
 BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"format": "binary"}}}}}
 
 
@@ -107,11 +110,10 @@ def make_app(
             raise HTTPException(415, f"the suffix of {name!r} must be one of {', '.join(SUFFIXES)}")
         values = _parse(covariates)
         try:
-            jobs.require_room()
             job = jobs.prepare(name, suffix.lower())
             job.covariates = values
             try:
-                await _receive(request, job, largest_bytes)
+                await _receive(request, job, jobs, largest_bytes)
             except BaseException:
                 jobs.discard(job)
                 raise
@@ -160,22 +162,24 @@ def _parse(covariates: str) -> dict[str, str]:
 
 
 @no_type_check
-async def _receive(request: Request, job: Job, largest_bytes: int) -> None:
+async def _receive(request: Request, job: Job, jobs: JobQueue, largest_bytes: int) -> None:
     refusal = HTTPException(413, f"{job.name} is too large: the limit is {largest_bytes / 2**20:.0f} MB")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > largest_bytes:
         raise refusal
-    size = 0
     with job.image.open("wb") as file:
         try:
-            async for part in request.stream():
-                size += len(part)
-                if size > largest_bytes:  # the stream may never end
-                    raise HTTPException(refusal.status_code, refusal.detail, {"Connection": "close"})
-                file.write(part)
+            async with asyncio.timeout(UPLOAD_S):
+                async for part in request.stream():
+                    jobs.reserve(job, len(part))
+                    if job.size > largest_bytes:
+                        raise refusal
+                    file.write(part)
+        except TimeoutError as error:
+            raise HTTPException(408, f"{job.name} must be sent within {UPLOAD_S} s") from error
         except ClientDisconnect as error:
             raise HTTPException(400, f"{job.name} was interrupted; send it again") from error
-    if size == 0:
+    if job.size == 0:
         raise HTTPException(400, f"{job.name} is empty; send the file as the body of the request")
 
 

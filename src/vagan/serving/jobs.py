@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from vagan.errors import VaganError
 
-State = Literal["waiting", "working", "done", "failed"]
+State = Literal["uploading", "waiting", "working", "done", "failed"]
 Work = Callable[..., dict[str, Any]]
 """From an image file, a folder for the maps and, if given, covariates, to the data of the viewer; raises `VaganError`
 for an invalid image."""
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class QueueFullError(VaganError):
-    """Too many images are waiting."""
+    """Too many or too large images are waiting."""
 
 
 @dataclass
@@ -34,7 +34,9 @@ class Job:
     name: str
     image: Path
     covariates: Mapping[str, str] = field(default_factory=dict)
-    state: State = "waiting"
+    state: State = "uploading"
+    size: int = 0
+    """Bytes of the upload on disk."""
     message: str = ""
     view: dict[str, Any] | None = None
     files: dict[str, Path] = field(default_factory=dict)
@@ -50,10 +52,17 @@ class JobQueue:
     ----------
     folder
         For images and results; nobody else may write to it.
+    most_waiting, most_kept
+        Limits of images that are uploaded or wait, and of results that are kept.
+    most_bytes
+        Limit of the uploads on disk together; an upload is deleted when its map is made.
     """
 
-    def __init__(self, work: Work, folder: Path, *, most_waiting: int = 8, most_kept: int = 20) -> None:
-        self._work, self._folder, self._most_waiting, self._most_kept = work, folder, most_waiting, most_kept
+    def __init__(
+        self, work: Work, folder: Path, *, most_waiting: int = 8, most_kept: int = 20, most_bytes: int = 2**31
+    ) -> None:
+        self._work, self._folder, self._most_bytes = work, folder, most_bytes
+        self._most_waiting, self._most_kept = most_waiting, most_kept
         self._jobs: dict[str, Job] = {}
         self._line: queue.Queue[Job | None] = queue.Queue()
         self._lock = threading.Lock()
@@ -62,32 +71,49 @@ class JobQueue:
         self.last_seconds: float | None = None
         """Of the last image."""
 
-    def require_room(self) -> None:
-        """Raise `QueueFullError` while too many images wait."""
-        if sum(job.state == "waiting" for job in list(self._jobs.values())) >= self._most_waiting:
-            raise QueueFullError(f"{self._most_waiting} images are already waiting; try again later")
-
     def prepare(self, name: str, suffix: str) -> Job:
-        """A job whose image is still to be written to ``job.image``."""
+        """A job whose image is still to be written to ``job.image``; its place in the queue is reserved.
+
+        Raises
+        ------
+        QueueFullError
+            If too many images are uploaded or wait.
+        """
         token = secrets.token_hex(8)
-        folder = self._folder / token
-        folder.mkdir(mode=0o700)
-        return Job(token, name, folder / f"image{suffix}")
+        job = Job(token, name, self._folder / token / f"image{suffix}")
+        with self._lock:
+            if sum(other.state in ("uploading", "waiting") for other in self._jobs.values()) >= self._most_waiting:
+                raise QueueFullError(f"{self._most_waiting} images are already waiting; try again later")
+            self._jobs[token] = job
+        job.image.parent.mkdir(mode=0o700)
+        return job
+
+    def reserve(self, job: Job, size: int) -> None:
+        """Count bytes of an upload before they are written.
+
+        Raises
+        ------
+        QueueFullError
+            If all uploads together would be too large.
+        """
+        with self._lock:
+            job.size += size
+            if sum(other.size for other in self._jobs.values()) > self._most_bytes:
+                raise QueueFullError(
+                    f"uploads may take {self._most_bytes / 2**20:.0f} MB together; try again when others are done"
+                )
 
     def submit(self, job: Job) -> None:
         """Queue a job whose image was written."""
-        try:
-            with self._lock:
-                self.require_room()
-                self._jobs[job.id] = job
-        except QueueFullError:
-            self.discard(job)
-            raise
+        with self._lock:
+            job.state = "waiting"
+            self._jobs[job.id] = self._jobs.pop(job.id)  # in the order of the queue
         self._line.put(job)
 
     def discard(self, job: Job) -> None:
         """Delete a job and all its files."""
-        self._jobs.pop(job.id, None)
+        with self._lock:
+            self._jobs.pop(job.id, None)
         shutil.rmtree(job.image.parent, ignore_errors=True)
 
     def find(self, token: str) -> Job | None:
@@ -115,7 +141,11 @@ class JobQueue:
         job.state, job.begun = "working", time.monotonic()
         out = job.image.parent / "out"
         try:
-            job.view = self._work(job.image, out, *([job.covariates] if job.covariates else []))
+            try:
+                job.view = self._work(job.image, out, *([job.covariates] if job.covariates else []))
+            finally:
+                job.image.unlink(missing_ok=True)
+                job.size = 0
             job.files = {path.name.removeprefix("image_"): path for path in sorted(out.iterdir()) if path.is_file()}
             job.state, self.last_seconds = "done", time.monotonic() - job.begun
         except VaganError as error:

@@ -5,10 +5,10 @@ import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from vagan.errors import ConfigError, MissingExtraError, OutputError
+from vagan.files import scratch_folder
 from vagan.inference.attributor import Attributor
 from vagan.reporting.viewer import Case, viewer_data
 
@@ -37,7 +37,7 @@ def serve_run(
     port
         On 127.0.0.1; 0 takes any that is free.
     on_start
-        Called with the address, which holds a new random token.
+        Called with the address, which holds a new random token, once connections are accepted.
     """
     if largest_mb < 1:
         raise ConfigError(f"largest_mb must be at least 1, found {largest_mb}")
@@ -45,15 +45,16 @@ def serve_run(
         import uvicorn
 
         from vagan.serving.app import make_app
+        from vagan.serving.guard import Connection
         from vagan.serving.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"vagan serve needs {error.name}: pip install 'vagan[serve]'") from error
     attributor = Attributor.load(run, method, class_of_interest=class_of_interest, device=device)
     token = secrets.token_urlsafe(24)
-    with TemporaryDirectory(prefix="vagan-serve-") as folder, _listening(port) as listener:
+    with scratch_folder("serve") as folder, _listening(port) as listener:
         port = listener.getsockname()[1]
         app = make_app(
-            JobQueue(partial(attribute, attributor), Path(folder)),
+            JobQueue(partial(attribute, attributor), folder, most_bytes=4 * largest_mb * 2**20),
             attributor.spec,
             attributor.name,
             token=token,
@@ -62,7 +63,14 @@ def serve_run(
         )
         on_start(f"http://{HOST}:{port}/?token={token}")
         # the access log would hold the token
-        config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
+        config = uvicorn.Config(
+            app,
+            http=Connection,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -83,6 +91,7 @@ def _listening(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
         raise OutputError(
