@@ -245,26 +245,13 @@ class TestImages:
     def test_the_first_table_wins_and_disagreements_are_noted(self):
         found = known(
             tables_of(
-                MRIQC=[
-                    {
-                        "LONIIMAGE": "I45108",
-                        "VISCODE2": "m06",
-                        "STUDYDATE": "2006-05-02",
-                        "MAGNETICFIELDSTRENGTH": "1.494",
-                    }
-                ],
-                KEY_MRI=[
-                    {
-                        "IMAGE_ID": "45108",
-                        "IMAGE_VISIT": "v04",
-                        "IMAGE_DATE": "2006/04/18",
-                        "MAGNETIC_FIELD_STRENGTH": "1.5",
-                        "SERIES_TYPE": "T1w",
-                    }
-                ],
+                MRIQC=[{"LONIIMAGE": "I45108", "VISCODE2": "m06", "STUDYDATE": "2006-05-02",
+                        "MAGNETICFIELDSTRENGTH": "1.494"}],
+                KEY_MRI=[{"IMAGE_ID": "45108", "IMAGE_VISIT": "v04", "IMAGE_DATE": "2006/04/18",
+                          "MAGNETIC_FIELD_STRENGTH": "1.5", "SERIES_TYPE": "T1w"}],
                 MPRAGEMETA=[{"IMAGEUID": "45108", "VISIT": "ADNI Screening", "MAGSTRENGTH": "3.0"}],
             )
-        )
+        )  # fmt: skip
         assert (found.visit, found.field, found.day) == ("m06", "1.5", date(2006, 4, 18))
         assert found.sources == ("KEY_MRI", "MRIQC", "MPRAGEMETA")
         assert found.notes == (

@@ -40,6 +40,7 @@ def test_files_of_systems_and_editors_never_count(name, source, tmp_path):
     [
         ({}, []),
         ({"notes.txt": None}, ["1 × not an image file"]),
+        ({"../p01.png": "p01.png"}, ["1 × beside the folders"]),
         ({"deeper/p01.png": "p01.png"}, ["1 × in a folder inside"]),
         ({f"deeper/p0{n}.png": f"p0{n}.png" for n in (1, 3)}, ["2 × in a folder", "WARNING: 2 of 12.*'sick'"]),
         ({f"p0{n}.bmp": f"p0{n}.png" for n in (1, 3)}, ["2 × not an image file of", "WARNING: 2 of 12.*'sick'"]),

@@ -1,7 +1,7 @@
 """Manifests: one row per image with subject, class, split and file."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -37,7 +37,7 @@ class Manifest:
     def __post_init__(self) -> None:
         defects = find_defects(self.table)
         if defects:
-            raise ManifestError(_summary(defects))
+            raise ManifestError("; ".join(defects[:5]) + _more(len(defects), shown=5))
         require_disjoint_subjects(self.table)
 
     @classmethod
@@ -81,7 +81,13 @@ def find_defects(table: pd.DataFrame) -> list[str]:
         return [f"columns missing: {', '.join(missing)} (found: {', '.join(table.columns)})"]
     if table.empty:
         return ["no rows"]
-    defects = list(_unsafe_names(table))
+    defects = [
+        f"row {row + 2}: the {column} {name!r} must not begin like a formula (=, @, + or -) nor hold control "
+        "characters; rename it"
+        for column in NAMES
+        for row, name in enumerate(table[column])
+        if UNSAFE.match(str(name))
+    ]
     repeated = table["id"][table["id"].duplicated()].unique()
     defects += [f"the id {name!r} occurs more than once" for name in repeated]
     defects += [
@@ -99,16 +105,6 @@ def find_defects(table: pd.DataFrame) -> list[str]:
     if (table.groupby("class")["label"].nunique() > 1).any() or (table.groupby("label")["class"].nunique() > 1).any():
         defects.append("each class name must belong to one label")
     return defects
-
-
-def _unsafe_names(table: pd.DataFrame) -> Iterator[str]:
-    for column in NAMES:
-        for row, name in enumerate(table[column]):
-            if UNSAFE.match(str(name)):
-                yield (
-                    f"row {row + 2}: the {column} {name!r} must not begin like a formula (=, @, + or -) nor hold "
-                    "control characters; rename it"
-                )
 
 
 def require_disjoint_subjects(table: pd.DataFrame) -> None:
@@ -147,10 +143,6 @@ def label_classes(names: Sequence[str], baseline: str | None) -> dict[str, int]:
     if baseline not in classes:
         raise ManifestError(f"no class is called {baseline!r}; {nearest(baseline, classes)}")
     return {name: label for label, name in enumerate([baseline, *(c for c in classes if c != baseline)])}
-
-
-def _summary(defects: list[str]) -> str:
-    return "; ".join(defects[:5]) + _more(len(defects), shown=5)
 
 
 def _more(count: int, shown: int = 1) -> str:

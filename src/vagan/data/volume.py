@@ -105,7 +105,10 @@ def read_volume(path: Path) -> Volume:
         raise ImageFileError(
             f"{path} cannot be read as NIfTI: {error}; is the file complete? Copy or convert it again"
         ) from error
-    volume = _in_ras(stored, file.affine, _nifti_header(file.header), tuple(int(extent) for extent in file.shape))
+    header = file.header
+    if not isinstance(header, nib.Nifti1Header):
+        header = nib.Nifti1Header.from_header(header, check=False)
+    volume = _in_ras(stored, file.affine, header, tuple(int(extent) for extent in file.shape))
     array = volume.array.reshape([extent for extent in volume.array.shape if extent > 1] or (1,))
     return replace(volume, array=array)
 
@@ -235,10 +238,6 @@ def _save_like(path: Path, stored: NDArray[np.float32], volume: Volume, *, vecto
     image = nib.Nifti1Image(stored, volume.grid_affine, header)
     with replacing(path) as temporary:
         nib.save(image, temporary)
-
-
-def _nifti_header(header: object) -> nib.Nifti1Header:
-    return header if isinstance(header, nib.Nifti1Header) else nib.Nifti1Header.from_header(header, check=False)
 
 
 def _largest_distance(one: NDArray[np.float64], other: NDArray[np.float64], points: NDArray[np.int64]) -> float:

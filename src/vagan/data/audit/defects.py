@@ -1,7 +1,7 @@
 """All defects of a manifest or a cohort, found before training."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -114,29 +114,23 @@ def _cohort_problems(path: Path) -> list[Problem]:
     except VaganError as error:
         return [Problem(str(error))]
     names, splits = list(cohort.manifest.table["id"]), list(cohort.manifest.table["split"])
-    not_finite, constant, out_of_range, repeated = [], [], [], []
+    found = defaultdict[str, list[str]](list)
     seen: dict[bytes, int] = {}
     for start in track(range(0, len(names), BLOCK), -(-len(names) // BLOCK), "checking images"):
         rows = range(start, min(start + BLOCK, len(names)))
         for row, image in zip(rows, cohort.images(rows).numpy(), strict=True):
             if not np.isfinite(image).all():
-                not_finite.append(names[row])
+                found["images hold NaN or infinite values"].append(names[row])
             elif image.min() == image.max():
-                constant.append(names[row])
+                found["images are constant"].append(names[row])
             elif image.min() < -1 - 1e-5 or image.max() > 1 + 1e-5:
-                out_of_range.append(f"{names[row]} ({image.min():g} to {image.max():g})")
+                found["intensities must lie in [-1, 1]"].append(f"{names[row]} ({image.min():g} to {image.max():g})")
             twin = seen.setdefault(hashlib.blake2b(image.tobytes()).digest(), row)
             if twin != row:
                 apart = "" if splits[twin] == splits[row] else f" ({splits[twin]} and {splits[row]})"
-                repeated.append(f"{names[twin]} and {names[row]}{apart}")
+                found["images are identical"].append(f"{names[twin]} and {names[row]}{apart}")
     again = "correct the source and make the cohort again"
-    found = {
-        "images hold NaN or infinite values": not_finite,
-        "images are constant": constant,
-        "intensities must lie in [-1, 1]": out_of_range,
-        "images are identical": repeated,
-    }
-    return [Problem(problem, tuple(examples), again) for problem, examples in found.items() if examples]
+    return [Problem(problem, tuple(examples), again) for problem, examples in found.items()]
 
 
 def _file_problems(path: Path) -> list[Problem]:

@@ -82,12 +82,11 @@ def find_scans(
             continue
         session = f"ses-{entities['ses']}" if "ses" in entities else ""
         found.append((f"sub-{entities['sub']}", session, place, *_preference(path), path))
-    rows = [
-        (str(path.absolute()), mask_beside(path), *visit)
-        for *visit, path in ((f[0], f[1], f[-1]) for f in sorted(found))
-    ]
+    chosen = {
+        (subject, session): path for subject, session, *_, path in sorted(found, reverse=True)
+    }  # the last stays
+    rows = [(str(path.absolute()), mask_beside(path), *visit) for visit, path in sorted(chosen.items())]
     table = pd.DataFrame(rows, columns=["image", "mask", "subject", "session"])
-    table = table.drop_duplicates(["subject", "session"])
     absent = wanted - {name.removeprefix("sub-") for name in table["subject"]}
     if absent:
         raise ManifestError(f"{folder} has no T1w image of {', '.join(sorted(absent))}; check --participant-label")

@@ -33,7 +33,9 @@ def import_folder(
         raise ManifestError(
             f"{source} must be a folder with one folder for each class; it does not exist or is a file"
         )
-    rows, dropped = [], []
+    rows = []
+    beside = [path for path in sorted(source.iterdir()) if _is_image(path) and not is_clutter(path.name)]
+    dropped = [Dropped(str(path), "beside the folders of the classes; move it into one") for path in beside]
     for folder in sorted(path for path in source.iterdir() if path.is_dir() and not is_clutter(path.name)):
         files = sorted(path for path in folder.iterdir() if path.is_file() and not is_clutter(path.name))
         stems = Counter(name_of(path) for path in files if suffix_of(path))

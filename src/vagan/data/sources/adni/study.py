@@ -1,7 +1,7 @@
 """From an ADNI download to a manifest of raw scans, with reasons for exclusions."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +79,12 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
     known = [index.facts(scan, options.max_days) for scan in tree.scans]
     usable = []
     for facts in known:
-        reason = refusal(facts) or _failure(facts, failed) or _wrong_field(facts, options.one_field)
+        quality = failed.get(f"I{facts.scan.image_id}") or failed.get(f"S{facts.scan.series_id}")
+        reason = refusal(facts)
+        if not reason and quality:
+            reason = f"failed the study's quality control ({quality})"
+        if not reason and options.one_field not in ("", facts.field):
+            reason = f"field strength {facts.field or 'unknown'}, not {options.one_field}"
         (dropped.append(_left(facts, reason)) if reason else usable.append(facts))
     candidates, without = _labelled(usable, read, options)
     chosen, others = _one_for_each_visit(candidates, options.prefer)
@@ -117,15 +122,6 @@ class _Left:
 
 def _left(facts: ImageFacts, reason: str) -> _Left:
     return _Left(facts.scan.subject, facts.scan.image_id, str(facts.scan.path), reason)
-
-
-def _failure(facts: ImageFacts, failed: Mapping[str, str]) -> str:
-    table = failed.get(f"I{facts.scan.image_id}") or failed.get(f"S{facts.scan.series_id}")
-    return f"failed the study's quality control ({table})" if table else ""
-
-
-def _wrong_field(facts: ImageFacts, wanted: str) -> str:
-    return f"field strength {facts.field or 'unknown'}, not {wanted}" if wanted and facts.field != wanted else ""
 
 
 def _labelled(

@@ -11,26 +11,13 @@ from vagan.data.sources.adni.cells import clean
 from vagan.data.table import read_table
 from vagan.errors import ManifestError
 
-NAMES = {
-    "KEY_MRI": "Key_MRI",
-    "MRIQC": "MRIQC",
-    "ALL_IMAGES": "All_Images",
-    "MPRAGEMETA": "MPRAGEMETA",
-    "MRILIST": "MRILIST",
-    "MRIMETA": "MRIMETA",
-    "MRI3META": "MRI3META",
-    "MRIQUALITY": "MRIQUALITY",
+_PLAIN = """
+KEY_MRI MRIQC ALL_IMAGES MPRAGEMETA MRILIST MRIMETA MRI3META MRIQUALITY IMAGEQC DXSUM DXSUM_PDXCONV ADNIMERGE
+STUDY_ENTRY PTDEMOG APOERES ADAS ADAS_ADNIGO23 ADASSCORES MMSE
+"""
+NAMES = {name: name for name in _PLAIN.split()} | {
     "IMAGEQC": r"MRI_IMAGEQC(?:_\d{2}_\d{2}_\d{2})?",
-    "DXSUM": "DXSUM",
     "DXSUM_PDXCONV": "DXSUM_PDXCONV(?:_ADNIALL)?",
-    "ADNIMERGE": "ADNIMERGE",
-    "STUDY_ENTRY": "Study_Entry",
-    "PTDEMOG": "PTDEMOG",
-    "APOERES": "APOERES",
-    "ADAS": "ADAS",
-    "ADAS_ADNIGO23": "ADAS_ADNIGO23",
-    "ADASSCORES": "ADASSCORES",
-    "MMSE": "MMSE",
 }
 """Our name of a table, and a pattern for the part of its file's name between prefix and date."""
 
