@@ -53,7 +53,7 @@ def main() -> None:
             config = load_config(preset, SETTINGS | settings | settings_of(options, seed))
             folder = options.work / f"{name.replace(' ', '-')}-{seed}"
             run = train(cohort, folder, config, monitor=mean_ncc)
-            figures = _contrasts(cohort, run.path) if preset == "intervention" else _figures(cohort, run.path)
+            figures = _interventions(cohort, run.path) if preset == "intervention" else _figures(cohort, run.path)
             found[name].append({"seed": seed, "training_seconds": run.seconds(), **figures})
             print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
             _write(found, options)
@@ -76,7 +76,7 @@ def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
     }
 
 
-def _contrasts(cohort: Cohort, run: Path) -> dict[str, float]:
+def _interventions(cohort: Cohort, run: Path) -> dict[str, float]:
     """Agreement with what so many years do to a ring, and how much of it is shown: 1 is all."""
     attributor = Attributor.load(run, intervene={"age": YEARS})
     years = float(YEARS[1]) - float(YEARS[0])
@@ -86,8 +86,8 @@ def _contrasts(cohort: Cohort, run: Path) -> dict[str, float]:
         maps = attributor.effect(cohort.images(rows), cohort.manifest.table.iloc[rows]).numpy()
         effects = cohort.effects(rows).numpy()
         ring = np.broadcast_to(_ring(maps.shape[2:], years), maps.shape)
-        found[f"contrast_ncc_{name}"] = float(np.mean(ncc(maps, ring)))
-        found[f"contrast_size_{name}"] = float(_ring_brightness(maps, effects, years=years).mean())
+        found[f"intervention_ncc_{name}"] = float(np.mean(ncc(maps, ring)))
+        found[f"intervention_size_{name}"] = float(_ring_brightness(maps, effects, years=years).mean())
     return found
 
 

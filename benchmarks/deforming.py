@@ -1,7 +1,7 @@
 """Maps of a disease that moves tissue: generators that deform against one that adds.
 
-Made-up images: a bright ellipse with smooth texture, which in patients has shrunk: the texture inside with it, that
-around it stretched to fill the room. For each image of a patient the image before is known, and with it the exact
+Synthetic images: a bright ellipse with smooth texture, which in patients has shrunk: the texture inside with it, and
+that around it is stretched. For each image of a patient the image before is known, and with it the exact
 effect and the change of area. Trains with each way of applying the map, and reports NCC with the effect on test
 images, and for generators that deform the mean log-Jacobian inside the ellipse beside the true one. Writes
 ``deforming.json`` to ``benchmarks/results``.
@@ -34,7 +34,7 @@ CASES = {
     "add": {"generator.output": "add"},
     "warp": {"generator.output": "warp"},
     "warp+add": {"generator.output": "warp+add"},
-    "warp, roughness 100": {"generator.output": "warp", "loss.smoothness_weight": "100"},
+    "warp, smoothness weight 100": {"generator.output": "warp", "loss.smoothness_weight": "100"},
 }
 
 
@@ -96,8 +96,8 @@ def make_ellipses(path: Path, count: int, seed: int):
             "split": split,
         }
     )
-    facts = CohortMetadata(source="shrinking ellipses", preparation=Preparation(low=-1.0, high=1.0))
-    return write_cohort(path, Manifest(table), facts, case)
+    metadata = CohortMetadata(source="shrinking ellipses", preparation=Preparation(low=-1.0, high=1.0))
+    return write_cohort(path, Manifest(table), metadata, case)
 
 
 def _figures(run: Path, cohort) -> dict[str, float]:

@@ -3,6 +3,7 @@
 python benchmarks/measured.py
 """
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,7 @@ class Row(NamedTuple):
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for path, text in documents().items():
         before, rest = path.read_text(encoding="utf-8").split(BEGIN)
         path.write_text(before + BEGIN + text + END + rest.split(END)[1], encoding="utf-8")

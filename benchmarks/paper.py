@@ -5,7 +5,7 @@ Prints the scores of a comparison with follow-up scans beside Table 2 of the pap
     python benchmarks/paper.py results
 """
 
-import sys
+import argparse
 
 from study import as_table
 
@@ -45,7 +45,9 @@ LATER = {"VA-GAN, penalty on the whole gradient": 0.332, "generator of a deforma
 
 
 def main() -> None:
-    results = ResultsFolder(sys.argv[1]).read()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", help="folder written by `vagan evaluate`")
+    results = ResultsFolder(parser.parse_args().results).read()
     rows = []
     for name, scores in results.methods.items():
         paper = TABLE2.get(name.split(" (")[0])

@@ -112,8 +112,8 @@ def _with_shortcut(folder: Path, plain: Cohort, name: str) -> Cohort:
             image = (image + is_held * pattern).clip(-1, 1)
         return CohortCase(image, effect, counterfactual)
 
-    facts = plain.metadata.model_copy(update={"source": f"{plain.metadata.source}, with {name}"})
-    return write_cohort(folder, plain.manifest, facts, case_at)
+    metadata = plain.metadata.model_copy(update={"source": f"{plain.metadata.source}, with {name}"})
+    return write_cohort(folder, plain.manifest, metadata, case_at)
 
 
 def _shortcut(image: Image, row: int, name: str) -> tuple[Image, bool]:

@@ -20,7 +20,7 @@ from cohorts import kept
 from matplotlib.figure import Figure
 from paper import TABLE1
 from scipy import stats
-from study import RESULTS, keep
+from study import keep, options_of, settings_of
 
 from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
@@ -46,7 +46,7 @@ def main() -> None:
             train(cohort, options.work / f"{name}-{seed}", load_config("fast", settings), monitor=mean_ncc)
     first = options.seeds[0]
     if not options.without_permuted:
-        permuted = {"training.permute_labels": "true", **_common(first, options)}
+        permuted = {"training.permute_labels": "true", **settings_of(options, first)}
         train(cohort, options.work / "permuted", load_config("fast", permuted), monitor=mean_ncc)
 
     tables = []
@@ -64,9 +64,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/table1"), help="where runs are kept")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = options_of(__doc__, "runs/table1")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument(
         "--limit", type=int, help="random test images of each class to score, the same for all methods"
@@ -76,16 +74,11 @@ def _parse() -> argparse.Namespace:
         "--most-passes", type=int, default=1000, help="leave out methods with more for a map: a minute a map at 1500"
     )
     parser.add_argument("--without-permuted", action="store_true", help="leave out the control on permuted labels")
-    parser.add_argument("--set", nargs="*", default=[], help="settings of all trainings, e.g. training.num_threads=1")
     return parser.parse_args()
 
 
-def _common(seed: int, options: argparse.Namespace) -> dict[str, str]:
-    return {"training.seed": str(seed), **dict(setting.split("=", 1) for setting in options.set)}
-
-
 def _trainings(seed: int, options: argparse.Namespace) -> dict[str, dict[str, str]]:
-    common = _common(seed, options)
+    common = settings_of(options, seed)
     return {"vagan": common} | {name: {"method": name, **common} for name in CLASSIFIERS}
 
 
@@ -148,10 +141,10 @@ def _write(rows: pd.DataFrame, cohort: Cohort, options: argparse.Namespace) -> N
         "classifiers": {name: about for run in runs for name, about in run["classifiers"].items()},
         "train_seconds": {name: value for run in runs for name, value in run["train_seconds"].items()},
     }
-    keep("table1", result, _markdown(table))
-    _recall_figure(table).savefig(RESULTS / "recall.pdf")
+    keep("table1", result, _markdown(table), out=options.out)
+    _recall_figure(table).savefig(options.out / "recall.pdf")
     figure = options.work / f"results-{options.seeds[0]}" / "figures" / "examples.pdf"
-    (RESULTS / "figure4.pdf").write_bytes(figure.read_bytes())
+    (options.out / "figure4.pdf").write_bytes(figure.read_bytes())
     print(_markdown(table))
 
 

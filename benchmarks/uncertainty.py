@@ -85,22 +85,22 @@ def _figures(cohort: Cohort, runs: list[Path]) -> dict[str, Any]:
     images, effects = cohort.images(rows), cohort.effects(rows)
     members = [Attributor.load(run).effect(images) for run in runs]
     ensemble = Attributor.load(runs).attribute(images)
-    mean, spreads = ensemble.effect, ensemble.uncertainty.std.numpy()
+    mean, stds = ensemble.effect, ensemble.uncertainty.std.numpy()
     errors = (mean - effect_map(images, cohort.counterfactuals(rows))).abs().numpy()
     inside = truth_mask(effects.numpy())
     cases = range(len(errors))
     return {
         "ncc_members": [mean_ncc(maps, effects) for maps in members],
         "ncc_mean": mean_ncc(mean, effects),
-        "everywhere": float(uncertainty_error_correlation(spreads, errors).mean()),
-        "effect": float(np.mean([_correlation(spreads[c][inside[c]], errors[c][inside[c]]) for c in cases])),
-        "elsewhere": float(np.mean([_correlation(spreads[c][~inside[c]], errors[c][~inside[c]]) for c in cases])),
-        "subjects": _correlation(*(values.reshape(len(errors), -1).mean(axis=1) for values in (spreads, errors))),
+        "everywhere": float(uncertainty_error_correlation(stds, errors).mean()),
+        "effect": float(np.mean([_correlation(stds[c][inside[c]], errors[c][inside[c]]) for c in cases])),
+        "elsewhere": float(np.mean([_correlation(stds[c][~inside[c]], errors[c][~inside[c]]) for c in cases])),
+        "subjects": _correlation(*(values.reshape(len(errors), -1).mean(axis=1) for values in (stds, errors))),
     }
 
 
-def _correlation(spreads: NDArray[np.float32], errors: NDArray[np.float32]) -> float:
-    return float(spearmanr(spreads, errors).statistic)
+def _correlation(stds: NDArray[np.float32], errors: NDArray[np.float32]) -> float:
+    return float(spearmanr(stds, errors).statistic)
 
 
 def _markdown(found: dict[str, dict[str, Any]]) -> str:

@@ -104,10 +104,10 @@ def test_damage_and_a_tracker_that_does_not_open_are_one_line(sent, small_cohort
         raise ConnectionError("no such\nhost")
 
     monkeypatch.setattr(trackers, "TRACKERS", {"notes": closed})
-    with pytest.raises(RunError, match="the tracker notes cannot be opened: no such host; leave --tracker notes out"):
+    with pytest.raises(RunError, match="notes cannot be opened: no such host"):
         train(small_cohort, tmp_path / "run", tiny(), trackers=["notes"])
     (tmp_path / "run" / "trackers.json").write_text("{", encoding="utf-8")
-    with pytest.raises(RunError, match="must tell what trackers know of the run, but is damaged"):
+    with pytest.raises(RunError, match=r"trackers\.json.*damaged"):
         train(small_cohort, tmp_path / "run", tiny(), trackers=["notes"])
     train(small_cohort, tmp_path / "run", tiny())  # without it nothing is in the way
 

@@ -124,8 +124,8 @@ def select_class(
     return narrowed, conditions[[known.index(class_of_interest)]]
 
 
-def build_network(spec: ModelSpec) -> nn.Module:
-    """Fresh network of the described architecture."""
+def build_network(spec: ModelSpec, *, zero_init: bool = True, gradient_checkpointing: bool = False) -> nn.Module:
+    """Fresh network of the described architecture; the options are those of `MapGenerator` alone."""
     dims, channels, width = spec.num_spatial_dims, spec.channels, spec.width
     if spec.kind == "classifier":
         return Classifier(dims, shape=spec.shape, channels=channels, width=width)
@@ -140,8 +140,10 @@ def build_network(spec: ModelSpec) -> nn.Module:
         width=width,
         normalisation=spec.normalisation,
         global_context=spec.global_context,
+        zero_init=zero_init,
         conditions=spec.conditions,
         coarse=is_coarse(spec.output),
+        gradient_checkpointing=gradient_checkpointing,
     )
 
 

@@ -14,10 +14,9 @@ from vagan.types import Images
 NODE = 8
 """Pixels between the nodes of elastic displacements, along each axis; interpolated between them."""
 SMOOTH_NODES = 2.0
-"""Standard deviation of the Gaussian that makes them smooth, in such points."""
-
+"""Standard deviation of the Gaussian that makes them smooth, in nodes."""
 MARGIN_NODES = 6
-"""Drawn around the image and cut off again, for the Gaussian is three standard deviations long."""
+"""Drawn around the image and cut off again: the Gaussian is three standard deviations long."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +46,16 @@ class RandomAffineElastic:
 
     def draw(self, image: Images, random: np.random.Generator) -> Images:
         """Augment a batch of one image; its border is repeated outside."""
-        return sample_linear(image, self._places(image, random), outside="border")
-
-    def _places(self, image: Images, random: np.random.Generator) -> Field:
-        """Where each pixel comes from."""
         shape = spatial_shape(image)
         dims = len(shape)
         turns = random.normal(0.0, np.deg2rad(self.rotation_degrees), (dims, dims))
         matrix = expm(np.triu(turns, 1) - np.triu(turns, 1).T) @ np.diag(np.exp(random.normal(0, self.scale, dims)))
         middle = (np.array(shape) - 1) / 2
         offset = middle - matrix @ middle + random.normal(0.0, self.translation, dims)
-        places = transform_coordinates(identity_grid(image), torch.from_numpy(matrix), torch.from_numpy(offset))
-        return places + self._elastic_displacement(shape, random) if self.elastic else places
+        sources = transform_coordinates(identity_grid(image), torch.from_numpy(matrix), torch.from_numpy(offset))
+        if self.elastic:
+            sources = sources + self._elastic_displacement(shape, random)
+        return sample_linear(image, sources, outside="border")
 
     def _elastic_displacement(self, shape: tuple[int, ...], random: np.random.Generator) -> Field:
         dims = len(shape)

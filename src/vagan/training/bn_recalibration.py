@@ -1,8 +1,7 @@
-"""Batch-norm statistics during training, and their recalibration for inference."""
+"""Batch-norm statistics measured for a generator's present weights."""
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -21,43 +20,13 @@ BATCH = 50
 Network = TypeVar("Network", bound=nn.Module)
 
 
-@dataclass(frozen=True)
-class BatchNormPolicy:
-    """Statistics of a map generator's batch norm during training.
-
-    Attributes
-    ----------
-    joint
-        Source and target images pass through the generator in one batch, as in use. The critic then sees images
-        that were generated with the statistics of both, measured after the generator's last update. Otherwise (the
-        authors' code) each pass uses the statistics of its own batch.
-    """
-
-    joint: bool
-
-    def before_critic_update(self, generator: nn.Module) -> None:
-        """Generated images for the critic are those of the generator in use."""
-        if self.joint:
-            generator.eval()
-
-    def before_generator_update(self, generator: nn.Module) -> None:
-        """The generator learns with the statistics of its batches."""
-        if self.joint:
-            generator.train()
-
-    def before_distillation_update(self, generator: nn.Module) -> None:
-        """In distillation all images pass in one batch."""
-        generator.train()
-
-    def after_generator_update(self, generator: nn.Module, batches: Sequence[Batch]) -> None:
-        """Statistics for the weights as they are now."""
-        if not self.joint:
-            return
-        torch.clear_autocast_cache()  # it holds copies of the weights before the update
-        with measuring_statistics(generator):
-            for batch in batches:
-                both = conditioned(generator, batch.condition, batch.target_condition)
-                both(concatenate_batches(batch.source, batch.target))
+def measure_statistics(generator: nn.Module, batches: Sequence[Batch]) -> None:
+    """Give the generator the batch-norm statistics of its weights as they are now."""
+    torch.clear_autocast_cache()  # it holds copies of the weights before the update
+    with measuring_statistics(generator):
+        for batch in batches:
+            both = conditioned(generator, batch.condition, batch.target_condition)
+            both(concatenate_batches(batch.source, batch.target))
 
 
 def recalibrated(

@@ -14,18 +14,7 @@ SMALLEST_MAP = 1e-5
 
 
 def require_alive(terms: Mapping[str, float]) -> None:
-    """Refuse to go on with a network that has exploded, or a critic that answers the same whatever it sees.
-
-    Parameters
-    ----------
-    terms
-        Of one update; of those that it has not, nothing is said.
-
-    Raises
-    ------
-    DivergenceError
-        Naming what happened, the slope, and the settings that help.
-    """
+    """Raise `DivergenceError` if an update's terms show that a network has diverged or its output is constant."""
     size = terms.get("generator/map", 0.0)
     if size > LARGEST_MAP:
         raise DivergenceError(

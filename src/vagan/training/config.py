@@ -23,12 +23,12 @@ Method = Literal["vagan", "classifier", "cam-classifier", "label-classifier"]
 Constraint = Literal["two-sided", "one-sided", "one-axis", "clip"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
-Names = Annotated[
-    tuple[str, ...],
-    BeforeValidator(
-        lambda value: [n.strip() for n in value.split(",") if n.strip()] if isinstance(value, str) else value
-    ),
-]
+
+def _split(value: Any) -> Any:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """Also as one text with commas."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -49,23 +49,19 @@ class Generator(_Section):
     normalisation: Normalisation = "batch"
     """Everywhere but in the last layer: batch, group or none."""
     joint_batch_norm: bool = True
-    """Source and target images pass through batch norm in one batch, as in use. Otherwise (the authors' code) each
-    class has batches of its own, whose statistics reveal the class to the generator: training is faster, but the maps
-    then show the class in images that do not have it."""
+    """Source and target images pass through batch norm in one batch, as in use. Otherwise (the authors' code) batch
+    statistics reveal the class: training is faster, but maps then show the class in images that do not have it."""
     global_context: bool = True
-    """Add a function of the image-wide feature means at the bottleneck, so that every location has a global receptive
-    field."""
+    """Add a function of the image-wide feature means at the bottleneck: a global receptive field everywhere."""
     zero_init: bool = True
     """Start from M = 0: the last convolution's weights are zero."""
     output: Output = "add"
     """How the map is applied: ``add`` (y = x + M), ``tanh`` (y = tanh(x + M)), ``warp`` (the map deforms x) or
     ``warp+add`` (it deforms x, then adds to it)."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
-    """Upper bound of the decay of the exponential moving average (EMA) of the weights, which is the model that is
-    used; 0 switches it off."""
+    """Upper bound of the decay of the exponential moving average (EMA) of the weights, the model in use; 0: none."""
     ema_rampup: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Mean age of the averaged weights, as a fraction of the updates so far. Larger where adversarial training
-    oscillates over long periods."""
+    """Mean age of the averaged weights, as a fraction of the updates so far; larger where training oscillates."""
     bn_recalibration_images: Annotated[int, Field(ge=0)] = 128
     """Training images of each class on which batch-norm statistics are recomputed for the averaged weights. 0 keeps
     the running statistics, which lag behind by about a hundred updates."""
@@ -83,25 +79,23 @@ class Loss(_Section):
 
     scaled: bool = True
     """Weights on maps are given for 112x112 pixels and scaled by the square root of the number of pixels, as the
-    gradient at one pixel of a critic of unit gradient norm shrinks. Otherwise they are used as given."""
+    gradient at one pixel of a critic of unit gradient norm shrinks; otherwise used as given."""
     map_weight: NonNegative = 10.0
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
     identity_weight: NonNegative = 20.0
     """Identity loss: weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
     smoothness_weight: NonNegative = 10.0
-    """Weight of the mean squared spatial gradient of the velocity field, for generators that deform; on all generated
-    maps."""
+    """Weight of the mean squared spatial gradient of the velocity field, for generators that deform."""
     displacement_weight: NonNegative = 0.0
-    """Weight of the mean |velocity|, for generators that deform; on all generated maps. The smoothness term alone
-    does not penalise a shift of the whole image."""
+    """Weight of the mean |velocity|, for generators that deform: the smoothness term does not penalise a shift."""
     effect_transfer_weight: NonNegative = 40.0
-    """Effect transfer: the averaged generator's effect of one image is added to an image of the baseline class, and
-    the generator must recover just that. For effects that could occur anywhere."""
+    """Effect transfer: the averaged generator's effect of one image is added to an image of the baseline class, from
+    which the generator must recover it. For effects that could occur anywhere."""
     effect_transfer_after: Annotated[int, Field(ge=0)] = 5
     """Generator updates before effects are transferred; earlier ones are not informative."""
     cycle_weight: NonNegative = 0.0
-    """Cycle consistency (Zhu et al. 2017): an image whose class was removed and inserted again, or the other way
-    round, must equal the original. Needs training.bidirectional."""
+    """Cycle consistency (Zhu et al. 2017): removing and inserting the class, in either order, must return the image.
+    Needs training.bidirectional."""
     insertion_weight_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Factor on map_weight and identity_weight for images into which the class is inserted; insertion starts late and
     weak, and full weights suppress it. Needs training.bidirectional."""
@@ -117,15 +111,7 @@ class Loss(_Section):
     def at(self, shape: tuple[int, ...]) -> "Loss":
         """The same with the weights on maps that images of this spatial shape need."""
         factor = (math.prod(shape) / PIXELS_OF_THE_PAPER) ** 0.5 if self.scaled else 1.0
-        weights = (
-            "map_weight",
-            "identity_weight",
-            "smoothness_weight",
-            "displacement_weight",
-            "effect_transfer_weight",
-            "cycle_weight",
-        )
-        return self.model_copy(update={name: factor * getattr(self, name) for name in weights})
+        return self.model_copy(update={name: factor * value for name, value in self if name.endswith("_weight")})
 
 
 class Schedule(_Section):
@@ -136,15 +122,13 @@ class Schedule(_Section):
     boosted_critic_updates: Count = 60
     """Critic updates before a generator update of the warm-up, and before every boost_every-th."""
     warmup_generator_updates: Annotated[int, Field(ge=0)] = 1
-    """Generator updates with boosted critic updates at the start. One gives the critic a head start: updates against
-    an untrained critic move the generator in a wrong direction, from which it recovers slowly."""
+    """Generator updates with boosted critic updates at the start: an untrained critic moves the generator in a wrong
+    direction, from which it recovers slowly."""
     boost_every: Annotated[int, Field(ge=0)] = 0
     """Boost the critic before every n-th generator update; 0 for never."""
-
     distillation_updates: Annotated[int, Field(ge=0)] = 30
-    """Generator updates at the end, without the critic: the averaged generator's effects are added to images of the
-    baseline class, and the generator learns to recover them. This removes what the maps owe to the texture of their
-    own image."""
+    """Generator updates at the end that learn to recover the averaged generator's effects from images of the baseline
+    class, without the critic. This removes the texture of the image from its map."""
 
 
 class Optimizer(_Section):
@@ -161,8 +145,7 @@ class Optimizer(_Section):
     decay_from: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Fraction of the run after which the learning rates fall to zero along half a cosine; 1 for constant."""
     critic_decays: bool = True
-    """Whether the critic's learning rate falls as well. Switch it off where the generator would diverge from a critic
-    that follows too slowly."""
+    """Whether the critic's learning rate falls as well; not where the critic follows the generator too slowly."""
 
 
 class Classifier(_Section):
@@ -183,8 +166,8 @@ class Augmentation(_Section):
     """Random augmentation of training images, the same for all classes; none by default."""
 
     mirror_axis: Annotated[int, Field(ge=0)] | None = None
-    """Add the mirror image of each training image along this spatial axis. In RAS volumes axis 0 is left-right. Not
-    where the class is lateralised."""
+    """Add the mirror image of each training image along this spatial axis (0 is left-right in RAS volumes). Not where
+    the class is lateralised."""
     rotation_degrees: NonNegative = 0.0
     """Standard deviation of random rotations in each plane, about the middle of the image."""
     translation: NonNegative = 0.0
@@ -206,28 +189,27 @@ class Training(_Section):
     """Batches whose gradients are accumulated before an update."""
     seed: Annotated[int, Field(ge=0, le=2**63)] = 0
     class_of_interest: str = ""
-    """Name of the class of interest. Where the cohort has several and none is named, one map generator learns all,
-    conditioned on the class; a classifier needs a name."""
+    """Name of the class of interest. With several in the cohort and none named, one map generator, conditioned on
+    the class, learns all; a classifier needs a name."""
     permute_labels: bool = False
     """A control: train on randomly permuted labels. Maps of such a model show no effect of the class."""
     covariates: Names = ()
     """Columns of the manifest, such as age and sex, whose effects maps must not show: the networks are conditioned on
     them, and baseline images are sampled to match the covariates of the class of interest."""
     intervention: bool = False
-    """Learn the effect of the covariates instead of the class: the generator gives an image the covariates of another
-    one of its class; for `vagan attribute --intervene`. See the preset ``intervention``."""
+    """Learn the effect of the covariates instead of the class, by giving an image those of another one of its class;
+    for `vagan attribute --intervene`, see the preset ``intervention``."""
     bidirectional: bool = False
-    """Learn to insert each class of interest into images of the baseline class as well, alternating with removing it;
-    for `vagan attribute --insert`. See the preset ``bidirectional``."""
+    """Learn to insert each class of interest into baseline images as well, alternating with removing it; for
+    `vagan attribute --insert`, see the preset ``bidirectional``."""
     precision: Precision = "auto"
     """Number format of the networks' arithmetic; weights, losses and penalties stay in float32. ``auto`` takes
     bfloat16 where the device has instructions for it (GPUs; processors with AMX or AVX512-BF16), else float32."""
     channels_last: bool = True
     """Memory layout with a pixel's channels side by side: the same numbers, faster."""
     gradient_checkpointing: bool = False
-    """Keep only the activations between the levels of a network and recompute the others in the backward pass: the
-    same numbers for more time. Less than half of the activations are kept; the peak of memory falls less. For large
-    volumes."""
+    """Keep only the activations between the levels of a network, less than half of all, and recompute the others in
+    the backward pass: the same numbers for more time. For large volumes; peak memory falls less."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``mps``."""
     memory_mb: Annotated[int, Field(ge=0)] = 4096

@@ -23,38 +23,23 @@ LARGEST_INTENSITY = 1 + 1e-3
 
 
 class ImageCache:
-    """Images of some rows of a cohort, by row number.
-
-    Parameters
-    ----------
-    cohort
-        Where they come from.
-    rows
-        The rows that will be asked for.
-    memory_bytes
-        Images are held in memory if all of them fit in this; otherwise each request reads the store.
-    """
+    """Images of some rows of a cohort, held in memory if all fit into ``memory_bytes``; otherwise read each time."""
 
     def __init__(self, cohort: Cohort, rows: NDArray[np.int64], *, memory_bytes: int) -> None:
-        self._cohort = cohort
+        self._cohort, self.shape = cohort, cohort.shape
         image_bytes = 4 * cohort.channels * int(np.prod(cohort.shape))
         self._position = np.full(len(cohort.manifest), -1)
         self._position[rows] = np.arange(len(rows))
         self._held = cohort.images(rows) if image_bytes * len(rows) <= memory_bytes else None
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Spatial shape of the images."""
-        return self._cohort.shape
-
     def images(self, rows: NDArray[np.int64]) -> Images:
         """Images of these rows, in this order."""
         images = self._cohort.images(rows) if self._held is None else self._held[self._position[rows]]
         if images.abs().max() > LARGEST_INTENSITY:
-            row = rows[[bool(image.abs().max() > LARGEST_INTENSITY) for image in images].index(True)]
+            row = rows[int(images.abs().flatten(1).amax(dim=1).argmax())]
             raise CohortError(
-                f"images must lie in [-1, 1], but {self._cohort.manifest.table['id'][int(row)]} leaves it: one such "
-                f"image spoils a training; `vagan check {self._cohort.path}` names all of them"
+                f"images must lie in [-1, 1], but {self._cohort.manifest.table['id'][int(row)]} does not; "
+                f"`vagan check {self._cohort.path}` names all such images"
             )
         return images
 
@@ -68,20 +53,10 @@ class Drawn(NamedTuple):
 
 
 class ShuffledImages:
-    """Endless images of some rows in random order, each round a new one.
+    """Endless images of some rows in random order, each round a new one; `RandomAffineElastic` differs every time.
 
-    Parameters
-    ----------
-    cache
-        Where they come from.
-    rows
-        What to draw from.
-    mirror_axis
-        Draw each image also mirrored along this spatial axis, as if there were twice as many.
-    augmentation
-        Of each image, another one every time.
-    seed, purpose
-        Decide the orders, see `shuffled`, and the augmentation.
+    With ``mirror_axis`` each image is also drawn mirrored along this spatial axis, as if there were twice as many.
+    ``seed`` and ``purpose`` decide the orders, see `shuffled`, and the augmentation.
     """
 
     def __init__(
@@ -138,11 +113,10 @@ class RoundRobin:
 def shuffled(entries: int, start: int, count: int, *, seed: int, purpose: str) -> NDArray[np.int64]:
     """Positions ``start`` to ``start + count`` of an endless stream of the numbers below ``entries``.
 
-    Each round is a new random order, decided by the seed, the purpose and the number of the round. The stream can be
-    entered anywhere, so that a resumed run needs no state.
+    Each round is a new random order, decided by seed, purpose and its number, so that a resumed run needs no state.
     """
     rounds = range(start // entries, (start + count - 1) // entries + 1)
-    stream = [numpy_generator(seed, purpose, number).permutation(np.arange(entries)) for number in rounds]
+    stream = [numpy_generator(seed, purpose, number).permutation(entries) for number in rounds]
     offset = start - rounds.start * entries
     return np.concatenate(stream)[offset : offset + count]
 

@@ -138,9 +138,7 @@ class EffectTransfer(NamedTuple):
 
 
 def transfer_effect(teacher: nn.Module, batch: Batch, settings: Generator) -> EffectTransfer:
-    """Put the effect that the teacher finds in each source into the target image beside it.
-
-    Where the generator deforms, the target's tissue is moved as the class moved it in the source.
+    """Put the effect that the teacher finds in each source (a map or a deformation) into the target image beside it.
 
     The part of the teacher's map that follows the texture of its own image cannot be predicted from the target's:
     learning to recover transferred effects leaves what all such maps share, which is the effect.
@@ -211,7 +209,7 @@ def gradient_penalty(
     Parameters
     ----------
     critic
-        The critic. Samples must not influence each other (no batch norm).
+        Samples must not influence each other (no batch norm).
     images
         Where the slope is measured: between target and generated images.
     constraint

@@ -51,32 +51,19 @@ class Batch(NamedTuple):
     """Of each pair in the terms on maps; 1 if None."""
 
 
-class ValidationImages(NamedTuple):
-    """Some validation images of a class."""
-
-    images: Images
-    condition: Condition | None
-
-
 class TrainingImages:
     """Batches of a training of VA-GAN, and its validation images.
 
     Attributes
     ----------
-    interests
-        Labels of the classes of interest.
-    covariates
-        That the networks are conditioned on.
-    conditions
-        Width of the generator's condition: the task, one-hot, where there are several (each class of interest to
-        remove and, in bidirectional training, to insert); the covariates that the image is to have; and, in training
-        on interventions, by how much these differ from its own.
+    interests, covariates
+        Labels of the classes of interest, and covariates that the networks are conditioned on.
     critic_conditions
-        Width of the critic's, the first numbers of the same: what an image is to be, not what it was.
-    validation
-        Label -> validation rows.
-    recalibration
-        Training rows for batch norm's statistics.
+        Width of the critic's condition, the first numbers of the generator's: the task, one-hot, where there are
+        several (each class of interest to remove and, in bidirectional training, to insert); and the covariates that
+        the image is to have. In training on interventions the generator also gets their differences from its own.
+    validation, recalibration
+        Label -> validation rows; training rows for batch norm's statistics.
     """
 
     def __init__(self, config: Config, cohort: Cohort) -> None:
@@ -90,7 +77,6 @@ class TrainingImages:
         self._tasks = 1 if settings.intervention else len(self.interests) * (1 + settings.bidirectional)
         width = sum(one.width for one in self.covariates)
         self.critic_conditions = (self._tasks if self._tasks > 1 else 0) + width
-        self.conditions = self.critic_conditions + width * settings.intervention
         self.cache = ImageCache(cohort, np.concatenate(list(rows.values())), memory_bytes=settings.memory_mb * 2**20)
         shown = dict(rows)
         if self.covariates and not settings.intervention:
@@ -147,13 +133,13 @@ class TrainingImages:
             None if self._insertion_weight == 1 else torch.from_numpy(weight),
         )
 
-    def validation_images(self, label: int) -> Iterator[ValidationImages]:
-        """Validation images of a class, a few at a time."""
+    def validation_images(self, label: int) -> Iterator[tuple[Images, Condition | None]]:
+        """Validation images of a class, with their condition, a few at a time."""
         rows = self.validation[label]
         images, condition = self._cohort.images(rows), self._examples(np.full(len(rows), label), rows)
         for start in range(0, len(rows), VALIDATION_BATCH):
             part = slice(start, start + VALIDATION_BATCH)
-            yield ValidationImages(images[part], None if condition is None else condition[part])
+            yield images[part], None if condition is None else condition[part]
 
     def recalibration_condition(self) -> Condition | None:
         """What the generator is conditioned on for the images of `recalibration`: all tasks in turn."""
@@ -211,18 +197,6 @@ def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
             f"training.class_of_interest {settings.class_of_interest!r} is not a class of interest; {hint}"
         )
     return (1 + others.index(settings.class_of_interest),)
-
-
-def only_interest_label(cohort: Cohort, settings: Training) -> int:
-    """Label of the only class of interest."""
-    baseline, *others = cohort.manifest.classes
-    label, *more = interest_labels(cohort, settings)
-    if more:
-        raise CohortError(
-            f"one class of interest is needed beside {baseline}, found {', '.join(others)}; "
-            "name one with training.class_of_interest"
-        )
-    return label
 
 
 def training_rows(cohort: Cohort, interests: tuple[int, ...], settings: Training) -> dict[int, Rows]:

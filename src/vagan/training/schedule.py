@@ -1,7 +1,7 @@
 """The order of updates, as pure functions of the update counter."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from itertools import accumulate
 from math import cos, pi
 
 from vagan.training.config import Schedule
@@ -18,19 +18,12 @@ def critic_updates_before(generator_update: int, schedule: Schedule) -> int:
 
 
 class UpdateOrder:
-    """Tells for each update of a run (counted from 0) which of the two networks it is for."""
+    """Which of the two networks each update of a run (counted from 0) is for, and how many there are in ``total``."""
 
     def __init__(self, generator_updates: int, schedule: Schedule) -> None:
-        self._generator_at: list[int] = []
-        position = -1
-        for update in range(generator_updates):
-            position += critic_updates_before(update, schedule) + 1
-            self._generator_at.append(position)
-
-    @property
-    def total(self) -> int:
-        """Critic and generator updates of the whole run."""
-        return self._generator_at[-1] + 1
+        lengths = [critic_updates_before(update, schedule) + 1 for update in range(generator_updates)]
+        self._generator_at = [after - 1 for after in accumulate(lengths)]
+        self.total = sum(lengths)
 
     def generator_updates_before(self, update: int) -> int:
         """How many generator updates precede this update."""
@@ -38,19 +31,13 @@ class UpdateOrder:
 
     def is_generator_update(self, update: int) -> bool:
         """Whether this update is the generator's."""
-        at: Sequence[int] = self._generator_at
-        return at[min(self.generator_updates_before(update), len(at) - 1)] == update
+        return self.generator_updates_before(update + 1) > self.generator_updates_before(update)
 
 
 def cosine_decay(progress: float, *, decay_from: float) -> float:
-    """Factor on the learning rate: 1 until ``decay_from`` of the run, then half a cosine down to 0.
+    """Factor on the learning rate where the fraction ``progress`` of the run is done.
 
-    Parameters
-    ----------
-    progress
-        Fraction of the run that is done, in [0, 1].
-    decay_from
-        Fraction at which the decay begins; 1 for a constant rate.
+    1 until the fraction ``decay_from``, then half a cosine down to 0.
     """
     if progress <= decay_from:
         return 1.0
@@ -58,16 +45,9 @@ def cosine_decay(progress: float, *, decay_from: float) -> float:
 
 
 def ema_decay(updates: int, *, rampup: float, longest: float) -> float:
-    """Decay of the running average of weights: short at first, so that the average is never stale.
+    """Decay of the running average of weights after n ``updates``: short at first, so that it is never stale.
 
-    Parameters
-    ----------
-    updates
-        That the average is already of, n.
-    rampup
-        Mean age of what is averaged, as a fraction of the updates so far, r in (0, 1): the decay (1 + n) / (1/r + n)
-        weighs update k by about k^(1/r - 2).
-    longest
-        Bound of the decay, where the average stops growing longer; 0 for no average.
+    ``rampup`` is the mean age of what is averaged, as a fraction r of the updates so far: the decay
+    (1 + n) / (1/r + n) weighs update k by about k^(1/r - 2). ``longest`` bounds the decay; 0 for no average.
     """
     return min(longest, (1 + updates) / (1 / rampup + updates))

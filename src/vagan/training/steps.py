@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vagan.errors import DivergenceError
-from vagan.training.bn_recalibration import BatchNormPolicy
+from vagan.training.bn_recalibration import measure_statistics
 from vagan.training.config import Generator, Loss
 from vagan.training.objectives import (
     Terms,
@@ -33,19 +33,10 @@ def step(
     weights: Weights,
     backward: Backward,
 ) -> Terms:
-    """Move an optimiser's weights one step down the weighted sum of the terms.
+    """Move an optimiser's weights one step down the weighted sum of the terms; returns their unweighted means.
 
-    The gradients of several batches add up to that of their union.
-
-    Returns
-    -------
-    dict
-        Means of the terms, unweighted.
-
-    Raises
-    ------
-    DivergenceError
-        If a term is not finite; nothing has moved then.
+    The gradients of several batches add up to that of their union. Raises `DivergenceError` if a term is not finite;
+    nothing has moved then.
     """
     optimizer.zero_grad(set_to_none=True)
     means: Terms = {}
@@ -70,8 +61,13 @@ def update_critic(
     settings: Generator,
     backward: Backward,
 ) -> Terms:
-    """Move the critic one step towards the maximum of Eq. 2."""
-    BatchNormPolicy(settings.joint_batch_norm).before_critic_update(generator)
+    """Move the critic one step towards the maximum of Eq. 2.
+
+    With ``settings.joint_batch_norm`` it sees images of the generator as in use, with the statistics of source and
+    target images that are measured after each generator update; otherwise with those of the batch.
+    """
+    if settings.joint_batch_norm:
+        generator.eval()
     means = step(
         optimizer,
         batches,
@@ -98,8 +94,8 @@ def update_generator(
     teacher: nn.Module | None = None,
 ) -> Terms:
     """Move the map generator one step towards the minimum of Eq. 4; see `generator_terms` for the teacher."""
-    batch_norm = BatchNormPolicy(settings.joint_batch_norm)
-    batch_norm.before_generator_update(generator)
+    if settings.joint_batch_norm:
+        generator.train()
     critic.requires_grad_(False)
     means = step(
         optimizer,
@@ -109,7 +105,8 @@ def update_generator(
         backward,
     )
     critic.requires_grad_(True)
-    batch_norm.after_generator_update(generator, batches)
+    if settings.joint_batch_norm:
+        measure_statistics(generator, batches)
     return means
 
 
@@ -124,7 +121,7 @@ def distil_generator(
     backward: Backward,
 ) -> Terms:
     """Teach the map generator the effects that the teacher finds; see `distillation_terms`."""
-    BatchNormPolicy(settings.joint_batch_norm).before_distillation_update(generator)
+    generator.train()
     return step(
         optimizer,
         batches,

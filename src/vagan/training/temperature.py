@@ -7,20 +7,10 @@ BOUNDS = (0.05, 20.0)
 
 
 def fitted_temperature(logits: Float[np.ndarray, "image classes"], labels: Int[np.ndarray, " image"]) -> float:
-    """Temperature with the largest likelihood of the labels (Guo et al., ICML 2017).
+    """Temperature, 0.05 to 20, with the largest likelihood of the labels of images that were not trained on.
 
     Labels count as a little uncertain, by the rule of succession, as in Platt's scaling (1999): where all images are
     classified correctly the best temperature would be 0, and every probability 0 or 1.
-
-    Parameters
-    ----------
-    logits, labels
-        Of images that the classifier was not trained on.
-
-    Returns
-    -------
-    float
-        Between 0.05 and 20; above 1 for an overconfident classifier.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax

@@ -34,8 +34,7 @@ def open_fabric(settings: Training, shape: tuple[int, ...], *, devices: int | No
     shape
         Spatial shape of the images.
     devices
-        How many of this host; default: as many as torchrun has started processes on it, else one. The number of hosts
-        is torchrun's or Slurm's.
+        How many of this host; default: as many as torchrun has started processes on it, else one.
 
     Raises
     ------
@@ -49,27 +48,20 @@ def open_fabric(settings: Training, shape: tuple[int, ...], *, devices: int | No
     precision = fast_precision(device) if settings.precision == "auto" else settings.precision
     if device.type == "cpu" and len(shape) == 3 and min(shape) < SAFE_EXTENT:
         precision = "32-true"
-    return _fabric(what, device.type, precision, devices or started_on_this_host(), hosts())
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return _fabric(what, device.type, precision, devices or started, hosts())
 
 
 def launch(fabric: Fabric) -> Processes:
-    """Start the other processes on this host, unless torchrun or Slurm did, and connect all of them.
-
-    They run the command or script of this one again, which leads each of them to this place.
-    """
+    """Start the other processes on this host, unless torchrun or Slurm did, and connect all of them."""
     if fabric.world_size == 1:
         return ALONE
     if "LOCAL_RANK" not in os.environ and "SLURM_PROCID" not in os.environ:
         start_others(fabric.world_size)
     with reraise_lost_process():
         fabric.launch()
-    atexit.register(_leave)
+    atexit.register(lambda: distributed.destroy_process_group() if distributed.is_initialized() else None)
     return Processes(fabric.global_rank, fabric.world_size)
-
-
-def started_on_this_host() -> int:
-    """Processes of this training that torchrun has started here; else 1."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def hosts() -> int:
@@ -110,8 +102,12 @@ def place(networks: dict[str, nn.Module], fabric: Fabric, settings: Training) ->
 @contextmanager
 def using_threads(count: int, *, processes: int = 1) -> Iterator[None]:
     """Compute with this many CPU threads inside the block; 0 for a fair share of the cores that may be used."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # only on Linux
+        cores = os.cpu_count() or 1
     before = torch.get_num_threads()
-    torch.set_num_threads(count or max(1, _cores() // processes))
+    torch.set_num_threads(count or max(1, cores // processes))
     try:
         yield
     finally:
@@ -126,19 +122,13 @@ def _fabric(
     num_nodes: int = 1,
 ) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every start
+    strategy = "ddp" if devices * num_nodes > 1 else "auto"
     try:
-        if devices * num_nodes == 1:
-            return Fabric(accelerator=accelerator, devices=1, precision=precision)
         return Fabric(
-            accelerator=accelerator, devices=devices, num_nodes=num_nodes, precision=precision, strategy="ddp"
+            accelerator=accelerator, strategy=strategy, devices=devices, num_nodes=num_nodes, precision=precision
         )
     except Exception as error:  # Fabric raises several kinds for a device that is not there
         raise ConfigError(f"{what} cannot be used here: {error}; choose cpu") from error
-
-
-def _leave() -> None:
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def _capabilities() -> Mapping[str, Any]:
@@ -146,11 +136,3 @@ def _capabilities() -> Mapping[str, Any]:
         return torch.cpu.get_capabilities()
     # PyTorch before 2.12
     return {"amx_bf16": torch.cpu._is_amx_tile_supported(), "avx512_bf16": torch.cpu._is_avx512_bf16_supported()}
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux tells
-        return os.cpu_count() or 1

@@ -15,18 +15,18 @@ from lightning_fabric import Fabric
 
 from vagan.data.cohort import Cohort
 from vagan.errors import Interrupted
-from vagan.training.collapse import require_alive
+from vagan.training.collapse import collapsed_map, require_alive
 from vagan.training.config import Config, load_config
 from vagan.training.engine.device import hosts, launch, open_fabric, place, using_threads
 from vagan.training.engine.memory import reraise_out_of_memory
 from vagan.training.engine.processes import LostProcessError, Processes, require_shares, reraise_lost_process
-from vagan.training.engine.record import Record, Track
+from vagan.training.engine.record import Record
 from vagan.training.engine.run_folder import RunFolder
 from vagan.training.engine.state import TrainState
 from vagan.training.engine.task import Monitor, Task
 from vagan.training.engine.trackers import require_trackers, tracking
 from vagan.training.image_cache import prefetch
-from vagan.training.tasks import open_task
+from vagan.training.tasks import TASKS
 
 
 def train(
@@ -41,10 +41,10 @@ def train(
     tracker_images: bool = False,
     stop_within_s: float | None = None,
 ) -> RunFolder:
-    """Train, or go on with, the model of a run folder.
+    """Train, or resume, the model of a run folder.
 
-    The same call after a crash, a kill or an interruption resumes; on one CPU and thread count the result has
-    the same bits as that of an uninterrupted run.
+    The same call resumes after a crash, a kill or an interruption; on one CPU, with the same number of threads, the
+    result has the same bits as that of an uninterrupted run.
 
     Parameters
     ----------
@@ -62,13 +62,11 @@ def train(
         Devices of this host to train on; default: 1, or what torchrun started. Each takes its share of the batches
         that an update accumulates, so that their number changes nothing but rounding, and may change on resuming.
         The calling script is started again for each; all see the same folders.
-    trackers
-        Trackers beside TensorBoard, see `vagan.training.engine.trackers`.
-    tracker_images
-        Whether they get the pictures in the run folder too.
+    trackers, tracker_images
+        Trackers beside TensorBoard, see `vagan.training.engine.trackers`; whether they get pictures too.
     stop_within_s
-        End this process, with what the last checkpoint holds, if Ctrl-C or SIGTERM come in the middle of an update
-        that takes longer than this; default: the update is done first, however long it takes.
+        Seconds after Ctrl-C or SIGTERM at which the process ends in the middle of an update, with what the last
+        checkpoint holds; default: the update is finished first.
 
     Raises
     ------
@@ -86,12 +84,14 @@ def train(
     fabric = open_fabric(config.training, cohort.shape, devices=devices)
     require_shares(fabric.world_size, config.training.accumulate_grad_batches, config.training.batch_size)
     processes = launch(fabric)
-    half = "bf16" in str(fabric.strategy.precision.precision)
+    precision = fabric.strategy.precision.precision
+    half = "bf16" in str(precision)
     with reraise_out_of_memory(config, half=half):
-        task = open_task(config, cohort, monitor=monitor, processes=processes)
+        task = TASKS[config.method](config, cohort, monitor=monitor, processes=processes)
         state = task.build()
         place(state.networks, fabric, config.training)
         task.check(state, fabric.device, half=half)
+        processes.average_gradients_of(state.optimizers.values())
         with (
             _one_process_reports(processes),
             run.locked() if processes.is_first else nullcontext(),
@@ -100,18 +100,27 @@ def train(
             resumes = run.begin(config, cohort) if processes.is_first else False
             with reraise_lost_process():
                 resumes = fabric.broadcast(resumes)
-            _fit(
-                task,
-                state,
-                run,
-                config=config,
-                fabric=fabric,
-                processes=processes,
-                resumes=resumes,
-                after_validation=after_validation or (lambda _: None),
-                track=partial(tracking, trackers, run, config, pictures=tracker_images),
-                stop_within_s=stop_within_s,
-            )
+            if resumes:
+                state.load(run.checkpoint, total=task.total)
+            record = None
+            if processes.is_first:
+                track = partial(tracking, trackers, run, config, pictures=tracker_images)
+                record = Record(task, run, state, fabric.autocast, after_validation, track=track)
+                devices_used = f"{processes.count} x {fabric.device}" if processes.count > 1 else fabric.device
+                begun = "resumed" if resumes else "begun"
+                run.note(f"{begun} at update {state.updates} of {task.total} on {devices_used}, {precision}")
+            if state.updates < task.total:
+                with _stop_signals(run, stop_within_s, processes) as stopped, record or nullcontext():
+                    _fit(
+                        task,
+                        state,
+                        run=run,
+                        record=record,
+                        fabric=fabric,
+                        processes=processes,
+                        stopped=stopped,
+                        save_every_s=config.training.checkpoint_seconds,
+                    )
             if processes.is_first:
                 task.finish(run.model, fabric.device)
     return run
@@ -120,74 +129,44 @@ def train(
 def _fit(
     task: Task[Any],
     state: TrainState,
-    run: RunFolder,
     *,
-    config: Config,
+    run: RunFolder,
+    record: Record | None,
     fabric: Fabric,
     processes: Processes,
-    resumes: bool,
-    after_validation: Callable[[RunFolder], None],
-    track: Track,
-    stop_within_s: float | None,
+    stopped: threading.Event,
+    save_every_s: float,
 ) -> None:
-    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()}
-    processes.average_gradients_of(state.optimizers.values())
-    if resumes:
-        state.load(run.checkpoint, total=task.total)
-    record = Record(task, run, state, fabric.autocast, after_validation, track=track) if processes.is_first else None
-    if record:
-        devices = f"{processes.count} x {fabric.device}" if processes.count > 1 else f"{fabric.device}"
-        record.begin(f"{devices}, {fabric.strategy.precision.precision}", resumes=resumes)
-    if state.updates >= task.total:
-        return
-    save_is_due = _timer(config.training.checkpoint_seconds)
     begin = time.monotonic() - state.seconds
-    watchdog = _watchdog(run, stop_within_s, reports=processes.is_first)
-    with _stop_signals(watchdog) as stopped, record or nullcontext():
-        for batch in prefetch(task.load, state.updates, task.total):
-            _set_rates(state, rates, task)
-            # autocast from outside: Fabric's own module wrapper forbids the penalty's torch.autograd.grad
-            with fabric.autocast():
-                terms = task.update(state, fabric.to_device(batch), fabric.backward)
-            processes.average_statistics_of(state.networks.values())
-            means, stops = processes.agree(terms, stopped.is_set())
-            require_alive(means)
-            state.updates += 1
-            state.seconds = time.monotonic() - begin
-            finished = state.updates == task.total
+    next_save = time.monotonic() + save_every_s
+    for batch in prefetch(task.load, state.updates, task.total):
+        state.set_learning_rates(task.lr_factor)
+        # autocast from outside: Fabric's own module wrapper forbids the penalty's torch.autograd.grad
+        with fabric.autocast():
+            terms = task.update(state, fabric.to_device(batch), fabric.backward)
+        processes.average_statistics_of(state.networks.values())
+        means, stops = processes.agree(terms, stopped.is_set())
+        require_alive(means)
+        state.updates += 1
+        state.seconds = time.monotonic() - begin
+        stops = stops and state.updates < task.total
+        if record:
+            record.add(means)
+            if stops or state.updates == task.total or time.monotonic() >= next_save:
+                record.save(in_a_hurry=stops)
+                next_save = time.monotonic() + save_every_s
+        if stops:
             if record:
-                record.add(means)
-                if finished or stops or save_is_due():
-                    record.save(in_a_hurry=stops and not finished)
-                if stops and not finished:
-                    run.note(f"interrupted at update {state.updates}")
-            if stops and not finished:
-                raise Interrupted(
-                    f"stopped at update {state.updates} of {task.total}; everything is saved in {run.path}: "
-                    "repeat the command to resume"
-                )
+                run.note(f"interrupted at update {state.updates}")
+            raise Interrupted(
+                f"stopped at update {state.updates} of {task.total}; everything is saved in {run.path}: "
+                "repeat the command to resume"
+            )
     if record:
         run.note(f"finished after {state.seconds:.0f} s")
-        record.warn()
-
-
-def _set_rates(state: TrainState, rates: dict[str, float], task: Task[Any]) -> None:
-    for name, optimizer in state.optimizers.items():
-        for group in optimizer.param_groups:
-            group["lr"] = rates[name] * task.lr_factor(name, state.updates)
-
-
-def _timer(seconds: float) -> Callable[[], bool]:
-    last = time.monotonic()
-
-    def is_due() -> bool:
-        nonlocal last
-        if time.monotonic() - last < seconds:
-            return False
-        last = time.monotonic()
-        return True
-
-    return is_due
+        if warning := collapsed_map(record.figures):
+            run.note(f"warning: {warning}")
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -205,36 +184,29 @@ def _one_process_reports(processes: Processes) -> Iterator[None]:
         raise
 
 
-def _watchdog(run: RunFolder, seconds: float | None, *, reports: bool) -> threading.Timer | None:
-    """What ends this process when it was asked to stop and cannot; as safe as a kill at any moment is."""
-    if seconds is None:
-        return None
-
-    def end() -> None:
-        if reports:
-            print(
-                f"vagan: stopped in the middle of an update that takes longer than {seconds:g} s; everything up to "
-                f"the last checkpoint is saved in {run.path}: repeat the command to resume",
-                file=sys.stderr,
-                flush=True,
-            )
-        os._exit(Interrupted.exit_code)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    return timer
-
-
 @contextmanager
-def _stop_signals(watchdog: threading.Timer | None) -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event, so that an update is not cut in half."""
+def _stop_signals(run: RunFolder, within_s: float | None, processes: Processes) -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into an event, so that an update is not cut in half unless it takes too long."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped  # Python delivers signals to the main thread alone
         return
 
+    def end() -> None:
+        if processes.is_first:
+            print(
+                f"vagan: stopped in the middle of an update that takes longer than {within_s:g} s; everything up to "
+                f"the last checkpoint is saved in {run.path}: repeat the command to resume",
+                file=sys.stderr,
+                flush=True,
+            )
+        os._exit(Interrupted.exit_code)  # as safe as a kill at any moment is
+
+    watchdog = threading.Timer(within_s or 0, end)
+    watchdog.daemon = True
+
     def stop(*_: object) -> None:
-        if watchdog and not stopped.is_set():
+        if within_s is not None and not stopped.is_set():
             watchdog.start()
         stopped.set()
 
@@ -242,7 +214,6 @@ def _stop_signals(watchdog: threading.Timer | None) -> Iterator[threading.Event]
     try:
         yield stopped
     finally:
-        if watchdog:
-            watchdog.cancel()
+        watchdog.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,11 +1,12 @@
 """Memory estimates: trainings that cannot fit are refused, with suggestions."""
 
+import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
 
 from vagan.errors import NotEnoughMemoryError
 from vagan.nn.critic import Critic
@@ -20,19 +21,10 @@ CONTAINER = Path("/sys/fs/cgroup")
 def require_memory(
     state: TrainState, config: Config, image: tuple[int, ...], device: torch.device, *, half: bool
 ) -> None:
-    """Refuse a training of VA-GAN that surely does not fit.
+    """Raise `NotEnoughMemoryError` if what an update keeps for its derivatives alone is more than is free.
 
-    Parameters
-    ----------
-    image
-        ``(channel, *space)``.
-    half
-        Whether activations are bfloat16.
-
-    Raises
-    ------
-    NotEnoughMemoryError
-        If what an update keeps for its derivatives alone is more than is free.
+    On a CPU the system would end the process without a message. ``image`` is ``(channel, *space)``; ``half``:
+    activations are bfloat16.
     """
     free = free_bytes(device)
     needed = kept_by_an_update(state, config, image) // (2 if half else 1)
@@ -44,7 +36,7 @@ def require_memory(
 
 
 def kept_by_an_update(state: TrainState, config: Config, image: tuple[int, ...]) -> int:
-    """Bytes in float32 that an update of the generator keeps between its passes; the passes themselves need more."""
+    """Bytes that an update of the generator keeps for its backward pass in float32; the passes need more."""
     parts = 2 if config.generator.joint_batch_norm or config.loss.identity_weight > 0 else 1
     parts += config.loss.effect_transfer_weight > 0
     count = config.training.batch_size
@@ -54,24 +46,20 @@ def kept_by_an_update(state: TrainState, config: Config, image: tuple[int, ...])
 
 def _kept(network: nn.Module, shape: tuple[int, ...]) -> int:
     """Measured on tensors without contents, which cost nothing."""
-    sizes: dict[int, int] = {}
-    kept: list[Tensor] = []  # alive, so that no two share an identity
+    kept: dict[int, UntypedStorage] = {}  # alive, so that no two share an identity
 
     def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
-        sizes[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
         return tensor
 
-    weights = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
-    for name, _ in network.named_parameters():
-        weights[name].requires_grad_()
-    inputs = [torch.empty(shape, device="meta")]
     assert isinstance(network, MapGenerator | Critic)
+    on_meta = copy.deepcopy(network).to("meta")
+    inputs = [torch.empty(shape, device="meta")]
     if network.conditions:
         inputs.append(torch.empty((shape[0], network.conditions), device="meta"))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        torch.func.functional_call(network, weights, tuple(inputs))
-    return sum(sizes.values())
+        on_meta(*inputs)
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -80,26 +68,20 @@ def free_bytes(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu":
         return None
-    found = [_available(MEMINFO), _container(CONTAINER)]
-    return min((value for value in found if value is not None), default=None)
+    found = []
+    with suppress(OSError, KeyError):
+        found.append(1024 * _table(MEMINFO)["MemAvailable:"])
+    with suppress(OSError, ValueError, KeyError):  # not in a container, or without a limit
+        limit, used = (int((CONTAINER / f"memory.{name}").read_text(encoding="utf-8")) for name in ("max", "current"))
+        # copies of files are given up when memory is needed
+        found.append(limit - used + _table(CONTAINER / "memory.stat")["file"])
+    return min(found, default=None)
 
 
-def _available(path: Path) -> int | None:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-
-
-def _container(path: Path) -> int | None:
-    try:
-        limit, used = (int((path / name).read_text(encoding="utf-8")) for name in ("memory.max", "memory.current"))
-        lines = (path / "memory.stat").read_text(encoding="utf-8").splitlines()
-        files = next(int(line.split()[1]) for line in lines if line.startswith("file "))
-        return limit - used + files  # copies of files are given up when memory is needed
-    except (OSError, ValueError, StopIteration):  # not in a container, or without a limit
-        return None
+def _table(path: Path) -> dict[str, int]:
+    """Numbers of a file of the system, by the word before them."""
+    lines = map(str.split, path.read_text(encoding="utf-8").splitlines())
+    return {name: int(number) for name, number, *_ in lines}
 
 
 @contextmanager
@@ -119,16 +101,13 @@ def reraise_out_of_memory(config: Config, *, half: bool) -> Iterator[None]:
 
 def _what_helps(config: Config, *, half: bool) -> str:
     settings = config.training
-    remedies = []
-    if not settings.gradient_checkpointing:
-        remedies.append("training.gradient_checkpointing=true")
-    if not half:
-        remedies.append("training.precision=bf16-mixed")
-    if settings.batch_size > 1:
-        smaller = settings.batch_size // 2
-        more = -(-settings.batch_size // smaller) * settings.accumulate_grad_batches
-        remedies.append(f"training.batch_size={smaller} with training.accumulate_grad_batches={more}")
-    if config.loss.effect_transfer_weight > 0:
-        remedies.append("loss.effect_transfer_weight=0")
-    remedies.append("a smaller generator.width, or images of a larger spacing")
-    return f"what helps, each alone or together: {', '.join(remedies)}"
+    smaller = max(1, settings.batch_size // 2)
+    more = -(-settings.batch_size // smaller) * settings.accumulate_grad_batches
+    remedies = {
+        "training.gradient_checkpointing=true": not settings.gradient_checkpointing,
+        "training.precision=bf16-mixed": not half,
+        f"training.batch_size={smaller} with training.accumulate_grad_batches={more}": settings.batch_size > 1,
+        "loss.effect_transfer_weight=0": config.loss.effect_transfer_weight > 0,
+        "a smaller generator.width, or images of a larger spacing": True,
+    }
+    return f"use, alone or together: {', '.join(text for text, helps in remedies.items() if helps)}"

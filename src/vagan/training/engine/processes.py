@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 
 from vagan.errors import ConfigError, RunError
 
-TIME_TO_TELL_S = 2.0
+TIME_TO_REPORT_S = 2.0
 """For a process that notices by itself that another one is lost."""
 TIME_TO_END_S = 10.0
 
@@ -35,22 +35,14 @@ class LostProcessError(RunError):
 
 @dataclass(frozen=True)
 class Processes:
-    """All processes of a training, seen from one of them.
-
-    Parameters
-    ----------
-    index
-        Of this one. The first alone writes files, validates and shows progress.
-    count
-        How many there are. More than one need an initialised process group of ``torch.distributed``.
-    """
+    """All processes of a training, seen from one of them; several are a process group of ``torch.distributed``."""
 
     index: int = 0
     count: int = 1
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is the process that alone writes files, validates and shows progress."""
         return self.index == 0
 
     def share(self, parts: int) -> range:
@@ -59,8 +51,6 @@ class Processes:
 
     def average_gradients_of(self, optimizers: Iterable[Optimizer]) -> None:
         """From now on, let each optimiser use the mean of all processes' gradients."""
-        if self.count == 1:
-            return
 
         def average(optimizer: Optimizer, *_: Any) -> None:
             weights = chain.from_iterable(group["params"] for group in optimizer.param_groups)
@@ -83,13 +73,7 @@ class Processes:
         return dict(zip(terms, means, strict=True)), stops > 0
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its mean over all processes.
-
-        Raises
-        ------
-        RunError
-            If one of them is gone.
-        """
+        """Replace each tensor by its mean over all processes; `LostProcessError` if one of them is gone."""
         if self.count == 1 or not tensors:
             return
         with torch.no_grad():
@@ -102,7 +86,6 @@ class Processes:
 
 
 ALONE = Processes()
-
 
 LOST = (
     "another process of this training has ended; everything up to the last checkpoint is saved: "
@@ -125,9 +108,9 @@ def is_main_process() -> bool:
 
 
 def start_others(count: int) -> None:
-    """Start this command or script again, ``count - 1`` times, and end with a clear message if one of them is lost.
+    """Start this command again, ``count - 1`` times, as torchrun would; end with a message if one of them is lost.
 
-    Their ranks are in the environment, as set by torchrun.
+    Fabric's own launcher cannot repeat ``python -c`` and ``-m``, and ends all processes without a message.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -141,10 +124,10 @@ def start_others(count: int) -> None:
 
 
 def _watch(one: subprocess.Popen[bytes], all_others: Sequence[subprocess.Popen[bytes]]) -> None:
-    """A communication between GPUs does not notice that a process is lost; whoever waits for it waits long."""
+    """Communication between GPUs does not notice a lost process: the others would wait for it."""
     if one.wait() == 0:
         return
-    time.sleep(TIME_TO_TELL_S)
+    time.sleep(TIME_TO_REPORT_S)
     print(f"vagan: {LOST}", file=sys.stderr, flush=True)
     for other in all_others:
         other.kill()
@@ -152,7 +135,7 @@ def _watch(one: subprocess.Popen[bytes], all_others: Sequence[subprocess.Popen[b
 
 
 def _end(others: Sequence[subprocess.Popen[bytes]]) -> None:
-    """The others end by themselves; those that cannot, because they wait for this one, are ended."""
+    """End those that do not end by themselves because they wait for this one."""
     for other in others:
         try:
             other.wait(TIME_TO_END_S)

@@ -1,6 +1,5 @@
 """Output of a training in progress: metrics, validation, progress, checkpoints."""
 
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -10,12 +9,9 @@ import torch
 from vagan.errors import DivergenceError
 from vagan.model.folder import save_model
 from vagan.progress import Bar
-from vagan.training.collapse import collapsed_map
 from vagan.training.engine.run_folder import MetricsLog, RunFolder
 from vagan.training.engine.state import TrainState
 from vagan.training.engine.task import Task
-
-Track = Callable[[MetricsLog], AbstractContextManager[Callable[[], None]]]
 
 
 class Record:
@@ -39,22 +35,15 @@ class Record:
         run: RunFolder,
         state: TrainState,
         autocast: Callable[[], AbstractContextManager[Any]],
-        after_validation: Callable[[RunFolder], None],
+        after_validation: Callable[[RunFolder], None] | None,
         *,
-        track: Track,
+        track: Callable[[MetricsLog], AbstractContextManager[Callable[[], None]]],
     ) -> None:
         self._task, self._run, self._state = task, run, state
         self._autocast, self._after_validation, self._track = autocast, after_validation, track
-        self._figures: dict[str, float] = {}
+        self.figures: dict[str, float] = {}
+        """Of the last validation."""
         self._stack = ExitStack()
-
-    def begin(self, where: str, *, resumes: bool) -> None:
-        """Note that a session begins, or that nothing is left to do."""
-        done, total = self._state.updates, self._task.total
-        if done >= total:
-            self._run.note("already complete")
-        else:
-            self._run.note(f"{'resumed' if resumes else 'begun'} at update {done} of {total} on {where}")
 
     def __enter__(self) -> "Record":
         run, done = self._run, self._state.updates
@@ -78,16 +67,10 @@ class Record:
             state.terms.clear()
             if task.should_validate(state.updates):
                 with self._autocast():
-                    self._figures = task.validate(state)
-                row |= self._figures
+                    self.figures = task.validate(state)
+                row |= self.figures
             self._metrics.add(row)
-        self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self._figures.items()))
-
-    def warn(self) -> None:
-        """Warn of a finished model whose maps are empty."""
-        if warning := collapsed_map(self._figures):
-            self._run.note(f"warning: {warning}")
-            print(f"warning: {warning}", file=sys.stderr, flush=True)
+        self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self.figures.items()))
 
     def save(self, *, in_a_hurry: bool = False) -> None:
         """Write model, metrics and checkpoint; in a hurry the model last, since it is measured on images first."""
@@ -110,6 +93,6 @@ class Record:
             if not in_a_hurry:
                 self._metrics.flush()
                 state.save(run.checkpoint)
-        if self._figures:
+        if self.figures and self._after_validation:
             self._after_validation(run)
         self._send()

@@ -1,8 +1,6 @@
 """The run folder of a training: settings, metrics, checkpoints, model."""
 
-import csv
 import importlib.metadata
-import io
 import json
 import os
 import platform
@@ -12,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pandas as pd
@@ -28,13 +25,7 @@ LOCK = "lock"
 
 
 class RunFolder:
-    """Names and files of a run folder.
-
-    Attributes
-    ----------
-    path
-        The folder.
-    """
+    """Names and files of the run folder ``path``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -74,20 +65,23 @@ class RunFolder:
         return facts_html(self.path.name, facts)
 
     def begin(self, config: Config, cohort: Cohort) -> bool:
-        """Prepare the folder for a training, or check that it belongs to this one.
-
-        Returns
-        -------
-        bool
-            Whether an earlier session of the same training left something to go on from.
-        """
+        """Prepare the folder for a training, or check that it belongs to this one; returns whether to resume."""
         for folder in (self.path, self.model, self.checkpoint.parent):
             remove_leftovers(folder)
         if self.config.is_file():
-            self._require_same(config, cohort)
+            if differing := differences(self.read_config(), config):
+                raise RunError(
+                    f"{self.path} belongs to another configuration: {', '.join(differing[:4])} (there, here); "
+                    "give the same settings to resume, or another run folder"
+                )
+            if self.read_cohort() != _cohort_record(cohort):
+                raise RunError(
+                    f"{self.path} was begun on another cohort, or on another split of it; "
+                    "give that one to resume, or another run folder"
+                )
             if os.path.lexists(self.checkpoint) and not self.checkpoint.is_file():
                 raise RunError(
-                    f"the checkpoint {self.checkpoint} must be a file, and is none; delete it to start again"
+                    f"the checkpoint {self.checkpoint} must be a file, but is none; delete it to start again"
                 )
             return self.checkpoint.is_file()
         with replacing(self.cohort) as temporary:
@@ -97,41 +91,26 @@ class RunFolder:
         write_config(config, self.config)  # last: its presence makes this a run folder
         return False
 
-    def _require_same(self, config: Config, cohort: Cohort) -> None:
-        differing = differences(self.read_config(), config)
-        if differing:
-            raise RunError(
-                f"{self.path} belongs to another configuration: {', '.join(differing[:4])} (there, here); "
-                "give the same settings to resume, or another run folder"
-            )
-        if self.read_cohort() != _cohort_record(cohort):
-            raise RunError(
-                f"{self.path} was begun on another cohort, or on another split of it; "
-                "give that one to resume, or another run folder"
-            )
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process alone, until the block ends or the process does."""
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"the run folder must be a folder: {self.path} is a file; choose another name")
-        if self.path.is_dir() and not self.config.is_file() and self._foreign_files():
+        entries = sorted(self.path.iterdir()) if self.path.is_dir() else []
+        ours = (LOCK, self.cohort.name, self.environment.name)  # of a start that was cut short
+        if not self.config.is_file() and any(not e.name.startswith(".") and e.name not in ours for e in entries):
             raise OutputError(f"the run folder must be new or empty: {self.path} holds other files; choose another")
-        if self.path.is_dir():
-            link = next((entry for entry in sorted(self.path.iterdir()) if entry.is_symlink()), None)
-            if link is not None:  # what is written would end up elsewhere, over files that are not the run's
-                raise OutputError(
-                    f"a run folder that is written to must not hold links: {link} is one; replace it by what it "
-                    "links to, or choose another folder"
-                )
+        if links := [entry for entry in entries if entry.is_symlink()]:  # writing would change files elsewhere
+            raise OutputError(
+                f"a run folder that is written to must not hold links: {links[0]} is one; replace it by what it "
+                "links to, or choose another folder"
+            )
         lock = FileLock(self.path / LOCK)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / LOCK).touch()
         except OSError as error:
-            raise OutputError(
-                f"cannot write {self.path}: {error.strerror}; choose a folder you may write to"
-            ) from error
+            raise OutputError(f"cannot write {self.path}: {error.strerror}; choose another folder") from error
         try:
             lock.acquire(blocking=False)
         except Timeout as error:
@@ -149,10 +128,7 @@ class RunFolder:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Write only where the folder is still the one that is locked; if it vanishes meanwhile, say so.
-
-        Below a mount that vanished lies another folder, in which a checkpoint would be lost.
-        """
+        """Write only while the folder is the locked one: a vanished mount leaves another folder in its place."""
         self._require_there()
         try:
             yield
@@ -170,11 +146,6 @@ class RunFolder:
                 f"{self.path} has vanished during the training; is its disk still mounted? "
                 "its last checkpoint is in it: repeat the command when it is back"
             )
-
-    def _foreign_files(self) -> set[str]:
-        """Names in the folder that no beginning of a training, not even one cut short, leaves there."""
-        ours = {LOCK, self.cohort.name, self.environment.name}
-        return {file.name for file in self.path.iterdir() if not file.name.startswith(".")} - ours
 
     def seconds(self) -> float:
         """Time spent training so far, over all sessions."""
@@ -216,28 +187,17 @@ class RunFolder:
 
 
 class MetricsLog:
-    """``metrics.csv`` and TensorBoard, cut back to where a resumed run goes on.
+    """``metrics.csv`` and TensorBoard, cut back to ``updates_done``, from which a run resumes.
 
-    Parameters
-    ----------
-    run
-        Where they are.
-    updates_done
-        Later rows are of updates that will be done again.
-    last_row
-        The last update so far that has a row.
-
-    Raises
-    ------
-    RunError
-        If the table is damaged, or ends before that row. It may be deleted.
+    `RunError` if the table is damaged or does not hold ``last_row``, the last update so far that has a row.
     """
 
     def __init__(self, run: RunFolder, *, updates_done: int, last_row: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._run, self._path = run, run.metrics
-        self._rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+        """All rows so far, of earlier sessions too."""
         if updates_done and os.path.lexists(run.metrics):
             table = run.read_metrics()
             if last_row and last_row not in set(table["update"]):
@@ -245,19 +205,15 @@ class MetricsLog:
                     f"{run.metrics} must hold the metrics up to update {last_row}, from which the run resumes, but "
                     "its end is missing; put it back, or delete it to resume without the earlier metrics"
                 )
-            self._rows = _records(table[table["update"] <= updates_done])
+            records = table[table["update"] <= updates_done].to_dict("records")
+            self.rows = [{str(name): value for name, value in row.items() if pd.notna(value)} for row in records]
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=updates_done + 1)
         self._hook = threading.excepthook
         threading.excepthook = self._after_a_thread
 
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """All rows so far, of earlier sessions too."""
-        return self._rows
-
     def add(self, row: dict[str, Any]) -> None:
         """Record one row; ``update`` is its position in the run."""
-        self._rows.append(row)
+        self.rows.append(row)
         with self._run.guarded():
             for name, value in row.items():
                 if name != "update":
@@ -265,15 +221,10 @@ class MetricsLog:
 
     def flush(self) -> None:
         """Write all rows; columns in order of first appearance, empty where a row has no value. No rows: no file."""
-        columns = list(dict.fromkeys(["update", "seconds", *(name for row in self._rows for name in row)]))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
         with self._run.guarded():
-            if self._rows:
+            if self.rows:
                 with replacing(self._path, in_new_folder=False) as temporary:
-                    temporary.write_text(text.getvalue(), encoding="utf-8")
+                    pd.DataFrame(self.rows).to_csv(temporary, index=False, lineterminator="\n")
             else:
                 self._path.unlink(missing_ok=True)
             self._writer.flush()
@@ -281,13 +232,11 @@ class MetricsLog:
     def __enter__(self) -> "MetricsLog":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with ExitStack() as ending:
             ending.callback(setattr, threading, "excepthook", self._hook)
             # that they cannot be written must not hide why the training ended
-            ending.enter_context(suppress(OutputError, OSError) if error else nullcontext())
+            ending.enter_context(suppress(OutputError, OSError) if kind else nullcontext())
             ending.callback(self._writer.close)
             self.flush()
 
@@ -295,10 +244,6 @@ class MetricsLog:
         """TensorBoard's thread prints a traceback of what our next `flush` raises as well, where disks vanish."""
         if type(failed.thread).__module__.partition(".")[0] != "tensorboard":
             self._hook(failed)
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]
 
 
 def _cohort_record(cohort: Cohort) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import errno
 import pickle
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +17,10 @@ from vagan.files import replacing
 
 @dataclass
 class TrainState:
-    """Networks, optimisers and counters of a training.
-
-    ``networks`` includes the running average of weights, where there is one.
-    """
+    """Networks, optimisers and counters of a training."""
 
     networks: dict[str, nn.Module]
+    """With the running average of weights, where there is one."""
     optimizers: dict[str, Optimizer]
     updates: int = 0
     """Updates done, of all networks together."""
@@ -29,6 +28,15 @@ class TrainState:
     """Time spent, over all sessions of the run."""
     terms: dict[str, list[float]] = field(default_factory=dict)
     """Values of each loss term since the last row of metrics.csv."""
+
+    def __post_init__(self) -> None:
+        self._learning_rates = {name: one.param_groups[0]["lr"] for name, one in self.optimizers.items()}
+
+    def set_learning_rates(self, factor: Callable[[str, int], float]) -> None:
+        """Those the optimisers were made with, times a factor that depends on the optimiser and the update."""
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self._learning_rates[name] * factor(name, self.updates)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint into a folder that is there; the file is whole or not there."""
@@ -64,8 +72,6 @@ class TrainState:
             self.terms = checkpoint["terms"]
         except Exception as error:  # a damaged archive raises whatever its first broken byte leads to
             reason = " ".join(str(error).split())[:200]
-            if isinstance(
-                error, pickle.UnpicklingError
-            ):  # torch's own remedy would be to run whatever is in the file
+            if isinstance(error, pickle.UnpicklingError):  # torch's own remedy would be to run what is in the file
                 reason = "it is damaged, or holds more than numbers, such as code, which is never run"
             raise RunError(f"the checkpoint {path} cannot be used: {reason}; delete it to start again") from error

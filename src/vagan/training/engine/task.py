@@ -21,7 +21,7 @@ Monitor = Callable[[Maps, Maps], float]
 
 @runtime_checkable
 class Task(Protocol[Batch]):
-    """Networks, their optimisers, their batches and their updates. No files, no devices."""
+    """Networks, optimisers, batches and updates, which are counted from 0. No files, no devices."""
 
     total: int
     """Updates of the whole run."""
@@ -39,13 +39,13 @@ class Task(Protocol[Batch]):
         """Do update number ``state.updates``; returns the loss's terms."""
 
     def lr_factor(self, optimizer: str, update: int) -> float:
-        """Factor on the learning rate of an optimiser at the given update."""
+        """Factor on the learning rate of an optimiser."""
 
     def should_log(self, updates: int) -> bool:
         """Whether a row of metrics belongs after this many updates."""
 
     def should_validate(self, updates: int) -> bool:
-        """Whether to validate after this many updates."""
+        """Whether to validate after this many; only where there is a row."""
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Figures on validation images."""

@@ -42,7 +42,7 @@ class Tracker:
 
 
 def open_wandb(run: RunFolder, config: Config, key: str | None) -> Tracker:
-    """A run in Weights & Biases; offline ones can be uploaded later by ``wandb sync``."""
+    """A run in Weights & Biases; ``wandb sync`` uploads an offline one later."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read on import
     import wandb
 
@@ -122,16 +122,8 @@ def tracking(
 ) -> Iterator[Callable[[], None]]:
     """Open the trackers of a run, or the runs that they have of it already; yields a function that sends new rows.
 
-    A row is sent once, however often a training is killed and resumed.
-
-    Parameters
-    ----------
-    names
-        In `TRACKERS`.
-    run, config, metrics
-        What is tracked. A tracker that joins late gets all rows so far.
-    pictures
-        Whether the pictures in the run folder are sent too.
+    A row is sent once, however often a training is killed and resumed; a tracker that joins late gets all so far.
+    With ``pictures`` those in the run folder are sent too.
     """
     known = _read(run.path / SENT) if names else {}
     opened: dict[str, Tracker] = {}
@@ -146,13 +138,21 @@ def tracking(
                 for path in sorted(run.path.glob("*.png")) if pictures else []:
                     tracker.send_picture(path, known[name]["update"])
         if opened:
-            _write(run.path / SENT, known)
+            with replacing(run.path / SENT) as temporary:
+                temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
     whole = False
     try:
         for name in dict.fromkeys(names):
-            opened[name] = _open(name, run, config, known.get(name, {}).get("key"))
-            if known.get(name, {}).get("key") != opened[name].key:
+            key = known.get(name, {}).get("key")
+            try:
+                opened[name] = TRACKERS[name](run, config, key)
+            except Exception as error:  # their errors have no common base
+                reason = " ".join(str(error).split())[:200]
+                raise RunError(
+                    f"the tracker {name} cannot be opened: {reason}; check its settings or omit it"
+                ) from error
+            if opened[name].key != key:
                 known[name] = {"key": opened[name].key, "update": 0}
         yield send
         whole = True
@@ -164,16 +164,6 @@ def tracking(
                 tracker.close(whole)
 
 
-def _open(name: str, run: RunFolder, config: Config, key: str | None) -> Tracker:
-    try:
-        return TRACKERS[name](run, config, key)
-    except Exception as error:  # their errors have no common base
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(
-            f"the tracker {name} cannot be opened: {reason}; omit --tracker {name} or check its settings"
-        ) from error
-
-
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
@@ -182,10 +172,5 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         return {name: {"key": str(one["key"]), "update": int(one["update"])} for name, one in known.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} must list the tracker runs, but is damaged: {error}; delete it to begin new runs there"
+            f"{path} must list the tracker runs, but is damaged: {error}; delete it for new runs"
         ) from error
-
-
-def _write(path: Path, known: Mapping[str, Mapping[str, Any]]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,14 +11,13 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vagan.data.cohort import Cohort
-from vagan.effect import baseline_image, effect_map, is_coarse, raw_channels
-from vagan.model.folder import ModelSpec
-from vagan.nn.conditioning import Condition, conditioned
+from vagan.effect import baseline_image, effect_map
+from vagan.model.folder import ModelSpec, build_network
+from vagan.nn.conditioning import conditioned
 from vagan.nn.critic import Critic
-from vagan.nn.unet import MapGenerator
 from vagan.seeding import seeded
 from vagan.training.bn_recalibration import recalibrated
-from vagan.training.config import Config, Generator, Loss
+from vagan.training.config import Config
 from vagan.training.engine.memory import require_memory
 from vagan.training.engine.processes import ALONE, Processes
 from vagan.training.engine.state import TrainState
@@ -28,33 +27,15 @@ from vagan.training.ood import fit_ood
 from vagan.training.sampling import Batch, TrainingImages
 from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay
 from vagan.training.steps import Backward, distil_generator, update_critic, update_generator
-from vagan.types import Images
 
 RULE = "the generator at the end of the schedule, distilled from the running average; no checkpoint is chosen"
 RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
-
-
-class Common(TypedDict):
-    """Of every update."""
-
-    loss: Loss
-    settings: Generator
-    backward: Backward
 
 
 class AdversarialTask:
     """Critic against map generator, on the baseline class and one class of interest or several.
 
     Where there are several, both networks are conditioned on the class.
-
-    Parameters
-    ----------
-    config, cohort
-        Settings and data.
-    monitor
-        Compares validation maps with true effects where they are known. For the curves only.
-    processes
-        Among which the batches of an update are divided.
     """
 
     def __init__(
@@ -72,144 +53,7 @@ class AdversarialTask:
         self._share = processes.share(config.training.accumulate_grad_batches)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
         self.total = self._order.total + config.schedule.distillation_updates
-
-    def build(self) -> TrainState:
-        """Critic, generator and its average, with Adam for each."""
-        config, dims = self._config, len(self._cohort.shape)
-        with seeded(config.training.seed, "weights"):
-            generator = MapGenerator(
-                dims,
-                channels=self._cohort.channels,
-                outputs=raw_channels(config.generator.output, channels=self._cohort.channels, num_spatial_dims=dims),
-                width=config.generator.width,
-                normalisation=config.generator.normalisation,
-                global_context=config.generator.global_context,
-                zero_init=config.generator.zero_init,
-                conditions=self._images.conditions,
-                coarse=is_coarse(config.generator.output),
-                gradient_checkpointing=config.training.gradient_checkpointing,
-            )
-            critic = Critic(
-                dims,
-                channels=self._cohort.channels,
-                width=config.critic.width,
-                conditions=self._images.critic_conditions,
-                gradient_checkpointing=config.training.gradient_checkpointing,
-            )
-        optimizers: dict[str, Optimizer] = {
-            "generator": Adam(
-                generator.parameters(),
-                lr=config.optimizer.generator_learning_rate,
-                betas=(config.optimizer.generator_beta1, config.optimizer.generator_beta2),
-            ),
-            "critic": Adam(
-                critic.parameters(),
-                lr=config.optimizer.critic_learning_rate,
-                betas=(config.optimizer.beta1, config.optimizer.beta2),
-            ),
-        }
-        rampup, longest = config.generator.ema_rampup, config.generator.ema_decay
-
-        def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-            if not old.is_floating_point():
-                return new  # batch norm's counter of batches
-            return torch.lerp(old, new, 1 - ema_decay(int(count), rampup=rampup, longest=longest))
-
-        if config.schedule.distillation_updates:
-            optimizers["distillation"] = Adam(
-                generator.parameters(),
-                lr=config.optimizer.generator_learning_rate,
-                betas=(config.optimizer.generator_beta1, config.optimizer.generator_beta2),
-            )
-        average = AveragedModel(generator, avg_fn=mean, use_buffers=True).eval()
-        return TrainState({"generator": generator, "critic": critic, "average": average}, optimizers)
-
-    def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
-        """Refuse a training that surely does not fit into memory."""
-        require_memory(state, self._config, (self._cohort.channels, *self._cohort.shape), device, half=half)
-
-    def load(self, update: int) -> list[Batch]:
-        """Unpaired batches of both classes: this process's share of those that are accumulated."""
-        return self._images.batches(update, self._share)
-
-    def update(self, state: TrainState, batches: Sequence[Batch], backward: Backward) -> Terms:
-        """Update the network whose turn it is."""
-        critic, generator, ema = state.networks["critic"], state.networks["generator"], _ema(state)
-        common: Common = {"loss": self._loss, "settings": self._config.generator, "backward": backward}
-        if self._is_distillation(state.updates):
-            if state.updates == self._order.total:  # the average is the teacher, and where the student begins
-                weights = self._recalibrated(ema.module).state_dict()
-                ema.module.load_state_dict(weights)
-                generator.load_state_dict(weights)
-            return distil_generator(generator, ema.module, state.optimizers["distillation"], batches, **common)
-        if not self._order.is_generator_update(state.updates):
-            return update_critic(critic, generator, state.optimizers["critic"], batches, **common)
-        done = self._order.generator_updates_before(state.updates)
-        transfers = self._loss.effect_transfer_weight > 0 and done >= self._loss.effect_transfer_after
-        optimizer = state.optimizers["generator"]
-        teacher = ema.module if transfers else None
-        terms = update_generator(critic, generator, optimizer, batches, teacher=teacher, **common)
-        ema.update_parameters(generator)
-        return terms
-
-    def _is_distillation(self, update: int) -> bool:
-        """Whether an update (counted from 0) comes after the training against the critic."""
-        return update >= self._order.total
-
-    def lr_factor(self, optimizer: str, update: int) -> float:
-        """Against the critic as ``optimizer.decay_from`` says; falling to 0 all along the distillation."""
-        adversarial = self._order.total
-        if optimizer == "distillation":
-            return cosine_decay(max(0, update - adversarial) / (self.total - adversarial), decay_from=0.0)
-        if optimizer == "critic" and not self._config.optimizer.critic_decays:
-            return 1.0
-        return cosine_decay(min(update / adversarial, 1.0), decay_from=self._config.optimizer.decay_from)
-
-    def should_log(self, updates: int) -> bool:
-        """After each generator update."""
-        return self._is_distillation(updates - 1) or self._order.is_generator_update(updates - 1)
-
-    def should_validate(self, updates: int) -> bool:
-        """After every ``validate_every``-th generator update, where distillation begins, and at the end."""
-        done = self._order.generator_updates_before(updates) + max(0, updates - self._order.total)
-        return self.should_log(updates) and (
-            done % self._config.training.validate_every == 0 or updates in (self._order.total, self.total)
-        )
-
-    def validate(self, state: TrainState) -> dict[str, float]:
-        """Sizes of the maps, and the critic's view of them, on validation images."""
-        generator, critic = self._trained(state), state.networks["critic"]
-        sizes: dict[int, float] = {}
-        scores: dict[int, float] = {}
-        agreement: list[float] = []
-        device = next(generator.parameters()).device
-        with torch.no_grad():
-            for label, rows in self._images.validation.items():
-                maps, critic_scores = [], []
-                for part in self._images.validation_images(label):
-                    images = part.images.to(device)
-                    without = self._without_class(generator, images, part.condition)
-                    maps.append(effect_map(images, without).cpu())
-                    critic_scores.append(conditioned(critic, part.condition)(without if label else images))
-                effects = torch.cat(maps)
-                sizes[label], scores[label] = float(map_size(effects)), float(torch.cat(critic_scores).mean())
-                if label and self._monitor:
-                    agreement.append(self._monitor(effects, self._cohort.effects(rows)))
-        size, score = (
-            float(np.mean([found[label] for label in self._images.interests])) for found in (sizes, scores)
-        )
-        return {
-            "validation/map": size,
-            "validation/baseline_map": sizes[0],
-            "validation/baseline_response_ratio": sizes[0] / max(size, 1e-12),
-            "validation/wasserstein": scores[0] - score,
-            **({"monitor/ncc": float(np.mean(agreement))} if agreement else {}),
-        }
-
-    def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
-        """The averaged generator; after distillation, the one that it has taught."""
-        config, cohort = self._config, self._cohort
-        return self._trained(state), ModelSpec(
+        self._spec = ModelSpec(
             kind="map-generator",
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
@@ -229,6 +73,118 @@ class AdversarialTask:
             cohort_hash=cohort.metadata.content_hash,
         )
 
+    def build(self) -> TrainState:
+        """Critic, generator and its average, with Adam for each."""
+        config, adam = self._config, self._config.optimizer
+        checkpointing = config.training.gradient_checkpointing
+        with seeded(config.training.seed, "weights"):
+            generator = build_network(
+                self._spec, zero_init=config.generator.zero_init, gradient_checkpointing=checkpointing
+            )
+            critic = Critic(
+                len(self._cohort.shape),
+                channels=self._cohort.channels,
+                width=config.critic.width,
+                conditions=self._images.critic_conditions,
+                gradient_checkpointing=checkpointing,
+            )
+
+        def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+            if not old.is_floating_point():
+                return new  # batch norm's counter of batches
+            decay = ema_decay(int(count), rampup=config.generator.ema_rampup, longest=config.generator.ema_decay)
+            return torch.lerp(old, new, 1 - decay)
+
+        critic_betas, betas = (adam.beta1, adam.beta2), (adam.generator_beta1, adam.generator_beta2)
+        optimizers: dict[str, Optimizer] = {
+            "generator": Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas),
+            "critic": Adam(critic.parameters(), lr=adam.critic_learning_rate, betas=critic_betas),
+        }
+        if config.schedule.distillation_updates:
+            optimizers["distillation"] = Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas)
+        ema = AveragedModel(generator, avg_fn=average, use_buffers=True).eval()
+        return TrainState({"generator": generator, "critic": critic, "average": ema}, optimizers)
+
+    def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
+        """Refuse a training that surely does not fit into memory."""
+        require_memory(state, self._config, (self._cohort.channels, *self._cohort.shape), device, half=half)
+
+    def load(self, update: int) -> list[Batch]:
+        """Unpaired batches of both classes: this process's share of those that are accumulated."""
+        return self._images.batches(update, self._share)
+
+    def update(self, state: TrainState, batches: Sequence[Batch], backward: Backward) -> Terms:
+        """Update the critic, or the map generator against it; at the end, distil the averaged generator."""
+        critic, generator, ema = state.networks["critic"], state.networks["generator"], _ema(state)
+        common: dict[str, Any] = {"loss": self._loss, "settings": self._config.generator, "backward": backward}
+        if state.updates == self._order.total:  # the average is the teacher, and where the student begins
+            weights = self._recalibrated(ema.module).state_dict()
+            ema.module.load_state_dict(weights)
+            generator.load_state_dict(weights)
+        if state.updates >= self._order.total:
+            return distil_generator(generator, ema.module, state.optimizers["distillation"], batches, **common)
+        if not self._order.is_generator_update(state.updates):
+            return update_critic(critic, generator, state.optimizers["critic"], batches, **common)
+        done = self._order.generator_updates_before(state.updates)
+        transfers = self._loss.effect_transfer_weight > 0 and done >= self._loss.effect_transfer_after
+        teacher = ema.module if transfers else None
+        terms = update_generator(critic, generator, state.optimizers["generator"], batches, teacher=teacher, **common)
+        ema.update_parameters(generator)
+        return terms
+
+    def lr_factor(self, optimizer: str, update: int) -> float:
+        """Against the critic as ``optimizer.decay_from`` says; falling to 0 all along the distillation."""
+        adversarial = self._order.total
+        if optimizer == "distillation":
+            return cosine_decay(max(0, update - adversarial) / (self.total - adversarial), decay_from=0.0)
+        if optimizer == "critic" and not self._config.optimizer.critic_decays:
+            return 1.0
+        return cosine_decay(min(update / adversarial, 1.0), decay_from=self._config.optimizer.decay_from)
+
+    def should_log(self, updates: int) -> bool:
+        """After each update of the generator."""
+        return updates > self._order.total or self._order.is_generator_update(updates - 1)
+
+    def should_validate(self, updates: int) -> bool:
+        """After every ``validate_every``-th generator update, where distillation begins, and at the end."""
+        done = self._order.generator_updates_before(updates) + max(0, updates - self._order.total)
+        return done % self._config.training.validate_every == 0 or updates in (self._order.total, self.total)
+
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Sizes of the maps, and the critic's scores, on validation images."""
+        generator, critic = self._trained(state), state.networks["critic"]
+        sizes: dict[int, float] = {}
+        scores: dict[int, float] = {}
+        agreement: list[float] = []
+        device = next(generator.parameters()).device
+        with torch.no_grad():
+            for label, rows in self._images.validation.items():
+                maps, critic_scores = [], []
+                for part, condition in self._images.validation_images(label):
+                    images = part.to(device)
+                    raw_map = conditioned(generator, condition)(images)
+                    without = baseline_image(images, raw_map, self._config.generator.output)
+                    maps.append(effect_map(images, without).cpu())
+                    critic_scores.append(conditioned(critic, condition)(without if label else images))
+                effects = torch.cat(maps)
+                sizes[label], scores[label] = float(map_size(effects)), float(torch.cat(critic_scores).mean())
+                if label and self._monitor:
+                    agreement.append(self._monitor(effects, self._cohort.effects(rows)))
+        size, score = (
+            float(np.mean([found[label] for label in self._images.interests])) for found in (sizes, scores)
+        )
+        return {
+            "validation/map": size,
+            "validation/baseline_map": sizes[0],
+            "validation/baseline_response_ratio": sizes[0] / max(size, 1e-12),
+            "validation/wasserstein": scores[0] - score,
+            **({"monitor/ncc": float(np.mean(agreement))} if agreement else {}),
+        }
+
+    def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
+        """The averaged generator; after distillation, the one that it has taught."""
+        return self._trained(state), self._spec
+
     def finish(self, model: Path, device: torch.device) -> None:
         """Measure what training images look like to the saved generator, for its out-of-distribution scores."""
         fit_ood(model, self._cohort, device)
@@ -241,10 +197,6 @@ class AdversarialTask:
     def _recalibrated(self, generator: nn.Module) -> nn.Module:
         images = self._images
         return recalibrated(generator, images.cache.images, images.recalibration, images.recalibration_condition())
-
-    def _without_class(self, generator: nn.Module, images: Images, condition: Condition | None) -> Images:
-        maps = conditioned(generator, condition)(images)
-        return baseline_image(images, maps, self._config.generator.output)
 
 
 def _ema(state: TrainState) -> AveragedModel:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vagan.axes import concatenate_batches
 from vagan.data.cohort import Cohort
+from vagan.errors import CohortError
 from vagan.model.folder import ModelSpec, build_network
 from vagan.nn.classification_metrics import multiclass_metrics
 from vagan.seeding import seeded
@@ -24,7 +25,6 @@ from vagan.training.objectives import Terms
 from vagan.training.sampling import (
     augmented,
     interest_labels,
-    only_interest_label,
     recalibration_rows,
     training_rows,
     validation_rows,
@@ -48,17 +48,7 @@ class LabelledBatch(NamedTuple):
 
 
 class ClassifierTask:
-    """Cross-entropy on balanced batches of the baseline class and one class of interest; for labels, of all.
-
-    Parameters
-    ----------
-    config, cohort
-        Settings and data.
-    monitor
-        Ignored: classifiers make no maps.
-    processes
-        Among which the batches of an update are divided.
-    """
+    """Cross-entropy on balanced batches of the baseline class and one class of interest, or all for a class gate."""
 
     def __init__(
         self,
@@ -69,11 +59,12 @@ class ClassifierTask:
         processes: Processes = ALONE,
     ) -> None:
         self._is_class_gate = config.method == "label-classifier"
-        interests = (
-            interest_labels(cohort, config.training)
-            if self._is_class_gate
-            else (only_interest_label(cohort, config.training),)
-        )
+        interests = interest_labels(cohort, config.training)
+        if len(interests) > 1 and not self._is_class_gate:
+            raise CohortError(
+                f"a {config.method} needs one class of interest beside {cohort.manifest.classes[0]}, found "
+                f"{', '.join(cohort.manifest.classes[1:])}; name one with training.class_of_interest"
+            )
         self._config, self._cohort = config, cohort
         self.total = config.classifier.updates
         self._share = processes.share(config.training.accumulate_grad_batches)
@@ -146,13 +137,13 @@ class ClassifierTask:
 
     def should_validate(self, updates: int) -> bool:
         """Ten times in a run."""
-        return self.should_log(updates) and (updates % max(5, self.total // 50 * 5) == 0 or updates == self.total)
+        return updates % max(5, self.total // 50 * 5) == 0 or updates == self.total
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Accuracy, balanced accuracy, AUC and calibration error on validation images."""
-        network, facts = self.model(state)
+        network, spec = self.model(state)
         logits, labels = self._validation_logits(network)
-        probabilities = (logits / facts.temperature).softmax(dim=-1).numpy().astype(np.float64)
+        probabilities = (logits / spec.temperature).softmax(dim=-1).numpy().astype(np.float64)
         return {f"validation/{name}": value for name, value in multiclass_metrics(probabilities, labels).items()}
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
