@@ -23,14 +23,20 @@ def batch(space, count, rng):
     return Batch(images[1] + 0.5, images[0], torch.rand(count, generator=rng))
 
 
+def step(update, first, second, *batches, rate=0.0, loss=None, settings=SETTINGS, **more):
+    """One update of the network that learns in it: critic and generator, or generator and teacher in distillation."""
+    network = second if update is update_generator else first
+    options = {"loss": loss or Loss(), "settings": settings, "backward": torch.Tensor.backward} | more
+    return update(first, second, torch.optim.SGD(network.parameters(), lr=rate), batches, **options)
+
+
 def gradients_of(update, critic, generator, batches, loss, *, dtype=torch.float32, layout=None):
     critic, generator = copy.deepcopy(critic), copy.deepcopy(generator)
     if layout:
         critic.to(memory_format=layout), generator.to(memory_format=layout)
     network = critic if update is update_critic else generator
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-        update(critic, generator, optimizer, batches, loss=loss, settings=SETTINGS, backward=torch.Tensor.backward)
+        step(update, critic, generator, *batches, loss=loss)
     return torch.cat([weights.grad.flatten() for weights in network.parameters()])
 
 
@@ -122,10 +128,7 @@ def test_the_critics_terms_are_those_of_the_paper(players, rng):
     images = batch(space, 3, rng)
     y = images.source + generator(images.source)
     expected = critic(images.target).mean() - critic(y).mean()
-    optimizer = torch.optim.SGD(critic.parameters(), lr=0.0)
-    terms = update_critic(
-        critic, generator, optimizer, [images], loss=Loss(), settings=SETTINGS, backward=torch.Tensor.backward
-    )
+    terms = step(update_critic, critic, generator, images)
     torch.testing.assert_close(terms["critic/wasserstein"], expected.detach(), rtol=1e-4, atol=1e-5)
 
 
@@ -137,16 +140,7 @@ def test_the_slope_is_measured_at_a_share_of_the_batch(players, rng, share, pena
         generated = images.source + generator(images.source)
     points = interpolate(images.target, generated, images.fractions)
     expected = [gradient_penalty(critic, point[None], "two-sided")[0].detach() for point in points[:penalised]]
-    optimizer = torch.optim.SGD(critic.parameters(), lr=0.0)
-    terms = update_critic(
-        critic,
-        generator,
-        optimizer,
-        [images],
-        loss=Loss(penalty_share=share),
-        settings=SETTINGS,
-        backward=torch.Tensor.backward,
-    )
+    terms = step(update_critic, critic, generator, images, loss=Loss(penalty_share=share))
     torch.testing.assert_close(terms["critic/penalty"], torch.stack(expected).mean(), rtol=1e-4, atol=1e-6)
 
 
@@ -154,16 +148,7 @@ def test_the_generators_update_moves_the_generator_alone(players, rng):
     space, critic, generator = players
     before = copy.deepcopy(critic.state_dict())
     weights = copy.deepcopy(list(generator.parameters()))
-    optimizer = torch.optim.SGD(generator.parameters(), lr=0.1)
-    update_generator(
-        critic,
-        generator,
-        optimizer,
-        [batch(space, 2, rng)],
-        loss=Loss(),
-        settings=SETTINGS,
-        backward=torch.Tensor.backward,
-    )
+    step(update_generator, critic, generator, batch(space, 2, rng), rate=0.1)
     assert all(torch.equal(before[name], tensor) for name, tensor in critic.state_dict().items())
     assert all(weights.requires_grad and weights.grad is None for weights in critic.parameters())
     assert any(not torch.equal(a, b) for a, b in zip(weights, generator.parameters(), strict=True))
@@ -171,16 +156,8 @@ def test_the_generators_update_moves_the_generator_alone(players, rng):
 
 def test_clipping_bounds_every_weight_and_uses_no_penalty(players, rng):
     space, critic, generator = players
-    optimizer = torch.optim.SGD(critic.parameters(), lr=1.0)
-    terms = update_critic(
-        critic,
-        generator,
-        optimizer,
-        [batch(space, 2, rng)],
-        loss=Loss(constraint="clip", clip=0.01),
-        settings=SETTINGS,
-        backward=torch.Tensor.backward,
-    )
+    clipped = Loss(constraint="clip", clip=0.01)
+    terms = step(update_critic, critic, generator, batch(space, 2, rng), rate=1.0, loss=clipped)
     assert "critic/penalty" not in terms
     assert max(weights.abs().max() for weights in critic.parameters()) <= 0.01
 
@@ -202,29 +179,18 @@ def test_a_term_that_is_not_finite_is_named_before_any_weight_moves(players, upd
 class TestJointBatchNorm:
     """Batch norm sees both classes together, in training as in use."""
 
-    def update(self, name, players, rng, *, mixed):
+    def update(self, update, players, rng, *, mixed):
         space, critic, generator = players
         images = batch(space, 3, rng)
-        network = critic if name == "critic" else generator
-        step = update_critic if name == "critic" else update_generator
         seen = []
         first = generator.encoders[0][0][0]
         hook = first.register_forward_pre_hook(lambda module, inputs: seen.append((module.training, inputs[0])))
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-        step(
-            critic,
-            generator,
-            optimizer,
-            [images],
-            loss=Loss(),
-            settings=Generator(joint_batch_norm=mixed),
-            backward=torch.Tensor.backward,
-        )
+        step(update, critic, generator, images, rate=0.1, settings=Generator(joint_batch_norm=mixed))
         hook.remove()
         return images, seen
 
     def test_the_generator_passes_both_classes_at_once(self, players, rng):
-        images, seen = self.update("generator", players, rng, mixed=True)
+        images, seen = self.update(update_generator, players, rng, mixed=True)
         both = torch.cat([images.source, images.target])
         height = both.shape[2]
         assert [training for training, _ in seen] == [True, True]  # its update, and the statistics after it
@@ -233,12 +199,12 @@ class TestJointBatchNorm:
         )
 
     def test_otherwise_each_class_passes_on_its_own(self, players, rng):
-        _, seen = self.update("generator", players, rng, mixed=False)
+        _, seen = self.update(update_generator, players, rng, mixed=False)
         assert [len(passed) for _, passed in seen] == [3, 3]
 
     def test_the_critic_sees_what_the_generator_makes_with_the_statistics_of_both(self, players, rng):
         _, _, generator = players
-        images, _ = self.update("generator", players, rng, mixed=True)
+        images, _ = self.update(update_generator, players, rng, mixed=True)
         norm = next(module for module in generator.modules() if "BatchNorm" in type(module).__name__)
         reached = []
         hook = norm.register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0]))
@@ -247,13 +213,13 @@ class TestJointBatchNorm:
         torch.testing.assert_close(
             norm.running_mean, reached[0].transpose(0, 1).flatten(1).mean(1), rtol=1e-3, atol=1e-5
         )
-        _, seen = self.update("critic", players, rng, mixed=True)
+        _, seen = self.update(update_critic, players, rng, mixed=True)
         assert [training for training, _ in seen] == [False]
 
     def test_the_statistics_are_those_of_the_new_weights_in_reduced_precision_too(self, players, rng):
         _, _, generator = players
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            images, _ = self.update("generator", players, rng, mixed=True)
+            images, _ = self.update(update_generator, players, rng, mixed=True)
         found = copy.deepcopy([buffer for name, buffer in generator.named_buffers() if name.endswith("running_mean")])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             update_bn([torch.cat([images.source, images.target])], generator)
@@ -266,10 +232,10 @@ class Removing(torch.nn.Module):
 
     def __init__(self, effect):
         super().__init__()
-        self.effect = effect
+        self.effect, self.weight = effect, torch.nn.Parameter(torch.zeros(()))
 
     def forward(self, images):
-        return -self.effect.expand_as(images)
+        return 0 * self.weight - self.effect.expand_as(images)
 
 
 class TestEffectTransfer:
@@ -305,18 +271,7 @@ class TestEffectTransfer:
         assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
     def terms(self, critic, generator, teacher, images):
-        weight = torch.nn.Parameter(torch.zeros(()))
-        return update_generator(
-            critic,
-            generator,
-            torch.optim.SGD([*generator.parameters(), weight], lr=0.0),
-            [images],
-            loss=Loss(),
-            settings=SETTINGS,
-            # made-up networks have no weights, so that their loss has no gradient
-            backward=lambda loss: loss.backward() if loss.requires_grad else None,
-            teacher=teacher,
-        )
+        return step(update_generator, critic, generator, images, teacher=teacher)
 
 
 @pytest.mark.parametrize("output", ["warp", "warp+add"])
@@ -343,16 +298,9 @@ class TestDeformingGenerator:
             total.backward()
 
         for weight in (0.0, 5.0):
-            terms[weight] = update_generator(
-                critic,
-                generator,
-                torch.optim.SGD(generator.parameters(), lr=0.0),
-                [images],
-                loss=Loss(**{"smoothness_weight": 0.0, f"{name}_weight": weight}),
-                settings=self.settings(output),
-                backward=backward,
-                teacher=copy.deepcopy(generator),
-            )
+            loss = Loss(**{"smoothness_weight": 0.0, f"{name}_weight": weight})
+            options = {"settings": self.settings(output), "teacher": copy.deepcopy(generator), "backward": backward}
+            terms[weight] = step(update_generator, critic, generator, images, loss=loss, **options)
         transfer = transfer_effect(generator, images, self.settings(output))
         maps = [generator(part).detach() for part in (images.source, images.target, transfer.images)]
         expected = torch.stack([of_maps(part) for part in maps]).mean()
@@ -370,37 +318,17 @@ class TestDeformingGenerator:
 
     def test_distillation_counts_it_too(self, players, output, rng):
         space, _, _ = players
-        generator = self.generator(space, output)
-        terms = distil_generator(
-            generator,
-            copy.deepcopy(generator),
-            torch.optim.SGD(generator.parameters(), lr=0.0),
-            [batch(space, 2, rng)],
-            loss=Loss(),
-            settings=self.settings(output),
-            backward=torch.Tensor.backward,
-        )
+        generator, settings = self.generator(space, output), self.settings(output)
+        terms = step(distil_generator, generator, copy.deepcopy(generator), batch(space, 2, rng), settings=settings)
         assert terms["generator/smoothness"] > 0
 
 
 class TestDistillation:
-    def distil(self, generator, teacher, images, *, rate=0.0, **more):
-        weight = torch.nn.Parameter(torch.zeros(()))
-        return distil_generator(
-            generator,
-            teacher,
-            torch.optim.SGD([*generator.parameters(), weight], lr=rate),
-            [images],
-            loss=Loss(**more),
-            settings=SETTINGS,
-            backward=lambda loss: loss.backward() if loss.requires_grad else None,
-        )
-
     def test_terms_hand_worked(self, players, rng):
         space, _, _ = players
         images, effect = batch(space, 3, rng), 0.1 * torch.rand(1, 1, *space, generator=rng)
         images = images._replace(target=images.target * 0.5)  # nothing is clipped
-        terms = self.distil(Removing(0.75 * effect), Removing(effect), images)
+        terms = step(distil_generator, Removing(0.75 * effect), Removing(effect), images)
         torch.testing.assert_close(terms["generator/effect_transfer"], 0.25 * effect.mean())
         # it removes the same from images that have nothing to remove
         torch.testing.assert_close(terms["generator/baseline_map"], 0.75 * effect.mean())
@@ -412,19 +340,12 @@ class TestDistillation:
         effect = torch.zeros(1, 1, 12, 14)
         effect[..., 4:8, 5:11] = 0.8
         optimizer = torch.optim.Adam(generator.parameters(), lr=5e-3)
+        options = {"loss": Loss(), "settings": SETTINGS, "backward": torch.Tensor.backward}
         losses = []
         for _ in range(60):
             texture = (torch.rand(2, 8, 1, 12, 14, generator=rng) - 0.5) * 0.4
             images = Batch(texture[1], texture[0], torch.zeros(8))
-            terms = distil_generator(
-                generator,
-                Removing(effect),
-                optimizer,
-                [images],
-                loss=Loss(),
-                settings=SETTINGS,
-                backward=torch.Tensor.backward,
-            )
+            terms = distil_generator(generator, Removing(effect), optimizer, [images], **options)
             losses.append(sum(float(value) for value in terms.values()))
         assert losses[-1] < 0.3 * losses[0]
 
@@ -432,6 +353,6 @@ class TestDistillation:
         space, _, generator = players
         teacher = copy.deepcopy(generator)
         before = copy.deepcopy(teacher.state_dict())
-        self.distil(generator, teacher, batch(space, 4, rng), rate=0.1)
+        step(distil_generator, generator, teacher, batch(space, 4, rng), rate=0.1)
         assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
         assert not torch.equal(generator.last.weight, before["last.weight"])
