@@ -79,14 +79,9 @@ def test_all_is_as_before_after_everything_was_changed():
 def test_all_is_as_before_even_after_an_error():
     model = used_model()
     before = state(model)
-
-    def meddle_and_fail():
-        with preserving(model):
-            meddle(model)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        meddle_and_fail()
+    with pytest.raises(ZeroDivisionError), preserving(model):
+        meddle(model)
+        raise ZeroDivisionError
     assert weights_only(state(model)) == weights_only(before)
 
 

@@ -1,10 +1,9 @@
 import pytest
 
+from models import save_random_generator
 from vagan.attribution.registry import METHODS, find_method
-from vagan.data.preparation import Preparation
 from vagan.errors import ConfigError
 from vagan.inference.attributor import Attributor
-from vagan.model.folder import ModelSpec, build_network, save_model
 
 
 def test_a_name_leads_to_its_entry_and_a_mistyped_one_to_the_nearest():
@@ -19,15 +18,7 @@ def test_names_are_made_for_a_command_line():
 
 @pytest.fixture
 def saved(tmp_path):
-    def save(kind):
-        facts = ModelSpec(
-            kind=kind, num_spatial_dims=2, channels=1, shape=(18, 20), width=2, classes=("healthy", "ill"),
-            preparation=Preparation(), rule="none", cohort_hash="0",
-        )  # fmt: skip
-        save_model(tmp_path / kind, build_network(facts), facts)
-        return tmp_path / kind
-
-    return save
+    return lambda kind: save_random_generator(tmp_path / kind, kind=kind)
 
 
 def test_a_map_generator_explains_itself(saved):
