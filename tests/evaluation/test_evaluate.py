@@ -136,10 +136,13 @@ def test_thresholds_come_from_validation_images(small_cohort, truth):
     assert evaluation.thresholds["known"] == pytest.approx(expected, abs=0.02)
 
 
-def test_only_the_images_that_may_be_looked_at_are(small_cohort, truth):
+def test_images_of_the_training_are_never_attributed_and_test_images_once(small_cohort, truth):
     method = Known(small_cohort, lambda row: truth[row])
-    evaluate({"known": method}, small_cohort)
-    assert "train" not in set(small_cohort.manifest.table["split"][method.asked])
+    evaluate([method], small_cohort)
+    asked = small_cohort.manifest.table["split"][method.asked]
+    assert set(asked) == {"validation", "test"}
+    tests = asked.index[asked == "test"]
+    assert len(tests) == len(set(tests)) == len(small_cohort.manifest.indices("test"))
 
 
 def test_expensive_methods_are_scored_on_the_first_of_the_others_images(small_cohort, truth):
@@ -156,13 +159,6 @@ def test_expensive_methods_are_scored_on_the_first_of_the_others_images(small_co
     assert {name: len(maps) for name, maps in evaluation.examples.maps.items()} == dict.fromkeys(methods, len(roles))
     fewer = evaluate(methods, small_cohort, EvaluationOptions(limit=6, subset=2, examples=3))
     assert set(fewer.examples.maps) == {"cheap"}
-
-
-def test_each_image_is_attributed_once(small_cohort, truth):
-    method = Known(small_cohort, lambda row: truth[row])
-    evaluate([method], small_cohort)
-    tests = [row for row in method.asked if small_cohort.manifest.table["split"][row] == "test"]
-    assert len(tests) == len(set(tests)) == len(small_cohort.manifest.indices("test"))
 
 
 def test_the_best_the_median_and_the_worst_image_are_shown_with_their_own_maps(small_cohort, truth):
@@ -266,17 +262,6 @@ def test_uncertainty_that_predicts_the_error_scores_one(small_cohort, truth):
     assert "uncertainty_error_correlation" not in summary["alone"]
     # the errors of the members cancel in the mean, whatever their spread
     assert summary["calibrated"]["ncc"]["mean"] == pytest.approx(summary["overconfident"]["ncc"]["mean"], abs=1e-5)
-
-
-def test_every_method_is_a_public_name():
-    from vagan.attribution import CAM, IntegratedGradients
-
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 2))
-    images = torch.rand(2, 1, 2, 3)
-    weights = model[1].weight[1].detach().reshape(1, 1, 2, 3)
-    maps = IntegratedGradients(model, target=1).attribute(images)
-    torch.testing.assert_close(maps, (images + 1) * weights)
-    assert CAM.__name__ == "CAM"
 
 
 def test_a_run_with_several_classes_is_scored_on_the_one_that_is_named(small_cohort, tmp_path):

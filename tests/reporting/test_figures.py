@@ -47,20 +47,15 @@ def test_range_is_symmetric_whatever_the_balance_of_signs():
     assert np.quantile(np.abs(maps), 0.99) < high <= np.abs(maps).max()
 
 
-def test_range_of_a_small_lesion_is_its_own_size():
-    maps = np.zeros((1, 1, 20, 30, 25))
-    maps[0, 0, 3, 4, 5] = -0.25
-    assert symmetric_range(maps) == (-0.25, 0.25)
-
-
-def test_range_of_nothing_is_still_a_range():
-    assert symmetric_range(np.zeros((1, 1, 7, 8))) == (-1, 1)
-
-
-def test_one_extreme_pixel_does_not_set_the_range():
-    maps = np.ones((1, 1, 70, 80))
-    maps[0, 0, 0, 0] = 1000
-    assert symmetric_range(maps) == (-1, 1)
+@pytest.mark.parametrize(
+    ("rest", "extreme", "limit"),
+    [(0, -0.25, 0.25), (0, 0, 1), (1, 1000, 1)],
+    ids=["a small lesion's own size", "nothing", "one extreme pixel does not count"],
+)
+def test_range_of_maps_that_are_nearly_constant(rest, extreme, limit):
+    maps = np.full((1, 1, 70, 80), float(rest))
+    maps[0, 0, 3, 4] = extreme
+    assert symmetric_range(maps) == (-limit, limit)
 
 
 def test_overlay_colours_effects_and_leaves_the_rest_grey():

@@ -71,19 +71,6 @@ def test_maps_of_the_last_methods_are_left_out_of_a_page_that_would_be_too_large
     assert [method["name"] for method in least["methods"]] == ["a"]  # never a viewer without a map
 
 
-def test_ten_noisy_brains_of_full_size_with_three_methods_fit_in_a_page_of_60_mb():
-    shape = (128, 160, 112)
-    axes = np.meshgrid(*(np.linspace(-1.2, 1.2, extent, dtype=np.float32) for extent in shape), indexing="ij")
-    brain = np.linalg.norm(axes, axis=0) < 1
-    noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    image = np.where(brain, (0.2 * noise).clip(-1, 1), -1)[None]  # noise is what packs worst
-    maps = {name: np.where(brain, size * noise, 0)[None] for name, size in (("a", 0.1), ("b", 1.0), ("c", 3.0))}
-    cases = [Case(f"sub-{number}", "random", image, maps, {}, affine=np.eye(4)) for number in range(10)]
-    data = viewer_data(cases, units={}, baseline="b")
-    assert len(json.dumps(data)) + len(viewer_scripts()) < 60e6
-    assert all(data["methods"][0]["maps"]), "the first method is whole"
-
-
 def test_an_image_without_a_methods_map_says_so():
     data = viewer_data([case((4, 5)), case((4, 5), "b", methods=("VA-GAN",))], units={}, baseline="b")
     assert [entry is None for entry in data["methods"][1]["maps"]] == [False, True]

@@ -1,6 +1,5 @@
 """The model card of every export: data, scores, limitations."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from vagan.errors import RunError
 from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.tables import markdown_table
 from vagan.model.folder import ModelSpec
@@ -60,16 +58,13 @@ def _escape_in_cell(text: str) -> str:
 
 
 def _training(run: Path) -> Mapping[str, Any]:
-    """The run folder's record of its data; empty for a model folder on its own."""
-    record = RunFolder(run).cohort
-    if not record.is_file():
+    """The run folder's record of its data, without identifiers; empty for a model folder on its own."""
+    folder = RunFolder(run)
+    if not folder.cohort.is_file():
         return {}
-    try:
-        about = json.loads(record.read_text(encoding="utf-8"))
-        counts = {split: len(ids) for split, ids in about["splits"].items()}
-        return {"source": about["source"], "hash": about["hash"], "counts": counts}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise RunError(f"{record} must be the record of the run's data, but is damaged: {error}") from error
+    about = folder.read_cohort()
+    counts = {split: len(ids) for split, ids in about["splits"].items()}
+    return {"source": about.get("source", "an unknown source"), "hash": about["hash"], "counts": counts}
 
 
 def _scores(results: Path | None) -> str:

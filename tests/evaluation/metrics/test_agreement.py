@@ -56,12 +56,6 @@ class TestNCC:
         np.testing.assert_allclose(ncc(maps, effects), [np.corrcoef(m, e)[0, 1] for m, e in pairs], rtol=1e-12)
         np.testing.assert_allclose(ncc(maps, effects), [pearsonr(m, e).statistic for m, e in pairs], rtol=1e-12)
 
-    @pytest.mark.parametrize("shape", SHAPES)
-    def test_one_with_itself_minus_one_with_its_negative(self, shape):
-        maps, _ = random_pair(shape)
-        np.testing.assert_allclose(ncc(maps, maps), 1, rtol=1e-12)
-        np.testing.assert_allclose(ncc(-maps, maps), -1, rtol=1e-12)
-
     def test_blind_to_offset_and_amplitude_but_not_to_sign(self):
         maps, effects = random_pair((3, 1, 7, 8))
         np.testing.assert_allclose(ncc(0.01 * maps + 50, 3 * effects - 2), ncc(maps, effects), rtol=1e-9)
@@ -211,22 +205,12 @@ class TestAmplitudeSlope:
         ]
         np.testing.assert_allclose(amplitude_slope(maps, effects), expected, rtol=1e-10)
 
-    def test_finds_the_factor_where_correlation_is_blind(self):
-        _, effects = random_pair((3, 1, 7, 8))
-        np.testing.assert_allclose(amplitude_slope(0.7 * effects, effects), 0.7)
-        np.testing.assert_allclose(amplitude_slope(-effects, effects), -1)
-
 
 class TestRegionRecall:
     def test_pixels_weigh_by_their_squared_effect(self):
         maps, region = one_case(-9, 8, 7, 1, 0), one_case(1, 0, -3, 2, 0)
         recalls = [region_recall(maps, region, area)[0] for area in range(1, 6)]
         assert recalls == pytest.approx([1 / 14, 1 / 14, 10 / 14, 1, 1])
-
-    def test_hand_worked(self):
-        maps, region = one_case(-9, 8, 7, 1, 0), one_case(1, 0, 1, 1, 0)
-        recalls = [region_recall(maps, region, area)[0] for area in range(1, 6)]
-        assert recalls == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1, 1])
 
     def test_ties_count_by_chance(self):
         assert region_recall(one_case(3, 1, 1, 1, 1), one_case(0, 1, 0, 0, 1), 3) == pytest.approx([0.5])
