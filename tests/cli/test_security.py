@@ -1,11 +1,16 @@
 """Malicious names and models on a machine without a network."""
 
+import hashlib
+import json
+import os
 import re
 import socket
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from models import save_random_generator
 from trainings import TINY
@@ -13,6 +18,7 @@ from vagan.data.manifest import UNSAFE
 from vagan.errors import ModelError
 from vagan.inference.scans import pipeline_of
 from vagan.model.folder import load_model
+from vagan.model.ood import OOD_FILE, MahalanobisOOD
 
 NASTY = "<img src=x onerror=alert(1)>"
 OUT_OF_HERE = "../../../escaped"
@@ -75,8 +81,75 @@ def test_a_models_preprocessing_runs_no_untrusted_program(tmp_path, monkeypatch)
     steps = [{"step": "strip-skull", "method": command}]
     model = save_random_generator(tmp_path / "m", num_spatial_dims=3, shape=(16, 17, 18), pipeline={"steps": steps})
     _, facts = load_model(model)
-    with pytest.raises(ModelError, match="VAGAN_TRUST_COMMANDS=1"):
-        pipeline_of(facts)
-    monkeypatch.setenv("VAGAN_TRUST_COMMANDS", "1")
+    digest = hashlib.sha256(command.encode()).hexdigest()
+    for value in ("", "0", "no", "1", hashlib.sha256(b"command: another {input} {mask}").hexdigest()):
+        monkeypatch.setenv("VAGAN_TRUST_COMMANDS", value)
+        with pytest.raises(ModelError, match=f"VAGAN_TRUST_COMMANDS={digest}"):
+            pipeline_of(facts)
+    monkeypatch.setenv("VAGAN_TRUST_COMMANDS", digest)
     assert pipeline_of(facts).steps[0].method == command
     assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"step": "rescale", "percentiles": [-5, 99]},
+        {"step": "rescale", "percentiles": [1, 1e9]},
+        {"step": "correct-bias", "iterations": [10**9]},
+        {"step": "correct-bias", "iterations": [5] * 50},
+        {"step": "crop-field", "finest_mm": 1e-9},
+        {"step": "crop-field", "margin_mm": 1e30},
+        {"step": "conform", "center_mm": [1e300, 0, 0]},
+        {"step": "strip-skull", "brain_ml": ["nan", 5]},
+    ],
+)
+def test_a_models_preprocessing_is_bounded(tmp_path, step):
+    model = save_random_generator(tmp_path / "m", num_spatial_dims=3, shape=(16, 17, 18), pipeline={"steps": [step]})
+    with pytest.raises(ModelError, match="preprocessing"):
+        pipeline_of(load_model(model)[1])
+
+
+def test_a_huge_network_is_refused_before_memory_is_spent(tmp_path, monkeypatch):
+    model = save_random_generator(tmp_path / "m")
+    record = json.loads((model / "config.json").read_text(encoding="utf-8")) | {"width": 4096}
+    (model / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    monkeypatch.setattr("vagan.model.folder.load_file", lambda _: pytest.fail("the weights were read"))
+    with pytest.raises(ModelError, match="must have the shape"):
+        load_model(model)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_model_file_that_is_a_pipe_is_refused(tmp_path, name):
+    model = save_random_generator(tmp_path / "m")
+    (model / name).unlink()
+    os.mkfifo(model / name)
+    with pytest.raises(ModelError):
+        load_model(model)
+
+
+def test_a_deeply_nested_record_is_one_line(tmp_path):
+    model = save_random_generator(tmp_path / "m")
+    (model / "config.json").write_text('{"pipeline":' + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(ModelError) as refused:
+        load_model(model)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"means": torch.zeros(2, 4)},
+        {"whitening": torch.full((3, 3), torch.nan)},
+        {"validation": torch.tensor([2.0, 1.0])},
+        {"validation": torch.zeros(0)},
+        {"more": torch.zeros(1)},
+    ],
+)
+def test_unsound_statistics_of_images_are_refused(tmp_path, change):
+    sound = {"means": torch.zeros(2, 3), "whitening": torch.eye(3), "validation": torch.tensor([1.0, 2.0])}
+    save_file(sound, tmp_path / OOD_FILE)
+    assert MahalanobisOOD.load(tmp_path) is not None
+    save_file(sound | change, tmp_path / OOD_FILE)
+    with pytest.raises(ModelError, match="damaged"):
+        MahalanobisOOD.load(tmp_path)

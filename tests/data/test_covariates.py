@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 from scipy.stats import ks_2samp
 
-from vagan.data.covariates import encode_covariates, fit_covariates, match_covariates
+from vagan.data.covariates import Covariate, encode_covariates, fit_covariates, match_covariates
 from vagan.errors import CohortError, ConfigError
+from vagan.inference.covariates import covariate_table
 
 
 @pytest.fixture
@@ -93,3 +94,15 @@ def test_kinds_come_first_and_equally_near_ones_are_drawn_alike(table):
     counts = np.bincount(places, minlength=200)
     assert counts.min() > 0
     assert counts.max() < 6 * counts.mean()
+
+
+@pytest.mark.parametrize(("value", "accepted"), [(149.0, True), (151.0, False), (-11.0, False), (1e300, False)])
+def test_numbers_far_from_the_training_images_are_refused(value, accepted):
+    age = Covariate(name="age", mean=70, std=8, baseline_range=(55.0, 85.0))
+    table = pd.DataFrame({"age": [70.0, value]})
+    if accepted:
+        assert age.is_extrapolated(table).tolist() == [False, True]
+        age.require_near(table)
+    else:
+        with pytest.raises(CohortError, match="10 standard deviations"):
+            covariate_table(table, [age], 2)

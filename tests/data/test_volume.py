@@ -178,3 +178,24 @@ def test_a_compressed_file_that_is_not_as_it_was_written_is_refused(suffix, kind
         read_volume(path)
     path.write_bytes(gzip.compress(gzip.decompress(content) + bytes(999)))
     assert read_volume(path).array.max() == 209
+
+
+def test_written_maps_carry_geometry_alone(tmp_path):
+    """No text, extension or intent of the source; its units and the codes of both transforms."""
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    source = nib.Nifti1Image(np.ones((4, 5, 6), np.float32), affine)
+    source.header["descrip"], source.header["aux_file"], source.header["db_name"] = b"JOHN", b"DOE", b"P007"
+    source.header.set_intent("z score", name="SECRET")
+    source.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"born 1950"))
+    source.header.set_xyzt_units("mm")
+    source.set_sform(affine, 4)
+    source.set_qform(affine, 1)
+    nib.save(source, tmp_path / "a.nii")
+    write_like(tmp_path / "map.nii", np.ones((4, 5, 6), np.float32), read_volume(tmp_path / "a.nii"))
+    content = (tmp_path / "map.nii").read_bytes()
+    assert not [text for text in (b"JOHN", b"DOE", b"P007", b"SECRET", b"born") if text in content]
+    header = nib.load(tmp_path / "map.nii").header
+    assert (int(header["sform_code"]), int(header["qform_code"]), header.get_intent()[0]) == (4, 1, "none")
+    assert header.get_xyzt_units()[0] == "mm"
+    np.testing.assert_allclose(header.get_sform(), affine)
+    np.testing.assert_allclose(header.get_qform(), affine, atol=1e-6)

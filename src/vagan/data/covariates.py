@@ -16,6 +16,8 @@ MOST_CATEGORIES = 20
 CATEGORY_DISTANCE = 10.0
 """Distance of two categories, in standard deviations of numbers, where images are matched: categories weigh most."""
 BLUR = 1e-3
+FARTHEST = 10.0
+"""Standard deviations from the training mean beyond which a number is an error, not an extrapolation."""
 
 Numbers = Float[np.ndarray, "image number"]
 
@@ -29,9 +31,9 @@ class Covariate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    mean: float = 0.0
+    mean: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     """Of a number."""
-    std: Annotated[float, Field(gt=0)] = 1.0
+    std: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Of a number: its standard deviation."""
     baseline_range: tuple[float, float] = (0.0, 0.0)
     """Of a number: least and largest value among baseline images. Maps of images beyond are extrapolations."""
@@ -62,7 +64,17 @@ class Covariate(BaseModel):
         if not np.isfinite(found).all():
             value = values.iloc[int(np.argmin(np.isfinite(found)))]
             raise CohortError(f"{self.name} must be a number, as in training: found {value!r}")
-        return ((found - self.mean) / self.std).astype(np.float32)[:, None]
+        with np.errstate(over="ignore"):
+            return ((found - self.mean) / self.std).astype(np.float32)[:, None]
+
+    def require_near(self, table: pd.DataFrame) -> None:
+        """As `encode`, and raise `CohortError` if a number is farther than `FARTHEST` from the training mean."""
+        far = np.flatnonzero(~(np.abs(self.encode(table)) <= FARTHEST).all(axis=1))
+        if len(far):
+            raise CohortError(
+                f"{self.name} must be within {FARTHEST:g} standard deviations of the training images' mean "
+                f"{self.mean:g} (one is {self.std:g}): found {_column(table, self.name).iloc[far[0]]}; check its unit"
+            )
 
     def is_extrapolated(self, table: pd.DataFrame) -> NDArray[np.bool_]:
         """Whether a row's number is outside the range of the baseline images of the training."""

@@ -229,10 +229,15 @@ def _on_grid(array: NDArray[np.float32], volume: Volume) -> NDArray[np.float32]:
     return apply_orientation(array.reshape(oriented), to_grid).astype(np.float32)
 
 
+_QFORM = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+_SFORM = ("srow_x", "srow_y", "srow_z")
+
+
 def _save_like(path: Path, stored: NDArray[np.float32], volume: Volume, *, vectors: bool = False) -> None:
-    header = volume.header.copy()  # units and the codes of both transforms
-    header.set_data_dtype(np.float32)
-    header["cal_min"] = header["cal_max"] = 0
+    header = nib.Nifti1Header()  # geometry alone: no text or extension of the source
+    header.set_data_shape(stored.shape)
+    for name in ("xyzt_units", "qform_code", "sform_code", "pixdim", *_QFORM, *_SFORM):
+        header[name] = volume.header[name]
     if vectors:
         header.set_intent("vector")
     image = nib.Nifti1Image(stored, volume.grid_affine, header)

@@ -45,7 +45,7 @@ def export_monai(run: Path, out: Path, *, results: Path | None = None) -> Path:
         for name in (CONFIGS, MODELS, DOCS):
             (folder / name).mkdir()
         (folder / CONFIGS / "metadata.json").write_text(
-            json.dumps(_metadata(spec), indent=2) + "\n", encoding="utf-8"
+            json.dumps(_metadata(spec), indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
         inference = files("vagan.exporting").joinpath("templates", "inference.json").read_bytes()
         (folder / CONFIGS / "inference.json").write_bytes(inference)

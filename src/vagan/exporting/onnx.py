@@ -65,7 +65,7 @@ def export_onnx(run: Path, out: Path, *, results: Path | None = None) -> Path:
             graph.model.metadata_props[name] = value if isinstance(value, str) else json.dumps(value)
         graph.save(folder / MODEL)
         _require_same(folder / MODEL, network, spec)
-        (folder / METADATA).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (folder / METADATA).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")
     return out
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from vagan.data.covariates import Covariate, encode_covariates
+from vagan.data.covariates import Covariate
 from vagan.data.image_file import name_of
 from vagan.errors import ConfigError
 
@@ -36,7 +36,9 @@ def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], cou
         raise ConfigError(
             f"covariates need one row per image, or one for all: found {len(given)} rows for {count} images"
         )
-    encode_covariates(covariates, given)
+    for covariate in covariates:
+        covariate.encode(given)
+        covariate.require_near(given)
     rows = given[names].reset_index(drop=True)
     return rows if len(rows) == count else rows.loc[[0] * count].reset_index(drop=True)
 

@@ -174,7 +174,7 @@ def save_maps(
         write_mask(stem, own, threshold, source.volume)
     about |= source.describe()
     with replacing(stem.with_name(f"{stem.name}_effect.json")) as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return SavedMaps(path, source.path, decision_of(one), one.is_ood is not None and bool(one.is_ood[0]))
 
 

@@ -1,5 +1,6 @@
 """Raw brain scans: the model's preprocessing, and maps on the grid of the scan."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ from vagan.preprocessing.scan import RawScan, Scan, read_scan
 from vagan.preprocessing.sources import upstream_of
 
 TRUST = "VAGAN_TRUST_COMMANDS"
-"""Variable of the environment without which no model makes us run a program."""
+"""Variable of the environment with the sha256 of the one command that a model may run."""
 TEMPLATE = "space-template_"
 Array = NDArray[np.float32]
 
@@ -126,11 +127,13 @@ def pipeline_of(spec: ModelSpec) -> Pipeline:
             f"the model's record of its preprocessing is unusable: {error.errors()[0]['msg']}; train it again"
         ) from error
     for step in pipeline.steps:
-        if isinstance(step, StripSkull) and step.method.startswith("command:") and not os.environ.get(TRUST):
-            raise ModelError(
-                f"the model's preprocessing runs a program, {step.method!r}, and an untrusted model could run any: "
-                f"set {TRUST}=1 if you trust it"
-            )
+        if isinstance(step, StripSkull) and step.method.startswith("command:"):
+            digest = hashlib.sha256(step.method.encode()).hexdigest()
+            if os.environ.get(TRUST) != digest:
+                raise ModelError(
+                    f"the model's preprocessing runs a program, {step.method!r}, and an untrusted model could run "
+                    f"any: set {TRUST}={digest} if you trust this command"
+                )
     return pipeline
 
 

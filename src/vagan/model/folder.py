@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -16,7 +16,7 @@ from vagan.data.covariates import Covariate
 from vagan.data.preparation import Preparation
 from vagan.effect import Output, is_coarse, raw_channels
 from vagan.errors import ConfigError, ModelError, nearest
-from vagan.files import replacing
+from vagan.files import regular, replacing
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.conditioning import Condition
 from vagan.nn.layers import Normalisation
@@ -40,7 +40,9 @@ class ModelSpec(BaseModel):
     channels: Count
     shape: Annotated[Extents, Field(min_length=2, max_length=3)]
     """Spatial shape of the training images."""
-    spacing_mm: tuple[float, ...] | None = None
+    spacing_mm: (
+        Annotated[tuple[Annotated[float, Field(gt=0, le=1e4)], ...], Field(min_length=2, max_length=3)] | None
+    ) = None
     """Voxel spacing along each axis; None where it is not known, as of pictures."""
     width: Count
     normalisation: Normalisation = "batch"
@@ -52,7 +54,7 @@ class ModelSpec(BaseModel):
     the class."""
     covariates: tuple[Covariate, ...] = ()
     """That a map generator is conditioned on, after the class."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Of a classifier of all classes: its logits are divided by it."""
     intervention: bool = False
     """Whether a map generator changes covariates instead of removing a class; the change is part of its condition."""
@@ -174,16 +176,28 @@ def load_model(path: Path) -> tuple[nn.Module, ModelSpec]:
             "give a run folder made by `vagan train`"
         )
     try:
-        spec = ModelSpec.model_validate_json((folder / CONFIG).read_bytes())
+        spec = ModelSpec.model_validate_json(regular(folder / CONFIG).read_bytes())
+        _require_shapes(regular(folder / WEIGHTS), spec)
         network = build_network(spec)
         weights = load_file(folder / WEIGHTS)
         for name, tensor in weights.items():
             if not torch.isfinite(tensor).all():
                 raise ValueError(f"the weights {name} must be finite, but are not")
         network.load_state_dict(weights)
-    except (ValueError, SafetensorError, RuntimeError, MemoryError, OSError) as error:
+    except (ValueError, SafetensorError, RuntimeError, MemoryError, RecursionError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"the model in {folder} is damaged or of another version: {reason}; copy it again, or give another run"
         ) from error
     return network.eval(), spec
+
+
+def _require_shapes(file: Path, spec: ModelSpec) -> None:
+    """Compare the weights' shapes with those of the network before memory is spent on either."""
+    with torch.device("meta"):
+        expected = {name: list(tensor.shape) for name, tensor in build_network(spec).state_dict().items()}
+    with safe_open(file, framework="pt") as stored:
+        found = {name: stored.get_slice(name).get_shape() for name in stored.keys()}  # noqa: SIM118  # no mapping
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(f"the weights {name} must have the shape {expected.get(name)}, found {found.get(name)}")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vagan.axes import concatenate_channels, spatial_mean
 from vagan.errors import ModelError
-from vagan.files import replacing
+from vagan.files import regular, replacing
 from vagan.nn.unet import MapGenerator
 from vagan.types import Images, Scores
 
@@ -106,6 +106,22 @@ class MahalanobisOOD:
         if file is None:
             return None
         try:
-            return cls(**load_file(file))
-        except (SafetensorError, TypeError, OSError) as error:
+            found = load_file(regular(file))
+            _require_sound(found)
+            return cls(**found)
+        except (SafetensorError, TypeError, ValueError, MemoryError, OSError) as error:
             raise ModelError(f"{file} is damaged ({error}); remove it, and repeat the training command") from error
+
+
+def _require_sound(tensors: dict[str, Tensor]) -> None:
+    """Statistics of matching shapes, finite, with validation distances in order; else `ValueError`."""
+    if tensors.keys() != {"means", "whitening", "validation"}:
+        raise ValueError(f"it must hold means, whitening and validation, found {', '.join(sorted(tensors))}")
+    means, whitening, validation = tensors["means"], tensors["whitening"], tensors["validation"]
+    if means.ndim != 2 or whitening.shape != (means.shape[1],) * 2 or validation.ndim != 1 or not validation.numel():
+        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
+        raise ValueError(f"the shapes must be (class, feature), (feature, feature) and (image,), found {shapes}")
+    if not all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError("all values must be finite and of single precision")
+    if (validation < 0).any() or (validation.diff() < 0).any():
+        raise ValueError("validation distances must be positive and ascend")

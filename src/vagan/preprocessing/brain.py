@@ -7,10 +7,11 @@ import subprocess
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vagan.data.volume import read_volume, write_volume
 from vagan.errors import ImageFileError, PreprocessingError, require_extra
@@ -18,6 +19,7 @@ from vagan.geometry import Grid, resample
 from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import Step
 
+Millilitres = Annotated[float, Field(ge=0, le=1e5)]
 BRAIN_ML = (800.0, 2000.0)
 AIR_MM = 25.0
 
@@ -41,7 +43,7 @@ class StripSkull(Step):
     brain is what is not 0), or ``command: ...`` with {input} and {mask} for the files."""
     second_opinion: bool = True
     """Whether the other built-in stripper is asked if the brain has an impossible volume."""
-    brain_ml: tuple[float, float] = BRAIN_ML
+    brain_ml: tuple[Millilitres, Millilitres] = BRAIN_ML
     """Smallest and largest volume that is believed."""
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:

@@ -190,7 +190,7 @@ def write_description(out: Path, pipeline: Pipeline, source: Path | None) -> Non
         "SourceDatasets": [{"URL": f"file://{source.name}"}] if source else [],
     }
     with replacing(out / DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def itk_text(scanner_from_template: NDArray[np.floating[Any]]) -> str:

@@ -12,17 +12,18 @@ from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import Step
 
 Extent = Annotated[int, Field(ge=8, le=1024)]
+Place = Annotated[float, Field(ge=-1e4, le=1e4)]
 
 
 class CropField(Step):
     """Cut off empty air, and the neck below a head's height; make voxels that are needlessly fine larger."""
 
     step: Literal["crop-field"] = "crop-field"
-    height_mm: Annotated[float, Field(gt=0)] = 180.0
+    height_mm: Annotated[float, Field(gt=0, le=1e3)] = 180.0
     """What is kept below the top of the head; brains are at most 150 mm high."""
-    margin_mm: Annotated[float, Field(ge=0)] = 10.0
+    margin_mm: Annotated[float, Field(ge=0, le=1e3)] = 10.0
     """Air that is left around the head."""
-    finest_mm: Annotated[float, Field(ge=0)] = 0.65
+    finest_mm: Annotated[float, Field(ge=0.05, le=10)] = 0.65
     """Along axes with smaller voxels the head is resampled to this: half the prepared spacing, for memory's sake."""
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
@@ -64,7 +65,7 @@ class Conform(Step):
     step: Literal["conform"] = "conform"
     spacing_mm: Annotated[float, Field(ge=0.1, le=10)] = 1.3
     shape: tuple[Extent, Extent, Extent] = (128, 160, 112)
-    center_mm: tuple[float, float, float] = (0.0, -17.0, 12.0)
+    center_mm: tuple[Place, Place, Place] = (0.0, -17.0, 12.0)
     """The middle of the box in the template's space. The default holds the MNI brain but for the end of the stem."""
     interpolation: Literal["linear", "cubic"] = "linear"
 

@@ -13,6 +13,8 @@ from vagan.preprocessing.itk import from_itk, sitk, to_itk
 from vagan.preprocessing.scan import Facts, Scan
 from vagan.preprocessing.step import Step
 
+Percentile = Annotated[float, Field(ge=0, le=100)]
+
 
 class CorrectBias(Step):
     """Divide by the slowly varying brightness of the coil (N4; Tustison et al. 2010)."""
@@ -22,7 +24,12 @@ class CorrectBias(Step):
     """Where the field is measured: the brain, which is better and must be known, or all above Otsu's threshold."""
     shrink: Annotated[int, Field(ge=1, le=8)] = 4
     """Voxels in each direction that are one for the fit."""
-    iterations: tuple[int, ...] = (50, 50, 50, 50)
+    iterations: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1, max_length=8)] = (
+        50,
+        50,
+        50,
+        50,
+    )
     """Most iterations at each level of the spline."""
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
@@ -38,7 +45,7 @@ class Rescale(Step):
     """Clip at two percentiles and scale to [-1, 1]; outside the brain -1."""
 
     step: Literal["rescale"] = "rescale"
-    percentiles: tuple[float, float] = (1.0, 99.0)
+    percentiles: tuple[Percentile, Percentile] = (1.0, 99.0)
     """Intensities that become -1 and 1."""
     within: Literal["brain", "volume"] = "brain"
     """Voxels that are ranked; ``volume`` counts the empty ones too, as the authors' code does."""

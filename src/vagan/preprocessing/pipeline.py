@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
 
 from vagan.errors import PreprocessingError
 from vagan.geometry import Grid, resample
@@ -57,7 +57,7 @@ class Pipeline(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: tuple[SerializeAsAny[Step], ...]
+    steps: Annotated[tuple[SerializeAsAny[Step], ...], Field(max_length=20)]
 
     @field_validator("steps", mode="before")
     @classmethod

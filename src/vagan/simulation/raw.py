@@ -146,4 +146,4 @@ def _write_tsv(path: Path, table: pd.DataFrame) -> None:
 
 def _write_json(folder: Path, about: Mapping[str, Any]) -> None:
     with replacing(folder / "dataset_description.json") as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -180,7 +180,7 @@ class ObservedEffects:
         found = observe(before, after, intensity=self._intensity, zero=zero)
         for path, array in zip((*paths, results.scan(case)), (found.effect, found.mask, after.image), strict=True):
             write_volume(path, array, after.grid.affine)
-        write_text(sidecar, json.dumps({**about, "Found": found.facts}, indent=1) + "\n")
+        write_text(sidecar, json.dumps({**about, "Found": found.facts}, indent=1, allow_nan=False) + "\n")
 
     def _read(self, observation: Observation) -> tuple[Array, NDArray[np.bool_]]:
         """Effect, and the brain of both scans."""

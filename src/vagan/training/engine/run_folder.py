@@ -85,7 +85,9 @@ class RunFolder:
                 )
             return self.checkpoint.is_file()
         with replacing(self.cohort) as temporary:
-            temporary.write_text(json.dumps(_cohort_record(cohort), indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(_cohort_record(cohort), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            )
         with replacing(self.environment) as temporary:
             temporary.write_text(_environment(), encoding="utf-8")
         write_config(config, self.config)  # last: its presence makes this a run folder

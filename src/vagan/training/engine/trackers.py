@@ -139,7 +139,7 @@ def tracking(
                     tracker.send_picture(path, known[name]["update"])
         if opened:
             with replacing(run.path / SENT) as temporary:
-                temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+                temporary.write_text(json.dumps(known, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     whole = False
     try:
