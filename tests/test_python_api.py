@@ -18,6 +18,7 @@ from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.schema import CohortCase, CohortMetadata
 from vagan.data.write import write_cohort
+from vagan.errors import ConfigError
 from vagan.nn.classifier import CAMClassifier
 
 SETTINGS = {
@@ -69,6 +70,15 @@ def test_an_attribution_of_a_selection(cohort, model, folder):
     np.testing.assert_array_equal(np.load(saved[3].path), a.effect[3, 0])
     assert len(a.plot().axes) == 4 * 3 + 4
     assert "VA-GAN" in a._repr_html_()
+
+
+def test_arrays_are_taken_like_tensors_and_integers_refused(cohort, model):
+    x = cohort.select(split="test", label=1)[:2].images
+    assert torch.equal(model.attribute(x.numpy()).effect, model.attribute(x).effect)
+    assert torch.equal(model.attribute(x.double()).effect, model.attribute(x).effect)
+    for wrong in ((x * 255).to(torch.uint8), x[0].numpy()):
+        with pytest.raises(ConfigError, match="floating-point"):
+            model.attribute(wrong)
 
 
 def test_a_volume_file(tmp_path, rng):

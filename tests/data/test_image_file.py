@@ -38,7 +38,7 @@ def test_colour_is_converted_only_when_asked(tmp_path):
     colour = np.zeros((4, 6, 3), np.uint8)
     colour[..., 1] = np.arange(24).reshape(4, 6) * 10
     imageio.imwrite(tmp_path / "a.png", colour)
-    with pytest.raises(ImageFileError, match="in colour; choose --colour grey"):
+    with pytest.raises(ImageFileError, match="colour"):
         read_image(tmp_path / "a.png")
     np.testing.assert_allclose(read_image(tmp_path / "a.png", "grey").array[0], 0.7152 * colour[..., 1], rtol=1e-6)
     assert np.array_equal(read_image(tmp_path / "a.png", "rgb").array, np.moveaxis(colour, -1, 0))

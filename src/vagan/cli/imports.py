@@ -43,7 +43,8 @@ def folder(
 ) -> None:
     """Make a cohort from a folder for each class: SOURCE/<class name>/<image>.
 
-    Images are PNG, JPEG, TIFF, NumPy or NIfTI files. Split 64/16/20 % into train, validation and test.
+    Images are PNG, JPEG, TIFF, DICOM (one frame), NumPy or NIfTI files. Split 64/16/20 % into train, validation
+    and test.
 
     Parameters
     ----------

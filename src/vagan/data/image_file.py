@@ -38,6 +38,8 @@ class ImageFile:
     path: Path
     array: NDArray[np.float32]
     volume: Volume | None = None
+    bytes_per_value: int | None = None
+    """Of pictures with unsigned integers: 1 or 2, as they are in the file."""
 
     @property
     def stem(self) -> str:
@@ -67,7 +69,7 @@ def name_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix_of(path))]
 
 
-def read_image(path: Path, colour: Colour | None = None) -> ImageFile:
+def read_image(path: Path, colour: Colour | None = None, *, constant: bool = False) -> ImageFile:
     """Read a picture, an array or a NIfTI file.
 
     Parameters
@@ -78,6 +80,9 @@ def read_image(path: Path, colour: Colour | None = None) -> ImageFile:
     colour
         ``grey`` turns colour into luminance, ``rgb`` keeps three channels. Without it, a picture must be grey,
         or coloured with three equal channels.
+
+    constant
+        Accept an image of one value, such as the mask of no effect.
 
     Raises
     ------
@@ -91,9 +96,14 @@ def read_image(path: Path, colour: Colour | None = None) -> ImageFile:
         raise ImageFileError(f"{path} does not exist; check the path")
     if suffix in VOLUME_SUFFIXES:
         volume = read_volume(path)
-        return ImageFile(path, _checked(path, volume.array[None]), volume)
+        return ImageFile(path, _checked(path, volume.array[None], constant=constant), volume)
     array = _read_npy(path) if suffix == ".npy" else _read_picture(path)
-    return ImageFile(path, _checked(path, _with_channels(path, array, colour, is_picture=suffix != ".npy")))
+    values = _with_channels(path, array, colour, is_picture=suffix != ".npy")
+    return ImageFile(
+        path,
+        _checked(path, values, constant=constant),
+        bytes_per_value=array.dtype.itemsize if array.dtype.kind in "ub" else None,
+    )
 
 
 def _read_npy(path: Path) -> NDArray[np.generic]:
@@ -142,16 +152,16 @@ def _with_channels(
         return channels[:1]
     if colour is None:
         raise ImageFileError(
-            f"{path} is in colour; choose --colour grey (luminance) or --colour rgb (three channels)"
+            f"{path} is in colour; convert it to greyscale, or import all images with --colour grey or --colour rgb"
         )
     return np.tensordot(LUMINANCE, channels, axes=1)[None]
 
 
-def _checked(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
+def _checked(path: Path, array: NDArray[np.float32], *, constant: bool = False) -> NDArray[np.float32]:
     if array.ndim < 3 or not array.size:
         raise ImageFileError(f"{path} must hold a 2-D or 3-D image, found shape {array.shape[1:]}")
     if not np.isfinite(array).all():
         raise ImageFileError(f"{path} holds NaN or infinite values; every pixel must be a number")
-    if array.min() == array.max():
+    if not constant and array.min() == array.max():
         raise ImageFileError(f"{path} is constant: every pixel is {array.min():g}; constant images cannot be used")
     return array

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan.attribution.integrated import IntegratedGradients
@@ -181,19 +183,30 @@ class Attributor:
             raise ConfigError("a model from a run folder is needed, which knows how its images are prepared")
         return self._spec
 
-    def attribute(self, images: Images | Selection | Files, covariates: GivenCovariates = None) -> Attribution:
+    def attribute(
+        self, images: Tensor | NDArray[Any] | Selection | Files, covariates: GivenCovariates = None
+    ) -> Attribution:
         """One forward pass of each network.
 
         Parameters
         ----------
         images
-            Prepared images ``(batch, channel, *space)``, a selection of a cohort, or one or more image files, which
-            are prepared as the training images were and must then be of one shape.
+            Prepared images ``(batch, channel, *space)`` as a tensor or array, a selection of a cohort, or one or more
+            image files, which are prepared as the training images were and must then be of one shape.
         covariates
             Needed where the model is conditioned on them: a row per image, or the same values for all. A selection
             has its own.
         """
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(images)
         if isinstance(images, Tensor):
+            if not images.is_floating_point() or images.ndim not in (4, 5):
+                kind = str(images.dtype).removeprefix("torch.")
+                raise ConfigError(
+                    "images must be floating-point numbers in [-1, 1] of shape (batch, channel, *space), found "
+                    f"{kind} of shape {tuple(images.shape)}"
+                )
+            images = images.float()
             return self._attribute(images, covariates, [str(number) for number in range(len(images))])
         if isinstance(images, Selection):
             known = images.covariates if covariates is None else covariates

@@ -96,14 +96,16 @@ def import_files(
     preparation = _preparation(options, manifest, files)
     paths, effects = list(manifest.table["image"]), list(manifest.table.get("effect", []))
     _require_one_shape(paths, [file.shape for file in files], resized=options.size is not None)
+    _require_one_kind(paths, files, options)
 
     def case_at(row: int) -> CohortCase:
-        image = preparation.apply(read_image(Path(paths[row]), options.colour).array)
+        raw = read_image(Path(paths[row]), options.colour).array
+        image = preparation.apply(raw)
         if image.min() == image.max():
             raise ImageFileError(
                 f"{paths[row]} shows nothing between --range {preparation.low:g} {preparation.high:g}"
             )
-        return CohortCase(image, _effect(effects[row], image.shape) if effects else None)
+        return CohortCase(image, _effect(effects[row], raw.shape, preparation) if effects else None)
 
     placed = _common_affine(files) if options.size is None else None  # resized voxels lie elsewhere
     metadata = CohortMetadata(
@@ -151,6 +153,8 @@ class _File(NamedTuple):
     high: float
     affine: NDArray[np.float64] | None
     """Where the voxels of a volume lie, in mm."""
+    bytes_per_value: int | None
+    """Of pictures with unsigned integers."""
 
 
 def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame, list[_File], list[Dropped]]:
@@ -158,13 +162,16 @@ def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame,
     files, good, bad = [], [], []
     for path, name in track(zip(table["image"], table["class"], strict=True), len(table), "reading images"):
         try:
+            require_utf8(path)
             file = read_image(Path(path), options.colour)
         except ImageFileError as error:
-            bad.append(Dropped(path, str(error), name))
+            bad.append(Dropped(path.encode(errors="backslashreplace").decode(), str(error), name))
             good.append(False)
             continue
         affine = file.volume.affine if file.volume is not None and file.array.ndim == 4 else None
-        files.append(_File(file.array.shape, float(file.array.min()), float(file.array.max()), affine))
+        files.append(
+            _File(file.array.shape, float(file.array.min()), float(file.array.max()), affine, file.bytes_per_value)
+        )
         good.append(True)
     if bad and not options.drop_bad:
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
@@ -193,6 +200,38 @@ def _require_one_shape(paths: list[str], shapes: list[tuple[int, ...]], *, resiz
         )
 
 
+def require_utf8(path: str) -> None:
+    """Refuse a name that a table cannot hold."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ImageFileError(f"the file name {path!a} must be UTF-8; rename it") from error
+
+
+def _require_one_kind(paths: list[str], files: list[_File], options: ImportOptions) -> None:
+    """Refuse pictures of 8 and 16 bits under one intensity range, and volumes of one shape but other voxels."""
+    first = files[0]
+    for path, file in zip(paths, files, strict=True):
+        if (
+            options.intensity == "fixed"
+            and options.intensity_range is None
+            and file.bytes_per_value != first.bytes_per_value
+        ):
+            bits = [8 * (one.bytes_per_value or 0) or "other" for one in (first, file)]
+            raise ManifestError(
+                f"all images must have the same bit depth: {paths[0]} has {bits[0]} bits, {path} has {bits[1]}; "
+                "convert them, or choose --intensity per-image or --range"
+            )
+        if options.size is None and first.affine is not None and file.affine is not None:
+            sizes = [np.linalg.norm(one.affine[:3, :3], axis=0) for one in (first, file) if one.affine is not None]
+            if np.abs(sizes[0] - sizes[1]).max() > SAME_PLACE_MM:
+                said = [" x ".join(f"{size:.4g}" for size in found) for found in sizes]
+                raise ManifestError(
+                    f"all volumes must have the same voxel size: {paths[0]} has {said[0]} mm, {path} has {said[1]} "
+                    "mm; resample them to one grid, as vagan preprocess does"
+                )
+
+
 def _preparation(options: ImportOptions, manifest: Manifest, files: list[_File]) -> Preparation:
     train = [files[row] for row in manifest.indices("train")]
     if not train:
@@ -203,10 +242,12 @@ def _preparation(options: ImportOptions, manifest: Manifest, files: list[_File])
     return Preparation(colour=options.colour, size=options.size, intensity=options.intensity, low=low, high=high)
 
 
-def _effect(path: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _effect(path: str, shape: tuple[int, ...], preparation: Preparation) -> NDArray[np.float32]:
+    """True effect of an image of this raw shape, on the grid of the prepared image; zero without a file."""
+    size = preparation.size or shape[1:]
     if not path:
-        return np.zeros(shape, np.float32)
-    effect = read_image(Path(path), "grey").array
-    if effect.shape[1:] != shape[1:]:
+        return np.zeros((shape[0], *size), np.float32)
+    effect = read_image(Path(path), "grey", constant=True).array
+    if effect.shape[1:] not in (shape[1:], size):
         raise ImageFileError(f"{path} must have its image's shape {shape[1:]}, found {effect.shape[1:]}")
-    return np.broadcast_to(effect, shape).copy()
+    return np.broadcast_to(preparation.map_to_source(effect, size), (shape[0], *size)).copy()
