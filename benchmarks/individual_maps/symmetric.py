@@ -27,9 +27,9 @@ def symmetric_half(images):
 
 def upsampled(field, shape):
     """A displacement or velocity on a finer grid, in its voxels."""
-    return (
-        field if tuple(field.shape[2:]) == tuple(shape) else resize_linear(field, shape) * (shape[0] / field.shape[2])
-    )
+    if tuple(field.shape[2:]) == tuple(shape):
+        return field
+    return resize_linear(field, shape) * (shape[0] / field.shape[2])
 
 
 def aligned_to(images, field):
@@ -56,10 +56,8 @@ class SymmetricModel:
     ) -> None:
         self.space = Space(alignment)
         begin = time.time()
-        rows1, rows0 = data.rows("train", 1), data.rows("train", 0)
-
-        x1 = torch.cat(list(self._aligned(data, rows1)))
-        s0 = torch.cat([symmetric_half(part) for part in self._aligned(data, rows0)])
+        x1 = torch.cat(list(self._aligned(data, data.rows("train", 1))))
+        s0 = torch.cat([symmetric_half(part) for part in self._aligned(data, data.rows("train", 0))])
         s1 = symmetric_half(x1)
         self.shape, half = x1.shape[2:], s1.shape[2:]
         print(f"aligned {time.time() - begin:.0f}s", flush=True)
