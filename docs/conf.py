@@ -45,6 +45,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!vagan\.[\w.]+$).*"),
     ("py:.*", r"vagan\.deformation\.Vectors"),  # a type variable
+    ("py:.*", r"vagan\.[\w.]*\._\w+"),  # private functions in annotations
 ]
 suppress_warnings = ["ref.python"]  # a word between backticks that is the name of several attributes
 
