@@ -107,7 +107,9 @@ class TestMany:
         first, second = (DerivativePaths.of(tmp_path / "out", QUICK, f"s{k}", "m00") for k in range(2))
         change(jobs[0], first, second)
         assert statuses(prepare_all(jobs, QUICK, tmp_path / "out")) == [("s0", status), ("s1", "kept")]
-        assert (files_in(tmp_path / "out") == before) == (status == "kept")
+        after = files_in(tmp_path / "out")
+        assert status != "kept" or after == before
+        assert status == "failed" or set(after) == set(before)
         assert read_whole(second, QUICK) is not None
         # what an older input gave does not stand for one that fails
         assert (read_record(first.record) is None) == (status == "failed")

@@ -145,7 +145,7 @@ def test_summary_in_words_names_the_best_and_the_ceiling(folder):
         1
     )
     words = " ".join(html.unescape(re.sub("<[^>]+>", "", text)).split())
-    assert "trained on synthetic squares & more (classes: baseline, two squares), 60 images" in words
+    assert "synthetic squares & more (classes: baseline, two squares), 60 images" in words
     assert "Of 3 methods, vagan has the highest mean NCC on 24 test images: 0.931" in words
     assert "Next is cam with 0.412" in words
     assert "0.973" in words
