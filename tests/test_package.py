@@ -136,7 +136,7 @@ def test_installed_alone_it_trains_draws_maps_and_reports(clean, tmp_path):
 
 
 def test_installed_alone_all_of_it_imports_or_says_which_extra_it_needs(clean, tmp_path):
-    """The local page's rooms alone may ask for their extra outright: their verb has looked before."""
+    """Modules of the local page alone may import their extra at once: their command has checked for it."""
     missing = run(clean / "python", "-c", IMPORT_ALL, cwd=tmp_path).split()
     assert [name for name in missing if not name.startswith("vagan.serving.")] == []
 
