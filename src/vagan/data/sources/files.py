@@ -162,7 +162,7 @@ def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame,
     files, good, bad = [], [], []
     for path, name in track(zip(table["image"], table["class"], strict=True), len(table), "reading images"):
         try:
-            require_utf8(path)
+            _require_utf8(path)
             file = read_image(Path(path), options.colour)
         except ImageFileError as error:
             bad.append(Dropped(path.encode(errors="backslashreplace").decode(), str(error), name))
@@ -200,7 +200,7 @@ def _require_one_shape(paths: list[str], shapes: list[tuple[int, ...]], *, resiz
         )
 
 
-def require_utf8(path: str) -> None:
+def _require_utf8(path: str) -> None:
     """Refuse a name that a table cannot hold."""
     try:
         path.encode("utf-8")
