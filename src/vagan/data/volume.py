@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -195,10 +196,22 @@ def make_volume(array: NDArray[np.float32], affine: NDArray[np.float64]) -> Volu
     return _in_ras(array, affine, header, array.shape)
 
 
-def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
-    """Write a new NIfTI file of an array, its axes as in ``affine``; masks become bytes, all else float32."""
+def write_volume(
+    path: Path,
+    array: NDArray[np.generic],
+    affine: NDArray[np.float64],
+    *,
+    space: Literal["aligned", "mni"] = "aligned",
+) -> None:
+    """Write a new NIfTI file of an array, its axes as in ``affine``; masks become bytes, all else float32.
+
+    ``space`` is what the header calls the space: MNI (code 4 in qform and sform), or aligned to another image.
+    """
     kind = np.uint8 if array.dtype.kind in "bu" else np.float32
     image = nib.Nifti1Image(array.astype(kind), affine)
+    if space == "mni":
+        image.set_sform(affine, "mni")
+        image.set_qform(affine, "mni")
     image.header.set_xyzt_units("mm")
     with replacing(path) as temporary:
         nib.save(image, temporary)

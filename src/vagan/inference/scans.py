@@ -69,7 +69,12 @@ class ScanImage:
         """Write in the template's space and on the scan's own grid: its shape, affine, units and codes."""
         own = self._prepared.to_raw(values[0])
         path = _beside(stem, f"{kind}.nii.gz")
-        write_volume(_beside(stem, f"{TEMPLATE}{kind}.nii.gz"), values[0], self._prepared.scan.grid.affine)
+        write_volume(
+            _beside(stem, f"{TEMPLATE}{kind}.nii.gz"),
+            values[0],
+            self._prepared.scan.grid.affine,
+            space=self.pipeline.space,
+        )
         write_like(path, own, self.raw.volume)
         return path, own[None]
 

@@ -6,11 +6,13 @@ quality control, and last of all the JSON record: a scan whose record is there i
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -25,14 +27,20 @@ from vagan.preprocessing.scan import digest_of
 from vagan.preprocessing.template import PACKAGED, Register
 
 DESCRIPTION = "dataset_description.json"
+RAW = "raw"
+"""What sidecars call the dataset of the sources."""
 BIDS_VERSION = "1.10.0"
 SPACES = {PACKAGED: "MNI152NLin2009aSym"}
+SPATIAL_REFERENCE = "https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/"
+"""Of the packaged template."""
+IGNORED = ("*.html", "failed.csv", "cohort", "*_slices.npz", "*_xfm.txt")
+"""What BIDS has no names for (yet), by the rules of ``.bidsignore``."""
 
 
 class Record(BaseModel):
-    """The JSON file of a prepared scan, written last."""
+    """The JSON file of a prepared scan, written last. It also holds what BIDS asks of a sidecar."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     source: str
     """Name of the raw file."""
@@ -157,9 +165,11 @@ def write_prepared(
 ) -> None:
     """Write all files of a scan, each whole, the record last."""
     scan = prepared.scan
-    write_volume(paths.image, scan.image, scan.grid.affine)
+    write_volume(paths.image, scan.image, scan.grid.affine, space=pipeline.space)
     mask = scan.mask if scan.mask is not None else scan.image > -1
-    write_volume(paths.mask, mask, scan.grid.affine)
+    write_volume(paths.mask, mask, scan.grid.affine, space=pipeline.space)
+    sidecar = _sidecar(paths, pipeline, source)
+    _write_json(paths.mask.with_name(paths.mask.name.replace(".nii.gz", ".json")), sidecar | {"Type": "Brain"})
     with replacing(paths.transform) as temporary:
         temporary.write_text(itk_text(np.linalg.inv(scan.template_from_scanner)), encoding="utf-8")
     with replacing(paths.slices) as temporary:
@@ -176,20 +186,38 @@ def write_prepared(
         files={path.name: digest_of(path) for path in (paths.image, paths.mask, paths.transform)},
         seconds=round(seconds, 2),
     )
-    with replacing(paths.record) as temporary:
-        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    _write_json(paths.record, sidecar | {"SkullStripped": True} | json.loads(record.model_dump_json()))
+
+
+def _sidecar(paths: DerivativePaths, pipeline: Pipeline, source: Path) -> dict[str, Any]:
+    """What BIDS asks of the JSON file of an image in another space and resolution; of paths, those in the dataset."""
+    depth = next((depth for depth, name in enumerate(source.parts) if name.startswith("sub-")), -1)
+    template = next((Path(step.template).name for step in pipeline.steps if isinstance(step, Register)), "")
+    return {
+        "Resolution": f"{paths.spacing_mm:g} mm isotropic",
+        "Sources": [f"bids:{RAW}:{quote(str(PurePosixPath(*source.parts[depth:])))}"],
+        "SpatialReference": SPATIAL_REFERENCE if template == PACKAGED else template,
+    }
 
 
 def write_description(out: Path, pipeline: Pipeline, source: Path | None) -> None:
     """``dataset_description.json`` of a derivative dataset."""
+    url = f"file://{quote(source.name)}" if source else ""
     about = {
         "Name": "T1-weighted scans prepared by vagan",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "vagan", "Version": version("vagan"), "Pipeline": pipeline.model_dump(mode="json")}],
-        "SourceDatasets": [{"URL": f"file://{source.name}"}] if source else [],
+        "SourceDatasets": [{"URL": url}] if source else [],
+        "DatasetLinks": {RAW: url} if source else {},
     }
-    with replacing(out / DESCRIPTION) as temporary:
+    _write_json(out / DESCRIPTION, about)
+    with replacing(out / ".bidsignore") as temporary:
+        temporary.write_text("\n".join(IGNORED) + "\n", encoding="utf-8")
+
+
+def _write_json(path: Path, about: Mapping[str, Any]) -> None:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -78,6 +78,15 @@ class Pipeline(BaseModel):
                 return step.grid
         raise PreprocessingError("a pipeline needs the step conform, which gives all scans one grid")
 
+    @property
+    def space(self) -> Literal["aligned", "mni"]:
+        """What the headers of prepared scans call their space."""
+        return (
+            "mni"
+            if any(isinstance(step, Register) and step.template == PACKAGED for step in self.steps)
+            else "aligned"
+        )
+
     def run(self, raw: RawScan, *, upstream: Upstream = "raw", on_step: OnStep | None = None) -> "Prepared":
         """Take a scan through the steps that it has not been through.
 

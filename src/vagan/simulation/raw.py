@@ -45,12 +45,14 @@ TRUTH = "derivatives/truth"
 """Exact effects, on the grids of the raw files."""
 
 
-def write_tables(folder: Path, table: pd.DataFrame, source: str) -> None:
+def write_tables(folder: Path, table: pd.DataFrame, source: str, *, skull_stripped: bool = True) -> None:
     """Write what BIDS says of a dataset, its participants and their sessions."""
     folder.joinpath(TRUTH).mkdir(parents=True, exist_ok=True)
     facts = {"Name": source, "BIDSVersion": "1.9.0"}
     _write_json(folder, facts | {"DatasetType": "raw"})
     _write_json(folder / TRUTH, facts | {"DatasetType": "derivative", "GeneratedBy": [{"Name": "vagan"}]})
+    described = {"Description": "What the disease adds to the scan of the same name", "SkullStripped": skull_stripped}
+    _write_json(folder / TRUTH, described, "desc-effect_T1w.json")  # of all files so named
     people = table.drop_duplicates("subject")[["subject", "sex"]].rename(columns={"subject": "participant_id"})
     _write_tsv(folder / "participants.tsv", people)
     visits = table.drop(columns=["id", "label", "split", "sex"]).rename(columns={"session": "session_id"})
@@ -144,6 +146,6 @@ def _write_tsv(path: Path, table: pd.DataFrame) -> None:
         table.replace("", "n/a").to_csv(temporary, sep="\t", index=False)
 
 
-def _write_json(folder: Path, about: Mapping[str, Any]) -> None:
-    with replacing(folder / "dataset_description.json") as temporary:
+def _write_json(folder: Path, about: Mapping[str, Any], name: str = "dataset_description.json") -> None:
+    with replacing(folder / name) as temporary:
         temporary.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")

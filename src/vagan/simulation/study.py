@@ -141,7 +141,9 @@ def make_atrophy_cohort(
 
         cohort = write_cohort(path, manifest, metadata, case_at, num_images=len(row_of), threads=processes)
         if raw_folder is not None:
-            write_tables(raw_folder, cohort.manifest.table, metadata.source)
+            write_tables(
+                raw_folder, cohort.manifest.table, metadata.source, skull_stripped=simulation.base.head is None
+            )
     return cohort
 
 
