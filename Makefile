@@ -35,7 +35,7 @@ test: .venv/installed  ## Run the tests on all cores, minutes
 	PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest $(PARALLEL)
 
 test-long: .venv/installed .venv/installed-docs  ## Run the tests that take longer
-	$(BIN)/python -m pip install --quiet --editable ".[wandb,mlflow,conformance]"
+	$(BIN)/python -m pip install --quiet --editable ".[conformance]"
 	$(BIN)/python -m pytest -m long
 
 test-browser: .venv/installed  ## Run the tests of the report and the local page in headless Chromium

@@ -151,7 +151,6 @@ OPTIONS = {
     "train cohort new --devices 0": "0",
     "train cohort new --method magic": "--method",
     "train cohort new --preset papr": "'paper'",
-    "train cohort new --tracker wandbb": "--tracker",
     "train cohort new --set training.seed": "training.seed",
     "train cohort new --set loss.map_wieght=3": "'loss.map_weight'",
     "train cohort new --set training.device=[1": "YAML",
@@ -512,8 +511,6 @@ def test_a_model_is_not_scored_on_its_training_images(assert_refused):
 @pytest.mark.parametrize(
     ("command", "extra"),
     [
-        ("train cohort new --tracker wandb", "vagan[wandb]"),
-        ("train cohort new --tracker mlflow", "vagan[mlflow]"),
         ("export model new --format onnx", "vagan[onnx]"),
         ("export model new --format monai", "vagan[monai]"),
     ],

@@ -19,8 +19,6 @@ def train(
     with_classifier: Annotated[bool, Parameter(negative=())] = False,
     preset: str | None = None,
     devices: int | None = None,
-    tracker: Annotated[list[Literal["wandb", "mlflow"]] | None, Parameter(consume_multiple=True)] = None,
-    tracker_images: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
 ) -> None:
     """Train on a cohort. The same command again resumes after a kill, a crash or Ctrl-C.
@@ -44,11 +42,6 @@ def train(
     devices
         GPUs of this host, or processes on a CPU, to train on [default: 1, or what torchrun started]. Each takes its
         share of training.accumulate_grad_batches; their number changes nothing else, and may change on resuming.
-    tracker
-        Track the run with Weights & Biases or MLflow too. Both write to the run folder alone, unless WANDB_MODE or
-        MLFLOW_TRACKING_URI says otherwise.
-    tracker_images
-        Send them pictures too: curves, and some validation images with their maps.
     settings
         Single settings, e.g. --set training.seed=3 loss.map_weight=20. An unknown key names the nearest.
     """
@@ -56,7 +49,7 @@ def train(
     from vagan.errors import ConfigError
     from vagan.evaluation.metrics.agreement import mean_ncc
     from vagan.inference.class_gate import FOLDER
-    from vagan.reporting.progress import draw_examples, draw_progress
+    from vagan.reporting.progress import draw_progress
     from vagan.training.config import load_config
     from vagan.training.engine.loop import train as fit
     from vagan.training.engine.processes import is_main_process
@@ -75,21 +68,13 @@ def train(
             f"vagan train {cohort} {run / FOLDER} --method label-classifier"
         )
     images = Cohort(cohort)
-
-    def draw(begun: RunFolder) -> None:
-        draw_progress(begun)
-        if tracker_images:
-            draw_examples(begun, images)
-
     fit(
         images,
         run,
         config,
         monitor=mean_ncc,
-        after_validation=draw,
+        after_validation=draw_progress,
         devices=devices,
-        trackers=tracker or (),
-        tracker_images=tracker_images,
         stop_within_s=STOP_WITHIN_S,
     )
     if with_classifier:

@@ -5,9 +5,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from vagan.training.engine.record import Record
 from vagan.training.engine.run_folder import RunFolder
 from vagan.training.engine.state import TrainState
 from vagan.training.engine.task import Monitor, Task
-from vagan.training.engine.trackers import require_trackers, tracking
 from vagan.training.image_cache import prefetch
 from vagan.training.tasks import TASKS
 
@@ -37,8 +35,6 @@ def train(
     monitor: Monitor | None = None,
     after_validation: Callable[[RunFolder], None] | None = None,
     devices: int | None = None,
-    trackers: Sequence[str] = (),
-    tracker_images: bool = False,
     stop_within_s: float | None = None,
 ) -> RunFolder:
     """Train, or resume, the model of a run folder.
@@ -57,13 +53,11 @@ def train(
     monitor
         Compares validation maps with true effects, where the cohort knows them. Its value is only plotted.
     after_validation
-        Called with the run folder each time its metrics grew, to draw curves for example.
+        Called with the run folder each time its metrics grew, to draw curves or to feed an experiment tracker.
     devices
         Devices of this host to train on; default: 1, or what torchrun started. Each takes its share of the batches
         that an update accumulates, so that their number changes nothing but rounding, and may change on resuming.
         The calling script is started again for each; all see the same folders.
-    trackers, tracker_images
-        Trackers beside TensorBoard, see `vagan.training.engine.trackers`; whether they get pictures too.
     stop_within_s
         Seconds after Ctrl-C or SIGTERM at which the process ends in the middle of an update, with what the last
         checkpoint holds; default: the update is finished first.
@@ -79,7 +73,6 @@ def train(
         After Ctrl-C or SIGTERM, once a checkpoint is saved.
     """
     config = config or load_config()
-    require_trackers(trackers)
     run = RunFolder(Path(path))
     fabric = open_fabric(config.training, cohort.shape, devices=devices)
     require_shares(fabric.world_size, config.training.accumulate_grad_batches, config.training.batch_size)
@@ -104,8 +97,7 @@ def train(
                 state.load(run.checkpoint, total=task.total)
             record = None
             if processes.is_first:
-                track = partial(tracking, trackers, run, config, pictures=tracker_images)
-                record = Record(task, run, state, fabric.autocast, after_validation, track=track)
+                record = Record(task, run, state, fabric.autocast, after_validation)
                 devices_used = f"{processes.count} x {fabric.device}" if processes.count > 1 else fabric.device
                 begun = "resumed" if resumes else "begun"
                 run.note(f"{begun} at update {state.updates} of {task.total} on {devices_used}, {precision}")

@@ -25,8 +25,6 @@ class Record:
         Gives the context in which networks are used.
     after_validation
         Called with the run folder each time its metrics grew.
-    track
-        Opens trackers for the metrics; see `vagan.training.engine.trackers.tracking`.
     """
 
     def __init__(
@@ -36,11 +34,9 @@ class Record:
         state: TrainState,
         autocast: Callable[[], AbstractContextManager[Any]],
         after_validation: Callable[[RunFolder], None] | None,
-        *,
-        track: Callable[[MetricsLog], AbstractContextManager[Callable[[], None]]],
     ) -> None:
         self._task, self._run, self._state = task, run, state
-        self._autocast, self._after_validation, self._track = autocast, after_validation, track
+        self._autocast, self._after_validation = autocast, after_validation
         self.figures: dict[str, float] = {}
         """Of the last validation."""
         self._stack = ExitStack()
@@ -49,7 +45,6 @@ class Record:
         run, done = self._run, self._state.updates
         last_row = next((update for update in range(done, 0, -1) if self._task.should_log(update)), 0)
         self._metrics = self._stack.enter_context(MetricsLog(run, updates_done=done, last_row=last_row))
-        self._send = self._stack.enter_context(self._track(self._metrics))
         self._bar = self._stack.enter_context(Bar(self._task.total, f"training {run.path.name}", done=done))
         return self
 
@@ -95,4 +90,3 @@ class Record:
                 state.save(run.checkpoint)
         if self.figures and self._after_validation:
             self._after_validation(run)
-        self._send()
