@@ -25,12 +25,6 @@ def test_both_copy_the_same_files_and_these_exist():
     assert all((ROOT / source).exists() for source in copied_by_docker())
 
 
-def test_dockers_context_holds_what_is_copied_and_no_more():
-    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
-    assert lines[0] == "*"
-    assert {line.removeprefix("!") for line in lines if line.startswith("!")} == set(copied_by_docker())
-
-
 @pytest.mark.parametrize("pattern", [r"^(?:FROM|From:) (\S+)", r"(uv==\S+)\"", r"uv pip install (.*)"])
 def test_both_build_the_same_way(pattern):
     docker, apptainer = re.findall(pattern, DOCKERFILE, re.M), re.findall(pattern, APPTAINER, re.M)
@@ -38,16 +32,10 @@ def test_both_build_the_same_way(pattern):
     assert [found.replace("$TORCH_BACKEND", "{{ TORCH_BACKEND }}") for found in docker] == apptainer
 
 
-def test_bases_are_pinned_to_a_release():
-    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)
-    assert all(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base) for base in bases), bases
-
-
 def test_it_runs_as_an_ordinary_user_and_takes_signals_itself():
-    """In shell form the shell would get the signal of `docker stop`, and a training could not end in good order."""
     last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (\S+)", last_stage, re.M)[-1] not in ("0", "root")
-    assert 'ENTRYPOINT ["vagan"]' in last_stage
+    assert 'ENTRYPOINT ["vagan"]' in last_stage  # in shell form the shell would get the signal of `docker stop`
     assert 'exec vagan "$@"' in APPTAINER
 
 

@@ -47,9 +47,15 @@ def code_spans(path):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(path):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
+def test_links_extras_and_python_of_a_page_are_right(path):
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (path.parent / target).exists(), target
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for named in re.findall(r"vagan\[([a-z,]+)\]", text):
+        assert set(named.split(",")) <= set(extras), named
+    for snippet in re.findall(r"```python\n(.*?)```", text, re.S):
+        compile(snippet, path.name, "exec")
 
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch, capsys):
@@ -68,36 +74,6 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch, capsys):
     assert names["a"].effect.shape == names["x"].images.shape == (4, 1, 18, 17)
     assert set(names["scores"].index) >= {"VA-GAN", "integrated gradients"}
     assert "(4, 1, 18, 17)" in capsys.readouterr().out.replace("torch.Size([4, 1, 18, 17])", "(4, 1, 18, 17)")
-
-
-def test_the_readmes_commands_are_verbs_with_these_arguments(capsys):
-    from vagan.cli.app import app
-
-    lines = re.findall(r"^    (vagan [^#\n]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
-    assert len(lines) >= 4
-    for line in lines:
-        arguments = line.replace("*.png", "a.png").split()[1:]
-        app.parse_args(arguments, exit_on_error=False, print_error=False)
-
-
-def test_the_search_for_commands_finds_what_is_there():
-    text = "\n".join(
-        [
-            "Type `vagan demo` or",
-            "",
-            "    vagan synth a          # a comment",
-            "    for seed in 1 2; do vagan train c run-$seed --set training.seed=$seed; done",
-            "    torchrun --nnodes 2 --no-python \\",
-            "        vagan train c run",
-            "    vagan evaluate c run > log",
-        ]
-    )
-    assert list(commands(text)) == [
-        "vagan synth a",
-        "vagan train c run-1 --set training.seed=1",
-        "vagan train c run",
-        "vagan evaluate c run",
-    ]
 
 
 @pytest.mark.parametrize("command", [*every_command()])
@@ -140,27 +116,6 @@ def test_code_in_running_text_names_what_exists(path):
                 assert method in {*METHODS, "vagan", "classifier", "cam-classifier"}, span
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_python_in_pages_compiles(path):
-    for snippet in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
-        compile(snippet, path.name, "exec")
-
-
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_extras_that_pages_ask_for_exist(path):
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    for named in re.findall(r"vagan\[([a-z,]+)\]", path.read_text(encoding="utf-8")):
-        assert set(named.split(",")) <= set(extras), named
-
-
-def test_every_page_is_in_the_sites_contents():
-    contents = "\n".join(
-        path.read_text(encoding="utf-8") for path in DOCUMENTS if path.name in ("index.md", "README.md")
-    )
-    for path in sorted((ROOT / "docs").rglob("*.md")):
-        assert path.stem == "index" or re.search(rf"^(?:\S*/)?{path.stem}$", contents, re.M), path
-
-
 def test_every_key_of_the_paper_preset_is_documented():
     import yaml
 
@@ -169,14 +124,6 @@ def test_every_key_of_the_paper_preset_is_documented():
     for section, settings in values.items():
         for name in settings:
             assert f"{section}.{name}" in text or f"{section}.*" in text, f"{section}.{name}"
-
-
-def test_public_names_import():
-    import vagan
-
-    assert all(getattr(vagan, name) is not None for name in vagan.__all__)
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = vagan.nothing
 
 
 def test_measured_results_are_those_of_the_files():
@@ -192,29 +139,14 @@ def test_measured_results_are_those_of_the_files():
     assert documents()[README].count("\n") <= 2 + 8
 
 
-def test_commands_of_the_adni_tutorial_and_its_script_are_verbs_with_these_arguments():
+def test_commands_of_the_adni_scripts_are_verbs_with_these_arguments():
     from vagan.cli.app import app
 
-    text = (ROOT / "docs/tutorial/from-an-adni-download-to-table-2.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^    (vagan [^#\n]+)", text, re.M)
+    lines = []
     for name, command in (("adni.sh", "step"), ("adni_lookalike/run.sh", "vagan")):
         script = (ROOT / "examples" / name).read_text(encoding="utf-8").replace("\\\n", " ")
         script = re.sub(r'"\$@"|\$\{\w+:-\}|"', "", script)
-        lines += [f"vagan {found}" for found in re.findall(rf"(?:^ *|\|\| ){command} ([a-z]+ [^#\n]+)", script, re.M)]
-    assert len(lines) >= 6 + 8 + 1
+        lines += re.findall(rf"(?:^ *|\|\| ){command} ([a-z]+ [^#\n]+)", script, re.M)
+    assert len(lines) >= 8 + 1
     for line in lines:
-        app.parse_args(line.split()[1:], exit_on_error=False, print_error=False)
-
-
-def test_the_adni_tutorials_hours_follow_from_what_was_measured():
-    import json
-
-    measured = json.loads((ROOT / "benchmarks/results/preprocessing.json").read_text(encoding="utf-8"))["presets"]
-    text = (ROOT / "docs/tutorial/from-an-adni-download-to-table-2.md").read_text(encoding="utf-8")
-    rates = [measured[preset]["scans_per_hour_and_core"] for preset in ("default", "paper")]
-    assert "{:.0f} scans an hour and core with the default preset, {:.0f} with".format(*rates) in text
-    hours = [6000 / rate for rate in rates]
-    assert "| one core | {:.0f} hours | {:.0f} hours |".format(*hours) in text
-    assert "| 16 cores | {:.1f} hours | {:.1f} hours |".format(*(value / 16 for value in hours)) in text
-    minutes = [value / 200 * 60 for value in hours]
-    assert "| {:.0f} minutes | {:.0f} minutes |".format(*minutes) in text
+        app.parse_args(line.split(), exit_on_error=False, print_error=False)

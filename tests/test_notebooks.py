@@ -1,6 +1,5 @@
 """The notebooks among the examples: what is stored is what their scripts give."""
 
-import base64
 import json
 import re
 import sys
@@ -34,12 +33,9 @@ def text_of(output):
     return re.sub(r"base64,[A-Za-z0-9+/=\n]+", "", text)
 
 
-def test_there_are_five_and_the_command_makes_them(monkeypatch):
-    source = (EXAMPLES / "execute.py").read_text(encoding="utf-8")
-    assert len(SCRIPTS) == 5
-    assert {path.stem for path in SCRIPTS} == set(
-        re.findall(r'"([a-z_]+)"', source.split("NAMES =")[1].split(")")[0])
-    )
+def test_the_command_makes_them_all():
+    names = (EXAMPLES / "execute.py").read_text(encoding="utf-8").split("NAMES =")[1].split(")")[0]
+    assert {path.stem for path in SCRIPTS} == set(re.findall(r'"([a-z_]+)"', names))
     assert {path.with_suffix(".ipynb") for path in SCRIPTS} == set(EXAMPLES.rglob("*.ipynb"))
 
 
@@ -54,29 +50,15 @@ def test_a_stored_notebook_has_the_cells_of_its_script(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_stored_notebook_was_executed_without_an_error(script):
+def test_a_stored_notebook_was_executed_without_an_error_and_tells_nothing_of_a_machine(script):
     notebook = stored(script)
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     assert {output["output_type"] for output in outputs(notebook)} <= {"stream", "display_data", "execute_result"}
     assert all(output.get("name", "stdout") == "stdout" for output in outputs(notebook))
-    pictures = [output["data"]["image/png"] for output in outputs(notebook) if "image/png" in output.get("data", {})]
-    assert pictures
-    assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_stored_notebook_is_small_and_tells_nothing_of_a_machine(script):
+    assert any("image/png" in output.get("data", {}) for output in outputs(notebook))
     assert script.with_suffix(".ipynb").stat().st_size < MOST_BYTES
-    notebook = stored(script)
     for text in (json.dumps(notebook["metadata"]), *map(text_of, outputs(notebook))):
-        assert not OF_A_MACHINE.search(text), text
-
-
-def test_paths_of_a_machine_are_known_when_seen():
-    for text in ("saved in /tmp/a/run", "at /home/me/x", "C:\\\\Users", "lib/site-packages/x.py"):
-        assert OF_A_MACHINE.search(text), text
-    for text in ("cohort/run", "and/or/home/x", "maps/tmp/x", "<small>/td</small>"):
         assert not OF_A_MACHINE.search(text), text
 
 

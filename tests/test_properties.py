@@ -2,18 +2,14 @@
 
 import string
 
-import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vagan.data.manifest import REQUIRED, SPLITS, Manifest
-from vagan.data.splits import assign_splits
 from vagan.data.table import read_table
 from vagan.errors import ConfigError, ManifestError
-from vagan.geometry import transform_points
-from vagan.training.config import differences, known_keys, load_config, parse_yaml, write_config
+from vagan.training.config import known_keys, load_config, parse_yaml
 
 quickly = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -23,18 +19,6 @@ names = (
     .filter(lambda name: name and name[0] not in "=@+-")
 )
 anything = st.text(st.characters(codec="utf-8"), max_size=60)
-
-
-@quickly
-@given(st.lists(names, min_size=2, max_size=60), st.integers(0, 9), st.floats(0, 0.5), st.floats(0, 0.5))
-def test_every_row_gets_a_part_and_no_subject_two(subjects, seed, test, validation):
-    table = pd.DataFrame({"subject": subjects, "label": [len(name) % 2 for name in subjects]})
-    parts = assign_splits(table, seed=seed, test=test, validation=validation)
-    assert set(parts) <= set(SPLITS)
-    assert (parts.groupby(table["subject"]).nunique() == 1).all()
-    shuffled = table.sample(frac=1, random_state=seed)
-    assert assign_splits(table, seed=seed, test=test, validation=validation).equals(parts)
-    assert set(assign_splits(shuffled, seed=seed, test=test, validation=validation)) <= set(SPLITS)
 
 
 @quickly
@@ -88,34 +72,3 @@ def test_any_text_is_a_yaml_value_or_refused(text):
 def test_any_value_of_any_key_is_taken_or_refused(key, text):
     told = refusal(ConfigError, lambda: load_config(settings={key: text}))
     assert told is None or key in told
-
-
-@quickly
-@given(st.integers(0, 2**62), st.integers(1, 4096), st.floats(1e-9, 1e9), st.booleans())
-def test_a_written_configuration_is_the_same_when_read(tmp_path_factory, seed, width, weight, flag):
-    given_values = {
-        "training.seed": str(seed),
-        "generator.width": str(width),
-        "loss.map_weight": repr(weight),
-        "generator.global_context": str(flag).lower(),
-    }
-    config = load_config(settings=given_values)
-    path = tmp_path_factory.mktemp("c") / "config.yaml"
-    write_config(config, path)
-    again = load_config(str(path))
-    assert again == config
-    assert differences(config, again) == []
-
-
-finite = st.floats(-50, 50)
-
-
-@quickly
-@given(st.lists(finite, min_size=12, max_size=12), st.lists(finite, min_size=3, max_size=3))
-def test_points_come_back_through_the_inverse(numbers, point):
-    matrix = np.eye(4)
-    matrix[:3] = np.array(numbers).reshape(3, 4)
-    if np.linalg.cond(matrix) > 1e6:
-        return
-    there = transform_points(matrix, np.array([point]))
-    assert transform_points(np.linalg.inv(matrix), there) == pytest.approx(np.array([point]), abs=1e-4)

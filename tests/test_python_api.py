@@ -21,18 +21,7 @@ from vagan.data.write import write_cohort
 from vagan.errors import ConfigError
 from vagan.nn.classifier import CAMClassifier
 
-SETTINGS = {
-    "training.generator_updates": 2,
-    "training.batch_size": 3,
-    "training.validate_every": 1,
-    "training.validation_images": 4,
-    "training.num_threads": 1,
-    "generator.width": 4,
-    "critic.width": 4,
-    "schedule.critic_updates": 1,
-    "schedule.warmup_generator_updates": 0,
-    "schedule.distillation_updates": 1,
-}
+SETTINGS = {key: int(value) for key, value in TINY_SETTINGS.items()}
 """Typed, as Python has them."""
 
 

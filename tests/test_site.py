@@ -20,20 +20,15 @@ def offline(monkeypatch):
 @pytest.mark.parametrize(
     ("suffix", "text"),
     [
-        (".html", '<script src="https://cdn.example/x.js"></script>'),
         (".html", '<script async src="//cdn.example/x.js">'),
-        (".html", '<link rel="stylesheet" href="https://fonts.example/css">'),
         (".html", '<link rel="preconnect" href="https://fonts.example">'),
-        (".html", '<img alt="" src="http://pictures.example/badge.svg">'),
         (".html", '<img srcset="https://pictures.example/2x.png 2x">'),
         (".html", '<svg><use xlink:href="https://icons.example/i.svg#a"/></svg>'),
         (".html", "<div style=\"background: url('https://pictures.example/a.png')\">"),
         (".html", "<style>@import 'https://fonts.example/css';</style>"),
         (".html", '<script>const a = fetch("https://api.example/v1")</script>'),
         (".html", '<meta http-equiv="refresh" content="0; url=https://elsewhere.example">'),
-        (".html", '<iframe src="https://video.example"></iframe>'),
         (".css", "@font-face { src: url(https://fonts.example/a.woff2) }"),
-        (".css", '@import "//fonts.example/css";'),
         (".js", 's.src = "https://cdn.example/mathjax.js"'),
         (".js", "import('https://cdn.example/m.mjs')"),
     ],
@@ -102,13 +97,9 @@ def test_the_table_of_settings_gives_what_can_be_set(generated):
 def test_generated_parts_are_filled(generated):
     source = ["before\n<!-- generated: methods -->\nold\n<!-- /generated -->\nafter"]
     generated.fill(None, "page", source)
-    assert source[0].startswith("before\n<!-- generated: methods -->\n| name |")
     assert "`integrated-gradients` | classifier | class score | 50" in source[0]
     assert "old" not in source[0]
     assert source[0].endswith("after")
-    table = ["| a | b |"]
-    generated.fill(None, "benchmarks/results/speed", table)
-    assert table == ["---\norphan: true\n---\n\n# speed\n\n| a | b |"]
     pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md")]
     assert {mark[1] for page in pages for mark in generated.MARK.findall(page)} == set(generated.PARTS)
 
@@ -119,56 +110,20 @@ def test_committed_tables_are_current(generated):
         assert text == generated.filled(text), f"python docs/_extensions/generated.py updates {page.name}"
 
 
-def test_every_verb_is_on_the_page_of_the_command_line(generated):
-    from vagan.cli.app import VERBS
-
-    text = generated.commands()
-    sections = {line.removeprefix("## vagan ") for line in text.splitlines() if line.startswith("## vagan ")}
-    assert sections == {*(verb.__name__ for verb in VERBS), "import"}
-    for option in ("--confounders", "--hide-ids", "--subject-pattern", "--participant-label"):
-        assert option in text
-
-
 @pytest.mark.long
 def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(offline, tmp_path):
     build = [
         sys.executable,
-        "-m",
-        "sphinx",
-        "-W",
-        "--keep-going",
-        "-q",
-        "-c",
-        "docs",
-        "-d",
+        *["-m", "sphinx", "-W", "--keep-going", "-q", "-c", "docs", "-d"],
         str(tmp_path / "doctrees"),
     ]
-    made = subprocess.run(
-        [*build, ".", str(tmp_path / "site")], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    site = tmp_path / "site"
+    made = subprocess.run([*build, ".", str(site)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
-    assert list(offline.offences(tmp_path / "site")) == []
-    pages = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*.html")}
+    assert list(offline.offences(site)) == []
+    pages = {str(path.relative_to(site)) for path in site.rglob("*.html")}
     assert {"index.html", "docs/index.html", "docs/explanation/experiment-log.html", "CHANGELOG.html"} <= pages
     assert {f"examples/{path.stem}.html" for path in (ROOT / "examples").glob("*.ipynb")} <= pages
-    line = (tmp_path / "site/docs/reference/command-line.html").read_text(encoding="utf-8")
+    line = (site / "docs/reference/command-line.html").read_text(encoding="utf-8")
     assert all(f">vagan {verb}<" in line for verb in ("demo", "train", "import bids"))
-    assert "training.generator_updates" in (tmp_path / "site/docs/reference/settings.html").read_text(
-        encoding="utf-8"
-    )
-
-
-@pytest.mark.long
-def test_a_broken_link_and_a_broken_reference_fail_the_build(tmp_path):
-    for folder in ("docs/_extensions", "docs/_templates", "docs/_static"):
-        (tmp_path / folder).mkdir(parents=True)
-        for file in (ROOT / folder).glob("*.*"):
-            (tmp_path / folder / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "docs/conf.py").write_bytes((ROOT / "docs/conf.py").read_bytes())
-    page = "# Page\n\n[nowhere](nothing.md)\n\n{py:func}`vagan.no.such.thing`\n"
-    (tmp_path / "docs/index.md").write_text(page, encoding="utf-8")
-    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", "docs", ".", "site"]
-    made = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert made.returncode != 0
-    assert "nothing.md" in made.stderr
-    assert "vagan.no.such.thing" in made.stderr
+    assert "training.generator_updates" in (site / "docs/reference/settings.html").read_text(encoding="utf-8")
