@@ -78,7 +78,7 @@ def test_the_example_goes_the_whole_way_and_again_without_doing_anything_twice(d
     assert re.findall(r"^== (\S+) took \d+ s$", first.stdout, re.M) == list(steps)
     results = tmp_path / "out" / "results"
     assert "| VA-GAN |" in (results / "table2.md").read_text("utf-8")
-    assert {"figure5.pdf", "figure6.pdf"} <= {path.name for path in (results / "figures").iterdir()}
+    assert "figure5.pdf" in {path.name for path in (results / "figures").iterdir()}
     assert "_S_" not in (results / "report.html").read_text("utf-8")
     again = subprocess.run(command, env=os.environ | more, capture_output=True, encoding="utf-8", check=False)
     assert again.returncode == 0, again.stderr

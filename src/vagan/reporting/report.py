@@ -8,7 +8,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from vagan.errors import RunError
 from vagan.evaluation.evaluation import RANDOM, Examples
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import Results, ResultsFolder, Score
@@ -26,14 +25,9 @@ from vagan.reporting.figures import (
 )
 from vagan.reporting.longitudinal import (
     OBSERVED,
-    REGIONS,
     Followed,
-    effects_by_region,
     figure5,
-    figure6,
-    figure_of_means,
     read_followed,
-    write_group_means,
 )
 from vagan.reporting.page import page_template
 from vagan.reporting.viewer import Case, asset, hue_bytes, viewer_data, viewer_scripts
@@ -51,9 +45,7 @@ class Drawn:
     files: Mapping[Format, bytes]
 
 
-def build_report(
-    folder: Path, *, hide_ids: bool = False, atlas: Path | None = None, atlas_names: Path | None = None
-) -> Path:
+def build_report(folder: Path, *, hide_ids: bool = False) -> Path:
     """Write ``report.html`` and ``figures/`` into a results folder.
 
     Everything is drawn before anything is written, and the page is replaced last: if building fails, the older
@@ -62,12 +54,10 @@ def build_report(
     Parameters
     ----------
     folder
-        Output of `vagan evaluate`; only ``summary.json`` is required. Results of follow-up scans add Figures 5
-        and 6 of the paper, and mean effects, also as NIfTI.
+        Output of `vagan evaluate`; only ``summary.json`` is required. Results of follow-up scans add Figure 5 of the
+        paper.
     hide_ids
         Number the subjects in figures and page instead of naming them.
-    atlas, atlas_names
-        Of follow-up scans: effects in these regions, written to ``regions.csv``; see `effects_by_region`.
 
     Raises
     ------
@@ -80,13 +70,6 @@ def build_report(
     if hide_ids:
         results = _anonymous(results)
     followed = read_followed(folder, hide_ids=hide_ids)
-    if followed is not None:
-        write_group_means(folder, followed)
-    if atlas is not None:
-        if followed is None:
-            raise RunError(f"regions are of follow-up scans, and {folder} holds none; evaluate with --longitudinal")
-        with replacing(folder / REGIONS) as temporary:
-            effects_by_region(followed, atlas, atlas_names).to_csv(temporary, index=False, float_format="%.5g")
     figures = {name: _drawn(figure) for name, figure in _figures(results, followed).items()}
     page = _page(results, figures)
     for name, figure in figures.items():
@@ -119,10 +102,7 @@ def _figures(results: Results, followed: Followed | None) -> dict[str, Figure]:
         if run.metrics is not None and len(run.metrics):
             figures[f"training-{run.name}"] = training_curves(run.metrics)
     if followed is not None:
-        figures |= {"figure5": figure5(followed), "group-means": figure_of_means(followed)}
-        generator = next((name for name in followed.maps if name.startswith("VA-GAN")), None)
-        if generator is not None:
-            figures["figure6"] = figure6(followed, generator)
+        figures["figure5"] = figure5(followed)
     return figures
 
 
