@@ -40,8 +40,7 @@ from vagan.preprocessing.pipeline import Pipeline, Prepared, make_pipeline
 from vagan.preprocessing.scan import Scan, read_scan
 from vagan.progress import track
 from vagan.simulation.raw import WHITE_MATTER, RawScan, simulate_scan
-from vagan.simulation.scanner import Protocol, draw_pose, shading
-from vagan.simulation.simulation import Simulation
+from vagan.simulation.simulation import Protocol, Simulation, draw_pose, shading
 from vagan.simulation.subject import Subject, draw_subject
 
 SEED = 11

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from vagan.data.splits import assign_splits
-from vagan.simulation.regions import REGIONS
+from vagan.simulation.base import REGIONS
 from vagan.simulation.simulation import Simulation, prepared_grid
 from vagan.simulation.study import GROUPS
 from vagan.simulation.subject import Subject, Visit, draw_subject

@@ -6,10 +6,9 @@ from vagan.data.audit.defects import find_problems
 from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume
 from vagan.geometry import Grid
-from vagan.simulation.base import _shading, load_base
+from vagan.simulation.base import REGIONS, _shading, load_base
 from vagan.simulation.fields import Warp, integrate_velocity, sample, smooth_noise
 from vagan.simulation.morphology import REGION_GRID, STILL_MM
-from vagan.simulation.regions import REGIONS
 from vagan.simulation.simulation import Simulation, prepared_grid
 from vagan.simulation.study import _in_worker, make_atrophy_cohort, measure, simulate_subject, simulators
 from vagan.simulation.subject import ANATOMY, Subject, Visit, draw_subject

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from vagan.simulation.base import REGIONS
 from vagan.simulation.hypothetical import effect_if, mean_disease, region_shares
-from vagan.simulation.regions import REGIONS
 from vagan.simulation.simulation import Simulation, prepared_grid
 from vagan.simulation.subject import draw_subject
 

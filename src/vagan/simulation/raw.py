@@ -14,18 +14,19 @@ from vagan.data.volume import write_volume
 from vagan.files import replacing
 from vagan.geometry import Grid
 from vagan.seeding import numpy_generator
-from vagan.simulation.scanner import (
+from vagan.simulation.simulation import (
     PIVOT_MM,
     RAW,
+    Clean,
     Image,
     Protocol,
+    Simulation,
     draw_pose,
     magnitude,
     move,
     noise_pair,
     shading,
 )
-from vagan.simulation.simulation import Clean, Simulation
 from vagan.simulation.subject import Subject
 
 ORIENTATIONS = ("RAS", "LAS", "PIR", "LPS", "ASL", "RSA")

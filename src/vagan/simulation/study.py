@@ -20,9 +20,9 @@ from vagan.data.write import write_cohort
 from vagan.errors import CohortError
 from vagan.files import new_folder, require_replaceable
 from vagan.geometry import Grid
+from vagan.simulation.base import REGIONS
 from vagan.simulation.raw import SPACING_MM as RAW_SPACING_MM
 from vagan.simulation.raw import write_scan, write_tables
-from vagan.simulation.regions import REGIONS
 from vagan.simulation.simulation import Simulation, prepared_grid
 from vagan.simulation.subject import Subject, Subtype, draw_subject
 

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from vagan.geometry import Grid
 from vagan.seeding import numpy_generator
-from vagan.simulation.base import Base
+from vagan.simulation.base import REGIONS, Base, part_of
 from vagan.simulation.fields import Warp, integrate_velocity, sample, smooth_noise, spacing_of
 from vagan.simulation.morphology import LogVolumes
-from vagan.simulation.regions import REGIONS, part_of
 
 Subtype = Literal["", "hippocampal", "ventricular"]
 
