@@ -1,5 +1,4 @@
 import gzip
-import locale
 import struct
 
 import nibabel as nib
@@ -7,9 +6,11 @@ import numpy as np
 import pytest
 
 from heads import SHAPE, ball, save_head
-from vagan.data.volume import write_like
+from vagan.data.volume import make_volume, write_like
 from vagan.errors import ImageFileError
+from vagan.preprocessing.itk import from_itk
 from vagan.preprocessing.scan import read_scan
+from vagan.preprocessing.sources import collect_scans
 
 
 def save(path, array, affine, **header):
@@ -110,87 +111,167 @@ class TestMasks:
             read_scan(head, tmp_path / "mask.nii.gz")
 
 
-class TestDicom:
-    @pytest.fixture(autouse=True)
-    def keep_locale(self):
-        """What SimpleITK's DICOM writer leaves set to "C", in which text files are ASCII."""
-        before = locale.setlocale(locale.LC_ALL)
-        yield
-        locale.setlocale(locale.LC_ALL, before)
+def write_dicom(
+    folder,
+    *,
+    enhanced=False,
+    slope=lambda k: 1.0,
+    shift=lambda k: (0.0, 0.0, 0.0),
+    places=None,
+    uid="1.2.3",
+    **header,
+):
+    """Axial slices of the ball, signed, as single-frame files in a shuffled order or as one enhanced file."""
+    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+    from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-    def series(self, folder, *, skip=()):
-        """A series written by SimpleITK, slice by slice."""
+    def dataset(groups):
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID, meta.MediaStorageSOPInstanceUID = ExplicitVRLittleEndian, generate_uid()
+        meta.MediaStorageSOPClassUID = EnhancedMRImageStorage if enhanced else MRImageStorage
+        made = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+        made.SOPClassUID, made.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        made.SeriesInstanceUID, made.SeriesNumber, made.StudyInstanceUID, made.Modality = uid, 4, "1.2", "MR"
+        made.Rows, made.Columns, made.SamplesPerPixel = array.shape[1], array.shape[0], 1
+        made.PhotometricInterpretation, made.PixelRepresentation = "MONOCHROME2", 1
+        made.BitsAllocated, made.BitsStored, made.HighBit = 16, 16, 15
+        for name, value in {**groups, **header}.items():
+            setattr(made, name, value)
+        return made
+
+    def group(**values):
+        inner = Dataset()
+        for name, value in values.items():
+            setattr(inner, name, value)
+        return inner
+
+    array, affine = ball()
+    lps = np.diag([-1, -1, 1, 1]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    plane = {"ImageOrientationPatient": [*(lps[:3, 0] / spacing[0]), *(lps[:3, 1] / spacing[1])]}
+    measures = {"PixelSpacing": [spacing[1], spacing[0]]}
+    places = range(array.shape[2]) if places is None else places
+    position = {k: [*(lps @ [0, 0, k, 1])[:3] + shift(k)] for k in places}
+    stored = {k: np.round(array[..., k].T / slope(k)).astype("<i2") for k in places}
+    folder.mkdir(exist_ok=True)
+    if enhanced:
+        made = dataset(
+            {"NumberOfFrames": len(places), "PixelData": b"".join(one.tobytes() for one in stored.values())}
+        )
+        made.SharedFunctionalGroupsSequence = [
+            group(PlaneOrientationSequence=[group(**plane)], PixelMeasuresSequence=[group(**measures)])
+        ]
+        made.PerFrameFunctionalGroupsSequence = [
+            group(
+                PlanePositionSequence=[group(ImagePositionPatient=position[k])],
+                PixelValueTransformationSequence=[group(RescaleSlope=slope(k), RescaleIntercept=0)],
+            )
+            for k in places
+        ]
+        made.save_as(folder / f"{uid}.dcm", enforce_file_format=True)
+        return
+    for number, k in enumerate(np.random.default_rng(0).permutation(list(places))):
+        own = {
+            **plane,
+            **measures,
+            "ImagePositionPatient": position[k],
+            "RescaleSlope": slope(k),
+            "RescaleIntercept": 0,
+        }
+        made = dataset({**own, "PixelData": stored[k].tobytes()})
+        made.save_as(folder / f"{uid}-{number}", enforce_file_format=True)
+
+
+def few(folder):
+    write_dicom(folder, places=range(3), uid="1.9")
+
+
+SLOPES = {"slope": lambda k: 0.25 + k / 1000}  # in ITK's integers the values would be rounded
+
+
+class TestDicom:
+    @pytest.mark.parametrize("enhanced", [False, True])
+    @pytest.mark.parametrize(
+        ("options", "beside", "warned"),
+        [
+            ({}, lambda folder: None, ""),
+            (SLOPES, lambda folder: None, ""),
+            ({}, lambda folder: (folder / ".DS_Store").write_bytes(b"Bud1"), ""),
+            ({}, lambda folder: (folder / "0 notes.txt").write_text("hello"), "notes.txt was left out"),
+            ({}, few, "series 4 was left out: 3 slices"),
+            ({}, lambda folder: write_dicom(folder, uid="1.10", SeriesInstanceUID="1.2.3"), "slices were left out"),
+        ],
+    )  # fmt: skip
+    def test_a_series_is_read_in_its_place(self, enhanced, options, beside, warned, tmp_path):
+        """Also beside clutter, another format, a localizer and copies of its slices."""
+        write_dicom(tmp_path / "dicom", enhanced=enhanced, **options)
+        beside(tmp_path / "dicom")
+        assert len(collect_scans(tmp_path)) == len(collect_scans(tmp_path / "dicom")) == 1
+        raw = read_scan(tmp_path / "dicom")
+        array, affine = ball()
+        expected = np.stack(
+            [np.round(array[..., k] / slope) * slope
+             for k in range(array.shape[2]) for slope in [options.get("slope", lambda k: 1.0)(k)]], axis=-1
+        )  # fmt: skip
+        assert raw.scan.image == pytest.approx(expected, rel=1e-6)
+        assert raw.scan.grid.affine == pytest.approx(affine, abs=1e-5)
+        assert (warned in raw.warnings[0]) if warned else raw.warnings == ()
+
+    @pytest.mark.parametrize("enhanced", [False, True])
+    def test_an_independent_reader_agrees(self, enhanced, tmp_path):
         import SimpleITK as sitk
 
-        from vagan.geometry import Grid
-        from vagan.preprocessing.itk import to_itk
-
-        array, affine = ball()
-        image = sitk.Cast(to_itk(array.round(), Grid(array.shape, affine)), sitk.sitkInt16)
-        folder.mkdir()
-        for number in range(image.GetDepth()):
-            if number in skip:
-                continue
-            part = image[:, :, number]
-            flat = sitk.GetImageFromArray(sitk.GetArrayFromImage(part)[None])
-            flat.SetSpacing(image.GetSpacing())
-            position = image.TransformIndexToPhysicalPoint((0, 0, number))
-            direction = image.GetDirection()
-            tags = {
-                "0008|0060": "MR",
-                "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
-                "0020|000d": "1.2.826.0.1.3680043.2.1125.2",
-                "0020|0013": str(number + 1),
-                "0020|0032": "\\".join(f"{value:g}" for value in position),
-                "0020|0037": "\\".join(f"{direction[i]:g}" for i in (0, 3, 6, 1, 4, 7)),
-                "0028|0030": "\\".join(f"{image.GetSpacing()[i]:g}" for i in (1, 0)),
-            }
-            for tag, value in tags.items():
-                flat.SetMetaData(tag, value)
-            writer = sitk.ImageFileWriter()
-            writer.KeepOriginalImageUIDOn()
-            writer.SetFileName(str(folder / f"{number:03d}.dcm"))
-            writer.Execute(flat)
-        return array, affine
-
-    def test_a_series_is_read_in_its_place(self, tmp_path):
-        array, affine = self.series(tmp_path / "dicom")
-        locale.setlocale(locale.LC_ALL, "C.UTF-8")
-        raw = read_scan(tmp_path / "dicom")
-        assert locale.setlocale(locale.LC_CTYPE) == "C.UTF-8"  # reading, unlike writing, leaves it alone
-        assert raw.scan.image == pytest.approx(array.round())
-        assert raw.scan.grid.affine == pytest.approx(affine, abs=1e-3)
+        write_dicom(tmp_path / "dicom", enhanced=enhanced)
+        if enhanced:
+            image = sitk.ReadImage(next((tmp_path / "dicom").iterdir()))
+            image = image[..., 0] if image.GetDimension() == 4 else image
+        else:
+            image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "dicom")))
+        volume = read_scan(tmp_path / "dicom").volume
+        array, affine = from_itk(image)
+        back = make_volume(array, affine)
+        assert np.array_equal(volume.array, back.array)
+        assert volume.affine == pytest.approx(back.affine, abs=1e-5)
 
     def test_a_map_is_written_on_the_series_own_grid(self, tmp_path):
-        array, affine = self.series(tmp_path / "dicom")
+        write_dicom(tmp_path / "dicom")
         raw = read_scan(tmp_path / "dicom")
         write_like(tmp_path / "map.nii.gz", raw.scan.image, raw.volume)
         written = nib.load(tmp_path / "map.nii.gz")
         assert "".join(nib.aff2axcodes(written.affine)) == raw.volume.orientation_code
-        assert written.shape == array.shape
         back = read_scan(tmp_path / "map.nii.gz").scan
         assert np.array_equal(back.image, raw.scan.image)
-        assert back.grid.affine == pytest.approx(affine, abs=1e-3)
+        assert back.grid.affine == pytest.approx(raw.scan.grid.affine, abs=1e-5)
 
-    def test_a_missing_slice_is_told(self, tmp_path):
-        self.series(tmp_path / "dicom", skip=(9,))
-        with pytest.raises(ImageFileError, match="lacks slices"):
+    @pytest.mark.parametrize("enhanced", [False, True])
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"places": [k for k in range(SHAPE[2]) if k != 9]}, "lacks slices"),
+            ({"shift": lambda k: (0, 0, 0.3 * (k % 2))}, "unevenly spaced"),
+            ({"shift": lambda k: (0, 0.7 * k, 0)}, "shifted by 0.7 mm"),
+            ({"places": range(3)}, "16 slices or more in parallel planes, found none"),
+            ({"Rows": SHAPE[1] + 1}, "cannot be read as DICOM"),
+            ({"Rows": 65000, "Columns": 65000}, "65000"),
+        ],
+    )
+    def test_what_is_no_even_stack_is_refused_with_the_numbers(self, enhanced, options, words, tmp_path):
+        write_dicom(tmp_path / "dicom", enhanced=enhanced, **options)
+        with pytest.raises(ImageFileError, match=words):
             read_scan(tmp_path / "dicom")
 
-    @pytest.mark.parametrize("rows", [1, 65000])
-    def test_slices_that_claim_more_pixels_than_they_hold_are_refused(self, tmp_path, rows):
-        """Their reader takes what lies behind in memory."""
-        array, _ = self.series(tmp_path / "dicom")
-        for path in (tmp_path / "dicom").iterdir():
-            content = path.read_bytes()
-            at = content.index(b"\x28\x00\x10\x00") + 8  # behind the tag
-            claimed = int.from_bytes(content[at : at + 2], "little") + rows
-            path.write_bytes(content[:at] + claimed.to_bytes(2, "little") + content[at + 2 :])
-        held = 2 * array.size // len(list((tmp_path / "dicom").iterdir()))
-        with pytest.raises(ImageFileError, match=f"found {held}"):
+    def test_several_volumes_in_a_folder_are_refused(self, tmp_path):
+        write_dicom(tmp_path / "dicom")
+        write_dicom(tmp_path / "dicom", uid="1.5")
+        with pytest.raises(ImageFileError, match="found 2: series 4"):
             read_scan(tmp_path / "dicom")
+        write_dicom(tmp_path / "other")
+        write_dicom(tmp_path / "other", uid="1.10", slope=lambda k: 2, SeriesInstanceUID="1.2.3")  # another echo
+        with pytest.raises(ImageFileError, match="one image at each place"):
+            read_scan(tmp_path / "other")
 
     def test_a_folder_without_a_series_is_told(self, tmp_path):
-        (tmp_path / "empty").mkdir()
-        with pytest.raises(ImageFileError, match="one DICOM series, found none"):
-            read_scan(tmp_path / "empty")
+        with pytest.raises(
+            ImageFileError, match="one DICOM series of 16 slices or more in parallel planes, found none"
+        ):
+            read_scan(tmp_path)

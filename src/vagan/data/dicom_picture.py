@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from vagan.conventions import LARGEST_VALUES
 from vagan.errors import require_extra
 
+_FIRST_TAGS = (b"\x02\0\0\0", b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0")
+"""Of files without a preamble: lengths of groups, recognition code, character set or type of image."""
+
 
 def is_dicom(content: bytes) -> bool:
-    """Whether a file begins like a DICOM file: a preamble of 128 bytes, then ``DICM``."""
-    return content[128:132] == b"DICM"
+    """Whether a file begins like a DICOM file: a preamble and ``DICM``, or, without these, the first group."""
+    return content[128:132] == b"DICM" or content[:4] in _FIRST_TAGS
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -46,9 +49,10 @@ def decode_dicom_picture(content: bytes) -> NDArray[Any]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pydicom")  # remarks on unusual but readable headers
-        dataset = dcmread(io.BytesIO(content))
+        dataset = dcmread(io.BytesIO(content), force=True)
         if "PixelData" not in dataset:
             raise ValueError("it holds no pixels")
+        name_encoding(dataset)
         frames = int(dataset.get("NumberOfFrames") or 1)
         if frames != 1:
             raise ValueError(f"it holds {frames} frames, but must hold one picture; split it first")
@@ -66,16 +70,33 @@ def decode_dicom_picture(content: bytes) -> NDArray[Any]:
         shown = np.asarray(apply_voi_lut(apply_modality_lut(pixels, dataset), dataset))
         if interpretation == "MONOCHROME2":
             return shown
-    low, high = _range(dataset)
-    return low + high - shown
-
-
-def _range(dataset: Any) -> tuple[float, float]:
-    """Lowest and highest intensity that can be shown, by the header alone so that all images are inverted alike."""
     for table in ("VOILUTSequence", "ModalityLUTSequence"):
         if dataset.get(table):
-            return 0.0, float(2 ** int(dataset[table].value[0].LUTDescriptor[2]) - 1)
+            return float(2 ** int(dataset[table].value[0].LUTDescriptor[2]) - 1) - shown
+    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    return sum(_ends(dataset, slope, intercept)) - shown
+
+
+def modality_values(dataset: Any, stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.float64]:
+    """Stored pixels of a grey frame after rescaling, inverted if they are MONOCHROME1."""
+    values = stored * slope + intercept
+    inverted = str(dataset.PhotometricInterpretation) == "MONOCHROME1"
+    return sum(_ends(dataset, slope, intercept)) - values if inverted else values
+
+
+def name_encoding(dataset: Any) -> None:
+    """Complete a data set without the header that names its encoding, as pydicom found it."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+
+
+def _ends(dataset: Any, slope: float, intercept: float) -> tuple[float, float]:
+    """Lowest and highest intensity that can be stored: by the header alone, so that all images are inverted alike."""
     bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation)
     stored = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
-    ends = stored * float(dataset.get("RescaleSlope", 1)) + float(dataset.get("RescaleIntercept", 0))
-    return float(ends.min()), float(ends.max())
+    low, high = sorted((stored * slope + intercept).tolist())
+    return low, high

@@ -1,90 +1,217 @@
-"""A DICOM series as a volume, read by SimpleITK (GDCM)."""
+"""A DICOM series as a volume: single-frame files, or enhanced multi-frame ones."""
 
 import math
-import re
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.errors import ImageFileError
+from vagan.conventions import LARGEST_VALUES
+from vagan.data.dicom_picture import is_dicom_file, modality_values, name_encoding
+from vagan.data.image_file import is_clutter
+from vagan.errors import ImageFileError, require_extra
 from vagan.geometry import Matrix
-from vagan.preprocessing.itk import from_itk, sitk
 
-SAMPLES, BITS = "0028|0002", "0028|0100"
-PIXELS = re.compile(rb"(?:\xe0\x7f\x10\x00|\x7f\xe0\x00\x10)(?:O[BW]..)?(?P<length>.{4})", re.DOTALL)
-"""Tag of pixel data, little or big endian, its kind where that is said, and how many bytes there are."""
-COMPRESSED = 0xFFFFFFFF
-"""In the place of how many there are."""
+FEWEST_SLICES = 16
+"""Series of fewer are localizers or lone pictures."""
+ALIKE = 1e-3
+"""Largest difference of direction cosines and pixel spacings (mm) within a volume."""
+UNEVEN = 0.05
+"""Largest spread of the distances of neighbouring slices, relative to their mean; positions are often rounded."""
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def read_series(folder: Path) -> tuple[NDArray[np.float32], Matrix]:
-    """Array and affine (RAS+ mm) of the one image series in a folder.
+class _Slice(NamedTuple):
+    """What the header says about a frame of a file."""
+
+    path: Path
+    frame: int
+    series: str
+    """What tells series apart: identifier, stack and number of pixels."""
+    title: str
+    plane: NDArray[np.float64] | None
+    """Direction cosines of a row and of a column, and the distances along these; None if it has no place."""
+    position: NDArray[np.float64]
+    slope: float
+    intercept: float
+
+
+def read_series(folder: Path) -> tuple[NDArray[np.float32], Matrix, tuple[str, ...]]:
+    """Array, affine (RAS+ mm) and warnings of the one series in a folder that is a volume.
+
+    Localizers, pictures and files of other formats beside it are left out with a warning. Slices are ordered by
+    position; each is rescaled by its own slope and intercept.
 
     Raises
     ------
     ImageFileError
-        If there is no series or more than one, or if slices are missing.
+        If there is no such series or more than one, if slices are missing, unevenly spaced, sheared or repeated, or
+        if a file is damaged.
     """
-    sitk.ProcessObject.GlobalWarningDisplayOff()
+    require_extra("mri", "pydicom", what="a DICOM series")
     if odd := [path for path in folder.iterdir() if not path.is_dir() and not path.is_file()]:
         raise ImageFileError(f"{folder} must hold files alone, but {odd[0].name} is none; remove it")
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        found = "none" if not series else f"{len(series)}: {', '.join(series[:3])}"
-        raise ImageFileError(f"{folder} must hold one DICOM series, found {found}; give each series a folder")
-    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(names)
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        chosen, left_out = _choose(folder)
+        array, affine, repeated = _assemble(folder, chosen)
+    remarks = dict.fromkeys(" ".join(str(one.message).split()) for one in said)
+    return array, affine, (*left_out, *repeated, *remarks)
+
+
+def _choose(folder: Path) -> tuple[list[_Slice], list[str]]:
+    """Slices of the only volume, and what was left out."""
+    groups: list[list[_Slice]] = []
+    left_out = []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() or is_clutter(path.name):
+            continue
+        try:
+            found = list(_slices(path)) if is_dicom_file(path) else []
+        except Exception as error:  # headers are parsed as they are used, and raise whatever they lead to
+            raise ImageFileError(
+                f"{path} cannot be read as DICOM: {str(error).splitlines()[0]}; copy the series again"
+            ) from error
+        if not found:
+            left_out.append(f"{path.name} was left out: it holds no DICOM image")
+        for one in found:
+            group = next((group for group in groups if _is_one_volume(group[0], one)), None)
+            if group is None:
+                groups.append([one])
+            else:
+                group.append(one)
+    volumes = [group for group in groups if group[0].plane is not None and len(group) >= FEWEST_SLICES]
+    if len(volumes) != 1:
+        described = ", ".join(f"{group[0].title} ({len(group)} slices)" for group in (volumes or groups)[:3])
         raise ImageFileError(
-            f"{folder} cannot be read as a DICOM series: {_last_line(error)}; "
-            "are all its slices whole and of one size? copy the series again"
-        ) from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise ImageFileError(f"{folder} must hold one grey 3-D image, found size {image.GetSize()}")
-    _require_even_slices(folder, names)
-    return from_itk(sitk.Cast(image, sitk.sitkFloat32))
-
-
-def _require_even_slices(folder: Path, names: tuple[str, ...]) -> None:
-    """The reader spaces slices evenly whatever their files say; a missing one would shorten the head unseen.
-
-    Nor does it mind files that hold fewer pixels than they claim: what lies behind them in memory is read as well.
-    """
-    positions = []
-    for name in names:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(name)
-        reader.ReadImageInformation()
-        _require_pixels(Path(name), reader)
-        positions.append(reader.GetOrigin())
-    steps = np.linalg.norm(np.diff(np.array(positions), axis=0), axis=1)
-    if len(steps) and steps.max() > 1.2 * steps.min() + 1e-3:
-        raise ImageFileError(
-            f"{folder} lacks slices: they are {steps.min():.3g} to {steps.max():.3g} mm apart; copy the whole series"
+            f"{folder} must hold one DICOM series of {FEWEST_SLICES} slices or more in parallel planes, found "
+            f"{len(volumes) or 'none'}{f': {described}' if described else ''}; give each series a folder"
         )
+    others = [f"{group[0].title} was left out: {len(group)} slices" for group in groups if group is not volumes[0]]
+    return volumes[0], left_out + others
 
 
-def _require_pixels(path: Path, reader: sitk.ImageFileReader) -> None:
-    """Of files that are not compressed; decoders of others complain themselves."""
-    header = {key: int(reader.GetMetaData(key)) for key in (SAMPLES, BITS) if reader.HasMetaDataKey(key)}
-    needed = math.prod(reader.GetSize()) * header.get(SAMPLES, 1) * header.get(BITS, 8) // 8
-    content = path.read_bytes()
-    lengths = {  # several, since there may be small pictures in the header
-        found.end(): int.from_bytes(found["length"], "big" if found[0][0] == 0x7F else "little")
-        for found in PIXELS.finditer(content)
-    }
-    if not lengths or COMPRESSED in lengths.values():
+def _slices(path: Path) -> Iterator[_Slice]:
+    """All grey frames of a file with their places; nothing of a file without pixels, such as a DICOMDIR."""
+    from pydicom import dcmread
+
+    dataset = dcmread(path, stop_before_pixels=True, force=True)
+    if "Rows" not in dataset or int(dataset.get("SamplesPerPixel", 1)) != 1:
         return
-    held = max(min(length, len(content) - begin) for begin, length in lengths.items())
-    if held < needed:
-        raise ImageFileError(
-            f"{path} must hold {needed} bytes of pixels, as its header claims, found {held}; copy the series again"
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    size = int(dataset.Rows), int(dataset.Columns)
+    if not 0 < math.prod(size) * frames <= LARGEST_VALUES:
+        raise ValueError(f"it claims {frames} frames of {size}, and 1 to {LARGEST_VALUES} values are read")
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [{}]
+    own = dataset.get("PerFrameFunctionalGroupsSequence") or [{}] * frames
+    title = f"series {dataset.get('SeriesNumber', '?')} {dataset.get('SeriesDescription', '')}".strip()
+    for frame in range(frames):
+
+        def value(name: str, group: str, default: Any = None, at: int = frame) -> Any:
+            """An attribute of the frame: in its functional group, the one shared by all, or the file's own."""
+            for groups in (own[at], shared[0]):
+                inner = groups.get(group)
+                if inner and inner[0].get(name) is not None:
+                    return inner[0].get(name)
+            found = dataset.get(name)
+            return default if found is None else found
+
+        position = value("ImagePositionPatient", "PlanePositionSequence")
+        cosines = value("ImageOrientationPatient", "PlaneOrientationSequence")
+        spacing = value("PixelSpacing", "PixelMeasuresSequence")
+        placed = position is not None and cosines is not None and spacing is not None
+        stack = value("StackID", "FrameContentSequence", "")
+        yield _Slice(
+            path,
+            frame,
+            f"{dataset.get('SeriesInstanceUID', '')} {stack} {size}",
+            title,
+            # the spacing between rows comes first in DICOM
+            np.array([*cosines, spacing[1], spacing[0]], float) if placed else None,
+            np.array(position, float) if placed else np.zeros(3),
+            float(value("RescaleSlope", "PixelValueTransformationSequence", 1)),
+            float(value("RescaleIntercept", "PixelValueTransformationSequence", 0)),
         )
 
 
-def _last_line(error: RuntimeError) -> str:
-    return str(error).strip().splitlines()[-1]
+def _is_one_volume(one: _Slice, other: _Slice) -> bool:
+    if one.plane is None or other.plane is None:
+        return one.series == other.series and one.plane is other.plane
+    return one.series == other.series and bool(np.abs(one.plane - other.plane).max() < ALIKE)
+
+
+def _assemble(folder: Path, slices: list[_Slice]) -> tuple[NDArray[np.float32], Matrix, list[str]]:
+    """Array ``(column, row, slice)`` and affine of parallel slices, and what was said of repeated ones."""
+    assert slices[0].plane is not None
+    along_row, along_column, spacing = np.split(slices[0].plane, [3, 6])
+    normal = np.cross(along_row, along_column)
+    pixels = _pixels(slices)
+    order = sorted(range(len(slices)), key=lambda number: float(slices[number].position @ normal))
+    kept = order[:1]
+    for number in order[1:]:
+        if np.linalg.norm(slices[number].position - slices[kept[-1]].position) > ALIKE:
+            kept.append(number)
+        elif not np.array_equal(pixels[number], pixels[kept[-1]]):
+            one, other = slices[kept[-1]], slices[number]
+            raise ImageFileError(
+                f"{folder} must hold one image at each place, but {one.path.name} and {other.path.name} (frames "
+                f"{one.frame + 1} and {other.frame + 1}) differ at {np.round(one.position, 2).tolist()} mm; give "
+                "each time point, echo or repetition a folder"
+            )
+    repeated = [f"{len(order) - len(kept)} repeated slices were left out"] if len(kept) < len(order) else []
+    positions = np.array([slices[number].position for number in kept])
+    step = _even_step(folder, positions, normal, spacing)
+    lps = np.eye(4)
+    lps[:3, :3] = np.stack([along_row * spacing[0], along_column * spacing[1], step], axis=1)
+    lps[:3, 3] = positions[0]
+    return np.stack([pixels[number].T for number in kept], axis=-1), LPS_TO_RAS @ lps, repeated
+
+
+def _even_step(
+    folder: Path, positions: NDArray[np.float64], normal: NDArray[np.float64], spacing: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """From a slice to the next, mm, perpendicular to the slices."""
+    if len(positions) < FEWEST_SLICES:
+        raise ImageFileError(f"{folder} must hold {FEWEST_SLICES} slices or more, found {len(positions)} places")
+    steps = np.diff(positions, axis=0)
+    along = steps @ normal
+    if along.max() - along.min() > UNEVEN * along.mean():
+        raise ImageFileError(
+            f"{folder} lacks slices, or they are unevenly spaced: they are {along.min():.4g} to {along.max():.4g} mm "
+            "apart; copy the whole series, or resample it to even slices"
+        )
+    aside = steps - np.outer(along, normal)
+    if np.linalg.norm(np.cumsum(aside, axis=0), axis=1).max() > spacing.min() / 2:
+        shift = np.linalg.norm(aside, axis=1).mean()
+        raise ImageFileError(
+            f"{folder} is a sheared stack (tilted gantry): each slice is shifted by {shift:.4g} mm for "
+            f"{along.mean():.4g} mm along the normal; resample it to a box of voxels first, e.g. with dcm2niix"
+        )
+    return normal * along.mean()
+
+
+def _pixels(slices: list[_Slice]) -> list[NDArray[np.float32]]:
+    """Rescaled pixels ``(row, column)`` of each slice; every file is decoded once."""
+    from pydicom import dcmread
+    from pydicom.pixels import pixel_array
+
+    decoded: dict[Path, tuple[Any, NDArray[Any]]] = {}
+    found = []
+    for one in slices:
+        try:
+            if one.path not in decoded:
+                dataset = dcmread(one.path, force=True)
+                name_encoding(dataset)
+                stored = pixel_array(dataset)
+                decoded = {one.path: (dataset, stored[None] if stored.ndim == 2 else stored)}
+            dataset, stored = decoded[one.path]
+            found.append(modality_values(dataset, stored[one.frame], one.slope, one.intercept).astype(np.float32))
+        except Exception as error:  # decoders raise whatever damaged pixels lead to
+            raise ImageFileError(
+                f"{one.path} cannot be read as DICOM: {str(error).splitlines()[0]}; copy the series again"
+            ) from error
+    return found

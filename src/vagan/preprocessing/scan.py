@@ -96,7 +96,8 @@ def _read(path: Path) -> tuple[Volume, list[str]]:
     if path.is_dir():
         from vagan.preprocessing.dicom import read_series
 
-        return make_volume(*read_series(path)), []
+        array, affine, warnings = read_series(path)
+        return make_volume(array, affine), list(warnings)
     if not path.name.lower().endswith(SUFFIXES):
         raise ImageFileError(
             f"{path} is not a scan: its name must end in one of {', '.join(SUFFIXES)}, or it must be a DICOM folder"
