@@ -16,7 +16,7 @@ from uncertainty import CLEAR, FAINT, WORK, folder_of, run_of
 from vagan.data.cohort import Cohort
 from vagan.evaluation.metrics.agreement import ncc
 from vagan.inference.attributor import Attributor
-from vagan.inference.class_gate import FOLDER, REJECT_INTERVAL, ClassGate, decide
+from vagan.inference.strategies import FOLDER, REJECT_INTERVAL, ClassGate, decide
 from vagan.model.folder import load_model
 from vagan.nn.classification_metrics import binary_metrics
 from vagan.training.config import load_config

@@ -32,7 +32,7 @@ from study import keep
 from vagan.conventions import BACKGROUND
 from vagan.data.volume import write_volume
 from vagan.effect import difference
-from vagan.evaluation.longitudinal.ground_truth import noise_ceiling
+from vagan.evaluation.longitudinal.evaluate import noise_ceiling
 from vagan.evaluation.longitudinal.observed import Observed, linear_match, observe
 from vagan.evaluation.metrics.agreement import ncc
 from vagan.geometry import Grid, resample, transform_points

@@ -21,10 +21,9 @@ from vagan.data.volume import read_volume, write_volume
 from vagan.geometry import Grid, resample, transform_points
 from vagan.preprocessing.brain import STRIPPERS, dice, find_brain
 from vagan.preprocessing.pipeline import make_pipeline
-from vagan.preprocessing.registration import Brain, register
+from vagan.preprocessing.registration import Brain, Register, register
 from vagan.preprocessing.runner import use_one_thread
 from vagan.preprocessing.scan import Scan, read_scan
-from vagan.preprocessing.template import Register
 
 COLIN = Path("/usr/share/mricron/templates/ch2.nii.gz")
 LARGEST_TURN_DEGREES, LARGEST_SHIFT_MM = 20.0, 30.0

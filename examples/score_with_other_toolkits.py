@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from vagan import Attributor, Cohort, make_synthetic_cohort
 from vagan.attribution import AttributionMethod
 from vagan.attribution.controls import RandomSmoothMap
-from vagan.attribution.guided import GuidedBackpropagation
-from vagan.attribution.integrated import IntegratedGradients
-from vagan.attribution.occlusion import Occlusion
+from vagan.attribution.gradients import GuidedBackpropagation, IntegratedGradients
+from vagan.attribution.perturbation import Occlusion
 from vagan.evaluation.metrics.agreement import relevance_mass, relevance_rank
 from vagan.seeding import seeded
 

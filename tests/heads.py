@@ -7,9 +7,8 @@ import numpy as np
 
 from vagan.geometry import Grid, resample, transform_points
 from vagan.preprocessing.brain import StripSkull
-from vagan.preprocessing.grid import Conform
-from vagan.preprocessing.intensity import Rescale
 from vagan.preprocessing.pipeline import Pipeline
+from vagan.preprocessing.steps import Conform, Rescale
 
 SPACING_MM = (5.0, 6.0, 7.0)
 SHAPE = (26, 25, 20)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainings import TINY_SETTINGS
-from vagan.attribution.integrated import IntegratedGradients
+from vagan.attribution.gradients import IntegratedGradients
 from vagan.seeding import seeded
 
 FOLDER = Path(__file__).parents[1] / "examples"

@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from shapes import NETWORK_SPACES
-from vagan.attribution.guided import GuidedBackpropagation
+from vagan.attribution.gradients import GuidedBackpropagation
 from vagan.errors import ModelError
 from vagan.nn.classifier import CAMClassifier, Classifier
 

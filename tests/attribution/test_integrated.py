@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from shapes import NETWORK_SPACES, SPACES
-from vagan.attribution.integrated import IntegratedGradients, reference_images
+from vagan.attribution.gradients import IntegratedGradients, reference_images
 from vagan.errors import ConfigError, ModelError
 from vagan.nn.classifier import CAMClassifier
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from shapes import SPACES
-from vagan.attribution.occlusion import Occlusion
+from vagan.attribution.perturbation import Occlusion
 from vagan.errors import ConfigError
 
 

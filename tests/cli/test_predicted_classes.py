@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 
 from trainings import TINY
 from vagan.data.cohort import Cohort
-from vagan.inference import class_gate
+from vagan.inference import strategies as class_gate
 from vagan.inference.attributor import Attributor
 from vagan.model import folder
-from vagan.model import trained as model_in_memory
+from vagan.model import folder as model_in_memory
 
 CLASSIFIER = ("classifier.width=4", "classifier.updates=40", "training.batch_size=8")
 

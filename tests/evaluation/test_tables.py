@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vagan.evaluation.tables import markdown_table
+from vagan.evaluation.evaluation import markdown_table
 
 
 def score(mean, std=0.04, low=0.1, high=0.2, n=20):

@@ -17,7 +17,7 @@ from vagan.effect import deformation
 from vagan.errors import ConfigError, ImageFileError, ModelError
 from vagan.inference import files
 from vagan.inference.attributor import Attributor
-from vagan.inference.class_gate import FOLDER
+from vagan.inference.strategies import FOLDER
 from vagan.model.folder import load_model
 from vagan.model.ood import MahalanobisOOD, image_features
 from vagan.nn.classifier import CAMClassifier

@@ -9,7 +9,7 @@ from vagan.data.covariates import Covariate
 from vagan.data.preparation import Preparation
 from vagan.errors import ConfigError
 from vagan.inference.attributor import Attributor
-from vagan.inference.class_gate import ClassGate, decide
+from vagan.inference.strategies import ClassGate, decide
 from vagan.model.folder import ModelSpec
 
 INTERVAL = (0.3, 0.6)

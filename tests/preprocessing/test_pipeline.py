@@ -10,9 +10,8 @@ from heads import posed, rotation
 from vagan.data.volume import read_volume, write_volume
 from vagan.geometry import Grid, transform_points
 from vagan.preprocessing.pipeline import Pipeline, make_pipeline
-from vagan.preprocessing.registration import Brain, register
+from vagan.preprocessing.registration import PACKAGED, Brain, load_template, register
 from vagan.preprocessing.scan import read_scan
-from vagan.preprocessing.template import PACKAGED, load_template
 
 LANDMARK_MM = np.array([-28.0, -18.0, -16.0])
 """In the left hippocampus."""

@@ -19,10 +19,9 @@ from vagan.data.volume import read_volume
 from vagan.errors import MissingExtraError, PreprocessingError
 from vagan.preprocessing import runner
 from vagan.preprocessing.derivatives import DerivativePaths, label, read_record, read_whole
-from vagan.preprocessing.failures import Failures
-from vagan.preprocessing.pack import is_stale, pack_cohort
 from vagan.preprocessing.pipeline import Pipeline
-from vagan.preprocessing.runner import Job, Outcome, prepare_all, prepare_scan
+from vagan.preprocessing.runner import Failures, Job, Outcome, prepare_all, prepare_scan
+from vagan.preprocessing.study import is_stale, pack_cohort
 
 
 def jobs_in(folder, count=4):

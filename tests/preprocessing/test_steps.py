@@ -11,13 +11,11 @@ from heads import ball
 from vagan.errors import ImageFileError, PreprocessingError
 from vagan.geometry import Grid, resample, transform_points
 from vagan.preprocessing.brain import Command, StripSkull, dice, find_brain
-from vagan.preprocessing.grid import Conform, CropField
-from vagan.preprocessing.intensity import CorrectBias, Rescale
 from vagan.preprocessing.pipeline import STEPS as KNOWN_STEPS
 from vagan.preprocessing.pipeline import Pipeline, make_pipeline
-from vagan.preprocessing.scan import Scan
-from vagan.preprocessing.step import Step
-from vagan.preprocessing.template import Register
+from vagan.preprocessing.registration import Register
+from vagan.preprocessing.scan import Scan, Step
+from vagan.preprocessing.steps import Conform, CorrectBias, CropField, Rescale
 
 BELIEVING = {"brain_ml": (100.0, 5000.0), "second_opinion": False}
 STEPS = [
@@ -209,7 +207,7 @@ def test_dice_hand_worked():
 
 
 def test_a_registration_that_resembles_too_little_is_told(brain, monkeypatch):
-    from vagan.preprocessing import template as module
+    from vagan.preprocessing import registration as module
 
     monkeypatch.setattr(module, "load_template", lambda *_: None)
     monkeypatch.setattr(module, "register", lambda *_: (np.eye(4), 0.49))

@@ -24,9 +24,9 @@ from vagan.data.audit.defects import find_problems
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.data.volume import read_volume
-from vagan.preprocessing.pack import pack_cohort
 from vagan.preprocessing.runner import prepare_all
 from vagan.preprocessing.sources import collect_scans, jobs_of
+from vagan.preprocessing.study import pack_cohort
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 from vagan.training.engine.run_folder import RunFolder

@@ -265,7 +265,7 @@ def test_twice_the_strength_is_twice_the_disease():
 
 @pytest.mark.parametrize(("spacing", "shape"), [(1.3, (128, 160, 112)), (2.6, (64, 80, 56)), (2.0, (88, 104, 80))])
 def test_the_grid_is_that_of_the_preprocessing(spacing, shape):
-    from vagan.preprocessing.grid import Conform
+    from vagan.preprocessing.steps import Conform
 
     grid = prepared_grid(spacing)
     assert grid.shape == shape

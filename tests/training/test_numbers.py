@@ -17,9 +17,9 @@ from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, DivergenceError, OutputError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
-from vagan.training.collapse import FLATTEST, LARGEST_MAP, SMALLEST_MAP, STEEPEST, collapsed_map, require_alive
 from vagan.training.config import Generator, Loss
 from vagan.training.engine.loop import train
+from vagan.training.engine.record import FLATTEST, LARGEST_MAP, SMALLEST_MAP, STEEPEST, collapsed_map, require_alive
 from vagan.training.engine.run_folder import MetricsLog, RunFolder
 from vagan.training.sampling import Batch
 from vagan.training.steps import update_critic, update_generator

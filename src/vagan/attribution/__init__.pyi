@@ -3,9 +3,9 @@ from .cam import GradCAM as GradCAM
 from .controls import GradientMagnitude as GradientMagnitude
 from .controls import GroupMeanDifference as GroupMeanDifference
 from .controls import RandomSmoothMap as RandomSmoothMap
-from .guided import GuidedBackpropagation as GuidedBackpropagation
-from .integrated import IntegratedGradients as IntegratedGradients
+from .gradients import GuidedBackpropagation as GuidedBackpropagation
+from .gradients import IntegratedGradients as IntegratedGradients
 from .method import AttributionMethod as AttributionMethod
-from .occlusion import Occlusion as Occlusion
 from .perturbation import AdditivePerturbation as AdditivePerturbation
+from .perturbation import Occlusion as Occlusion
 from .vagan import VAGAN as VAGAN

@@ -5,11 +5,9 @@ from typing import Any, Literal, NamedTuple
 
 from vagan.attribution.cam import CAM, GradCAM
 from vagan.attribution.controls import GradientMagnitude, GroupMeanDifference, RandomSmoothMap
-from vagan.attribution.guided import GuidedBackpropagation
-from vagan.attribution.integrated import IntegratedGradients
+from vagan.attribution.gradients import GuidedBackpropagation, IntegratedGradients
 from vagan.attribution.method import AttributionMethod
-from vagan.attribution.occlusion import Occlusion
-from vagan.attribution.perturbation import AdditivePerturbation
+from vagan.attribution.perturbation import AdditivePerturbation, Occlusion
 from vagan.attribution.vagan import VAGAN
 from vagan.errors import ConfigError, nearest
 

@@ -72,7 +72,7 @@ def attribute(
     """
     from vagan.evaluation.results import ResultsFolder
     from vagan.inference.attributor import Attributor
-    from vagan.inference.class_gate import REJECT_INTERVAL
+    from vagan.inference.strategies import REJECT_INTERVAL
 
     if reject_interval and not predict_class:
         raise ConfigError("--reject-interval needs --predict-class")

@@ -59,6 +59,6 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
 def _is_stale(cohort: "Cohort") -> bool:
     if not cohort.metadata.made_from:
         return False
-    from vagan.preprocessing.pack import is_stale  # needs an extra
+    from vagan.preprocessing.study import is_stale  # needs an extra
 
     return is_stale(cohort)

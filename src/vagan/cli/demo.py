@@ -63,7 +63,7 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
 
 def _table(evaluation: "Evaluation") -> str:
     """The scores that tell the methods apart, in less than a hundred columns; the report has all."""
-    from vagan.evaluation.tables import CEILING_LABEL
+    from vagan.evaluation.evaluation import CEILING_LABEL
 
     table = evaluation.to_frame().reindex(columns=list(COLUMNS)).rename(columns=COLUMNS).rename_axis(None)
     scores = {**evaluation.summary, CEILING_LABEL: evaluation.ceiling}

@@ -91,7 +91,7 @@ def evaluate(
     from vagan.data.cohort import Cohort
     from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
     from vagan.evaluation.runs import RunSelection
-    from vagan.inference.class_gate import REJECT_INTERVAL
+    from vagan.inference.strategies import REJECT_INTERVAL
 
     options = EvaluationOptions(
         limit=limit, subset=subset, severity=severity, examples=examples, seed=seed, device=device
@@ -107,8 +107,7 @@ def evaluate(
     if not longitudinal:
         print(evaluate_runs(Cohort(cohort), runs, out, options, selection).to_markdown())
         return
-    from vagan.evaluation.longitudinal.evaluate import evaluate_longitudinal
-    from vagan.evaluation.longitudinal.ground_truth import LongitudinalOptions
+    from vagan.evaluation.longitudinal.evaluate import LongitudinalOptions, evaluate_longitudinal
 
     followed = LongitudinalOptions(rule=pairs, intensity=intensities, min_months=min_months)
     print(

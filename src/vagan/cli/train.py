@@ -48,7 +48,7 @@ def train(
     from vagan.data.cohort import Cohort
     from vagan.errors import ConfigError
     from vagan.evaluation.metrics.agreement import mean_ncc
-    from vagan.inference.class_gate import FOLDER
+    from vagan.inference.strategies import FOLDER
     from vagan.reporting.progress import draw_progress
     from vagan.training.config import load_config
     from vagan.training.engine.loop import train as fit

@@ -13,7 +13,7 @@ import torch
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import REQUIRED
 from vagan.errors import ConfigError, nearest
-from vagan.evaluation.evaluation import RANDOM, RANDOM_RULE, Evaluation, Examples
+from vagan.evaluation.evaluation import HEADLINE, RANDOM, RANDOM_RULE, Evaluation, Examples
 from vagan.evaluation.ground_truth import CEILING, ExactEffects, GroundTruth
 from vagan.evaluation.maps import Cases, Method, MethodMaps, Rows, attribute_rows, make_maps
 from vagan.evaluation.metrics.base import Array, Need, Values, score
@@ -23,7 +23,6 @@ from vagan.evaluation.metrics.registry import BY_SUBJECT, METRICS
 from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import RunSelection, class_label, classifier_figures, completeness, load_methods
 from vagan.evaluation.statistics import summarise
-from vagan.evaluation.tables import HEADLINE
 from vagan.progress import Bar
 from vagan.training.engine.device import find_device
 

@@ -20,7 +20,7 @@ from vagan.evaluation.metrics.base import Array, Need, Values
 from vagan.evaluation.metrics.detection import otsu_threshold
 from vagan.inference.attribution import Attribution
 from vagan.inference.attributor import Attributor
-from vagan.inference.class_gate import ClassDecision
+from vagan.inference.strategies import ClassDecision
 from vagan.progress import Bar
 from vagan.types import Maps
 

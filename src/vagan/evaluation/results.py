@@ -20,11 +20,10 @@ import yaml
 from vagan.data.cohort import Cohort
 from vagan.data.schema import DROPPED
 from vagan.errors import OutputError, RunError
-from vagan.evaluation.evaluation import Evaluation, Examples
+from vagan.evaluation.evaluation import HEADLINE, Evaluation, Examples
 from vagan.evaluation.metrics.registry import find_metric
-from vagan.evaluation.tables import HEADLINE
 from vagan.files import replacing, write_text
-from vagan.model.trained import TrainedModel
+from vagan.model.folder import TrainedModel
 from vagan.training.engine.run_folder import RunFolder
 
 PREPROCESSING_FAILURES = "failed.csv"

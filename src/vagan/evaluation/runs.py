@@ -17,9 +17,8 @@ from vagan.errors import CohortError, ConfigError, LeakageError, ModelError, nea
 from vagan.evaluation.maps import Cases
 from vagan.evaluation.metrics.counterfactual import IndependentClassifier
 from vagan.inference.attributor import Attributor
-from vagan.inference.class_gate import ClassDecision, Interval
-from vagan.model.folder import ModelSpec, select_class
-from vagan.model.trained import TrainedModel
+from vagan.inference.strategies import ClassDecision, Interval
+from vagan.model.folder import ModelSpec, TrainedModel, select_class
 from vagan.nn.classification_metrics import binary_metrics, reliability_curve
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.seeding import numpy_generator
@@ -46,7 +45,7 @@ class RunSelection:
         Score the mean of the map generators of all runs too, and whether its uncertainty predicts its error.
     reject_interval
         Score map generators also with the class that a classifier predicts, which abstains between these
-        probabilities; see `vagan.inference.class_gate`.
+        probabilities; see `vagan.inference.strategies`.
     classifier
         Run of an independent classifier, which is none of the runs; see `vagan.evaluation.metrics.counterfactual`.
     """

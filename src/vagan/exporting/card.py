@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from vagan.evaluation.evaluation import markdown_table
 from vagan.evaluation.results import ResultsFolder
-from vagan.evaluation.tables import markdown_table
 from vagan.model.folder import ModelSpec
 from vagan.training.engine.run_folder import RunFolder
 

@@ -16,10 +16,8 @@ from vagan.attribution.method import Convention, Unit
 from vagan.data.volume import Volume
 from vagan.effect import Deformation
 from vagan.errors import ModelError
-from vagan.inference.class_gate import ClassDecision, Interval
-from vagan.inference.ensemble import Uncertainty
-from vagan.inference.intervention import Intervention
 from vagan.inference.overlay import EFFECT_COLOURS, plane, symmetric_range
+from vagan.inference.strategies import ClassDecision, Interval, Intervention, Uncertainty
 from vagan.model.folder import ModelSpec
 from vagan.notebook import facts_html, pictures_html
 from vagan.types import Images, Maps, Scores

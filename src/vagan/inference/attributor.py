@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vagan.attribution.integrated import IntegratedGradients
+from vagan.attribution.gradients import IntegratedGradients
 from vagan.attribution.method import AttributionMethod, Convention
 from vagan.attribution.registry import METHODS, find_method
 from vagan.attribution.vagan import VAGAN, Explanation
@@ -18,24 +18,23 @@ from vagan.data.cohort import Cohort, Selection
 from vagan.effect import SIGN, SIGN_INSERTION, Deformation, without_effect
 from vagan.errors import ConfigError
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
-from vagan.inference.class_gate import (
+from vagan.inference.covariates import GivenCovariates, covariate_table
+from vagan.inference.files import as_files, prepared_batch, read_source, read_sources, require_distinct_names
+from vagan.inference.strategies import (
     REJECT_INTERVAL,
     ClassGate,
     Interval,
-    task_conditions,
-    without_effect_in_baseline,
-)
-from vagan.inference.covariates import GivenCovariates, covariate_table
-from vagan.inference.ensemble import Uncertainty, mean_explanation, uncertainty
-from vagan.inference.files import as_files, prepared_batch, read_source, read_sources, require_distinct_names
-from vagan.inference.intervention import (
     Intervention,
+    Uncertainty,
     describe_intervention,
     explain_intervention,
+    mean_explanation,
     require_intervention,
+    task_conditions,
+    uncertainty,
+    without_effect_in_baseline,
 )
-from vagan.model.folder import ModelSpec, select_class
-from vagan.model.trained import TrainedModel, require_alike, require_distinct
+from vagan.model.folder import ModelSpec, TrainedModel, require_alike, require_distinct, select_class
 from vagan.nn.conditioning import Condition
 from vagan.progress import track
 from vagan.types import Images, Maps, Scores
@@ -128,7 +127,7 @@ class Attributor:
         predict_class
             A classifier in the run folder predicts the class of each image; images of the baseline class get zero.
         reject_interval
-            Where it abstains; see `vagan.inference.class_gate.decide`.
+            Where it abstains; see `vagan.inference.strategies.decide`.
         device
             ``auto``, ``cpu``, ``cuda`` or ``mps``; models stay where they are.
 

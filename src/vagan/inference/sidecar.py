@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.inference.attribution import Attribution, SourceImage
-from vagan.inference.intervention import describe_intervention
+from vagan.inference.strategies import describe_intervention
 
 ABSTAINED = "abstained"
 

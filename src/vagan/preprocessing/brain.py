@@ -16,8 +16,7 @@ from pydantic import Field
 from vagan.data.volume import read_volume, write_volume
 from vagan.errors import ImageFileError, PreprocessingError, require_extra
 from vagan.geometry import Grid, resample
-from vagan.preprocessing.scan import Facts, Scan
-from vagan.preprocessing.step import Step
+from vagan.preprocessing.scan import Facts, Scan, Step
 
 Millilitres = Annotated[float, Field(ge=0, le=1e5)]
 BRAIN_ML = (800.0, 2000.0)

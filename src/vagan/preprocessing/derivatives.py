@@ -23,8 +23,8 @@ from vagan.data.volume import write_volume
 from vagan.errors import PreprocessingError
 from vagan.files import replacing
 from vagan.preprocessing.pipeline import Pipeline, Prepared
+from vagan.preprocessing.registration import PACKAGED, Register
 from vagan.preprocessing.scan import digest_of
-from vagan.preprocessing.template import PACKAGED, Register
 
 DESCRIPTION = "dataset_description.json"
 RAW = "raw"

@@ -14,12 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from vagan.errors import PreprocessingError
 from vagan.geometry import Grid, resample
 from vagan.preprocessing.brain import StripSkull
-from vagan.preprocessing.grid import Conform, CropField
-from vagan.preprocessing.intensity import CorrectBias, Rescale
-from vagan.preprocessing.registration import Dof
-from vagan.preprocessing.scan import RawScan, Scan, digest_of
-from vagan.preprocessing.step import Step
-from vagan.preprocessing.template import PACKAGED, Register, load_template
+from vagan.preprocessing.registration import PACKAGED, Dof, Register, load_template
+from vagan.preprocessing.scan import RawScan, Scan, Step, digest_of
+from vagan.preprocessing.steps import Conform, CorrectBias, CropField, Rescale
 
 STEPS: dict[str, type[Step]] = {
     "crop-field": CropField,

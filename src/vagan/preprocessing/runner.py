@@ -1,21 +1,25 @@
 """Parallel execution over scans, locally or on a Dask cluster; a failed scan stops no other."""
 
+import hashlib
+import json
 import logging
 import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from vagan.errors import MissingExtraError, PreprocessingError, VaganError
-from vagan.files import remove_leftovers
+from vagan.files import remove_leftovers, replacing
 from vagan.preprocessing.derivatives import DerivativePaths, read_whole, write_prepared
 from vagan.preprocessing.pipeline import Pipeline, Upstream
 from vagan.preprocessing.scan import Scan, digest_of, read_scan
@@ -182,3 +186,47 @@ def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) 
 def _prepare_on_worker(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
     use_one_thread()  # here, because workers may join at any time
     return prepare_scan(job, pipeline, out)
+
+
+FAILED = "failed.csv"
+COLUMNS = ("image", "subject", "session", "reason")
+
+
+class Failures:
+    """The failures of a folder of derivatives, of this run and of others."""
+
+    def __init__(self, out: Path) -> None:
+        self._out, self._folder = out, out / "logs" / "failed"
+
+    def record(self, outcome: Outcome) -> None:
+        """Record a failure, or clear an earlier one of the same scan."""
+        job = outcome.job
+        path = self._file(str(job.image))
+        if outcome.status != "failed":
+            path.unlink(missing_ok=True)
+            return
+        row = (str(job.image), job.subject, job.session, outcome.reason)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n", encoding="utf-8")
+
+    def rows(self) -> list[dict[str, str]]:
+        """All failures, sorted by subject."""
+        found = []
+        for path in self._folder.glob("[!.]*.json"):
+            with suppress(FileNotFoundError):  # cleared by a concurrent run
+                found.append(json.loads(path.read_text(encoding="utf-8")))
+        return sorted(found, key=lambda row: (row["subject"], row["session"], row["image"]))
+
+    def forget_others(self, images: Collection[str]) -> None:
+        """Forget the failures of images that are no longer there."""
+        for row in self.rows():
+            if row["image"] not in images:
+                self._file(row["image"]).unlink(missing_ok=True)
+
+    def write_table(self) -> None:
+        """Write ``failed.csv``; only its header if nothing failed."""
+        with replacing(self._out / FAILED) as temporary:
+            pd.DataFrame(self.rows(), columns=list(COLUMNS)).to_csv(temporary, index=False)
+
+    def _file(self, image: str) -> Path:
+        return self._folder / f"{hashlib.blake2b(os.fsencode(image), digest_size=8).hexdigest()}.json"

@@ -1,22 +1,150 @@
 """Preprocessing of a study: scans, failures, quality-control pages and the cohort."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from vagan.data.splits import DRAWN, SubjectLists
-from vagan.errors import OutputError, PreprocessingError
-from vagan.preprocessing.derivatives import DerivativePaths, write_description
-from vagan.preprocessing.failures import FAILED, Failures
-from vagan.preprocessing.pack import pack_cohort
+from vagan.conventions import BACKGROUND
+from vagan.data.cohort import Cohort
+from vagan.data.manifest import REQUIRED, Manifest, label_classes
+from vagan.data.preparation import Preparation
+from vagan.data.schema import STORE, CohortCase, CohortMetadata
+from vagan.data.splits import DRAWN, SubjectLists, assign_splits
+from vagan.data.volume import read_volume
+from vagan.data.write import write_cohort
+from vagan.errors import CohortError, ManifestError, OutputError, PreprocessingError
+from vagan.geometry import Grid
+from vagan.preprocessing.brain import already_stripped
+from vagan.preprocessing.derivatives import DerivativePaths, Record, read_record, read_whole, write_description
 from vagan.preprocessing.pipeline import Pipeline
-from vagan.preprocessing.runner import Outcome, prepare_all
+from vagan.preprocessing.runner import FAILED, Failures, Outcome, prepare_all
+from vagan.preprocessing.scan import Scan
 from vagan.preprocessing.sources import collect_scans, jobs_of, repeated_rows
 from vagan.progress import Bar
+
+COHORT = "cohort"
+"""The cohort's folder among the derivatives."""
+
+
+def pack_cohort(
+    out: Path,
+    table: pd.DataFrame,
+    pipeline: Pipeline,
+    *,
+    baseline: str | None,
+    seed: int,
+    lists: SubjectLists = DRAWN,
+) -> Cohort:
+    """Make the cohort of all prepared scans of a table; an up-to-date one is left as it is.
+
+    Parameters
+    ----------
+    out
+        Folder of the derivatives; the cohort becomes its folder ``cohort``.
+    table
+        Columns ``id``, ``subject``, ``session``, ``class``; optionally ``split``, ``label`` (0: the
+        baseline class) and covariates. Rows whose scan failed are left out.
+    pipeline, baseline, seed, lists
+        What they were made with, the baseline class's name, and what decides the split where the table gives none.
+    """
+    all_paths = DerivativePaths.of_all(out, pipeline, table)
+    whole = [read_whole(paths, pipeline) is not None for paths in all_paths]
+    if not any(whole):
+        raise ManifestError(f"no prepared scan is in {out}; failed.csv has the reasons")
+    table = table[whole].reset_index(drop=True)
+    files = [str(paths.image.relative_to(out)) for paths, good in zip(all_paths, whole, strict=True) if good]
+    table = table.assign(image=[str(Path("..") / name) for name in files])
+    if baseline is None and "label" in table:  # the class whose label is 0
+        named = set(table["class"][table["label"] == "0"])
+        baseline = named.pop() if len(named) == 1 else None
+    labels = label_classes(list(table["class"]), baseline)
+    table = table.assign(label=table["class"].map(labels))
+    if "split" not in table or lists != DRAWN:
+        table = table.assign(split=assign_splits(table, seed=seed, lists=lists))
+    rest = [name for name in table if name not in REQUIRED]
+    manifest = Manifest(table[[*REQUIRED, *rest]])
+    path = out / COHORT
+    made_from = digest_of_records(path, manifest)
+    if (path / STORE).is_dir():
+        old = Cohort(path)
+        if old.metadata.made_from == made_from and old.manifest.table.astype(str).equals(manifest.table.astype(str)):
+            return old
+    metadata = CohortMetadata(
+        source=f"{len(table)} T1-weighted scans",
+        preparation=Preparation(low=-1.0, high=1.0),
+        spacing_mm=tuple(float(value) for value in pipeline.grid.spacing_mm),
+        affine=tuple(tuple(float(value) for value in row) for row in pipeline.grid.affine),
+        pipeline=pipeline.model_dump(mode="json"),
+        made_from=made_from,
+    )
+
+    def case_at(row: int) -> CohortCase:
+        volume = read_volume(out / files[row])
+        if volume.array.shape != pipeline.grid.shape:
+            raise CohortError(f"{files[row]} must have the shape {pipeline.grid.shape}, found {volume.array.shape}")
+        return CohortCase(np.asarray(volume.array, np.float32)[None])
+
+    return write_cohort(path, manifest, metadata, case_at)
+
+
+def _record_of(image: Path) -> Record | None:
+    return read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
+
+
+def digest_of_records(cohort: Path, manifest: Manifest) -> str:
+    """Digest of what the scans of a manifest were made from and with."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in manifest.table["image"]:
+        image = Path(os.path.normpath(cohort / name))  # the cohort's folder need not be there yet
+        record = _record_of(image)
+        if record is not None:
+            digest.update(f"{image.name} {record.source_hash} {record.pipeline_hash}\n".encode())
+    return digest.hexdigest()
+
+
+def is_stale(cohort: Cohort) -> bool:
+    """Whether scans were prepared anew since the cohort was packed."""
+    made_from = cohort.metadata.made_from
+    return bool(made_from) and digest_of_records(cohort.path, cohort.manifest) != made_from
+
+
+def scan_of(cohort: Cohort, row: int) -> Scan:
+    """A scan of a cohort as it came out of the preprocessing: with its brain, and its place in the scanner.
+
+    Where the derivatives are not there (any more), or never were, the brain is what is brighter than the background,
+    holes filled, and the cohort's own space stands for the scanner's.
+    """
+    if cohort.metadata.affine is None or len(cohort.shape) != 3:
+        raise CohortError(f"{cohort.path} must hold volumes with an affine, and it has none")
+    image = cohort.images([row])[0, 0].numpy()
+    grid = Grid(cohort.shape, np.array(cohort.metadata.affine))
+    prepared, record = _derivative(cohort, row)
+    mask = prepared.with_name(prepared.name.replace("desc-preproc_T1w", "desc-brain_mask"))
+    if record is not None and mask != prepared and mask.is_file():
+        return Scan(image, grid, read_volume(mask).array > 0, np.array(record.template_from_scanner))
+    return Scan(image, grid, already_stripped((image - BACKGROUND).astype(np.float32)))
+
+
+def zero_of(cohort: Cohort, row: int) -> float:
+    """The prepared intensity that was 0 in the scanner; the background's if the record is not there."""
+    _, record = _derivative(cohort, row)
+    rescaled = [step["found"] for step in (record.steps if record else []) if step["step"] == "rescale"]
+    return (
+        BACKGROUND - 2 * rescaled[0]["low"] / (rescaled[0]["high"] - rescaled[0]["low"]) if rescaled else BACKGROUND
+    )
+
+
+def _derivative(cohort: Cohort, row: int) -> tuple[Path, Record | None]:
+    """File that a row was packed from, and its record if that is still there."""
+    name = str(cohort.manifest.table["image"][row]) if "image" in cohort.manifest.table else "none"
+    image = Path(os.path.normpath(cohort.path / name))
+    return image, _record_of(image)
 
 
 class Pages(NamedTuple):

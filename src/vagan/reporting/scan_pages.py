@@ -18,11 +18,10 @@ from vagan.data.volume import read_volume
 from vagan.files import write_text
 from vagan.geometry import Grid, resample
 from vagan.preprocessing.derivatives import DerivativePaths, Record, read_record
-from vagan.preprocessing.failures import Failures
-from vagan.preprocessing.runner import slices_of
+from vagan.preprocessing.registration import PACKAGED, load_template
+from vagan.preprocessing.runner import Failures, slices_of
 from vagan.preprocessing.scan import Scan
 from vagan.preprocessing.study import Pages
-from vagan.preprocessing.template import PACKAGED, load_template
 from vagan.reporting.figures import as_data_uri
 from vagan.reporting.page import page_template
 

@@ -16,9 +16,13 @@ from vagan.evaluation import runs
 from vagan.evaluation.evaluate import EvaluationOptions
 from vagan.evaluation.evaluation import Evaluation, Examples
 from vagan.evaluation.ground_truth import CEILING
-from vagan.evaluation.longitudinal import ground_truth
-from vagan.evaluation.longitudinal.evaluate import evaluate_longitudinal, longitudinal_table
-from vagan.evaluation.longitudinal.ground_truth import LongitudinalOptions, noise_ceiling
+from vagan.evaluation.longitudinal import evaluate as ground_truth
+from vagan.evaluation.longitudinal.evaluate import (
+    LongitudinalOptions,
+    evaluate_longitudinal,
+    longitudinal_table,
+    noise_ceiling,
+)
 from vagan.evaluation.metrics.agreement import ncc
 from vagan.evaluation.runs import RunSelection
 from vagan.inference.attributor import Attributor

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vagan.data.audit.columns import known_covariates, text_table
+from vagan.data.audit.balance import known_covariates, text_table
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError
 from vagan.progress import track

@@ -1,19 +1,212 @@
-"""Scores against follow-up scans: the paper's Table 2, with its noise ceiling."""
+"""Scores against follow-up scans: observed effects as ground truth, and Table 2 with its noise ceiling."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
+from vagan.data.volume import read_volume, write_volume
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate
-from vagan.evaluation.evaluation import Evaluation
-from vagan.evaluation.longitudinal.ground_truth import LongitudinalOptions, ObservedEffects
+from vagan.evaluation.evaluation import MISSING, Evaluation, markdown_lines, score_text
+from vagan.evaluation.longitudinal.observed import Intensity, observe
+from vagan.evaluation.longitudinal.pairs import Pair, Rule, find_pairs
+from vagan.evaluation.maps import Cases, MethodMaps
+from vagan.evaluation.metrics.agreement import compared_with
+from vagan.evaluation.metrics.base import Array, Need, Values
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import RunSelection, load_methods
-from vagan.evaluation.tables import MISSING, markdown_lines, score_text
-from vagan.files import write_text
+from vagan.files import replacing, write_text
+from vagan.preprocessing.study import scan_of, zero_of
+from vagan.progress import Bar
+from vagan.seeding import numpy_generator
 from vagan.training.engine.device import find_device
+
+
+@dataclass(frozen=True)
+class LongitudinalOptions:
+    """How pairs are chosen and their difference is measured; see `find_pairs` and `observe`."""
+
+    rule: Rule = "first-last"
+    intensity: Intensity = "smooth"
+    min_months: float = 0.0
+    split: str = "test"
+
+
+class Observation(NamedTuple):
+    """A pair, and what it is called in the results."""
+
+    pair: Pair
+    case: str
+    """``sub-002S0295_ses-m24x1p5T_from-blx1p5T``: the later scan, and the earlier one's session."""
+
+
+class ObservedEffects:
+    """What changed between two scans; a `vagan.evaluation.ground_truth.GroundTruth`.
+
+    Observed effects are written to the results folder; those that are there from before, made alike, are kept.
+
+    Parameters
+    ----------
+    cohort
+        Prepared scans; see `find_pairs` for what its manifest needs.
+    label
+        Of the class of interest.
+    results
+        Keeps the observed effects.
+    limit
+        Take this many random converters, and as many stable subjects.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        label: int,
+        results: ResultsFolder,
+        options: LongitudinalOptions,
+        *,
+        limit: int | None,
+        seed: int,
+    ) -> None:
+        self._cohort, self._results, self._intensity = cohort, results, options.intensity
+        self._pairs = find_pairs(
+            cohort.manifest, label=label, rule=options.rule, min_months=options.min_months, split=options.split
+        )
+        order = numpy_generator(seed, "converters to score").permutation(len(self._pairs.converters))[:limit]
+        self.converters = [self._named(self._pairs.converters[position]) for position in order]
+        self.stable = [self._named(pair) for pair in self._pairs.stable[:limit]]
+        rows = np.array([pair.after for pair, _ in self.converters])
+        table = cohort.manifest.table.iloc[rows][["subject", "label"]].reset_index(drop=True)
+        names = [case for _, case in self.converters]
+        none = np.array([], dtype=np.int64)
+        self.cases = Cases(table.assign(case=names), rows, baseline=none, validation=none)
+        self.rules: Mapping[str, str] = {
+            "truth": "follow-up minus first scan, rigidly aligned within the brain, one mask, intensities: "
+            f"{options.intensity}; pairs: {options.rule}; methods without a sign are scored against its size",
+            "ceiling": f"from {len(self.stable)} subjects whose class stayed the same",
+        }
+        with Bar(len(self.converters) + len(self.stable), "observed effects") as bar:
+            for observation in (*self.converters, *self.stable):
+                self._observe(observation)
+                bar.advance()
+        read = [self._read(observation) for observation in self.converters]
+        self._effects = np.stack([effect[None] for effect, _ in read])
+        self._masks = np.stack([mask[None] for _, mask in read])
+
+    def effect(self, case: int) -> Array:
+        """Later minus earlier scan; 0 outside the brain of both."""
+        return self._effects[case]
+
+    def available(self, maps: MethodMaps) -> dict[Need, Any]:
+        """Only what tolerates noise: where the class did *not* act is unknown."""
+        count = len(maps.effect)
+        return {
+            "effects": compared_with(self._effects[:count], maps.convention),
+            "brain masks": self._masks[:count],
+        }
+
+    def ceiling(self) -> dict[str, Values]:
+        """`noise_ceiling` for each pair, with the mean variance of stable subjects; empty if there are none."""
+        if not self.stable:
+            return {}
+        observed = [_variances(effect[0], mask[0]) for effect, mask in zip(self._effects, self._masks, strict=True)]
+        noise = np.mean([_variances(*self._read(one)) for one in self.stable], axis=0)
+        ceilings = np.array([[noise_ceiling(*pair) for pair in zip(one, noise, strict=True)] for one in observed])
+        return {"ncc": ceilings[:, 0], "ncc_brain": ceilings[:, 1]}
+
+    def write_maps(self, maps: MethodMaps) -> None:
+        """Write the maps of a method, and log-Jacobians if it deforms, as NIfTI into the results folder."""
+        affine = np.array(self._cohort.metadata.affine)
+        for position, (case, effect) in enumerate(zip(self.cases.table["case"], maps.effect, strict=False)):
+            write_volume(self._results.map(maps.name, case), effect[0], affine)
+            path = self._results.log_jacobian(maps.name, case)
+            path.unlink(missing_ok=True)  # of another method of this name
+            if maps.log_jacobian is not None:
+                write_volume(path, maps.log_jacobian[position, 0], affine)
+
+    def write_pairs(self) -> None:
+        """Write ``pairs.csv``: all pairs, and subjects that give none with the reason."""
+        table = self._cohort.manifest.table
+        ids, severity = table["id"], table.get("adas13", pd.Series("", index=table.index))
+        used = {pair for pair, _ in (*self.converters, *self.stable)}
+        rows = [
+            {
+                "subject": pair.subject,
+                "case": self._named(pair).case,
+                "kind": pair.kind,
+                "before": ids[pair.before],
+                "after": ids[pair.after],
+                "months": f"{pair.months:.1f}",
+                "field_strength": pair.field,
+                "adas13": severity[pair.after],
+                "reason": "" if pair in used else "not among the --limit that were drawn",
+            }
+            for pair in [*self._pairs.converters, *self._pairs.stable]
+        ]
+        rows += [{"subject": name, "kind": "left out", "reason": why} for name, why in self._pairs.left_out.items()]
+        with replacing(self._results.pairs) as temporary:
+            pd.DataFrame(rows).fillna("").to_csv(temporary, index=False)
+
+    def _named(self, pair: Pair) -> Observation:
+        table = self._cohort.manifest.table
+        sessions = [table["session"][row] or table["id"][row] for row in (pair.after, pair.before)]
+        subject, after, before = (
+            "".join(filter(str.isalnum, str(text).removeprefix("sub-").removeprefix("ses-")))
+            for text in (pair.subject, *sessions)
+        )
+        return Observation(pair, f"sub-{subject}_ses-{after}_from-{before}")
+
+    def _observe(self, observation: Observation) -> None:
+        """Write an observed effect; the sidecar last, so that one that is there is whole."""
+        (pair, case), cohort, results = observation, self._cohort, self._results
+        about = {
+            "Sources": [str(cohort.manifest.table["id"][row]) for row in (pair.before, pair.after)],
+            "Cohort": cohort.metadata.content_hash,
+            "Months": None if np.isnan(pair.months) else round(pair.months, 1),
+            "Kind": pair.kind,
+            "Intensity": self._intensity,
+        }
+        paths = results.observed_effect(case), results.brain_mask(case)
+        sidecar = results.observed_effect(case).with_name(f"{case}_desc-observed_stat-effect_statmap.json")
+        try:
+            known = json.loads(sidecar.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        if all(path.is_file() for path in paths) and all(known.get(name) == about[name] for name in about):
+            return
+        sidecar.unlink(missing_ok=True)
+        after = scan_of(cohort, pair.after)
+        before, zero = scan_of(cohort, pair.before), zero_of(cohort, pair.after)
+        found = observe(before, after, intensity=self._intensity, zero=zero)
+        for path, array in zip((*paths, results.scan(case)), (found.effect, found.mask, after.image), strict=True):
+            write_volume(path, array, after.grid.affine)
+        write_text(sidecar, json.dumps({**about, "Found": found.facts}, indent=1, allow_nan=False) + "\n")
+
+    def _read(self, observation: Observation) -> tuple[Array, NDArray[np.bool_]]:
+        """Effect, and the brain of both scans."""
+        effect, mask = self._results.observed_effect(observation.case), self._results.brain_mask(observation.case)
+        return read_volume(effect).array, read_volume(mask).array > 0
+
+
+def noise_ceiling(observed_variance: float, noise_variance: float) -> float:
+    """Correlation that the exact effect would have with an observed one, which is the effect and independent noise.
+
+    ``sqrt(1 - noise / observed)`` of the variances over voxels of the observed effect, and of differences between
+    scans of subjects whose class stayed the same; 0 where there is more noise than change.
+    """
+    return float(np.sqrt(max(0.0, 1 - noise_variance / observed_variance))) if observed_variance > 0 else 0.0
+
+
+def _variances(effect: Array, mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Over the whole volume, and within the brain."""
+    return float(effect.var()), float(effect[mask].var())
+
 
 COLUMNS = ("ncc", "ncc_brain", "ncc_brain_by_subject")
 """Over the whole volume, as in the paper; within the brain of both scans; and that averaged by subject first, as in

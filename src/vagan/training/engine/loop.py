@@ -14,15 +14,13 @@ from lightning_fabric import Fabric
 
 from vagan.data.cohort import Cohort
 from vagan.errors import Interrupted
-from vagan.training.collapse import collapsed_map, require_alive
 from vagan.training.config import Config, load_config
 from vagan.training.engine.device import hosts, launch, open_fabric, place, using_threads
 from vagan.training.engine.memory import reraise_out_of_memory
 from vagan.training.engine.processes import LostProcessError, Processes, require_shares, reraise_lost_process
-from vagan.training.engine.record import Record
+from vagan.training.engine.record import Record, collapsed_map, require_alive
 from vagan.training.engine.run_folder import RunFolder
-from vagan.training.engine.state import TrainState
-from vagan.training.engine.task import Monitor, Task
+from vagan.training.engine.state import Monitor, Task, TrainState
 from vagan.training.image_cache import prefetch
 from vagan.training.tasks import TASKS
 

@@ -1,4 +1,4 @@
-"""The state of a training, as stored in checkpoints."""
+"""The state of a training, as stored in checkpoints, and the interface between the loop and what it trains."""
 
 import errno
 import pickle
@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
@@ -13,6 +14,10 @@ from torch.optim import Optimizer
 
 from vagan.errors import RunError
 from vagan.files import replacing
+from vagan.model.folder import ModelSpec
+from vagan.training.objectives import Terms
+from vagan.training.steps import Backward
+from vagan.types import Maps
 
 
 @dataclass
@@ -75,3 +80,47 @@ class TrainState:
             if isinstance(error, pickle.UnpicklingError):  # torch's own remedy would be to run what is in the file
                 reason = "it is damaged, or holds more than numbers, such as code, which is never run"
             raise RunError(f"the checkpoint {path} cannot be used: {reason}; delete it to start again") from error
+
+
+Batch = TypeVar("Batch")
+
+Monitor = Callable[[Maps, Maps], float]
+"""Compares maps with true effects, for the curves only: nothing is chosen by it."""
+
+
+@runtime_checkable
+class Task(Protocol[Batch]):
+    """Networks, optimisers, batches and updates, which are counted from 0. No files, no devices."""
+
+    total: int
+    """Updates of the whole run."""
+
+    def build(self) -> TrainState:
+        """Fresh networks and optimisers, decided by the seed."""
+
+    def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
+        """Raise if an update surely needs more memory than the device has; ``half``: activations are bfloat16."""
+
+    def load(self, update: int) -> Batch:
+        """Batch of the given update; depends on nothing but its number."""
+
+    def update(self, state: TrainState, batch: Batch, backward: Backward) -> Terms:
+        """Do update number ``state.updates``; returns the loss's terms."""
+
+    def lr_factor(self, optimizer: str, update: int) -> float:
+        """Factor on the learning rate of an optimiser."""
+
+    def should_log(self, updates: int) -> bool:
+        """Whether a row of metrics belongs after this many updates."""
+
+    def should_validate(self, updates: int) -> bool:
+        """Whether to validate after this many; only where there is a row."""
+
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Figures on validation images."""
+
+    def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
+        """The network that is used after training, and its specification."""
+
+    def finish(self, model: Path, device: torch.device) -> None:
+        """Measure what else belongs to the saved model, once the training is complete; does nothing twice."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from vagan.training.engine.task import Task
+from vagan.training.engine.state import Task
 from vagan.training.tasks.adversarial import AdversarialTask
 from vagan.training.tasks.classification import ClassifierTask
 

@@ -20,8 +20,7 @@ from vagan.training.bn_recalibration import recalibrated
 from vagan.training.config import Config
 from vagan.training.engine.memory import require_memory
 from vagan.training.engine.processes import ALONE, Processes
-from vagan.training.engine.state import TrainState
-from vagan.training.engine.task import Monitor
+from vagan.training.engine.state import Monitor, TrainState
 from vagan.training.objectives import Terms, map_size
 from vagan.training.ood import fit_ood
 from vagan.training.sampling import Batch, TrainingImages

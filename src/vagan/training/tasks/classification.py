@@ -18,8 +18,7 @@ from vagan.seeding import seeded
 from vagan.training.bn_recalibration import recalibrated
 from vagan.training.config import Config
 from vagan.training.engine.processes import ALONE, Processes
-from vagan.training.engine.state import TrainState
-from vagan.training.engine.task import Monitor
+from vagan.training.engine.state import Monitor, TrainState
 from vagan.training.image_cache import ImageCache
 from vagan.training.objectives import Terms
 from vagan.training.sampling import (

@@ -1,22 +1,24 @@
-"""Images of unknown class: a calibrated classifier decides the class, or abstains, and the map follows."""
+"""Strategies of an attributor: the class gate, ensembles and interventions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vagan.attribution.method import preserving
-from vagan.attribution.vagan import Explanation
-from vagan.axes import class_probabilities
-from vagan.effect import Deformation
-from vagan.errors import ModelError
+from vagan.attribution.vagan import VAGAN, Explanation
+from vagan.axes import Members, class_probabilities, member_mean, member_std, stack_members
+from vagan.data.covariates import encode_covariates
+from vagan.effect import Deformation, effect_map
+from vagan.errors import ConfigError, ModelError, nearest
 from vagan.model.folder import CONFIG, ModelSpec, load_model
 from vagan.nn.conditioning import Condition
-from vagan.types import Images
+from vagan.types import Images, Maps
 
 FOLDER = "classifier"
 """In the run folder of a map generator: the run folder of the classifier that decides."""
@@ -106,3 +108,83 @@ def without_effect_in_baseline(found: Explanation, images: Images, decisions: Se
 
     deformation = found.deformation and Deformation(*map(zeroed, found.deformation))
     return found._replace(effect=zeroed(found.effect), counterfactual=counterfactual, deformation=deformation)
+
+
+class Uncertainty(NamedTuple):
+    """Agreement of an ensemble's members, pixel by pixel; see Lakshminarayanan et al., NeurIPS 2017."""
+
+    std: Maps
+    """Sample standard deviation of the members' effects, in their unit."""
+    sign_agreement: Maps
+    """Size of the members' mean sign: from 0, half against half, to 1, all of one sign."""
+
+
+def mean_explanation(members: Sequence[Explanation]) -> Explanation:
+    """Mean effect, counterfactual and deformation over members; the OOD score is the first member's."""
+    if len(members) == 1:
+        return members[0]
+    counterfactuals = [one.counterfactual for one in members if one.counterfactual is not None]
+    deformations = [one.deformation for one in members if one.deformation is not None]
+    return Explanation(
+        member_mean(stack_members(*(one.effect for one in members))),
+        member_mean(stack_members(*counterfactuals)) if len(counterfactuals) == len(members) else None,
+        Deformation(*(member_mean(stack_members(*fields)) for fields in zip(*deformations, strict=True)))
+        if len(deformations) == len(members)
+        else None,
+        members[0].ood_score,
+    )
+
+
+def uncertainty(members: Sequence[Explanation]) -> Uncertainty | None:
+    """Of two or more members."""
+    if len(members) == 1:
+        return None
+    effects = stack_members(*(one.effect for one in members))
+    return Uncertainty(member_std(effects), sign_agreement(effects))
+
+
+def sign_agreement(effects: Members) -> Maps:
+    """Size of the mean sign over members, in [0, 1]."""
+    return member_mean(effects.sign()).abs()
+
+
+Value = str | int | float
+Intervention = Mapping[str, tuple[Value, Value]]
+"""Covariate -> its value before and after, such as ``{"age": (60, 80)}``; other covariates stay as they are."""
+
+
+def explain_intervention(
+    method: VAGAN, images: Images, covariates: pd.DataFrame, intervention: Intervention
+) -> Explanation:
+    """Positive where the image is brighter after the intervention than before; the counterfactual is that after it.
+
+    Both images are made by the generator, so that its errors that do not depend on the values cancel.
+    """
+    (before, ood_score), (after, _) = (
+        method.changed(images, covariates, covariates.assign(**_values(intervention, side))) for side in (0, 1)
+    )
+    return Explanation(effect_map(after, before), after, None, ood_score)
+
+
+def require_intervention(spec: ModelSpec, intervention: Intervention) -> None:
+    """Refuse, before the first image, covariates that the model cannot change, and impossible values."""
+    if not spec.intervention:
+        raise ConfigError(
+            "an intervention needs a model trained with --preset intervention and training.covariates: "
+            "this one cannot change covariates"
+        )
+    usual = {one.name: one.categories[0] if one.categories else str(one.mean) for one in spec.covariates}
+    for name in intervention:
+        if name not in usual:
+            raise ConfigError(f"the model has no covariate {name!r} to change; {nearest(name, usual)}")
+    for side in (0, 1):
+        encode_covariates(spec.covariates, pd.DataFrame([usual | _values(intervention, side)]))
+
+
+def describe_intervention(intervention: Intervention) -> str:
+    """``age 60 to 80``."""
+    return ", ".join(f"{name} {before} to {after}" for name, (before, after) in intervention.items())
+
+
+def _values(intervention: Intervention, side: int) -> dict[str, Value]:
+    return {name: values[side] for name, values in intervention.items()}
