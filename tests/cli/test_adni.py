@@ -8,15 +8,11 @@ import sys
 from datetime import date, timedelta
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-import pandas as pd
 import pytest
 
 from brains import GRID, prepared, raw_head
 from lookalike import Shot, Subject, Visit, subject, write_download
 from trainings import TINY
-from vagan.data.cohort import Cohort
 from vagan.data.volume import write_volume
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "adni.sh"
@@ -83,39 +79,3 @@ def test_the_example_goes_the_whole_way_and_again_without_doing_anything_twice(d
     again = subprocess.run(command, env=os.environ | more, capture_output=True, encoding="utf-8", check=False)
     assert again.returncode == 0, again.stderr
     assert "0 scans prepared, 8 kept from before" in again.stdout
-
-
-@pytest.mark.long
-def test_from_a_download_to_table_2(vagan, download):
-    root = download.tables.parent
-    code, out, error = vagan(
-        *("import", "adni", download.images, download.tables, root / "study"),
-        *("--test-subjects", root / "test_subjects.txt", "--validation-subjects", root / "validation_subjects.txt"),
-    )
-    assert code == 0, error
-    assert "| images | 8 |" in out
-    assert f"next: vagan preprocess {root / 'study'} PREPARED" in out
-    code, out, error = vagan("check", root / "study")
-    assert code == 0, error
-    assert "3 volumes: PSR" in out
-    small = ["--strip", "none", "--template", root / "template.nii.gz", "--spacing", 7, "--size", "20x24x19"]
-    code, out, error = vagan("preprocess", root / "study", root / "prepared", "--jobs", 1, *small)
-    assert code == 0, error
-    assert "8 scans prepared" in out
-    cohort = Cohort(root / "prepared" / "cohort")
-    assert cohort.manifest.classes == ("MCI", "AD")  # the manifest's own baseline
-    assert set(cohort.manifest.table["subject"][cohort.manifest.indices("test")]) == {p.name for p in people()[:2]}
-    assert {"age", "sex", "site", "adas13", "field_strength", "label_confidence"} <= set(cohort.manifest.table)
-    code, out, error = vagan("train", cohort.path, root / "run", *TINY, "training.batch_size=1")
-    assert code == 0, error
-    code, out, error = vagan(
-        *("evaluate", cohort.path, root / "run", "--out", root / "results", "--longitudinal"),
-        *("--methods", "vagan", "group-mean"),
-    )
-    assert code == 0, error
-    assert "| VA-GAN |" in out
-    assert "ceiling: the exact effect" in out
-    pairs = pd.read_csv(root / "results" / "pairs.csv", dtype=str)
-    assert pairs["kind"].value_counts().to_dict() == {"converter": 1, "stable": 1}
-    observed = next((root / "results" / "observed").glob("*statmap.nii.gz"))
-    np.testing.assert_allclose(nib.load(observed).affine, np.array(cohort.metadata.affine), atol=1e-5)

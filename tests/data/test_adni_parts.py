@@ -63,13 +63,8 @@ class TestCells:
     )
     def test_of_each_kind(self, read, cell, expected):
         assert read(cell) == expected
-
-    @pytest.mark.parametrize("cell", ["", "-4", "<200", ">1700", "12a"])
-    def test_what_is_no_number(self, cell):
-        assert math.isnan(number(cell))
-
-    def test_the_first_cell_that_tells_a_visit_counts(self):
-        assert visit("", "v11", "m24", "m12") == "m24"
+        assert visit("", "v11", "m24", "m12") == "m24"  # the first that tells one
+        assert all(math.isnan(number(other)) for other in ("", "-4", "<200", ">1700", "12a"))
 
 
 class TestFiles:
@@ -82,15 +77,20 @@ class TestFiles:
         assert set(read_tables(tmp_path).frames) == {
             "DXSUM", "DXSUM_PDXCONV", "ADNIMERGE", "MRI3META", "ALL_IMAGES", "IMAGEQC", "ADAS_ADNIGO23"}  # fmt: skip
 
-    def test_two_files_of_one_table_are_told(self, tmp_path):
-        for name in ("DXSUM_05Feb2018", "All_Subjects_DXSUM_24Nov2026"):
+    @pytest.mark.parametrize(
+        ("names", "message"),
+        [
+            (
+                ["DXSUM_05Feb2018", "All_Subjects_DXSUM_24Nov2026"],
+                "DXSUM, found All_Subjects.*, DXSUM_05Feb2018.csv; keep the newest",
+            ),
+            (["MRIQC"], r"DXSUM, DXSUM_PDXCONV or ADNIMERGE.*found MRIQC"),
+        ],
+    )
+    def test_what_cannot_be_used_is_told(self, names, message, tmp_path):
+        for name in names:
             (tmp_path / f"{name}.csv").write_text("RID\n1\n", encoding="utf-8")
-        with pytest.raises(ManifestError, match="DXSUM, found All_Subjects.*, DXSUM_05Feb2018.csv; keep the newest"):
-            read_tables(tmp_path)
-
-    def test_without_diagnoses_nothing_can_be_done(self, tmp_path):
-        (tmp_path / "MRIQC.csv").write_text("RID\n1\n", encoding="utf-8")
-        with pytest.raises(ManifestError, match=r"DXSUM, DXSUM_PDXCONV or ADNIMERGE.*found MRIQC"):
+        with pytest.raises(ManifestError, match=message):
             read_tables(tmp_path)
         with pytest.raises(ManifestError, match="does not exist or is a file"):
             read_tables(tmp_path / "none")
@@ -109,13 +109,16 @@ class TestFiles:
         path.write_bytes("RID,NOTE\n7,50 \xb5g\n".encode("cp1252"))
         assert read_adni_csv(path)["NOTE"][0] == "50 \xb5g"
 
-    def test_the_tree_of_one_subject_alone_and_older_names(self, tmp_path):
+    def test_the_tree_of_one_subject_alone_and_older_names_and_nifti_beside_dicom(self, tmp_path):
         folder = tmp_path / "002_S_0295" / "MP-RAGE" / "2006-04-18_08_20_30.0" / "S13407"
         folder.mkdir(parents=True)
-        (folder / "ADNI_002_S_0295_MR_MP-RAGE__br_raw_20060418193713091_1_S13407_I13721.dcm").touch()
-        (folder / "ADNI_002_S_0295_MR_MP-RAGE__br_raw_20060418193713091_2_S13407_I13721.dcm").touch()
+        for slice_ in (1, 2):
+            (folder / f"ADNI_002_S_0295_MR_MP-RAGE__br_raw_20060418193713091_{slice_}_S13407_I13721.dcm").touch()
         (found,) = find_scans(tmp_path / "002_S_0295").scans
         assert found == FoundScan(folder, "002_S_0295", "13721", "13407", "MP-RAGE", date(2006, 4, 18))
+        path = folder / "ADNI_002_S_0295_MR_MP-RAGE_Br_20060418193713091_S13407_I13721.nii"
+        path.touch()
+        assert [found.path for found in find_scans(tmp_path).scans] == [path]
 
     def test_dicom_without_a_suffix_is_known_by_its_mark_and_other_files_are_not_taken(self, tmp_path):
         folder = tmp_path / "002_S_0295" / "MP-RAGE" / "2006-04-18_08_20_30.0" / "I13721"
@@ -127,14 +130,6 @@ class TestFiles:
         (folder / "1.2.840.113619.2.5").write_bytes(bytes(128) + b"DICM" + bytes(8))
         (found,) = find_scans(tmp_path).scans
         assert found == FoundScan(folder, "002_S_0295", "13721", "", "MP-RAGE", date(2006, 4, 18))
-
-    def test_nifti_beside_dicom_is_taken(self, tmp_path):
-        folder = tmp_path / "002_S_0295" / "MP-RAGE" / "2006-04-18_08_20_30.0" / "S13407"
-        folder.mkdir(parents=True)
-        (folder / "ADNI_002_S_0295_MR_MP-RAGE__br_raw_20060418193713091_1_S13407_I13721.dcm").touch()
-        path = folder / "ADNI_002_S_0295_MR_MP-RAGE_Br_20060418193713091_S13407_I13721.nii"
-        path.touch()
-        assert [found.path for found in find_scans(tmp_path).scans] == [path]
 
     def test_a_flat_folder_is_read_by_the_names_of_its_files(self, tmp_path):
         name = "ADNI_002_S_0295_MR_MPR__GradWarp__N3_Br_20070319113435930_S13408_I45108.nii.gz"
@@ -170,14 +165,10 @@ class TestClass:
     def test_of_a_row(self, row, expected):
         assert class_of(row) == expected
 
-    def test_screen_failures_and_missed_visits_do_not_count(self):
-        rows = [{"RID": 1, "VISCODE": code, "DIAGNOSIS": 2, "EXAMDATE": "2006-01-02"} for code in ("f", "nv", "uns1")]
+    def test_screen_failures_and_missed_visits_do_not_count_and_entries_tell_missing_dates(self):
+        rows = [{"RID": 1, "VISCODE": code, "DIAGNOSIS": 2, "USERDATE": "2006-01-02"} for code in ("f", "nv", "uns1")]
         (only,) = read_diagnoses(tables_of(DXSUM=rows))[1]
         assert (only.visit, only.day) == ("", date(2006, 1, 2))  # an unscheduled one can still be found by its date
-
-    def test_a_row_without_examination_date_has_that_of_its_entry(self):
-        (only,) = read_diagnoses(tables_of(DXSUM=[{"RID": 1, "DIAGNOSIS": 2, "USERDATE": "2006-01-02"}]))[1]
-        assert only.day == date(2006, 1, 2)
 
     def test_the_newer_table_comes_first_and_subjects_are_known_by_either_name(self):
         found = read_diagnoses(
@@ -190,50 +181,52 @@ class TestClass:
         assert found[0].due_to_alzheimer is False
 
 
+NEAR, FAR = date(2008, 3, 20), date(2006, 3, 1)
+MADE = date(2008, 3, 1)
+
+
+def entry(name, code, when, source="DXSUM.DIAGNOSIS"):
+    return Diagnosis(name, code, when, source, None)
+
+
+def days_off(days):
+    return date.fromordinal(MADE.toordinal() + days)
+
+
+JOINS = {
+    "the same visit": ([entry("MCI", "bl", FAR), entry("AD", "m24", NEAR)], "m24", "AD", "high", "m24, 19 days"),
+    "the nearer row": ([entry("MCI", "bl", date(2008, 1, 1)), entry("AD", "bl", NEAR)], "bl", "AD", "", ""),
+    "no dates": ([entry("AD", "m24", None)], "m24", "AD", "medium", ""),
+    "too far off, but another nearby": (
+        [entry("MCI", "bl", FAR), entry("AD", "m24", days_off(8))], "bl", "AD", "low",
+        "8 days apart; the diagnosis of visit bl is too far off",
+    ),
+    "too far off": ([entry("MCI", "m24", FAR)], "m24", "MCI", "low", "visit m24, although 731 days apart"),
+    **{
+        f"without a visit, {days} days": ([entry("MCI", "m36", days_off(365)), entry("AD", "", days_off(days))], "",
+                                          "AD", sure, "")
+        for days, sure in ((0, "medium"), (30, "medium"), (31, "low"), (90, "low"))
+    },
+}  # fmt: skip
+
+
 class TestJoin:
-    MADE = date(2008, 3, 1)
-
-    def entry(self, name, code, when, source="DXSUM.DIAGNOSIS"):
-        return Diagnosis(name, code, when, source, None)
-
-    def test_the_same_visit(self):
-        entries = [self.entry("MCI", "bl", date(2006, 3, 1)), self.entry("AD", "m24", date(2008, 3, 20))]
-        found = label_of(entries, "m24", self.MADE, 90)
-        assert (found.diagnosis.name, found.confidence, found.join) == ("AD", "high", "visit m24, 19 days apart")
-
-    def test_of_two_rows_of_the_visit_the_nearer_one(self):
-        entries = [self.entry("MCI", "bl", date(2008, 1, 1)), self.entry("AD", "bl", date(2008, 2, 20))]
-        assert label_of(entries, "bl", self.MADE, 90).diagnosis.name == "AD"
-
-    def test_the_same_visit_without_dates_is_less_sure(self):
-        assert label_of([self.entry("AD", "m24", None)], "m24", self.MADE, 90).confidence == "medium"
+    @pytest.mark.parametrize(("entries", "code", "name", "confidence", "join"), JOINS.values(), ids=JOINS)
+    def test_visit_before_date(self, entries, code, name, confidence, join):
+        found = label_of(entries, code, MADE, 90)
+        assert found.diagnosis.name == name
+        assert found.confidence == (confidence or found.confidence)
+        assert join in found.join
 
     def test_tables_that_disagree_make_it_less_sure_and_are_told(self):
-        entries = [self.entry("AD", "m24", self.MADE), self.entry("MCI", "m24", self.MADE, "ADNIMERGE.DX")]
-        found = label_of(entries, "m24", self.MADE, 90)
+        entries = [entry("AD", "m24", MADE), entry("MCI", "m24", MADE, "ADNIMERGE.DX")]
+        found = label_of(entries, "m24", MADE, 90)
         assert (found.diagnosis.name, found.confidence, found.notes) == ("AD", "medium", ("ADNIMERGE.DX says MCI",))
-        assert label_of(entries[:1], "m24", self.MADE, 90, sure_of_scan=False).confidence == "medium"
-
-    @pytest.mark.parametrize(("days", "sure"), [(0, "medium"), (30, "medium"), (31, "low"), (90, "low"), (91, None)])
-    def test_without_a_visit_the_nearest_date(self, days, sure):
-        entries = [self.entry("MCI", "m36", date(2009, 3, 1)), self.entry("AD", "", date.fromordinal(
-            self.MADE.toordinal() + days))]  # fmt: skip
-        found = label_of(entries, "", self.MADE, 90)
-        assert (found and found.confidence) == sure
-        assert found is None or found.diagnosis.name == "AD"
-
-    def test_a_visit_far_off_yields_to_a_date_nearby(self):
-        entries = [self.entry("MCI", "bl", date(2006, 3, 1)), self.entry("AD", "m24", date(2008, 3, 9))]
-        found = label_of(entries, "bl", self.MADE, 90)
-        assert (found.diagnosis.name, found.confidence) == ("AD", "low")
-        assert "8 days apart; the diagnosis of visit bl is too far off" in found.join
-
-    def test_a_visit_far_off_with_nothing_nearby_is_kept_with_low_confidence(self):
-        found = label_of([self.entry("MCI", "m24", date(2006, 3, 1))], "m24", self.MADE, 90)
-        assert (found.confidence, found.join) == ("low", "visit m24, although 731 days apart")
+        assert label_of(entries[:1], "m24", MADE, 90, sure_of_scan=False).confidence == "medium"
 
     def test_without_visit_and_date_there_is_no_label(self):
-        assert label_of([self.entry("MCI", "bl", self.MADE)], "", None, 90) is None
+        assert label_of([entry("MCI", "bl", MADE)], "", None, 90) is None
+        assert label_of([entry("AD", "", days_off(91))], "", MADE, 90) is None
 
 
 def known(tables, found=None, xml=None):
@@ -260,23 +253,23 @@ class TestImages:
             "field: KEY_MRI 1.5, MRIQC 1.5, MPRAGEMETA 3",
         )
 
-    def test_without_its_number_an_image_is_known_by_its_series(self):
+    def test_a_series_is_known_by_its_own_number_and_of_its_own_subject_alone(self):
         tables = tables_of(MPRAGEMETA=[{"SERIESID": "13407", "IMAGEUID": "1", "MAGSTRENGTH": "3"}])
         assert known(tables, scan(image="")).field == "3"
-
-    def test_a_row_of_another_subject_is_not_believed(self):
         assert known(tables_of(KEY_MRI=[{"IMAGE_ID": "45108", "SUBJECT_ID": "005_S_0001"}])).sources == ()
 
     @pytest.mark.parametrize(("days", "field", "code"), [(0, "3", "m12"), (90, "3", "m12"), (91, "", "")])
     def test_field_and_visit_from_the_session_nearest_in_time(self, days, field, code):
-        made = date.fromordinal(date(2006, 4, 18).toordinal() + days)
         at = {"RID": 295, "VISCODE": "m12", "EXAMDATE": "2006-04-18"}
         tables = tables_of(
             MRIMETA=[{"RID": 295, "VISCODE": "bl", "EXAMDATE": "4/18/2004"}, at | {"MMCONDCT": "0"}],  # not conducted
             MRI3META=[at | {"MMCONDCT": "1"}],
         )
-        found = known(tables, scan(made=made))
+        found = known(tables, scan(made=date.fromordinal(date(2006, 4, 18).toordinal() + days)))
         assert (found.field, found.visit) == (field, code)
+        rows = [{"RID": 295, "VISCODE": c, "EXAMDATE": d} for c, d in (("bl", "3/1/2006"), ("m06", "4/30/2006"))]
+        assert known(tables_of(MRIMETA=rows[:1], MRI3META=rows[1:])).field == "3"
+        assert known(tables_of(MRIMETA=rows[1:], MRI3META=rows[1:])).field == ""  # both fields on one day tell none
 
     @pytest.mark.parametrize(
         ("cell", "field"),
@@ -284,16 +277,6 @@ class TestImages:
     )
     def test_nominal_field_strength(self, cell, field):
         assert known(tables_of(KEY_MRI=[{"IMAGE_ID": "45108", "MAGNETIC_FIELD_STRENGTH": cell}])).field == field
-
-    def test_of_two_sessions_the_nearer_one(self):
-        rows = [
-            {"RID": 295, "VISCODE": code, "EXAMDATE": day} for code, day in (("bl", "3/1/2006"), ("m06", "4/30/2006"))
-        ]
-        assert known(tables_of(MRIMETA=rows[:1], MRI3META=rows[1:])).field == "3"
-
-    def test_sessions_at_both_fields_on_one_day_tell_none(self):
-        rows = [{"RID": 295, "VISCODE": "bl", "EXAMDATE": "4/18/2006"}]
-        assert known(tables_of(MRIMETA=rows, MRI3META=rows)).field == ""
 
     def test_the_metadata_file_of_an_image(self, tmp_path):
         path = tmp_path / "ADNI_002_S_0295_MPR_S13407_I45108.xml"
@@ -330,10 +313,11 @@ class TestChoice:
         order = [image.description for image in in_order(images, "processed")]
         assert order == [names[k] for k in (4, 3, 2, 1, 0, 5, 6, 7)]
         assert in_order(images, "original")[0].description == "MPRAGE"
-
-    def test_equals_go_by_number(self):
-        images = [facts("MPRAGE", image=str(n)) for n in (1002, 999)]
-        assert in_order(images, "processed")[0].scan.image_id == "999"
+        equals = [facts("MPRAGE", image=str(n)) for n in (1002, 999)]
+        assert in_order(equals, "processed")[0].scan.image_id == "999"
+        # the folder tells the processing where tables name the sequence
+        images = [facts("MPRAGE", image=str(n), folder=name) for n, name in enumerate(names[:2])]
+        assert [image.scan.image_id for image in in_order(images, "processed")] == ["1", "0"]
 
     @pytest.mark.parametrize(
         ("accepted", "names"),
@@ -347,9 +331,11 @@ class TestChoice:
     def test_what_is_t1_weighted(self, accepted, names):
         assert {bool(refusal(facts(name))) for name in names.split(", ")} == {not accepted}
 
-    def test_what_was_made_of_a_t1_is_told_by_its_folder_whatever_the_series(self):
+    def test_a_folder_outweighs_the_series_type_and_that_the_name(self):
         assert "not known as T1" in refusal(facts("MPRAGE", series_type="T1w", folder="MPR__GradWarp__N3__Mask"))
         assert "distortion" in refusal(facts("MPRAGE", series_type="T1w", folder="MPRAGE_ND"))
+        assert refusal(facts("Protocol 7", series_type="T1w")) == ""
+        assert "series type FLAIR" in refusal(facts("MPRAGE", series_type="FLAIR"))
 
     def test_what_is_a_second_scan_of_the_visit(self):
         for name in ("MPR-R; GradWarp; N3", "MPRAGE repeat", "MPRAGE_RPT", "Sag IR-SPGR REP"):
@@ -358,32 +344,27 @@ class TestChoice:
             assert is_repeat(facts("MPRAGE", folder=folder)), folder
         assert not any(is_repeat(facts(name)) for name in ("MPRAGE", "MPR; ; N3", "MP-RAGE", "MPRAGE report"))
 
-    def test_the_folder_tells_the_processing_where_tables_name_the_sequence(self):
-        images = [
-            facts("MPRAGE", image="1", folder="MPR____N3"),
-            facts("MPRAGE", image="2", folder="MT1__GradWarp__N3m"),
-        ]
-        assert [image.scan.image_id for image in in_order(images, "processed")] == ["2", "1"]
-
-    def test_a_series_type_outweighs_the_name(self):
-        assert refusal(facts("Protocol 7", series_type="T1w")) == ""
-        assert "series type FLAIR" in refusal(facts("MPRAGE", series_type="FLAIR"))
-
 
 class TestCovariates:
     def of(self, tables, **more):
         return CovariateIndex(tables).of(facts("MPRAGE", **({"day": date(2008, 7, 1)} | more)), 90)
 
-    def test_age_at_the_scan(self):
-        assert self.of(tables_of(STUDY_ENTRY=[{"SUBJECT_ID": "002_S_0295", "ENTRY_AGE": "70.5",
-                                               "ENTRY_DATE": "2006-07-01"}]))["age"] == "72.5"  # fmt: skip
-        # ADNIMERGE repeats the age at baseline
-        merged = [
-            {"RID": 295, "VISCODE": "m24", "AGE": "70.5", "EXAMDATE": "2008-07-01", "EXAMDATE_BL": "2006-07-01"}
-        ]
-        assert self.of(tables_of(ADNIMERGE=merged))["age"] == "72.5"
-        assert self.of(tables_of(PTDEMOG=[{"RID": 295, "PTDOBYY": "1936", "PTDOBMM": "1"}]))["age"] == "72.5"
+    AGES = (
+        {"STUDY_ENTRY": [{"SUBJECT_ID": "002_S_0295", "ENTRY_AGE": "70.5", "ENTRY_DATE": "2006-07-01"}]},
+        # ADNIMERGE repeats the age at baseline, with the date of that or without
+        {"ADNIMERGE": [{"RID": 295, "VISCODE": "m24", "AGE": "70.5", "EXAMDATE": "2008-07-01",
+                        "EXAMDATE_BL": "2006-07-01"}]},
+        {"ADNIMERGE": [{"RID": 295, "VISCODE": "m24", "AGE": "70.5", "EXAMDATE": "2008-07-01"},
+                       {"RID": 295, "VISCODE": "bl", "AGE": "70.5", "EXAMDATE": "2006-07-01"}]},
+        {"PTDEMOG": [{"RID": 295, "PTDOBYY": "1936", "PTDOBMM": "1"}]},
+    )  # fmt: skip
+
+    @pytest.mark.parametrize("tables", AGES)
+    def test_age_at_the_scan(self, tables):
+        assert self.of(tables_of(**tables))["age"] == "72.5"
         assert self.of(tables_of(), day=None)["age"] == ""
+        # a year without a month is taken in its middle
+        assert self.of(tables_of(PTDEMOG=[{"RID": 295, "PTDOBYY": "1936.0"}]))["age"] == "72.0"
 
     def test_sex_site_and_alleles(self):
         found = self.of(tables_of(PTDEMOG=[{"RID": 295, "PTGENDER": "2"}],
@@ -392,15 +373,6 @@ class TestCovariates:
         assert (found["site"], found["apoe4"], found["sex"]) == ("002", "1", "M")
         assert self.of(tables_of(APOERES=[{"PTID": "002_S_0295", "GENOTYPE": "4/4"}]))["apoe4"] == "2"
         assert self.of(tables_of(), sex="Female")["sex"] == "F"
-
-    def test_an_age_at_baseline_without_its_date_is_that_of_the_baseline_row(self):
-        rows = [{"RID": 295, "VISCODE": "m24", "AGE": "70.5", "EXAMDATE": "2008-07-01"},
-                {"RID": 295, "VISCODE": "bl", "AGE": "70.5", "EXAMDATE": "2006-07-01"}]  # fmt: skip
-        assert self.of(tables_of(ADNIMERGE=rows[1:]))["age"] == "72.5"
-        assert self.of(tables_of(ADNIMERGE=rows))["age"] == "72.5"
-
-    def test_a_birth_year_without_month_is_taken_in_its_middle(self):
-        assert self.of(tables_of(PTDEMOG=[{"RID": 295, "PTDOBYY": "1936.0"}]))["age"] == "72.0"
 
     @pytest.mark.parametrize(("table", "column", "name"), [
         ("ADNIMERGE", "ADAS13", "adas13"), ("ADAS", "TOTAL13", "adas13"), ("ADAS_ADNIGO23", "TOTAL13", "adas13"),

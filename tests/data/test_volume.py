@@ -12,15 +12,17 @@ from vagan.errors import ImageFileError
 SPACING_MM = (1.0, 1.5, 3.0)
 
 
-def head(path, codes, shape=(5, 6, 7), spacing=SPACING_MM):
-    """NIfTI in the given orientation; in RAS+ the voxel (4, 1, 2) from left, back, bottom is marked."""
-    ras = np.zeros(shape, np.float32)
-    ras[4, 1, 2] = 9.0
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = (-10, 20, 5)
+def oriented(ras, affine, codes):
     image = nib.Nifti1Image(ras, affine)
     turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(codes))
-    nib.save(image.as_reoriented(turn), path)
+    return image.as_reoriented(turn)
+
+
+def head(path, codes, shape=(5, 6, 7), spacing=SPACING_MM):
+    """NIfTI in the given orientation; in RAS+ the voxel (4, 1, 2) from left, back, bottom is marked."""
+    ras, affine = np.zeros(shape, np.float32), np.diag([*spacing, 1.0])
+    ras[4, 1, 2], affine[:3, 3] = 9.0, (-10, 20, 5)
+    nib.save(oriented(ras, affine, codes), path)
     return ras, affine
 
 
@@ -48,12 +50,9 @@ def test_every_orientation_is_read_as_ras_and_written_back_on_its_own_grid(codes
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "ASR", "PIL"])
 @pytest.mark.parametrize("flat", [0, 1, 2])
 def test_a_single_slice_is_two_dimensional_and_goes_back_to_its_grid(codes, flat, tmp_path):
-    shape = [5, 6, 7]
-    shape[flat] = 1
-    affine = np.diag([*SPACING_MM, 1.0])
+    shape = [1 if axis == flat else extent for axis, extent in enumerate((5, 6, 7))]
     ras = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(codes))
-    nib.save(nib.Nifti1Image(ras, affine).as_reoriented(turn), tmp_path / "in.nii")
+    nib.save(oriented(ras, np.diag([*SPACING_MM, 1.0]), codes), tmp_path / "in.nii")
     file = read_image(tmp_path / "in.nii")
     assert np.array_equal(file.array[0], ras.squeeze())
     path = file.write_map(tmp_path, "map", file.array)
@@ -61,17 +60,10 @@ def test_a_single_slice_is_two_dimensional_and_goes_back_to_its_grid(codes, flat
     assert np.array_equal(nib.load(path).get_fdata(), nib.load(tmp_path / "in.nii").get_fdata())
 
 
-def test_scaled_integers_are_read_in_their_own_unit(tmp_path):
-    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
-    image.header.set_slope_inter(0.5, 10)
-    nib.save(image, tmp_path / "a.nii")
-    stored = nib.load(tmp_path / "a.nii").get_fdata()
-    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").array, stored)
-
-
 @pytest.mark.parametrize("shape", [(6, 7), (6, 7, 1), (6, 7, 1, 1), (5, 6, 7, 1)])
 def test_shape_codes_and_units_of_the_file_are_kept(shape, tmp_path):
     image = nib.Nifti1Image(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), np.diag([1, 1.5, 3, 1]))
+    image.header.set_slope_inter(0.5, 10)
     image.set_sform(image.affine, code=4)
     image.set_qform(image.affine, code=1)
     image.header.set_xyzt_units("mm")
@@ -82,25 +74,7 @@ def test_shape_codes_and_units_of_the_file_are_kept(shape, tmp_path):
     assert out.shape == shape
     assert (int(out.header["sform_code"]), int(out.header["qform_code"])) == (4, 1)
     assert out.header.get_xyzt_units()[0] == "mm"
-    assert np.array_equal(out.get_fdata(), image.get_fdata())
-
-
-@pytest.mark.parametrize("affine", [np.zeros((4, 4)), np.full((4, 4), np.nan)])
-def test_an_affine_that_places_nothing_is_refused(affine, tmp_path):
-    header = nib.Nifti1Header()
-    header.set_sform(affine, code=1)
-    header.set_data_shape((3, 4, 5))
-    header.set_data_dtype(np.float32)
-    header["magic"], header["vox_offset"] = b"n+1", 352
-    (tmp_path / "a.nii").write_bytes(header.binaryblock + b"\0" * (4 + 4 * 60))
-    with pytest.raises(ImageFileError, match="affine"):
-        read_volume(tmp_path / "a.nii")
-
-
-def test_values_that_are_not_one_real_number_are_refused(tmp_path):
-    nib.save(nib.Nifti1Image(np.ones((3, 4, 5), np.complex64), np.eye(4)), tmp_path / "a.nii")
-    with pytest.raises(ImageFileError, match="one real number"):
-        read_volume(tmp_path / "a.nii")
+    assert np.array_equal(out.get_fdata(), nib.load(tmp_path / "in.nii.gz").get_fdata())
 
 
 class TestVectors:
@@ -144,11 +118,14 @@ class TestVectors:
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_half_of_a_pair_is_refused(suffix, tmp_path):
+def test_half_of_a_pair_and_complex_values_are_refused(suffix, tmp_path):
+    path = tmp_path / f"bad{suffix}"
+    nib.save(nib.Nifti1Image(np.ones((3, 4, 5), np.complex64), np.eye(4)), path)
+    with pytest.raises(ImageFileError, match="one real number"):
+        read_volume(path)
     head(tmp_path / "good.nii", "LPS")
     content = (tmp_path / "good.nii").read_bytes()
     content = content[:344] + b"ni1\0" + content[348:]
-    path = tmp_path / f"bad{suffix}"
     path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
     with pytest.raises(ImageFileError, match=rf"bad{suffix} .*one half of a pair"):
         read_volume(path)

@@ -108,23 +108,16 @@ def prepared(raw_file):
 
 
 class TestThereAndBack:
-    def test_the_prepared_scan_lies_on_the_common_grid_in_the_common_range(self, prepared):
-        scan = prepared[1].scan
+    def test_left_stays_left_on_the_common_grid_and_a_landmark_returns(self, prepared, raw_file):
+        scan, (_, pose) = prepared[1].scan, raw_file
         assert scan.image.shape == (64, 80, 56)
         assert (scan.image.min(), scan.image.max()) == (-1, 1)
         assert (scan.image[~scan.mask] == -1).all()
-
-    def test_left_stays_left(self, prepared):
-        scan = prepared[1].scan
-        index = transform_points(
-            np.linalg.inv(scan.grid.affine), np.stack([LANDMARK_MM, LANDMARK_MM * (-1, 1, 1)])
-        ).round()
+        points = np.stack([LANDMARK_MM, LANDMARK_MM * (-1, 1, 1)])
+        index = transform_points(np.linalg.inv(scan.grid.affine), points).round()
         left, right = (scan.image[tuple(place.astype(int))] for place in index)
         assert left > 0.9
         assert right < 0.7
-
-    def test_a_landmark_returns_within_half_a_millimetre(self, prepared, raw_file):
-        scan, (_, pose) = prepared[1].scan, raw_file
         back = transform_points(np.linalg.inv(scan.template_from_scanner), LANDMARK_MM)
         assert np.linalg.norm(back - transform_points(pose, LANDMARK_MM)) < 0.5
 

@@ -31,14 +31,6 @@ def test_every_orientation_is_read_as_the_same_head(codes, tmp_path):
     assert raw.warnings == ()
 
 
-def test_mgz_is_read(tmp_path):
-    array, affine = ball()
-    nib.save(nib.MGHImage(array, affine), tmp_path / "a.mgz")
-    raw = read_scan(tmp_path / "a.mgz")
-    assert np.array_equal(raw.scan.image, array)
-    assert raw.scan.grid.affine == pytest.approx(affine, abs=1e-4)
-
-
 def defects(folder):
     """Name, file, and what the message must say."""
     array, affine = ball()
@@ -95,18 +87,13 @@ def test_two_places_that_disagree_are_a_warning_and_the_sform_is_taken(moved, wo
 
 
 class TestMasks:
-    def test_a_mask_comes_with_its_scan_whatever_its_axes(self, tmp_path):
+    def test_a_mask_comes_with_its_scan_whatever_its_axes_and_only_from_its_place(self, tmp_path):
         array, affine = ball()
         head = save_head(tmp_path / "a.nii.gz", codes="LPS")
         save(tmp_path / "mask.nii.gz", (array > 0).astype(np.uint8), affine)
         assert np.array_equal(read_scan(head, tmp_path / "mask.nii.gz").scan.mask, array > 0)
-
-    def test_a_mask_elsewhere_is_refused(self, tmp_path):
-        array, affine = ball()
-        head = save_head(tmp_path / "a.nii.gz")
-        moved = affine.copy()
-        moved[0, 3] += 1
-        save(tmp_path / "mask.nii.gz", (array > 0).astype(np.uint8), moved)
+        affine[0, 3] += 1
+        save(tmp_path / "mask.nii.gz", (array > 0).astype(np.uint8), affine)
         with pytest.raises(ImageFileError, match="on the grid of its scan"):
             read_scan(head, tmp_path / "mask.nii.gz")
 

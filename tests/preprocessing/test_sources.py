@@ -7,12 +7,6 @@ from vagan.errors import ManifestError
 from vagan.preprocessing.sources import collect_scans, jobs_of, repeated_rows, upstream_of
 
 
-def test_a_single_scan(tmp_path):
-    table = collect_scans(save_head(tmp_path / "a head.nii.gz"))
-    assert list(table["subject"]) == ["a head"]
-    assert "class" not in table
-
-
 def test_a_folder_of_scans_and_a_folder_for_each_class(tmp_path):
     for name in ("b", "a"):
         save_head(tmp_path / "flat" / f"{name}.nii.gz")
@@ -92,14 +86,12 @@ def test_a_mask_beside_a_scan_is_its_mask_and_no_scan(tmp_path):
         assert (job.image, job.mask) == (scan, mask)
 
 
-@pytest.mark.parametrize(("name", "words"), [("nothing", "does not exist"), ("empty", "holds no scan")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("nothing", "does not exist"), ("empty", "holds no scan"), ("t.csv", "needs a column 'image'")],
+)
 def test_mistakes_are_told(tmp_path, name, words):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "t.csv").write_text("scan\na.nii\n", encoding="utf-8")
     with pytest.raises(ManifestError, match=words):
         collect_scans(tmp_path / name)
-
-
-def test_a_table_without_images_is_told(tmp_path):
-    (tmp_path / "t.csv").write_text("scan\na.nii\n", encoding="utf-8")
-    with pytest.raises(ManifestError, match="needs a column 'image'"):
-        collect_scans(tmp_path / "t.csv")

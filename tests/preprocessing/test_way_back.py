@@ -58,7 +58,3 @@ def test_a_map_returns_to_its_place_in_a_file_of_any_axes(number, codes, tmp_pat
     truth = field(places) * (weights > 0)
     expected = (places * truth[..., None]).sum(axis=(0, 1, 2)) / truth.sum()
     assert np.linalg.norm(landmark - expected) < 0.5
-
-
-def test_there_are_as_many_orientations_as_there_can_be():
-    assert len(set(CODES)) == 48
