@@ -6,12 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from vagan.data.sources.adni.cells import clean, day, loni, number, ptid, rid, visit, whole
-from vagan.data.sources.adni.choice import in_order, is_repeat, refusal
-from vagan.data.sources.adni.covariates import CovariateIndex
-from vagan.data.sources.adni.diagnoses import Diagnosis, class_of, label_of, read_diagnoses
-from vagan.data.sources.adni.images import ImageFacts, ImageIndex, listed_images, quality_failures
-from vagan.data.sources.adni.tables import Tables, read_adni_csv, read_tables
+from vagan.data.sources.adni.images import (
+    ImageFacts,
+    ImageIndex,
+    in_order,
+    is_repeat,
+    listed_images,
+    quality_failures,
+    refusal,
+)
+from vagan.data.sources.adni.subjects import CovariateIndex, Diagnosis, class_of, label_of, read_diagnoses
+from vagan.data.sources.adni.tables import (
+    Tables,
+    clean,
+    day,
+    loni,
+    number,
+    ptid,
+    read_adni_csv,
+    read_tables,
+    rid,
+    visit,
+    whole,
+)
 from vagan.data.sources.adni.tree import FoundScan, find_scans
 from vagan.errors import ManifestError
 
@@ -229,9 +246,9 @@ class TestJoin:
         assert label_of([entry("AD", "", days_off(91))], "", MADE, 90) is None
 
 
-def known(tables, found=None, xml=None):
+def known(tables, found=None):
     found = found or scan()
-    return ImageIndex(tables, [found], xml or {}).facts(found, 90)
+    return ImageIndex(tables, [found]).facts(found, 90)
 
 
 class TestImages:
@@ -277,22 +294,6 @@ class TestImages:
     )
     def test_nominal_field_strength(self, cell, field):
         assert known(tables_of(KEY_MRI=[{"IMAGE_ID": "45108", "MAGNETIC_FIELD_STRENGTH": cell}])).field == field
-
-    def test_the_metadata_file_of_an_image(self, tmp_path):
-        path = tmp_path / "ADNI_002_S_0295_MPR_S13407_I45108.xml"
-        path.write_text(
-            '<idaxs xmlns="http://ida.loni.usc.edu"><project><subject><subjectIdentifier>002_S_0295</subjectIdentifier>'
-            "<subjectSex>M</subjectSex><visit><visitIdentifier>ADNI1/GO Month 6</visitIdentifier></visit><study>"
-            "<subjectAge>84.9</subjectAge><series><dateAcquired>2006-11-02 08:16:44.0</dateAcquired><protocol "
-            'term="Field Strength">1.5</protocol><protocol term="Manufacturer">SIEMENS</protocol></series></study>'
-            "</subject></project></idaxs>",
-            encoding="utf-8",
-        )
-        found = known(tables_of(), scan(made=None), {"45108": path})
-        assert (found.visit, found.field, found.scanner) == ("m06", "1.5", "SIEMENS")
-        assert (found.day, found.age, found.sex) == (date(2006, 11, 2), 84.9, "M")
-        path.write_text("<damaged", encoding="utf-8")
-        assert known(tables_of(), xml={"45108": path}).visit == ""
 
     def test_quality_control(self):
         failed = quality_failures(

@@ -141,7 +141,7 @@ def adni(
     Parameters
     ----------
     images
-        Folder of the image download, NIfTI or DICOM, with the .xml files if there are any.
+        Folder of the image download, NIfTI or DICOM.
     tables
         Folder with the CSV tables.
     out

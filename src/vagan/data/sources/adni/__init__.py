@@ -1,7 +1,5 @@
-"""ADNI downloads: a LONI image tree and study tables of any generation.
+"""ADNI downloads: a LONI image tree (``tree.py``) and study tables of any generation (``tables.py``).
 
-``tree.py`` finds the scans, ``tables.py`` reads the tables, ``cells.py`` what stands in their cells. ``images.py``
-says what the tables know of an image, ``diagnoses.py`` which class a subject had when it was made, ``covariates.py``
-what else is known of the subject, ``choice.py`` which of a visit's T1-weighted images is taken. ``study.py`` joins
-all that and writes the manifest; ``summary.py`` counts.
+``images.py`` says what the tables know of an image and which one of a visit is taken, ``subjects.py`` which class a
+subject had and what else is known of it; ``study.py`` joins all that and writes the manifest.
 """

@@ -1,4 +1,4 @@
-"""Image metadata from the tables: visit, date, field strength, scanner, series."""
+"""What the tables know of an image, and which of a visit's T1-weighted images is taken."""
 
 import math
 import re
@@ -6,11 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-from xml.etree import ElementTree
+from typing import Literal
 
-from vagan.data.sources.adni.cells import day, loni, number, ptid, rid, visit, whole
-from vagan.data.sources.adni.tables import COLLECTION, Tables, first
+from vagan.data.sources.adni.tables import COLLECTION, Tables, day, first, loni, number, ptid, rid, visit, whole
 from vagan.data.sources.adni.tree import FoundScan
 
 Row = Mapping[str, str]
@@ -39,19 +37,6 @@ TABLES_OF_IMAGES = ("KEY_MRI", "MRIQC", "ALL_IMAGES", "MPRAGEMETA", "MRILIST", C
 FIELD_TABLES = {"MRIMETA": "1.5", "MRI3META": "3"}
 """Tables of scanning sessions at 1.5 and at 3 tesla, without the images' numbers."""
 
-XML = "XML"
-_XML_TERMS = {
-    "seriesIdentifier": "SERIES_ID",
-    "subjectIdentifier": "SUBJECT_ID",
-    "dateAcquired": "IMAGE_DATE",
-    "visitIdentifier": "VISIT",
-    "subjectSex": "SEX",
-    "subjectAge": "AGE",
-    "Field Strength": "FIELD_STRENGTH",
-    "Manufacturer": "MANUFACTURER",
-    "Mfg Model": "MFG_MODEL",
-}
-
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -79,12 +64,11 @@ class ImageFacts:
 class ImageIndex:
     """What all tables of images say of the scans on disk, and the scanning sessions by subject."""
 
-    def __init__(self, tables: Tables, scans: Sequence[FoundScan], xml: Mapping[str, Path]) -> None:
+    def __init__(self, tables: Tables, scans: Sequence[FoundScan]) -> None:
         images, series = {scan.image_id for scan in scans} - {""}, {scan.series_id for scan in scans} - {""}
         self._by_image: dict[str, list[tuple[str, Row]]] = defaultdict(list)
         self._by_series: dict[str, list[tuple[str, Row]]] = defaultdict(list)
         self._sessions: dict[int, list[tuple[str, Row]]] = defaultdict(list)
-        self._xml = xml
         for name in TABLES_OF_IMAGES:
             for row in tables.rows(name):
                 # a table of all images that were ever made has a million rows: those on disk are kept
@@ -131,10 +115,7 @@ class ImageIndex:
         rows = self._by_image[scan.image_id] if scan.image_id else []
         if not rows and scan.series_id:
             rows = self._by_series[scan.series_id]
-        rows = [(name, row) for name, row in rows if ptid(_value(row, "subject")) in ("", scan.subject)]
-        if scan.image_id in self._xml:
-            rows = [*rows, (XML, read_xml(self._xml[scan.image_id]))]
-        return rows
+        return [(name, row) for name, row in rows if ptid(_value(row, "subject")) in ("", scan.subject)]
 
     def _nearest_session(self, scan: FoundScan, made: date | None) -> tuple[tuple[str, Row] | None, int]:
         """The session of MRIMETA or MRI3META nearest to a day; none if both are as near."""
@@ -169,20 +150,6 @@ def listed_images(tables: Tables) -> Iterator[tuple[str, str]]:
             yield image, _value(row, "description")
 
 
-def read_xml(path: Path) -> dict[str, str]:
-    """The metadata file of an image as a row; empty if it is damaged: tables hold the same."""
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError):
-        return {}
-    row: dict[str, str] = {}
-    for element in root.iter():
-        name = element.get("term") if element.tag.endswith("protocol") else element.tag.rsplit("}", 1)[-1]
-        if name in _XML_TERMS and element.text:
-            row.setdefault(_XML_TERMS[name], element.text.strip())
-    return row
-
-
 def _value(row: Row, fact: str) -> str:
     return first(dict(row), *COLUMNS[fact])
 
@@ -215,3 +182,63 @@ def _conflicts(scan: FoundScan, rows: Iterable[tuple[str, Row]]) -> Iterator[str
         known = {name: value for name, value in values.items() if value}
         if len(set(known.values())) > 1:
             yield f"{what}: " + ", ".join(f"{name} {value}" for name, value in known.items())
+
+
+Preference = Literal["processed", "original"]
+
+_T1 = re.compile(r"mp_?rage|mpr(?![a-z])|spgr|^mt1|(^|_)t1(w|_|$)")
+_NOT_T1 = re.compile(
+    r"localizer|scout|survey|field_?map|calibration|flair|hippo|mask|segment|spatially_normalized|perfusion|phantom|"
+    r"resting|(^|_)(dti|asl|pcasl|fmri|t2|pd)(?![a-z])"
+)
+_REPEAT = re.compile(r"(^|_)mpr_?r(_|$)|repeat|(^|_)rpt(_|$)|(^|_)rep(_|$)")
+_PROCESSED = re.compile(r"gradwarp|(^|_)n3m?(_|$)|b1_correction|(^|_)mt1(_|$)")
+
+
+def plain(description: str) -> str:
+    """``MPR; GradWarp; B1 Correction; N3`` and the folder ``MPR__GradWarp__B1_Correction__N3`` in one spelling."""
+    return re.sub(r"[^a-z0-9]+", "_", description.lower()).strip("_")
+
+
+def refusal(facts: ImageFacts) -> str:
+    """Why an image cannot be a usable T1-weighted one; an empty string if it can."""
+    named, folder = plain(facts.description), plain(facts.scan.description)
+    if facts.series_type and not facts.series_type.upper().startswith("T1"):
+        return f"not T1-weighted: series type {facts.series_type}"
+    if (not facts.series_type and (not _T1.search(named) or _NOT_T1.search(named))) or _NOT_T1.search(folder):
+        return f"not known as T1-weighted: {facts.description or 'no description'}"
+    if re.search(r"(^|_)nd(_|$)", named) or re.search(r"(^|_)nd(_|$)", folder):
+        return f"without correction of the gradients' distortion: {facts.description}"
+    return ""
+
+
+def is_repeat(facts: ImageFacts) -> bool:
+    """Whether it is the visit's second scan of the same kind."""
+    return bool(_REPEAT.search(plain(facts.description)) or _REPEAT.search(plain(facts.scan.description)))
+
+
+def in_order(images: Sequence[ImageFacts], prefer: Preference) -> list[ImageFacts]:
+    """T1-weighted images of one visit and field strength, the one to take first.
+
+    The authors take an image with GradWarp before one without, then one from the MT1 pipeline, then one with B1
+    correction: ``MT1__GradWarp__N3m``, ``MPR__GradWarp__B1_Correction__N3``, ``MPR__GradWarp__N3``, ``MT1__N3m``,
+    ``MPR____N3``. Before that, a repeated scan comes after the first one, an image scaled to another's size after an
+    unscaled one, and ``original`` puts unprocessed images in front. What is still equal goes by image number.
+    """
+
+    def rank(facts: ImageFacts) -> tuple[bool | int, ...]:
+        name = plain(
+            facts.scan.description if _PROCESSED.search(plain(facts.scan.description)) else facts.description
+        )
+        processed = bool(_PROCESSED.search(name))
+        return (
+            is_repeat(facts),
+            processed == (prefer == "original"),
+            "scaled" in name,
+            "gradwarp" not in name,
+            re.search(r"(^|_)mt1(_|$)", name) is None,
+            "b1_correction" not in name,
+            int(facts.scan.image_id or 0),
+        )
+
+    return sorted(images, key=rank)

@@ -1,7 +1,7 @@
-"""From an ADNI download to a manifest of raw scans, with reasons for exclusions."""
+"""From an ADNI download to a manifest of raw scans, with reasons for exclusions and counts."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +9,72 @@ import pandas as pd
 
 from vagan.data.manifest import Manifest
 from vagan.data.schema import DROPPED, MANIFEST
-from vagan.data.sources.adni.cells import rid
-from vagan.data.sources.adni.choice import Preference, in_order, is_repeat, refusal
-from vagan.data.sources.adni.covariates import CovariateIndex
-from vagan.data.sources.adni.diagnoses import CONFIDENCES, Confidence, Label, label_of, read_diagnoses
-from vagan.data.sources.adni.images import ImageFacts, ImageIndex, listed_images, quality_failures
-from vagan.data.sources.adni.summary import summary_text
-from vagan.data.sources.adni.tables import Tables, read_tables
+from vagan.data.sources.adni.images import (
+    ImageFacts,
+    ImageIndex,
+    Preference,
+    in_order,
+    is_repeat,
+    listed_images,
+    quality_failures,
+    refusal,
+)
+from vagan.data.sources.adni.subjects import CONFIDENCES, Confidence, CovariateIndex, Label, label_of, read_diagnoses
+from vagan.data.sources.adni.tables import Tables, read_tables, rid
 from vagan.data.sources.adni.tree import Tree, find_scans
+from vagan.data.sources.files import kind_of_reason
 from vagan.data.splits import DRAWN, SubjectLists, assign_splits
 from vagan.errors import ManifestError
 from vagan.files import new_folder
+
+
+def summary_text(table: pd.DataFrame, left: pd.DataFrame, tables: Tables, lists: SubjectLists) -> str:
+    """Counts of a manifest and of what was left out, in Markdown. Nothing in it is about a single subject."""
+    parts = table.groupby("split")["subject"].nunique()
+    counts = [
+        ("images", len(table)),
+        ("subjects", table["subject"].nunique()),
+        *((f"images at {field} T", (table["field_strength"] == field).sum()) for field in ("1.5", "3")),
+        *((f"subjects, {part}", parts.get(part, 0)) for part in ("train", "test", "validation")),
+    ]
+    classes = [str(name) for name in table.sort_values("label")["class"].unique()]
+    subjects = [labels for _, labels in table.groupby("subject")["label"]]  # in the order of their dates
+    forward = sum(labels.iloc[0] == 0 and (labels == table["label"].max()).any() for labels in subjects)
+    back = sum((labels.diff() < 0).any() for labels in subjects)
+    lines = [
+        "# ADNI import",
+        "",
+        *_rows(("", "count"), [(name, f"{count:,}") for name, count in counts]),
+        "",
+        *_rows(
+            ("class", "images", "subjects"),
+            [(str(name), f"{len(of):,}", f"{of['subject'].nunique():,}") for name, of in table.groupby("class")],
+        ),
+        "",
+        f"{forward} subjects went from {classes[0]} to {classes[-1]}, {back} came back.",
+        "",
+        *_rows(("confidence in the class", "images"), _counted(table["label_confidence"])),
+        "",
+        *_rows(("source of the class", "images"), _counted(table["label_source"])),
+        "",
+        *_rows(("reason for exclusion", "images"), _counted(left["reason"].map(kind_of_reason))),
+        "",
+        "Tables: " + ", ".join(f"{name} ({file})" for name, file in tables.files.items()) + ".",
+    ]
+    absent = lists.absent(table["subject"])
+    if absent:
+        lines += ["", f"{absent:,} subjects of the given lists have no image here."]
+    return "\n".join(lines) + "\n"
+
+
+def _counted(values: pd.Series) -> list[tuple[str, str]]:
+    return [(str(name) or "unknown", f"{count:,}") for name, count in values.value_counts().items()]
+
+
+def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
 
 SUMMARY = "summary.md"
 STUDY_FILES = frozenset({MANIFEST, DROPPED, SUMMARY})
@@ -74,7 +129,7 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
     if len(set(classes)) < max(2, len(classes)) or not set(classes) <= {"CN", "MCI", "AD"}:
         raise ManifestError(f"--classes must name two or three of CN, MCI and AD, found {' '.join(classes)}")
     tree, read = find_scans(images), read_tables(tables)
-    index, failed = ImageIndex(read, tree.scans, tree.xml), quality_failures(read)
+    index, failed = ImageIndex(read, tree.scans), quality_failures(read)
     dropped = [_Left("", "", entry.image, entry.reason) for entry in tree.dropped]
     known = [index.facts(scan, options.max_days) for scan in tree.scans]
     usable = []

@@ -1,15 +1,110 @@
-"""The study tables under their current and older names."""
+"""The study tables under their current and older names, and what stands in their cells."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
-from vagan.data.sources.adni.cells import clean
 from vagan.data.table import read_table
 from vagan.errors import ManifestError
+
+MISSING = frozenset({"", "-4", "-4.0", "-1", "-1.0", "na", "n/a", "nan", "null", "none"})
+"""Cells that hold nothing: -4 is ADNI's own code for it, -1 that of a confirmed absence."""
+
+PTID = re.compile(r"\d{3}_S_\d{4,5}")
+"""Site, S, roster number: five digits since ADNI4."""
+
+BASELINE_VISITS = frozenset({"bl", "sc", "scmri"})
+UNUSABLE_VISITS = frozenset({"f", "nv"})
+"""Screen failure, and no visit."""
+
+_ISO_DAY = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?!\d)")
+_US_DAY = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?!\d)")
+_MONTH_CODE = re.compile(r"m(\d{1,3})")
+_MONTH_WORDS = re.compile(r"\bmonth (\d+)\b")
+_BASELINE_WORDS = re.compile(r"\b(screening|baseline)\b")
+
+
+def clean(cell: str) -> str:
+    """Without white space and stray quotes; an empty string for what means nothing."""
+    cell = cell.strip().strip('"').strip()
+    return "" if cell.lower() in MISSING else cell
+
+
+def number(cell: str) -> float:
+    """The cell's number; NaN if there is none, as in ``<8``, which is only a bound."""
+    try:
+        return float(clean(cell) or "nan")
+    except ValueError:
+        return math.nan
+
+
+def whole(cell: str) -> int | None:
+    """The cell's whole number: ``3``, ``3.0``."""
+    value = number(cell)
+    return int(value) if value == value // 1 else None
+
+
+def day(cell: str) -> date | None:
+    """A date written 2010-03-01, 2010/3/1, 3/1/2010 (the month first), 3/1/10, with or without a time behind it."""
+    text = clean(cell)
+    if found := _ISO_DAY.match(text):
+        year, month, of_month = map(int, found.groups())
+    elif found := _US_DAY.match(text):
+        month, of_month, year = map(int, found.groups())
+        year += 2000 if year < 100 else 0
+    else:
+        return None
+    try:
+        return date(year, month, of_month)
+    except ValueError:
+        return None
+
+
+def visit(*cells: str) -> str:
+    """The visit as months since baseline, ``bl``, ``m06``, ``m120``, of the first cell that has one; else empty.
+
+    Screening counts as baseline, as for scans it is. Codes whose meaning depends on the phase (``v06``, ``init``,
+    ``y1``, ``ADNI2 Year 1 Visit``) are ignored: a subject that came from ADNI1 has another month then.
+    """
+    for cell in cells:
+        text = clean(cell).lower()
+        if text in BASELINE_VISITS:
+            return "bl"
+        if found := _MONTH_CODE.fullmatch(text):
+            return _month(int(found.group(1)))
+        if found := _MONTH_WORDS.search(text):
+            return _month(int(found.group(1)))
+        if _BASELINE_WORDS.search(text) and "cont" not in text:
+            return "bl"
+    return ""
+
+
+def ptid(cell: str) -> str:
+    """The subject's identifier, ``002_S_0295``; an empty string if the cell has none."""
+    found = PTID.search(cell)
+    return found.group() if found else ""
+
+
+def rid(cell: str) -> int | None:
+    """Roster number, from itself or from the last part of a subject's identifier."""
+    name = ptid(cell)
+    return int(name.rsplit("_", 1)[1]) if name else whole(cell)
+
+
+def loni(cell: str) -> str:
+    """Number of an image or a series, which tables write with and without their I, D or S."""
+    found = re.fullmatch(r"[IDS]?(\d+)(\.0)?", clean(cell), re.IGNORECASE)
+    return found.group(1).lstrip("0") if found else ""
+
+
+def _month(months: int) -> str:
+    return f"m{months:02d}" if months else "bl"
+
 
 _PLAIN = """
 KEY_MRI MRIQC ALL_IMAGES MPRAGEMETA MRILIST MRIMETA MRI3META MRIQUALITY IMAGEQC DXSUM DXSUM_PDXCONV ADNIMERGE

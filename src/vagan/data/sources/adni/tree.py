@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vagan.data.dicom_picture import is_dicom_file
 from vagan.data.image_file import is_clutter
-from vagan.data.sources.adni.cells import PTID, day, ptid
+from vagan.data.sources.adni.tables import PTID, day, ptid
 from vagan.data.sources.files import Dropped
 from vagan.errors import ManifestError
 
@@ -50,8 +50,6 @@ class Tree:
 
     scans: list[FoundScan]
     dropped: list[Dropped]
-    xml: dict[str, Path]
-    """Metadata files, by image id."""
 
 
 def find_scans(root: Path) -> Tree:
@@ -66,14 +64,10 @@ def find_scans(root: Path) -> Tree:
         raise ManifestError(f"{root} must be the folder of an ADNI image download; it does not exist or is a file")
     scans: list[FoundScan] = []
     dropped: list[Dropped] = []
-    xml: dict[str, Path] = {}
     for folder, folders, files in os.walk(root.resolve()):
         folders[:] = sorted(name for name in folders if not is_clutter(name))
         names = sorted(name for name in files if not is_clutter(name))
         place = Path(folder)
-        for name in names:
-            if name.lower().endswith(".xml") and (found := _number(_IMAGE, name)):
-                xml[found] = place / name
         for path, file_name in _scans_of(place, names):
             scan = _from_path(path, file_name)
             if scan.subject:
@@ -85,7 +79,7 @@ def find_scans(root: Path) -> Tree:
         raise ManifestError(
             f"{root} must hold NIfTI or DICOM files below folders such as 002_S_0295/MPRAGE/..., found none"
         )
-    return Tree(scans, dropped, xml)
+    return Tree(scans, dropped)
 
 
 def _scans_of(folder: Path, names: list[str]) -> Iterator[tuple[Path, str]]:
