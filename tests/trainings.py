@@ -1,10 +1,12 @@
 """Settings of trainings that take a second, and how tests stop and compare them."""
 
 import pandas as pd
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from vagan.training.config import load_config
+from vagan.training.engine.loop import train
 from vagan.training.tasks import adversarial
 
 TINY_SETTINGS = {
@@ -49,9 +51,9 @@ def assert_same_result(one, other):
     pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=1e-12)
 
 
-def stop_after(count, monkeypatch, action):
+def stop_after(count, monkeypatch, action, task=adversarial.AdversarialTask):
     """Let ``action`` happen right after the given number of updates."""
-    update = adversarial.AdversarialTask.update
+    update = task.update
 
     def counted(self, state, batches, backward):
         terms = update(self, state, batches, backward)
@@ -59,4 +61,17 @@ def stop_after(count, monkeypatch, action):
             action()
         return terms
 
-    monkeypatch.setattr(adversarial.AdversarialTask, "update", counted)
+    monkeypatch.setattr(task, "update", counted)
+
+
+def assert_resumes(cohort, path, config, whole, monkeypatch, *, count=5, **more):
+    """A training that is cut short after some updates, and begun again, ends in the same bits as a whole one."""
+
+    def crash():
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        stop_after(count, patch, crash, **more)
+        with pytest.raises(OSError, match="power cut"):
+            train(cohort, path, config)
+    assert_same_result(train(cohort, path, config), whole)

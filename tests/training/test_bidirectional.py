@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainings import assert_same_result, stop_after, tiny
+from trainings import assert_resumes, tiny
 from vagan.errors import ConfigError
 from vagan.inference.attributor import Attributor
 from vagan.model.folder import load_model, select_class
@@ -23,8 +23,7 @@ class Adder(nn.Module):
 
     def __init__(self, out, into):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
-        self.out, self.into = out, into
+        self.weight, self.out, self.into = nn.Parameter(torch.zeros(())), out, into
 
     def forward(self, images, condition):
         change = (condition @ torch.tensor([-self.out, self.into])).reshape(-1, *(1,) * (images.ndim - 1))
@@ -36,32 +35,24 @@ class Indifferent(nn.Module):
         return 0 * images.flatten(1).sum(1)
 
 
+def terms_of(generator, batch, **loss):
+    options = {"settings": Generator(), "backward": torch.Tensor.backward, "loss": Loss(**loss)}
+    sgd = torch.optim.SGD(generator.parameters(), lr=0.0)
+    return update_generator(Indifferent(), generator, sgd, [batch], **options)
+
+
 @pytest.mark.parametrize("space", [(16, 17), (16, 17, 18)])
-def test_coming_back_costs_what_is_not_undone(space):
-    images = torch.rand(4, 1, *space)
-    condition = torch.eye(2)[[0, 1, 0, 1]]
+def test_coming_back_costs_what_is_not_undone_and_insertion_may_be_weighted_less(space):
+    images, condition = torch.rand(4, 1, *space), torch.eye(2)[[0, 1, 0, 1]]
     batch = Batch(images, images, torch.rand(4), condition, condition, condition.flip(1))
     for into, cost in ((0.25, 0.0), (0.1, 0.15), (0.0, 0.25)):
-        generator = Adder(0.25, into)
-        sgd = torch.optim.SGD(generator.parameters(), lr=0.0)
-        options = {"settings": Generator(), "backward": torch.Tensor.backward}
-        terms = update_generator(Indifferent(), generator, sgd, [batch], loss=Loss(cycle_weight=2.0), **options)
         # out and in again, or in and out: either way the two constants' difference is left
+        terms = terms_of(Adder(0.25, into), batch, cycle_weight=2.0)
         assert float(terms["generator/cycle"]) == pytest.approx(cost, abs=1e-6)
-        without = update_generator(Indifferent(), generator, sgd, [batch], loss=Loss(), **options)
-        assert "generator/cycle" not in without
-
-
-@pytest.mark.parametrize("space", [(16, 17), (16, 17, 18)])
-def test_maps_of_insertion_may_be_weighted_less(space):
-    images, condition = torch.rand(4, 1, *space), torch.eye(2)[[0, 1, 0, 1]]
-    shares = torch.tensor([1.0, 0.5, 1.0, 0.5])
-    batch = Batch(images, images, torch.rand(4), condition, condition, weight=shares)
-    generator = Adder(0.25, 0.75)  # of images of the baseline class as well
-    sgd = torch.optim.SGD(generator.parameters(), lr=0.0)
-    options = {"settings": Generator(), "backward": torch.Tensor.backward}
-    terms = update_generator(Indifferent(), generator, sgd, [batch], loss=Loss(), **options)
-    for name in ("generator/map", "generator/baseline_map"):
+        assert "generator/cycle" not in terms_of(Adder(0.25, into), batch)
+    batch = Batch(images, images, torch.rand(4), condition, condition, weight=torch.tensor([1.0, 0.5, 1.0, 0.5]))
+    terms = terms_of(Adder(0.25, 0.75), batch)
+    for name in ("generator/map", "generator/baseline_map"):  # of images of the baseline class as well
         assert float(terms[name]) == pytest.approx((0.25 + 0.5 * 0.75) / 2, abs=1e-6)
 
 
@@ -104,11 +95,7 @@ def test_a_bidirectional_generator_has_a_task_for_each_direction(small_cohort, t
 
 def test_bidirectional_training_resumes_bit_equal(small_cohort, tmp_path, monkeypatch):
     whole = train(small_cohort, tmp_path / "whole", tiny(**BOTH))
-    stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        train(small_cohort, tmp_path / "cut", tiny(**BOTH))
-    monkeypatch.undo()
-    assert_same_result(train(small_cohort, tmp_path / "cut", tiny(**BOTH)), whole)
+    assert_resumes(small_cohort, tmp_path / "cut", tiny(**BOTH), whole, monkeypatch)
     assert np.isfinite(whole.read_metrics()["generator/cycle"].dropna()).all()
 
 

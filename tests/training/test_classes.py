@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from trainings import assert_same_result, stop_after, tiny
+from trainings import assert_resumes, tiny
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
@@ -72,11 +72,7 @@ def test_one_generator_learns_several_classes_and_resumes(three_classes, tmp_pat
         Attributor.load(whole.path)
     with pytest.raises(ConfigError, match=r"no class of interest 'oter'; did you mean 'other'"):
         Attributor.load(whole.path, class_of_interest="oter")
-    stop_after(5, monkeypatch, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        train(three_classes, tmp_path / "cut", tiny())
-    monkeypatch.undo()
-    assert_same_result(train(three_classes, tmp_path / "cut", tiny()), whole)
+    assert_resumes(three_classes, tmp_path / "cut", tiny(), whole, monkeypatch)
 
 
 def test_a_label_classifier_separates_all_classes_and_is_calibrated(three_classes, tmp_path):
@@ -111,24 +107,18 @@ def test_each_class_gets_its_own_effect(tmp_path):
             effect[0][BLOCKS[row % 3]] = AMPLITUDE
         return CohortCase(image + effect, effect)
 
-    count = 480
-    table = pd.DataFrame({"id": [f"{row:04d}" for row in range(count)], "label": np.arange(count) % 3})
-    table["subject"], table["session"] = table["id"], ""
+    names = [f"{row:04d}" for row in range(480)]
+    table = pd.DataFrame({"id": names, "subject": names, "session": "", "label": np.arange(480) % 3})
     table["class"] = table["label"].map(["none", "first", "second"].__getitem__)
-    table["split"] = np.array(["train", "train", "train", "validation", "test"])[np.arange(count) // 3 % 5]
+    table["split"] = np.array(["train", "train", "train", "validation", "test"])[np.arange(480) // 3 % 5]
     facts = CohortMetadata(source="blocks", preparation=Preparation(low=-1.0, high=1.0))
     cohort = write_cohort(tmp_path / "cohort", Manifest(table), facts, case)
-    run = train(
-        cohort,
-        tmp_path / "run",
-        load_config(settings={"training.generator_updates": "60", "training.num_threads": "1"}),
-    )
+    config = load_config(settings={"training.generator_updates": "60", "training.num_threads": "1"})
+    run = train(cohort, tmp_path / "run", config)
     for label, other in ((1, 2), (2, 1)):
         method = Attributor.load(run.path, class_of_interest=cohort.manifest.classes[label])
         rows = cohort.manifest.indices("test", label)
-        maps = method.effect(cohort.images(rows))
-        assert mean_ncc(maps, cohort.effects(rows)) > 0.9
+        assert mean_ncc(method.effect(cohort.images(rows)), cohort.effects(rows)) > 0.9
         # an image of the other class has nothing to remove where this class acts
         foreign = method.effect(cohort.images(cohort.manifest.indices("test", other))).numpy()
-        here = np.abs(foreign[:, 0, *BLOCKS[label]]).mean()
-        assert here < 0.1 * AMPLITUDE
+        assert np.abs(foreign[:, 0, *BLOCKS[label]]).mean() < 0.1 * AMPLITUDE

@@ -4,12 +4,13 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from trainings import TINY_SETTINGS
+from trainings import TINY_SETTINGS, assert_resumes
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.model.folder import load_model
 from vagan.nn.classification_metrics import binary_metrics, expected_calibration_error, reliability_curve
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
+from vagan.training.tasks.classification import ClassifierTask
 
 SETTINGS = TINY_SETTINGS | {"classifier.width": "2", "classifier.updates": "10", "training.batch_size": "8"}
 
@@ -32,22 +33,7 @@ def test_classifiers_learn_to_separate_the_classes(method, size, tmp_path):
 def test_a_classifier_resumes_bit_equal(small_cohort, tmp_path, monkeypatch):
     config = load_config(settings=SETTINGS | {"method": "classifier", "training.checkpoint_seconds": "0"})
     whole = train(small_cohort, tmp_path / "whole", config)
-    from vagan.training.tasks import classification
-
-    update = classification.ClassifierTask.update
-
-    def crash(self, state, batches, backward):
-        if state.updates == 6:
-            raise OSError("power cut")
-        return update(self, state, batches, backward)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(classification.ClassifierTask, "update", crash)
-        with pytest.raises(OSError, match="power cut"):
-            train(small_cohort, tmp_path / "run", config)
-    resumed = train(small_cohort, tmp_path / "run", config)
-    states = [load_model(run.path)[0].state_dict() for run in (whole, resumed)]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert_resumes(small_cohort, tmp_path / "run", config, whole, monkeypatch, task=ClassifierTask)
 
 
 def test_the_model_has_the_statistics_of_its_own_weights(small_cohort, tmp_path):

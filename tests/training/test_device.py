@@ -3,7 +3,7 @@ import torch
 
 from vagan.errors import ConfigError
 from vagan.training.config import load_config
-from vagan.training.engine.device import SAFE_EXTENT, fast_precision, open_fabric, place, using_threads
+from vagan.training.engine.device import SAFE_EXTENT, fast_precision, open_fabric, place
 
 
 def settings(**values):
@@ -47,15 +47,17 @@ class TestPrecision:
         assert fast_precision(torch.device("cpu")) in ("32-true", "bf16-mixed")
 
 
-def test_a_device_that_is_not_there_is_an_error_that_names_it():
-    with pytest.raises(ConfigError, match=r"training\.device 'no-such-device' .* cannot be used here"):
-        open_fabric(settings(device="no-such-device"), (32, 30))
-
-
-@pytest.mark.parametrize("devices", [0, -1])
-def test_training_on_no_device_is_an_error(devices):
-    with pytest.raises(ConfigError, match=f"at least one device must train: found {devices}; leave --devices out"):
-        open_fabric(settings(device="cpu"), (32, 30), devices=devices)
+@pytest.mark.parametrize(
+    ("device", "devices", "message"),
+    [
+        ("no-such-device", 1, r"training\.device 'no-such-device' .* cannot be used here"),
+        ("cpu", 0, "at least one device must train: found 0; leave --devices out"),
+        ("cpu", -1, "at least one device must train: found -1"),
+    ],
+)
+def test_a_device_that_is_not_there_is_an_error(device, devices, message):
+    with pytest.raises(ConfigError, match=message):
+        open_fabric(settings(device=device), (32, 30), devices=devices)
 
 
 @pytest.mark.parametrize("is_last", [True, False])
@@ -68,10 +70,3 @@ def test_networks_get_the_memory_layout(is_last):
     weight = networks["some"][0].weight
     assert weight.is_contiguous(memory_format=torch.channels_last) is is_last
     assert weight.is_contiguous() is not is_last
-
-
-def test_threads_are_set_inside_the_block_alone():
-    before = torch.get_num_threads()
-    with using_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-    assert torch.get_num_threads() == before

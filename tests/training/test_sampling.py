@@ -8,29 +8,21 @@ from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.training.image_cache import ImageCache, RoundRobin, ShuffledImages, prefetch, shuffled
 
 
-def test_every_round_is_a_new_order_of_all_indices():
+def test_every_round_is_a_new_order_of_all_indices_and_can_be_entered_anywhere():
     rounds = shuffled(4, 0, 40, seed=0, purpose="x").reshape(10, 4)
     assert all(sorted(order) == [0, 1, 2, 3] for order in rounds)
     assert len({tuple(order) for order in rounds}) > 4
-
-
-def test_a_stream_can_be_entered_anywhere():
     whole = shuffled(7, 0, 50, seed=2, purpose="x")
     for start in (0, 3, 7, 20):
         assert np.array_equal(shuffled(7, start, 11, seed=2, purpose="x"), whole[start : start + 11])
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 2**30])
-def test_the_cache_gives_the_cohorts_images_from_memory_or_store(small_cohort, memory_bytes):
+def test_images_come_in_the_streams_order_from_memory_or_store(small_cohort, memory_bytes):
     rows = small_cohort.manifest.indices("train")
     cache = ImageCache(small_cohort, rows, memory_bytes=memory_bytes)
     asked = rows[[4, 0, 4, 9]]
     assert np.array_equal(cache.images(asked), small_cohort.images(asked))
-
-
-def test_without_mirroring_images_come_in_the_streams_order(small_cohort):
-    rows = small_cohort.manifest.indices("train")
-    cache = ImageCache(small_cohort, rows, memory_bytes=2**30)
     images = ShuffledImages(cache, rows, seed=3, purpose="x")
     drawn, expected = images.draw(2, 9), rows[shuffled(len(rows), 2, 9, seed=3, purpose="x")]
     assert np.array_equal(drawn.rows, expected)
