@@ -49,12 +49,8 @@ class Cohort(Dataset[CohortItem]):
     Only the table is held in memory; images are read when they are asked for. A cohort can be pickled, so that worker
     processes of a ``DataLoader`` open the same folder.
 
-    Row i of ``manifest`` describes index i of the arrays; ``metadata`` is what is true of all images.
-
-    Raises
-    ------
-    CohortError
-        If the folder is no cohort, or is damaged.
+    Row i of ``manifest`` describes index i of the arrays; ``metadata`` is what is true of all images. Raises
+    `CohortError` if the folder is no cohort, or is damaged.
 
     Examples
     --------

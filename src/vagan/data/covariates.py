@@ -48,10 +48,8 @@ class Covariate(BaseModel):
     def encode(self, table: pd.DataFrame) -> Numbers:
         """Numbers for each row.
 
-        Raises
-        ------
-        CohortError
-            If the table has no such column, or a cell is empty, no number, or of an unknown category.
+        Raises `CohortError` if the table has no such column, or a cell is empty, no number, or of an unknown
+        category.
         """
         values = _column(table, self.name)
         if self.categories:
@@ -87,12 +85,8 @@ class Covariate(BaseModel):
 def fit_covariates(names: Sequence[str], table: pd.DataFrame) -> tuple[Covariate, ...]:
     """Describe columns of the training images' rows: numbers if every cell is one, else categories.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such column, it is the same for all images, or it has too many categories.
-    CohortError
-        If a cell is empty, or a category occurs in no image of the baseline class.
+    Raises `ConfigError` if there is no such column, it is the same for all images, or it has too many categories;
+    `CohortError` if a cell is empty, or a category occurs in no image of the baseline class.
     """
     return tuple(_fit(name, table) for name in names)
 

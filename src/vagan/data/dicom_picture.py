@@ -33,15 +33,9 @@ def decode_dicom_picture(content: bytes) -> NDArray[Any]:
     """Pixels ``(row, column)`` or ``(row, column, RGB)`` of a DICOM file with one frame.
 
     Rescale slope and intercept or the modality table are applied, then the first window or table of values of
-    interest, if there is one. MONOCHROME1, where white is low, is inverted. Colour becomes RGB.
-
-    Raises
-    ------
-    MissingExtraError
-        Without pydicom.
-    ValueError
-        If the file has several frames or none, or a photometric interpretation that is not supported. Decoders
-        raise errors of other types for damaged files.
+    interest, if there is one. MONOCHROME1, where white is low, is inverted. Colour becomes RGB. Raises
+    `MissingExtraError` without pydicom, `ValueError` if the file has several frames or none, or a photometric
+    interpretation that is not supported. Decoders raise errors of other types for damaged files.
     """
     require_extra("dicom", "pydicom", what="a DICOM picture")
     from pydicom import dcmread

@@ -72,6 +72,9 @@ def name_of(path: Path) -> str:
 def read_image(path: Path, colour: Colour | None = None, *, constant: bool = False) -> ImageFile:
     """Read a picture, an array or a NIfTI file.
 
+    Raises `ImageFileError` if the file is missing, truncated, of another kind, or holds NaN, infinities or one value
+    only.
+
     Parameters
     ----------
     path
@@ -83,11 +86,6 @@ def read_image(path: Path, colour: Colour | None = None, *, constant: bool = Fal
 
     constant
         Accept an image of one value, such as the mask of no effect.
-
-    Raises
-    ------
-    ImageFileError
-        If the file is missing, truncated, of another kind, or holds NaN, infinities or one value only.
     """
     suffix = suffix_of(path).lower()
     if not suffix:

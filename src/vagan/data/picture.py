@@ -45,12 +45,9 @@ def picture_format(content: bytes) -> Format | None:
 def decode_picture(content: bytes) -> Pixels:
     """Pixels of a PNG, JPEG or TIFF file in the file's own intensity: upright, black is low, colours are RGB.
 
-    Raises
-    ------
-    ValueError
-        If the content is of another format, is damaged, declares more than `LARGEST_VALUES` values, holds several
-        images, or has pixels that cannot be interpreted without guessing. Decoders raise errors of other types for
-        some damaged files.
+    Raises `ValueError` if the content is of another format, is damaged, declares more than `LARGEST_VALUES` values,
+    holds several images, or has pixels that cannot be interpreted without guessing. Decoders raise errors of other
+    types for some damaged files.
     """
     found = picture_format(content)
     if found is None:

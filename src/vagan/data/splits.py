@@ -56,6 +56,8 @@ def assign_splits(
 ) -> pd.Series:
     """Split for each row, such that a subject is in one part only.
 
+    Raises `ManifestError` if a list has no subject of the table.
+
     Parameters
     ----------
     table
@@ -65,11 +67,6 @@ def assign_splits(
         Fraction of subjects for the test part, and of the *remaining* ones for validation (the paper: 0.2 of 0.8).
     lists
         Subjects whose part is given. A part that has a list gets no other subject.
-
-    Raises
-    ------
-    ManifestError
-        If a list has no subject of the table.
     """
     first = table.drop_duplicates("subject")
     parts = {str(subject): part for subject in first["subject"] if (part := lists.part_of(str(subject)))}

@@ -30,12 +30,8 @@ def read_table(path: Path) -> pd.DataFrame:
     The delimiter is the comma, semicolon or tab that the header line holds. The encoding is UTF-8, UTF-16 with a byte
     order mark, or, if the content is not UTF-8, Windows-1252. White space around cells and column names, and rows
     without any value, are removed. Decimal commas become points in columns that hold nothing but numbers, unless the
-    commas might as well group thousands.
-
-    Raises
-    ------
-    ManifestError
-        If the file does not exist, is no regular file, or is no table with a header line.
+    commas might as well group thousands. Raises `ManifestError` if the file does not exist, is no regular file, or is
+    no table with a header line.
     """
     try:
         with regular(path).open("rb") as file:

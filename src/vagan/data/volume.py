@@ -89,10 +89,8 @@ class HeaderFacts:
 def read_volume(path: Path) -> Volume:
     """Read a NIfTI or MGZ file of one 2-D or 3-D image.
 
-    Raises
-    ------
-    ImageFileError
-        If it is not NIfTI, is truncated or changed, is half of a pair, holds a series, or claims an absurd size.
+    Raises `ImageFileError` if it is not NIfTI, is truncated or changed, is half of a pair, holds a series, or claims
+    an absurd size.
     """
     try:
         with _opened(path) as file:

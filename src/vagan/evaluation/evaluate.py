@@ -84,6 +84,9 @@ def evaluate(
 ) -> Evaluation:
     """Score methods on the test images of a cohort.
 
+    Raises `ConfigError` if two methods have one name, or the severity is no column of numbers; `CohortError` if there
+    are no test or validation images of the class of interest.
+
     Parameters
     ----------
     methods
@@ -95,13 +98,6 @@ def evaluate(
         metrics remain that need none.
     on_maps
         Called with the maps of each method. Their arrays lie in files that are gone afterwards.
-
-    Raises
-    ------
-    ConfigError
-        If two methods have one name, or the severity is no column of numbers.
-    CohortError
-        If there are no test or validation images of the class of interest.
 
     Examples
     --------

@@ -200,10 +200,8 @@ class ResultsFolder:
     def read(self) -> Results:
         """Read and check everything.
 
-        Raises
-        ------
-        RunError
-            If ``summary.json`` is missing, or any file is damaged; names the file and the command that makes it.
+        Raises `RunError` if ``summary.json`` is missing, or any file is damaged; names the file and the command that
+        makes it.
         """
         summary, methods, ceiling = self._read_summary()
         # folders of an earlier evaluation may still lie there
@@ -227,10 +225,7 @@ class ResultsFolder:
     def threshold(self, method: str) -> float:
         """The ``|map|`` above which a pixel counts as marked, from a method's maps of validation images.
 
-        Raises
-        ------
-        RunError
-            If the folder is damaged, or has no threshold for the method.
+        Raises `RunError` if the folder is damaged, or has no threshold for the method.
         """
         thresholds = self.read_summary().get("thresholds", {})
         threshold = thresholds.get(method)

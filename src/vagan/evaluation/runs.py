@@ -74,14 +74,9 @@ def load_methods(
 ) -> LoadedMethods:
     """Read each run once and make the methods of its model, and the controls.
 
-    Raises
-    ------
-    ConfigError
-        For an unknown method, one that no run's model allows, or runs about several classes.
-    ModelError
-        If a run was trained on images of another kind than the cohort's.
-    LeakageError
-        If a run was trained on the cohort's test images.
+    Raises `ConfigError` for an unknown method, one that no run's model allows, or runs about several classes;
+    `ModelError` if a run was trained on images of another kind than the cohort's; `LeakageError` if a run was trained
+    on the cohort's test images.
     """
     wanted = list(selection.methods or METHODS)
     needs = {slug: find_method(slug).needs for slug in wanted}

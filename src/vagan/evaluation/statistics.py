@@ -45,6 +45,9 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap interval of the mean.
 
+    Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; groups: Field and Welsh,
+    Bootstrapping clustered data, J. R. Stat. Soc. B 69 (2007).
+
     Parameters
     ----------
     values
@@ -54,11 +57,6 @@ def bootstrap_interval(
         each drawn subject brings all its cases, and the mean is over cases.
     level
         Coverage, between 0 and 1.
-
-    References
-    ----------
-    Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; groups: Field and Welsh,
-    Bootstrapping clustered data, J. R. Stat. Soc. B 69 (2007).
     """
     return _percentiles(_bootstrap_means(values, groups, resamples, seed, "bootstrap"), level)
 
@@ -160,9 +158,7 @@ def correlation_entry(values: ArrayLike, others: ArrayLike, *, groups: ArrayLike
 def holm(p_values: Sequence[float] | Values) -> Values:
     """Holm's step-down corrected p-values, which control the family-wise error rate.
 
-    References
-    ----------
-    Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
+    Reference: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
     """
     raw = np.asarray(p_values, dtype=np.float64)
     if not ((raw >= 0) & (raw <= 1)).all():
@@ -177,6 +173,8 @@ def holm(p_values: Sequence[float] | Values) -> Values:
 def summarise(rows: pd.DataFrame) -> Summary:
     """Mean of every method's every score over cases.
 
+    Raises `ValueError` if a column is missing, a cell is empty, or a case was scored twice.
+
     Parameters
     ----------
     rows
@@ -187,11 +185,6 @@ def summarise(rows: pd.DataFrame) -> Summary:
     dict
         ``{method: {metric: {"mean", "std", "ci95": [low, high], "n"}}}``, in order of appearance. ``std`` is the
         population's, over cases, as the paper prints it; ``ci95`` of the mean, from 2000 draws of whole subjects.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, a cell is empty, or a case was scored twice.
     """
     wrong = [name for name in COLUMNS if name not in rows or rows[name].isna().any()]
     if wrong:

@@ -112,6 +112,9 @@ class Attributor:
     ) -> "Attributor":
         """Read a run folder or model folder; of several, the mean of their maps is the effect.
 
+        Raises `ConfigError` if there is no such method or class, the model cannot do this, or a choice must be made;
+        `ModelError` if a folder holds no model, or a damaged one.
+
         Parameters
         ----------
         run
@@ -130,13 +133,6 @@ class Attributor:
             Where it abstains; see `vagan.inference.strategies.decide`.
         device
             ``auto``, ``cpu``, ``cuda`` or ``mps``; models stay where they are.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such method or class, the model cannot do this, or a choice must be made.
-        ModelError
-            If a folder holds no model, or a damaged one.
         """
         models = _models(run, device)
         require_alike(models)

@@ -166,10 +166,7 @@ def save_model(folder: Path, network: nn.Module, spec: ModelSpec, *, in_new_fold
 def load_model(path: Path) -> tuple[nn.Module, ModelSpec]:
     """Read a model folder, or the ``model`` folder inside a run folder; the network is in evaluation mode on the CPU.
 
-    Raises
-    ------
-    ModelError
-        If it is not a model folder, or its files are damaged or do not fit each other.
+    Raises `ModelError` if it is not a model folder, or its files are damaged or do not fit each other.
     """
     folder = path / "model" if (path / "model" / CONFIG).is_file() else path
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():

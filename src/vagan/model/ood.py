@@ -57,10 +57,8 @@ def recording_features(network: MapGenerator) -> Iterator[list[Tensor]]:
 class MahalanobisOOD:
     """Mahalanobis distance of an image's features from the nearest class of training images.
 
-    References
-    ----------
-    Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018; the covariance is
-    that of Ledoit and Wolf, Journal of Multivariate Analysis 88 (2004).
+    Reference: Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018; the
+    covariance is that of Ledoit and Wolf, Journal of Multivariate Analysis 88 (2004).
     """
 
     means: Features

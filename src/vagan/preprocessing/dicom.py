@@ -44,13 +44,8 @@ def read_series(folder: Path) -> tuple[NDArray[np.float32], Matrix, tuple[str, .
     """Array, affine (RAS+ mm) and warnings of the one series in a folder that is a volume.
 
     Localizers, pictures and files of other formats beside it are left out with a warning. Slices are ordered by
-    position; each is rescaled by its own slope and intercept.
-
-    Raises
-    ------
-    ImageFileError
-        If there is no such series or more than one, if slices are missing, unevenly spaced, sheared or repeated, or
-        if a file is damaged.
+    position; each is rescaled by its own slope and intercept. Raises `ImageFileError` if there is no such series or
+    more than one, if slices are missing, unevenly spaced, sheared or repeated, or if a file is damaged.
     """
     require_extra("mri", "pydicom", what="a DICOM series")
     if odd := [path for path in folder.iterdir() if not path.is_dir() and not path.is_file()]:

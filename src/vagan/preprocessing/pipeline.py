@@ -87,10 +87,8 @@ class Pipeline(BaseModel):
     def run(self, raw: RawScan, *, upstream: Upstream = "raw", on_step: OnStep | None = None) -> "Prepared":
         """Take a scan through the steps that it has not been through.
 
-        Raises
-        ------
-        ImageFileError, PreprocessingError
-            If a step cannot do its work; the message is that of the first that could not.
+        Raises `ImageFileError` or `PreprocessingError` if a step cannot do its work; the message is that of the first
+        that could not.
         """
         scan = raw.scan
         as_read = {

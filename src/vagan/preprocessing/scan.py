@@ -68,13 +68,9 @@ class RawScan:
 def read_scan(path: Path, mask: Path | None = None) -> RawScan:
     """Read a T1-weighted head, a NIfTI or MGZ file or a DICOM folder, and refuse what cannot be one.
 
-    ``mask`` is a brain mask on the same grid: zero outside the brain.
-
-    Raises
-    ------
-    ImageFileError
-        If the file is unreadable, a series over time, a few slices, constant, not finite, a CT, without a place in
-        space, or of a size in mm that no head has.
+    ``mask`` is a brain mask on the same grid: zero outside the brain. Raises `ImageFileError` if the file is
+    unreadable, a series over time, a few slices, constant, not finite, a CT, without a place in space, or of a size
+    in mm that no head has.
     """
     volume, warnings = _read(path)
     grid = Grid(volume.array.shape, volume.affine)

@@ -176,12 +176,8 @@ def prepare_study(
 ) -> str:
     """Prepare every scan of a source; see ``vagan preprocess --help`` for the other parameters.
 
-    Returns what was done, in a line or two. Pages are made only if it is said how.
-
-    Raises
-    ------
-    PreprocessingError
-        If not one scan could be prepared; the reasons are in ``failed.csv``.
+    Returns what was done, in a line or two. Pages are made only if it is said how. Raises `PreprocessingError` if not
+    one scan could be prepared; the reasons are in ``failed.csv``.
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"the output must be a folder: {out} is a file; choose another name")

@@ -49,7 +49,8 @@ def build_report(folder: Path, *, hide_ids: bool = False) -> Path:
     """Write ``report.html`` and ``figures/`` into a results folder.
 
     Everything is drawn before anything is written, and the page is replaced last: if building fails, the older
-    report is still there and whole. The page needs no other file and no network.
+    report is still there and whole. The page needs no other file and no network. Raises `RunError` if the folder
+    holds no results, or a file in it is damaged; `OutputError` if the folder cannot be written to.
 
     Parameters
     ----------
@@ -58,13 +59,6 @@ def build_report(folder: Path, *, hide_ids: bool = False) -> Path:
         paper.
     hide_ids
         Number the subjects in figures and page instead of naming them.
-
-    Raises
-    ------
-    RunError
-        If the folder holds no results, or a file in it is damaged.
-    OutputError
-        If the folder cannot be written to.
     """
     results = ResultsFolder(folder).read()
     if hide_ids:

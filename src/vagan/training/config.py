@@ -284,6 +284,8 @@ WITHOUT_EFFECT["cam-classifier"] = WITHOUT_EFFECT["label-classifier"] = WITHOUT_
 def load_config(preset: str = "fast", settings: Mapping[str, Any] | None = None) -> Config:
     """Resolve a preset and single settings to a full configuration.
 
+    Raises `ConfigError` for an unknown preset, key or value; names the nearest key.
+
     Parameters
     ----------
     preset
@@ -291,11 +293,6 @@ def load_config(preset: str = "fast", settings: Mapping[str, Any] | None = None)
         run's ``config.yaml``.
     settings
         Dotted keys and typed values, e.g. ``{"training.seed": 3}``; text is parsed as YAML.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown preset, key or value; names the nearest key.
     """
     values = _read_preset(preset)
     for key, value in (settings or {}).items():

@@ -70,12 +70,9 @@ class Imbalance:
 def imbalances(table: pd.DataFrame) -> list[Imbalance]:
     """Compare the classes of a manifest's training part, each subject counted once in a class.
 
-    Returns one entry for each known covariate and class of interest.
-
-    References
-    ----------
-    Austin, An introduction to propensity score methods, Multivariate Behavioral Research 46 (2011); of kinds: Yang
-    and Dalton, A unified approach to measuring the effect size between two groups, SAS Global Forum (2012).
+    Returns one entry for each known covariate and class of interest. Reference: Austin, An introduction to propensity
+    score methods, Multivariate Behavioral Research 46 (2011); of kinds: Yang and Dalton, A unified approach to
+    measuring the effect size between two groups, SAS Global Forum (2012).
     """
     learned = table[table["split"] == "train"].drop_duplicates(["subject", "class"])
     is_baseline = learned["label"] == 0

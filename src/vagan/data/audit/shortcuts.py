@@ -86,11 +86,7 @@ def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
     """Screen the training images for confounders, by all probes and by the known covariates.
 
     Returns one finding for each probe and class of interest. ``seed`` decides which images, folds and shuffles.
-
-    Raises
-    ------
-    CohortError
-        If a class has fewer than `LEAST_IMAGES` training images.
+    Raises `CohortError` if a class has fewer than `LEAST_IMAGES` training images.
     """
     table = cohort.manifest.table
     findings: list[Finding] = []

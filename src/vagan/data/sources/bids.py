@@ -41,6 +41,8 @@ def find_scans(
 ) -> pd.DataFrame:
     """T1-weighted images of a BIDS dataset, one row for each visit.
 
+    Raises `ManifestError` if there is no scan, a participant is not there, or no table has the column.
+
     Parameters
     ----------
     folder
@@ -60,11 +62,6 @@ def find_scans(
     DataFrame
         Columns ``image``, ``mask`` (empty where there is none), ``id``, ``subject``, ``session``, ``class`` if asked
         for, and covariates.
-
-    Raises
-    ------
-    ManifestError
-        If there is no scan, a participant is not there, or no table has the column.
     """
     if not folder.is_dir():
         raise ManifestError(f"{folder} must be a BIDS folder; it does not exist or is a file")

@@ -63,6 +63,8 @@ def import_files(
 ) -> Cohort:
     """Check every file, split by subject, prepare, and write a cohort folder with ``dropped.csv``.
 
+    Raises `ImageFileError`, `ManifestError` or `LeakageError`, naming the first bad file and how many there are.
+
     Parameters
     ----------
     table
@@ -74,11 +76,6 @@ def import_files(
         Where the table came from, in words, and what the column with the class was called there.
     dropped
         Files that were left out before.
-
-    Raises
-    ------
-    ImageFileError, ManifestError, LeakageError
-        Naming the first bad file and how many there are.
     """
     require_replaceable(out, COHORT_FILES)
     without = table["class"].eq("")

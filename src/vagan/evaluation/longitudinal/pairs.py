@@ -63,6 +63,8 @@ def find_pairs(
 ) -> Pairs:
     """Converters and stable subjects of a part of a cohort.
 
+    Raises `CohortError` if scans cannot be ordered, or no subject converts.
+
     Parameters
     ----------
     manifest
@@ -79,11 +81,6 @@ def find_pairs(
     -------
     Pairs
         Stable ones as far apart as half of the converters are, as nearly as their scans allow; at most as many.
-
-    Raises
-    ------
-    CohortError
-        If scans cannot be ordered, or no subject converts.
     """
     table = manifest.table
     when, unit = _times(table)

@@ -59,11 +59,8 @@ def ncc(map_: Pixels, effect: Pixels) -> float:
     (population) standard deviation over all its pixels; the score is the mean of their product. This is Pearson's
     correlation: blind to offset and amplitude, but not to sign.
 
-    In [-1, 1]; 0 where the map or the effect is constant: such a map says nothing about place.
-
-    References
-    ----------
-    Baumgartner et al., Visual Feature Attribution using Wasserstein GANs, CVPR 2018, section 4.2.
+    In [-1, 1]; 0 where the map or the effect is constant: such a map says nothing about place. Reference: Baumgartner
+    et al., Visual Feature Attribution using Wasserstein GANs, CVPR 2018, section 4.2.
     """
     # the standard deviation of a constant is often not exactly 0 in floating point, its range is
     if np.ptp(map_) == 0 or np.ptp(effect) == 0:
@@ -97,11 +94,8 @@ def average_precision(map_: Pixels, effect: Pixels) -> float:
 def relevance_mass(map_: Pixels, effect: Pixels) -> float:
     """Fraction of the map's total strength inside the affected region.
 
-    In [0, 1]; 0 where the map is zero everywhere.
-
-    References
-    ----------
-    Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81 (2022): "relevance mass accuracy".
+    In [0, 1]; 0 where the map is zero everywhere. Reference: Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81
+    (2022): "relevance mass accuracy".
     """
     strength = np.abs(map_)
     total = strength.sum()
@@ -114,10 +108,7 @@ def relevance_rank(map_: Pixels, effect: Pixels) -> float:
 
     Where the K-th place is shared by pixels of equal strength, the score is its expectation over all ways to
     choose among them: the order of pixels has no influence, and a constant map scores as chance does. In [0, 1].
-
-    References
-    ----------
-    Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81 (2022): "relevance rank accuracy".
+    Reference: Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81 (2022): "relevance rank accuracy".
     """
     truth = truth_of(effect)
     size = int(truth.sum())
@@ -129,12 +120,8 @@ def pointing_game(map_: Pixels, effect: Pixels) -> float:
     """Whether the strongest pixel is affected.
 
     Where several are equally strong, the score is the share of them that are: of a constant map the fraction of
-    pixels in the truth.
-
-    References
-    ----------
-    Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016; here without their tolerance of 15
-    pixels.
+    pixels in the truth. Reference: Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016; here
+    without their tolerance of 15 pixels.
     """
     return expected_hits(np.abs(map_), truth_of(effect), 1)
 

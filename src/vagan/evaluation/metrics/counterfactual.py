@@ -118,10 +118,7 @@ def squared_mmd(features: Features, reference: Features) -> float:
 
     The kernel is the cubic one of the kernel inception distance; features are divided by the reference's root mean
     square first, so that their unit does not matter. Unlike a Fréchet distance it does not depend on how many images
-    there are, and there may be fewer of them than features. 0 on average for samples of one distribution.
-
-    References
-    ----------
+    there are, and there may be fewer of them than features. 0 on average for samples of one distribution. Reference:
     Bińkowski et al., Demystifying MMD GANs, ICLR 2018.
     """
     return _distance(*_kernels(features, reference))

@@ -33,11 +33,8 @@ def otsu_threshold(maps: CaseMaps) -> float:
     """Threshold that best divides the pooled strengths into two groups, from a histogram of 256 bins.
 
     The maps must be of *validation* cases: a threshold chosen on the cases it is then scored on would flatter. Where
-    all strengths are equal it is that strength, so that no pixel lies above it.
-
-    References
-    ----------
-    Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 9 (1979).
+    all strengths are equal it is that strength, so that no pixel lies above it. Reference: Otsu, A threshold
+    selection method from gray-level histograms, IEEE Trans. SMC 9 (1979).
     """
     from skimage.filters import threshold_otsu
 
@@ -94,9 +91,8 @@ def iou(marked: Region, truth: Region) -> float:
 def lesion_recall(marked: Region, truth: Region) -> float:
     """Fraction of the lesions of which at least a tenth is marked; to be read with the false lesions.
 
-    References
-    ----------
-    Commowick et al., Objective evaluation of multiple sclerosis lesion segmentation, Scientific Reports 8 (2018).
+    Reference: Commowick et al., Objective evaluation of multiple sclerosis lesion segmentation, Scientific Reports 8
+    (2018).
     """
     return float((_shares(_all_channels(truth), _all_channels(marked)) >= OVERLAP).mean())
 
@@ -111,12 +107,8 @@ def false_lesions(marked: Region, truth: Region) -> float:
 def box_iou(marked: Region, truth: Region) -> float:
     """Intersection over union of each lesion's bounding box with the best marked component's, on average.
 
-    0 where nothing is marked.
-
-    References
-    ----------
-    Choe et al., Evaluating Weakly Supervised Object Localization Methods Right, CVPR 2020, without their threshold
-    on the overlap.
+    0 where nothing is marked. Reference: Choe et al., Evaluating Weakly Supervised Object Localization Methods Right,
+    CVPR 2020, without their threshold on the overlap.
     """
     lesions, found = (components(_all_channels(mask))[1] for mask in (truth, marked))
     return float(np.mean([max((_box_overlap(lesion, box) for box in found), default=0.0) for lesion in lesions]))

@@ -38,7 +38,10 @@ def train(
     """Train, or resume, the model of a run folder.
 
     The same call resumes after a crash, a kill or an interruption; on one CPU, with the same number of threads, the
-    result has the same bits as that of an uninterrupted run.
+    result has the same bits as that of an uninterrupted run. Raises `RunError` if the folder belongs to another
+    configuration or cohort, another training runs in it, or one of the processes of this training is lost. What was
+    saved last is kept. `DivergenceError` if a loss term is no longer finite. The last good checkpoint is kept.
+    `Interrupted` after Ctrl-C or SIGTERM, once a checkpoint is saved.
 
     Parameters
     ----------
@@ -59,16 +62,6 @@ def train(
     stop_within_s
         Seconds after Ctrl-C or SIGTERM at which the process ends in the middle of an update, with what the last
         checkpoint holds; default: the update is finished first.
-
-    Raises
-    ------
-    RunError
-        If the folder belongs to another configuration or cohort, another training runs in it, or one of the
-        processes of this training is lost. What was saved last is kept.
-    DivergenceError
-        If a loss term is no longer finite. The last good checkpoint is kept.
-    Interrupted
-        After Ctrl-C or SIGTERM, once a checkpoint is saved.
     """
     config = config or load_config()
     run = RunFolder(Path(path))

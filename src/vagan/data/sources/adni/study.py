@@ -110,6 +110,8 @@ class _Candidate:
 def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | None = None) -> str:
     """Write ``manifest.csv`` for `vagan preprocess`, ``dropped.csv`` and ``summary.md``; return the summary.
 
+    Raises `ManifestError` if nothing usable is there.
+
     Parameters
     ----------
     images
@@ -118,11 +120,6 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
         Folder with study tables, of any generation.
     out, options
         Folder to write; see `AdniOptions`.
-
-    Raises
-    ------
-    ManifestError
-        If nothing usable is there.
     """
     options = options or AdniOptions()
     classes = options.classes

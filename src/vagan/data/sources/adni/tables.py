@@ -146,10 +146,7 @@ class Tables:
 def read_tables(folder: Path) -> Tables:
     """Read all tables that are known among the CSV files of a folder and of the folders in it.
 
-    Raises
-    ------
-    ManifestError
-        If there is no table of diagnoses, or several files claim to be the same table.
+    Raises `ManifestError` if there is no table of diagnoses, or several files claim to be the same table.
     """
     if not folder.is_dir():
         raise ManifestError(f"{folder} must be a folder with ADNI's tables; it does not exist or is a file")

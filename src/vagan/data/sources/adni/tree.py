@@ -55,10 +55,7 @@ class Tree:
 def find_scans(root: Path) -> Tree:
     """Walk an image tree.
 
-    Raises
-    ------
-    ManifestError
-        If it is no folder, or holds no scan of an ADNI subject.
+    Raises `ManifestError` if it is no folder, or holds no scan of an ADNI subject.
     """
     if not root.is_dir():
         raise ManifestError(f"{root} must be the folder of an ADNI image download; it does not exist or is a file")
