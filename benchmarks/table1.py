@@ -29,7 +29,7 @@ from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
 from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.evaluation.runs import RunSelection
-from vagan.evaluation.statistics import bootstrap_interval, holm, paired_difference
+from vagan.evaluation.statistics import bootstrap_interval
 from vagan.reporting.report import build_report
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -159,12 +159,14 @@ def _differences(scores: pd.DataFrame) -> dict[str, dict[str, float | list[float
     found = {}
     for method in means.index.get_level_values("method").unique().difference([CEILING, "VA-GAN"]):
         own = means[method]
-        found[method] = paired_difference(own.to_numpy(), vagan[own.index].to_numpy())
-    corrected = holm([entry.p_value for entry in found.values()])
-    return {
-        name: {"mean": entry.mean, "ci95": list(entry.interval), "p_holm": float(p), "images": entry.cases}
-        for (name, entry), p in zip(found.items(), corrected, strict=True)
-    }
+        gaps = own.to_numpy() - vagan[own.index].to_numpy()
+        interval, p_value = bootstrap_interval(gaps), stats.wilcoxon(gaps).pvalue
+        found[method] = {"mean": float(gaps.mean()), "ci95": list(interval), "p": p_value, "images": len(gaps)}
+    largest = 0.0
+    for rank, entry in enumerate(sorted(found.values(), key=lambda entry: entry["p"])):  # Holm (1979)
+        largest = max(largest, min(1.0, (len(found) - rank) * entry.pop("p")))
+        entry["p_holm"] = float(largest)
+    return found
 
 
 def _t_interval(values: np.ndarray) -> list[float] | None:

@@ -5,12 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import bootstrap, wilcoxon
+from scipy.stats import bootstrap
 
 from vagan.evaluation.statistics import (
     bootstrap_interval,
-    holm,
-    paired_difference,
     ratio_interval,
     summarise,
 )
@@ -132,78 +130,6 @@ class TestRatio:
     @pytest.mark.parametrize("below", [[-1, 1, 2, -2], [0, 0, 0, 1], [3]])
     def test_unbounded_ratios_have_no_interval(self, below):
         assert all(math.isnan(limit) for limit in ratio_interval([1, 2, 3], below))
-
-
-class TestPairedDifference:
-    def test_hand_worked(self):
-        # all five differ in one direction: the exact two-sided p-value is 2 / 2^5
-        found = paired_difference([2, 4, 6, 8, 10], [1, 2, 3, 4, 5])
-        assert found.mean == 3
-        assert found.p_value == pytest.approx(2 / 32)
-        assert found.interval == bootstrap_interval([1, 2, 3, 4, 5])
-        assert (found.cases, found.subjects) == (5, 5)
-
-    def test_swapping_the_methods_changes_the_sign_only(self):
-        first, second = np.random.default_rng(0).normal(size=(2, 15))
-        one, other = paired_difference(first, second), paired_difference(second, first)
-        assert one.mean == -other.mean
-        assert one.p_value == pytest.approx(other.p_value)
-        assert one.interval == pytest.approx((-other.interval.high, -other.interval.low))
-
-    def test_what_both_methods_share_cancels(self):
-        generator = np.random.default_rng(0)
-        difficulty, gain = generator.normal(0, 10, 40), generator.normal(0.5, 0.1, 40)
-        found = paired_difference(difficulty + gain, difficulty)
-        assert found.mean == pytest.approx(gain.mean())
-        assert found.interval.low > 0.4
-        assert found.p_value < 1e-6
-
-    def test_the_test_sees_one_difference_for_each_subject(self):
-        generator = np.random.default_rng(0)
-        first, second = generator.normal(0.3, size=24), generator.normal(size=24)
-        subjects = np.repeat(list("abcdefgh"), [1, 5, 3, 3, 2, 4, 3, 3])
-        means = [(first - second)[subjects == name].mean() for name in "abcdefgh"]
-        found = paired_difference(first, second, groups=subjects)
-        assert found.p_value == pytest.approx(wilcoxon(means).pvalue)
-        assert found.mean == pytest.approx((first - second).mean())
-        assert found.interval == bootstrap_interval(first - second, groups=subjects)
-        assert (found.cases, found.subjects) == (24, 8)
-
-    def test_equal_methods_do_not_differ(self):
-        found = paired_difference([0.1, 0.7, 0.4], [0.1, 0.7, 0.4])
-        assert (found.mean, found.interval, found.p_value) == (0, (0, 0), 1)
-
-    def test_refuses_other_cases(self):
-        with pytest.raises(ValueError, match="2 and 3 values"):
-            paired_difference([1, 2], [1, 2, 3])
-
-
-class TestHolm:
-    def test_hand_worked(self):
-        # sorted 0.005 0.01 0.03 0.04, times 4 3 2 1: 0.02 0.03 0.06 0.04; the last may not be below the third
-        assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-
-    def test_limits(self):
-        assert holm([0.3]) == pytest.approx([0.3])
-        assert holm([0.6, 0.9]) == pytest.approx([1, 1])
-        assert holm([0.02, 0.02]) == pytest.approx([0.04, 0.04])
-        assert len(holm([])) == 0
-
-    def test_rejects_what_the_step_down_procedure_rejects(self):
-        generator = np.random.default_rng(0)
-        for _ in range(50):
-            raw = generator.random(7) ** 4
-            rejected = set()
-            for step, index in enumerate(np.argsort(raw)):
-                if raw[index] > 0.05 / (7 - step):
-                    break
-                rejected.add(index)
-            assert set(np.flatnonzero(holm(raw) <= 0.05)) == rejected
-
-    @pytest.mark.parametrize("wrong", [-0.1, 1.1, np.nan])
-    def test_refuses_what_is_not_a_probability(self, wrong):
-        with pytest.raises(ValueError, match="between 0 and 1"):
-            holm([0.5, wrong])
 
 
 class TestSummarise:

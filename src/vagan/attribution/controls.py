@@ -48,14 +48,9 @@ class GradientMagnitude:
 
 @dataclass(frozen=True)
 class RandomSmoothMap:
-    """Gaussian noise, smoothed and scaled to standard deviation one: chance level.
+    """Gaussian noise, smoothed by ``smoothness_vox`` pixels and scaled to standard deviation one: chance level.
 
-    Parameters
-    ----------
-    seed
-        The same seed gives the same image the same map, alone or in any batch; a pixel changed gives another map.
-    smoothness_vox
-        Standard deviation of the smoothing Gaussian in pixels.
+    The same seed gives the same image the same map, alone or in any batch; a pixel changed gives another map.
     """
 
     seed: int = 0
@@ -90,11 +85,6 @@ class GroupMeanDifference:
     """Mean training image of the class of interest minus that of the baseline class, the same for every image.
 
     A strong, if trivial, competitor on registered images: it shows where the class acts on average.
-
-    Parameters
-    ----------
-    baseline_images, class_images
-        Training images of either class.
     """
 
     name = "group mean difference"

@@ -259,21 +259,12 @@ def _by_subject(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose_examples(rows: pd.DataFrame, cases: Sequence[str], *, random: int) -> tuple[dict[int, str], str]:
-    """Best, median and worst image by score, and then the first ones of the random order.
+    """Choose the best, median and worst image by score, and the first ones of the random order.
 
     Without known effects there is no best; then it is those with the largest, the median and the smallest map.
-
-    Parameters
-    ----------
-    rows
-        Score rows of images of the class of interest alone: case, method, metric, value.
-    cases
-        Names of the scored images in the random order, of which the first ``random`` are shown in any case.
-
-    Returns
-    -------
-    roles, rule
-        Why each is shown, by its position among the cases, in the order shown; and the rule in words.
+    ``rows`` are scores of images of the class of interest alone; ``cases`` the scored images in the random order, of
+    which the first ``random`` are shown in any case. Returns why each is shown, by its position among the cases, in
+    the order shown; and the rule in words.
     """
     scored, names = rows[rows["metric"] == HEADLINE], ("best", "median", "worst")
     by, of = "NCC", "method of the highest mean"

@@ -38,13 +38,8 @@ def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
 def score_cells(summary: Mapping[str, Scores], *, ceiling: Scores | None = None) -> list[list[str]]:
     """Names of the columns; then a row for each method, best first, of cells ``mean ± std [low, high]``.
 
-    Parameters
-    ----------
-    summary
-        Method -> metric -> numbers; see `vagan.evaluation.statistics.summarise`. Methods without a headline score
-        come last.
-    ceiling
-        Scores of the exact effect, which no method can be asked to exceed; the last row.
+    ``summary`` is that of `vagan.evaluation.statistics.summarise`; methods without a headline score come last. The
+    ``ceiling``, scores of the exact effect, which no method can be asked to exceed, is the last row.
     """
 
     def rank(scores: Scores) -> float:

@@ -41,17 +41,10 @@ class GroundTruth(Protocol):
 
 
 class ExactEffects:
-    """Effects and counterfactuals as the cohort stores them, as far as it does.
+    """Effects and counterfactuals of the class ``label`` as the cohort stores them, as far as it does.
 
-    Raises `CohortError` if there are no test images of both classes, or no validation images of the class of
-    interest.
-
-    Parameters
-    ----------
-    cohort, limit, parts, seed
-        See `vagan.evaluation.evaluate.EvaluationOptions`.
-    label
-        Of the class of interest.
+    Other parameters are those of `vagan.evaluation.evaluate.EvaluationOptions`. Raises `CohortError` if there are no
+    test images of both classes, or no validation images of the class of interest.
     """
 
     def __init__(self, cohort: Cohort, label: int, *, limit: int | None, parts: Parts | None, seed: int) -> None:

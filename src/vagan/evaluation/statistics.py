@@ -1,12 +1,11 @@
-"""Uncertainty of scores: intervals that resample subjects, paired comparisons, corrected p-values."""
+"""Uncertainty of scores: intervals that resample subjects."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import spearmanr, wilcoxon
+from scipy.stats import spearmanr
 
 from vagan.seeding import numpy_generator
 
@@ -24,17 +23,6 @@ class Interval(NamedTuple):
     high: float
 
 
-class PairedDifference(NamedTuple):
-    """How much better one method is than another: mean over cases of its score minus the other's."""
-
-    mean: float
-    interval: Interval
-    p_value: float
-    """Wilcoxon's signed-rank test, two-sided, on the subjects' mean differences; 1 where the methods never differ."""
-    cases: int
-    subjects: int
-
-
 def bootstrap_interval(
     values: ArrayLike,
     *,
@@ -43,20 +31,12 @@ def bootstrap_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap interval of the mean.
+    """Percentile bootstrap interval of the mean of values ``(case,)``, of coverage ``level``.
 
-    Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; groups: Field and Welsh,
-    Bootstrapping clustered data, J. R. Stat. Soc. B 69 (2007).
-
-    Parameters
-    ----------
-    values
-        One for each case, ``(case,)``.
-    groups
-        Subject of each case. Subjects are then drawn whole, since images of one subject are not independent;
-        each drawn subject brings all its cases, and the mean is over cases.
-    level
-        Coverage, between 0 and 1.
+    ``groups`` are the subjects of the cases. Subjects are then drawn whole, since images of one subject are not
+    independent; each drawn subject brings all its cases, and the mean is over cases. Reference: Efron and Tibshirani,
+    An Introduction to the Bootstrap (1993), chapter 13; groups: Field and Welsh, Bootstrapping clustered data, J. R.
+    Stat. Soc. B 69 (2007).
     """
     return _percentiles(_bootstrap_means(values, groups, resamples, seed, "bootstrap"), level)
 
@@ -71,12 +51,8 @@ def ratio_interval(
 ) -> Interval:
     """`bootstrap_interval` of ``mean(numerators) / mean(denominators)`` of two samples, which are drawn separately.
 
-    No subject should be in both samples.
-
-    Returns
-    -------
-    Interval
-        NaN where the sign of the denominators' mean is not certain: the ratio then has no bounds.
+    No subject should be in both samples. NaN where the sign of the denominators' mean is not certain: the ratio then
+    has no bounds.
     """
     above = _bootstrap_means(numerators, numerator_groups, resamples, 0, "bootstrap of numerators")
     below = _bootstrap_means(denominators, denominator_groups, resamples, 0, "bootstrap of denominators")
@@ -96,35 +72,6 @@ def ratio_entry(
     )
     ratio = float(numerators.mean() / denominators.mean())
     return {"mean": ratio, "std": None, "ci95": list(interval), "n": len(numerators)}
-
-
-def paired_difference(
-    values: ArrayLike, reference: ArrayLike, *, groups: ArrayLike | None = None
-) -> PairedDifference:
-    """Compare two methods' scores ``(case,)`` on the same cases.
-
-    Parameters
-    ----------
-    groups
-        Subject of each case. The interval draws whole subjects; the test sees one mean difference for each,
-        since it takes its pairs to be independent.
-    """
-    values, reference = _checked(values), _checked(reference)
-    if len(values) != len(reference):
-        raise ValueError(
-            f"paired scores must be of the same cases: {len(values)} and {len(reference)} values; "
-            "keep only the cases that both methods have"
-        )
-    differences = values - reference
-    of_case, subjects = _numbered(groups, len(differences))
-    per_subject = _sums(differences, of_case, subjects) / np.bincount(of_case)
-    return PairedDifference(
-        mean=float(differences.mean()),
-        interval=bootstrap_interval(differences, groups=of_case),
-        p_value=float(wilcoxon(per_subject).pvalue) if per_subject.any() else 1.0,
-        cases=len(differences),
-        subjects=subjects,
-    )
 
 
 def rank_correlation(
@@ -155,36 +102,13 @@ def correlation_entry(values: ArrayLike, others: ArrayLike, *, groups: ArrayLike
     return {"mean": found, "std": None, "ci95": list(interval), "n": int(both.sum())}
 
 
-def holm(p_values: Sequence[float] | Values) -> Values:
-    """Holm's step-down corrected p-values, which control the family-wise error rate.
-
-    Reference: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
-    """
-    raw = np.asarray(p_values, dtype=np.float64)
-    if not ((raw >= 0) & (raw <= 1)).all():
-        raise ValueError(f"p-values must lie between 0 and 1, got {raw.tolist()}")
-    order = np.argsort(raw, kind="stable")
-    remaining = len(raw) - np.arange(len(raw))
-    corrected = np.empty_like(raw)
-    corrected[order] = np.minimum(np.maximum.accumulate(remaining * raw[order]), 1)
-    return corrected
-
-
 def summarise(rows: pd.DataFrame) -> Summary:
     """Mean of every method's every score over cases.
 
-    Raises `ValueError` if a column is missing, a cell is empty, or a case was scored twice.
-
-    Parameters
-    ----------
-    rows
-        Columns case, subject, label, method, metric and value; one row for each case, method and metric.
-
-    Returns
-    -------
-    dict
-        ``{method: {metric: {"mean", "std", "ci95": [low, high], "n"}}}``, in order of appearance. ``std`` is the
-        population's, over cases, as the paper prints it; ``ci95`` of the mean, from 2000 draws of whole subjects.
+    ``rows`` have the columns case, subject, label, method, metric and value; one row for each case, method and
+    metric. `ValueError` if a column is missing, a cell is empty, or a case was scored twice. Returns ``{method:
+    {metric: {"mean", "std", "ci95": [low, high], "n"}}}``, in order of appearance. ``std`` is the population's, over
+    cases, as the paper prints it; ``ci95`` of the mean, from 2000 draws of whole subjects.
     """
     wrong = [name for name in COLUMNS if name not in rows or rows[name].isna().any()]
     if wrong:

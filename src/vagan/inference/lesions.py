@@ -23,10 +23,7 @@ LEAST_PIXELS = 3
 def components(mask: Mask) -> tuple[Numbers, list[Box]]:
     """Connected components of a mask, neighbours touching at corners too, without specks.
 
-    Returns
-    -------
-    numbers, boxes
-        Number of the component that each pixel belongs to, from 1, 0 elsewhere; and each one's bounding box.
+    Returns the number of the component that each pixel belongs to, from 1, 0 elsewhere; and each one's bounding box.
     """
     numbers, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
     sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]

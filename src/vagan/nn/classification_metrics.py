@@ -9,18 +9,9 @@ BINS = 10
 def binary_metrics(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
     """Figures of a two-class classifier.
 
-    Parameters
-    ----------
-    probabilities
-        Of the class of interest, shape (n,).
-    labels
-        1 for the class of interest, else 0, shape (n,).
-
-    Returns
-    -------
-    dict
-        ``accuracy``, ``balanced_accuracy`` (mean of sensitivity and specificity), ``auc`` (area under the ROC
-        curve) and ``calibration_error`` (expected calibration error in ten bins, Guo et al., ICML 2017).
+    ``probabilities`` (n,) are those of the class of interest, whose ``labels`` (n,) are 1. Returns ``accuracy``,
+    ``balanced_accuracy`` (mean of sensitivity and specificity), ``auc`` (area under the ROC curve) and
+    ``calibration_error`` (expected calibration error in ten bins, Guo et al., ICML 2017).
     """
     from sklearn.metrics import roc_auc_score
 

@@ -19,16 +19,10 @@ from vagan.preprocessing.runner import Job
 def collect_scans(source: Path, *, participants: Sequence[str] = (), class_column: str = "class") -> pd.DataFrame:
     """Scans of a source, one row each: ``image``, ``mask``, ``id``, ``subject``, ``session``, perhaps ``class``.
 
-    Parameters
-    ----------
-    source
-        A BIDS dataset, raw, of fMRIPrep or of Clinica (CAPS); a CSV table with the column ``image`` and optionally
-        ``subject``, ``session``, ``mask``, ``split`` and covariates, or a folder with such a ``manifest.csv``; a
-        folder of scans, or with a folder of scans for each class; or one scan.
-    participants
-        Only these subjects.
-    class_column
-        Where the class is found. Its absence is no error: scans can be prepared without knowing it.
+    ``source`` is a BIDS dataset, raw, of fMRIPrep or of Clinica (CAPS); a CSV table with the column ``image`` and
+    optionally ``subject``, ``session``, ``mask``, ``split`` and covariates, or a folder with such a ``manifest.csv``;
+    a folder of scans, or with a folder of scans for each class; or one scan. ``class_column`` says where the class is
+    found. Its absence is no error: scans can be prepared without knowing it.
     """
     if not source.exists():
         raise ManifestError(f"{source} does not exist; give a BIDS folder, a table, a folder of scans, or a scan")

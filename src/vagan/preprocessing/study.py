@@ -43,15 +43,9 @@ def pack_cohort(
 ) -> Cohort:
     """Make the cohort of all prepared scans of a table; an up-to-date one is left as it is.
 
-    Parameters
-    ----------
-    out
-        Folder of the derivatives; the cohort becomes its folder ``cohort``.
-    table
-        Columns ``id``, ``subject``, ``session``, ``class``; optionally ``split``, ``label`` (0: the
-        baseline class) and covariates. Rows whose scan failed are left out.
-    pipeline, baseline, seed, lists
-        What they were made with, the baseline class's name, and what decides the split where the table gives none.
+    The cohort becomes the folder ``cohort`` among the derivatives in ``out``. ``table`` has the columns ``id``,
+    ``subject``, ``session``, ``class``; optionally ``split``, ``label`` (0: the baseline class) and covariates. Rows
+    whose scan failed are left out. Seed and lists decide the split where the table gives none.
     """
     all_paths = DerivativePaths.of_all(out, pipeline, table)
     whole = [read_whole(paths, pipeline) is not None for paths in all_paths]

@@ -226,14 +226,8 @@ def evaluate_longitudinal(
 
     Returns Table 2. Leaves a results folder like `evaluate_runs`, and in it ``observed/`` and ``maps/`` as NIfTI,
     with log-Jacobians of generators that deform, ``pairs.csv`` with the subjects that give no pair and why, and
-    ``table2.md``.
-
-    Parameters
-    ----------
-    cohort, longitudinal
-        See `ObservedEffects`.
-    runs, out, options, selection
-        See `evaluate_runs`; parts, severity and classifier do not apply.
+    ``table2.md``. Parameters are those of `evaluate_runs` and `ObservedEffects`; parts, severity and classifier do
+    not apply.
     """
     longitudinal, selection = longitudinal or LongitudinalOptions(), selection or RunSelection()
     options = options or EvaluationOptions(device="auto")

@@ -60,16 +60,11 @@ class Observed:
 def observe(before: Scan, after: Scan, *, intensity: Intensity = "smooth", zero: float = -1.0) -> Observed:
     """Lay the earlier scan onto the later one, match its intensities, and subtract it.
 
-    The later scan stays as it is, because it is the image whose map is scored; the earlier one is interpolated once
-    more, by cubic splines, half as bright beyond the edge of its brain, where it was stripped.
-
-    Parameters
-    ----------
-    before, after
-        Prepared scans of one subject on the common grid, with their brains; `CohortError` if these have next to
-        nothing in common.
-    zero
-        Prepared intensity of the later scan that was 0 in the scanner: shading multiplies what lies above it.
+    Both are prepared scans of one subject on the common grid, with their brains; `CohortError` if these have next to
+    nothing in common. The later scan stays as it is, because it is the image whose map is scored; the earlier one is
+    interpolated once more, by cubic splines, half as bright beyond the edge of its brain, where it was stripped.
+    ``zero`` is the prepared intensity of the later scan that was 0 in the scanner: shading multiplies what lies above
+    it.
     """
     moved, inside, facts = _laid_onto(before, after)
     mask = inside & _mask(after)

@@ -28,13 +28,10 @@ from vagan.types import Maps
 
 
 def apply_convention(maps: CaseMaps, convention: Convention) -> CaseMaps:
-    """Maps as a metric reads them.
+    """Maps as a metric reads them, by their method's convention.
 
-    Parameters
-    ----------
-    convention
-        ``signed``: as they are. ``absolute``: their size, for methods that know no direction.
-        ``positive``: negative values count as zero, for evidence *for* a class.
+    ``signed``: as they are. ``absolute``: their size, for methods that know no direction. ``positive``: negative
+    values count as zero, for evidence *for* a class.
     """
     match convention:
         case "signed":

@@ -28,15 +28,9 @@ Parts = Callable[[Array], Mapping[str, Array]]
 def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
     """Share of a region's squared effect under the strongest pixels, the same number of them for every method.
 
-    Of a mask it is the fraction of its pixels. Ties for the last places count by their expectation, as in
+    ``regions`` hold the effect in the region, zero elsewhere; ``area`` is the number of strongest pixels that count
+    as covered. Of a mask it is the fraction of its pixels. Ties for the last places count by their expectation, as in
     `vagan.evaluation.metrics.agreement.relevance_rank`. `CohortError` if the region of a case is empty.
-
-    Parameters
-    ----------
-    regions
-        The effect in the region, zero elsewhere.
-    area
-        Number of strongest pixels that count as covered, from 1 to all pixels of a case.
     """
     require_pixels(maps)
     if not 1 <= area <= maps[0].size:
@@ -51,12 +45,8 @@ def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
 def recall(maps: Array, effects: Array, parts: Callable[[int, Array], Mapping[str, Array]]) -> dict[str, Values]:
     """Share of the part's squared effect under the strongest pixels, as many as are affected in all.
 
-    So all methods have the same map area. NaN where a case has no effect in the part.
-
-    Parameters
-    ----------
-    parts
-        Gets the number of a case and its effect, with zeros where that is too faint to count (see `truth_mask`).
+    So all methods have the same map area. NaN where a case has no effect in the part. ``parts`` gets the number of a
+    case and its effect, with zeros where that is too faint to count (see `truth_mask`).
     """
     recalls: dict[str, Values] = {}
     for case in range(len(maps)):

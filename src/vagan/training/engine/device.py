@@ -25,18 +25,10 @@ reads memory that was never written (oneDNN in PyTorch 2.13; NaN in one of a few
 
 
 def open_fabric(settings: Training, shape: tuple[int, ...], *, devices: int | None = None) -> Fabric:
-    """Fabric on the devices and with the precision that the settings name.
+    """Fabric on the device and with the precision that the settings name; ``auto`` is decided by `fast_precision`.
 
-    Raises `ConfigError` if the device is not there, or cannot compute in this precision.
-
-    Parameters
-    ----------
-    settings
-        ``device``, and ``precision``, whose ``auto`` is decided by `fast_precision`.
-    shape
-        Spatial shape of the images.
-    devices
-        How many of this host; default: as many as torchrun has started processes on it, else one.
+    ``shape`` is that of the images; ``devices`` how many of this host, by default as many as torchrun has started
+    processes on it, else one. Raises `ConfigError` if the device is not there, or cannot compute in this precision.
     """
     if devices is not None and devices < 1:
         raise ConfigError(f"at least one device must train: found {devices}; leave --devices out for one")

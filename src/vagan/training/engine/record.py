@@ -56,14 +56,8 @@ def collapsed_map(figures: Mapping[str, float]) -> str:
 class Record:
     """Record of one session of a training; a context that shows a progress bar and keeps ``metrics.csv`` whole.
 
-    Parameters
-    ----------
-    task, run, state
-        What is trained, where it is written, and how far it is.
-    autocast
-        Gives the context in which networks are used.
-    after_validation
-        Called with the run folder each time its metrics grew.
+    ``autocast`` gives the context in which networks are used; ``after_validation`` is called with the run folder each
+    time its metrics grew.
     """
 
     def __init__(

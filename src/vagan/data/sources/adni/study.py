@@ -110,16 +110,8 @@ class _Candidate:
 def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | None = None) -> str:
     """Write ``manifest.csv`` for `vagan preprocess`, ``dropped.csv`` and ``summary.md``; return the summary.
 
-    Raises `ManifestError` if nothing usable is there.
-
-    Parameters
-    ----------
-    images
-        Folder of a LONI image download, NIfTI or DICOM.
-    tables
-        Folder with study tables, of any generation.
-    out, options
-        Folder to write; see `AdniOptions`.
+    ``images`` is the folder of a LONI image download, NIfTI or DICOM; ``tables`` that of the study tables, of any
+    generation. Raises `ManifestError` if nothing usable is there.
     """
     options = options or AdniOptions()
     classes = options.classes

@@ -96,12 +96,9 @@ def label_of(
     ``code`` and ``made`` are the scan's visit (``bl``, ``m06`` or empty) and date; ``max_days`` the most days between
     a scan and a diagnosis of no known common visit; ``sure_of_scan`` says whether the tables agree on the scan.
 
-    Returns
-    -------
-    Label or None
-        Confidence high: same visit, dates at most ``max_days`` apart. Medium: same visit without dates, or no
-        visit but at most 30 days apart, or tables disagree about class or scan. Low: the visits agree and the dates
-        do not, or more than 30 days apart.
+    Confidence is high for the same visit with dates at most ``max_days`` apart; medium for the same visit without
+    dates, no visit but at most 30 days apart, or tables that disagree about class or scan; low where the visits agree
+    and the dates do not, or more than 30 days apart.
     """
     same_visit = [entry for entry in diagnoses if code and entry.visit == code]
     chosen = _nearest(same_visit, made) or next(iter(same_visit), None)
