@@ -32,6 +32,11 @@ def test_both_build_the_same_way(pattern):
     assert [found.replace("$TORCH_BACKEND", "{{ TORCH_BACKEND }}") for found in docker] == apptainer
 
 
+def test_bases_are_pinned_to_a_release_and_its_content():
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)
+    assert all(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base) for base in bases), bases
+
+
 def test_it_runs_as_an_ordinary_user_and_takes_signals_itself():
     last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (\S+)", last_stage, re.M)[-1] not in ("0", "root")

@@ -48,7 +48,7 @@ class DivergenceError(VaganError):
 
 
 class NotEnoughMemoryError(VaganError):
-    """A training does not fit in memory."""
+    """A training, or the map of an image, does not fit in memory."""
 
 
 class PreprocessingError(VaganError):

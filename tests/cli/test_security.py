@@ -15,10 +15,15 @@ from safetensors.torch import save_file
 from models import save_random_generator
 from trainings import TINY
 from vagan.data.manifest import UNSAFE
-from vagan.errors import ModelError
+from vagan.data.volume import write_volume
+from vagan.errors import ConfigError, ImageFileError, ModelError, PreprocessingError
+from vagan.exporting.hub import export_hub
+from vagan.files import digest_of
 from vagan.inference.scans import pipeline_of
 from vagan.model.folder import load_model
 from vagan.model.ood import OOD_FILE, MahalanobisOOD
+from vagan.preprocessing.registration import load_template
+from vagan.training.config import parse_yaml
 
 NASTY = "<img src=x onerror=alert(1)>"
 OUT_OF_HERE = "../../../escaped"
@@ -153,3 +158,35 @@ def test_unsound_statistics_of_images_are_refused(tmp_path, change):
     save_file(sound | change, tmp_path / OOD_FILE)
     with pytest.raises(ModelError, match="damaged"):
         MahalanobisOOD.load(tmp_path)
+
+
+def test_an_export_has_no_folders_of_this_machine(tmp_path):
+    steps = [
+        {"step": "strip-skull", "method": "command: python /home/jane/strip.py --weights=/srv/w {input} {mask}"},
+        {"step": "register", "template": "/home/jane/t.nii.gz", "template_hash": "00"},
+    ]
+    model = save_random_generator(tmp_path / "m", num_spatial_dims=3, shape=(16, 17, 18), pipeline={"steps": steps})
+    export_hub(model, tmp_path / "hub")
+    record = (tmp_path / "hub" / "config.json").read_text(encoding="utf-8")
+    assert "/home" not in record
+    assert "/srv" not in record
+    assert '"command: python strip.py --weights=w {input} {mask}"' in record
+    assert '"t.nii.gz"' in record
+
+
+def test_a_template_must_be_that_of_the_training(tmp_path):
+    template = tmp_path / "t.nii.gz"
+    write_volume(template, np.pad(np.ones((9, 10, 11), np.float32), 5), np.eye(4))
+    load_template(str(template), "", digest_of(template))
+    with pytest.raises(PreprocessingError, match="template of the training"):
+        load_template(str(template), "", "0123456789abcdef")
+    template.unlink()
+    os.mkfifo(template)
+    with pytest.raises(ImageFileError, match="regular file"):
+        load_template(str(template), "", "0123")
+
+
+def test_a_few_lines_of_yaml_cannot_stand_for_billions():
+    lines = ["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{p: *a{n - 1}, q: *a{n - 1}}}" for n in range(1, 60))]
+    with pytest.raises(ConfigError, match="aliases"):
+        parse_yaml("\n".join(lines), where="config.yaml")

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import shutil
 import warnings
@@ -139,3 +140,24 @@ def test_a_selection_of_what_is_not_there_is_refused(cohort, asked):
 def test_the_facade_makes_synthetic_cohorts(tmp_path):
     made = Cohort.synthetic(tmp_path / "c", n=20, size=(18, 17), seed=3)
     assert made.metadata == make_synthetic_cohort(tmp_path / "d", n=20, size=(18, 17), seed=3).metadata
+
+
+CHANGES = {
+    "replaced": lambda path: make_synthetic_cohort(path, n=20, size=(18, 17), seed=1),
+    "shortened": lambda path: make_synthetic_cohort(path, n=16, size=(18, 17)),
+    "cut": lambda path: os.truncate(path / "cohort.zarr" / "images" / "c" / "0" / "0" / "0" / "0", 100),
+    "other labels": lambda path: (path / "manifest.csv").write_text("id\n", encoding="utf-8"),
+    "deleted": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_cohort_that_changes_while_it_is_in_use_is_noticed(cohort, change):
+    opened = Cohort(cohort)
+    opened.images([0, 19])
+    CHANGES[change](cohort)
+    with pytest.raises(CohortError, match="was changed while it was in use"):
+        opened.images([0, 3])
+    if change == "replaced":
+        with pytest.raises(CohortError, match="holds another cohort"):
+            pickle.loads(pickle.dumps(opened))

@@ -1,7 +1,12 @@
+import bz2
+import gzip
+import lzma
+
 import pandas as pd
 import pytest
 
-from vagan.data.table import is_missing, read_table, with_known_columns, without_missing
+from vagan.data.manifest import UNSAFE
+from vagan.data.table import is_missing, read_table, with_known_columns, without_missing, write_table
 from vagan.errors import ManifestError
 
 EXPECTED = {"id": ["007", "010"], "class": ["Kontrolle", "Müdigkeit"], "age": ["60.5", "71"]}
@@ -76,3 +81,18 @@ def test_missing_cells_unless_they_are_asked_for():
 def test_columns_that_differ_in_case_are_renamed_where_that_is_unambiguous():
     table = pd.DataFrame(columns=["Image", "CLASS", "Id", "ID", "age"])
     assert list(with_known_columns(table, ["image", "class", "id"])) == ["image", "class", "Id", "ID", "age"]
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "@SUM(1)", "+cmd|' /C calc'!A0", "-x", "-1e-5", "'quoted", "plain", "-1"])
+def test_formulas_are_text_for_a_spreadsheet_and_come_back(cell, tmp_path):
+    write_table(tmp_path / "a.csv", pd.DataFrame({cell: [cell], "number": [-1.5]}))
+    for line in (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines():
+        assert not UNSAFE.match(line.lstrip('"'))
+    assert read_table(tmp_path / "a.csv").to_dict("list") == {cell: [cell], "number": ["-1.5"]}
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
+def test_a_compressed_table_is_refused_before_it_can_explode(compress, tmp_path):
+    (tmp_path / "a.csv.gz").write_bytes(compress(b"a,b\n" + b"1,2\n" * 10**6))
+    with pytest.raises(ManifestError, match="compressed"):
+        read_table(tmp_path / "a.csv.gz")

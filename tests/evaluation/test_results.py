@@ -1,5 +1,7 @@
 """What is written is what is read, and damage is named."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,3 +70,31 @@ def test_files_of_methods_have_plain_names(tmp_path):
     assert folder.map("VA-GAN (a/b)", "case").parent == tmp_path / "maps" / "VA-GAN--a-b-"
     assert folder.log_jacobian("CAM", "case").name == "case_stat-logjacobian_statmap.nii.gz"
     assert folder.brain_mask("case").name == "case_desc-observed-brain_mask.nii.gz"
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "table.md", "examples.npz", "left_out.csv"])
+def test_files_of_two_evaluations_are_not_read_as_one(evaluation, small_cohort, tmp_path, name):
+    for folder in ("one", "other"):
+        evaluation.rows["value"] += 0.125
+        evaluation.summary["one"]["ncc"]["mean"] += 0.125
+        evaluation.examples.images[:] *= 0.5
+        ResultsFolder(tmp_path / folder).write(evaluation, small_cohort)
+    (tmp_path / "one" / "left_out.csv").write_text("image,reason\na,b\n", encoding="utf-8")
+    shutil.copy(tmp_path / "one" / name, tmp_path / "other" / name)
+    with pytest.raises(RunError, match=f"{name} is not the one that summary.json describes"):
+        ResultsFolder(tmp_path / "other").read()
+
+
+@pytest.mark.parametrize("name", ["summary.json", "scores.csv", "table.md"])
+def test_a_users_file_of_the_same_name_is_not_replaced(evaluation, small_cohort, tmp_path, name):
+    (tmp_path / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(OutputError, match=f"{name} is not of"):
+        ResultsFolder(tmp_path).write(evaluation, small_cohort)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_examples_that_would_fill_the_memory_are_refused(evaluation, small_cohort, tmp_path, monkeypatch):
+    ResultsFolder(tmp_path).write(evaluation, small_cohort)
+    monkeypatch.setattr("vagan.evaluation.results.MOST_EXAMPLE_BYTES", 1000)
+    with pytest.raises(RunError, match="must not decompress to more"):
+        ResultsFolder(tmp_path).read()

@@ -14,7 +14,7 @@ from models import save_random_generator
 from vagan.cli.attribute import attribute
 from vagan.data.covariates import Covariate
 from vagan.effect import deformation
-from vagan.errors import ConfigError, ImageFileError, ModelError
+from vagan.errors import ConfigError, ImageFileError, ModelError, NotEnoughMemoryError
 from vagan.inference import files
 from vagan.inference.attributor import Attributor
 from vagan.inference.strategies import FOLDER
@@ -279,3 +279,11 @@ def test_an_ood_score_that_is_nan_is_out_of_distribution(tmp_path, images):
     found = Attributor.load(tmp_path / "run", class_of_interest="ill").attribute(images)
     scores = torch.tensor([float("nan"), *[0.0] * (len(images) - 1)])
     assert replace(found, ood_score=scores, ood_threshold=1.0).is_ood.tolist() == [True, *[False] * (len(images) - 1)]
+
+
+def test_a_map_that_cannot_fit_is_refused_with_the_estimate(tmp_path, monkeypatch):
+    model = Attributor.load(save_random_generator(tmp_path / "m", width=16))
+    monkeypatch.setattr("vagan.inference.memory.free_bytes", lambda _: 30 * 2**30)
+    huge = torch.zeros(1).expand(1, 1, 11585, 11585)  # of no memory
+    with pytest.raises(NotEnoughMemoryError, match=r"11585 x 11585 needs about [456]\d\.\d GB .* 30\.0 GB"):
+        model.attribute(huge)

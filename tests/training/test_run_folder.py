@@ -5,7 +5,6 @@ import json
 import os
 
 import pytest
-from filelock import FileLock
 
 from vagan.errors import OutputError, RunError
 from vagan.training.engine.run_folder import RunFolder
@@ -48,12 +47,18 @@ def test_figures_and_records_come_back_and_only_from_regular_files(run):
     assert run.seconds() == 3.25
 
 
-def test_without_locks_in_the_file_system_work_continues_with_a_warning(run, monkeypatch):
-    def acquire(*_, **__):
-        raise OSError(errno.ENOLCK, "no locks available")
+@pytest.mark.parametrize("code", ["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
+def test_without_locks_in_the_file_system_work_continues_with_a_warning(run, monkeypatch, code):
+    def flock(*_):
+        raise OSError(getattr(errno, code), "no locks")
 
-    monkeypatch.setattr(FileLock, "acquire", acquire)
+    monkeypatch.setattr("fcntl.flock", flock)
     with pytest.warns(UserWarning, match="not locked"), run.locked():
+        pass
+
+
+def test_a_second_training_in_one_folder_is_refused(run):
+    with run.locked(), pytest.raises(RunError, match="another training"), RunFolder(run.path).locked():
         pass
 
 

@@ -97,6 +97,8 @@ def attribute(
     for one in saved:
         if one.is_ood:
             print(f"warning: {one.source} is out of distribution: beyond 99 % of the training's validation images")
+        for text in one.extrapolations:
+            print(f"warning: {one.source}: {text}")
     names = [one.decision for one in saved if one.decision]
     counts = ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
     print(f"{len(saved)} map{'s' if len(saved) != 1 else ''} in {out}{counts and f': {counts}'}")

@@ -1,6 +1,7 @@
 """Prepared images of a study in one folder, ``manifest.csv`` and ``cohort.zarr``: a PyTorch dataset."""
 
 import math
+import stat
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,6 +68,8 @@ class Cohort(Dataset[CohortItem]):
                 "make one with `vagan synth` or `vagan import`"
             )
         self.path = path
+        self._opened = {file: _state(file) for file in (path / MANIFEST, path / STORE / "zarr.json")}
+        """States of the files that this was read from; those of the arrays are added below."""
         self.manifest = Manifest.read(path / MANIFEST)
         try:
             self.metadata, self._arrays = _open_store(path / STORE)
@@ -85,7 +88,13 @@ class Cohort(Dataset[CohortItem]):
                 f"{len(self.manifest)} rows, {shape[0]} images in {path}"
             )
         for name, array in self._arrays.items():
-            _require_stored(path / STORE / name, array)
+            cases = (array.shards or array.chunks)[0]
+            self._opened |= {file: _state(file) for file in self._files(name, range(0, array.shape[0], cases))}
+        if lost := next((file for file, state in self._opened.items() if state is None), None):
+            raise CohortError(
+                f"{lost} must hold images of the cohort, but there is no such file; make the cohort again"
+            )
+        self._require_unchanged(())
 
     @classmethod
     def synthetic(cls, path: Path | str, n: int = 10_000, **options: Any) -> "Cohort":
@@ -137,8 +146,8 @@ class Cohort(Dataset[CohortItem]):
             CohortItem(image, int(labels[row]), int(row)) for row, image in zip(rows, self.images(rows), strict=True)
         ]
 
-    def __reduce__(self) -> tuple[type["Cohort"], tuple[Path]]:
-        return Cohort, (self.path,)
+    def __reduce__(self) -> tuple[Any, tuple[Path, str]]:
+        return _reopened, (self.path, self.metadata.content_hash)
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape))
@@ -205,6 +214,7 @@ class Cohort(Dataset[CohortItem]):
         if name not in self._arrays:
             raise CohortError(f"{self.path} holds no {name}; this needs a cohort with known truth")
         array = self._arrays[name]
+        files = self._files(name, indices)
         # storage order, each image once: neighbours share a shard, which is then opened once
         wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         read = np.empty((len(wanted), *array.shape[1:]), np.float32)
@@ -220,8 +230,26 @@ class Cohort(Dataset[CohortItem]):
                 for start in range(0, len(wanted), READ_BLOCK):
                     read[start : start + READ_BLOCK] = array.oindex[wanted[start : start + READ_BLOCK]]
         except Exception as error:  # damaged data raise whatever they lead to
+            self._require_unchanged(files)
             raise CohortError(f"{name} of {self.path} are damaged ({error}); make the cohort again") from error
+        self._require_unchanged(files)
         return torch.from_numpy(read[places])
+
+    def _files(self, name: str, indices: ArrayLike) -> list[Path]:
+        """Where an array stores these images."""
+        array = self._arrays[name]
+        numbers = np.unique(np.asarray(indices, dtype=np.int64) // (array.shards or array.chunks)[0])
+        inner = ["0"] * (len(array.shape) - 1)
+        return [self.path.joinpath(STORE, name, "c", str(number), *inner) for number in numbers]
+
+    def _require_unchanged(self, files: Sequence[Path]) -> None:
+        """Refuse images that may be others than the manifest describes."""
+        for file in (self.path / MANIFEST, self.path / STORE / "zarr.json", *files):
+            if _state(file) != self._opened[file]:
+                raise CohortError(
+                    f"{self.path} was changed while it was in use: {file.relative_to(self.path)} is not what was "
+                    "opened; let whatever writes it end, and repeat the command"
+                )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -295,6 +323,25 @@ class Selection(Dataset[CohortItem]):
         )
 
 
+def _reopened(path: Path, content_hash: str) -> Cohort:
+    """The same cohort in another process."""
+    cohort = Cohort(path)
+    if cohort.metadata.content_hash != content_hash:
+        raise CohortError(f"{path} was changed while it was in use: it holds another cohort; repeat the command")
+    return cohort
+
+
+def _state(file: Path) -> tuple[int, int, int] | None:
+    """Differs if a regular file is replaced, rewritten or shortened; None if there is none."""
+    try:
+        found = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _open_store(path: Path) -> tuple[CohortMetadata, "dict[str, zarr.Array[Any]]"]:
     for entry in path.rglob("*"):
         if not entry.is_dir():
@@ -306,17 +353,6 @@ def _open_store(path: Path) -> tuple[CohortMetadata, "dict[str, zarr.Array[Any]]
     if "images" not in arrays:
         raise ValueError("it holds no images")
     return CohortMetadata.model_validate(dict(store.attrs)), arrays
-
-
-def _require_stored(folder: Path, array: "zarr.Array[Any]") -> None:
-    """Refuse an array that has lost a file: Zarr reads NaN there, and a training would end at it much later."""
-    cases, inner = (array.shards or array.chunks)[0], ["0"] * (len(array.shape) - 1)
-    for number in range(-(-array.shape[0] // cases)):
-        file = folder.joinpath("c", str(number), *inner)
-        if not file.is_file():
-            raise CohortError(
-                f"{file} must hold images of the cohort, but there is no such file; make the cohort again"
-            )
 
 
 def _require_images(name: str, array: "zarr.Array[Any]") -> None:

@@ -19,6 +19,7 @@ BLUR = 1e-3
 FARTHEST = 10.0
 """Standard deviations from the training mean beyond which a number is an error, not an extrapolation."""
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Numbers = Float[np.ndarray, "image number"]
 
 
@@ -30,14 +31,14 @@ class Covariate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    mean: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    mean: Finite = 0.0
     """Of a number."""
     std: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Of a number: its standard deviation."""
-    baseline_range: tuple[float, float] = (0.0, 0.0)
+    baseline_range: tuple[Finite, Finite] = (0.0, 0.0)
     """Of a number: least and largest value among baseline images. Maps of images beyond are extrapolations."""
-    categories: tuple[str, ...] = ()
+    categories: Annotated[tuple[str, ...], Field(max_length=MOST_CATEGORIES)] = ()
     """Empty for a number."""
 
     @property

@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vagan.data.table import read_table
+from vagan.data.table import FORMULA, read_table, write_table
 from vagan.errors import LeakageError, ManifestError, nearest
-from vagan.files import replacing
 
 REQUIRED = ("id", "subject", "session", "label", "class", "split")
 NAMES = ("id", "subject", "session", "class")
 SPLITS = ("train", "validation", "test")
 BASELINE_NAMES = ("baseline", "healthy", "control", "controls", "normal", "cn", "0")
 
-UNSAFE = re.compile(r"[=@]|[+-](?!\d*\.?\d*$)|.*[\x00-\x1f\x7f]", re.DOTALL)
+UNSAFE = re.compile(rf"{FORMULA.pattern}|.*[\x00-\x1f\x7f]", re.DOTALL)
 """Names that a spreadsheet would compute when a table of results is opened in it, or that a terminal would obey."""
 
 
@@ -54,8 +53,7 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write as CSV."""
-        with replacing(path) as temporary:
-            self.table.to_csv(temporary, index=False)
+        write_table(path, self.table)
 
     def __len__(self) -> int:
         return len(self.table)

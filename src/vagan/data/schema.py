@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vagan.data.preparation import Preparation
+from vagan.files import FolderKind
 
 MANIFEST = "manifest.csv"
 STORE = "cohort.zarr"
 DROPPED = "dropped.csv"
-COHORT_FILES = frozenset({MANIFEST, STORE, DROPPED})
-"""All that a cohort folder holds; a folder with anything else in it is never replaced."""
+COHORT = FolderKind((MANIFEST, DROPPED, f"{STORE}/*"), f"{STORE}/zarr.json", '"content_hash"')
 
 ARRAYS = {"images": "image", "effects": "effect", "counterfactuals": "counterfactual", "regions": "regions"}
 """Arrays of the store, and the field of a case that each one holds."""

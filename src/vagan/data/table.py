@@ -5,17 +5,26 @@ import csv
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from vagan.errors import ManifestError
-from vagan.files import regular
+from vagan.files import regular, replacing
+
+FORMULA = re.compile(r"[=@\t\r]|[+-](?!\d*\.?\d*(?:[eE][+-]?\d+)?$)")
+"""Beginning of a text that a spreadsheet computes, or passes to a program, when the table is opened in it."""
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "<na>"})
 """Cells without a value, in lower case: those that BIDS, R, pandas and spreadsheets write."""
 
+MOST_BYTES = 2**30
 LONGEST_HEADER = 2**17
 """Bytes. A table of a million columns takes minutes to read, only to be refused."""
+
+COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd")
+"""First bytes of gzip, zip and Excel, xz, bzip2 and zstd."""
 
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -34,14 +43,25 @@ def read_table(path: Path) -> pd.DataFrame:
     no table with a header line.
     """
     try:
-        with regular(path).open("rb") as file:
+        if regular(path).stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES} bytes")
+        with path.open("rb") as file:
+            if file.read(8).startswith(COMPRESSED):
+                raise ValueError("it is compressed, or an Excel workbook; unpack it, or save it as CSV")
+            file.seek(0)
             if len(file.readline(LONGEST_HEADER + 1)) > LONGEST_HEADER:
                 raise ValueError(f"its first line has more than {LONGEST_HEADER} bytes")
         encoding = _encoding(path)
         with path.open(encoding=encoding, newline="") as lines:
             names, delimiter = _header(lines.readline())
         table = pd.read_csv(
-            path, sep=delimiter, dtype=str, keep_default_na=False, encoding=encoding, skipinitialspace=True
+            path,
+            sep=delimiter,
+            dtype=str,
+            keep_default_na=False,
+            encoding=encoding,
+            skipinitialspace=True,
+            compression=None,
         )
     except FileNotFoundError as error:
         raise ManifestError(f"the table must exist: {path} does not; check the path") from error
@@ -49,14 +69,41 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ManifestError(f"{path} must be a table with a header line: {error}") from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first column of longer rows for an index
         raise ManifestError(f"{path} must have as many column names as cells in a row; check its delimiters")
-    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    table.columns = pd.Index([_unescaped(str(name).strip()) for name in table.columns])
     repeated = next((name for name in names if name and names.count(name) > 1), None)
     if repeated is not None:  # pandas renames the second one
         raise ManifestError(f"{path} must name each column once, but {repeated!r} occurs twice; rename one")
     # a row shorter than the header is filled up with NaN
-    table = table.fillna("").map(str.strip)
+    table = table.fillna("").map(lambda cell: _unescaped(cell.strip()))
     table = table[(table != "").any(axis=1)].reset_index(drop=True)
     return table.apply(lambda column: _with_points(column, grouped=delimiter == ","))
+
+
+def write_table(
+    path: Path, table: pd.DataFrame, *, delimiter: str = ",", digits: int | None = None, in_new_folder: bool = True
+) -> None:
+    """Write a table in UTF-8, whole or not at all; numbers with so many significant digits, or exactly.
+
+    Text that begins as a `FORMULA` gets an apostrophe in front, which `read_table` removes.
+    """
+    escaped = table.apply(lambda column: column if is_numeric_dtype(column) else column.map(_escaped))
+    with replacing(path, in_new_folder=in_new_folder) as temporary:
+        escaped.to_csv(
+            temporary,
+            sep=delimiter,
+            index=False,
+            header=[_escaped(str(name)) for name in table.columns],
+            float_format=None if digits is None else f"%.{digits}g",
+            lineterminator="\n",
+        )
+
+
+def _escaped(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def _unescaped(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
 
 
 def is_missing(cell: str) -> bool:

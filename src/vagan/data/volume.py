@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vagan.conventions import LARGEST_VALUES
 from vagan.errors import ImageFileError
-from vagan.files import replacing
+from vagan.files import regular, replacing
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # damaged headers are errors of ours
 
@@ -124,7 +124,7 @@ def _in_ras(
 @contextmanager
 def _opened(path: Path) -> Iterator[SpatialImage]:
     """The image in a file; if compressed, the file must be as it was written, which only its last bytes show."""
-    file = nib.load(path)
+    file = nib.load(regular(path))
     if not path.name.lower().endswith(COMPRESSED):
         yield file
         return

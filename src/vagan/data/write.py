@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec
 
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import Manifest
-from vagan.data.schema import ARRAYS, COHORT_FILES, MANIFEST, STORE, CohortCase, CohortMetadata
+from vagan.data.schema import ARRAYS, COHORT, MANIFEST, STORE, CohortCase, CohortMetadata
 from vagan.files import new_folder
 from vagan.progress import track
 
@@ -49,7 +49,7 @@ def write_cohort(
     first = case_at(0)
     shard = max(1, SHARD_BYTES // first.image.nbytes)
     blocks = [range(start, min(start + shard, count)) for start in range(0, count, shard)]
-    with new_folder(path, COHORT_FILES) as folder:
+    with new_folder(path, COHORT) as folder:
         store = zarr.open_group(folder / STORE, mode="w")
         arrays = {
             name: _create_array(store, name, count, getattr(first, field).shape, shard)

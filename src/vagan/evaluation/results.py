@@ -7,27 +7,30 @@ import platform
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vagan.data.cohort import Cohort
 from vagan.data.schema import DROPPED
-from vagan.errors import OutputError, RunError
+from vagan.data.table import write_table
+from vagan.errors import ConfigError, OutputError, RunError
 from vagan.evaluation.evaluation import HEADLINE, Evaluation, Examples
 from vagan.evaluation.metrics.registry import find_metric
-from vagan.files import replacing, write_text
+from vagan.files import digest_of, read_text, replacing, write_json, write_text
 from vagan.model.folder import TrainedModel
+from vagan.training.config import parse_yaml
 from vagan.training.engine.run_folder import RunFolder
 
 PREPROCESSING_FAILURES = "failed.csv"
 """Of `vagan preprocess`, beside the cohort that it packs."""
+MOST_EXAMPLE_BYTES = 2**33
 LIBRARIES = ("vagan", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
 
 
@@ -80,6 +83,36 @@ class Results:
         return _ordered([name for scores in self.methods.values() for name in scores])
 
 
+Word = Annotated[str, Field(max_length=10_000)] | bool | int | float | None
+Words = dict[str, Word | list[Word] | dict[str, Word]]
+
+
+class _Summary(BaseModel):
+    """What is read of ``summary.json``; scores are checked by `_scores`."""
+
+    methods: dict[str, dict[str, dict[str, Any]]]
+    ceiling: dict[str, dict[str, Any]] = {}
+    thresholds: Words = {}
+    rules: Words = {}
+    runs: list[str] | None = None
+    classifiers: dict[str, dict[str, Any]] = {}
+    units: dict[str, str] = {}
+    train_seconds: dict[str, float] = {}
+    map_seconds: dict[str, float] = {}
+    machine: Words = {}
+    versions: Words = {}
+    cohort: Words = {}
+    files: dict[str, str] = {}
+    """Digests of the files beside it; empty in results of older versions."""
+
+    @model_validator(mode="after")
+    def _has_tables(self) -> "_Summary":
+        for name, table in (("counts", self.cohort), ("conventions", self.rules)):
+            if not isinstance(table.get(name, {}), dict):
+                raise ValueError(f"{name} must hold names and values")
+        return self
+
+
 class ResultsFolder:
     """Names and files of a results folder; it writes them and reads them.
 
@@ -123,10 +156,23 @@ class ResultsFolder:
         """Of a method that deforms: the logarithm of the volume now over the volume before, on the same grid."""
         return self.map(method, case).with_name(f"{case}_stat-logjacobian_statmap.nii.gz")
 
+    @property
+    def _described(self) -> tuple[Path, ...]:
+        """Files whose digests the summary holds."""
+        return self.scores, self.table, self.examples, self.left_out
+
     def require_folder(self) -> None:
-        """Refuse a file in its place."""
+        """Refuse a file in its place, and a folder with other files of the same names."""
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"the results folder must be a folder: {self.path} is a file; choose another name")
+        with suppress(OSError, ValueError):
+            if '"methods"' in read_text(self.summary):
+                return
+        if foreign := next((path for path in (self.summary, *self._described) if path.exists()), None):
+            raise OutputError(
+                f"the results folder must be new, empty or an older one: {foreign} is not of `vagan evaluate`; "
+                "choose another"
+            )
 
     def write(
         self,
@@ -169,27 +215,22 @@ class ResultsFolder:
                 "counts": {str(k): int(v) for k, v in cohort.manifest.table["split"].value_counts().items()},
             },
         }
-        with replacing(self.scores) as temporary:
-            evaluation.rows.to_csv(temporary, index=False, float_format="%.6g")
-        # JSON has no numbers for NaN and infinity
-        finite = json.loads(json.dumps(summary), parse_constant=lambda _: None)
-        write_text(self.summary, json.dumps(finite, indent=1, allow_nan=False) + "\n")
-        write_text(self.table, evaluation.to_markdown())
-        self._write_examples(evaluation.examples)
-        with replacing(self.left_out) as temporary:
-            _left_out(cohort).to_csv(temporary, index=False)
+        with ExitStack() as stack:
+            written = [stack.enter_context(replacing(path)) for path in self._described]
+            scores, table, examples, left_out = written
+            write_table(scores, evaluation.rows, digits=6)
+            write_text(table, evaluation.to_markdown())
+            _write_examples(examples, evaluation.examples)
+            write_table(left_out, _left_out(cohort))
+            # first of all in place, so that a reader notices if it meets files of two evaluations
+            summary["files"] = {path.name: digest_of(new) for path, new in zip(self._described, written, strict=True)}
+            # JSON has no numbers for NaN and infinity
+            write_json(self.summary, json.loads(json.dumps(summary), parse_constant=lambda _: None))
         for run in runs:
             for source in (run.config, run.metrics, run.environment):
                 if source.is_file():
                     with replacing(self.runs / run.path.name / source.name) as temporary:
                         shutil.copyfile(source, temporary)
-
-    def _write_examples(self, examples: Examples) -> None:
-        arrays = {"images": examples.images, "effects": examples.effects, "affine": examples.affine}
-        arrays |= {f"maps/{name}": maps for name, maps in examples.maps.items()}
-        there: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
-        with replacing(self.examples) as temporary:
-            np.savez_compressed(temporary, ids=np.array(examples.ids), roles=np.array(examples.roles, str), **there)
 
     def read(self) -> Results:
         """Read and check everything.
@@ -205,7 +246,7 @@ class ResultsFolder:
         scores = self._read_table(self.scores, ["case", "method", "metric", "value"])
         scores = scores[scores["metric"] == headline]
         values = pd.to_numeric(scores["value"], errors="coerce").astype(float)
-        return Results(
+        found = Results(
             self.path,
             summary,
             methods,
@@ -215,6 +256,13 @@ class ResultsFolder:
             dict(zip(zip(scores["case"], scores["method"], strict=True), values, strict=True)),
             self._read_table(self.left_out, ["image", "reason"]) if self.left_out.is_file() else None,
         )
+        for path in self._described:  # after reading them: an evaluation may have begun to write meanwhile
+            if path.name in summary["files"] and summary["files"][path.name] != digest_of(path):
+                raise RunError(
+                    f"{path} is not the one that {self.summary.name} describes: an evaluation is being written, was "
+                    f"cut short, or the file was edited; {self._remedy}"
+                )
+        return found
 
     def threshold(self, method: str) -> float:
         """The ``|map|`` above which a pixel counts as marked, from a method's maps of validation images.
@@ -238,12 +286,11 @@ class ResultsFolder:
         if not self.summary.is_file():
             raise RunError(f"{self.path} must hold results, but {self.summary} is missing; {self._remedy}")
         with self._reading(self.summary):
-            summary = json.loads(self.summary.read_text(encoding="utf-8"))
+            summary = _Summary.model_validate_json(read_text(self.summary)).model_dump()
             methods = {name: _scores(values) for name, values in summary["methods"].items()}
             ceiling = _scores(summary.get("ceiling", {}))
             if not any(methods.values()):
                 raise ValueError("scores of at least one method are required, found none")
-            _require_tables(summary)
         return summary, methods, ceiling
 
     def _read_table(self, path: Path, columns: list[str]) -> pd.DataFrame:
@@ -257,6 +304,8 @@ class ResultsFolder:
         if not self.examples.is_file():
             return None
         with self._reading(self.examples), np.load(self.examples, allow_pickle=False) as file:
+            if sum(member.file_size for member in file.zip.infolist()) > MOST_EXAMPLE_BYTES:
+                raise ValueError(f"it must not decompress to more than {MOST_EXAMPLE_BYTES} bytes")
             arrays = dict(file)
             ids, roles = (tuple(map(str, arrays.pop(name, ()))) for name in ("ids", "roles"))
             affine = arrays.pop("affine", None)
@@ -278,14 +327,14 @@ class ResultsFolder:
     def _read_run(self, path: Path) -> Run:
         run = RunFolder(path)
         with self._reading(run.config):
-            text = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
-            settings = dict(_dotted(yaml.safe_load(text) or {}))
+            text = read_text(run.config) if run.config.is_file() else ""
+            settings = dict(_dotted(parse_yaml(text, where=str(run.config)) or {}))
         with self._reading(run.metrics):
             table = pd.read_csv(run.metrics) if run.metrics.is_file() else None
             if table is not None and "update" not in table:
                 raise ValueError(f"must have the column update, found {', '.join(map(str, table.columns))}")
         with self._reading(run.environment):
-            installed = run.environment.read_text(encoding="utf-8") if run.environment.is_file() else ""
+            installed = read_text(run.environment) if run.environment.is_file() else ""
         return Run(path.name, settings, text, table, installed)
 
     @contextmanager
@@ -294,8 +343,11 @@ class ResultsFolder:
         wrong = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
         try:
             yield
-        except (*wrong, zipfile.BadZipFile, yaml.YAMLError) as error:
+        except (*wrong, zipfile.BadZipFile, ConfigError) as error:
             found = " ".join(str(error).split())
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
             raise RunError(f"{path} is damaged ({type(error).__name__}: {found}); {self._remedy}") from error
 
     @property
@@ -308,6 +360,13 @@ def _ordered(metrics: Sequence[str]) -> list[str]:
     return sorted(dict.fromkeys(metrics), key=lambda name: (name != HEADLINE, not find_metric(name).needs_truth))
 
 
+def _write_examples(path: Path, examples: Examples) -> None:
+    arrays = {"images": examples.images, "effects": examples.effects, "affine": examples.affine}
+    arrays |= {f"maps/{name}": maps for name, maps in examples.maps.items()}
+    there: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
+    np.savez_compressed(path, ids=np.array(examples.ids), roles=np.array(examples.roles, str), **there)
+
+
 def _left_out(cohort: Cohort) -> pd.DataFrame:
     """Rows of what was dropped on import and of what failed in the preprocessing: image, reason."""
     tables = [
@@ -316,20 +375,6 @@ def _left_out(cohort: Cohort) -> pd.DataFrame:
         if path.is_file()
     ]
     return pd.concat([pd.DataFrame(columns=["image", "reason"]), *tables])[["image", "reason"]]
-
-
-def _require_tables(summary: Mapping[str, Any]) -> None:
-    """Refuse optional parts of another kind than they should be."""
-    parts = ("thresholds", "rules", "units", "classifiers", "train_seconds", "map_seconds", "machine", "versions")
-    tables = {name: summary.get(name, {}) for name in (*parts, "cohort")}
-    for name, inner in (("cohort", "counts"), ("rules", "conventions")):
-        if isinstance(tables[name], dict):
-            tables[f"{name}.{inner}"] = tables[name].get(inner, {})
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise ValueError(f"{name} must hold names and values")
-        if name.endswith("_seconds") and not all(isinstance(value, int | float) for value in table.values()):
-            raise ValueError(f"{name} must hold numbers")
 
 
 def _scores(values: Mapping[str, Any]) -> dict[str, Score]:

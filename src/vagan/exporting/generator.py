@@ -1,5 +1,6 @@
 """Map generators for formats without covariates, with their metadata."""
 
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,18 @@ def load_generator(run: Path) -> tuple[nn.Module, ModelSpec]:
             "export it with --format hub"
         )
     return network, spec
+
+
+def shareable(spec: ModelSpec) -> ModelSpec:
+    """The same without folders of this machine: of files and programs of the preprocessing the names alone."""
+    if spec.pipeline is None:
+        return spec
+    folders = re.compile(r"(^|[\s='\"])[~/]\S*/")
+    steps = [
+        {key: folders.sub(r"\1", value) if isinstance(value, str) else value for key, value in step.items()}
+        for step in spec.pipeline["steps"]
+    ]
+    return spec.model_copy(update={"pipeline": spec.pipeline | {"steps": steps}})
 
 
 def metadata(spec: ModelSpec) -> dict[str, Any]:

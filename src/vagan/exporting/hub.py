@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from vagan.exporting.card import CARD, model_card
-from vagan.files import new_folder
+from vagan.exporting.generator import shareable
+from vagan.files import FolderKind, new_folder
 from vagan.model.folder import CONFIG, WEIGHTS, load_model, save_model
 from vagan.model.ood import OOD_FILE, MahalanobisOOD
+
+EXPORT = FolderKind((CONFIG, WEIGHTS, OOD_FILE, CARD), CONFIG, '"cohort_hash"')
 
 
 def export_hub(run: Path, out: Path, *, results: Path | None = None) -> Path:
@@ -23,8 +26,8 @@ def export_hub(run: Path, out: Path, *, results: Path | None = None) -> Path:
     network, spec = load_model(run)
     card = model_card("hub.md.j2", run, spec, results)
     ood = MahalanobisOOD.load(run)
-    with new_folder(out, frozenset({CONFIG, WEIGHTS, OOD_FILE, CARD})) as folder:
-        save_model(folder, network, spec)
+    with new_folder(out, EXPORT) as folder:
+        save_model(folder, network, shareable(spec))
         if ood is not None:
             ood.save(folder)
         (folder / CARD).write_text(card, encoding="utf-8")

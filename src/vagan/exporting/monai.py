@@ -4,7 +4,6 @@ The classes are the parts that ``templates/inference.json`` names; its own names
 read, prepare and write images as `vagan attribute` does.
 """
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import version
@@ -20,15 +19,21 @@ from vagan.data.image_file import name_of, suffix_of
 from vagan.effect import SIGN
 from vagan.errors import ImageFileError, require_extra
 from vagan.exporting.card import CARD, model_card
-from vagan.exporting.generator import load_generator
-from vagan.files import new_folder
+from vagan.exporting.generator import load_generator, shareable
+from vagan.files import FolderKind, new_folder, write_json
 from vagan.inference.attribution import SourceImage
 from vagan.inference.attributor import Attributor
 from vagan.inference.files import read_source
-from vagan.model.folder import ModelSpec, load_model, save_model
+from vagan.model.folder import CONFIG, WEIGHTS, ModelSpec, load_model, save_model
 from vagan.types import Images, Maps
 
 CONFIGS, MODELS, DOCS = "configs", "models", "docs"
+METADATA = f"{CONFIGS}/metadata.json"
+EXPORT = FolderKind(
+    (METADATA, f"{CONFIGS}/inference.json", f"{MODELS}/{CONFIG}", f"{MODELS}/{WEIGHTS}", f"{DOCS}/{CARD}"),
+    METADATA,
+    '"vagan"',
+)
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 PACKAGES = ("vagan", "safetensors", "pytorch-ignite", "nibabel")
 
@@ -41,15 +46,13 @@ def export_monai(run: Path, out: Path, *, results: Path | None = None) -> Path:
     require_extra("monai", "monai", "ignite", what="--format monai")
     generator, spec = load_generator(run)
     card = model_card("monai.md.j2", run, spec, results)
-    with new_folder(out, frozenset({CONFIGS, MODELS, DOCS})) as folder:
+    with new_folder(out, EXPORT) as folder:
         for name in (CONFIGS, MODELS, DOCS):
             (folder / name).mkdir()
-        (folder / CONFIGS / "metadata.json").write_text(
-            json.dumps(_metadata(spec), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        write_json(folder / METADATA, _metadata(spec))
         inference = files("vagan.exporting").joinpath("templates", "inference.json").read_bytes()
         (folder / CONFIGS / "inference.json").write_bytes(inference)
-        save_model(folder / MODELS, generator, spec)
+        save_model(folder / MODELS, generator, shareable(spec))
         (folder / DOCS / CARD).write_text(card, encoding="utf-8")
     return out
 

@@ -15,13 +15,14 @@ from vagan.effect import Output, baseline_image, effect_map
 from vagan.errors import require_extra
 from vagan.exporting.card import CARD, model_card
 from vagan.exporting.generator import axis_names, load_generator, metadata
-from vagan.files import new_folder
+from vagan.files import FolderKind, new_folder, write_json
 from vagan.model.folder import ModelSpec
 from vagan.nn.conditioning import Condition
 from vagan.types import Images, Maps
 
 MODEL = "model.onnx"
 METADATA = "model.json"
+EXPORT = FolderKind((MODEL, f"{MODEL}.data", METADATA, CARD), METADATA, '"vagan_version"')
 
 OPSET = 20
 """The first with grid sampling of volumes, which generators that deform need."""
@@ -59,13 +60,13 @@ def export_onnx(run: Path, out: Path, *, results: Path | None = None) -> Path:
     network = CounterfactualNetwork(generator, spec.output).eval()
     card = model_card("onnx.md.j2", run, spec, results, axes=axis_names(spec))
     facts = metadata(spec)
-    with new_folder(out, frozenset({MODEL, METADATA, CARD})) as folder:
+    with new_folder(out, EXPORT) as folder:
         graph = _graph(network, spec)
         for name, value in facts.items():
-            graph.model.metadata_props[name] = value if isinstance(value, str) else json.dumps(value)
+            graph.model.metadata_props[name] = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
         graph.save(folder / MODEL)
         _require_same(folder / MODEL, network, spec)
-        (folder / METADATA).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(folder / METADATA, facts)
         (folder / CARD).write_text(card, encoding="utf-8")
     return out
 

@@ -90,6 +90,8 @@ class SavedMaps(NamedTuple):
     """Name of the predicted class, or ``abstained``; empty where the class was given."""
     is_ood: bool
     """Whether the image is out of distribution; False where that was not measured."""
+    extrapolations: tuple[str, ...] = ()
+    """What is beyond the training's baseline images, such as an age."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

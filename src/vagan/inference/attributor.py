@@ -20,6 +20,7 @@ from vagan.errors import ConfigError
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
 from vagan.inference.covariates import GivenCovariates, covariate_table
 from vagan.inference.files import as_files, prepared_batch, read_source, read_sources, require_distinct_names
+from vagan.inference.memory import require_memory
 from vagan.inference.strategies import (
     REJECT_INTERVAL,
     ClassGate,
@@ -247,6 +248,8 @@ class Attributor:
         sources: Sequence[SourceImage] = (),
     ) -> Attribution:
         table = covariate_table(covariates, self.covariates, len(images))
+        for method in self.methods:
+            require_memory(method, images.shape, self.device)
         inputs = images.to(self.device)
         decisions = None if self.gate is None else self.gate.decide(inputs, self.reject_interval)
         condition = None if decisions is None else task_conditions(self.spec, decisions)

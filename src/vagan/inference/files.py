@@ -1,6 +1,5 @@
 """Image files to prepared images, and maps back to files: 2-D images, volumes and raw scans."""
 
-import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from vagan.data.image_file import ImageFile, name_of, read_image
 from vagan.data.preparation import Preparation
 from vagan.data.volume import Volume, make_volume, write_vectors_like
 from vagan.errors import ModelError, OutputError
-from vagan.files import replacing
+from vagan.files import replacing, write_json
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage, View
 from vagan.inference.lesions import write_mask
 from vagan.inference.overlay import save_overlay
-from vagan.inference.sidecar import decision_of, describe, describe_deformation
+from vagan.inference.sidecar import decision_of, describe, describe_deformation, extrapolations
 from vagan.model.folder import ModelSpec
 from vagan.types import Images
 
@@ -173,9 +172,10 @@ def save_maps(
     if threshold is not None:
         write_mask(stem, own, threshold, source.volume)
     about |= source.describe()
-    with replacing(stem.with_name(f"{stem.name}_effect.json")) as temporary:
-        temporary.write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return SavedMaps(path, source.path, decision_of(one), one.is_ood is not None and bool(one.is_ood[0]))
+    write_json(stem.with_name(f"{stem.name}_effect.json"), about)
+    return SavedMaps(
+        path, source.path, decision_of(one), one.is_ood is not None and bool(one.is_ood[0]), extrapolations(one)
+    )
 
 
 def require_distinct_names(paths: Sequence[Path], out: Path) -> None:

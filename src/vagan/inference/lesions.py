@@ -9,6 +9,7 @@ from jaxtyping import Bool, Integer
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vagan.data.table import write_table
 from vagan.data.volume import Volume, write_like
 from vagan.files import replacing
 
@@ -64,8 +65,7 @@ def write_mask(stem: Path, effect: NDArray[np.float32], threshold: float, volume
                 imageio.imwrite(temporary, 255 * mask)
             else:
                 np.save(temporary, mask)
-    with replacing(Path(f"{stem}_lesions.csv")) as temporary:
-        _lesions(values, numbers, volume).to_csv(temporary, index=False)
+    write_table(Path(f"{stem}_lesions.csv"), _lesions(values, numbers, volume))
     return path
 
 

@@ -63,6 +63,18 @@ def decision_of(one: Attribution) -> str:
     return ABSTAINED if decision.abstained else one.spec.classes[decision.label]
 
 
+def extrapolations(one: Attribution) -> tuple[str, ...]:
+    """Covariates beyond those of the training's baseline images, in words."""
+    if one.covariates is None or one.spec is None:
+        return ()
+    text = "{} is outside the range of the baseline images, {:g} to {:g}: an extrapolation"
+    return tuple(
+        text.format(covariate.name, *covariate.baseline_range)
+        for covariate in one.spec.covariates
+        if covariate.is_extrapolated(one.covariates).any()
+    )
+
+
 def _classes(one: Attribution) -> dict[str, Any]:
     if one.spec is None:
         return {}
@@ -88,14 +100,9 @@ def _covariates(one: Attribution) -> dict[str, Any]:
     """Values that the model was conditioned on, and which are beyond those of the training images."""
     if one.covariates is None or one.spec is None:
         return {}
-    text = "{} is outside the range of the baseline images, {:g} to {:g}: an extrapolation"
-    beyond = [
-        text.format(covariate.name, *covariate.baseline_range)
-        for covariate in one.spec.covariates
-        if covariate.is_extrapolated(one.covariates).any()
-    ]
+    beyond = extrapolations(one)
     values = {covariate.name: str(one.covariates[covariate.name].iloc[0]) for covariate in one.spec.covariates}
-    return {"covariates": values, **({"covariates_beyond": beyond} if beyond else {})}
+    return {"covariates": values, **({"covariates_beyond": list(beyond)} if beyond else {})}
 
 
 def _uncertainty(one: Attribution) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from vagan.data.covariates import Covariate
 from vagan.data.preparation import Preparation
 from vagan.effect import Output, is_coarse, raw_channels
 from vagan.errors import ConfigError, ModelError, nearest
-from vagan.files import regular, replacing
+from vagan.files import read_text, regular, replacing
 from vagan.model.ood import MahalanobisOOD
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.conditioning import Condition
@@ -29,6 +29,7 @@ WEIGHTS = "model.safetensors"
 
 Kind = Literal["map-generator", "classifier", "cam-classifier", "label-classifier"]
 Count = Annotated[int, Field(ge=1, le=4096)]
+Text = Annotated[str, Field(max_length=1000)]
 Extents = tuple[Annotated[int, Field(ge=1, le=2**16)], ...]
 
 
@@ -51,10 +52,10 @@ class ModelSpec(BaseModel):
     """Of a map generator, as is what follows."""
     global_context: bool = False
     output: Output = "add"
-    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=4096)]
+    classes: Annotated[tuple[Text, ...], Field(min_length=2, max_length=4096)]
     """Class names; the first is the baseline class. A map generator of several classes of interest is conditioned on
     the class."""
-    covariates: tuple[Covariate, ...] = ()
+    covariates: Annotated[tuple[Covariate, ...], Field(max_length=256)] = ()
     """That a map generator is conditioned on, after the class."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Of a classifier of all classes: its logits are divided by it."""
@@ -65,9 +66,9 @@ class ModelSpec(BaseModel):
     preparation: Preparation
     pipeline: dict[str, list[dict[str, Any]]] | None = None
     """Of models of scans: how raw ones are preprocessed."""
-    rule: str
+    rule: Text
     """How this network was selected among those of its training."""
-    cohort_hash: str = ""
+    cohort_hash: Text = ""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "ModelSpec":
@@ -175,7 +176,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelSpec]:
             "give a run folder made by `vagan train`"
         )
     try:
-        spec = ModelSpec.model_validate_json(regular(folder / CONFIG).read_bytes())
+        spec = ModelSpec.model_validate_json(read_text(folder / CONFIG))
         _require_shapes(regular(folder / WEIGHTS), spec)
         network = build_network(spec)
         weights = load_file(folder / WEIGHTS)

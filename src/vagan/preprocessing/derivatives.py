@@ -6,7 +6,6 @@ quality control, and last of all the JSON record: a scan whose record is there i
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -17,14 +16,13 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from vagan.data.volume import write_volume
 from vagan.errors import PreprocessingError
-from vagan.files import replacing
+from vagan.files import digest_of, read_text, replacing, write_json, write_text
 from vagan.preprocessing.pipeline import Pipeline, Prepared
 from vagan.preprocessing.registration import PACKAGED, Register
-from vagan.preprocessing.scan import digest_of
 
 DESCRIPTION = "dataset_description.json"
 RAW = "raw"
@@ -136,8 +134,8 @@ def label(prefix: str, name: str) -> str:
 def read_record(path: Path) -> Record | None:
     """The record of a whole scan; None if there is none or it is damaged."""
     try:
-        return Record.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        return Record.model_validate_json(read_text(path))
+    except (OSError, ValueError):
         return None
 
 
@@ -169,9 +167,8 @@ def write_prepared(
     mask = scan.mask if scan.mask is not None else scan.image > -1
     write_volume(paths.mask, mask, scan.grid.affine, space=pipeline.space)
     sidecar = _sidecar(paths, pipeline, source)
-    _write_json(paths.mask.with_name(paths.mask.name.replace(".nii.gz", ".json")), sidecar | {"Type": "Brain"})
-    with replacing(paths.transform) as temporary:
-        temporary.write_text(itk_text(np.linalg.inv(scan.template_from_scanner)), encoding="utf-8")
+    write_json(paths.mask.with_name(paths.mask.name.replace(".nii.gz", ".json")), sidecar | {"Type": "Brain"})
+    write_text(paths.transform, itk_text(np.linalg.inv(scan.template_from_scanner)))
     with replacing(paths.slices) as temporary:
         np.savez_compressed(temporary, **slices)  # type: ignore[arg-type]
     record = Record(
@@ -186,7 +183,7 @@ def write_prepared(
         files={path.name: digest_of(path) for path in (paths.image, paths.mask, paths.transform)},
         seconds=round(seconds, 2),
     )
-    _write_json(paths.record, sidecar | {"SkullStripped": True} | json.loads(record.model_dump_json()))
+    write_json(paths.record, sidecar | {"SkullStripped": True} | json.loads(record.model_dump_json()))
 
 
 def _sidecar(paths: DerivativePaths, pipeline: Pipeline, source: Path) -> dict[str, Any]:
@@ -211,14 +208,8 @@ def write_description(out: Path, pipeline: Pipeline, source: Path | None) -> Non
         "SourceDatasets": [{"URL": url}] if source else [],
         "DatasetLinks": {RAW: url} if source else {},
     }
-    _write_json(out / DESCRIPTION, about)
-    with replacing(out / ".bidsignore") as temporary:
-        temporary.write_text("\n".join(IGNORED) + "\n", encoding="utf-8")
-
-
-def _write_json(path: Path, about: Mapping[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(out / DESCRIPTION, about)
+    write_text(out / ".bidsignore", "\n".join(IGNORED) + "\n")
 
 
 def itk_text(scanner_from_template: NDArray[np.floating[Any]]) -> str:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
 
 from vagan.errors import PreprocessingError
+from vagan.files import digest_of
 from vagan.geometry import Grid, resample
 from vagan.preprocessing.brain import StripSkull
 from vagan.preprocessing.registration import PACKAGED, Dof, Register, load_template
-from vagan.preprocessing.scan import RawScan, Scan, Step, digest_of
+from vagan.preprocessing.scan import RawScan, Scan, Step
 from vagan.preprocessing.steps import Conform, CorrectBias, CropField, Rescale
 
 STEPS: dict[str, type[Step]] = {

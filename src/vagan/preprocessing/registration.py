@@ -14,6 +14,7 @@ from scipy.ndimage import binary_dilation
 
 from vagan.data.volume import read_volume
 from vagan.errors import PreprocessingError, require_extra
+from vagan.files import digest_of
 from vagan.geometry import Grid, Matrix, bounding_box, nearest_rigid, resample, transform_points
 from vagan.preprocessing.brain import already_stripped
 from vagan.preprocessing.itk import LPS_FROM_RAS, matrix_of, sitk, to_itk
@@ -207,7 +208,7 @@ class Register(Step):
         """The same voxels, now in the template's mm."""
         if scan.mask is None:
             raise PreprocessingError("registration is from brain to brain: put a strip-skull step before it")
-        template = load_template(self.template, self.template_mask)
+        template = load_template(self.template, self.template_mask, self.template_hash)
         brain = Brain(scan.image, scan.mask, scan.grid)
         scan_from_template, similarity = register(brain, template, self.dof)
         if similarity < self.least_similarity:
@@ -223,8 +224,8 @@ class Register(Step):
 
 
 @lru_cache(maxsize=2)
-def load_template(template: str, mask: str) -> Brain:
-    """Read the template; an error if it is not there."""
+def load_template(template: str, mask: str, digest: str = "") -> Brain:
+    """Read the template; an error if it is not there, or its files have another digest than the one given."""
     if template == PACKAGED:
         require_extra("mri", "nilearn", what="the packaged template")
         from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
@@ -233,7 +234,13 @@ def load_template(template: str, mask: str) -> Brain:
         grid = Grid(image.shape, np.asarray(image.affine, float))
         inside = np.asarray(load_mni152_brain_mask(resolution=1).dataobj) > 0
         return Brain(np.asarray(image.dataobj, np.float32), inside, grid)
-    head = read_volume(Path(template))
+    files = [Path(name) for name in (template, mask) if name]
+    head = read_volume(files[0])
+    if digest and digest_of(*files) != digest:
+        raise PreprocessingError(
+            f"{template} must be the template of the training, with the digest {digest}, but has another; put that "
+            "file there"
+        )
     grid = Grid(head.array.shape, head.affine)
     if not mask:
         if (head.array == 0).mean() < 0.3:

@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vagan.data.table import write_table
 from vagan.errors import MissingExtraError, PreprocessingError, VaganError
-from vagan.files import remove_leftovers, replacing
+from vagan.files import digest_of, read_text, remove_leftovers, write_json
 from vagan.preprocessing.derivatives import DerivativePaths, read_whole, write_prepared
 from vagan.preprocessing.pipeline import Pipeline, Upstream
-from vagan.preprocessing.scan import Scan, digest_of, read_scan
+from vagan.preprocessing.scan import Scan, read_scan
 
 ATTEMPTS = 2
 """A scan whose worker dies, of too little memory perhaps, is tried once more."""
@@ -206,15 +207,14 @@ class Failures:
             path.unlink(missing_ok=True)
             return
         row = (str(job.image), job.subject, job.session, outcome.reason)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n", encoding="utf-8")
+        write_json(path, dict(zip(COLUMNS, row, strict=True)))
 
     def rows(self) -> list[dict[str, str]]:
         """All failures, sorted by subject."""
         found = []
         for path in self._folder.glob("[!.]*.json"):
             with suppress(FileNotFoundError):  # cleared by a concurrent run
-                found.append(json.loads(path.read_text(encoding="utf-8")))
+                found.append(json.loads(read_text(path)))
         return sorted(found, key=lambda row: (row["subject"], row["session"], row["image"]))
 
     def forget_others(self, images: Collection[str]) -> None:
@@ -225,8 +225,7 @@ class Failures:
 
     def write_table(self) -> None:
         """Write ``failed.csv``; only its header if nothing failed."""
-        with replacing(self._out / FAILED) as temporary:
-            pd.DataFrame(self.rows(), columns=list(COLUMNS)).to_csv(temporary, index=False)
+        write_table(self._out / FAILED, pd.DataFrame(self.rows(), columns=list(COLUMNS)))
 
     def _file(self, image: str) -> Path:
         return self._folder / f"{hashlib.blake2b(os.fsencode(image), digest_size=8).hexdigest()}.json"

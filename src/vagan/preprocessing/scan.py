@@ -1,6 +1,5 @@
 """A scan in the pipeline, read from NIfTI, MGZ or DICOM, and the base of all pipeline steps."""
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -76,17 +75,6 @@ def read_scan(path: Path, mask: Path | None = None) -> RawScan:
     grid = Grid(volume.array.shape, volume.affine)
     _require_head(path, volume.array, grid)
     return RawScan(path, volume, Scan(volume.array, grid, _read_mask(mask, grid) if mask else None), tuple(warnings))
-
-
-def digest_of(*paths: Path | None) -> str:
-    """Digest of files, or of all files of a DICOM folder in the order of their names."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in filter(None, paths):
-        for part in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if part.is_file():
-                with part.open("rb") as file:
-                    hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[Volume, list[str]]:

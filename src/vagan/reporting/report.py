@@ -1,6 +1,7 @@
 """The report: one self-contained page about a results folder."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from vagan.data.sources.files import kind_of_reason
 from vagan.evaluation.evaluation import RANDOM, Examples
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import Results, ResultsFolder, Score
@@ -32,6 +34,8 @@ from vagan.reporting.longitudinal import (
 from vagan.reporting.page import page_template
 from vagan.reporting.viewer import Case, asset, hue_bytes, viewer_data, viewer_scripts
 
+_NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[\d/\\_]\S*|\S+\.\w+")
+"""In a reason, what may be the name of a file or a subject."""
 FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
 
 
@@ -58,7 +62,8 @@ def build_report(folder: Path, *, hide_ids: bool = False) -> Path:
         Output of `vagan evaluate`; only ``summary.json`` is required. Results of follow-up scans add Figure 5 of the
         paper.
     hide_ids
-        Number the subjects in figures and page instead of naming them.
+        Number the subjects in figures and page instead of naming them, and leave out names of files. The other files
+        of the folder keep them.
     """
     results = ResultsFolder(folder).read()
     if hide_ids:
@@ -75,8 +80,14 @@ def build_report(folder: Path, *, hide_ids: bool = False) -> Path:
 
 
 def _anonymous(results: Results) -> Results:
-    """With numbers in place of ids, and without the names of excluded images."""
-    left_out = None if results.left_out is None else results.left_out.assign(image="")
+    """With numbers in place of ids, and without the names of excluded images, also in the reasons."""
+    left_out = results.left_out
+    if left_out is not None:
+        bare = [
+            _NAMES.sub("…", kind_of_reason(reason.removeprefix(image).strip()))
+            for image, reason in zip(left_out["image"], left_out["reason"], strict=True)
+        ]
+        left_out = left_out.assign(image="", reason=bare)
     if results.examples is None:
         return replace(results, left_out=left_out)
     numbers = {name: f"image {number}" for number, name in enumerate(results.examples.ids, start=1)}

@@ -1,6 +1,5 @@
 """Raw scans in a BIDS tree: any orientation, tilted heads, shading, native size."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vagan.data.table import write_table
 from vagan.data.volume import write_volume
-from vagan.files import replacing
+from vagan.files import write_json
 from vagan.geometry import Grid
 from vagan.seeding import numpy_generator
 from vagan.simulation.simulation import (
@@ -143,10 +143,8 @@ def _draw_grid(
 
 
 def _write_tsv(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path) as temporary:
-        table.replace("", "n/a").to_csv(temporary, sep="\t", index=False)
+    write_table(path, table.replace("", "n/a"), delimiter="\t")
 
 
 def _write_json(folder: Path, about: Mapping[str, Any], name: str = "dataset_description.json") -> None:
-    with replacing(folder / name) as temporary:
-        temporary.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(folder / name, about)

@@ -14,11 +14,11 @@ import pandas as pd
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
-from vagan.data.schema import COHORT_FILES, CohortCase, CohortMetadata
+from vagan.data.schema import COHORT, CohortCase, CohortMetadata
 from vagan.data.splits import assign_splits
 from vagan.data.write import write_cohort
 from vagan.errors import CohortError
-from vagan.files import new_folder, require_replaceable
+from vagan.files import FolderKind, new_folder, require_replaceable
 from vagan.geometry import Grid
 from vagan.simulation.base import REGIONS
 from vagan.simulation.raw import SPACING_MM as RAW_SPACING_MM
@@ -91,9 +91,9 @@ def make_atrophy_cohort(
     if jobs < 0:
         raise CohortError(f"--jobs must be 0 or more, found {jobs}")
     path = Path(path)
-    require_replaceable(path, COHORT_FILES)
+    require_replaceable(path, COHORT)
     if raw is not None:
-        require_replaceable(Path(raw), frozenset())
+        require_replaceable(Path(raw), FolderKind())
     simulation = Simulation.on(base, seed=seed)
     people = [
         draw_subject(
@@ -119,7 +119,7 @@ def make_atrophy_cohort(
     row_of = [(number, visit) for number, subject in enumerate(people) for visit in range(len(subject.visits))]
     measured: dict[int, list[dict[str, Any]]] = {}
     with ExitStack() as stack:
-        raw_folder = stack.enter_context(new_folder(Path(raw), frozenset())) if raw is not None else None
+        raw_folder = stack.enter_context(new_folder(Path(raw), FolderKind())) if raw is not None else None
         executor, processes = stack.enter_context(simulators(simulation, jobs))
 
         def start(number: int) -> Future[SimulatedSubject]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from vagan.effect import Output
 from vagan.errors import ConfigError, nearest
-from vagan.files import regular, replacing
+from vagan.files import read_text, write_text
 from vagan.nn.layers import Normalisation
 
 PIXELS_OF_THE_PAPER = 112 * 112
@@ -309,8 +309,10 @@ def load_config(preset: str = "fast", settings: Mapping[str, Any] | None = None)
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
-    """Values of a YAML text; no tag in it is obeyed."""
+    """Values of a YAML text; no tag in it is obeyed, and no alias, by which a few lines can stand for billions."""
     try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("aliases (*name) are not read; write the value in full")
         return yaml.safe_load(text)
     # days that are none and numbers of thousands of digits are ValueErrors
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -337,8 +339,7 @@ def parse_config(values: Any, *, where: str) -> Config:
 
 def write_config(config: Config, path: Path) -> None:
     """Write the resolved configuration as YAML, which is accepted back as a preset."""
-    with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
 def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
@@ -374,7 +375,7 @@ def _read_preset(preset: str) -> dict[str, Any]:
         text = resources.files("vagan.training.presets").joinpath(f"{preset}.yaml").read_text(encoding="utf-8")
     elif preset.endswith((".yaml", ".yml")):
         try:
-            text = regular(Path(preset)).read_text(encoding="utf-8")
+            text = read_text(Path(preset))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"cannot read the preset {preset}: {error}; give a YAML file in UTF-8, such as a run's config.yaml"

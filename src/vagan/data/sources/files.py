@@ -13,11 +13,12 @@ from vagan.data.cohort import Cohort
 from vagan.data.image_file import Colour, read_image
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import IntensityRule, Preparation
-from vagan.data.schema import COHORT_FILES, DROPPED, CohortCase, CohortMetadata
+from vagan.data.schema import COHORT, DROPPED, CohortCase, CohortMetadata
 from vagan.data.splits import DRAWN, SubjectLists, assign_splits
+from vagan.data.table import write_table
 from vagan.data.write import write_cohort
 from vagan.errors import ImageFileError, ManifestError
-from vagan.files import replacing, require_replaceable
+from vagan.files import require_replaceable
 from vagan.progress import track
 
 SAME_PLACE_MM = 1e-3
@@ -77,7 +78,7 @@ def import_files(
     dropped
         Files that were left out before.
     """
-    require_replaceable(out, COHORT_FILES)
+    require_replaceable(out, COHORT)
     without = table["class"].eq("")
     dropped = (dropped or []) + [
         Dropped(path, f"no value in the column {class_column!r}") for path in table["image"][without]
@@ -112,8 +113,7 @@ def import_files(
         affine=None if placed is None else tuple(tuple(map(float, row)) for row in placed),
     )
     cohort = write_cohort(out, manifest, metadata, case_at)
-    with replacing(out / DROPPED) as temporary:
-        pd.DataFrame(dropped + bad, columns=["image", "reason", "class"]).to_csv(temporary, index=False)
+    write_table(out / DROPPED, pd.DataFrame(dropped + bad, columns=["image", "reason", "class"]))
     return cohort
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
+from vagan.data.table import write_table
 from vagan.data.volume import read_volume, write_volume
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate
 from vagan.evaluation.evaluation import MISSING, Evaluation, markdown_lines, score_text
@@ -22,7 +23,7 @@ from vagan.evaluation.metrics.base import Array, Need, Values
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import RunSelection, load_methods
-from vagan.files import replacing, write_text
+from vagan.files import read_text, write_json, write_text
 from vagan.preprocessing.study import scan_of, zero_of
 from vagan.progress import Bar
 from vagan.seeding import numpy_generator
@@ -150,8 +151,7 @@ class ObservedEffects:
             for pair in [*self._pairs.converters, *self._pairs.stable]
         ]
         rows += [{"subject": name, "kind": "left out", "reason": why} for name, why in self._pairs.left_out.items()]
-        with replacing(self._results.pairs) as temporary:
-            pd.DataFrame(rows).fillna("").to_csv(temporary, index=False)
+        write_table(self._results.pairs, pd.DataFrame(rows).fillna(""))
 
     def _named(self, pair: Pair) -> Observation:
         table = self._cohort.manifest.table
@@ -175,7 +175,7 @@ class ObservedEffects:
         paths = results.observed_effect(case), results.brain_mask(case)
         sidecar = results.observed_effect(case).with_name(f"{case}_desc-observed_stat-effect_statmap.json")
         try:
-            known = json.loads(sidecar.read_text(encoding="utf-8"))
+            known = json.loads(read_text(sidecar))
         except (OSError, ValueError):
             known = {}
         if all(path.is_file() for path in paths) and all(known.get(name) == about[name] for name in about):
@@ -186,7 +186,7 @@ class ObservedEffects:
         found = observe(before, after, intensity=self._intensity, zero=zero)
         for path, array in zip((*paths, results.scan(case)), (found.effect, found.mask, after.image), strict=True):
             write_volume(path, array, after.grid.affine)
-        write_text(sidecar, json.dumps({**about, "Found": found.facts}, indent=1, allow_nan=False) + "\n")
+        write_json(sidecar, {**about, "Found": found.facts})
 
     def _read(self, observation: Observation) -> tuple[Array, NDArray[np.bool_]]:
         """Effect, and the brain of both scans."""

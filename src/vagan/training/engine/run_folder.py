@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from vagan.data.cohort import Cohort
+from vagan.data.table import write_table
 from vagan.errors import OutputError, RunError
-from vagan.files import regular, remove_leftovers, replacing
+from vagan.files import lock, read_text, regular, remove_leftovers, unlock, write_json, write_text
 from vagan.notebook import facts_html
 from vagan.training.config import Config, differences, parse_config, parse_yaml, write_config
 
@@ -48,7 +48,7 @@ class RunFolder:
     def read_config(self) -> Config:
         """Resolved configuration of the run."""
         try:
-            text = regular(self.config).read_text(encoding="utf-8")
+            text = read_text(self.config)
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(
                 f"{self.path} is not a run folder ({self.config.name} cannot be read); give one made by `vagan train`"
@@ -84,12 +84,8 @@ class RunFolder:
                     f"the checkpoint {self.checkpoint} must be a file, but is none; delete it to start again"
                 )
             return self.checkpoint.is_file()
-        with replacing(self.cohort) as temporary:
-            temporary.write_text(
-                json.dumps(_cohort_record(cohort), indent=1, allow_nan=False) + "\n", encoding="utf-8"
-            )
-        with replacing(self.environment) as temporary:
-            temporary.write_text(_environment(), encoding="utf-8")
+        write_json(self.cohort, _cohort_record(cohort))
+        write_text(self.environment, _environment())
         write_config(config, self.config)  # last: its presence makes this a run folder
         return False
 
@@ -107,26 +103,27 @@ class RunFolder:
                 f"a run folder that is written to must not hold links: {links[0]} is one; replace it by what it "
                 "links to, or choose another folder"
             )
-        lock = FileLock(self.path / LOCK)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / LOCK).touch()
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}; choose another folder") from error
-        try:
-            lock.acquire(blocking=False)
-        except Timeout as error:
+            held = lock(self.path / LOCK)
+        except BlockingIOError as error:
             raise RunError(
                 f"another training is running in {self.path}; wait for it or choose another folder"
             ) from error
-        except (OSError, NotImplementedError) as error:  # a file system without locks
-            warnings.warn(f"{self.path} is not locked ({error}); do not train in it twice at a time", stacklevel=3)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}; choose another folder") from error
+        if held is None:
+            warnings.warn(
+                f"{self.path} is not locked: its file system has no locks; do not train in it twice at a time",
+                stacklevel=3,
+            )
         self._lock_file = (self.path / LOCK).stat()
         try:
             yield
         finally:
             self._lock_file = None
-            lock.release()
+            unlock(held)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -172,7 +169,7 @@ class RunFolder:
     def read_cohort(self) -> dict[str, Any]:
         """What the run was begun on: source, classes, splits, and a hash of it all."""
         try:
-            record = json.loads(regular(self.cohort).read_text(encoding="utf-8"))
+            record = json.loads(read_text(self.cohort))
             if not isinstance(record, dict) or not isinstance(record.get("splits"), dict) or "hash" not in record:
                 raise ValueError("it has no hash or no splits")
         except (OSError, ValueError) as error:
@@ -225,8 +222,7 @@ class MetricsLog:
         """Write all rows; columns in order of first appearance, empty where a row has no value. No rows: no file."""
         with self._run.guarded():
             if self.rows:
-                with replacing(self._path, in_new_folder=False) as temporary:
-                    pd.DataFrame(self.rows).to_csv(temporary, index=False, lineterminator="\n")
+                write_table(self._path, pd.DataFrame(self.rows), in_new_folder=False)
             else:
                 self._path.unlink(missing_ok=True)
             self._writer.flush()

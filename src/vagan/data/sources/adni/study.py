@@ -24,8 +24,9 @@ from vagan.data.sources.adni.tables import Tables, read_tables, rid
 from vagan.data.sources.adni.tree import Tree, find_scans
 from vagan.data.sources.files import kind_of_reason
 from vagan.data.splits import DRAWN, SubjectLists, assign_splits
+from vagan.data.table import write_table
 from vagan.errors import ManifestError
-from vagan.files import new_folder
+from vagan.files import FolderKind, new_folder
 
 
 def summary_text(table: pd.DataFrame, left: pd.DataFrame, tables: Tables, lists: SubjectLists) -> str:
@@ -77,7 +78,7 @@ def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
 
 
 SUMMARY = "summary.md"
-STUDY_FILES = frozenset({MANIFEST, DROPPED, SUMMARY})
+STUDY = FolderKind((MANIFEST, DROPPED, SUMMARY), SUMMARY, "# ADNI import")
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,9 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
     table = _table(chosen, CovariateIndex(read), options)
     left = pd.DataFrame([vars(entry) for entry in dropped], columns=["subject", "image_id", "image", "reason"])
     text = summary_text(table, left, read, options.lists)
-    with new_folder(out, STUDY_FILES) as folder:
+    with new_folder(out, STUDY) as folder:
         Manifest(table).write(folder / MANIFEST)
-        left.to_csv(folder / DROPPED, index=False)
+        write_table(folder / DROPPED, left)
         (folder / SUMMARY).write_text(text, encoding="utf-8")
     return text
 
