@@ -39,12 +39,13 @@ CHAPTERS = {
     "interrupted trainings": (
         "kills.interrupted_trainings",
         "SIGTERM and Ctrl-C: the time until everything is saved and the process has ended. Then one of two processes "
-        "of a distributed training is killed: the run must stop with a message, and resume.",
+        "of a distributed training is killed: the run must stop with a message, and resume. SIGTERM while a cohort is "
+        "written leaves nothing of it.",
     ),
     "disk": (
         "disk.disk",
-        "A file system that fills up, is read-only, or is unmounted while a command writes: exit code 2 and one "
-        "line, earlier checkpoints intact, and the same command continues once there is space.",
+        "A file system that fills up, has no inodes left, is read-only, or is unmounted while a command writes: exit "
+        "code 2 and one line, earlier checkpoints intact, and the same command continues once there is space.",
     ),
     "concurrent commands": (
         "concurrent.concurrent",
@@ -54,7 +55,10 @@ CHAPTERS = {
     "mutated files": (
         "fuzz.fuzzing",
         "Random mutations of good files. A reader may refuse them with one of the package's errors; any other "
-        "exception, or more than ten seconds, is a failure.",
+        "exception, or more than ten seconds, is a failure. A *wrong answer* is what was read although it cannot be "
+        "used: values that are not finite, constant images, tables with defects. *Data lost*: files beside the "
+        "mutated one that changed. *Escapes*: programs started, connections, pickles opened, and files written "
+        "elsewhere.",
     ),
     "long training": (
         "long_runs.long_training",

@@ -63,6 +63,7 @@ def disk(folder: Path, share: float = 1.0) -> dict[str, Any]:
     cases: dict[str, Callable[[], list[str]]] = {
         "disk full during training": lambda: _full_during_training(cohort, place, logs),
         "disk full during preprocessing": lambda: _full_during_preprocessing(scans, place, logs),
+        "no inodes left": lambda: _no_inodes(cohort, place, logs),
         "cohort larger than the disk": lambda: _cohort_too_large(place, logs),
         "read-only folder": lambda: _read_only(cohort, scans, place, folder),
         "unmounted during training": lambda: _unmounted(cohort, place, logs),
@@ -119,6 +120,20 @@ def _full_during_preprocessing(scans: Path, place: Path, logs: Path) -> list[str
     wrong = _wrong_refusal(_run(arguments, logs), str(place), "space")
     filler.unlink()
     return wrong + _not_completed(_run(arguments, logs))
+
+
+def _no_inodes(cohort: Path, place: Path, logs: Path) -> list[str]:
+    subprocess.run(["mount", "-o", "remount,nr_inodes=30", place], check=True)
+    for number in range(25):
+        (place / f"filler-{number}").touch()
+    wrong = _wrong_refusal(_run(train_command(cohort, place / "run", SLOW), logs), str(place), "space")
+    wrong += _wrong_refusal(
+        _run(["synth", place / "c", "--images", 20, "--size", "16x16"], logs), str(place), "space"
+    )
+    for number in range(25):
+        (place / f"filler-{number}").unlink()
+    subprocess.run(["mount", "-o", "remount,nr_inodes=1000", place], check=True)
+    return wrong + _not_completed(_run(train_command(cohort, place / "run", SLOW), logs))
 
 
 def _cohort_too_large(place: Path, logs: Path) -> list[str]:

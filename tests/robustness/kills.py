@@ -202,7 +202,20 @@ def interrupted_trainings(folder: Path, share: float = 1.0) -> dict[str, Any]:
             if (code, len(child.messages())) != (130, 1) or not saved or seconds[-1] > MAX_SECONDS_TO_STOP:
                 failures.append(f"signal {number}: exit {code}, {seconds[-1]:.1f} s, {saved} updates")
     failures += _one_of_two_processes_killed(cohort, RunFolder(folder / "two"))
+    failures += _cohort_stopped(folder / "stopped")
     return {"signals": len(seconds), "longest time to stop, s": max(seconds), "failures": failures}
+
+
+def _cohort_stopped(folder: Path) -> list[str]:
+    """SIGTERM while a cohort is written: nothing of it is left."""
+    folder.mkdir()
+    arguments = ["synth", str(folder / "c"), "--images", "100000", "--size", "64x64"]
+    child = start(lambda: main(arguments), folder.with_name("log of synth"))
+    while not list(folder.glob(".c.*")) and not child.stderr():
+        time.sleep(0.1)
+    child.send(signal.SIGTERM)
+    left = [] if (code := child.wait()) == 130 else [f"a cohort stopped: exit {code}: {child.stderr()[-300:]}"]
+    return left + [f"a cohort stopped: left behind: {path.name}" for path in folder.iterdir()]
 
 
 def _updates(run: RunFolder) -> int:
