@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -193,6 +194,21 @@ class FolderKind:
     """The file of these that tells the folder from others with the same names; without one none is replaced."""
     mark: str = ""
     """Text in that file."""
+
+
+def without_folders(values: Any) -> Any:
+    """The same record without folders of this machine: of files and programs the names alone."""
+    if isinstance(values, dict):
+        return {name: without_folders(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [without_folders(value) for value in values]
+    if not isinstance(values, str):
+        return values
+    return Path(values).name if values.startswith(("/", "~")) else _FOLDERS.sub(r"\1", values)
+
+
+_FOLDERS = re.compile(r"""((?:^|[\s=])['"]|^|[\s=])[~/](?:(?<=['"].)[^'"]*|\S*)/""")
+"""In a command, what stands before the name of a file."""
 
 
 def require_replaceable(path: Path, kind: FolderKind) -> None:

@@ -14,7 +14,7 @@ from models import save_random_generator
 from vagan.cli.attribute import attribute
 from vagan.data.covariates import Covariate
 from vagan.effect import deformation
-from vagan.errors import ConfigError, ImageFileError, ModelError, NotEnoughMemoryError
+from vagan.errors import ConfigError, ImageFileError, ModelError, NotEnoughMemoryError, OutputError
 from vagan.inference import files
 from vagan.inference.attributor import Attributor
 from vagan.inference.strategies import FOLDER
@@ -287,3 +287,12 @@ def test_a_map_that_cannot_fit_is_refused_with_the_estimate(tmp_path, monkeypatc
     huge = torch.zeros(1).expand(1, 1, 11585, 11585)  # of no memory
     with pytest.raises(NotEnoughMemoryError, match=r"11585 x 11585 needs about [456]\d\.\d GB .* 30\.0 GB"):
         model.attribute(huge)
+
+
+def test_an_image_is_not_replaced_by_the_map_of_another(tmp_path):
+    paths = [tmp_path / "a.npy", tmp_path / "a_effect.npy"]
+    for path in paths:
+        np.save(path, np.arange(480.0).reshape(24, 20))
+    model = Attributor.load(save_random_generator(tmp_path / "m"))
+    with pytest.raises(OutputError, match=r"a_effect\.npy would be replaced"):
+        model.attribute_files(paths, tmp_path)

@@ -39,8 +39,8 @@ CHAPTERS = {
     "interrupted trainings": (
         "kills.interrupted_trainings",
         "SIGTERM and Ctrl-C: the time until everything is saved and the process has ended. Then one of two processes "
-        "of a distributed training is killed: the run must stop with a message, and resume. SIGTERM while a cohort is "
-        "written leaves nothing of it.",
+        "of a distributed training is killed: the run must stop with a message, and resume. SIGTERM while a cohort "
+        "is written leaves nothing of it.",
     ),
     "disk": (
         "disk.disk",

@@ -1,6 +1,5 @@
 """Map generators for formats without covariates, with their metadata."""
 
-import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from torch import nn
 
 from vagan.effect import SIGN
 from vagan.errors import ModelError
+from vagan.files import without_folders
 from vagan.model.folder import ModelSpec, load_model
 
 
@@ -33,15 +33,8 @@ def load_generator(run: Path) -> tuple[nn.Module, ModelSpec]:
 
 
 def shareable(spec: ModelSpec) -> ModelSpec:
-    """The same without folders of this machine: of files and programs of the preprocessing the names alone."""
-    if spec.pipeline is None:
-        return spec
-    folders = re.compile(r"(^|[\s='\"])[~/]\S*/")
-    steps = [
-        {key: folders.sub(r"\1", value) if isinstance(value, str) else value for key, value in step.items()}
-        for step in spec.pipeline["steps"]
-    ]
-    return spec.model_copy(update={"pipeline": spec.pipeline | {"steps": steps}})
+    """The same without folders of this machine in the preprocessing."""
+    return spec.model_copy(update={"pipeline": without_folders(spec.pipeline)})
 
 
 def metadata(spec: ModelSpec) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from vagan.types import Images
 Array = NDArray[np.float32]
 HELD_BYTES = 2**30
 """Files are read before anything is written; beyond this they are read again rather than kept in memory."""
+KINDS = ("effect", "overlay", "log-jacobian", "displacement", "std", "sign-agreement", "mask")
+"""Ends of the names of maps."""
 IN_MM = "mm towards right, front and top"
 
 
@@ -190,6 +192,10 @@ def require_distinct_names(paths: Sequence[Path], out: Path) -> None:
         )
     if out.exists() and not out.is_dir():
         raise OutputError(f"the output must be a folder: {out} is a file; choose another name")
+    maps = {f"{stem}_{kind}" for stem in stems for kind in KINDS}
+    for path in paths:
+        if name_of(path) in maps and path.resolve().parent == out.resolve():
+            raise OutputError(f"{path} would be replaced by a map of another image; choose another output folder")
 
 
 def _array(values: Tensor) -> Array:

@@ -22,6 +22,7 @@ from vagan.types import Images, Scores
 
 OOD_FILE = "ood.safetensors"
 QUANTILE = 0.99
+MOST_BYTES = 2**28
 
 Features = Float[Tensor, "_ feature"]
 """A row for each image."""
@@ -104,7 +105,9 @@ class MahalanobisOOD:
         if file is None:
             return None
         try:
-            found = load_file(regular(file))
+            if regular(file).stat().st_size > MOST_BYTES:
+                raise ValueError(f"it has more than {MOST_BYTES} bytes")
+            found = load_file(file)
             _require_sound(found)
             return cls(**found)
         except (SafetensorError, TypeError, ValueError, MemoryError, OSError) as error:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vagan.data.volume import write_volume
 from vagan.errors import PreprocessingError
-from vagan.files import digest_of, read_text, replacing, write_json, write_text
+from vagan.files import digest_of, read_text, replacing, without_folders, write_json, write_text
 from vagan.preprocessing.pipeline import Pipeline, Prepared
 from vagan.preprocessing.registration import PACKAGED, Register
 
@@ -204,7 +204,13 @@ def write_description(out: Path, pipeline: Pipeline, source: Path | None) -> Non
         "Name": "T1-weighted scans prepared by vagan",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "vagan", "Version": version("vagan"), "Pipeline": pipeline.model_dump(mode="json")}],
+        "GeneratedBy": [
+            {
+                "Name": "vagan",
+                "Version": version("vagan"),
+                "Pipeline": without_folders(pipeline.model_dump(mode="json")),
+            }
+        ],
         "SourceDatasets": [{"URL": url}] if source else [],
         "DatasetLinks": {RAW: url} if source else {},
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
 
 from vagan.errors import PreprocessingError
-from vagan.files import digest_of
+from vagan.files import digest_of, without_folders
 from vagan.geometry import Grid, resample
 from vagan.preprocessing.brain import StripSkull
 from vagan.preprocessing.registration import PACKAGED, Dof, Register, load_template
@@ -103,7 +103,7 @@ class Pipeline(BaseModel):
         if on_step:
             on_step("read", scan)
         for step in self.steps:
-            settings = step.model_dump(mode="json")
+            settings = without_folders(step.model_dump(mode="json"))
             if step.step in DONE_UPSTREAM[upstream]:
                 record.append(settings | {"skipped": f"done by {upstream}"})
                 continue
