@@ -144,7 +144,7 @@ def test_the_facade_makes_synthetic_cohorts(tmp_path):
 
 CHANGES = {
     "replaced": lambda path: make_synthetic_cohort(path, n=20, size=(18, 17), seed=1),
-    "shortened": lambda path: make_synthetic_cohort(path, n=16, size=(18, 17)),
+    "of another length": lambda path: make_synthetic_cohort(path, n=24, size=(18, 17)),
     "cut": lambda path: os.truncate(path / "cohort.zarr" / "images" / "c" / "0" / "0" / "0" / "0", 100),
     "other labels": lambda path: (path / "manifest.csv").write_text("id\n", encoding="utf-8"),
     "deleted": shutil.rmtree,
