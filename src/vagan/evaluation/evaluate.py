@@ -32,41 +32,28 @@ EXPENSIVE = 20
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What is scored, and on which images; `ConfigError` for a number of images below 1.
-
-    Attributes
-    ----------
-    class_of_interest
-        Its name in the cohort; needed where the cohort has several.
-    limit
-        Score a random subset of this many images of each class, the same for all methods.
-    subset
-        Methods that need many forward passes per map are scored on this many images of the class of interest, the
-        first of the others', and on a quarter as many of the baseline class.
-    parts
-        Splits effects into named parts, whose ``recall/<name>`` is scored. Default: the regions that the cohort
-        knows, if any; of these ``regional/<name>`` is scored as well.
-    severity
-        Numeric column of the manifest, whose rank correlation with the size of the maps is scored.
-    classifier
-        Independent of all methods. It scores methods whose maps are in units of intensity.
-    examples
-        Keep this many random images with their maps, and the best, the median and the worst one.
-    seed
-        Decides the subset, the validation images and the examples.
-    device
-        Where images are sent; networks of methods must be there.
-    """
+    """What is scored, and on which images; `ConfigError` for a number of images below 1."""
 
     class_of_interest: str = ""
+    """Its name in the cohort; needed where the cohort has several."""
     limit: int | None = None
+    """Score a random subset of this many images of each class, the same for all methods."""
     subset: int = 20
+    """Methods that need many forward passes per map are scored on this many images of the class of interest, the
+    first of the others', and on a quarter as many of the baseline class."""
     parts: Parts | None = None
+    """Splits effects into named parts, whose ``recall/<name>`` is scored. Default: the regions that the cohort knows,
+    if any; of these ``regional/<name>`` is scored as well."""
     severity: str | None = None
+    """Numeric column of the manifest, whose rank correlation with the size of the maps is scored."""
     classifier: IndependentClassifier | None = None
+    """Independent of all methods. It scores methods whose maps are in units of intensity."""
     examples: int = 4
+    """Keep this many random images with their maps, and the best, the median and the worst one."""
     seed: int = 0
+    """Decides the subset, the validation images and the examples."""
     device: str = "cpu"
+    """Where images are sent; networks of methods must be there."""
 
     def __post_init__(self) -> None:
         for name, most in (("limit", self.limit), ("subset", self.subset), ("examples", self.examples)):

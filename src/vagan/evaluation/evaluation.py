@@ -86,33 +86,22 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Examples:
-    """A few test images of the class of interest with the maps of all methods that were scored on as many.
-
-    Attributes
-    ----------
-    ids
-        One for each image.
-    images
-        ``(n, channel, *space)``, intensities in [-1, 1].
-    effects
-        Known or observed effects of the same shape: positive where the class made the image brighter.
-    maps
-        Effect maps of the same shape and sign, for each method.
-    roles
-        Why each is shown: ``random``, or what it is the extreme of. Empty: all are random.
-    affine
-        Of volumes: voxels to mm, if known.
-    rule
-        How they were chosen.
-    """
+    """A few test images of the class of interest with the maps of all methods that were scored on as many."""
 
     ids: tuple[str, ...]
+    """One for each image."""
     images: Array
+    """``(n, channel, *space)``, intensities in [-1, 1]."""
     effects: Array | None
+    """Known or observed effects of the same shape: positive where the class made the image brighter."""
     maps: Mapping[str, Array]
+    """Effect maps of the same shape and sign, for each method."""
     roles: tuple[str, ...] = ()
+    """Why each is shown: ``random``, or what it is the extreme of. Empty: all are random."""
     affine: NDArray[np.float64] | None = None
+    """Of volumes: voxels to mm, if known."""
     rule: str = RANDOM_RULE
+    """How they were chosen."""
 
     def random(self) -> "Examples":
         """Those alone that were not chosen by their scores."""
@@ -131,38 +120,26 @@ class Examples:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Score rows, what follows from them, and examples to look at.
-
-    Attributes
-    ----------
-    rows
-        Columns case, subject, label, method, metric, value; the exact effect as the method ``ceiling``.
-    summary
-        By method and metric; see `vagan.evaluation.statistics.summarise`.
-    ceiling
-        The same of the exact effect, by metric; empty where it is not known.
-    thresholds
-        For each method the ``|map|`` above which a pixel counts as marked.
-    map_seconds
-        For each method the mean time of one map.
-    conventions, units
-        How the maps of each method are read, and what their values mean.
-    decisions
-        For each method with a class gate its decisions, of the baseline images and then of the cases.
-    rules
-        What a reader must know of how it was measured.
-    """
+    """Score rows, what follows from them, and examples to look at."""
 
     rows: pd.DataFrame
+    """Columns case, subject, label, method, metric, value; the exact effect as the method ``ceiling``."""
     summary: Summary
+    """By method and metric; see `vagan.evaluation.statistics.summarise`."""
     ceiling: Scores
+    """The same of the exact effect, by metric; empty where it is not known."""
     examples: Examples
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    """For each method the ``|map|`` above which a pixel counts as marked."""
     map_seconds: Mapping[str, float] = field(default_factory=dict)
+    """For each method the mean time of one map."""
     conventions: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    """How the maps of each method are read, and what their values mean."""
     decisions: Mapping[str, Sequence[ClassDecision]] = field(default_factory=dict)
+    """For each method with a class gate its decisions, of the baseline images and then of the cases."""
     rules: Mapping[str, Any] = field(default_factory=dict)
+    """What a reader must know of how it was measured."""
 
     def to_frame(self) -> pd.DataFrame:
         """Mean of every metric, a row for each method, the best first, and the ceiling last."""

@@ -36,23 +36,16 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Cases:
-    """The images to score, and those that scores are measured by.
-
-    Attributes
-    ----------
-    table
-        Columns case, subject and label of the images of the class of interest, in random order.
-    rows
-        Where they are in the cohort.
-    baseline, validation
-        Rows of images of the baseline class, and of validation images of the class of interest, which decide the
-        thresholds.
-    """
+    """The images to score, and those that scores are measured by."""
 
     table: pd.DataFrame
+    """Columns case, subject and label of the images of the class of interest, in random order."""
     rows: Rows
+    """Where they are in the cohort."""
     baseline: Rows
     validation: Rows
+    """Rows of images of the baseline class, and of validation images of the class of interest, which decide the
+    thresholds."""
 
     def first(self, count: int) -> "Cases":
         """The first ones for a method that takes long: most of its maps go into the scores."""
@@ -71,36 +64,25 @@ class Cases:
 
 @dataclass(frozen=True)
 class MethodMaps:
-    """What a method said about the cases.
-
-    Attributes
-    ----------
-    effect
-        Maps as the method made them, ``(case, channel, *space)``, read from a file as needed.
-    ensemble_std
-        Of ensembles: standard deviation over the members, of the same shape.
-    log_jacobian
-        Of methods that deform: logarithm of the volume now over the volume before, ``(case, 1, *space)``.
-    baseline_mean_abs
-        Mean size of each map of a baseline image.
-    threshold
-        The ``|map|`` above which a pixel is marked, from validation images; None where there are none.
-    seconds
-        Mean time of a map.
-    decisions
-        Of a class gate: for the baseline images, then for the cases.
-    """
+    """What a method said about the cases."""
 
     name: str
     convention: Convention
     unit: Unit
     effect: Array
+    """Maps as the method made them, ``(case, channel, *space)``, read from a file as needed."""
     ensemble_std: Array | None = None
+    """Of ensembles: standard deviation over the members, of the same shape."""
     log_jacobian: Array | None = None
+    """Of methods that deform: logarithm of the volume now over the volume before, ``(case, 1, *space)``."""
     baseline_mean_abs: Values | None = None
+    """Mean size of each map of a baseline image."""
     threshold: float | None = None
+    """The ``|map|`` above which a pixel is marked, from validation images; None where there are none."""
     seconds: float = 0.0
+    """Mean time of a map."""
     decisions: tuple[ClassDecision, ...] = ()
+    """Of a class gate: for the baseline images, then for the cases."""
 
     def available(self) -> dict[Need, object]:
         """What metrics can use of it."""

@@ -33,28 +33,19 @@ BATCH = 50
 
 @dataclass(frozen=True)
 class RunSelection:
-    """Which methods of some runs are scored.
-
-    Attributes
-    ----------
-    methods
-        Names in `vagan.attribution.registry.METHODS`; default: all that have what they need.
-    class_of_interest
-        Needed where a model has several.
-    ensemble
-        Score the mean of the map generators of all runs too, and whether its uncertainty predicts its error.
-    reject_interval
-        Score map generators also with the class that a classifier predicts, which abstains between these
-        probabilities; see `vagan.inference.strategies`.
-    classifier
-        Run of an independent classifier, which is none of the runs; see `vagan.evaluation.metrics.counterfactual`.
-    """
+    """Which methods of some runs are scored."""
 
     methods: Sequence[str] | None = None
+    """Names in `vagan.attribution.registry.METHODS`; default: all that have what they need."""
     class_of_interest: str = ""
+    """Needed where a model has several."""
     ensemble: bool = False
+    """Score the mean of the map generators of all runs too, and whether its uncertainty predicts its error."""
     reject_interval: Interval | None = None
+    """Score map generators also with the class that a classifier predicts, which abstains between these
+    probabilities; see `vagan.inference.strategies`."""
     classifier: Path | None = None
+    """Run of an independent classifier, which is none of the runs; see `vagan.evaluation.metrics.counterfactual`."""
 
 
 class LoadedMethods(NamedTuple):

@@ -96,57 +96,41 @@ class SavedMaps(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attribution:
-    """Effect of a class in each image of a batch, and all else that the same forward passes say.
-
-    Attributes
-    ----------
-    images
-        Prepared, ``(batch, channel, *space)`` in [-1, 1].
-    effect
-        Of the same shape: positive where the class made the image brighter.
-    method, unit, convention, sign
-        Display name of the method; unit of the effect; how metrics read it; the sign convention in words.
-    spec
-        Of the model; its classes are the baseline class and the class of interest, of predicted classes all. None for
-        methods of other networks.
-    counterfactual
-        The images as if of the baseline class; with an inserted class, or after an intervention. None for methods
-        whose unit is not intensity.
-    deformation
-        Of models that deform images, the mean of an ensemble.
-    uncertainty, members
-        Of an ensemble, and the number of models whose mean this is.
-    decisions, reject_interval
-        Of predicted classes: one decision per image, and the probabilities between which the classifier abstains.
-    ood_score, ood_threshold
-        See `vagan.model.ood.MahalanobisOOD`; None where the model has no statistics of its training images.
-    covariates
-        That the model was conditioned on, one row per image.
-    intervention
-        Change of covariates whose effect is shown, in place of the class's.
-    names, sources
-        Of the images: file names, identifiers of a cohort, or numbers; and their files, if there are any.
-    """
+    """Effect of a class in each image of a batch, and all else that the same forward passes say."""
 
     images: Images
+    """Prepared, ``(batch, channel, *space)`` in [-1, 1]."""
     effect: Maps
+    """Of the same shape: positive where the class made the image brighter."""
     method: str
     unit: Unit
     convention: Convention
     sign: str
+    """Display name of the method; unit of the effect; how metrics read it; the sign convention in words."""
     spec: ModelSpec | None = None
+    """Of the model; its classes are the baseline class and the class of interest, of predicted classes all. None for
+    methods of other networks."""
     counterfactual: Images | None = None
+    """The images as if of the baseline class; with an inserted class, or after an intervention. None for methods
+    whose unit is not intensity."""
     deformation: Deformation | None = None
+    """Of models that deform images, the mean of an ensemble."""
     uncertainty: Uncertainty | None = None
     members: int = 1
+    """Of an ensemble, and the number of models whose mean this is."""
     decisions: tuple[ClassDecision, ...] | None = None
     reject_interval: Interval | None = None
+    """Of predicted classes: one decision per image, and the probabilities between which the classifier abstains."""
     ood_score: Scores | None = None
     ood_threshold: float | None = None
+    """See `vagan.model.ood.MahalanobisOOD`; None where the model has no statistics of its training images."""
     covariates: pd.DataFrame | None = None
+    """That the model was conditioned on, one row per image."""
     intervention: Intervention | None = None
+    """Change of covariates whose effect is shown, in place of the class's."""
     names: tuple[str, ...] = ()
     sources: tuple[SourceImage, ...] = ()
+    """Of the images: file names, identifiers of a cohort, or numbers; and their files, if there are any."""
 
     def __post_init__(self) -> None:
         for name in ("effect", "counterfactual"):

@@ -29,28 +29,19 @@ PAGE_BYTES = 50 * 2**20
 
 @dataclass(frozen=True)
 class Case:
-    """One image with its maps.
-
-    Attributes
-    ----------
-    why
-        It was selected.
-    image
-        ``(channel, *space)``, intensities in [-1, 1]; volumes in RAS+ order.
-    maps
-        For each method the effect, of the same shape.
-    scores
-        For each method a text about this map, if any.
-    affine
-        Of a volume, voxels to mm.
-    """
+    """One image with its maps."""
 
     name: str
     why: str
+    """It was selected."""
     image: Array
+    """``(channel, *space)``, intensities in [-1, 1]; volumes in RAS+ order."""
     maps: Mapping[str, Array]
+    """For each method the effect, of the same shape."""
     scores: Mapping[str, str]
+    """For each method a text about this map, if any."""
     affine: NDArray[np.float64] | None = None
+    """Of a volume, voxels to mm."""
 
 
 def viewer_data(

@@ -21,24 +21,16 @@ MARGIN_NODES = 6
 
 @dataclass(frozen=True)
 class RandomAffineElastic:
-    """Random poses and shapes, all by one interpolation; the numbers are standard deviations.
-
-    Attributes
-    ----------
-    rotation_degrees
-        Rotation in each plane, about the middle of the image.
-    translation
-        Of the whole image along each axis, in pixels.
-    scale
-        Change of size along each axis, as a fraction.
-    elastic
-        Smooth displacement along each axis, in pixels; independent beyond a distance of about thirty pixels.
-    """
+    """Random poses and shapes, all by one interpolation; the numbers are standard deviations."""
 
     rotation_degrees: float = 0.0
+    """Rotation in each plane, about the middle of the image."""
     translation: float = 0.0
+    """Of the whole image along each axis, in pixels."""
     scale: float = 0.0
+    """Change of size along each axis, as a fraction."""
     elastic: float = 0.0
+    """Smooth displacement along each axis, in pixels; independent beyond a distance of about thirty pixels."""
 
     def __bool__(self) -> bool:
         """Whether it changes anything."""

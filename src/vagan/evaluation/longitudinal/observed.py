@@ -37,24 +37,16 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Observed:
-    """An observed effect on the grid of the later scan.
-
-    Attributes
-    ----------
-    effect
-        Later minus earlier scan, positive where it became brighter; 0 outside the mask.
-    mask
-        What is brain in both scans; in the earlier one, which is interpolated, by nine tenths at least.
-    shading
-        Logarithm of what evened the earlier scan's shading, if its intensities were matched by ``smooth``; else 0.
-    facts
-        How it was made.
-    """
+    """An observed effect on the grid of the later scan."""
 
     effect: Array
+    """Later minus earlier scan, positive where it became brighter; 0 outside the mask."""
     mask: Mask
+    """What is brain in both scans; in the earlier one, which is interpolated, by nine tenths at least."""
     shading: Array
+    """Logarithm of what evened the earlier scan's shading, if its intensities were matched by ``smooth``; else 0."""
     facts: dict[str, Any]
+    """How it was made."""
 
 
 def observe(before: Scan, after: Scan, *, intensity: Intensity = "smooth", zero: float = -1.0) -> Observed:

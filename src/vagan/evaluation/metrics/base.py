@@ -48,41 +48,28 @@ effect in 2 % of the voxels; the effect is not zero in 14 % of them."""
 
 @dataclass(frozen=True)
 class Metric:
-    """All there is to know about a metric: how it is computed, what for, and how it is read.
-
-    Attributes
-    ----------
-    function
-        Gets what ``needs`` says, as arguments in that order. Its name is the metric's, the first line of its
-        docstring tells readers of tables what it means.
-    label
-        In tables and figures.
-    needs
-        A metric is computed where all of this is available.
-    direction
-        Which values are good.
-    best
-        Score of the exact effect, where it is known in advance.
-    reference
-        Where it was published.
-    over
-        What the function returns: a value for each of the ``cases`` (NaN where undefined), or one `Entry` for the
-        whole ``cohort`` (None where undefined).
-    by_part
-        Whether it returns a mapping from the names of parts to these; the metric is then called ``name/part``.
-    decimals
-        In tables.
-    """
+    """All there is to know about a metric: how it is computed, what for, and how it is read."""
 
     function: Callable[..., Any]
+    """Gets what ``needs`` says, as arguments in that order. Its name is the metric's, the first line of its docstring
+    tells readers of tables what it means."""
     label: str
+    """In tables and figures."""
     needs: tuple[Need, ...]
+    """A metric is computed where all of this is available."""
     direction: Literal["higher", "lower", "neither"] = "higher"
+    """Which values are good."""
     best: float | None = None
+    """Score of the exact effect, where it is known in advance."""
     reference: str = "this package"
+    """Where it was published."""
     over: Literal["cases", "cohort"] = "cases"
+    """What the function returns: a value for each of the ``cases`` (NaN where undefined), or one `Entry` for the
+    whole ``cohort`` (None where undefined)."""
     by_part: bool = False
+    """Whether it returns a mapping from the names of parts to these; the metric is then called ``name/part``."""
     decimals: int = 2
+    """In tables."""
 
     @property
     def name(self) -> str:
