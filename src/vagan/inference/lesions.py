@@ -15,22 +15,20 @@ from vagan.files import replacing
 
 Mask = Bool[np.ndarray, "*space"]
 Numbers = Integer[np.ndarray, "*space"]
-Box = tuple[slice, ...]
 
 LEAST_PIXELS = 3
 """Smaller components are specks and count neither as lesions nor as false ones, unless there are no larger ones."""
 
 
-def components(mask: Mask) -> tuple[Numbers, list[Box]]:
-    """Connected components of a mask, neighbours touching at corners too, without specks.
+def components(mask: Mask) -> Numbers:
+    """Number of the connected component that each pixel belongs to, from 1; 0 elsewhere and in specks.
 
-    Returns the number of the component that each pixel belongs to, from 1, 0 elsewhere; and each one's bounding box.
+    Neighbours touch at corners too.
     """
     numbers, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
     sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
     kept = sizes >= min(LEAST_PIXELS, sizes.max(initial=1))
-    renumbered = np.concatenate([[0], np.where(kept, kept.cumsum(), 0)])[numbers]
-    return renumbered, list(ndimage.find_objects(renumbered))
+    return np.asarray(np.concatenate([[0], np.where(kept, kept.cumsum(), 0)])[numbers])
 
 
 def write_mask(stem: Path, effect: NDArray[np.float32], threshold: float, volume: Volume | None = None) -> Path:
@@ -53,7 +51,7 @@ def write_mask(stem: Path, effect: NDArray[np.float32], threshold: float, volume
     """
     strongest = np.abs(effect).argmax(axis=0)[None]
     values = np.take_along_axis(effect, strongest, axis=0)[0]
-    numbers, _ = components(np.abs(values) > threshold)
+    numbers = components(np.abs(values) > threshold)
     mask = (numbers > 0).astype(np.uint8)
     if volume is not None:
         path = Path(f"{stem}_mask.nii.gz")

@@ -1,4 +1,4 @@
-"""Masks, lesions and boxes from maps by Otsu's threshold, and their overlap with the effect.
+"""Masks and lesions from maps by Otsu's threshold, and their overlap with the effect.
 
 A pixel is *marked* where ``|map|`` exceeds a threshold that comes from the maps of validation images, by Otsu's
 method: it needs no truth, and unlike a quantile no guess at how much of an image is affected. A *lesion* is a
@@ -22,7 +22,7 @@ from vagan.evaluation.metrics.base import (
     require_pixels,
     truth_of,
 )
-from vagan.inference.lesions import Box, Mask, components
+from vagan.inference.lesions import Mask, components
 
 OVERLAP = 0.1
 """Share of a lesion that must be marked for it to be found, and of a marked component that must lie in the truth for
@@ -77,16 +77,6 @@ def dice(marked: Region, truth: Region) -> float:
     return float(2 * (marked & truth).sum() / total) if total else 1.0
 
 
-@per_mask()
-def iou(marked: Region, truth: Region) -> float:
-    """Intersection over union of the thresholded map and the affected region (Jaccard's index).
-
-    1 where both are empty.
-    """
-    union = (marked | truth).sum()
-    return float((marked & truth).sum() / union) if union else 1.0
-
-
 @per_mask(needs_effect=True)
 def lesion_recall(marked: Region, truth: Region) -> float:
     """Fraction of the lesions of which at least a tenth is marked; to be read with the false lesions.
@@ -103,33 +93,17 @@ def false_lesions(marked: Region, truth: Region) -> float:
     return float((_shares(_all_channels(marked), _all_channels(truth)) < OVERLAP).sum())
 
 
-@per_mask(needs_effect=True)
-def box_iou(marked: Region, truth: Region) -> float:
-    """Intersection over union of each lesion's bounding box with the best marked component's, on average.
-
-    0 where nothing is marked. Reference: Choe et al., Evaluating Weakly Supervised Object Localization Methods Right,
-    CVPR 2020, without their threshold on the overlap.
-    """
-    lesions, found = (components(_all_channels(mask))[1] for mask in (truth, marked))
-    return float(np.mean([max((_box_overlap(lesion, box) for box in found), default=0.0) for lesion in lesions]))
-
-
 def _all_channels(mask: Region) -> Mask:
     return np.asarray(mask.any(axis=0))
 
 
 def _shares(mask: Mask, other: Mask) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Of each component of a mask, the share that lies in another mask."""
-    numbers, boxes = components(mask)
-    sizes = np.bincount(numbers.ravel(), minlength=len(boxes) + 1)
-    common = np.bincount(numbers[other].ravel(), minlength=len(boxes) + 1)
+    numbers = components(mask)
+    count = int(numbers.max(initial=0)) + 1
+    sizes = np.bincount(numbers.ravel(), minlength=count)
+    common = np.bincount(numbers[other].ravel(), minlength=count)
     return (common / np.maximum(sizes, 1))[1:]
-
-
-def _box_overlap(one: Box, other: Box) -> float:
-    sides = [max(0, min(a.stop, b.stop) - max(a.start, b.start)) for a, b in zip(one, other, strict=True)]
-    common = np.prod(sides)
-    return float(common / (sum(np.prod([side.stop - side.start for side in box]) for box in (one, other)) - common))
 
 
 NEEDS: tuple[Need, ...] = ("maps", "known effects", "threshold")
@@ -137,8 +111,6 @@ COMMOWICK = "Commowick et al., Scientific Reports 2018"
 
 METRICS = (
     Metric(dice, "Dice", NEEDS, best=1.0, reference="Dice, Ecology 1945"),
-    Metric(iou, "IoU", NEEDS, best=1.0, reference="Jaccard, New Phytologist 1912"),
-    Metric(box_iou, "Box IoU", NEEDS, best=1.0, reference="Choe et al., CVPR 2020"),
     Metric(lesion_recall, "Lesions found", NEEDS, best=1.0, reference=COMMOWICK),
     Metric(false_lesions, "False lesions", NEEDS, direction="lower", best=0.0, reference=COMMOWICK),
 )
