@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -272,12 +273,10 @@ class TestCluster:
     def test_a_scheduler_that_is_not_there_and_a_missing_extra_are_told(self, tmp_path, monkeypatch):
         distributed = pytest.importorskip("distributed")
 
-        def refuse(*_args, **_more):
-            raise OSError("timed out")
-
-        monkeypatch.setattr(distributed, "Client", refuse)
-        with pytest.raises(PreprocessingError, match="tcp://127.0.0.1:1"):
-            list(prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out", scheduler="tcp://127.0.0.1:1"))
+        for error in (OSError("timed out"), TypeError("TLS expects an `ssl_context`")):
+            monkeypatch.setattr(distributed, "Client", Mock(side_effect=error))
+            with pytest.raises(PreprocessingError, match="tcp://127.0.0.1:1"):
+                list(prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out", scheduler="tcp://127.0.0.1:1"))
         monkeypatch.setitem(sys.modules, "distributed", None)
         with pytest.raises(MissingExtraError, match=r"vagan\[cluster\]"):
             list(prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out", scheduler="tcp://127.0.0.1:1"))

@@ -12,6 +12,8 @@ from vagan.training.engine.run_folder import RunFolder
 DAMAGES = [
     *(("metrics.csv", content) for content in (b"u", bytes(40), b"<html>\n<p>404</p>\n", b"", b"\x80\x04pickled")),
     *(("cohort.json", content) for content in (b"", b"\xec\x00\x9f", b"[1]", b'{"splits": {}}', b'{"hash": "a"}')),
+    ("cohort.json", b'{"hash": ["<img>"], "splits": {}}'),
+    ("cohort.json", b'{"hash": "a", "splits": {"train": 7}}'),
 ]
 
 

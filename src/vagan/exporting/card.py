@@ -54,7 +54,8 @@ def escape_markdown(value: Any) -> Any:
 
 def _escape_in_cell(text: str) -> str:
     """All but the pipe, which tables escape themselves."""
-    return _SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", text))
+    escaped = _SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", text))
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escaped)  # at the beginning of a line, a list or a heading
 
 
 def _training(run: Path) -> Mapping[str, Any]:

@@ -168,7 +168,7 @@ def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) 
         raise MissingExtraError("--scheduler needs Dask: pip install 'vagan[cluster]'") from error
     try:
         client = Client(scheduler, timeout=20)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # TypeError: incomplete settings of TLS
         raise PreprocessingError(f"no Dask scheduler answers at {scheduler}: {error}; check the address") from error
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is an error of ours
     with client:

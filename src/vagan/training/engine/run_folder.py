@@ -1,7 +1,6 @@
 """The run folder of a training: settings, metrics, checkpoints, model."""
 
 import importlib.metadata
-import json
 import os
 import platform
 import threading
@@ -10,9 +9,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import BaseModel, Field
 
 from vagan.data.cohort import Cohort
 from vagan.data.table import write_table
@@ -22,6 +22,14 @@ from vagan.notebook import facts_html
 from vagan.training.config import Config, differences, parse_config, parse_yaml, write_config
 
 LOCK = "lock"
+Text = Annotated[str, Field(max_length=1000)]
+
+
+class _CohortRecord(BaseModel):
+    hash: Text
+    source: Text = ""
+    classes: list[Text] = []
+    splits: dict[Text, list[str]]
 
 
 class RunFolder:
@@ -169,15 +177,13 @@ class RunFolder:
     def read_cohort(self) -> dict[str, Any]:
         """What the run was begun on: source, classes, splits, and a hash of it all."""
         try:
-            record = json.loads(read_text(self.cohort))
-            if not isinstance(record, dict) or not isinstance(record.get("splits"), dict) or "hash" not in record:
-                raise ValueError("it has no hash or no splits")
+            return _CohortRecord.model_validate_json(read_text(self.cohort)).model_dump(exclude_unset=True)
         except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise RunError(
-                f"{self.cohort} must describe the cohort of the run, but cannot be read: {error}; "
+                f"{self.cohort} must describe the cohort of the run, but cannot be read: {reason}; "
                 "put the file of this training back"
             ) from error
-        return record
 
     def note(self, text: str) -> None:
         """Append a dated line to the log."""
