@@ -21,7 +21,6 @@ cohort
 # %%
 settings = {"training.generator_updates": "60", "generator.width": "8", "critic.width": "8"}
 run = train(cohort, "run", load_config("fast", settings))
-run
 
 # %% [markdown]
 # The trained model maps images to effect maps of the same shape, positive where the class made the image brighter.

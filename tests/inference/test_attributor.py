@@ -144,7 +144,7 @@ def test_parts_and_pictures_of_an_attribution(tmp_path, images):
     assert "uncertainty" in repr(whole)
     assert "VA-GAN, mean of 2" in repr(Attributor.load(runs))
     assert len(whole.plot().axes) == 3 * 3 + 3  # with a colour scale for each effect
-    assert "data:image/png" in whole._repr_html_()
+    assert whole._repr_png_().startswith(b"\x89PNG")
 
 
 def test_prepared_images_are_saved_by_name_and_volumes_too(tmp_path, rng):

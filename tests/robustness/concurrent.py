@@ -36,7 +36,6 @@ def concurrent(folder: Path, share: float = 1.0) -> dict[str, Any]:
             pd.read_csv(run.metrics)
             torch.load(run.checkpoint, weights_only=True)
             run.seconds()
-            run._repr_html_()
             reads += 1
         except Exception as error:  # whatever a torn file leads to
             failures.append(f"reading while a training writes: {type(error).__name__} {error}")

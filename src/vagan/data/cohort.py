@@ -23,7 +23,6 @@ from vagan.data.manifest import SPLITS, Manifest
 from vagan.data.schema import MANIFEST, STORE, CohortMetadata
 from vagan.errors import CohortError, nearest
 from vagan.files import regular
-from vagan.notebook import facts_html, pictures_html, table_html
 from vagan.types import Images
 
 READ_BLOCK = 256
@@ -153,25 +152,6 @@ class Cohort(Dataset[CohortItem]):
         shape = "x".join(map(str, self.shape))
         return (
             f"Cohort({str(self.path)!r}: {len(self)} images of {shape}, classes {', '.join(self.manifest.classes)})"
-        )
-
-    def _repr_html_(self) -> str:
-        table, classes = self.manifest.table, self.manifest.classes
-        facts = {
-            "made of": self.metadata.source,
-            "images": f"{len(self)} of {' × '.join(map(str, self.shape))}, {self.channels} channel(s)",
-            "subjects": table["subject"].nunique(),
-            "true effects": "known" if self.has_effects else "not known",
-            "hash": self.metadata.content_hash,
-        }
-        splits = [split for split in SPLITS if (table["split"] == split).any()]
-        counts = [[name, *(str(len(self.manifest.indices(s, k))) for s in splits)] for k, name in enumerate(classes)]
-        shown = [int(np.flatnonzero(table["label"] == label)[0]) for label in range(len(classes))]
-        pictures = [_middle_slice(image.numpy()) for image in self.images(shown)]
-        return (
-            facts_html(f"Cohort {self.path}", facts)
-            + table_html(["class", *splits], counts)
-            + pictures_html(pictures, classes)
         )
 
     def select(self, split: str | None = None, label: int | str | None = None) -> "Selection":
@@ -365,9 +345,3 @@ def _require_images(name: str, array: "zarr.Array[Any]") -> None:
         )
     if not 0 < math.prod(stored_together) <= LARGEST_VALUES:
         raise ValueError(f"{name} must have 1 to {LARGEST_VALUES} values in a file, found {stored_together}")
-
-
-def _middle_slice(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An image as ``(height, width)``, channels averaged; of a volume an axial slice: right at the right."""
-    flat = image.mean(axis=0)
-    return flat if flat.ndim == 2 else flat[..., flat.shape[-1] // 2].T[::-1]

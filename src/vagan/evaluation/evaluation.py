@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.statistics import Summary
 from vagan.inference.strategies import ClassDecision
-from vagan.notebook import table_html
 
 HEADLINE = "ncc"
 """Metric that orders the methods and is named first, wherever it was computed."""
@@ -161,9 +160,8 @@ class Evaluation:
         return f"{head}\n{table.to_string(float_format='%.3f')}"
 
     def _repr_html_(self) -> str:
-        """Shown by notebooks: the table of `to_markdown`."""
-        columns, *rows = score_cells(self.summary, ceiling=self.ceiling)
-        return table_html(columns, rows)
+        """For notebooks."""
+        return str(self.to_frame().to_html(float_format="%.3f"))
 
 
 def _means(scores: Scores) -> dict[str, float]:

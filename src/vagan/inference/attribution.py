@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,7 +20,6 @@ from vagan.errors import ModelError
 from vagan.inference.overlay import EFFECT_COLOURS, plane, symmetric_range
 from vagan.inference.strategies import ClassDecision, Interval, Intervention, Uncertainty
 from vagan.model.folder import ModelSpec
-from vagan.notebook import facts_html, pictures_html
 from vagan.types import Images, Maps, Scores
 
 Array = NDArray[np.float32]
@@ -240,11 +240,8 @@ class Attribution:
             arrays = {name: plane(array, 2, height) for name, array in arrays.items()}
         return {name: array.mean(axis=0) for name, array in arrays.items()}
 
-    def _repr_html_(self) -> str:
-        """For notebooks: the facts, and the first image with its counterfactual."""
-        facts = {"method": self.method, "images": len(self), "unit": self.unit, "sign": self.sign}
-        if self.is_ood is not None:
-            facts["out of distribution"] = f"{int(self.is_ood.sum())} of {len(self)}"
-        pictures = {} if not len(self) else self[0]._pictures()
-        pictures.pop("effect", None)
-        return facts_html("Attribution", facts) + pictures_html(list(pictures.values()), list(pictures))
+    def _repr_png_(self) -> bytes:
+        """For notebooks: `plot` of the first image."""
+        buffer = BytesIO()
+        self[:1].plot().savefig(buffer, format="png")
+        return buffer.getvalue()

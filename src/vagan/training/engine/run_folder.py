@@ -18,7 +18,6 @@ from vagan.data.cohort import Cohort
 from vagan.data.table import write_table
 from vagan.errors import OutputError, RunError
 from vagan.files import lock, read_text, regular, remove_leftovers, unlock, write_json, write_text
-from vagan.notebook import facts_html
 from vagan.training.config import Config, differences, parse_config, parse_yaml, write_config
 
 LOCK = "lock"
@@ -62,15 +61,6 @@ class RunFolder:
                 f"{self.path} is not a run folder ({self.config.name} cannot be read); give one made by `vagan train`"
             ) from error
         return parse_config(parse_yaml(text, where=str(self.config)), where=str(self.config))
-
-    def _repr_html_(self) -> str:
-        """What notebooks show: what is trained, how far it got, and the latest figures."""
-        config = self.read_config()
-        facts: dict[str, Any] = {"folder": self.path, "trains": config.method, "seed": config.training.seed}
-        figures = self.read_metrics().ffill().iloc[-1:].dropna(axis="columns")
-        facts |= {str(name): f"{value:.4g}" for name, value in figures.iloc[0].items()} if len(figures) else {}
-        facts["model"] = "ready" if self.model.is_dir() else "not yet"
-        return facts_html(self.path.name, facts)
 
     def begin(self, config: Config, cohort: Cohort) -> bool:
         """Prepare the folder for a training, or check that it belongs to this one; returns whether to resume."""
