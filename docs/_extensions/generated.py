@@ -61,8 +61,14 @@ def settings() -> str:
 
 def methods() -> str:
     """A table of the attribution methods."""
-    rows = [f"| `{name}` | {entry.needs} | {entry.method.unit} | {entry.cost} |" for name, entry in METHODS.items()]
-    return "| name | needs | unit of its maps | passes for a map |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
+    rows = [
+        f"| `{name}` | {entry.label} | {entry.needs} | {entry.method.unit} | {entry.cost} |"
+        for name, entry in METHODS.items()
+    ]
+    return (
+        "| name | in tables | needs | unit of its maps | passes for a map |\n| --- | --- | --- | --- | --- |\n"
+        + "\n".join(rows)
+    )
 
 
 def _text(value: object) -> str:

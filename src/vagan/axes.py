@@ -56,6 +56,18 @@ def expand_like(scores: Scores, tensor: Float[Tensor, "batch *rest"]) -> Float[T
     return scores.reshape(-1, *[1] * (tensor.ndim - 1))
 
 
+def largest_axial_slice(images: Images, evidence: Images) -> tuple[Images, Images]:
+    """Of each volume of both the slice, normal to the last axis, where the evidence is largest; 2-D as they are."""
+    if num_spatial_dims(images) < 3:
+        return images, evidence
+    places = evidence.abs().flatten(1, -2).sum(dim=1).argmax(dim=-1).tolist()
+    of_images, of_evidence = (
+        torch.stack([one.narrow(-1, at, 1) for one, at in zip(volumes, places, strict=True)])
+        for volumes in (images, evidence)
+    )
+    return of_images, of_evidence
+
+
 def norm_along_first_spatial_axis(tensor: Images) -> Float[Tensor, "batch channel *rest"]:
     """Norm over one axis, for the ``one-axis`` gradient penalty alone: what the authors' public code computes."""
     return torch.linalg.vector_norm(tensor, dim=FIRST_SPATIAL)

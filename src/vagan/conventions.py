@@ -6,3 +6,9 @@ BACKGROUND = -1.0
 LARGEST_VALUES = 2**27
 """Most values of an image: 512 x 512 x 512, half a gigabyte in single precision. A header can claim anything, so that
 larger ones are refused before memory is allocated."""
+
+LARGEST_OF_BASELINE = 0.95
+"""Quantile of the sizes of baseline images' maps up to which the map of another image counts as empty."""
+
+MANY_EMPTY = 0.1
+"""Share of empty maps that is worth a warning."""

@@ -8,6 +8,7 @@ from vagan.data.schema import DROPPED
 from vagan.data.sources.files import describe_dropped
 from vagan.data.sources.folder import import_folder
 from vagan.data.table import read_table
+from vagan.errors import ManifestError
 
 IN_EACH = 12
 
@@ -56,3 +57,10 @@ def test_what_is_left_out_is_counted_by_reason_and_a_class_that_lost_much_is_nam
     assert len(printed) == len(lines)
     for line, pattern in zip(printed, lines, strict=True):
         assert re.search(pattern, line)
+
+
+def test_the_baseline_class_is_asked_for_before_any_file_is_read(source, tmp_path):
+    (source / "healthy").rename(source / "cat")
+    (source / "cat" / "p00.png").write_text("no picture", encoding="utf-8")
+    with pytest.raises(ManifestError, match="which class is the baseline. found cat, sick"):
+        import_folder(source, tmp_path / "cohort")

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vagan.data.sources.synthetic import make_case
-from vagan.inference.overlay import overlay, plane, save_overlay, symmetric_range
+from vagan.inference.overlay import Overlays, overlay, plane, save_overlay, symmetric_range
+from vagan.inference.sheet import contact_sheets, small_row
 from vagan.reporting.figures import (
     DARK_INK,
     Examples,
@@ -100,6 +101,31 @@ def test_saved_overlay_has_the_pixels_of_the_image(tmp_path):
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (52, 37)
         np.testing.assert_array_equal(np.asarray(picture), overlay(case.image[None], case.effect[None]))
+
+
+def test_overlays_of_one_call_share_the_range_of_the_strongest(tmp_path):
+    image, effect = np.zeros((1, 7, 8)), np.linspace(-1, 1, 56).reshape(1, 7, 8)
+    with Overlays() as overlays:
+        for name, strength in (("weak", 0.1), ("strong", 1.0), ("none", 0.0)):
+            overlays.add(tmp_path / f"{name}.png", image, strength * effect)
+        overlays.write()
+    limit = symmetric_range(effect)[1]
+    for name, strength in (("weak", 0.1), ("strong", 1.0), ("none", 0.0)):
+        expected = overlay(image, strength * effect, limit=limit)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{name}.png")), expected)
+
+
+def test_a_contact_sheet_holds_all_images_of_any_shape_in_one_range():
+    rows = [
+        small_row(
+            f"{n}", {name: np.full((7, 600 if n else 8), 0.1 * n) for name in ("image", "counterfactual", "effect")}
+        )
+        for n in range(130)
+    ]
+    first, second = (figure.axes[0].images for figure in contact_sheets(rows))
+    assert (len(first), len(second)) == (3 * 120, 3 * 10)
+    assert {picture.get_clim() for picture in [*first[2::3], *second[2::3]]} == {(-12.9, 12.9)}
+    assert max(first[3].get_array().shape) == 200
 
 
 def test_saved_overlay_of_a_colour_image_is_grey(tmp_path):
@@ -241,6 +267,11 @@ def test_score_bars_are_ordered_and_hold_the_numbers():
     np.testing.assert_allclose(interval.get_xdata(), [0.88, 0.92])
     assert list(mean.get_xdata()) == [0.9]
     assert set(axes.lines[6].get_xdata()) == {0.97}
+    summary["references"] = {"real": {"flip_rate": score(0.95)}}
+    summary["methods"]["low"]["flip_rate"] = score(0.7)
+    first, second = score_bars(summary, "ncc", "flip_rate").axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["low", "high"]
+    assert [text.get_text() for text in second.get_legend().get_texts()] == ["real 0.950"]
 
 
 def test_rendering_is_repeatable_and_leaves_the_figure_as_it_was():

@@ -176,6 +176,18 @@ def test_a_checkpoint_from_after_the_end_is_refused(stopped, small_cohort):
         train(small_cohort, stopped.path, tiny())
 
 
+def test_a_stopped_run_becomes_longer_or_shorter_until_it_is_distilled(stopped, small_cohort):
+    done = torch.load(stopped.checkpoint, weights_only=True)["updates"]
+    with pytest.raises(RunError, match=f"{done} updates are done, and distillation began or would begin after"):
+        train(small_cohort, stopped.path, tiny(training__generator_updates=1))
+    longer = tiny(training__generator_updates=5, schedule__distillation_updates=1)
+    train(small_cohort, stopped.path, longer)
+    assert stopped.read_config() == longer
+    assert stopped.read_metrics()["update"].max() == updates_of(longer)[1] > done
+    with pytest.raises(RunError, match="can no longer become this"):
+        train(small_cohort, stopped.path, tiny())
+
+
 def test_another_configuration_cohort_or_split_is_refused(small_cohort, finished, tmp_path):
     with pytest.raises(RunError, match=r"another configuration: training.seed \(0, 5\)"):
         train(small_cohort, finished.path, tiny(training__seed=5))

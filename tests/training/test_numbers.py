@@ -113,6 +113,7 @@ def test_the_limits_are_limits():
             require_alive({name: value})
     assert collapsed_map({"validation/map": SMALLEST_MAP}) == ""
     assert "collapsed to zero: mean |M| is 1e-06" in collapsed_map({"validation/map": 1e-6})
+    assert "partly empty: those of 21%" in collapsed_map({"validation/map": 1.0, "validation/empty_map": 0.21})
 
 
 def test_zero_maps_are_a_warning_at_the_end_of_training(small_cohort, tmp_path, capsys):

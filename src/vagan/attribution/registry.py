@@ -26,6 +26,11 @@ class Entry(NamedTuple):
     """That differ from the class's own defaults."""
 
     @property
+    def label(self) -> str:
+        """The method's name in tables."""
+        return str(self.options.get("name") or self.method.name)
+
+    @property
     def cost(self) -> int:
         """Approximate number of forward passes per map."""
         return int(self.options.get("updates", self.method.cost))
@@ -46,7 +51,9 @@ METHODS: dict[str, Entry] = {
     "integrated-gradients": Entry(IntegratedGradients, "classifier"),
     "grad-cam": Entry(GradCAM, "classifier", {"layer": "convolutions"}),
     "occlusion": Entry(Occlusion, "classifier"),
-    "perturbation": Entry(AdditivePerturbation, "classifier", {"preset": "authors", "updates": 100}),
+    "perturbation": Entry(
+        AdditivePerturbation, "classifier", {"preset": "authors", "updates": 100, "name": "additive perturbation"}
+    ),
     "perturbation-paper": Entry(
         AdditivePerturbation, "classifier", {"preset": "paper", "name": "additive perturbation, 1500 steps"}
     ),
@@ -58,8 +65,13 @@ METHODS: dict[str, Entry] = {
 """All methods by slug."""
 
 
-def find_method(slug: str) -> Entry:
-    """Look a method up; an unknown slug is an error that names the nearest."""
-    if slug not in METHODS:
-        raise ConfigError(f"no attribution method is called {slug!r}; {nearest(slug, METHODS)}")
-    return METHODS[slug]
+def find_slug(name: str) -> str:
+    """Slug of a method from it or from its name in tables, in any case; an unknown one names the nearest."""
+    slugs = {_plain(known): slug for slug, entry in METHODS.items() for known in (entry.label, slug)}
+    if _plain(name) not in slugs:
+        raise ConfigError(f"no attribution method is called {name!r}; {nearest(name, METHODS)}")
+    return slugs[_plain(name)]
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())

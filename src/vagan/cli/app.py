@@ -17,6 +17,7 @@ from vagan.cli.imports import adni, bids, csv, folder
 from vagan.cli.preprocess import preprocess
 from vagan.cli.report import report
 from vagan.cli.serve import serve
+from vagan.cli.settings import settings
 from vagan.cli.synth import synth
 from vagan.cli.train import train
 from vagan.errors import VaganError
@@ -37,7 +38,7 @@ Raw brain scans:
     vagan preprocess BIDS_DIR OUT            and train on OUT/cohort
 """
 
-VERBS = (demo, synth, atrophy, check, preprocess, train, attribute, evaluate, report, serve, export)
+VERBS = (demo, synth, atrophy, check, preprocess, train, attribute, evaluate, report, serve, export, settings)
 IMPORTS = (folder, csv, bids, adni)
 LONGEST_LINE = 800
 

@@ -53,7 +53,12 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
     print(*lines, *problems, sep="\n", end="\n" if lines or problems else "")
     if problems:
         raise CohortError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found in {path}")
-    print(f"no problem found in {path}")
+    warnings = sum(line.startswith(("warning:", "perhaps:")) for line in lines)
+    print(
+        f"no file is defective in {path}, but see the warning{'s' if warnings > 1 else ''} above: maps may show that"
+        if warnings
+        else f"no problem found in {path}"
+    )
 
 
 def _is_stale(cohort: "Cohort") -> bool:

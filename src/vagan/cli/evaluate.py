@@ -18,7 +18,7 @@ def evaluate(
     limit: int | None = None,
     subset: int = 20,
     severity: str | None = None,
-    classifier: Path | None = None,
+    classifier: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     predicted_classes: Annotated[bool, Parameter(negative=())] = False,
     reject_interval: str = "",
     ensemble: Annotated[bool, Parameter(negative=())] = False,
@@ -45,7 +45,8 @@ def evaluate(
     out
         Folder for the results; `vagan report` makes a page of it.
     methods
-        Methods to score, e.g. vagan integrated-gradients cam [default: all that the runs allow, and the controls].
+        Methods to score, e.g. vagan integrated-gradients cam; as tables call them is fine too [default: all that the
+        runs allow, and the controls].
     class_of_interest
         Name of the class of interest; needed if a run has several.
     limit
@@ -56,8 +57,8 @@ def evaluate(
     severity
         Numeric column of the manifest, e.g. a clinical score, to correlate with the size of the maps.
     classifier
-        Run of an independent classifier, which scores the counterfactuals: flip rate, kernel distance and relative
-        change. Needs no known effects.
+        Runs of independent classifiers, best two of different architectures (--method classifier and
+        cam-classifier), which score the counterfactuals: flip rate and kernel distance. Needs no known effects.
     predicted_classes
         Score map generators also with the class that the classifier in the run folder predicts for each image (see
         `vagan attribute --predict-class`), and this classifier.
@@ -102,10 +103,11 @@ def evaluate(
         class_of_interest=class_of_interest,
         ensemble=ensemble,
         reject_interval=interval if predicted_classes else None,
-        classifier=classifier,
+        classifiers=classifier or (),
     )
     if not longitudinal:
-        print(evaluate_runs(Cohort(cohort), runs, out, options, selection).to_markdown())
+        evaluation = evaluate_runs(Cohort(cohort), runs, out, options, selection)
+        print(evaluation.to_markdown(), evaluation.rules.get("verdict", ""), sep="\n")
         return
     from vagan.evaluation.longitudinal.evaluate import LongitudinalOptions, evaluate_longitudinal
 

@@ -43,7 +43,8 @@ def train(
         GPUs of this host, or processes on a CPU, to train on [default: 1, or what torchrun started]. Each takes its
         share of training.accumulate_grad_batches; their number changes nothing else, and may change on resuming.
     settings
-        Single settings, e.g. --set training.seed=3 loss.map_weight=20. An unknown key names the nearest.
+        Single settings, e.g. --set training.seed=3 loss.map_weight=20; `vagan settings` lists them. Of a stopped
+        training the number of updates may change, until distillation begins.
     """
     from vagan.data.cohort import Cohort
     from vagan.errors import ConfigError

@@ -15,19 +15,32 @@ from vagan.data.manifest import REQUIRED
 from vagan.errors import ConfigError, nearest
 from vagan.evaluation.evaluation import HEADLINE, RANDOM, RANDOM_RULE, Evaluation, Examples
 from vagan.evaluation.ground_truth import CEILING, ExactEffects, GroundTruth
-from vagan.evaluation.maps import Cases, Method, MethodMaps, Rows, attribute_rows, make_maps
-from vagan.evaluation.metrics.base import Array, Need, Values, score
-from vagan.evaluation.metrics.counterfactual import IndependentClassifier, image_contrast
+from vagan.evaluation.maps import (
+    EXPENSIVE,
+    Cases,
+    Method,
+    MethodMaps,
+    Rows,
+    attribute_rows,
+    is_attributed_again,
+    make_maps,
+)
+from vagan.evaluation.metrics.base import Array, Need, Scores, Values, score
+from vagan.evaluation.metrics.counterfactual import (
+    BY_CLASSIFIER,
+    IndependentClassifier,
+    References,
+    image_contrast,
+    references,
+)
 from vagan.evaluation.metrics.regions import Parts
 from vagan.evaluation.metrics.registry import BY_SUBJECT, METRICS
 from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import RunSelection, class_label, classifier_figures, completeness, load_methods
 from vagan.evaluation.statistics import summarise
+from vagan.evaluation.verdict import verdict
 from vagan.progress import Bar
 from vagan.training.engine.device import find_device
-
-EXPENSIVE = 20
-"""Forward passes per map from which on a method is scored on a subset."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +59,9 @@ class EvaluationOptions:
     if any; of these ``regional/<name>`` is scored as well."""
     severity: str | None = None
     """Numeric column of the manifest, whose rank correlation with the size of the maps is scored."""
-    classifier: IndependentClassifier | None = None
-    """Independent of all methods. It scores methods whose maps are in units of intensity."""
+    classifiers: Sequence[IndependentClassifier] = ()
+    """Independent of all methods. They score methods whose maps are in units of intensity; scores of all but the
+    first are called ``flip_rate/NAME`` and so on."""
     examples: int = 4
     """Keep this many random images with their maps, and the best, the median and the worst one."""
     seed: int = 0
@@ -98,21 +112,19 @@ def evaluate(
         truth = ExactEffects(cohort, label, limit=options.limit, parts=options.parts, seed=options.seed)
     cases = truth.cases
     scored = {n: cases.first(options.subset) if m.cost >= EXPENSIVE else cases for n, m in named.items()}
-    of_cases = _of_cases(cohort, cases, options)
+    known = _Known(cohort, cases, options)
     rows: list[pd.DataFrame] = []
     maps: dict[str, MethodMaps] = {}
     entries = {}
     with TemporaryDirectory(prefix="vagan-maps-", ignore_cleanup_errors=True) as temporary:
-        with Bar(sum(map(len, scored.values())), "scoring") as bar:
+        again = sum(len(scored[name].rows) for name, method in named.items() if is_attributed_again(method))
+        with Bar(sum(map(len, scored.values())) + again, "scoring") as bar:
             for number, (name, method) in enumerate(named.items()):
                 part, folder = scored[name], Path(temporary) / str(number)
                 made = make_maps(name, method, part, cohort, folder=folder, device=options.device, bar=bar)
                 if on_maps is not None:
                     on_maps(made)
-                available = _available(
-                    made, part, cohort=cohort, truth=truth, of_cases=of_cases, classifier=options.classifier
-                )
-                found = score(METRICS.values(), available)
+                found = known.score(made, part, truth)
                 rows += _rows(part.table, name, found.cases)
                 if made.baseline_mean_abs is not None:
                     baseline = cohort.manifest.table.iloc[part.baseline].rename(columns={"id": "case"})
@@ -123,6 +135,7 @@ def evaluate(
         table = pd.concat([table, _by_subject(table)], ignore_index=True)
         examples = _examples(named, maps, table, truth=truth, cohort=cohort, options=options)
     summary = summarise(table[table["label"] != 0])
+    ceiling = summary.pop(CEILING, {})
     for name, more in entries.items():
         summary[name] |= more
     expensive = [name for name, part in scored.items() if len(part.rows) < len(cases.rows)]
@@ -131,12 +144,15 @@ def evaluate(
         f"methods that need many passes per map the first {options.subset} ({', '.join(expensive) or 'none here'})",
         "examples": examples.rule,
         **truth.rules,
+        **known.accuracies(),
     }
-    if options.classifier is not None:
-        rules["classifier"] = options.classifier.summary(cases.baseline, cases.rows)
+    of_real_images = known.references()
+    if verdicts := verdict(summary, of_real_images, cohort.manifest.classes[0]):
+        rules["verdict"] = " ".join(verdicts)
     return Evaluation(
         rows=table,
-        ceiling=summary.pop(CEILING, {}),
+        ceiling=ceiling,
+        references=of_real_images,
         summary=summary,
         examples=examples,
         thresholds={name: made.threshold for name, made in maps.items() if made.threshold is not None},
@@ -157,15 +173,15 @@ def evaluate_runs(
 ) -> Evaluation:
     """Score the methods that the models of some runs allow, beside controls, and write a results folder.
 
-    The same method of several runs gets the run's name behind its own. The class of interest and the classifier are
-    the selection's. Raises as `load_methods` and `evaluate` do.
+    The same method of several runs gets the run's name behind its own. The class of interest and the classifiers
+    are the selection's. Raises as `load_methods` and `evaluate` do.
     """
     options, selection = options or EvaluationOptions(device="auto"), selection or RunSelection()
     results, device = ResultsFolder(out), find_device(options.device)
     results.require_folder()
     loaded = load_methods(cohort, runs, selection, seed=options.seed, device=device)
     truth = ExactEffects(cohort, loaded.label, limit=options.limit, parts=options.parts, seed=options.seed)
-    options = replace(options, classifier=loaded.classifier, device=str(device))
+    options = replace(options, classifiers=loaded.classifiers, device=str(device))
     evaluation = evaluate(loaded.methods, cohort, options, truth=truth)
     figures, rules = classifier_figures(loaded, cohort, truth.cases, evaluation.decisions)
     rules |= completeness(loaded.methods, torch.from_numpy(evaluation.examples.images))
@@ -173,36 +189,67 @@ def evaluate_runs(
     return evaluation
 
 
-def _of_cases(cohort: Cohort, cases: Cases, options: EvaluationOptions) -> dict[Need, Any]:
-    """What metrics can use of the cases whatever the method, one element for each."""
-    known: dict[Need, Any] = {"subjects": cases.table["subject"].to_numpy()}
-    if options.severity is not None:
-        known["severity"] = _severity(cohort, options.severity, cases.rows)
-    if options.classifier is not None:
-        known["prediction"] = options.classifier.predict(cases.rows)
-        known["image contrasts"] = image_contrast(cohort, cases.rows)
-    return known
+class _Known:
+    """What metrics can use of the cases whatever the method, and the scores that follow for a method's maps."""
+
+    def __init__(self, cohort: Cohort, cases: Cases, options: EvaluationOptions) -> None:
+        self._classifiers = options.classifiers
+        self._of_cases: dict[Need, Any] = {
+            "subjects": cases.table["subject"].to_numpy(),
+            "image contrasts": image_contrast(cohort, cases.rows),
+        }
+        self._of_baseline: dict[Need, Any] = {
+            "baseline subjects": cohort.manifest.table["subject"].to_numpy()[cases.baseline],
+            "baseline contrasts": image_contrast(cohort, cases.baseline),
+        }
+        if options.severity is not None:
+            self._of_cases["severity"] = _severity(cohort, options.severity, cases.rows)
+        self._diseased = [classifier.predict(cases.rows) for classifier in options.classifiers]
+        self._healthy = [classifier.predict(cases.baseline) for classifier in options.classifiers]
+
+    def score(self, maps: MethodMaps, cases: Cases, truth: GroundTruth) -> Scores:
+        """Every metric of a method's maps of these first cases."""
+        count = len(cases.rows)
+        available = {need: values[:count] for need, values in self._of_cases.items()}
+        available |= {need: values[: len(cases.baseline)] for need, values in self._of_baseline.items()}
+        available |= {**maps.available(), **truth.available(maps)}
+        if maps.unit != "intensity":
+            del available["image contrasts"]  # only effects in intensity have a size relative to an image
+        found = score(METRICS.values(), available)
+        for number, classifier in enumerate(self._classifiers):
+            if maps.unit == "intensity":
+                available["prediction"] = self._diseased[number][:count]
+                available["prediction without effect"] = classifier.predict(cases.rows, maps.effect)
+                available["reference features"] = classifier.reference
+                more = score(BY_CLASSIFIER, available)
+                found.cases.update({_named(name, classifier, number): one for name, one in more.cases.items()})
+                found.cohort.update({_named(name, classifier, number): one for name, one in more.cohort.items()})
+        return found
+
+    def accuracies(self) -> dict[str, str]:
+        """How well each classifier classifies the images as they are, as a rule."""
+        about = [
+            f"{classifier.name}, independent of all methods: accuracy "
+            f"{np.concatenate([healthy.probabilities <= 0.5, diseased.probabilities > 0.5]).mean():.1%}"
+            for classifier, healthy, diseased in zip(self._classifiers, self._healthy, self._diseased, strict=True)
+        ]
+        return {"classifiers": "; ".join(about)} if about else {}
+
+    def references(self) -> References:
+        """Scores of real images, by all classifiers."""
+        subjects = self._of_cases["subjects"], self._of_baseline["baseline subjects"]
+        found: References = {}
+        for number, classifier in enumerate(self._classifiers):
+            diseased, healthy = self._diseased[number], self._healthy[number]
+            for name, scores in references(diseased, healthy, classifier.reference, subjects).items():
+                named = {_named(metric, classifier, number): entry for metric, entry in scores.items()}
+                found[name] = found.get(name, {}) | named
+        return found
 
 
-def _available(
-    maps: MethodMaps,
-    cases: Cases,
-    *,
-    cohort: Cohort,
-    truth: GroundTruth,
-    of_cases: Mapping[Need, Any],
-    classifier: IndependentClassifier | None,
-) -> dict[Need, Any]:
-    """All that metrics of a method's maps can use."""
-    found: dict[Need, Any] = {need: values[: len(cases.rows)] for need, values in of_cases.items()}
-    found |= {**maps.available(), **truth.available(maps)}
-    found["baseline subjects"] = cohort.manifest.table["subject"].to_numpy()[cases.baseline]
-    if classifier is not None and maps.unit == "intensity":
-        found["prediction without effect"] = classifier.predict(cases.rows, maps.effect)
-        found["reference features"] = classifier.reference
-    else:
-        found.pop("image contrasts", None)  # only effects in intensity have a size relative to an image
-    return found
+def _named(metric: str, classifier: IndependentClassifier, number: int) -> str:
+    """By the first classifier the metric's own name."""
+    return f"{metric}/{classifier.name}" if number else metric
 
 
 def _severity(cohort: Cohort, column: str, rows: Rows) -> Values:

@@ -22,9 +22,11 @@ Scores = Mapping[str, Mapping[str, Any]]
 """``{metric: {"mean", "std", "ci95": [low, high], "n"}}``."""
 
 
-def markdown_table(summary: Mapping[str, Scores], *, ceiling: Scores | None = None) -> str:
+def markdown_table(
+    summary: Mapping[str, Scores], *, ceiling: Scores | None = None, references: Mapping[str, Scores] | None = None
+) -> str:
     """`score_cells` in Markdown, ending in a newline."""
-    return markdown_lines(score_cells(summary, ceiling=ceiling))
+    return markdown_lines(score_cells(summary, ceiling=ceiling, references=references))
 
 
 def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
@@ -34,11 +36,14 @@ def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in marked)
 
 
-def score_cells(summary: Mapping[str, Scores], *, ceiling: Scores | None = None) -> list[list[str]]:
+def score_cells(
+    summary: Mapping[str, Scores], *, ceiling: Scores | None = None, references: Mapping[str, Scores] | None = None
+) -> list[list[str]]:
     """Names of the columns; then a row for each method, best first, of cells ``mean ± std [low, high]``.
 
     ``summary`` is that of `vagan.evaluation.statistics.summarise`; methods without a headline score come last. The
-    ``ceiling``, scores of the exact effect, which no method can be asked to exceed, is the last row.
+    ``ceiling``, scores of the exact effect, which no method can be asked to exceed, and then the
+    ``references``, scores of real images, are the last rows.
     """
 
     def rank(scores: Scores) -> float:
@@ -49,6 +54,7 @@ def score_cells(summary: Mapping[str, Scores], *, ceiling: Scores | None = None)
     rows = sorted(summary.items(), key=lambda row: rank(row[1]))
     if ceiling:
         rows.append((CEILING_LABEL, ceiling))
+    rows += (references or {}).items()
     cells = [
         [name, *(score_text(scores.get(metric), find_metric(metric).decimals) for metric in metrics)]
         for name, scores in rows
@@ -128,6 +134,8 @@ class Evaluation:
     ceiling: Scores
     """The same of the exact effect, by metric; empty where it is not known."""
     examples: Examples
+    references: Mapping[str, Scores] = field(default_factory=dict)
+    """The same of real images, by what they are of; see `vagan.evaluation.metrics.counterfactual`."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """For each method the ``|map|`` above which a pixel counts as marked."""
     map_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -152,7 +160,7 @@ class Evaluation:
 
     def to_markdown(self) -> str:
         """Mean, deviation and interval of every metric, the best method first."""
-        return markdown_table(self.summary, ceiling=self.ceiling)
+        return markdown_table(self.summary, ceiling=self.ceiling, references=self.references)
 
     def __repr__(self) -> str:
         table = self.to_frame()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vagan.attribution.method import AttributionMethod, Convention, Unit
 from vagan.data.cohort import Cohort
+from vagan.effect import without_effect
 from vagan.errors import OutputError
 from vagan.evaluation.metrics.agreement import apply_convention, mean_abs
 from vagan.evaluation.metrics.base import Array, Need, Values
@@ -25,6 +26,8 @@ from vagan.progress import Bar
 from vagan.types import Maps
 
 BATCH = 25
+EXPENSIVE = 20
+"""Forward passes per map from which on a method is scored on a subset."""
 BATCH_VALUES = 2**21
 """In a batch of volumes at most, or else a single one: networks keep many times as many."""
 
@@ -77,6 +80,10 @@ class MethodMaps:
     """Of methods that deform: logarithm of the volume now over the volume before, ``(case, 1, *space)``."""
     baseline_mean_abs: Values | None = None
     """Mean size of each map of a baseline image."""
+    baseline_sizes: Values | None = None
+    """Euclidean size of the same maps."""
+    residual_mean_abs: Values | None = None
+    """Mean ``|map|`` of each counterfactual, attributed again; None where that is not possible or takes long."""
     threshold: float | None = None
     """The ``|map|`` above which a pixel is marked, from validation images; None where there are none."""
     seconds: float = 0.0
@@ -91,6 +98,8 @@ class MethodMaps:
             "maps": apply_convention(self.effect, self.convention),
             "ensemble std": self.ensemble_std,
             "baseline mean abs": self.baseline_mean_abs,
+            "baseline sizes": self.baseline_sizes if self.unit == "intensity" else None,
+            "residual mean abs": self.residual_mean_abs,
             "threshold": self.threshold,
         }
         return {need: value for need, value in found.items() if value is not None}
@@ -132,8 +141,12 @@ def make_maps(
     begin = time.perf_counter()
     made = _keep(batches(cases.rows), folder)
     seconds = (time.perf_counter() - begin) / len(cases.rows)
-    baseline = [(mean_abs(batch.effect), batch.decisions) for batch in batches(cases.baseline)]
-    decisions = [decision for _, found in baseline for decision in found]
+    baseline = [(mean_abs(batch.effect), _sizes(batch.effect), batch.decisions) for batch in batches(cases.baseline)]
+    decisions = [decision for *_, found in baseline for decision in found]
+    residual = []
+    if is_attributed_again(method):
+        again = attribute_rows(method, cases.rows, cohort, device=device, bar=bar, without=made.effect)
+        residual = [mean_abs(batch.effect) for batch in again]
     return MethodMaps(
         name=name,
         convention=method.convention,
@@ -141,22 +154,42 @@ def make_maps(
         effect=made.effect,
         ensemble_std=made.ensemble_std,
         log_jacobian=made.log_jacobian,
-        baseline_mean_abs=np.concatenate([sizes for sizes, _ in baseline]) if baseline else None,
+        baseline_mean_abs=np.concatenate([means for means, *_ in baseline]) if baseline else None,
+        baseline_sizes=np.concatenate([sizes for _, sizes, _ in baseline]) if baseline else None,
+        residual_mean_abs=np.concatenate(residual) if residual else None,
         threshold=threshold,
         seconds=seconds,
         decisions=(*decisions, *made.decisions),
     )
 
 
+def is_attributed_again(method: Method) -> bool:
+    """Whether counterfactuals of the method, which are image minus effect, are attributed as well."""
+    return method.unit == "intensity" and method.cost < EXPENSIVE
+
+
 def attribute_rows(
-    method: Method, rows: Rows, cohort: Cohort, *, device: torch.device | str, bar: Bar
+    method: Method,
+    rows: Rows,
+    cohort: Cohort,
+    *,
+    device: torch.device | str,
+    bar: Bar,
+    without: Array | None = None,
 ) -> Iterator[MapBatch]:
-    """Maps of some rows of a cohort, a batch at a time."""
+    """Maps of some rows of a cohort, a batch at a time; of the images without these effects, if they are given."""
     size = min(BATCH, max(1, BATCH_VALUES // (cohort.channels * math.prod(cohort.shape))))
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        yield _map_batch(method.attribute(cohort.images(part).to(device), cohort.manifest.table.iloc[part]))
+        images = cohort.images(part)
+        if without is not None:
+            images = torch.from_numpy(without_effect(images.numpy(), without[start : start + size]))
+        yield _map_batch(method.attribute(images.to(device), cohort.manifest.table.iloc[part]))
         bar.advance(by=len(part))
+
+
+def _sizes(maps: Array) -> Values:
+    return np.array([float(np.linalg.norm(map_)) for map_ in maps])
 
 
 def _map_batch(found: Attribution | Maps) -> MapBatch:

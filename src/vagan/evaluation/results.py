@@ -22,6 +22,7 @@ from vagan.data.schema import DROPPED
 from vagan.data.table import write_table
 from vagan.errors import ConfigError, OutputError, RunError
 from vagan.evaluation.evaluation import HEADLINE, Evaluation, Examples
+from vagan.evaluation.metrics import counterfactual
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.files import digest_of, read_text, replacing, write_json, write_text
 from vagan.model.folder import TrainedModel
@@ -31,6 +32,7 @@ from vagan.training.engine.run_folder import RunFolder
 PREPROCESSING_FAILURES = "failed.csv"
 """Of `vagan preprocess`, beside the cohort that it packs."""
 MOST_EXAMPLE_BYTES = 2**33
+WITHOUT_TRUTH = tuple(metric.name for metric in counterfactual.METRICS)
 LIBRARIES = ("vagan", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
 
 
@@ -70,6 +72,8 @@ class Results:
     summary: Mapping[str, Any]
     methods: Mapping[str, Mapping[str, Score]]
     ceiling: Mapping[str, Score]
+    references: Mapping[str, Mapping[str, Score]]
+    """Of real images."""
     examples: Examples | None
     runs: tuple[Run, ...]
     values: Mapping[tuple[str, str], float]
@@ -92,6 +96,7 @@ class _Summary(BaseModel):
 
     methods: dict[str, dict[str, dict[str, Any]]]
     ceiling: dict[str, dict[str, Any]] = {}
+    references: dict[str, dict[str, dict[str, Any]]] = {}
     thresholds: Words = {}
     rules: Words = {}
     runs: list[str] | None = None
@@ -194,6 +199,7 @@ class ResultsFolder:
         summary = {
             "methods": evaluation.summary,
             "ceiling": evaluation.ceiling,
+            "references": evaluation.references,
             "thresholds": evaluation.thresholds,
             "rules": {
                 "selection": "; ".join(sorted({model.spec.rule for model in models})),
@@ -251,6 +257,7 @@ class ResultsFolder:
             summary,
             methods,
             ceiling,
+            {name: _scores(values) for name, values in summary.get("references", {}).items()},
             self._read_examples(),
             tuple(self._read_run(run) for run in runs),
             dict(zip(zip(scores["case"], scores["method"], strict=True), values, strict=True)),
@@ -356,8 +363,14 @@ class ResultsFolder:
 
 
 def _ordered(metrics: Sequence[str]) -> list[str]:
-    """Without repetition: the headline, then those that compare with known effects."""
-    return sorted(dict.fromkeys(metrics), key=lambda name: (name != HEADLINE, not find_metric(name).needs_truth))
+    """Without repetition: the headline, those that compare with known effects, those of counterfactuals, others."""
+
+    def rank(name: str) -> tuple[bool, bool, int]:
+        kind = name.partition("/")[0]
+        place = WITHOUT_TRUTH.index(kind) if kind in WITHOUT_TRUTH else len(WITHOUT_TRUTH)
+        return name != HEADLINE, not find_metric(name).needs_truth, place
+
+    return sorted(dict.fromkeys(metrics), key=rank)
 
 
 def _write_examples(path: Path, examples: Examples) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vagan.attribution.registry import METHODS, find_method
+from vagan.attribution.registry import METHODS, find_slug
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, ConfigError, LeakageError, ModelError, nearest
@@ -44,8 +44,8 @@ class RunSelection:
     reject_interval: Interval | None = None
     """Score map generators also with the class that a classifier predicts, which abstains between these
     probabilities; see `vagan.inference.strategies`."""
-    classifier: Path | None = None
-    """Run of an independent classifier, which is none of the runs; see `vagan.evaluation.metrics.counterfactual`."""
+    classifiers: Sequence[Path] = ()
+    """Runs of independent classifiers, which are none of the runs; see `vagan.evaluation.metrics.counterfactual`."""
 
 
 class LoadedMethods(NamedTuple):
@@ -57,7 +57,7 @@ class LoadedMethods(NamedTuple):
     """Run of each method whose classes are predicted, by the method's name."""
     label: int
     """Of the class that all models are about, in the cohort."""
-    classifier: IndependentClassifier | None
+    classifiers: list[IndependentClassifier]
 
 
 def load_methods(
@@ -69,19 +69,20 @@ def load_methods(
     `ModelError` if a run was trained on images of another kind than the cohort's; `LeakageError` if a run was trained
     on the cohort's test images.
     """
-    wanted = list(selection.methods or METHODS)
-    needs = {slug: find_method(slug).needs for slug in wanted}
+    wanted = [find_slug(name) for name in selection.methods or METHODS]
+    needs = {slug: METHODS[slug].needs for slug in wanted}
     models = _load_models(runs, cohort, device)
     there = {model.spec.kind for model in models} | WITHOUT_MODEL
-    missing = next((slug for slug in selection.methods or () if needs[slug] not in there), None)
+    missing = next((slug for slug in wanted if selection.methods and needs[slug] not in there), None)
     if missing is not None:
         raise ConfigError(f"{missing} needs the run of a {needs[missing]}, which is not among the runs")
     interest = selection.class_of_interest
     specs = [select_class(model.spec, interest)[0] for model in models]
     label = class_label(cohort, "", specs)
-    classifier = None
-    if selection.classifier is not None:
-        classifier = load_classifier(selection.classifier, cohort, models, class_of_interest=interest, device=device)
+    classifiers = [
+        load_classifier(run, cohort, models, class_of_interest=interest, device=device)
+        for run in selection.classifiers
+    ]
     methods: dict[str, Attributor] = {}
     for model in models:
         for slug in wanted:
@@ -102,7 +103,7 @@ def load_methods(
             methods[name], gated[name] = made, model.path.name
     controls = [_control(slug, cohort, label, seed) for slug in wanted if needs[slug] in WITHOUT_MODEL]
     methods |= {control.name: control for control in controls}
-    return LoadedMethods(methods, models, gated, label, classifier)
+    return LoadedMethods(methods, models, gated, label, classifiers)
 
 
 def _named(method: Attributor, model: TrainedModel, models: Sequence[TrainedModel]) -> str:

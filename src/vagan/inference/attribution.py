@@ -17,7 +17,8 @@ from vagan.attribution.method import Convention, Unit
 from vagan.data.volume import Volume
 from vagan.effect import Deformation
 from vagan.errors import ModelError
-from vagan.inference.overlay import EFFECT_COLOURS, plane, symmetric_range
+from vagan.inference.overlay import Overlays, plane
+from vagan.inference.sheet import COLUMNS, Row, contact_sheet, small_row
 from vagan.inference.strategies import ClassDecision, Interval, Intervention, Uncertainty
 from vagan.model.folder import ModelSpec
 from vagan.types import Images, Maps, Scores
@@ -66,8 +67,11 @@ class SourceImage(Protocol):
     def write(self, stem: Path, kind: str, values: Array) -> tuple[Path, Array]:
         """Write a map of the prepared image as ``STEM_KIND`` on the file's own grid; returns what was written."""
 
-    def write_overlay(self, stem: Path, effect: Array, own: Array) -> None:
-        """Write the effect, given on both grids, over the image as ``STEM_overlay.png``."""
+    def add_overlays(self, overlays: Overlays, stem: Path, effect: Array, own: Array) -> None:
+        """Add the effect, given on both grids, over the image as ``STEM_overlay.png``."""
+
+    def write_counterfactual(self, stem: Path, values: Array) -> None:
+        """Write ``STEM_counterfactual``, given the prepared counterfactual."""
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
         """Write a displacement in pixels as ``STEM_displacement``; returns the vectors as written, and their unit."""
@@ -184,8 +188,9 @@ class Attribution:
     ) -> list[SavedMaps]:
         """Write ``NAME_effect.npy`` (of NIfTI files: ``.nii.gz``), ``NAME_overlay.png`` and ``NAME_effect.json``.
 
-        Maps lie on the grid of the file that an image came from. Deformations add ``_displacement`` and
-        ``_log-jacobian``, ensembles ``_std`` and ``_sign-agreement``.
+        Maps lie on the grid of the file that an image came from; all overlays have one colour range. Methods in units
+        of intensity add ``_counterfactual``, in [-1, 1], and of pictures a PNG of it; deformations ``_displacement``
+        and ``_log-jacobian``, ensembles ``_std`` and ``_sign-agreement``.
 
         Parameters
         ----------
@@ -198,10 +203,13 @@ class Attribution:
         """
         from vagan.inference.files import save_maps
 
-        return [
-            save_maps(one, source, Path(folder), name, threshold=threshold)
-            for one, source, name in zip(self, self._files(), names or self.names, strict=True)
-        ]
+        with Overlays() as overlays:
+            saved = [
+                save_maps(one, source, Path(folder), name, overlays=overlays, threshold=threshold)
+                for one, source, name in zip(self, self._files(), names or self.names, strict=True)
+            ]
+            overlays.write()
+        return saved
 
     def view(self) -> View:
         """What a viewer shows of the first image."""
@@ -213,32 +221,17 @@ class Attribution:
         return self.sources or as_files(self.images, self.names)
 
     def plot(self) -> Figure:
-        """Up to eight images, effects and counterfactuals side by side; of volumes an axial slice."""
-        count = min(len(self), MOST_PLOTTED)
-        columns = ["image", "effect", *(["counterfactual"] if self.counterfactual is not None else [])]
-        figure = Figure(figsize=(2.2 * len(columns) + 0.8, 2.2 * max(count, 1)), layout="constrained")
-        axes = figure.subplots(max(count, 1), len(columns), squeeze=False)
-        for row, one in zip(axes, self, strict=False):
-            pictures = one._pictures()
-            low, high = symmetric_range(pictures["effect"])
-            for cell, name in zip(row, columns, strict=True):
-                colours = (EFFECT_COLOURS, low, high) if name == "effect" else ("gray", -1, 1)
-                drawn = cell.imshow(pictures[name], cmap=colours[0], vmin=colours[1], vmax=colours[2])
-                cell.set(xticks=[], yticks=[])
-                if name == "effect":
-                    figure.colorbar(drawn, ax=cell, shrink=0.8)
-        for cell, name in zip(axes[0], columns, strict=True):
-            cell.set_title(name)
-        return figure
+        """Up to eight images, counterfactuals and effects side by side; of volumes an axial slice."""
+        return contact_sheet([one.row() for one in self[:MOST_PLOTTED]])
 
-    def _pictures(self) -> dict[str, Array]:
-        """Of the first image: ``(height, width)``, channels averaged, one slice of a volume."""
-        fields = {"image": self.images, "effect": self.effect, "counterfactual": self.counterfactual}
+    def row(self) -> Row:
+        """Of the first image, for a contact sheet: channels averaged, one slice of a volume."""
+        fields = dict(zip(COLUMNS, (self.images, self.counterfactual, self.effect), strict=True))
         arrays = {name: field[0].detach().cpu().numpy() for name, field in fields.items() if field is not None}
         if self.images.ndim == 5:  # the axial slice, as radiologists read it
             height = int(np.abs(arrays["effect"]).sum(axis=(0, 1, 2)).argmax())
             arrays = {name: plane(array, 2, height) for name, array in arrays.items()}
-        return {name: array.mean(axis=0) for name, array in arrays.items()}
+        return small_row(self.names[0] if self.names else "", {n: array.mean(axis=0) for n, array in arrays.items()})
 
     def _repr_png_(self) -> bytes:
         """For notebooks: `plot` of the first image."""

@@ -12,15 +12,25 @@ from torch import Tensor
 
 from vagan.attribution.gradients import IntegratedGradients
 from vagan.attribution.method import AttributionMethod, Convention
-from vagan.attribution.registry import METHODS, find_method
+from vagan.attribution.registry import METHODS, find_slug
 from vagan.attribution.vagan import VAGAN, Explanation
 from vagan.data.cohort import Cohort, Selection
 from vagan.effect import SIGN, SIGN_INSERTION, Deformation, without_effect
 from vagan.errors import ConfigError
+from vagan.files import replacing
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
 from vagan.inference.covariates import GivenCovariates, covariate_table
-from vagan.inference.files import as_files, prepared_batch, read_source, read_sources, require_distinct_names
+from vagan.inference.files import (
+    as_files,
+    prepared_batch,
+    read_source,
+    read_sources,
+    require_distinct_names,
+    save_maps,
+)
 from vagan.inference.memory import require_memory
+from vagan.inference.overlay import Overlays
+from vagan.inference.sheet import contact_sheets
 from vagan.inference.strategies import (
     REJECT_INTERVAL,
     ClassGate,
@@ -226,18 +236,27 @@ class Attributor:
     ) -> list[SavedMaps]:
         """Attribute image files one after the other and write maps named after them; see `Attribution.save`.
 
-        Nothing is written before all files were read without an error.
+        A contact sheet of all images is added, ``overview.png``, and more where they are many. Nothing is written
+        before all files were read without an error.
         """
         paths = _paths(paths)
         require_distinct_names(paths, Path(out))
         if isinstance(covariates, pd.DataFrame) and not self.covariates:
             raise ConfigError("covariates were given, but the model was trained without any; leave them out")
         table = covariate_table(covariates, self.covariates, len(paths))
-        saved = []
-        for row, source in enumerate(track(read_sources(paths, self.spec), len(paths), "attributing")):
-            known = None if table is None else table.iloc[[row]]
-            one = self._attribute(prepared_batch([source]), known, [source.path.name], [source])
-            saved += one.save(out, threshold=threshold)
+        saved, rows = [], []
+        with Overlays() as overlays:
+            for row, source in enumerate(track(read_sources(paths, self.spec), len(paths), "attributing")):
+                known = None if table is None else table.iloc[[row]]
+                one = self._attribute(prepared_batch([source]), known, [source.path.name], [source])
+                rows.append(one.row())
+                saved.append(
+                    save_maps(one, source, Path(out), source.path.name, overlays=overlays, threshold=threshold)
+                )
+            overlays.write()
+        for number, sheet in enumerate(contact_sheets(rows), start=1):
+            with replacing(Path(out) / f"overview{f'-{number}' if number > 1 else ''}.png") as temporary:
+                sheet.savefig(temporary, format="png", dpi=150)
         return saved
 
     def _attribute(
@@ -348,7 +367,7 @@ def _chosen(model: TrainedModel, slug: str) -> str:
     """The method, if it can explain the model; a map generator explains itself."""
     kind = model.spec.kind
     if slug:
-        find_method(slug)
+        slug = find_slug(slug)
     elif kind == "map-generator":
         slug = "vagan"
     fitting = [known for known, entry in METHODS.items() if entry.explains(kind)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image as Picture
 from torch import Tensor
 
 from vagan.data.image_file import ImageFile, name_of, read_image
@@ -18,7 +19,7 @@ from vagan.errors import ModelError, OutputError
 from vagan.files import replacing, write_json
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage, View
 from vagan.inference.lesions import write_mask
-from vagan.inference.overlay import save_overlay
+from vagan.inference.overlay import Overlays
 from vagan.inference.sidecar import decision_of, describe, describe_deformation, extrapolations
 from vagan.model.folder import ModelSpec
 from vagan.types import Images
@@ -68,9 +69,18 @@ class FileImage:
         own = self._on_own_grid(values)
         return self.file.write_map(stem.parent, f"{stem.name}_{kind}", own), own
 
-    def write_overlay(self, stem: Path, effect: Array, own: Array) -> None:
-        """Write the effect over the image."""
-        save_overlay(stem.with_name(f"{stem.name}_overlay.png"), self._shown(), own)
+    def add_overlays(self, overlays: Overlays, stem: Path, effect: Array, own: Array) -> None:
+        """The effect over the image."""
+        overlays.add(stem.with_name(f"{stem.name}_overlay.png"), self._shown(), own)
+
+    def write_counterfactual(self, stem: Path, values: Array) -> None:
+        """Write the image with the change of the prepared image, in [-1, 1]; of a picture, as a PNG too."""
+        own = self._shown() + self._on_own_grid(values - self.prepared())
+        self.file.write_map(stem.parent, f"{stem.name}_counterfactual", own)
+        if own.ndim == 3 and len(own) in (1, 3):
+            grey = ((own.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
+            with replacing(stem.with_name(f"{stem.name}_counterfactual.png")) as temporary:
+                Picture.fromarray(grey[0] if len(grey) == 1 else np.moveaxis(grey, 0, -1)).save(temporary, "PNG")
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
         """Write a vector image in mm, or for files without a place in space an ``.npy`` of pixels, vectors last."""
@@ -156,13 +166,21 @@ def as_files(
 
 
 def save_maps(
-    one: Attribution, source: SourceImage, folder: Path, name: str, *, threshold: float | None = None
+    one: Attribution,
+    source: SourceImage,
+    folder: Path,
+    name: str,
+    *,
+    overlays: Overlays,
+    threshold: float | None = None,
 ) -> SavedMaps:
-    """Write the maps of a single image; see `Attribution.save`."""
+    """Write the maps of a single image, but for overlays, which are added to the others; see `Attribution.save`."""
     stem = folder / name_of(Path(name.replace("/", "_")))
     effect = _array(one.effect[0])
     path, own = source.write(stem, "effect", effect)
-    source.write_overlay(stem, effect, own)
+    source.add_overlays(overlays, stem, effect, own)
+    if one.counterfactual is not None:
+        source.write_counterfactual(stem, _array(one.counterfactual[0]))
     about = describe(one, source, source.view(effect).effect)
     if one.deformation is not None:
         _, log_jacobian = source.write(stem, "log-jacobian", _array(one.deformation.log_jacobian[0]))

@@ -1,7 +1,8 @@
 """Colour overlays of effect maps, and their colour range."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib as mpl
@@ -62,6 +63,44 @@ def overlay(image: Array, effect: Array, *, limit: float | None = None) -> NDArr
     return (255 * (grey * (1 - opacity) + hue * opacity)).round().astype(np.uint8)
 
 
+class Overlays:
+    """Overlays of the images of one call, in one colour range, which is known once all maps are.
+
+    Until then image and effect of each wait in a temporary folder.
+    """
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="vagan-overlays-", ignore_cleanup_errors=True)
+        self._paths: list[Path] = []
+        self._limits: list[float] = []
+
+    def __enter__(self) -> "Overlays":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def add(self, path: Path, image: Array, effect: Array) -> None:
+        """An overlay to be written to ``path``; image and effect as in `save_overlay`."""
+        _require_same_shape(image, effect)
+        if effect.any():
+            self._limits.append(symmetric_range(effect)[1])
+        np.savez(self._waiting(len(self._paths)), *_planes(image, effect))
+        self._paths.append(path)
+
+    def write(self) -> None:
+        """Write all: the effect of full colour is the end of the strongest map's own range."""
+        limit = max(self._limits, default=1.0)
+        for number, path in enumerate(self._paths):
+            with np.load(self._waiting(number)) as file:
+                pictures = [overlay(*pair, limit=limit) for pair in file.values()]
+            with replacing(path) as temporary:
+                Image.fromarray(_side_by_side(pictures)).save(temporary, format="PNG")
+
+    def _waiting(self, number: int) -> Path:
+        return Path(self._folder.name) / f"{number}.npz"
+
+
 def save_overlay(path: Path, image: Array, effect: Array) -> None:
     """Write an overlay as PNG, one pixel for each pixel of the image.
 
@@ -73,16 +112,19 @@ def save_overlay(path: Path, image: Array, effect: Array) -> None:
         ``(channel, height, width)`` or ``(channel, x, y, z)``; see `overlay`. A volume, in RAS+ order, becomes a row
         of three slices through the largest effect, normal to x, y and z: sagittal, coronal, axial.
     """
-    _require_same_shape(image, effect)
-    limit = symmetric_range(effect)[1]
+    with Overlays() as overlays:
+        overlays.add(path, image, effect)
+        overlays.write()
+
+
+def _planes(image: Array, effect: Array) -> Iterator[Array]:
+    """Image and effect in one, ``(2, channel, height, width)``; of volumes three slices."""
     if image.ndim == 3:
-        picture = overlay(image, effect, limit=limit)
-    else:
-        peak = map(int, np.unravel_index(np.abs(effect).max(axis=0).argmax(), effect.shape[1:]))
-        slices = ((plane(image, axis, at), plane(effect, axis, at)) for axis, at in enumerate(peak))
-        picture = _side_by_side([overlay(*pair, limit=limit) for pair in slices])
-    with replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
+        yield np.stack([image, effect])
+        return
+    peak = map(int, np.unravel_index(np.abs(effect).max(axis=0).argmax(), effect.shape[1:]))
+    for axis, at in enumerate(peak):
+        yield np.stack([plane(image, axis, at), plane(effect, axis, at)])
 
 
 def plane(volume: Array, axis: int, index: int) -> Array:

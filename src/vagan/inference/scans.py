@@ -17,7 +17,7 @@ from vagan.errors import ImageFileError, ModelError
 from vagan.geometry import Grid
 from vagan.inference.attribution import View
 from vagan.inference.files import IN_MM
-from vagan.inference.overlay import save_overlay
+from vagan.inference.overlay import Overlays
 from vagan.model.folder import ModelSpec
 from vagan.preprocessing.brain import StripSkull
 from vagan.preprocessing.pipeline import Pipeline, Prepared
@@ -78,10 +78,14 @@ class ScanImage:
         write_like(path, own, self.raw.volume)
         return path, own[None]
 
-    def write_overlay(self, stem: Path, effect: Array, own: Array) -> None:
-        """Write mosaics of the effect over the scan and over the prepared scan."""
-        save_overlay(_beside(stem, "overlay.png"), _grey(self.raw.scan.image)[None], own)
-        save_overlay(_beside(stem, f"{TEMPLATE}overlay.png"), self.prepared(), effect)
+    def add_overlays(self, overlays: Overlays, stem: Path, effect: Array, own: Array) -> None:
+        """Mosaics of the effect over the scan and over the prepared scan."""
+        overlays.add(_beside(stem, "overlay.png"), _grey(self.raw.scan.image)[None], own)
+        overlays.add(_beside(stem, f"{TEMPLATE}overlay.png"), self.prepared(), effect)
+
+    def write_counterfactual(self, stem: Path, values: Array) -> None:
+        """Write the prepared scan without the effect, in the template's space and on the scan's own grid."""
+        self.write(stem, "counterfactual", values)
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
         """Write vectors in mm in the template's space, and on the scan's own grid as the head lies there."""

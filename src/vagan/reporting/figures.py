@@ -82,7 +82,8 @@ def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
 def training_curves(metrics: pd.DataFrame) -> Figure:
     """Draw what a run logged, against its updates, in small panels.
 
-    Light lines are the values of single updates, strong ones their running mean, dots validation values. A run
+    Light lines are the values of single updates, strong ones their running mean, dots validation values; a dotted
+    line is where the critic's part ends and distillation begins. A run
     without the columns of VA-GAN gets one panel for each of its columns.
     """
     logged = {column for column in metrics.columns.astype(str) if metrics[column].notna().any()}
@@ -92,6 +93,7 @@ def training_curves(metrics: pd.DataFrame) -> Figure:
     if not panels:
         others = metrics.select_dtypes("number").columns.astype(str).drop(["update", "seconds"], errors="ignore")
         panels = [(column, ((column, "", BLUE),), None) for column in others if column in logged]
+    switch = _last_critic_update(metrics)
     down = max(-(-len(panels) // PANELS_ACROSS), 1)
     figure = Figure(figsize=(3.2 * PANELS_ACROSS, 2.3 * down), layout="constrained")
     grid = figure.add_gridspec(down, PANELS_ACROSS)  # also where panels are few: all runs at one scale
@@ -102,12 +104,24 @@ def training_curves(metrics: pd.DataFrame) -> Figure:
         axes.set_xlabel("update", fontsize=8)
         if reference is not None:
             axes.axhline(reference, color=GREY, linewidth=0.8, linestyle="--")
+        if switch is not None:
+            axes.axvline(switch, color=GREY, linewidth=0.8, linestyle=":")
+            where = axes.get_xaxis_transform()
+            axes.text(switch, 0.98, "distillation", transform=where, fontsize=6, rotation=90, ha="right", va="top")
         shown = [line for line in lines if line[0] in logged]
         for column, label, colour in shown:
             _curve(axes, metrics, column, label, colour)
         if any(label for _, label, _ in shown):
             axes.legend(fontsize=7, frameon=False, handlelength=1.4, borderpad=0)
     return _laid_out(figure)
+
+
+def _last_critic_update(metrics: pd.DataFrame) -> int | None:
+    """Update after which the generator is distilled; None if it is not, or not yet."""
+    if "critic/wasserstein" not in metrics or not metrics["critic/wasserstein"].notna().any():
+        return None
+    last = int(metrics.loc[metrics["critic/wasserstein"].notna(), "update"].iloc[-1])
+    return last if last < metrics["update"].iloc[-1] else None
 
 
 _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None], ...] = (
@@ -128,40 +142,56 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None], ...] 
         None,
     ),
     ("Map size, baseline / class of interest", (("validation/baseline_response_ratio", "", BLUE),), None),
+    ("Share of empty maps", (("validation/empty_map", "", BLUE),), None),
     ("NCC monitor, never used for selection", (("monitor/ncc", "", BLUE),), None),
 )
 
 
-def score_bars(summary: Mapping[str, Any], metric: str = "ncc") -> Figure:
-    """Draw the mean scores of a ``summary.json``, best on top, without methods that lack the metric.
+def score_bars(summary: Mapping[str, Any], *metrics: str) -> Figure:
+    """Draw the mean scores of a ``summary.json``, a panel for each metric, the best method by the first one on top.
 
-    Dot: mean; bar: 95 % interval of the mean; line: one standard deviation between cases; dashed line: the ceiling.
+    Dot: mean; bar: 95 % interval of the mean; line: one standard deviation between cases; dashed lines: the ceiling
+    and real images. Methods without any of the metrics are left out; without metrics it is NCC.
     """
+    metrics = metrics or ("ncc",)
     scores = {
-        name: np.array([values[metric]["mean"], values[metric]["std"], *values[metric]["ci95"]], float)
+        (name, metric): np.array([numbers["mean"], numbers["std"], *numbers["ci95"]], float)
         for name, values in summary["methods"].items()
-        if metric in values
+        for metric, numbers in values.items()
+        if metric in metrics and numbers["mean"] is not None
     }
-    scores = {name: numbers for name, numbers in scores.items() if np.isfinite(numbers[0])}
-    names = sorted(scores, key=lambda name: scores[name][0])
-    figure = Figure(figsize=(5.2, 0.75 + 0.3 * max(len(names), 1)), layout="constrained")
-    axes = figure.add_subplot()
-    _plain(axes)
-    for row, name in enumerate(names):
-        mean, std, low, high = scores[name]
-        axes.plot([mean - std, mean + std], [row, row], color=BLUE, alpha=0.45, linewidth=1.2)
-        axes.plot([low, high], [row, row], color=BLUE, alpha=0.45, linewidth=10, solid_capstyle="butt")
-        axes.plot(mean, row, "o", color=BLUE, markersize=4.5)
-    axes.set_yticks(range(len(names)), [_shortened(name) for name in names], fontsize=9, parse_math=False)
-    axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel(find_metric(metric).label, fontsize=9, parse_math=False)
-    ceiling = summary.get("ceiling", {}).get(metric)
-    if ceiling:
-        at = float(ceiling["mean"])
-        axes.axvline(at, color=ORANGE, linewidth=1.2, linestyle="--")
-        axes.text(at, len(names) - 0.35, f"ceiling {at:.3f}", fontsize=8, ha="center", va="bottom")
-    axes.set_xlim(min(axes.get_xlim()[0], 0), None)
+    sign = -1 if find_metric(metrics[0]).direction == "lower" else 1
+    missing = np.array([-sign * np.inf])
+    names = sorted(
+        dict.fromkeys(name for name, _ in scores), key=lambda name: sign * scores.get((name, metrics[0]), missing)[0]
+    )
+    across = min(len(metrics), PANELS_ACROSS)
+    down = -(-len(metrics) // across)
+    height = 0.75 + 0.3 * max(len(names), 1)
+    figure = Figure(figsize=(5.2 if across == 1 else 1.6 + 2.5 * across, down * height), layout="constrained")
+    grid = figure.add_gridspec(down, across)
+    lines = {"ceiling": summary.get("ceiling", {}), **summary.get("references", {})}
+    for place, metric in enumerate(metrics):
+        axes = figure.add_subplot(grid[divmod(place, across)])
+        _plain(axes)
+        for row, name in enumerate(names):
+            if (name, metric) in scores:
+                mean, std, low, high = scores[name, metric]
+                axes.plot([mean - std, mean + std], [row, row], color=BLUE, alpha=0.45, linewidth=1.2)
+                axes.plot([low, high], [row, row], color=BLUE, alpha=0.45, linewidth=10, solid_capstyle="butt")
+                axes.plot(mean, row, "o", color=BLUE, markersize=4.5)
+        shown = [_shortened(name) for name in names] if place % across == 0 else []
+        axes.set_yticks(range(len(names)), shown or [""] * len(names), fontsize=9, parse_math=False)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(find_metric(metric).label, fontsize=9, parse_math=False)
+        marked = {name: of[metric]["mean"] for name, of in lines.items() if of.get(metric)}
+        for (name, at), style in zip(marked.items(), ("--", ":", "-."), strict=False):
+            axes.axvline(at, color=ORANGE, linewidth=1.2, linestyle=style, label=f"{name} {at:.3f}")
+        if marked:
+            axes.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), borderpad=0)
+        if find_metric(metric).direction != "neither":
+            axes.set_xlim(min(axes.get_xlim()[0], 0), None)
     return _laid_out(figure)
 
 

@@ -1,12 +1,65 @@
-"""Figures of learning curves and validation maps."""
+"""Figures of a training in progress: learning curves, and validation images with their maps."""
 
+import io
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from vagan.effect import effect_map
 from vagan.files import replacing
+from vagan.inference.attribution import Attribution
 from vagan.reporting.figures import training_curves
 from vagan.training.engine.run_folder import RunFolder
 
+Pixels = NDArray[np.uint8]
+DPI = 100
+PICTURES = "validation/images"
+"""In TensorBoard, under the run ``examples``."""
+
 
 def draw_progress(run: RunFolder) -> None:
-    """Draw ``progress.png`` from ``metrics.csv``."""
-    figure = training_curves(run.read_metrics())
+    """Draw ``progress.png``: curves from ``metrics.csv``, and below them what the last validation showed.
+
+    The validation images, their counterfactuals and effects go to TensorBoard as well.
+    """
+    metrics = run.read_metrics()
+    parts = [_pixels(training_curves(metrics))]
+    if (shown := run.read_examples()) is not None:
+        effect = effect_map(shown.images, shown.counterfactuals)
+        found = Attribution(
+            shown.images,
+            effect,
+            "",
+            "intensity",
+            "signed",
+            "",
+            counterfactual=shown.counterfactuals,
+            names=shown.classes,
+        )
+        parts.append(_pixels(found.plot()))
+        _to_tensorboard(run.tensorboard / "examples", parts[-1], int(metrics["update"].iloc[-1]))
     with replacing(run.path / "progress.png") as temporary:
-        figure.savefig(temporary, dpi=100)
+        imageio.imwrite(temporary, _stacked(parts), extension=".png")
+
+
+def _pixels(figure: Figure) -> Pixels:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return np.asarray(imageio.imread(buffer.getvalue())[..., :3], np.uint8)
+
+
+def _stacked(parts: list[Pixels]) -> Pixels:
+    """One below the other on white."""
+    width = max(part.shape[1] for part in parts)
+    padded = [np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=255) for part in parts]
+    return np.concatenate(padded)
+
+
+def _to_tensorboard(folder: Path, picture: Pixels, update: int) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:  # a folder of its own: TensorBoard follows one file in each
+        writer.add_image(PICTURES, picture, update, dataformats="HWC")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from vagan.data.sources.files import kind_of_reason
 from vagan.evaluation.evaluation import RANDOM, Examples
 from vagan.evaluation.metrics.registry import find_metric
-from vagan.evaluation.results import Results, ResultsFolder, Score
+from vagan.evaluation.results import WITHOUT_TRUTH, Results, ResultsFolder, Score
 from vagan.files import replacing, write_text
 from vagan.progress import duration
 from vagan.reporting.figures import (
@@ -98,7 +98,7 @@ def _anonymous(results: Results) -> Results:
 
 def _figures(results: Results, followed: Followed | None) -> dict[str, Figure]:
     """All figures that the folder has the content for."""
-    figures = {"scores": score_bars(results.summary, results.metrics[0])}
+    figures = {"scores": score_bars(results.summary, *_plotted(results))}
     if results.examples is not None:
         figures["examples"] = example_grid(results.examples.random(), list(results.examples.maps))
     if results.summary.get("classifiers"):
@@ -109,6 +109,15 @@ def _figures(results: Results, followed: Followed | None) -> dict[str, Figure]:
     if followed is not None:
         figures["figure5"] = figure5(followed)
     return figures
+
+
+def _plotted(results: Results) -> list[str]:
+    """The headline; where the true effects are not known, all scores of counterfactuals."""
+    headline, *_ = results.metrics
+    if find_metric(headline).needs_truth:
+        return [headline]
+    kinds = (*(name for name in WITHOUT_TRUTH if name != "probability_drop"), "baseline_response_ratio")
+    return [name for name in results.metrics if name.partition("/")[0] in kinds] or [headline]
 
 
 def _drawn(figure: Figure) -> Drawn:
@@ -161,8 +170,11 @@ def _ranked(results: Results) -> list[tuple[str, Mapping[str, Score]]]:
     """Methods by their headline score, best first; those without it at the end."""
 
     def key(item: tuple[str, Mapping[str, Score]]) -> float:
-        score = item[1].get(results.metrics[0])
-        return math.inf if score is None or math.isnan(score.mean) else -score.mean
+        score, sign = (
+            item[1].get(results.metrics[0]),
+            -1 if find_metric(results.metrics[0]).direction != "lower" else 1,
+        )
+        return math.inf if score is None or math.isnan(score.mean) else sign * score.mean
 
     return sorted(results.methods.items(), key=key)
 

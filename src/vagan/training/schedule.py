@@ -4,7 +4,7 @@ from bisect import bisect_left
 from itertools import accumulate
 from math import cos, pi
 
-from vagan.training.config import Schedule
+from vagan.training.config import Config, Schedule
 
 
 def critic_updates_before(generator_update: int, schedule: Schedule) -> int:
@@ -32,6 +32,14 @@ class UpdateOrder:
     def is_generator_update(self, update: int) -> bool:
         """Whether this update is the generator's."""
         return self.generator_updates_before(update + 1) > self.generator_updates_before(update)
+
+
+def updates_of(config: Config) -> tuple[int, int]:
+    """Updates of a run before its distillation, and all; of a classifier the same."""
+    if config.method != "vagan":
+        return config.classifier.updates, config.classifier.updates
+    adversarial = UpdateOrder(config.training.generator_updates, config.schedule).total
+    return adversarial, adversarial + config.schedule.distillation_updates
 
 
 def cosine_decay(progress: float, *, decay_from: float) -> float:

@@ -206,6 +206,6 @@ def test_check_tells_it(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("probe") for line in lines)
     assert any(line.startswith("warning: corners") for line in lines)
-    assert lines[-1].startswith("no problem found")
+    assert lines[-1].startswith("no file is defective")
     with pytest.raises(CohortError, match="give a cohort folder"):
         check(tmp_path / "c" / "manifest.csv", confounders=True)

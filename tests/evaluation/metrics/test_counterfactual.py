@@ -20,6 +20,7 @@ from vagan.evaluation.metrics.counterfactual import (
     squared_mmd,
 )
 from vagan.evaluation.runs import RunSelection
+from vagan.evaluation.verdict import verdict
 from vagan.nn.classifier import CAMClassifier
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -61,9 +62,12 @@ def limit(small_cohort):
 
 
 def test_flips_by_hand(small_cohort, limit):
-    classifier = IndependentClassifier(Brightness(limit).eval(), small_cohort)
+    first, second = (
+        IndependentClassifier(Brightness(at).eval(), small_cohort, name=name)
+        for name, at in (("first", limit), ("second", 5.0))
+    )
     methods = {"none": VAGAN(Adding(0.0)), "much": VAGAN(Adding(2.0)), "wrong way": VAGAN(Adding(-1.0))}
-    evaluation = evaluate(methods, small_cohort, EvaluationOptions(classifier=classifier))
+    evaluation = evaluate(methods, small_cohort, EvaluationOptions(classifiers=[first, second]))
     tests = small_cohort.manifest.indices("test", 1)
     middles = small_cohort.images(tests)[..., 8:16, 7:13].mean((1, 2, 3)).numpy()
     summary = evaluation.summary
@@ -74,6 +78,19 @@ def test_flips_by_hand(small_cohort, limit):
     assert summary["much"]["probability_drop"]["mean"] == pytest.approx(probabilities.mean(), abs=1e-4)
     assert summary["none"]["probability_drop"]["mean"] == pytest.approx(0, abs=1e-6)
     assert summary["wrong way"]["probability_drop"]["mean"] <= 0
+    assert "flip_rate/second" not in summary["much"]  # it assigns no image to the class of interest
+    assert summary["much"]["kernel_distance/second"]["n"] == len(tests)
+    healthy = small_cohort.images(small_cohort.manifest.indices("test", 0))
+    real = evaluation.references["real baseline images"]
+    assert real["flip_rate"]["mean"] == (healthy[..., 8:16, 7:13].mean((1, 2, 3)) <= limit).double().mean()
+    assert real["flip_rate/second"]["mean"] == 1
+    assert evaluation.references["images unchanged"]["kernel_distance"]["mean"] > real["kernel_distance"]["mean"]
+    assert "real baseline images" in evaluation.to_markdown()
+    # constant maps: as large on baseline images, and as large again on the counterfactual
+    assert [summary["much"][name]["mean"] for name in ("empty_map", "residual_effect")] == pytest.approx([1, 1])
+    assert "residual_effect" not in summary["none"]
+    contrasts = np.array([np.linalg.norm(one - one.mean()) for one in healthy])
+    assert summary["much"]["baseline_change"]["mean"] == pytest.approx((2 * 48**0.5 / contrasts).mean(), rel=1e-5)
     image = small_cohort.images(tests[:1]).numpy()
     row = evaluation.rows.query("method == 'much' and metric == 'relative_change'").set_index("case")["value"]
     expected = 2 * 48**0.5 / np.linalg.norm(image - image.mean())
@@ -102,7 +119,7 @@ def test_maps_in_other_units_are_not_removed_from_images(small_cohort, limit):
     assert METHODS["perturbation"].make(Brightness(0.0)).unit == "intensity"
     assert METHODS["cam"].make(CAMClassifier(2, width=2)).unit == "class score"
     classifier = IndependentClassifier(Brightness(limit).eval(), small_cohort)
-    scores = evaluate([random], small_cohort, EvaluationOptions(classifier=classifier)).summary
+    scores = evaluate([random], small_cohort, EvaluationOptions(classifiers=[classifier])).summary
     assert not {"flip_rate", "kernel_distance"} & set(scores["random map"])
 
 
@@ -159,13 +176,41 @@ def test_a_classifier_must_be_independent_of_the_runs(small_cohort, tmp_path):
         for name, more in settings.items()
     )
     out, methods = tmp_path / "out", ["vagan", "random"]
-    evaluate_runs(small_cohort, [run, seen], out, selection=RunSelection(methods=methods, classifier=other))
+    evaluate_runs(small_cohort, [run, seen], out, selection=RunSelection(methods=methods, classifiers=[other]))
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    assert summary["rules"]["classifier"].startswith("other, independent of all methods")
+    assert summary["rules"]["classifiers"].startswith("other, independent of all methods")
     rows = pd.read_csv(out / "scores.csv")
     assert set(rows[rows["metric"] == "relative_change"]["method"]) == {"VA-GAN"}
     with pytest.raises(ConfigError, match="must be independent"):
-        evaluate_runs(small_cohort, [run, seen], tmp_path / "no", selection=RunSelection(classifier=seen))
+        evaluate_runs(small_cohort, [run, seen], tmp_path / "no", selection=RunSelection(classifiers=[seen]))
     with pytest.raises(ConfigError, match="holds a map-generator"):
-        evaluate_runs(small_cohort, [seen], tmp_path / "no", selection=RunSelection(classifier=run))
+        evaluate_runs(small_cohort, [seen], tmp_path / "no", selection=RunSelection(classifiers=[run]))
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("flips", "distance", "judged"),
+    [
+        (0.9, 0.2, "better than"),
+        (0.6, 0.9, "no better than"),
+        (0.5, 1.5, "no better than"),
+        (0.9, 0.9, "not clearly better than the group mean difference (not by kernel distance)"),
+    ],
+)
+def test_the_verdict_compares_with_the_group_mean_difference(flips, distance, judged):
+    def scores(flips, distance, **more):
+        means = {"flip_rate": flips, "kernel_distance": distance, **more}
+        return {name: {"mean": mean, "ci95": [mean - 0.1, mean + 0.1]} for name, mean in means.items()}
+
+    summary = {
+        "VA-GAN": scores(flips, distance, empty_map=0.21),
+        "group mean difference": scores(0.6, 0.9),
+        "map": {},
+    }
+    real = {"real baseline images": scores(0.96, 0.0)}
+    first, second, third = verdict(summary, real, "sneaker")
+    assert first.startswith(f"VA-GAN: {judged}")
+    assert f"{flips:.0%} of the images are classified as sneaker" in second
+    assert "96%" in second
+    assert third.startswith("21% of the maps")
+    assert not verdict({"VA-GAN": summary["VA-GAN"]}, real, "sneaker")  # without a control there is none

@@ -172,13 +172,26 @@ def coarse(images: ImageArrays) -> Features:
 
 
 PROBES: tuple[tuple[Probe, Callable[[ImageArrays], Features]], ...] = (
-    (Probe("corners", "look for tags, text or markers there; crop or mask them in all images"), corners),
     (
-        Probe("border", "look for frames, padding, another range of intensities or stripes; crop or scale alike"),
+        Probe(
+            "corners",
+            "look for tags, text or markers there, and crop or mask them in all images; if the classes differ "
+            "in shape or size it may be the class",
+        ),
+        corners,
+    ),
+    (
+        Probe(
+            "border",
+            "look for frames, padding, another range of intensities or stripes, and crop or scale alike; if the "
+            "classes differ in shape or size it may be the class",
+        ),
         border,
     ),
     (
-        Probe("brightness", "another scanner or scaling, unless the class is brighter or darker itself", True),
+        Probe(
+            "brightness", "another device, exposure or scaling, unless the class is brighter or darker itself", True
+        ),
         brightness,
     ),
     (Probe("frequencies", "blur, noise, stripes or resampling, unless the class adds structure", True), frequencies),
@@ -187,7 +200,9 @@ PROBES: tuple[tuple[Probe, Callable[[ImageArrays], Features]], ...] = (
 """What is looked at in every cohort: from images ``(image, channel, *space)`` to numbers ``(image, feature)``."""
 
 OUTSIDE = Probe(
-    "outside", "look for noise, ghosts, tags or remains of the skull in the background; mask it in all images"
+    "outside",
+    "look for noise, tags, shadows or (of scans) remains of the skull in the background, and mask it in all "
+    "images; if the classes differ in shape or size it may be the class",
 )
 
 

@@ -83,6 +83,8 @@ def import_files(
     dropped = (dropped or []) + [
         Dropped(path, f"no value in the column {class_column!r}") for path in table["image"][without]
     ]
+    if not without.all():
+        label_classes(list(table["class"][~without]), options.baseline)  # before all files are read
     table, files, bad = _inspect(table[~without], options)
     labels = label_classes(list(table["class"]), options.baseline)
     table = table.assign(label=table["class"].map(labels))

@@ -235,7 +235,7 @@ def evaluate_longitudinal(
     results.require_folder()
     loaded = load_methods(cohort, runs, selection, seed=options.seed, device=device)
     truth = ObservedEffects(cohort, loaded.label, results, longitudinal, limit=options.limit, seed=options.seed)
-    options = replace(options, severity=None, classifier=None, device=str(device))
+    options = replace(options, severity=None, classifiers=(), device=str(device))
     evaluation = evaluate(loaded.methods, cohort, options, truth=truth, on_maps=truth.write_maps)
     results.write(evaluation, cohort, loaded.models)
     truth.write_pairs()

@@ -31,7 +31,8 @@ Entry = dict[str, Any]
 Need = Literal[
     "raw maps", "maps", "effects", "known effects", "exact effects", "brain masks", "threshold", "parts",
     "region masks", "ensemble std", "errors", "severity", "baseline mean abs", "baseline subjects",
-    "subjects", "prediction", "prediction without effect", "image contrasts", "reference features",
+    "baseline sizes", "baseline contrasts", "residual mean abs", "subjects", "image contrasts",
+    "prediction", "prediction without effect", "reference features",
 ]  # fmt: skip
 """What a function may require, in the order of its arguments. ``maps`` are read by their method's convention, see
 `vagan.evaluation.metrics.agreement.apply_convention`; ``raw maps`` are as the method made them. ``effects`` may

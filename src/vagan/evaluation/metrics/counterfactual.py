@@ -1,6 +1,7 @@
-"""Effect of counterfactuals on an independent classifier.
+"""Scores of counterfactuals that need no known effects.
 
-It needs no known effects: an independent classifier sees the image before and after its map was subtracted.
+An independent classifier sees the image before and after its map was subtracted; the other scores compare sizes of
+maps: of the two classes, with the image's contrast, and of the counterfactual's own map.
 """
 
 from dataclasses import dataclass
@@ -12,16 +13,26 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from vagan.axes import class_column, class_probabilities, spatial_mean
+from vagan.conventions import LARGEST_OF_BASELINE
 from vagan.data.cohort import Cohort
 from vagan.effect import without_effect
 from vagan.errors import CohortError
+from vagan.evaluation.metrics.agreement import mean_abs
 from vagan.evaluation.metrics.base import Array, Entry, Metric, Need, Values
+from vagan.evaluation.statistics import bootstrap_interval
 from vagan.nn.classifier import CAMClassifier, Classifier
 
 BATCH = 25
 REFERENCE_IMAGES = 1000
 
+UNCHANGED = "images unchanged"
+REAL_BASELINE = "real baseline images"
+
 Features = Float[np.ndarray, "_ feature"]
+Subjects = tuple[NDArray[Any], NDArray[Any]]
+"""Of each image of the class of interest, and of each of the baseline class."""
+References = dict[str, dict[str, Entry]]
+"""Scores of real images, by what they are of and metric."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +84,29 @@ class IndependentClassifier:
             probabilities.append(class_column(class_probabilities(logits), 1).numpy(force=True))
         return ClassifierPrediction(np.concatenate(probabilities).astype(np.float64), np.concatenate(features))
 
-    def summary(self, baseline: NDArray[np.int64], diseased: NDArray[np.int64]) -> str:
-        """How well it classifies test images, and between what kernel distances are to be read."""
-        healthy, ill = self.predict(baseline), self.predict(diseased)
-        right = np.concatenate([healthy.probabilities <= 0.5, ill.probabilities > 0.5]).mean()
-        near, far = (squared_mmd(prediction.features, self.reference) for prediction in (healthy, ill))
-        return (
-            f"{self.name}, independent of all methods, accuracy {right:.1%} on the images as they are; kernel "
-            f"distance from validation images of the baseline class: {far:.3g} of images of the class of interest, "
-            f"{near:.3g} of test images of the baseline class"
-        )
+
+def references(
+    diseased: ClassifierPrediction, healthy: ClassifierPrediction, reference: Features, subjects: Subjects
+) -> References:
+    """Scores of real test images, between which those of counterfactuals are to be read.
+
+    Parameters
+    ----------
+    diseased, healthy
+        Of the images of the class of interest as they are (`UNCHANGED`) and of images of the baseline class
+        (`REAL_BASELINE`), which counterfactuals should look like.
+    reference
+        See `IndependentClassifier`.
+    subjects
+        Of the former, and of the latter.
+    """
+    called = (healthy.probabilities <= 0.5).astype(np.float64)
+    interval = list(bootstrap_interval(called, groups=subjects[1]))
+    share = {"mean": float(called.mean()), "std": float(called.std()), "ci95": interval, "n": len(called)}
+    far, near = (
+        kernel_distance(found, reference, of) for found, of in zip((diseased, healthy), subjects, strict=True)
+    )
+    return {UNCHANGED: {"kernel_distance": far}, REAL_BASELINE: {"flip_rate": share, "kernel_distance": near}}
 
 
 def flip_rate(before: ClassifierPrediction, after: ClassifierPrediction) -> Values:
@@ -105,6 +129,51 @@ def relative_change(maps: Array, contrasts: Values) -> Values:
     """
     sizes = np.array([float(np.linalg.norm(map_)) for map_ in maps])
     return np.divide(sizes, contrasts, out=np.full(len(maps), np.nan), where=contrasts > 0)
+
+
+def baseline_change(sizes: Values, contrasts: Values, subjects: NDArray[Any]) -> Entry | None:
+    """Relative change of images of the baseline class, which a map should leave as they are.
+
+    Parameters
+    ----------
+    sizes
+        Euclidean size of each baseline image's map.
+    contrasts
+        Of the same images; see `image_contrast`.
+    """
+    defined = contrasts > 0
+    if not defined.any():
+        return None
+    changes = sizes[defined] / contrasts[defined]
+    interval = list(bootstrap_interval(changes, groups=subjects[defined]))
+    return {"mean": float(changes.mean()), "std": float(changes.std()), "ci95": interval, "n": len(changes)}
+
+
+def empty_map(maps: Array, baseline: Values) -> Values:
+    """Share of images whose map is no larger than those of baseline images (95 % of them).
+
+    Parameters
+    ----------
+    maps
+        Of images of the class of interest.
+    baseline
+        Mean ``|map|`` of each baseline image.
+    """
+    if not len(baseline):
+        return np.full(len(maps), np.nan)
+    return (mean_abs(maps) <= np.quantile(baseline, LARGEST_OF_BASELINE)).astype(np.float64)
+
+
+def residual_effect(maps: Array, residual: Values) -> Values:
+    """Size of the counterfactual's own map over that of the image's map; 0 where nothing of the class is left.
+
+    Parameters
+    ----------
+    residual
+        Mean ``|map|`` of each counterfactual, attributed by the same method. NaN where the image's map is zero.
+    """
+    sizes = mean_abs(maps)
+    return np.divide(residual, sizes, out=np.full(len(maps), np.nan), where=sizes > 0)
 
 
 def image_contrast(cohort: Cohort, rows: NDArray[np.int64]) -> Values:
@@ -167,16 +236,30 @@ def _mean_of_pairs(kernel: Values) -> float:
 
 PREDICTIONS: tuple[Need, ...] = ("prediction", "prediction without effect")
 
-METRICS = (
+BY_CLASSIFIER = (
     Metric(flip_rate, "Flip rate", PREDICTIONS),
-    Metric(probability_drop, "Probability drop", PREDICTIONS),
-    Metric(relative_change, "Relative change", ("raw maps", "image contrasts"), direction="lower"),
     Metric(
         kernel_distance,
         "Kernel distance",
         ("prediction without effect", "reference features", "subjects"),
         direction="lower",
         reference="Bińkowski et al., ICLR 2018",
+        over="cohort",
+    ),
+    Metric(probability_drop, "Probability drop", PREDICTIONS),
+)
+"""Computed for each independent classifier."""
+
+METRICS = (
+    *BY_CLASSIFIER,
+    Metric(empty_map, "Empty maps", ("raw maps", "baseline mean abs"), direction="lower", best=0.0),
+    Metric(residual_effect, "Residual effect", ("raw maps", "residual mean abs"), direction="lower"),
+    Metric(relative_change, "Relative change", ("raw maps", "image contrasts"), direction="lower"),
+    Metric(
+        baseline_change,
+        "Relative change, baseline images",
+        ("baseline sizes", "baseline contrasts", "baseline subjects"),
+        direction="lower",
         over="cohort",
     ),
 )

@@ -22,6 +22,7 @@ from vagan.training.engine.record import Record, collapsed_map, require_alive
 from vagan.training.engine.run_folder import RunFolder
 from vagan.training.engine.state import Monitor, Task, TrainState
 from vagan.training.image_cache import prefetch
+from vagan.training.schedule import updates_of
 from vagan.training.tasks import TASKS
 
 
@@ -54,7 +55,8 @@ def train(
     monitor
         Compares validation maps with true effects, where the cohort knows them. Its value is only plotted.
     after_validation
-        Called with the run folder each time its metrics grew, to draw curves or to feed an experiment tracker.
+        Called with the run folder after validations, the first one too, to draw curves or to feed an experiment
+        tracker; not after each if that takes more than a twentieth of the time.
     devices
         Devices of this host to train on; default: 1, or what torchrun started. Each takes its share of the batches
         that an update accumulates, so that their number changes nothing but rounding, and may change on resuming.
@@ -81,11 +83,14 @@ def train(
             run.locked() if processes.is_first else nullcontext(),
             using_threads(config.training.num_threads, processes=processes.count // hosts()),
         ):
+            before = run.read_config() if run.is_begun else config
             resumes = run.begin(config, cohort) if processes.is_first else False
             with reraise_lost_process():
                 resumes = fabric.broadcast(resumes)
             if resumes:
-                state.load(run.checkpoint, total=task.total)
+                state.load(run.checkpoint, total=max(updates_of(one)[1] for one in (before, config)))
+                if processes.is_first:
+                    run.change_length(before, config, done=state.updates)
             record = None
             if processes.is_first:
                 record = Record(task, run, state, fabric.autocast, after_validation)

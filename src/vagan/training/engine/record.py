@@ -1,17 +1,21 @@
 """Output of a training in progress: metrics, validation, progress, checkpoints; and whether it has diverged."""
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
 
+from vagan.conventions import MANY_EMPTY
 from vagan.errors import DivergenceError
 from vagan.model.folder import save_model
 from vagan.progress import Bar
 from vagan.training.engine.run_folder import MetricsLog, RunFolder
 from vagan.training.engine.state import Task, TrainState
 
+PAUSE = 20
+"""Between two validations that are drawn pass so many times what drawing takes."""
 STEEPEST = 1000.0
 """Slope of a critic that the penalty no longer holds near one. Where it holds, even the sum over the columns of an
 image, which the constraint ``one-axis`` allows, stays far below."""
@@ -43,14 +47,20 @@ def require_alive(terms: Mapping[str, float]) -> None:
 
 
 def collapsed_map(figures: Mapping[str, float]) -> str:
-    """Warning for a model whose maps are empty; else no text."""
-    size = figures.get("validation/map", 1.0)
-    if size >= SMALLEST_MAP:
-        return ""
-    return (
-        f"the map has collapsed to zero: mean |M| is {size:.1g} on validation images of the class of interest; "
-        "lower loss.map_weight, train longer, or the classes do not differ"
-    )
+    """Warning for a model whose maps are empty, all of them or many; else no text."""
+    size, empty = figures.get("validation/map", 1.0), figures.get("validation/empty_map", 0.0)
+    if size < SMALLEST_MAP:
+        return (
+            f"the map has collapsed to zero: mean |M| is {size:.1g} on validation images of the class of interest; "
+            "lower loss.map_weight, train longer, or the classes do not differ"
+        )
+    if empty > MANY_EMPTY:
+        return (
+            f"maps are partly empty: those of {empty:.0%} of the validation images of the class of interest are no "
+            "larger than those of baseline images; lower loss.map_weight or loss.effect_transfer_weight, train "
+            "longer, or look whether these images show the class"
+        )
+    return ""
 
 
 class Record:
@@ -72,6 +82,7 @@ class Record:
         self._autocast, self._after_validation = autocast, after_validation
         self.figures: dict[str, float] = {}
         """Of the last validation."""
+        self._shown = self._showing = 0.0
         self._stack = ExitStack()
 
     def __enter__(self) -> "Record":
@@ -98,6 +109,12 @@ class Record:
                     self.figures = task.validate(state)
                 row |= self.figures
             self._metrics.add(row)
+            if task.should_validate(state.updates):
+                if task.examples is not None:
+                    self._run.write_examples(task.examples)
+                if time.monotonic() - self._shown > PAUSE * self._showing:
+                    self._metrics.flush()
+                    self._show()
         self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self.figures.items()))
 
     def save(self, *, in_a_hurry: bool = False) -> None:
@@ -121,5 +138,13 @@ class Record:
             if not in_a_hurry:
                 self._metrics.flush()
                 state.save(run.checkpoint)
-        if self.figures and self._after_validation:
-            self._after_validation(run)
+        if self.figures:
+            self._show()
+
+    def _show(self) -> None:
+        """Call what draws; its time is measured, so that drawing at each validation does not slow a training down."""
+        if self._after_validation:
+            begin = time.monotonic()
+            self._after_validation(self._run)
+            self._shown = time.monotonic()
+            self._showing = self._shown - begin

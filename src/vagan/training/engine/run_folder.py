@@ -6,19 +6,24 @@ import platform
 import threading
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
+import torch
 from pydantic import BaseModel, Field
 
 from vagan.data.cohort import Cohort
 from vagan.data.table import write_table
 from vagan.errors import OutputError, RunError
-from vagan.files import lock, read_text, regular, remove_leftovers, unlock, write_json, write_text
+from vagan.files import lock, read_text, regular, remove_leftovers, replacing, unlock, write_json, write_text
 from vagan.training.config import Config, differences, parse_config, parse_yaml, write_config
+from vagan.training.engine.state import ValidationExamples
+from vagan.training.schedule import updates_of
 
 LOCK = "lock"
 Text = Annotated[str, Field(max_length=1000)]
@@ -39,6 +44,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.cohort = path / "cohort.json"
         self.metrics = path / "metrics.csv"
+        self.examples = path / "examples.npz"
         self.log = path / "log.txt"
         self.environment = path / "environment.txt"
         self.tensorboard = path / "tensorboard"
@@ -67,7 +73,7 @@ class RunFolder:
         for folder in (self.path, self.model, self.checkpoint.parent):
             remove_leftovers(folder)
         if self.config.is_file():
-            if differing := differences(self.read_config(), config):
+            if differing := [one for one in differences(self.read_config(), config) if not one.startswith(LENGTHS)]:
                 raise RunError(
                     f"{self.path} belongs to another configuration: {', '.join(differing[:4])} (there, here); "
                     "give the same settings to resume, or another run folder"
@@ -86,6 +92,18 @@ class RunFolder:
         write_text(self.environment, _environment())
         write_config(config, self.config)  # last: its presence makes this a run folder
         return False
+
+    def change_length(self, before: Config, config: Config, *, done: int) -> None:
+        """Keep the settings of a run that resumes after so many updates, and may be longer or shorter than before."""
+        if not differences(before, config):
+            return
+        latest = min(updates_of(one)[0] for one in (before, config))
+        if done > latest:
+            raise RunError(
+                f"the length of {self.path} can no longer become this: {done} updates are done, and distillation "
+                f"began or would begin after {latest}; give its own settings, or another run folder"
+            )
+        write_config(config, self.config)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -163,6 +181,21 @@ class RunFolder:
                 "delete it to resume without the earlier metrics"
             ) from error
         return table
+
+    def write_examples(self, examples: ValidationExamples) -> None:
+        """Keep what the last validation showed."""
+        arrays = {name: getattr(examples, name).cpu().numpy() for name in ("images", "counterfactuals")}
+        with self.guarded(), replacing(self.examples, in_new_folder=False) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, classes=np.array(examples.classes), **arrays)
+
+    def read_examples(self) -> ValidationExamples | None:
+        """What the last validation showed; None if that is nothing, or cannot be read."""
+        try:
+            with np.load(self.examples, allow_pickle=False) as file:
+                images, counterfactuals = (torch.from_numpy(file[name]) for name in ("images", "counterfactuals"))
+                return ValidationExamples(images, counterfactuals, tuple(map(str, file["classes"])))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
 
     def read_cohort(self) -> dict[str, Any]:
         """What the run was begun on: source, classes, splits, and a hash of it all."""

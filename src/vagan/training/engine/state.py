@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from vagan.files import replacing
 from vagan.model.folder import ModelSpec
 from vagan.training.objectives import Terms
 from vagan.training.steps import Backward
-from vagan.types import Maps
+from vagan.types import Images, Maps
 
 
 @dataclass
@@ -88,12 +88,26 @@ Monitor = Callable[[Maps, Maps], float]
 """Compares maps with true effects, for the curves only: nothing is chosen by it."""
 
 
+class ValidationExamples(NamedTuple):
+    """The first validation images of each class, the same at each validation; of volumes one axial slice, whose last
+    axis has length 1.
+    """
+
+    images: Images
+    counterfactuals: Images
+    classes: tuple[str, ...]
+    """Name of each image's class."""
+
+
 @runtime_checkable
 class Task(Protocol[Batch]):
     """Networks, optimisers, batches and updates, which are counted from 0. No files, no devices."""
 
     total: int
     """Updates of the whole run."""
+
+    examples: ValidationExamples | None
+    """Of the last validation; None for what makes no maps."""
 
     def build(self) -> TrainState:
         """Fresh networks and optimisers, decided by the seed."""

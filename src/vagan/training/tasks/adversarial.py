@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from vagan.axes import largest_axial_slice, per_sample_mean
+from vagan.conventions import LARGEST_OF_BASELINE
 from vagan.data.cohort import Cohort
-from vagan.effect import baseline_image, effect_map
+from vagan.effect import baseline_image, effect_map, without_effect
 from vagan.model.folder import ModelSpec, build_network
 from vagan.nn.conditioning import conditioned
 from vagan.nn.critic import Critic
@@ -20,8 +22,8 @@ from vagan.training.bn_recalibration import recalibrated
 from vagan.training.config import Config
 from vagan.training.engine.memory import require_memory
 from vagan.training.engine.processes import ALONE, Processes
-from vagan.training.engine.state import Monitor, TrainState
-from vagan.training.objectives import Terms, map_size
+from vagan.training.engine.state import Monitor, TrainState, ValidationExamples
+from vagan.training.objectives import Terms
 from vagan.training.ood import fit_ood
 from vagan.training.sampling import Batch, TrainingImages
 from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay
@@ -29,6 +31,9 @@ from vagan.training.steps import Backward, distil_generator, update_critic, upda
 
 RULE = "the generator at the end of the schedule, distilled from the running average; no checkpoint is chosen"
 RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
+
+EXAMPLES = 4
+"""Validation images of each class that are shown."""
 
 
 class AdversarialTask:
@@ -48,6 +53,7 @@ class AdversarialTask:
         self._config, self._cohort = config, cohort
         self._images = TrainingImages(config, cohort)
         self._loss = config.loss.at(cohort.shape)
+        self.examples: ValidationExamples | None = None
         self._monitor = monitor if cohort.has_effects and not config.training.intervention else None
         self._share = processes.share(config.training.accumulate_grad_batches)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
@@ -152,8 +158,9 @@ class AdversarialTask:
     def validate(self, state: TrainState) -> dict[str, float]:
         """Sizes of the maps, and the critic's scores, on validation images."""
         generator, critic = self._trained(state), state.networks["critic"]
-        sizes: dict[int, float] = {}
+        sizes: dict[int, Tensor] = {}
         scores: dict[int, float] = {}
+        shown: list[tuple[Tensor, Tensor]] = []
         agreement: list[float] = []
         device = next(generator.parameters()).device
         with torch.no_grad():
@@ -166,16 +173,22 @@ class AdversarialTask:
                     maps.append(effect_map(images, without).cpu())
                     critic_scores.append(conditioned(critic, condition)(without if label else images))
                 effects = torch.cat(maps)
-                sizes[label], scores[label] = float(map_size(effects)), float(torch.cat(critic_scores).mean())
+                sizes[label], scores[label] = per_sample_mean(effects.abs()), float(torch.cat(critic_scores).mean())
+                first, _ = next(iter(self._images.validation_images(label)))
+                shown.append(largest_axial_slice(first[:EXAMPLES], effects[: len(first[:EXAMPLES])]))
                 if label and self._monitor:
                     agreement.append(self._monitor(effects, self._cohort.effects(rows)))
-        size, score = (
-            float(np.mean([found[label] for label in self._images.interests])) for found in (sizes, scores)
-        )
+        interest = torch.cat([sizes[label] for label in self._images.interests])
+        size, baseline_size = float(interest.mean()), float(sizes[0].mean())
+        score = float(np.mean([scores[label] for label in self._images.interests]))
+        images, effects = (torch.cat(parts) for parts in zip(*shown, strict=True))
+        classes = [self._spec.classes[n] for n, (part, _) in enumerate(shown) for _ in part]
+        self.examples = ValidationExamples(images, without_effect(images, effects), tuple(classes))
         return {
             "validation/map": size,
-            "validation/baseline_map": sizes[0],
-            "validation/baseline_response_ratio": sizes[0] / max(size, 1e-12),
+            "validation/baseline_map": baseline_size,
+            "validation/baseline_response_ratio": baseline_size / max(size, 1e-12),
+            "validation/empty_map": float((interest <= sizes[0].quantile(LARGEST_OF_BASELINE)).double().mean()),
             "validation/wasserstein": scores[0] - score,
             **({"monitor/ncc": float(np.mean(agreement))} if agreement else {}),
         }

@@ -18,7 +18,7 @@ from vagan.seeding import seeded
 from vagan.training.bn_recalibration import recalibrated
 from vagan.training.config import Config
 from vagan.training.engine.processes import ALONE, Processes
-from vagan.training.engine.state import Monitor, TrainState
+from vagan.training.engine.state import Monitor, TrainState, ValidationExamples
 from vagan.training.image_cache import ImageCache
 from vagan.training.objectives import Terms
 from vagan.training.sampling import (
@@ -57,6 +57,7 @@ class ClassifierTask:
         monitor: Monitor | None = None,  # noqa: ARG002
         processes: Processes = ALONE,
     ) -> None:
+        self.examples: ValidationExamples | None = None
         self._is_class_gate = config.method == "label-classifier"
         interests = interest_labels(cohort, config.training)
         if len(interests) > 1 and not self._is_class_gate:
