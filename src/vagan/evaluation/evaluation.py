@@ -169,7 +169,7 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        return str(self.to_frame().to_html(float_format="%.3f"))
+        return str(self.to_frame().to_html(float_format="{:.3f}".format))
 
 
 def _means(scores: Scores) -> dict[str, float]:

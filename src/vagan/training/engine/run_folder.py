@@ -25,6 +25,9 @@ from vagan.training.config import Config, differences, parse_config, parse_yaml,
 from vagan.training.engine.state import ValidationExamples
 from vagan.training.schedule import updates_of
 
+LENGTHS = ("training.generator_updates ", "schedule.distillation_updates ", "classifier.updates ")
+"""Settings that may change when a run resumes."""
+
 LOCK = "lock"
 Text = Annotated[str, Field(max_length=1000)]
 
