@@ -385,13 +385,11 @@ def test_numbers_are_written_for_readers():
 
 def test_classifiers_are_judged_on_the_page(folder):
     figures = {"accuracy": 0.987, "balanced_accuracy": 0.976, "auc": 0.9987, "calibration_error": 0.0123}
-    bins = [{"confidence": 0.7, "accuracy": 0.65, "count": 20}, {"confidence": 0.97, "accuracy": 0.99, "count": 80}]
-    about = summary() | {"classifiers": {f"mine {NASTY}": figures | {"reliability": bins}}}
+    about = summary() | {"classifiers": {f"mine {NASTY}": figures}}
     (folder / "summary.json").write_text(json.dumps(about), encoding="utf-8")
     text = build_report(folder).read_text(encoding="utf-8")
     assert all(shown in text for shown in ("0.987", "0.976", "0.999", "0.012"))
     assert NASTY not in text
-    assert (folder / "figures" / "reliability.pdf").is_file()
 
 
 def test_maps_of_an_ensemble_can_be_subtracted_in_the_viewer(small_cohort, tmp_path):

@@ -7,7 +7,7 @@ from sklearn.metrics import balanced_accuracy_score
 from trainings import TINY_SETTINGS, assert_resumes
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.model.folder import load_model
-from vagan.nn.classification_metrics import binary_metrics, expected_calibration_error, reliability_curve
+from vagan.nn.classification_metrics import binary_metrics, expected_calibration_error
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 from vagan.training.tasks.classification import ClassifierTask
@@ -66,9 +66,6 @@ def test_calibration_is_the_gap_between_confidence_and_accuracy():
     sure = np.full(10, 0.95)
     assert expected_calibration_error(sure, np.array([1] * 6 + [0] * 4)) == pytest.approx(0.35)
     assert expected_calibration_error(np.array([1.0, 0.0]), np.array([1, 0])) == pytest.approx(0)
-    assert reliability_curve(sure, np.array([1] * 6 + [0] * 4)) == [
-        {"confidence": pytest.approx(0.95), "accuracy": pytest.approx(0.6), "count": 10}
-    ]
     # two bins: 0.9 is right half of the time, 0.6 always; each holds half of the cases
     mixed = np.array([0.92, 0.92, 0.62, 0.62])
     assert expected_calibration_error(mixed, np.array([1, 0, 1, 1])) == pytest.approx((0.42 + 0.38) / 2)

@@ -191,7 +191,7 @@ class ResultsFolder:
         """Write an evaluation of models on a cohort, with copies of the runs' settings and logs.
 
         Files of older results are replaced one by one. ``rules`` are what a reader must know besides, ``classifiers``
-        the accuracy and reliability of the classifiers on the test images, by run.
+        the accuracy and calibration of the classifiers on the test images, by run.
         """
         self.require_folder()
         runs = [RunFolder(model.path) for model in models]

@@ -19,7 +19,7 @@ from vagan.evaluation.metrics.counterfactual import IndependentClassifier
 from vagan.inference.attributor import Attributor
 from vagan.inference.strategies import ClassDecision, Interval
 from vagan.model.folder import ModelSpec, TrainedModel, select_class
-from vagan.nn.classification_metrics import binary_metrics, reliability_curve
+from vagan.nn.classification_metrics import binary_metrics
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.seeding import numpy_generator
 from vagan.training.engine.run_folder import RunFolder
@@ -230,14 +230,14 @@ def classifier_figures(
     rows = np.concatenate([cases.baseline, cases.rows])
     labels = np.repeat(np.arange(2), [len(cases.baseline), len(cases.rows)])
     figures = {
-        model.path.name: _figures(_probabilities(model.network, cohort.images(rows)), labels)
+        model.path.name: binary_metrics(_probabilities(model.network, cohort.images(rows)), labels)
         for model in loaded.models
         if model.spec.kind != "map-generator"
     }
     rules = {}
     for name, run in loaded.gated.items():
         probabilities = np.array([1 - decision.probabilities[0] for decision in decisions[name]])
-        figures[f"{run}, class gate"] = found = _figures(probabilities, labels)
+        figures[f"{run}, class gate"] = found = binary_metrics(probabilities, labels)
         abstained = float(np.mean([decision.abstained for decision in decisions[name]]))
         rules[f"predicted classes of {run}"] = (
             f"accuracy {found['accuracy']:.1%} on test images, calibration error {found['calibration_error']:.3f}; "
@@ -245,10 +245,6 @@ def classifier_figures(
             "class have no map"
         )
     return figures, rules
-
-
-def _figures(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
-    return {**binary_metrics(probabilities, labels), "reliability": reliability_curve(probabilities, labels)}
 
 
 def _probabilities(network: nn.Module, images: Images) -> NDArray[np.float64]:

@@ -195,24 +195,6 @@ def score_bars(summary: Mapping[str, Any], *metrics: str) -> Figure:
     return _laid_out(figure)
 
 
-def reliability_curves(classifiers: Mapping[str, Any]) -> Figure:
-    """How often each classifier is right when it is so sure: on the diagonal, its probabilities mean what they say.
-
-    ``classifiers`` is that of ``summary.json``.
-    """
-    figure = Figure(figsize=(4.2, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0.5, 1], [0.5, 1], color=GREY, linewidth=1, linestyle=":")
-    for (name, about), colour in zip(classifiers.items(), (BLUE, ORANGE, GREY) * len(classifiers), strict=False):
-        bins = about["reliability"]
-        confidence, accuracy = ([entry[key] for entry in bins] for key in ("confidence", "accuracy"))
-        axes.plot(confidence, accuracy, color=colour, marker="o", markersize=4, label=name)
-    axes.set(xlim=(0.48, 1.02), ylim=(-0.02, 1.05), xlabel="confidence", ylabel="accuracy")
-    axes.legend(frameon=False, loc="lower right")
-    _plain(axes)
-    return figure
-
-
 def rendered(figure: Figure, kind: Format, *, ink: str = INK, transparent: bool = False) -> bytes:
     """Draw a figure as the content of a file; the same figure gives the same bytes.
 

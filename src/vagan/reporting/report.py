@@ -20,7 +20,6 @@ from vagan.reporting.figures import (
     Format,
     as_data_uri,
     example_grid,
-    reliability_curves,
     rendered,
     score_bars,
     training_curves,
@@ -101,8 +100,6 @@ def _figures(results: Results, followed: Followed | None) -> dict[str, Figure]:
     figures = {"scores": score_bars(results.summary, *_plotted(results))}
     if results.examples is not None:
         figures["examples"] = example_grid(results.examples.random(), list(results.examples.maps))
-    if results.summary.get("classifiers"):
-        figures["reliability"] = reliability_curves(results.summary["classifiers"])
     for run in results.runs:
         if run.metrics is not None and len(run.metrics):
             figures[f"training-{run.name}"] = training_curves(run.metrics)
