@@ -115,16 +115,6 @@ def diagnoses_changed(download, change):
     write_rows(path, change(rows), bom=True)
 
 
-def test_dementia_of_another_cause_can_be_left_out(tmp_path):
-    download = write_download(tmp_path, small_study(), legacy=False)
-    other = {"011_S_10501": {"DXDDUE": "2"}}
-    diagnoses_changed(download, lambda rows: [row | other.get(row["PTID"], {}) for row in rows])
-    assert "011_S_10501_blx3T" in imported(download, tmp_path)[0].index
-    table, dropped = imported(download, tmp_path, only_alzheimer=True)
-    assert "011_S_10501_blx3T" not in table.index
-    assert "not put down to Alzheimer's" in dropped.set_index("image_id")["reason"]["1401"]
-
-
 def test_what_failed_quality_control_yields_to_the_next_image(tmp_path):
     download = write_download(tmp_path, small_study(), legacy=False)
     failing = next(

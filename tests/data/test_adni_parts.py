@@ -191,11 +191,10 @@ class TestClass:
         found = read_diagnoses(
             tables_of(
                 ADNIMERGE=[{"PTID": "011_S_10501", "VISCODE": "bl", "DX": "MCI"}],
-                DXSUM=[{"RID": 10501, "VISCODE2": "sc", "DIAGNOSIS": 3, "DXDDUE": 2}],
+                DXSUM=[{"RID": 10501, "VISCODE2": "sc", "DIAGNOSIS": 3}],
             )
         )[10501]
         assert [(entry.source, entry.visit) for entry in found] == [("DXSUM.DIAGNOSIS", "bl"), ("ADNIMERGE.DX", "bl")]
-        assert found[0].due_to_alzheimer is False
 
 
 NEAR, FAR = date(2008, 3, 20), date(2006, 3, 1)
@@ -203,7 +202,7 @@ MADE = date(2008, 3, 1)
 
 
 def entry(name, code, when, source="DXSUM.DIAGNOSIS"):
-    return Diagnosis(name, code, when, source, None)
+    return Diagnosis(name, code, when, source)
 
 
 def days_off(days):
@@ -311,14 +310,13 @@ class TestChoice:
                  "MT1__GradWarp__N3m", "MPR__GradWarp__B1_Correction__N3__Scaled", "MPRAGE",
                  "MPR-R__GradWarp__B1_Correction__N3"]  # fmt: skip
         images = [facts(name, image=str(n), folder=name) for n, name in enumerate(names)]
-        order = [image.description for image in in_order(images, "processed")]
+        order = [image.description for image in in_order(images)]
         assert order == [names[k] for k in (4, 3, 2, 1, 0, 5, 6, 7)]
-        assert in_order(images, "original")[0].description == "MPRAGE"
         equals = [facts("MPRAGE", image=str(n)) for n in (1002, 999)]
-        assert in_order(equals, "processed")[0].scan.image_id == "999"
+        assert in_order(equals)[0].scan.image_id == "999"
         # the folder tells the processing where tables name the sequence
         images = [facts("MPRAGE", image=str(n), folder=name) for n, name in enumerate(names[:2])]
-        assert [image.scan.image_id for image in in_order(images, "processed")] == ["1", "0"]
+        assert [image.scan.image_id for image in in_order(images)] == ["1", "0"]
 
     @pytest.mark.parametrize(
         ("accepted", "names"),

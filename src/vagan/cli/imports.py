@@ -125,8 +125,6 @@ def adni(
     classes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     max_days: int = 90,
     least_confidence: Literal["high", "medium", "low"] = "low",
-    only_alzheimer: Annotated[bool, Parameter(negative=())] = False,
-    prefer: Literal["processed", "original"] = "processed",
     field: Literal["1.5", "3"] | None = None,
     seed: int = 0,
     test_subjects: Path | None = None,
@@ -152,10 +150,6 @@ def adni(
         Largest number of days between a scan and a diagnosis without a common visit code.
     least_confidence
         Exclude labels with lower confidence.
-    only_alzheimer
-        Exclude dementia with another cause than Alzheimer's disease.
-    prefer
-        Prefer ADNI's processed images, as in the paper, or the original ones.
     field
         Only scans of this field strength, in tesla.
     seed
@@ -172,8 +166,6 @@ def adni(
         classes=tuple(classes or ("MCI", "AD")),
         max_days=max_days,
         least_confidence=least_confidence,
-        only_alzheimer=only_alzheimer,
-        prefer=prefer,
         one_field=field or "",
         seed=seed,
         lists=SubjectLists.read(test_subjects, validation_subjects),

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
 
 from vagan.data.sources.adni.tables import COLLECTION, Tables, day, first, loni, number, ptid, rid, visit, whole
 from vagan.data.sources.adni.tree import FoundScan
@@ -184,8 +183,6 @@ def _conflicts(scan: FoundScan, rows: Iterable[tuple[str, Row]]) -> Iterator[str
             yield f"{what}: " + ", ".join(f"{name} {value}" for name, value in known.items())
 
 
-Preference = Literal["processed", "original"]
-
 _T1 = re.compile(r"mp_?rage|mpr(?![a-z])|spgr|^mt1|(^|_)t1(w|_|$)")
 _NOT_T1 = re.compile(
     r"localizer|scout|survey|field_?map|calibration|flair|hippo|mask|segment|spatially_normalized|perfusion|phantom|"
@@ -217,23 +214,22 @@ def is_repeat(facts: ImageFacts) -> bool:
     return bool(_REPEAT.search(plain(facts.description)) or _REPEAT.search(plain(facts.scan.description)))
 
 
-def in_order(images: Sequence[ImageFacts], prefer: Preference) -> list[ImageFacts]:
+def in_order(images: Sequence[ImageFacts]) -> list[ImageFacts]:
     """T1-weighted images of one visit and field strength, the one to take first.
 
     The authors take an image with GradWarp before one without, then one from the MT1 pipeline, then one with B1
     correction: ``MT1__GradWarp__N3m``, ``MPR__GradWarp__B1_Correction__N3``, ``MPR__GradWarp__N3``, ``MT1__N3m``,
-    ``MPR____N3``. Before that, a repeated scan comes after the first one, an image scaled to another's size after an
-    unscaled one, and ``original`` puts unprocessed images in front. What is still equal goes by image number.
+    ``MPR____N3``. Before that, a repeated scan comes after the first one, an unprocessed image after a processed one,
+    and an image scaled to another's size after an unscaled one. What is still equal goes by image number.
     """
 
     def rank(facts: ImageFacts) -> tuple[bool | int, ...]:
         name = plain(
             facts.scan.description if _PROCESSED.search(plain(facts.scan.description)) else facts.description
         )
-        processed = bool(_PROCESSED.search(name))
         return (
             is_repeat(facts),
-            processed == (prefer == "original"),
+            _PROCESSED.search(name) is None,
             "scaled" in name,
             "gradwarp" not in name,
             re.search(r"(^|_)mt1(_|$)", name) is None,

@@ -12,7 +12,6 @@ from vagan.data.schema import DROPPED, MANIFEST
 from vagan.data.sources.adni.images import (
     ImageFacts,
     ImageIndex,
-    Preference,
     in_order,
     is_repeat,
     listed_images,
@@ -91,10 +90,6 @@ class AdniOptions:
     """Most days between a scan and a table's entry without a common visit code."""
     least_confidence: Confidence = "low"
     """Labels that are less sure are left out."""
-    only_alzheimer: bool = False
-    """Leave out dementia that was put down to something else (DXDDUE)."""
-    prefer: Preference = "processed"
-    """Which images of a visit are taken first: ADNI's own processed ones, as in the paper, or the scanner's."""
     one_field: str = ""
     """Only scans of this field strength: ``1.5`` or ``3``."""
     seed: int = 0
@@ -132,7 +127,7 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
             reason = f"field strength {facts.field or 'unknown'}, not {options.one_field}"
         (dropped.append(_left(facts, reason)) if reason else usable.append(facts))
     candidates, without = _labelled(usable, read, options)
-    chosen, others = _one_for_each_visit(candidates, options.prefer)
+    chosen, others = _one_for_each_visit(candidates)
     dropped += [*without, *others, *_missing(tree, read)]
     if not chosen:
         raise ManifestError(
@@ -192,8 +187,6 @@ def _refused_label(facts: ImageFacts, label: Label | None, options: AdniOptions)
         return f"no diagnosis: {when}, none within {options.max_days} days of {facts.day or 'an unknown date'}"
     if label.diagnosis.name not in options.classes:
         return f"class {label.diagnosis.name}, not one of {' '.join(options.classes)}"
-    if options.only_alzheimer and label.diagnosis.due_to_alzheimer is False:
-        return "dementia that was not put down to Alzheimer's disease"
     if CONFIDENCES.index(label.confidence) > CONFIDENCES.index(options.least_confidence):
         return f"class {label.diagnosis.name} with {label.confidence} confidence only: {label.join}"
     return ""
@@ -205,14 +198,14 @@ def _session(facts: ImageFacts) -> str:
     return f"{when}x{facts.field.replace('.', 'p')}T" if facts.field else when
 
 
-def _one_for_each_visit(candidates: Sequence[_Candidate], prefer: Preference) -> tuple[list[_Candidate], list[_Left]]:
+def _one_for_each_visit(candidates: Sequence[_Candidate]) -> tuple[list[_Candidate], list[_Left]]:
     """One image for each subject, visit and field strength."""
     groups: dict[tuple[str, str], dict[ImageFacts, _Candidate]] = defaultdict(dict)
     for candidate in candidates:
         groups[candidate.facts.scan.subject, _session(candidate.facts)][candidate.facts] = candidate
     chosen, left = [], []
     for group in groups.values():
-        best, *others = in_order(list(group), prefer)
+        best, *others = in_order(list(group))
         chosen.append(group[best])
         for facts in others:
             kind = "repeated scan" if is_repeat(facts) else f"another image of the visit ({facts.description})"

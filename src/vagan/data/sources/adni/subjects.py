@@ -41,8 +41,6 @@ class Diagnosis:
     day: date | None
     source: str
     """Table and column."""
-    due_to_alzheimer: bool | None
-    """Whether dementia was put down to Alzheimer's disease; None if nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,7 @@ def read_diagnoses(tables: Tables) -> dict[int, list[Diagnosis]]:
                 continue
             when = day(first(row, "EXAMDATE", "USERDATE"))
             code = visit(row.get("VISCODE2", ""), row.get("VISCODE", ""))
-            cause = whole(row.get("DXDDUE", ""))
-            due_to_alzheimer = None if cause is None else cause == 1
-            found[subject].append(Diagnosis(name, code, when, f"{table}.{column}", due_to_alzheimer))
+            found[subject].append(Diagnosis(name, code, when, f"{table}.{column}"))
     return found
 
 
