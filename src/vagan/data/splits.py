@@ -56,17 +56,10 @@ def assign_splits(
 ) -> pd.Series:
     """Split for each row, such that a subject is in one part only.
 
-    Raises `ManifestError` if a list has no subject of the table.
-
-    Parameters
-    ----------
-    table
-        Needs the columns ``subject`` and ``strata``; the combinations of those keep their proportions in every part.
-        A subject counts where its first row belongs.
-    test, validation
-        Fraction of subjects for the test part, and of the *remaining* ones for validation (the paper: 0.2 of 0.8).
-    lists
-        Subjects whose part is given. A part that has a list gets no other subject.
+    The combinations of the columns ``strata`` keep their proportions in every part; a subject counts where its first
+    row belongs. ``test`` is the fraction of subjects for the test part, ``validation`` that of the *remaining* ones
+    (the paper: 0.2 of 0.8). A part that has a list gets no other subject; `ManifestError` if a list has no subject of
+    the table.
     """
     first = table.drop_duplicates("subject")
     parts = {str(subject): part for subject in first["subject"] if (part := lists.part_of(str(subject)))}

@@ -29,21 +29,13 @@ def write_cohort(
     num_images: int | None = None,
     threads: int | None = None,
 ) -> Cohort:
-    """Write a cohort folder; it appears whole or not at all.
+    """Write a cohort folder, new, empty or an older cohort that is replaced; it appears whole or not at all.
 
-    Parameters
-    ----------
-    path
-        New or empty folder, or an older cohort, which is replaced.
-    manifest, num_images
-        The table; or how many images there are and a function that gives it, called once all images are written.
-    metadata
-        What is true of all images; the content hash is filled in.
-    case_at
-        Gives the arrays of a row of the manifest. Called once for each row, from several threads, in no particular
-        order, with one shard of cases per thread in memory. All cases must have the shapes and the fields of row 0.
-    threads
-        Default: one for each core.
+    ``manifest`` is the table; or, where it is known only after all images are written, a function that gives it, with
+    ``num_images``. ``metadata`` is what is true of all images; the content hash is filled in. ``case_at`` gives the
+    arrays of a row. It is called once for each row, from several threads (by default one for each core), in no
+    particular order, with one shard of cases per thread in memory. All cases must have the shapes and the fields of
+    row 0.
     """
     count = len(manifest) if isinstance(manifest, Manifest) else num_images or 0
     first = case_at(0)

@@ -117,18 +117,9 @@ class MapBatch(NamedTuple):
 def make_maps(
     name: str, method: Method, cases: Cases, cohort: Cohort, *, folder: Path, device: torch.device | str, bar: Bar
 ) -> MethodMaps:
-    """Attribute all images of the cases, a few at a time.
+    """Attribute all images of the cases, a few at a time, on the device where the method's networks are.
 
-    Parameters
-    ----------
-    name
-        In the results.
-    folder
-        Made for the files of the maps.
-    device
-        Where images are sent; the method's networks must be there.
-    bar
-        Advances by one for each image.
+    Maps are kept in files of the new ``folder``; the bar advances by one for each image.
     """
 
     def batches(rows: Rows) -> Iterator[MapBatch]:

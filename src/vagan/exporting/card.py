@@ -21,16 +21,8 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#~$&!:@])")
 def model_card(template: str, run: Path, spec: ModelSpec, results: Path | None, **more: Any) -> str:
     """Markdown that describes a model; no text of the model or its run can add markup to it.
 
-    Parameters
-    ----------
-    template
-        Name of the format's template, which says how the model is used.
-    run
-        Run folder, whose record of the data is quoted without identifiers; or a model folder on its own.
-    results
-        Results folder of `vagan evaluate`, whose scores the card shows.
-    more
-        Further values of the template.
+    The template is that of the format, which says how the model is used, and gets ``more`` values. The record of the
+    data is quoted without identifiers if ``run`` is a run folder. The card shows the scores in ``results``, if any.
     """
     environment = Environment(
         loader=PackageLoader("vagan.exporting"),

@@ -62,26 +62,16 @@ class Brain:
 
 
 def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
-    """Find the linear map that lays one brain onto another.
+    """Find the linear map that lays one brain onto another: ``moving`` the subject's, ``fixed`` the template's.
 
     Rough alignment from the centres of mass and several tilts of the head, a similarity at 4 mm, then at 2 and
     1 mm the map of the wanted degrees of freedom. Mattes' mutual information leads to the neighbourhood whatever the
     contrast; correlation, which is sharper between T1-weighted brains without bias, finds the place in it.
 
-    Parameters
-    ----------
-    moving, fixed
-        The subject's brain and the template's.
-    dof
-        12: affine. 7: rotation, shift and one scale. 6: the rigid map nearest to the affine one, because a rigid
-        search alone is drawn by the difference in size between a brain and a larger template.
-
-    Returns
-    -------
-    moving_from_fixed : Matrix
-        Takes points of the template, in mm RAS+, to the scan.
-    similarity : float
-        Correlation of the two brains' intensities in the template's brain and just around it, 0 to 1.
+    ``dof`` is 12 for an affine map, 7 for rotation, shift and one scale, 6 for the rigid map nearest to the affine
+    one, because a rigid search alone is drawn by the difference in size between a brain and a larger template.
+    Returns the matrix that takes points of the template, in mm RAS+, to the scan; and the correlation of the two
+    brains' intensities in the template's brain and just around it, 0 to 1.
     """
     fixed_brain, moving_brain = fixed.cropped(), moving.cropped()
     center = fixed_brain.center_mm

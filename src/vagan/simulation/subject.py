@@ -98,22 +98,11 @@ def draw_subject(
 ) -> Subject:
     """Draw a subject; the same arguments give the same one.
 
-    Parameters
-    ----------
-    number
-        From 1; each has its own randomness.
-    subtype
-        Of the disease that the second visit finds; ``""`` for healthy subjects.
-    seed
-        Seed of the cohort.
-    strength, late_stage
-        Factor of all that the disease does, and whether severe disease shrinks the temporal lobes too.
-    healthy_follow_up
-        Whether healthy subjects come twice, as far apart as patients. Nothing else changes by it: their last scan is
-        at the age of the only one otherwise.
+    Each ``number``, from 1, has its own randomness under the cohort's ``seed``. ``subtype`` is that of the disease
+    that the second visit finds, ``""`` for healthy subjects; ``strength`` a factor of all that the disease does; with
+    ``late_stage`` severe disease shrinks the temporal lobes too. With ``healthy_follow_up`` healthy subjects come
+    twice, as far apart as patients; nothing else changes by it.
 
-    Notes
-    -----
     Healthy subjects are scanned at the age that they would have two visits later, with a follow-up at the age of the
     visit before too, so that both classes are of the same age on average.
     """

@@ -64,19 +64,11 @@ def import_files(
 ) -> Cohort:
     """Check every file, split by subject, prepare, and write a cohort folder with ``dropped.csv``.
 
-    Raises `ImageFileError`, `ManifestError` or `LeakageError`, naming the first bad file and how many there are.
-
-    Parameters
-    ----------
-    table
-        Columns ``image`` (path), ``class`` (rows where it is empty are left out), ``id``, ``subject``; optionally
-        ``session``, ``split``, ``effect`` (path of an image of the true effect) and covariates.
-    out, options
-        Cohort folder to write; see `ImportOptions`.
-    source, class_column
-        Where the table came from, in words, and what the column with the class was called there.
-    dropped
-        Files that were left out before.
+    ``table`` has the columns ``image`` (path), ``class`` (rows where it is empty are left out), ``id``, ``subject``;
+    optionally ``session``, ``split``, ``effect`` (path of an image of the true effect) and covariates. ``source``
+    says in words where it came from, ``class_column`` what the column with the class was called there; ``dropped``
+    are files that were left out before. `ImageFileError`, `ManifestError` or `LeakageError` names the first bad file
+    and how many there are.
     """
     require_replaceable(out, COHORT)
     without = table["class"].eq("")

@@ -51,18 +51,9 @@ class Observation(NamedTuple):
 class ObservedEffects:
     """What changed between two scans; a `vagan.evaluation.ground_truth.GroundTruth`.
 
-    Observed effects are written to the results folder; those that are there from before, made alike, are kept.
-
-    Parameters
-    ----------
-    cohort
-        Prepared scans; see `find_pairs` for what its manifest needs.
-    label
-        Of the class of interest.
-    results
-        Keeps the observed effects.
-    limit
-        Take this many random converters, and as many stable subjects.
+    Observed effects are written to the results folder; those that are there from before, made alike, are kept. See
+    `find_pairs` for what the manifest of the cohort needs. At most ``limit`` random converters, and as many stable
+    subjects, are taken.
     """
 
     def __init__(

@@ -63,24 +63,13 @@ def find_pairs(
 ) -> Pairs:
     """Converters and stable subjects of a part of a cohort.
 
-    Raises `CohortError` if scans cannot be ordered, or no subject converts.
-
-    Parameters
-    ----------
-    manifest
-        Of a cohort. It needs a column that orders a subject's scans: ``date``, ``age``, or sessions such as ``m12``;
-        ``field_strength`` is respected where it is known.
-    rule
-        The first scan must be of the baseline class. ``first-last``: it and the last one of the class of interest.
-        ``first-first``: it and the first one of the class of interest. ``last-first``: the two around the change.
-        ``all``: each scan of the baseline class with each later one of the class of interest.
-    min_months
-        Pairs closer than this are left out.
-
-    Returns
-    -------
-    Pairs
-        Stable ones as far apart as half of the converters are, as nearly as their scans allow; at most as many.
+    The manifest needs a column that orders a subject's scans: ``date``, ``age``, or sessions such as ``m12``;
+    ``field_strength`` is respected where it is known. The first scan must be of the baseline class. The rule
+    ``first-last`` pairs it with the last one of the class of interest, ``first-first`` with the first one;
+    ``last-first`` takes the two around the change, ``all`` each scan of the baseline class with each later one of the
+    class of interest. Pairs closer than ``min_months`` are left out. Stable pairs are as far apart as half of the
+    converters are, as nearly as their scans allow, and at most as many. `CohortError` if scans cannot be ordered, or
+    no subject converts.
     """
     table = manifest.table
     when, unit = _times(table)
