@@ -38,14 +38,11 @@ def test_a_vulnerability_fails_with_and_without_a_network_required(audit, capsys
     assert "0 known vulnerabilities in 1 of 2 packages" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("packages", "error", "reason"),
-    [
-        (None, "", "no output"),
-        (None, "x\nName or service not known\n", "service not known"),
-        ([UNKNOWN], "No known", "no package"),
-    ],
-)
+UNANSWERED = [(None, "", "no output"), (None, "x\nName or service not known\n", "service not known")]
+UNANSWERED += [([UNKNOWN], "No known", "no package")]
+
+
+@pytest.mark.parametrize(("packages", "error", "reason"), UNANSWERED)
 def test_without_an_answer_the_last_line_is_not_audited(audit, capsys, packages, error, reason):
     assert audit(packages, error=error) == 1
     assert reason in capsys.readouterr().err

@@ -9,27 +9,25 @@ from vagan import axes
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_reductions_equal_a_loop_over_samples(space, rng):
+def test_reductions_and_expansions_equal_a_loop_over_samples(space, rng):
     tensor = torch.randn(3, 2, *space, generator=rng, dtype=torch.float64).float()
     norms = torch.stack([sample.square().sum().sqrt() for sample in tensor])
     torch.testing.assert_close(axes.per_sample_norm(tensor), norms)
     torch.testing.assert_close(axes.per_sample_mean(tensor), torch.stack([sample.mean() for sample in tensor]))
     torch.testing.assert_close(axes.per_sample_sum(tensor), torch.stack([sample.sum() for sample in tensor]))
-
-
-@pytest.mark.parametrize("space", SPACES)
-def test_expanded_scores_scale_each_sample_by_its_own(space, rng):
     tensor = torch.randn(3, 2, *space, generator=rng)
     scores = torch.tensor([1.0, -2.0, 0.0])
     scaled = tensor * axes.expand_like(scores, tensor)
     for sample, score, original in zip(scaled, scores, tensor, strict=True):
         assert torch.equal(sample, original * score)
-
-
-def test_norm_along_first_spatial_axis_is_that_of_columns():
-    tensor = torch.zeros(1, 1, 2, 3)
-    tensor[0, 0, :, 1] = torch.tensor([3.0, 4.0])
-    assert axes.norm_along_first_spatial_axis(tensor).tolist() == [[[0.0, 5.0, 0.0]]]
+    features = torch.randn(3, 2, *space, generator=rng)
+    weights = torch.randn(3, 2, generator=rng)
+    means = [[feature.mean() for feature in sample] for sample in features]
+    torch.testing.assert_close(axes.spatial_mean(features), torch.tensor(means))
+    sums = [w[0] * sample[0] + w[1] * sample[1] for w, sample in zip(weights, features, strict=True)]
+    torch.testing.assert_close(axes.weighted_channel_sum(features, weights), torch.stack(sums)[:, None])
+    torch.testing.assert_close(axes.batch_mean(features), (features[0] + features[1] + features[2])[None] / 3)
+    assert axes.num_channels(features) == 2
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -39,19 +37,10 @@ def test_padding_reaches_the_multiple_and_cropping_undoes_it(space, rng):
     assert axes.spatial_shape(padded) == tuple(-(-extent // 4) * 4 for extent in space)
     assert torch.equal(axes.crop_to(padded, space), tensor)
     assert torch.equal(padded[..., -1], padded[..., space[-1] - 1])  # the border is repeated
-
-
-def test_an_image_that_fits_is_not_copied():
     tensor = torch.zeros(1, 1, 8, 16)
     assert axes.pad_to_multiple(tensor, 8) is tensor
-
-
-@pytest.mark.parametrize("space", SPACES)
-def test_channels_and_batches_join_along_their_own_axes(space):
-    ones, twos = torch.ones(2, 1, *space), torch.full((2, 1, *space), 2.0)
-    assert axes.concatenate_channels(ones, twos).shape == (2, 2, *space)
-    assert axes.concatenate_batches(ones, twos).shape == (4, 1, *space)
-    assert axes.num_spatial_dims(ones) == len(space)
+    padded = axes.pad_to_multiple(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 2)
+    assert padded.tolist() == [[[[1.0, 2.0, 3.0, 3.0], [1.0, 2.0, 3.0, 3.0]]]]
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -90,7 +79,7 @@ def test_matrices_take_the_unit_vectors_to_the_columns(space, rng):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_splitting_undoes_joining_and_a_channel_has_its_own_factor(space, rng):
+def test_channels_and_batches_join_and_split_along_their_own_axes(space, rng):
     one, two = torch.randn(2, 1, *space, generator=rng), torch.randn(2, 2, *space, generator=rng)
     first, second = axes.split_channels(axes.concatenate_channels(one, two), 1, 2)
     assert torch.equal(first, one)
@@ -99,6 +88,13 @@ def test_splitting_undoes_joining_and_a_channel_has_its_own_factor(space, rng):
     assert torch.equal(scaled[:, 0], two[:, 0].double() * 0.1)  # exactly: the factor is no float32
     assert torch.equal(scaled[:, 1], two[:, 1].double() * -3.0)
     assert torch.equal(axes.as_channel(one[:, 0]), one)
+    ones, twos = torch.ones(2, 1, *space), torch.full((2, 1, *space), 2.0)
+    assert axes.concatenate_channels(ones, twos).shape == (2, 2, *space)
+    assert axes.concatenate_batches(ones, twos).shape == (4, 1, *space)
+    assert axes.num_spatial_dims(ones) == len(space)
+    features = torch.randn(3, 4, *space, generator=rng)
+    assert torch.equal(axes.first_channels(features, 2), features[:, :2])
+    assert torch.equal(axes.first_channels(features[..., 0], 3), features[:, :3, ..., 0])
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -115,11 +111,6 @@ def test_at_their_own_places_images_are_themselves_and_beyond_the_border_zero_or
     torch.testing.assert_close(nearest, images[:, :, -1:].expand_as(images))
 
 
-def test_padding_repeats_the_border_of_each_axis():
-    padded = axes.pad_to_multiple(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 2)
-    assert padded.tolist() == [[[[1.0, 2.0, 3.0, 3.0], [1.0, 2.0, 3.0, 3.0]]]]
-
-
 @pytest.mark.parametrize("space", SPACES)
 def test_what_is_made_anew_is_made_on_the_images_device(space):
     """The device that only keeps shapes refuses to mix with the processor's memory."""
@@ -131,22 +122,13 @@ def test_what_is_made_anew_is_made_on_the_images_device(space):
     assert axes.scale_channels(raw, [2.0] * len(space)).device.type == "meta"
 
 
-@pytest.mark.parametrize("space", SPACES)
-def test_feature_reductions_equal_loops(space, rng):
-    features = torch.randn(3, 2, *space, generator=rng)
-    weights = torch.randn(3, 2, generator=rng)
-    means = [[feature.mean() for feature in sample] for sample in features]
-    torch.testing.assert_close(axes.spatial_mean(features), torch.tensor(means))
-    sums = [w[0] * sample[0] + w[1] * sample[1] for w, sample in zip(weights, features, strict=True)]
-    torch.testing.assert_close(axes.weighted_channel_sum(features, weights), torch.stack(sums)[:, None])
-    torch.testing.assert_close(axes.batch_mean(features), (features[0] + features[1] + features[2])[None] / 3)
-    assert axes.num_channels(features) == 2
-
-
-def test_classes_are_columns():
+def test_classes_are_columns_and_norms_along_the_first_axis_those_of_columns():
     logits = torch.tensor([[0.0, math.log(3.0)], [1.0, 1.0]])
     assert axes.class_column(logits, 1).tolist() == [pytest.approx(math.log(3.0)), 1.0]
     torch.testing.assert_close(axes.class_probabilities(logits), torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
+    tensor = torch.zeros(1, 1, 2, 3)
+    tensor[0, 0, :, 1] = torch.tensor([3.0, 4.0])
+    assert axes.norm_along_first_spatial_axis(tensor).tolist() == [[[0.0, 5.0, 0.0]]]
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -177,13 +159,6 @@ def test_linear_resizing_keeps_ramps_inside_and_covers_the_same_field_of_view(sp
     line = doubled.flatten(3).mean(-1)[0, 0]
     expected = ((torch.arange(2 * space[0]) + 0.5) / 2 - 0.5).clamp(0, space[0] - 1)
     torch.testing.assert_close(line, expected)
-
-
-@pytest.mark.parametrize("space", SPACES)
-def test_first_channels_are_the_first(space, rng):
-    features = torch.randn(3, 4, *space, generator=rng)
-    assert torch.equal(axes.first_channels(features, 2), features[:, :2])
-    assert torch.equal(axes.first_channels(features[..., 0], 3), features[:, :3, ..., 0])
 
 
 @pytest.mark.parametrize("dims", [2, 3])

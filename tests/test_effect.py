@@ -46,11 +46,6 @@ def test_a_map_that_is_zero_can_be_learnt_from(output, space, rng):
     assert all(raw.grad[:, channel].any() for channel in range(raw.shape[1]))
 
 
-def test_the_tanh_bound_has_no_identity():
-    images = torch.ones(1, 1, 2, 3)
-    assert baseline_image(images, torch.zeros_like(images), "tanh").max() < 0.77
-
-
 @pytest.mark.parametrize("space", SPACES)
 def test_the_effect_is_minus_the_map_and_positive_where_the_class_is_brighter(space, rng):
     healthy = torch.rand(2, 1, *space, generator=rng)
@@ -62,10 +57,14 @@ def test_the_effect_is_minus_the_map_and_positive_where_the_class_is_brighter(sp
     torch.testing.assert_close(effect, -raw_map)
 
 
-def test_an_observed_difference_is_an_effect_and_can_be_taken_away_again():
+def test_effects_are_what_the_class_makes_brighter():
     earlier, later = np.array([0.0, 1.0]), np.array([0.5, 0.25])
     assert difference(later, earlier).tolist() == [0.5, -0.75]  # positive where the class made it brighter
     assert np.array_equal(without_effect(later, difference(later, earlier)), earlier)
+    images, with_class = torch.zeros(1, 1, 2, 3) + 0.5, torch.zeros(1, 1, 2, 3) + 0.75
+    assert torch.equal(added_effect(images, with_class), torch.full((1, 1, 2, 3), 0.25))
+    images = torch.ones(1, 1, 2, 3)
+    assert baseline_image(images, torch.zeros_like(images), "tanh").max() < 0.77
 
 
 def bar(start, stop, length=40):
@@ -116,20 +115,12 @@ class TestDeformation:
         # tissue right of the middle was farther from it, and was moved towards it
         assert (deformation(raw).displacement[0, 1, 3, 24:30] < 0).all()
 
-    def test_what_is_added_is_added_after_the_deformation(self):
+    def test_what_is_added_is_added_after_the_deformation_and_both_are_undone(self):
         images, raw = self.shifted()
         added = torch.zeros_like(images)
         added[..., 2:5] = 0.25
         found = baseline_image(images, torch.cat([raw, added], dim=1), "warp+add")
         torch.testing.assert_close(found, bar(10, 17) + added, rtol=0, atol=1e-5)
-
-    def test_an_effect_is_transferred_as_a_movement_of_the_other_images_own_tissue(self):
-        images, raw = self.shifted()
-        found = with_effect(bar(20, 30), images, raw, "warp")
-        torch.testing.assert_close(found, bar(23, 33), rtol=0, atol=1e-5)
-        torch.testing.assert_close(baseline_image(found, raw, "warp"), bar(20, 30), rtol=0, atol=1e-5)
-
-    def test_and_with_what_is_added_both_are_undone(self):
         images, raw = self.shifted()
         added = torch.zeros_like(images)
         added[..., 22:25] = 0.25
@@ -137,14 +128,17 @@ class TestDeformation:
         found = with_effect(bar(20, 30), images, both, "warp+add")
         torch.testing.assert_close(baseline_image(found, both, "warp+add"), bar(20, 30), rtol=0, atol=1e-5)
 
-    def test_the_effect_of_an_additive_map_is_transferred_as_it_is(self, rng):
+    def test_an_effect_is_transferred_as_a_movement_of_the_other_images_own_tissue(self):
+        images, raw = self.shifted()
+        found = with_effect(bar(20, 30), images, raw, "warp")
+        torch.testing.assert_close(found, bar(23, 33), rtol=0, atol=1e-5)
+        torch.testing.assert_close(baseline_image(found, raw, "warp"), bar(20, 30), rtol=0, atol=1e-5)
+
+    def test_the_effect_of_an_additive_or_bounded_map_is_transferred(self, rng):
         images, others, raw = torch.randn(3, 2, 1, 7, 8, generator=rng)
         torch.testing.assert_close(with_effect(others, images, raw), others - raw)
-
-
-def test_with_the_tanh_bound_the_bounded_effect_is_transferred():
-    others, images, raw = (torch.full((1, 1, 2, 3), value) for value in (0.5, 0.0, 1.0))
-    torch.testing.assert_close(with_effect(others, images, raw, "tanh"), others - torch.ones(1, 1, 2, 3).tanh())
+        others, images, raw = (torch.full((1, 1, 2, 3), value) for value in (0.5, 0.0, 1.0))
+        torch.testing.assert_close(with_effect(others, images, raw, "tanh"), others - torch.ones(1, 1, 2, 3).tanh())
 
 
 @pytest.mark.parametrize("output", ["warp", "warp+add"])
@@ -178,14 +172,6 @@ def test_which_outputs_deform_and_what_they_need_of_the_network():
     assert raw_channels("add", channels=3, num_spatial_dims=2) == 3
     assert raw_channels("warp", channels=3, num_spatial_dims=2) == 2
     assert raw_channels("warp+add", channels=1, num_spatial_dims=3) == 4
-
-
-def test_an_added_effect_is_what_the_class_would_make_brighter():
-    images, with_class = torch.zeros(1, 1, 2, 3) + 0.5, torch.zeros(1, 1, 2, 3) + 0.75
-    assert torch.equal(added_effect(images, with_class), torch.full((1, 1, 2, 3), 0.25))
-
-
-def test_of_a_map_that_only_deforms_one_value_for_a_block_is_enough():
     assert {output: is_coarse(output) for output in ("add", "tanh", "warp", "warp+add")} == {
         "add": False,
         "tanh": False,

@@ -94,19 +94,3 @@ def test_an_exact_map_has_no_infidelity(gradient):
         of_exact, of_flipped = (infidelity(model, hide, images, maps, target=1) for maps in (exact, exact.flip(-1)))
     torch.testing.assert_close(of_exact, torch.zeros(3), atol=1e-9, rtol=0)
     assert (of_flipped > 1e-4).all()
-
-
-def test_quantus_agrees_and_a_difference_would_be_seen(run_example):
-    pytest.importorskip("quantus")
-    printed = run_example(SCORING)
-    assert "Both packages agree" in printed
-    rows = table_rows(printed)
-    assert len(rows) == 4
-    assert not re.search(r"\b(nan|inf)\b", printed, re.I)
-    check = runpy.run_path(str(SCORING))["check_agreement"]
-    scores = {name: np.array([0.5, 0.25]) for name in ("mass", "mass, Quantus", "rank", "rank, Quantus")}
-    scores["ties"] = np.array([True, False])
-    check(scores | {"rank": np.array([0.6, 0.25])})
-    for name in ("mass", "rank"):
-        with pytest.raises(AssertionError):
-            check(scores | {name: np.array([0.5, 0.26])})

@@ -19,33 +19,38 @@ def test_a_grid_knows_its_spacing_center_and_voxel():
     assert GRID.center_mm == pytest.approx([1, 8.25, 19])
     assert GRID.voxel_ml == pytest.approx(0.009)
     assert Grid.upright(GRID.shape, GRID.spacing_mm, GRID.center_mm).affine == pytest.approx(GRID.affine)
+    mirrored = Grid(GRID.shape, GRID.affine @ np.diag([-1.0, 1, 1, 1]))
+    assert mirrored.voxel_ml == pytest.approx(GRID.voxel_ml)
+    part = mirrored.box((1, 2, 3), (4, 8, 5))
+    assert part.shape == (3, 6, 2)
+    assert transform_points(part.affine, (0, 0, 0)) == pytest.approx(transform_points(mirrored.affine, (1, 2, 3)))
+    assert part.spacing_mm == pytest.approx(mirrored.spacing_mm)
+    mask = np.zeros((5, 6, 7), bool)
+    mask[1, 2, 3] = mask[3, 2, 5] = True
+    low, high = bounding_box(mask)
+    assert low.tolist() == [1, 2, 3]
+    assert high.tolist() == [4, 3, 6]
 
 
-def test_crops_pads_and_their_way_back_are_exact(values):
+def test_crops_pads_flips_and_permutations_are_exact(values):
     wide = GRID.box((-2, -1, -3), (9, 8, 13))
     padded = resample(values, GRID, wide, outside=-7.0)
     assert padded.shape == (11, 9, 16)
     assert np.array_equal(padded[2:9, 1:, 3:12], values)
     assert (padded[:2] == -7).all()
     assert np.array_equal(resample(padded, wide, GRID), values)
-
-
-def test_crops_are_exact_where_the_affines_product_is_not(values):
-    """Places that miss a voxel by the last digit would mix in its neighbours, or lie outside."""
+    # Places that miss a voxel by the last digit would mix in its neighbours, or lie outside.
     grid = Grid.upright(GRID.shape, (0.7, 1.1, 0.9), (-31.7, 17.3, 45.1))
     part, wide = grid.box((1, 2, 0), (7, 8, 9)), grid.box((-2, -1, -3), (9, 8, 13))
     assert np.array_equal(resample(values, grid, part, outside=-7.0), values[1:, 2:])
     assert np.array_equal(resample(values, grid, wide, outside=-7.0)[2:9, 1:, 3:12], values)
-
-
-def test_flips_and_permutations_are_exact(values):
     turned = Grid((9, 7, 8), GRID.affine @ np.array([[0, -1, 0, 6], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]]))
     there = resample(values, GRID, turned)
     assert np.array_equal(there, np.transpose(values[::-1], (2, 0, 1)))
     assert np.array_equal(resample(there, turned, GRID), values)
 
 
-def test_interpolation_is_that_of_an_independent_one_at_every_voxel(values):
+def test_interpolation_is_that_of_an_independent_one_and_keeps_linear_functions(values):
     pose = rotation((10, -7, 20))
     onto = Grid.upright((5, 6, 4), (1.7, 2.1, 2.9), (0, 8, 18))
     got = resample(values, GRID, onto, pose)
@@ -55,9 +60,6 @@ def test_interpolation_is_that_of_an_independent_one_at_every_voxel(values):
     )
     want = map_coordinates(values, np.moveaxis(voxels, -1, 0), order=1, mode="constant")
     assert got == pytest.approx(want, abs=1e-5)
-
-
-def test_linear_functions_of_place_survive(values):
     places = transform_points(GRID.affine, np.moveaxis(np.indices(GRID.shape), 0, -1))
     ramp = (places @ (0.3, -0.2, 0.1)).astype(np.float32)
     onto = Grid.upright((3, 4, 3), (1.1, 0.9, 2.2), GRID.center_mm)
@@ -107,39 +109,16 @@ def test_cubic_interpolation_finds_a_parabola_between_the_voxels_where_linear_do
     assert resample(parabola, grid, onto)[:, 1, 1] == pytest.approx([380.5, 420.5, 462.5])
 
 
-def test_a_mirrored_grid_has_voxels_of_the_same_volume_and_boxes_at_their_place():
-    mirrored = Grid(GRID.shape, GRID.affine @ np.diag([-1.0, 1, 1, 1]))
-    assert mirrored.voxel_ml == pytest.approx(GRID.voxel_ml)
-    part = mirrored.box((1, 2, 3), (4, 8, 5))
-    assert part.shape == (3, 6, 2)
-    assert transform_points(part.affine, (0, 0, 0)) == pytest.approx(transform_points(mirrored.affine, (1, 2, 3)))
-    assert part.spacing_mm == pytest.approx(mirrored.spacing_mm)
-
-
-def test_the_nearest_rotation_is_the_polar_factor_of_a_sheared_matrix():
+def test_the_nearest_rigid_map():
     sheared = rotation((10, 20, -30))
     sheared[:3, :3] = sheared[:3, :3] @ [[1.1, 0.2, 0], [0, 0.8, -0.1], [0.05, 0, 1.3]]
     assert nearest_rigid(sheared, (1, 2, 3))[:3, :3] == pytest.approx(polar(sheared[:3, :3])[0])
-
-
-def test_the_nearest_rigid_map_of_a_rigid_one_is_itself():
     rigid = rotation((10, 20, -30))
     rigid[:3, 3] = (4, 5, 6)
     assert nearest_rigid(rigid, (1, 2, 3)) == pytest.approx(rigid)
-
-
-def test_the_nearest_rigid_map_forgets_the_size_and_keeps_the_point():
     similarity = rotation((10, 20, -30))
     similarity[:3, :3] *= 1.3
     similarity[:3, 3] = (4, 5, 6)
     rigid = nearest_rigid(similarity, (1, 2, 3))
     assert rigid[:3, :3] == pytest.approx(similarity[:3, :3] / 1.3)
     assert transform_points(rigid, (1, 2, 3)) == pytest.approx(transform_points(similarity, (1, 2, 3)))
-
-
-def test_the_bounding_box_of_two_voxels():
-    mask = np.zeros((5, 6, 7), bool)
-    mask[1, 2, 3] = mask[3, 2, 5] = True
-    low, high = bounding_box(mask)
-    assert low.tolist() == [1, 2, 3]
-    assert high.tolist() == [4, 3, 6]

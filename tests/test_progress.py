@@ -1,11 +1,7 @@
-import io
 import re
 
-import pytest
-from rich.console import Console
-
 from vagan import progress
-from vagan.progress import Bar, track
+from vagan.progress import Bar
 
 
 def test_plain_lines_with_the_time_left_where_there_is_no_terminal(monkeypatch, capsys):
@@ -32,20 +28,3 @@ def test_what_was_done_before_does_not_count_for_the_time_left(monkeypatch, caps
         clock[0] = 20.0
         bar.advance()  # one in 20 s; four are left
     assert capsys.readouterr().err == "preparing: 6/10, 1 min 20 s left\n"
-
-
-@pytest.mark.parametrize("width", [60, 120])
-def test_a_bar_on_a_terminal_shows_count_and_figures(monkeypatch, width):
-    screen = io.StringIO()
-    monkeypatch.setattr(
-        progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=width, color_system=None)
-    )
-    with Bar(3, "training") as bar:
-        for _ in range(3):
-            bar.advance("ncc 0.957")
-    assert "3/3" in screen.getvalue()
-    assert ("ncc 0.957" in screen.getvalue()) == (width == 120)
-
-
-def test_tracking_passes_everything_on():
-    assert list(track(iter("abc"), 3, "letters")) == ["a", "b", "c"]

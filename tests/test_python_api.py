@@ -5,12 +5,12 @@ import sys
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 import vagan
 from models import save_random_generator
+from tables import table_of
 from trainings import TINY_SETTINGS
 from vagan.attribution import CAM, GradCAM, IntegratedGradients
 from vagan.attribution.registry import METHODS
@@ -90,8 +90,7 @@ def test_a_volume_file(tmp_path, rng):
 def test_volumes_of_a_cohort_are_saved_where_they_lie(tmp_path):
     affine = ((2.0, 0, 0, -7), (0, 1.5, 0, 5), (0, 0, 3.0, 1), (0, 0, 0, 1))
     metadata = CohortMetadata(source="noise", preparation=Preparation(), affine=affine)
-    table = pd.DataFrame({"id": ["a", "b"], "subject": ["a", "b"], "session": "", "label": [0, 1]})
-    table = table.assign(split="test", **{"class": ["well", "ill"]})
+    table = table_of([0, 1], split="test")
     noise = np.random.default_rng(0).uniform(-1, 1, (2, 1, 16, 17, 18)).astype(np.float32)
     cohort = write_cohort(tmp_path / "cohort", Manifest(table), metadata, lambda row: CohortCase(noise[row]))
     save_random_generator(tmp_path / "run", num_spatial_dims=3, shape=cohort.shape, output="warp")

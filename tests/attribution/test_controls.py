@@ -26,13 +26,10 @@ def test_the_gradient_of_a_ramp_is_its_slope(space):
     assert not found[2].any()
 
 
-def test_an_edge_worked_by_hand():
+def test_edges_by_hand_and_channels_and_images_apart(rng):
     # Sobel over columns 1 | 3: differences over two pixels of 2, so a slope of 1 on both sides of the edge
     image = torch.tensor([1.0, 1.0, 3.0, 3.0]).expand(1, 1, 5, 4)
     assert GradientMagnitude().attribute(image)[0, 0, 2].tolist() == [0.0, 1.0, 1.0, 0.0]
-
-
-def test_channels_and_images_do_not_run_into_each_other(rng):
     images = torch.randn(2, 3, 7, 8, generator=rng)
     found = GradientMagnitude().attribute(images)
     for image, maps in zip(images, found, strict=True):
@@ -54,7 +51,7 @@ def test_random_maps_belong_to_the_image_not_to_its_place(space, rng):
     assert torch.equal(method.attribute(changed)[1:], together[1:])
 
 
-def test_random_maps_have_unit_deviation_and_are_smooth(rng):
+def test_random_maps_have_unit_deviation_are_smooth_and_say_nothing_about_the_image(rng):
     images = torch.randn(2, 1, 64, 60, generator=rng)
     maps = RandomSmoothMap(smoothness_vox=2.5).attribute(images)
     for one in maps:
@@ -64,9 +61,6 @@ def test_random_maps_have_unit_deviation_and_are_smooth(rng):
     assert neighbours == pytest.approx(math.exp(-1 / (4 * 2.5**2)), abs=0.01)
     rough = RandomSmoothMap(smoothness_vox=0.0).attribute(images)
     assert abs(np.corrcoef(rough[..., 1:].flatten(), rough[..., :-1].flatten())[0, 1]) < 0.05
-
-
-def test_a_random_map_says_nothing_about_the_image(rng):
     images = torch.randn(40, 1, 32, 30, generator=rng)
     maps = RandomSmoothMap().attribute(images)
     correlations = [np.corrcoef(x.flatten(), m.flatten())[0, 1] for x, m in zip(images, maps, strict=True)]

@@ -92,24 +92,11 @@ def test_equals_an_independent_implementation(space, target, rng):
         assert (expected - plain_gradient(model, images, target)).norm() > 0.1 * expected.norm()
 
 
-def test_in_place_and_reused_modules_are_right_too(rng):
+def test_in_place_and_reused_modules_are_right_too():
     relu = nn.ReLU(inplace=True)
-    model = nn.Sequential(
-        nn.Conv2d(1, 4, 3),
-        relu,
-        nn.Conv2d(4, 4, 3),
-        relu,
-        nn.Flatten(),
-        nn.Linear(4 * 3 * 4, 3),
-        relu,
-        nn.Linear(3, 2),
-    )
+    features = [nn.Conv2d(1, 4, 3), relu, nn.Conv2d(4, 4, 3), relu]
+    model = nn.Sequential(*features, nn.Flatten(), nn.Linear(4 * 3 * 4, 3), relu, nn.Linear(3, 2))
     torch.testing.assert_close(GuidedBackpropagation(model).attribute(IMAGES), reference(model, IMAGES))
-
-
-def test_without_relus_there_is_nothing_to_guide():
-    with pytest.raises(ModelError, match="found none at work"):
-        GuidedBackpropagation(nn.Sequential(nn.Flatten(), nn.Linear(56, 2))).attribute(IMAGES)
 
 
 OTHERS = {
@@ -129,53 +116,51 @@ def test_any_other_activation_is_an_error(activation):
         GuidedBackpropagation(with_activation(activation)).attribute(IMAGES)
 
 
-def test_functional_relus_alone_are_an_error():
-    class Functional(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.dense = nn.Linear(56, 2)
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(56, 2)
 
-        def forward(self, images):
-            return self.dense(F.relu(images).flatten(1))
-
-    with pytest.raises(ModelError, match=r"found relu \(1x\)"):
-        GuidedBackpropagation(Functional()).attribute(IMAGES)
+    def forward(self, images):
+        return self.dense(F.relu(images).flatten(1))
 
 
-def test_a_relu_inside_a_fused_layer_is_found():
-    class Transformer(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.relu = nn.ReLU()
-            self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-            self.dense = nn.Linear(56, 2)
+class Transformer(Functional):
+    """Its layer has a ReLU inside that is no module."""
 
-        def forward(self, images):
-            return self.dense(self.layer(self.relu(images).flatten(1, 2)).flatten(1))
+    def __init__(self):
+        super().__init__()
+        self.relu, self.layer = nn.ReLU(), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
 
-    with pytest.raises(ModelError, match=r"found relu \(1x\)"):
-        GuidedBackpropagation(Transformer()).attribute(IMAGES)
+    def forward(self, images):
+        return self.dense(self.layer(self.relu(images).flatten(1, 2)).flatten(1))
 
 
-def test_a_relu_that_is_not_what_its_class_says_is_found():
-    class Leaky(nn.ReLU):
-        def forward(self, values):
-            return F.leaky_relu(values)
+class Leaky(nn.ReLU):
+    """Not what its class says."""
 
-    with pytest.raises(ModelError, match=r"found leaky_relu \(1x\)"):
-        GuidedBackpropagation(with_activation(Leaky())).attribute(IMAGES)
+    def forward(self, values):
+        return F.leaky_relu(values)
 
 
 @pytest.mark.parametrize(
-    "bound",
+    ("model", "message"),
     [
-        torch.tanh,
-        torch.sigmoid,
-        lambda values: values.clamp(-3, 3),
-        lambda values: values.clamp(max=2),
-        nn.Hardsigmoid(),
+        (Functional(), r"found relu \(1x\)"),
+        (Transformer(), r"found relu \(1x\)"),
+        (with_activation(Leaky()), r"found leaky_relu \(1x\)"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(56, 2)), "found none at work"),
     ],
 )
+def test_other_networks_are_an_error(model, message):
+    with pytest.raises(ModelError, match=message):
+        GuidedBackpropagation(model).attribute(IMAGES)
+
+
+BOUNDS = [torch.tanh, torch.sigmoid, lambda v: v.clamp(-3, 3), lambda v: v.clamp(max=2), nn.Hardsigmoid()]
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
 def test_bounds_and_gates_pass_on_the_plain_gradient(bound):
     model = with_activation(bound)
     torch.testing.assert_close(GuidedBackpropagation(model).attribute(IMAGES), reference(model, IMAGES))

@@ -32,14 +32,6 @@ def test_of_a_linear_model_it_is_the_difference_times_the_weights(space, target,
     torch.testing.assert_close(maps, (images - value) * weights, rtol=1e-5, atol=1e-6)
 
 
-def test_the_line_starts_from_the_background_unless_told_otherwise(rng):
-    model = linear_model((7, 8))
-    images = torch.randn(2, 1, 7, 8, generator=rng)
-    weights = model[1].weight[1].detach().reshape(1, 1, 7, 8)
-    torch.testing.assert_close(IntegratedGradients(model).attribute(images), (images + 1) * weights)
-    assert not IntegratedGradients(model).attribute(torch.full((1, 1, 7, 8), -1.0)).any()
-
-
 @pytest.mark.parametrize("space", SPACES)
 def test_a_baseline_image_is_used_for_every_image(space, rng):
     images, baseline = torch.randn(5, 1, *space, generator=rng), torch.randn(1, *space, generator=rng)

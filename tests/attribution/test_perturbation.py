@@ -89,15 +89,12 @@ def test_presets_are_the_published_numbers_and_single_ones_can_differ(preset, ex
         assert AdditivePerturbation(model).settings == expected
 
 
-def test_a_classifier_that_gives_no_number_is_an_error():
-    model = linear_model((7, 8))
-    model[1].bias.data[0] = float("nan")
-    with pytest.raises(DivergenceError, match="check the classifier's output"):
-        AdditivePerturbation(model, updates=2).attribute(torch.zeros(1, 1, 7, 8, dtype=torch.float64))
-
-
 def test_mistakes_are_clear_errors():
     with pytest.raises(ConfigError, match=r"must not be negative.*map_weight=-1"):
         AdditivePerturbation(nn.Identity(), map_weight=-1.0)
     with pytest.raises(ConfigError, match=r"updates at least 1.*updates=0"):
         AdditivePerturbation(nn.Identity(), updates=0)
+    model = linear_model((7, 8))
+    model[1].bias.data[0] = float("nan")
+    with pytest.raises(DivergenceError, match="check the classifier's output"):
+        AdditivePerturbation(model, updates=2).attribute(torch.zeros(1, 1, 7, 8, dtype=torch.float64))

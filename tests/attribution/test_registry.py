@@ -12,18 +12,9 @@ def test_a_name_leads_to_its_entry_and_a_mistyped_one_to_the_nearest():
         find_method("guided-backprob")
 
 
-def test_names_are_made_for_a_command_line():
-    assert all(name == name.lower() and name.replace("-", "").isalpha() for name in METHODS)
-
-
 @pytest.fixture
 def saved(tmp_path):
     return lambda kind: save_random_generator(tmp_path / kind, kind=kind)
-
-
-def test_a_map_generator_explains_itself(saved):
-    method = Attributor.load(saved("map-generator"))
-    assert (method.name, method.unit, method.spec.kind) == ("VA-GAN", "intensity", "map-generator")
 
 
 def test_for_a_classifier_a_method_must_be_chosen(saved):
@@ -38,8 +29,3 @@ def test_for_a_classifier_a_method_must_be_chosen(saved):
 def test_a_method_that_cannot_explain_the_model_is_refused(saved, kind, name):
     with pytest.raises(ConfigError, match=f"{kind}.*{name}"):
         Attributor.load(saved(kind), name)
-
-
-def test_methods_for_classifiers_explain_cam_classifiers_too(saved):
-    for name in ("cam", "grad-cam", "guided-backprop"):
-        assert Attributor.load(saved("cam-classifier"), name).name

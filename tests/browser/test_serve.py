@@ -101,18 +101,3 @@ def test_a_bad_file_gets_a_sentence_and_the_next_one_is_taken(visit, address, he
         drop(seen, head)
         seen.ready()
         assert seen.page.locator("#problem").inner_text() == ""
-
-
-def test_a_page_of_another_site_gets_nothing(visit, address, tmp_path):
-    """Even one that knows the token."""
-    endpoint = address.replace("/?", "/api/model?")
-    evil = tmp_path / "evil.html"
-    evil.write_text("<title>evil</title>", encoding="utf-8")
-    with visit() as seen:
-        seen.open(evil.as_uri())
-        got = seen.page.evaluate("address => fetch(address).then((a) => a.text(), () => 'nothing')", endpoint)
-        assert got == "nothing"
-        status = seen.page.evaluate(
-            "address => fetch(address, {mode: 'no-cors'}).then((answer) => answer.type, () => 'nothing')", endpoint
-        )
-        assert status in ("opaque", "nothing")  # never readable

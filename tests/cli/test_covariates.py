@@ -9,9 +9,7 @@ import torch
 from models import save_random_generator
 from vagan.data.covariates import Covariate
 from vagan.data.image_file import read_image
-from vagan.errors import ConfigError
 from vagan.inference.attributor import Attributor
-from vagan.serving.server import attribute as serve_image
 
 AGE, SEX = (
     Covariate(name="age", mean=70, std=8, baseline_range=(55.0, 85.0)),
@@ -45,14 +43,6 @@ def test_maps_are_of_an_image_of_that_age(vagan, model, pictures, tmp_path):
     ]
 
 
-def test_a_table_tells_each_image_its_own(vagan, model, pictures, tmp_path):
-    (tmp_path / "t.csv").write_text("id,age,sex\nill/03,60,F\nill/04,80,M\n", encoding="utf-8")
-    images = [pictures / "ill" / f"{name}.png" for name in ("04", "03")]
-    assert vagan("attribute", model, *images, "--out", tmp_path / "maps", "--covariates", tmp_path / "t.csv")[0] == 0
-    told = [json.loads((tmp_path / "maps" / f"{n}_effect.json").read_text(encoding="utf-8")) for n in ("03", "04")]
-    assert [one["covariates"]["age"] for one in told] == ["60", "80"]
-
-
 def test_a_map_without_the_age_is_refused(refused, model, pictures, tmp_path):
     image = pictures / "ill" / "03.png"
     line = refused("attribute", model, image, "--out", tmp_path / "maps")
@@ -81,12 +71,3 @@ def test_a_contrast_shows_what_age_does(vagan, refused, model, pictures, tmp_pat
     assert "--preset intervention" in refused("attribute", model, image, *out, *known, "--intervene", "age=60:80")
     assert "an intervention is needed" in refused("attribute", able, image, *out, *known)
     assert "found 'X'" in refused("attribute", able, image, *out, *known, "--intervene", "sex=F:X")
-
-
-def test_the_page_tells_what_is_known(model, pictures, tmp_path):
-    loaded, image = Attributor.load(model), pictures / "ill" / "03.png"
-    with pytest.raises(ConfigError, match="conditioned on age, sex"):
-        serve_image(loaded, image, tmp_path / "out")
-    serve_image(loaded, image, tmp_path / "out", {"age": "70", "sex": "M"})
-    about = json.loads((tmp_path / "out" / "03_effect.json").read_text(encoding="utf-8"))
-    assert about["covariates"] == {"age": "70", "sex": "M"}

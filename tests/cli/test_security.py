@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import socket
 
@@ -71,14 +70,13 @@ def test_names_neither_escape_the_output_folder_nor_inject_html(vagan, tmp_path)
     assert not re.search(r"""(src|href)=["']?https?://""", page)
 
 
-@pytest.mark.parametrize("name", ["=1+1", "@SUM(1)", "+cmd|' /C calc'!A0", "-2+3", "a\tb", "a\x1b[2J"])
+SAFETY = dict.fromkeys(["=1+1", "@SUM(1)", "+cmd|' /C calc'!A0", "-2+3", "a\tb", "a\x1b[2J"], True)
+SAFETY |= dict.fromkeys(["+", "-", "-1", "+0.5", "a=b", "A-1", "user@site"], False)
+
+
+@pytest.mark.parametrize("name", SAFETY)
 def test_names_that_a_spreadsheet_or_terminal_executes_are_unsafe(name):
-    assert UNSAFE.match(name)
-
-
-@pytest.mark.parametrize("name", ["+", "-", "-1", "+0.5", "a=b", "A-1", "user@site"])
-def test_other_names_are_safe(name):
-    assert not UNSAFE.match(name)
+    assert bool(UNSAFE.match(name)) == SAFETY[name]
 
 
 def test_a_models_preprocessing_runs_no_untrusted_program(tmp_path, monkeypatch):
@@ -122,23 +120,6 @@ def test_a_huge_network_is_refused_before_memory_is_spent(tmp_path, monkeypatch)
     monkeypatch.setattr("vagan.model.folder.load_file", lambda _: pytest.fail("the weights were read"))
     with pytest.raises(ModelError, match="must have the shape"):
         load_model(model)
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_model_file_that_is_a_pipe_is_refused(tmp_path, name):
-    model = save_random_generator(tmp_path / "m")
-    (model / name).unlink()
-    os.mkfifo(model / name)
-    with pytest.raises(ModelError):
-        load_model(model)
-
-
-def test_a_deeply_nested_record_is_one_line(tmp_path):
-    model = save_random_generator(tmp_path / "m")
-    (model / "config.json").write_text('{"pipeline":' + "[" * 100_000, encoding="utf-8")
-    with pytest.raises(ModelError) as refused:
-        load_model(model)
-    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -56,16 +56,11 @@ def cases():
 
 @every_metric
 @every_space
-def test_one_finite_value_for_each_case(metric, space, cases):
+def test_one_finite_value_for_each_case_and_cases_do_not_influence_each_other(metric, space, cases):
     values = metric.function(*cases(space))
     assert values.shape == (4,)
     assert values.dtype == np.float64
     assert np.isfinite(values).all()
-
-
-@every_metric
-@every_space
-def test_cases_do_not_influence_each_other(metric, space, cases):
     maps, effects = cases(space)
     before = maps.copy(), effects.copy()
     alone = [metric.function(maps[i : i + 1], effects[i : i + 1])[0] for i in range(4)]
@@ -117,11 +112,15 @@ def test_a_map_that_is_not_finite_is_refused(metric, damage, cases):
 
 
 @every_metric
-def test_an_effect_that_is_not_finite_is_refused(metric, cases):
+def test_what_is_not_finite_empty_or_of_two_shapes_is_refused(metric, cases):
     maps, effects = cases((7, 8))
     effects[2, 0, 0, 0] = np.nan
     with pytest.raises(CohortError, match="case 2"):
         metric.function(maps, effects)
+    maps, effects = cases((7, 8))
+    for other in (effects[:2], effects[:1], effects.reshape(4, 2, 8, 7)):  # a broadcast would hide the second
+        with pytest.raises(SHAPE_ERRORS):
+            metric.function(maps, other)
 
 
 @every_metric
@@ -133,14 +132,6 @@ def test_an_empty_truth_is_refused_or_scored(metric, cases):
         return
     with pytest.raises(CohortError, match="case 1"):
         metric.function(maps, effects)
-
-
-@every_metric
-def test_two_shapes_are_refused(metric, cases):
-    maps, effects = cases((7, 8))
-    for other in (effects[:2], effects[:1], effects.reshape(4, 2, 8, 7)):  # a broadcast would hide the second
-        with pytest.raises(SHAPE_ERRORS):
-            metric.function(maps, other)
 
 
 @pytest.mark.parametrize("metric", [*EVERY_METRIC, *OF_MAPS], ids=lambda metric: metric.name)
@@ -173,14 +164,6 @@ def test_only_metrics_whose_needs_are_met_are_computed(cases):
     found = score(METRICS.values(), {"raw maps": maps, "maps": maps, "effects": effects})
     assert list(found.cases) == ["mean_abs", "ncc"]
     assert found.cohort == {}
-
-
-def test_parts_and_unknown_metrics_have_descriptions_too():
-    assert find_metric("recall/left_hippocampus").label == "Recall, left hippocampus"
-    assert find_metric("ncc_brain_by_subject").label == "NCC, brain, by subject"
-    assert find_metric("of the future").label == "of the future"
-    assert not find_metric("flip_rate").needs_truth
-    assert find_metric("regional/left").needs_truth
 
 
 def test_every_metric_is_in_the_documentation():

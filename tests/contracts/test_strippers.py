@@ -67,7 +67,7 @@ def test_the_brain_is_found_and_the_image_left_alone(name, step, head):
 
 
 @every_stripper
-def test_the_mask_goes_with_the_head(name, step, head):
+def test_the_mask_goes_with_the_head_and_none_is_told(name, step, head):
     """Farther to the left, in front and above, in a larger field of view."""
     scan, brain = head
     air = ((2, 7), (5, 1), (0, 4))
@@ -76,10 +76,6 @@ def test_the_mask_goes_with_the_head(name, step, head):
     grid = scan.grid.box(-before, np.array(scan.image.shape) + [last for _, last in air])
     moved = Scan(array, grid, None if scan.mask is None else np.pad(scan.mask, air))
     assert dice(step.apply(moved)[0].mask, np.pad(brain, air)) > 0.9
-
-
-@every_stripper
-def test_where_there_is_no_head_it_says_so(name, step, head):
     scan, _ = head
     with pytest.raises(PreprocessingError):
         step.apply(Scan(np.zeros_like(scan.image), scan.grid, None))

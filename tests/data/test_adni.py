@@ -27,7 +27,7 @@ def imported(download, tmp_path, **options):
 
 
 def test_every_generation_of_tables_gives_the_same_study(download, tmp_path):
-    table, _ = imported(download, tmp_path)
+    table, dropped = imported(download, tmp_path)
     assert table["class"].to_dict() == {
         "002_S_0295_blx1p5T": "MCI",
         "002_S_0295_blx3T": "MCI",
@@ -54,15 +54,24 @@ def test_every_generation_of_tables_gives_the_same_study(download, tmp_path):
     assert table["notes"]["002_S_0295_m24x1p5T"].startswith("dates: path 2008-03-08, M")
     assert table["date"]["002_S_0295_m24x1p5T"] == "2008-03-08"
     assert table["label_source"].str.match(r"DXSUM(_PDXCONV)?\.(DIAGNOSIS|DXCHANGE|DXCURREN|DXMCI|DXAD)").all()
-
-
-def test_covariates_are_those_at_the_scan(download, tmp_path):
-    table, _ = imported(download, tmp_path)
     row = table.loc["002_S_0413_m12x1p5T"]
     assert list(row[["age", "sex", "site", "field_strength", "date"]]) == ["82.0", "F", "002", "1.5", "2007-03-09"]
     assert table.loc["002_S_0295_m24x1p5T", "adas13"] == "31"
     assert table.loc["002_S_0295_m12x1p5T", "adas13"] == ""  # -4
     assert table.loc["002_S_0295_blx3T", "date"] == "2006-03-21"
+    scans = collect_scans(tmp_path / "study")
+    assert len(scans) == len(table)
+    assert repeated_rows(scans).empty  # fields, visits and subjects stay apart in BIDS names
+    assert {"class", "label", "split", "age", "field_strength"} <= set(scans)
+    Manifest.read(tmp_path / "study" / "manifest.csv")
+    reasons = dropped.set_index("image_id")["reason"]
+    listed = download.tables.joinpath("my_collection_11_24_2026.csv").exists()
+    every = {str(shot.image) for person in small_study() for visit in person.visits for shot in visit.shots}
+    assert set(table["image_id"]) | set(reasons.index) == every - (set() if listed else {"1202"})
+    assert not set(table["image_id"]) & set(reasons.index)
+    for image, words in REASONS.items():
+        assert words in reasons[image]
+    assert not listed or "not among the images" in reasons["1202"]
 
 
 REASONS = {
@@ -75,27 +84,6 @@ REASONS = {
     "1403": "T1-weighted",
     "1501": "no diagnosis: visit bl, none within 90 days of 2006-03-09",
 }
-
-
-def test_what_was_left_out_and_why(download, tmp_path):
-    table, dropped = imported(download, tmp_path)
-    reasons = dropped.set_index("image_id")["reason"]
-    listed = download.tables.joinpath("my_collection_11_24_2026.csv").exists()
-    every = {str(shot.image) for person in small_study() for visit in person.visits for shot in visit.shots}
-    assert set(table["image_id"]) | set(reasons.index) == every - (set() if listed else {"1202"})
-    assert not set(table["image_id"]) & set(reasons.index)
-    for image, words in REASONS.items():
-        assert words in reasons[image]
-    assert not listed or "not among the images" in reasons["1202"]
-
-
-def test_the_manifest_is_what_the_preprocessing_takes(download, tmp_path):
-    table, _ = imported(download, tmp_path)
-    scans = collect_scans(tmp_path / "study")
-    assert len(scans) == len(table)
-    assert repeated_rows(scans).empty  # fields, visits and subjects stay apart in BIDS names
-    assert {"class", "label", "split", "age", "field_strength"} <= set(scans)
-    Manifest.read(tmp_path / "study" / "manifest.csv")
 
 
 def test_other_classes_fields_and_less_doubt(download, tmp_path):

@@ -34,12 +34,18 @@ def dataset(tmp_path):
     return root
 
 
-def test_raw_scans_one_for_each_visit(dataset):
+def test_raw_scans_one_for_each_visit_of_the_wanted_participants(dataset, tmp_path):
     table = find_scans(dataset, rank=plain)
     assert list(table["id"]) == ["sub-01", "sub-02", "sub-03", "sub-04_ses-m00", "sub-04_ses-m12"]
     assert table["image"][3].endswith("run-01_T1w.nii.gz")
     assert table["mask"][2].endswith("sub-03_desc-brain_mask.nii.gz")
     assert (table["mask"].drop(2) == "").all()
+    assert list(find_scans(dataset, rank=plain, participants=["02", "sub-03"])["subject"]) == ["sub-02", "sub-03"]
+    table = find_scans(dataset / "derivatives" / "x", rank=plain, class_column="diagnosis")
+    assert list(table["class"]) == ["CN"]
+    assert is_bids(dataset)
+    (tmp_path / "pictures" / "cats").mkdir(parents=True)
+    assert not is_bids(tmp_path / "pictures")
 
 
 def test_the_class_is_that_of_the_session_before_that_of_the_participant(dataset):
@@ -74,10 +80,6 @@ def test_scans_tsv_tells_of_the_image_that_is_taken(dataset):
     }  # fmt: skip
     assert table["age"]["sub-02"] == "71.5"  # before that of the participant
     assert table["age"]["sub-04_ses-m00"] == "73"
-
-
-def test_single_participants_with_or_without_their_prefix(dataset):
-    assert list(find_scans(dataset, rank=plain, participants=["02", "sub-03"])["subject"]) == ["sub-02", "sub-03"]
 
 
 @pytest.mark.parametrize(
@@ -121,17 +123,6 @@ def test_the_lowest_rank_of_a_visit_is_taken(dataset):
         "sub-04_ses-m00_run-02_T1w.nii.gz",
         "sub-04_ses-m12_run-01_T1w.nii.gz",
     ]
-
-
-def test_derivatives_ask_the_tables_of_their_dataset(dataset):
-    table = find_scans(dataset / "derivatives" / "x", rank=plain, class_column="diagnosis")
-    assert list(table["class"]) == ["CN"]
-
-
-def test_what_is_bids(dataset, tmp_path):
-    assert is_bids(dataset)
-    (tmp_path / "pictures" / "cats").mkdir(parents=True)
-    assert not is_bids(tmp_path / "pictures")
 
 
 def test_prepared_images_become_a_cohort_that_knows_where_it_lies(tmp_path):

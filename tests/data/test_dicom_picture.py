@@ -64,16 +64,13 @@ def _mirrored(window):
     return {**window, "WindowCenter": 4095 - window["WindowCenter"] + 1} if window else {}
 
 
-def test_all_images_are_inverted_in_the_same_range():
+def test_signed_pixels_keep_their_sign_and_all_images_one_range():
+    signed = STORED.astype(np.int16) - 2048
+    assert np.array_equal(decode_dicom_picture(dicom(signed)), signed)
     dark, bright = STORED // 4, STORED // 4 + 3000
     found = [decode_dicom_picture(dicom(pixels, "MONOCHROME1")) for pixels in (dark, bright)]
     assert np.array_equal(found[0], 4095 - dark)
     assert np.array_equal(found[1], 4095 - bright)
-
-
-def test_signed_pixels_keep_their_sign():
-    signed = STORED.astype(np.int16) - 2048
-    assert np.array_equal(decode_dicom_picture(dicom(signed)), signed)
 
 
 def test_compressed_pixels_and_colour():

@@ -28,9 +28,6 @@ def test_a_table_survives_writing_and_reading(tmp_path):
     pd.testing.assert_frame_equal(read.table, manifest.table, check_dtype=False)
     assert read.table["id"][3] == "007"
     assert read.classes == ("healthy", "ill")
-
-
-def test_indices_are_the_rows_of_a_part_and_class():
     manifest = Manifest(table())
     assert manifest.indices("train").tolist() == [0, 1]
     assert manifest.indices("train", 1).tolist() == [1]
@@ -52,21 +49,11 @@ def test_each_defect_is_named(columns, message):
         Manifest(table(**columns))
 
 
-def test_all_defects_are_listed_at_once():
+def test_all_defects_are_listed_at_once_and_a_subject_in_two_parts_is_leakage():
     defects = find_defects(table(id=["a", "a", "c", "d"], split=["train", "x", "y", "test"]))
     assert len(defects) == 3
-
-
-def test_a_subject_in_two_parts_is_leakage():
     with pytest.raises(LeakageError, match="'s1' is in train and test"):
         Manifest(table(subject=["s1", "s2", "s1", "s3"]))
-
-
-@pytest.mark.parametrize("text", ["", "a,b\n1\n2,3,4\n", "id;subject\n1;2\n"])
-def test_a_file_that_is_no_manifest_is_named(text, tmp_path):
-    (tmp_path / "manifest.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(ManifestError, match=r"manifest\.csv"):
-        Manifest.read(tmp_path / "manifest.csv")
 
 
 def test_the_baseline_class_is_known_by_its_usual_names_or_asked_for():

@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from vagan.data.sources.patterns import CLASS_NAMES, PATTERNS, discs, sites, squares
-from vagan.data.sources.synthetic import make_case, make_synthetic_cohort
+from vagan.data.sources.synthetic import make_case
 
 SIZES = [(112, 112), (96, 80), (56, 28, 40)]
 
@@ -54,10 +54,3 @@ def test_half_the_amplitude_is_half_the_difference():
     whole, half = (make_case(3, subtype="B", intensity="fixed", amplitude=amplitude) for amplitude in (100.0, 50.0))
     differences = [case.image - case.counterfactual for case in (whole, half)]
     np.testing.assert_allclose(differences[0], 2 * differences[1], atol=1e-5)
-
-
-def test_a_cohort_says_what_it_holds(tmp_path):
-    cohort = make_synthetic_cohort(tmp_path / "c", n=20, size=(24, 20), pattern="discs", amplitude=50.0)
-    assert cohort.manifest.classes == ("baseline", "two discs")
-    assert cohort.metadata.source.startswith("synthetic discs: 20 images of 24x20, seed 0, ")
-    assert cohort.metadata.source.endswith("amplitude 50")

@@ -68,16 +68,13 @@ def test_the_parts_of_a_seed_are_the_same_in_every_release():
     assert members == {"test": "befg", "validation": "hi", "train": "acdj"}
 
 
-def test_any_columns_can_be_strata_and_the_series_is_called_split():
+def test_the_seed_decides_and_any_columns_can_be_strata():
     table = pd.DataFrame({"subject": list("abcdefgh"), "label": 0, "site": list("xxxxyyyy")})
     parts = assign_splits(table, strata=("label", "site"), test=0.5, validation=0.5)
     assert parts.name == "split"
     for site in "xy":
         counts = parts[table["site"] == site].value_counts().to_dict()
         assert counts == {"test": 2, "validation": 1, "train": 1}
-
-
-def test_letters_and_digits_of_a_name_are_all_kept():
     lists = SubjectLists(test=frozenset({"subAz09Za"}))
     assert lists.part_of(" sub-subA_z0-9 Za ") == "test"
     assert lists.part_of("subAZ09ZA") == ""

@@ -45,13 +45,10 @@ def test_per_image_scaling_reaches_both_ends_and_costs_the_ceiling_of_the_paper_
     assert np.mean(exact) == pytest.approx(0.972, abs=0.012)
 
 
-def test_a_case_depends_on_its_index_and_seed_alone():
+def test_a_case_depends_on_its_index_and_seed_alone_and_shapes_keep_the_proportions():
     assert np.array_equal(make_case(7, subtype="A").image, make_case(7, subtype="A").image)
     assert not np.array_equal(make_case(7, subtype="A").image, make_case(8, subtype="A").image)
     assert not np.array_equal(make_case(7, subtype="A").image, make_case(7, subtype="A", seed=1).image)
-
-
-def test_other_shapes_keep_the_proportions():
     case = make_case(0, subtype="A", size=(56, 28, 56))
     labels, count = ndimage.label(case.effect)
     assert count == 2
@@ -69,18 +66,15 @@ def test_both_subtypes_occur_in_every_part_in_equal_number(small_cohort):
     assert table.groupby("split")["label"].mean().eq(0.5).all()
 
 
-def test_same_arguments_same_bits_whatever_the_number_of_threads(small_cohort, tmp_path):
-    again = make_synthetic_cohort(tmp_path / "again", n=80, size=(24, 20), seed=3)
-    other = make_synthetic_cohort(tmp_path / "other", n=80, size=(24, 20), seed=4)
-    assert again.metadata.content_hash == small_cohort.metadata.content_hash
-    assert other.metadata.content_hash != small_cohort.metadata.content_hash
-
-
-def test_the_cohort_holds_the_cases(small_cohort):
+def test_a_cohort_holds_the_cases_and_depends_on_its_seed(small_cohort, tmp_path):
     case = make_case(5, subtype="A", size=(24, 20), seed=3)
     assert np.array_equal(Cohort(small_cohort.path).images([5])[0, 0], case.image)
     assert np.array_equal(small_cohort.effects([5])[0, 0], case.effect)
     assert np.array_equal(small_cohort.counterfactuals([5])[0, 0], case.counterfactual)
+    again = make_synthetic_cohort(tmp_path / "again", n=80, size=(24, 20), seed=3)
+    other = make_synthetic_cohort(tmp_path / "other", n=80, size=(24, 20), seed=4)
+    assert again.metadata.content_hash == small_cohort.metadata.content_hash
+    assert other.metadata.content_hash != small_cohort.metadata.content_hash
 
 
 @pytest.mark.parametrize("size", [(112, 112), (40, 56, 48)])

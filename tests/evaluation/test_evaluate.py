@@ -54,11 +54,8 @@ def truth(small_cohort):
 
 
 def mean(evaluation, method, metric):
-    return evaluation.summary[method][metric]["mean"]
-
-
-def ceiling(evaluation, metric):
-    return evaluation.ceiling[metric]["mean"]
+    scores = evaluation.ceiling if method == "ceiling" else evaluation.summary[method]
+    return scores[metric]["mean"]
 
 
 def test_the_true_effect_scores_one_its_negative_minus_one_and_nothing_zero(small_cohort, truth):
@@ -78,17 +75,16 @@ def test_the_true_effect_scores_one_its_negative_minus_one_and_nothing_zero(smal
     assert mean(evaluation, "true", "mean_abs") == pytest.approx(truth[tests].mean(), rel=1e-5)
 
 
-def test_the_sign_counts_as_the_convention_says(small_cohort, truth):
-    def inverted(row):
-        return -truth[row]
+def test_the_sign_counts_as_the_convention_says(small_cohort, truth, tmp_path):
+    words = ("signed", "absolute", "positive")
 
-    methods = {word: Known(small_cohort, inverted, word) for word in ("signed", "absolute", "positive")}
-    evaluation = evaluate(methods, small_cohort)
-    found = [mean(evaluation, word, "ncc") for word in methods]
+    def scores(cohort, map_of, metric="ncc"):
+        methods = {word: Known(cohort, map_of, word) for word in words}
+        evaluation = evaluate(methods, cohort)
+        return [mean(evaluation, word, metric) for word in (*words, "ceiling")]
+
+    *found, bright = scores(small_cohort, lambda row: -truth[row])
     assert found == pytest.approx([-1, 1, 0], abs=1e-5)
-
-
-def test_maps_that_know_no_direction_are_not_blamed_for_dark_effects(small_cohort, truth, tmp_path):
     rows = np.arange(len(truth))
     images, without = (read(rows).numpy() for read in (small_cohort.images, small_cohort.counterfactuals))
     dark = write_cohort(
@@ -97,14 +93,12 @@ def test_maps_that_know_no_direction_are_not_blamed_for_dark_effects(small_cohor
         small_cohort.metadata,
         lambda row: CohortCase(images[row], -truth[row], 2 * images[row] - without[row]),
     )
-    methods = {word: Known(dark, lambda row: truth[row], word) for word in ("signed", "absolute", "positive")}
-    evaluation = evaluate(methods, dark)
-    assert [mean(evaluation, word, "ncc") for word in methods] == pytest.approx([-1, 1, 1], abs=1e-5)
-    slopes = [mean(evaluation, word, "amplitude_slope") for word in methods]
-    assert slopes[0] == pytest.approx(-slopes[1])
-    assert slopes[1] == pytest.approx(slopes[2])
-    bright = evaluate({"known": Known(small_cohort, lambda row: truth[row])}, small_cohort)
-    assert ceiling(evaluation, "ncc") == pytest.approx(ceiling(bright, "ncc"), abs=1e-6)
+    # maps that know no direction are not blamed for dark effects
+    *found, ceiling = scores(dark, lambda row: truth[row])
+    assert found == pytest.approx([-1, 1, 1], abs=1e-5)
+    assert ceiling == pytest.approx(bright, abs=1e-6)
+    slopes = scores(dark, lambda row: truth[row], "amplitude_slope")
+    assert slopes[:2] == pytest.approx([-slopes[1], slopes[2]])
 
 
 def test_the_ceiling_is_the_exact_counterfactual_and_amplitude_is_measured_by_it(small_cohort):
@@ -115,9 +109,9 @@ def test_the_ceiling_is_the_exact_counterfactual_and_amplitude_is_measured_by_it
     half = Known(small_cohort, lambda row: 0.5 * (images[row] - without[row]))
     evaluation = evaluate({"half": half}, small_cohort)
     expected = ncc(exact, small_cohort.effects(tests).numpy()).mean()
-    assert ceiling(evaluation, "ncc") == pytest.approx(expected)
+    assert mean(evaluation, "ceiling", "ncc") == pytest.approx(expected)
     assert mean(evaluation, "half", "ncc") == pytest.approx(expected, abs=1e-6)
-    assert ceiling(evaluation, "amplitude_slope") == pytest.approx(1)
+    assert mean(evaluation, "ceiling", "amplitude_slope") == pytest.approx(1)
     assert mean(evaluation, "half", "amplitude_slope") == pytest.approx(0.5)
 
 
@@ -265,38 +259,27 @@ def test_uncertainty_that_predicts_the_error_scores_one(small_cohort, truth):
 def test_a_run_with_several_classes_is_scored_on_the_one_that_is_named(small_cohort, tmp_path):
     three = three_classes(small_cohort, tmp_path / "three")
     run = train(three, tmp_path / "run", load_config(settings=TINY_SETTINGS)).path
+    of_a = TINY_SETTINGS | {"training.class_of_interest": "type A"}
+    other = train(three, tmp_path / "other", load_config(settings=of_a)).path
     with pytest.raises(ConfigError, match="type A, type B"):
         evaluate_runs(three, [run], tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"the same classes: found type A against .* and type B against "):
+        evaluate_runs(three, [other, run], tmp_path / "out", selection=RunSelection(class_of_interest="type B"))
+    with pytest.raises(CohortError, match="several classes of interest"):
+        evaluate_runs(three, [], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     selection = RunSelection(methods=["vagan"], class_of_interest="type B")
     evaluate_runs(three, [run], tmp_path / "out", selection=selection)
     rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
     assert set(rows["label"]) == {0, 2}
     method = Attributor.load(run, class_of_interest="type B")
-    assert method.spec.classes == ("baseline", "type B")
     cases = three.manifest.indices("test", label=2)
     expected = np.abs(method.effect(three.images(cases)).numpy()).mean(axis=(1, 2, 3))
     found = rows[(rows["metric"] == "mean_abs") & (rows["label"] == 2)].set_index("case")["value"]
     np.testing.assert_allclose(found[three.manifest.table["id"].iloc[cases]], expected, rtol=1e-4)
-
-
-def test_of_several_classes_the_one_that_the_runs_are_about_is_scored(small_cohort, tmp_path):
-    # subtypes A and B as classes of their own
-    three = three_classes(small_cohort, tmp_path / "three")
-    runs = []
-    for name in "AB":
-        settings = TINY_SETTINGS | {"training.class_of_interest": f"type {name}"}
-        runs.append(train(three, tmp_path / name, load_config(settings=settings)).path)
-    selection = RunSelection(methods=["vagan", "group-mean"])
-    evaluate_runs(three, runs[1:], tmp_path / "out", selection=selection)
-    rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
-    subtypes = three.manifest.table.set_index("id")["subtype"]
-    assert set(rows[rows["label"] == 2]["case"].map(subtypes)) == {"B"}
-    assert set(rows["label"]) == {0, 2}
-    with pytest.raises(ConfigError, match=r"the same classes: found type A against .* and type B against "):
-        evaluate_runs(three, runs, tmp_path / "both")
-    with pytest.raises(CohortError, match="several classes of interest"):
-        evaluate_runs(three, [], tmp_path / "none")
+    evaluate_runs(three, [other], tmp_path / "one", selection=RunSelection(methods=["vagan", "group-mean"]))
+    rows = pd.read_csv(tmp_path / "one" / "scores.csv", dtype={"case": str})
+    assert set(rows["label"]) == {0, 1}  # of the class that the run is about
 
 
 def test_python_users_get_a_table_and_unique_names(small_cohort, truth):
@@ -311,7 +294,7 @@ def test_python_users_get_a_table_and_unique_names(small_cohort, truth):
     table = evaluation.to_frame()
     assert list(table.index) == ["known", "integrated gradients", "inverted", "exact effect (ceiling)"]
     assert table.loc["inverted", "ncc"] == mean(evaluation, "inverted", "ncc")
-    assert table.loc["exact effect (ceiling)", "ncc"] == ceiling(evaluation, "ncc")
+    assert table.loc["exact effect (ceiling)", "ncc"] == mean(evaluation, "ceiling", "ncc")
     assert "inverted" in repr(evaluation)
     with pytest.raises(ConfigError, match="'known' occurs twice"):
         evaluate([methods[1], methods[1]], small_cohort)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vagan.errors import OutputError, RunError
+from vagan.errors import RunError
 from vagan.evaluation.evaluation import Evaluation, Examples
 from vagan.evaluation.results import ResultsFolder
 
@@ -57,19 +57,6 @@ def test_a_damaged_file_is_named(evaluation, small_cohort, tmp_path, name):
     (tmp_path / name).write_bytes(b"\x00damaged")
     with pytest.raises(RunError, match=name):
         folder.read()
-
-
-def test_a_file_is_no_folder(evaluation, small_cohort, tmp_path):
-    (tmp_path / "results").write_text("mine", encoding="utf-8")
-    with pytest.raises(OutputError, match="is a file"):
-        ResultsFolder(tmp_path / "results").write(evaluation, small_cohort)
-
-
-def test_files_of_methods_have_plain_names(tmp_path):
-    folder = ResultsFolder(tmp_path)
-    assert folder.map("VA-GAN (a/b)", "case").parent == tmp_path / "maps" / "VA-GAN--a-b-"
-    assert folder.log_jacobian("CAM", "case").name == "case_stat-logjacobian_statmap.nii.gz"
-    assert folder.brain_mask("case").name == "case_desc-observed-brain_mask.nii.gz"
 
 
 @pytest.mark.parametrize("name", ["scores.csv", "table.md", "examples.npz", "left_out.csv"])

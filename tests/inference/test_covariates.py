@@ -14,9 +14,17 @@ AGE, SEX = (
 )
 
 
-def test_a_mapping_is_of_all_images():
+def test_a_mapping_is_of_all_images_and_a_table_of_each():
     table = covariate_table({"sex": "F", "age": 70.5}, [AGE, SEX], 2)
     assert table.to_dict("records") == [{"age": 70.5, "sex": "F"}] * 2
+    table = pd.DataFrame({"image": ["elsewhere/b.png", "a.nii.gz"], "age": ["61", "62"]})
+    assert rows_of(PATHS, table)["age"].tolist() == ["62", "61"]
+    table = pd.DataFrame({"id": ["ill/a", "b", "c"], "age": ["63", "64", "65"]})
+    assert rows_of(PATHS, table)["age"].tolist() == ["63", "64"]
+    assert covariate_table(None, [], 2) is None
+    assert covariate_table(pd.DataFrame({"age": [70, 71]}), [], 2) is None  # a manifest has more columns
+    with pytest.raises(ConfigError, match="trained without any"):
+        covariate_table({"age": 70}, [], 2)
 
 
 def test_a_text_is_parsed_and_never_names_a_file(tmp_path):
@@ -26,13 +34,6 @@ def test_a_text_is_parsed_and_never_names_a_file(tmp_path):
     for text in (str(tmp_path / "secret.csv"), "=70", "age"):
         with pytest.raises(ConfigError, match="must read like age=70,sex=F"):
             parse_covariates(text)
-
-
-def test_a_table_has_the_row_of_each_file_by_its_name_or_id():
-    table = pd.DataFrame({"image": ["elsewhere/b.png", "a.nii.gz"], "age": ["61", "62"]})
-    assert rows_of(PATHS, table)["age"].tolist() == ["62", "61"]
-    table = pd.DataFrame({"id": ["ill/a", "b", "c"], "age": ["63", "64", "65"]})
-    assert rows_of(PATHS, table)["age"].tolist() == ["63", "64"]
 
 
 @pytest.mark.parametrize(
@@ -63,10 +64,3 @@ def test_missing_and_wrong_covariates_are_refused(given, error, message):
 def test_a_table_without_the_image_is_refused(table, message):
     with pytest.raises(ConfigError, match=message):
         rows_of(PATHS, pd.DataFrame(table))
-
-
-def test_a_model_without_covariates_takes_none():
-    assert covariate_table(None, [], 2) is None
-    assert covariate_table(pd.DataFrame({"age": [70, 71]}), [], 2) is None  # a manifest has more columns
-    with pytest.raises(ConfigError, match="trained without any"):
-        covariate_table({"age": 70}, [], 2)

@@ -38,7 +38,7 @@ def test_an_ensemble_has_the_unit_of_its_members(unit, rng):
     assert (ensemble.attribute(images).counterfactual is not None) == (unit == "intensity")
 
 
-def test_equal_members_agree(rng):
+def test_equal_members_agree_and_others_are_refused(rng):
     images = torch.randn((2, 1, 7, 8), generator=rng)
     ensemble = Attributor([Times(2.0), Times(2.0)])
     found = ensemble.attribute(images)
@@ -47,9 +47,6 @@ def test_equal_members_agree(rng):
     assert (found.uncertainty.sign_agreement == 1).all()
     assert (ensemble.attribute(0 * images).uncertainty.sign_agreement == 0).all()  # no sign, nothing to agree on
     assert Attributor([Times(2.0)]).attribute(images).uncertainty is None
-
-
-def test_members_must_be_alike():
     for other in (Times(1.0, "absolute"), Times(1.0, unit="none")):
         with pytest.raises(ConfigError, match="convention and unit"):
             Attributor([Times(1.0), other])

@@ -33,7 +33,7 @@ def blobs():
     return values
 
 
-def test_a_mask_and_boxes_worked_by_hand(tmp_path):
+def test_masks_and_boxes_worked_by_hand(tmp_path):
     path = write_mask(tmp_path / "one", blobs()[None], 0.3)
     assert path == tmp_path / "one_mask.png"
     expected = np.zeros((17, 23), np.uint8)
@@ -45,14 +45,8 @@ def test_a_mask_and_boxes_worked_by_hand(tmp_path):
     assert large[:5] == (10, 15, 11, 19, 54)
     assert (large.mean, large.extreme) == pytest.approx((-0.8 - 0.7 / 54, -1.5))
     assert small[:5] == (2, 4, 3, 6, 12)
-
-
-def test_nothing_marked_is_an_empty_mask_and_table(tmp_path):
     assert not imageio.imread(write_mask(tmp_path / "none", np.zeros((1, 9, 7), np.float32), 0.0)).any()
     assert len(pd.read_csv(tmp_path / "none_lesions.csv")) == 0
-
-
-def test_of_a_coloured_picture_the_strongest_channel_counts(tmp_path):
     values = np.zeros((3, 12, 10), np.float32)
     values[1, 2:5, 1:4] = 0.6
     values[2, 2:5, 1:4] = -0.7
@@ -73,12 +67,6 @@ def test_a_volume_is_marked_where_it_lies(tmp_path):
     (row,) = pd.read_csv(tmp_path / "scan_lesions.csv").itertuples(index=False)
     assert row[:6] == pytest.approx((3, 5, 11, 20, 2.5, 5.5))  # 9 - 2 j, 3 k - 4, 1.5 i + 1
     assert row.pixels == 24
-
-
-def test_an_array_of_three_axes_stays_one(tmp_path):
-    values = np.zeros((6, 7, 8), np.float32)
-    values[1:3, 1:3, 1:3] = -2.0
-    np.testing.assert_array_equal(np.load(write_mask(tmp_path / "block", values[None], 1.0)), values != 0)
 
 
 def test_the_threshold_is_that_of_the_method(tmp_path):

@@ -11,9 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from heads import QUICK, ball, save_head
-from vagan.data.volume import write_volume
-from vagan.errors import OutputError, PreprocessingError
+from heads import QUICK, save_head
 from vagan.inference.attributor import Attributor
 from vagan.inference.scans import ScanImage
 from vagan.model.folder import ModelSpec, build_network, load_model, save_model
@@ -51,22 +49,9 @@ class TestStudy:
         root, told = study
         assert "9 scans prepared, 0 kept from before, 2 failed" in told
         assert f"vagan train {root / 'out' / 'cohort'} RUN" in told
-
-    def test_every_failure_has_its_reason(self, study):
-        failed = pd.read_csv(study[0] / "out" / "failed.csv").set_index("subject")["reason"]
+        failed = pd.read_csv(root / "out" / "failed.csv").set_index("subject")["reason"]
         assert "cannot be read as NIfTI" in failed["s3"]
         assert "same subject and session" in failed["s0"]
-
-    def test_a_mended_scan_leaves_the_list_of_failures(self, study, tmp_path):
-        (tmp_path / "in").mkdir()
-        (tmp_path / "in" / "b.nii.gz").write_bytes(b"broken")
-        save_head(tmp_path / "in" / "a.nii.gz")
-        prepare_study(tmp_path / "in", tmp_path / "out", QUICK, processes=1)
-        assert list(pd.read_csv(tmp_path / "out" / "failed.csv")["subject"]) == ["b"]
-        save_head(tmp_path / "in" / "b.nii.gz", seed=1)
-        told = prepare_study(tmp_path / "in", tmp_path / "out", QUICK, processes=1)
-        assert "1 scans prepared, 1 kept" in told
-        assert pd.read_csv(tmp_path / "out" / "failed.csv").empty
 
     def test_a_page_that_a_kill_prevented_is_made_up_for(self, tmp_path):
         scan = save_head(tmp_path / "a.nii.gz")
@@ -75,11 +60,6 @@ class TestStudy:
         assert "1 kept" in prepare_study(scan, tmp_path / "out", QUICK, processes=1)
         assert (tmp_path / "out" / "sub-a.html").is_file()
 
-    def test_it_is_a_bids_derivative(self, study):
-        about = json.loads((study[0] / "out" / "dataset_description.json").read_text(encoding="utf-8"))
-        assert about["DatasetType"] == "derivative"
-        assert about["GeneratedBy"][0]["Name"] == "vagan"
-
     def test_the_levels_of_a_bids_app(self, study, tmp_path):
         table = study[0] / "table.csv"
         for number in (0, 1, 2, 4, 5, 6, 7, 8, 9):
@@ -87,33 +67,15 @@ class TestStudy:
         assert not (tmp_path / "cohort").exists()
         assert "cohort of 9 scans" in prepare_study(table, tmp_path, QUICK, level="group")
 
-    def test_nothing_but_failures_is_an_error(self, tmp_path):
-        (tmp_path / "in").mkdir()
-        (tmp_path / "in" / "b.nii.gz").write_bytes(b"broken")
-        with pytest.raises(PreprocessingError, match="no scan could be prepared"):
-            prepare_study(tmp_path / "in", tmp_path / "out", QUICK, processes=1)
-
-    def test_an_output_that_is_a_file_is_told(self, tmp_path):
-        (tmp_path / "out").write_text("mine", encoding="utf-8")
-        with pytest.raises(OutputError):
-            prepare_study(save_head(tmp_path / "a.nii.gz"), tmp_path / "out", QUICK)
-        assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
-
 
 class TestPages:
-    def test_a_scans_page_shows_every_step_and_loads_nothing(self, study):
-        page = (study[0] / "out" / "sub-s1.html").read_text(encoding="utf-8")
+    def test_pages_show_every_step_and_scan_and_load_nothing(self, study):
+        page, group = ((study[0] / "out" / name).read_text(encoding="utf-8") for name in ("sub-s1.html", GROUP_PAGE))
         assert page.count("data:image/png") == len(QUICK.steps) + 1
-        assert "data:image/svg" in page
+        assert all(part in page for part in ("data:image/svg", "brain ml"))
         assert not re.search(r"(src|href)=\"(https?:)?//", page)
-        assert "brain ml" in page
-
-    def test_the_group_page_lists_every_prepared_scan(self, study):
-        page = (study[0] / "out" / GROUP_PAGE).read_text(encoding="utf-8")
-        assert all(f"sub-s{number}.html" in page for number in (0, 1, 2, 4, 5, 6, 7, 8, 9))
-        assert "sub-s3.html" not in page
-        assert "2 failed" in page
-        assert "s3.nii.gz cannot be read as NIfTI" in page
+        assert {int(number) for number in re.findall(r"sub-s(\d)\.html", group)} == set(range(10)) - {3}
+        assert all(part in group for part in ("2 failed", "s3.nii.gz cannot be read as NIfTI"))
 
     def test_outliers_hand_worked(self):
         assert outliers([10.0, 11.0, 12.0, 13.0, 14.0, 30.0, float("nan")]) == [5]
@@ -218,11 +180,3 @@ class TestMapsOfRawScans:
         path = Attributor.load(folder).attribute_files([place.image], tmp_path)[0].path
         image = torch.from_numpy(read_scan(place.image).scan.image)[None, None]
         assert nib.load(path).get_fdata() == pytest.approx(-network(image)[0, 0].detach().numpy(), abs=1e-5)
-
-    def test_what_is_no_head_is_refused_before_anything_is_written(self, model, tmp_path):
-        array, affine = ball()
-        write_volume(tmp_path / "flat.nii.gz", array[:, :, :2], affine)
-        good = save_head(tmp_path / "good.nii.gz")
-        with pytest.raises(Exception, match=r"flat\.nii\.gz"):
-            Attributor.load(model[0]).attribute_files([good, tmp_path / "flat.nii.gz"], tmp_path / "out")
-        assert not (tmp_path / "out").exists()

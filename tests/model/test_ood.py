@@ -18,7 +18,7 @@ def features(rng):
     return training, np.arange(300) % 2, torch.randn(100, 4, generator=rng) @ mixing
 
 
-def test_distances_are_those_of_mahalanobis_from_the_nearer_class(features):
+def test_distances_are_those_of_mahalanobis_and_survive_the_disk(features, tmp_path):
     training, labels, validation = features
     ood = MahalanobisOOD.fit(training, labels, validation)
     values = training.double().numpy()
@@ -28,9 +28,6 @@ def test_distances_are_those_of_mahalanobis_from_the_nearer_class(features):
     expected = [min(mahalanobis(row, mean, inverse) for mean in means) for row in validation.numpy()[:20]]
     np.testing.assert_allclose(ood.scores(validation[:20]), expected, rtol=1e-3)
     assert ood.threshold == pytest.approx(np.quantile(ood.scores(validation).numpy(), 0.99), rel=1e-5)
-
-
-def test_what_was_measured_survives_the_disk(features, tmp_path):
     training, labels, validation = features
     ood = MahalanobisOOD.fit(training, labels, validation)
     assert MahalanobisOOD.load(tmp_path) is None

@@ -196,7 +196,7 @@ class TestFailures:
         table = pd.read_csv(folder / "failed.csv")
         return list(zip(table["subject"], table["reason"], strict=True))
 
-    def test_jobs_side_by_side_lose_no_row_of_each_other(self, tmp_path):
+    def test_jobs_side_by_side_lose_no_row_and_what_is_mended_leaves_the_table(self, tmp_path):
         one, two = Failures(tmp_path), Failures(tmp_path)
         two.record(self.outcome("b", reason='too, "dark" ü'))
         one.record(self.outcome("a"))
@@ -225,7 +225,7 @@ class TestStore:
         table["split"] = [part for part in ("train", "validation", "test") for _ in range(2)]
         return tmp_path / "out", jobs, table
 
-    def test_a_cohort_knows_where_it_lies_and_how_it_was_made(self, study):
+    def test_a_cohort_knows_where_it_lies_and_leaves_out_what_failed(self, study):
         out, _, table = study
         cohort = pack_cohort(out, table, QUICK, baseline=None, seed=0)
         assert cohort.shape == QUICK.grid.shape
@@ -237,6 +237,10 @@ class TestStore:
         image = read_volume(DerivativePaths.of(out, QUICK, "s3", "m00").image).array
         assert np.array_equal(cohort.images([3])[0, 0].numpy(), image)
         assert find_problems(out / "cohort") == []
+        out, _, table = study
+        DerivativePaths.of(out, QUICK, "s5", "m00").record.unlink()
+        table = table.assign(split=["train", "train", "validation", "test", "test", "test"])
+        assert len(pack_cohort(out, table, QUICK, baseline=None, seed=0).manifest) == 5
 
     def test_it_is_kept_while_nothing_changed_and_stale_when_a_scan_did(self, study):
         out, jobs, table = study
@@ -251,12 +255,6 @@ class TestStore:
         renewed = pack_cohort(out, table, QUICK, baseline=None, seed=0)
         assert not is_stale(renewed)
         assert renewed.metadata.content_hash != cohort.metadata.content_hash
-
-    def test_scans_that_failed_are_left_out(self, study):
-        out, _, table = study
-        DerivativePaths.of(out, QUICK, "s5", "m00").record.unlink()
-        table = table.assign(split=["train", "train", "validation", "test", "test", "test"])
-        assert len(pack_cohort(out, table, QUICK, baseline=None, seed=0).manifest) == 5
 
 
 @pytest.mark.parametrize(
@@ -294,18 +292,3 @@ class TestCluster:
         assert (tmp_path / "killed").exists()
         status = {f"s{k}": "failed" if k == 3 else "done" for k in range(5)}
         assert statuses(outcomes) == list(status.items())
-
-
-def test_a_full_disk_is_a_reason_and_leaves_no_half_files(tmp_path, monkeypatch):
-    from vagan.preprocessing import derivatives
-
-    def full(*_args, **_arrays):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(derivatives.np, "savez_compressed", full)
-    (outcome,) = prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out")
-    assert outcome.status == "failed"
-    assert "No space left on device" in outcome.reason
-    place = DerivativePaths.of(tmp_path / "out", QUICK, "s0", "m00")
-    assert not place.record.exists()
-    assert not list(place.folder.glob(".*"))

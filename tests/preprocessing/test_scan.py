@@ -51,10 +51,18 @@ def defects(folder):
     whole = save_head(folder / "j.nii.gz").read_bytes()
     (folder / "k.nii.gz").write_bytes(whole[: len(whole) // 2])
     yield "truncated", folder / "k.nii.gz", "is the file complete?"
-    huge = bytearray(gzip.decompress(whole))
-    huge[40:56] = struct.pack("<8h", 3, 32000, 32000, 32000, 1, 1, 1, 1)
-    (folder / "l.nii").write_bytes(huge)
-    yield "huge", folder / "l.nii", "at most 2^27"
+    for name, offset, form, values, words in (
+        ("huge", 40, "8h", (3, 32000, 32000, 32000, 1, 1, 1, 1), "at most 2^27"),
+        ("nine axes", 40, "h", (9,), ""),
+        ("unknown type", 70, "h", (999,), ""),
+        ("data behind the end", 108, "f", (1e30,), ""),
+        ("affine of NaN", 252, "2h24x4f", (0, 1, *[np.nan] * 4), "affine"),
+        ("flat affine", 252, "2h24x12f", (0, 1, *[0.0] * 12), "affine"),
+    ):
+        damaged = bytearray(gzip.decompress(whole))
+        struct.pack_into(f"<{form}", damaged, offset, *values)
+        (folder / f"{name}.nii").write_bytes(damaged)
+        yield name, folder / f"{name}.nii", words
     yield "absent", folder / "no such head ü.nii.gz", "does not exist"
     (folder / "m.txt").write_text("no head", encoding="utf-8")
     yield "text", folder / "m.txt", "not a scan"

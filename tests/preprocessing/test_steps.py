@@ -53,10 +53,7 @@ class TestEveryStep:
     def step(self, request):
         return request.param
 
-    def test_comes_back_from_its_record(self, step):
-        assert Pipeline.model_validate(Pipeline(steps=(step,)).model_dump(mode="json")).steps == (step,)
-
-    def test_keeps_its_input_and_gives_fields_that_fit_each_other(self, step, brain):
+    def test_what_it_does_with_the_brain(self, step, brain):
         before = (brain.image.copy(), brain.mask.copy(), brain.grid.affine.copy())
         after, facts = step.apply(brain)
         for now, then in zip((brain.image, brain.mask, brain.grid.affine), before, strict=True):
@@ -65,8 +62,6 @@ class TestEveryStep:
         assert after.image.dtype == np.float32
         assert np.isfinite(after.image).all()
         assert all(isinstance(value, str | float | int | list) for value in facts.values())
-
-    def test_leaves_the_head_where_it_is(self, step, brain):
         after, _ = step.apply(brain)
         left = brightness_around(after, (-25, 10, 5))  # where the ball is brighter
         others = [brightness_around(after, place) for place in ((25, 10, 5), (-25, -30, 5), (-25, 10, -35))]
@@ -74,6 +69,7 @@ class TestEveryStep:
         assert left - max(others) > 0.15 * (inside.max() - inside.min())
         center = transform_points(after.grid.affine, np.argwhere(after.mask).mean(axis=0))
         assert center == pytest.approx(np.zeros(3), abs=1)
+        assert Pipeline.model_validate(Pipeline(steps=(step,)).model_dump(mode="json")).steps == (step,)
 
     def test_its_way_back_returns_a_smooth_field(self, step, brain):
         after, _ = step.apply(brain)
@@ -109,8 +105,6 @@ class TestRescale:
         assert scaled.image[~brain.mask] == pytest.approx(-1)
         assert scaled.image[brain.mask][brain.mask.sum() // 2] == pytest.approx(0, abs=0.01)
         assert (scaled.image.min(), scaled.image.max()) == (-1, 1)
-
-    def test_the_authors_rule_ranks_the_empty_voxels_too(self, brain):
         _, facts = Rescale(percentiles=(5, 95), within="volume").apply(brain)
         assert facts["low"] == 0
         assert facts["high"] == pytest.approx(np.percentile(np.where(brain.mask, brain.image, 0), 95))

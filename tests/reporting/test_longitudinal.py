@@ -72,7 +72,7 @@ def test_a_folder_without_pairs_has_no_follow_up_scans(tmp_path, results):
     assert read_followed(tmp_path / "results") is None
 
 
-def test_a_damaged_folder_is_told(tmp_path, results):
+def test_a_folder_without_pairs_or_with_damaged_ones_is_told(tmp_path, results):
     shutil.copytree(results, tmp_path / "results")
     pd.DataFrame({"subject": ["c0"]}).to_csv(tmp_path / "results" / "pairs.csv")
     with pytest.raises(RunError, match="run `vagan evaluate --longitudinal` again"):

@@ -3,12 +3,10 @@ import pandas as pd
 import pytest
 
 from vagan.data.audit.defects import find_problems
-from vagan.data.cohort import Cohort
-from vagan.data.volume import read_volume
 from vagan.geometry import Grid
-from vagan.simulation.base import REGIONS, _shading, load_base
-from vagan.simulation.fields import Warp, integrate_velocity, sample, smooth_noise
-from vagan.simulation.morphology import REGION_GRID, STILL_MM
+from vagan.simulation.base import REGIONS, _shading
+from vagan.simulation.fields import integrate_velocity, sample, smooth_noise
+from vagan.simulation.morphology import REGION_GRID
 from vagan.simulation.simulation import Simulation, prepared_grid
 from vagan.simulation.study import _in_worker, make_atrophy_cohort, measure, simulate_subject, simulators
 from vagan.simulation.subject import ANATOMY, Subject, Visit, draw_subject
@@ -34,15 +32,12 @@ def with_disease(**log_volumes):
     return Subject(1, "F", 1.0, "hippocampal", 1.0, visits)
 
 
-def test_a_grid_knows_where_its_voxels_are():
+def test_grids_know_where_voxels_are_and_sampling_keeps_axes_apart():
     coordinates = SMALL.coordinates()
     np.testing.assert_allclose(coordinates[:, 2, 3, 4], [1, 7, 28])
     np.testing.assert_allclose(SMALL.affine @ [2, 3, 4, 1], [1, 7, 28, 1])
     oblique = np.array([[0, 2.0, 0, 5], [-1, 0, 0.5, 6], [0, 0, 3, 7], [0, 0, 0, 1]])
     np.testing.assert_allclose(Grid((4, 5, 6), oblique).coordinates()[:, 3, 1, 5], (oblique @ [3, 1, 5, 1])[:3])
-
-
-def test_sampling_is_exact_for_what_is_linear_and_keeps_axes_apart():
     x, y, z = SMALL.coordinates()
     values = np.stack([2 * x - 3 * y + 5 * z, z])
     finer = np.diag([0.7, 0.9, 1.1, 1]) + np.outer([-1, 2, 21, 0], [0, 0, 0, 1])
@@ -66,12 +61,6 @@ def test_the_flow_of_a_constant_velocity_is_a_shift_and_of_a_linear_one_an_expon
     np.testing.assert_allclose(growth.displacement_mm[0][inside], (np.exp(0.1) - 1) * x[inside], atol=4e-3)
     np.testing.assert_allclose(growth.displacement_mm[1][inside], (np.exp(-0.05) - 1) * y[inside], atol=4e-3)
     np.testing.assert_allclose(growth.jacobian()[inside], np.exp(0.05), rtol=1e-3)
-
-
-def test_noise_has_unit_spread_and_the_asked_smoothness():
-    noise = smooth_noise(np.random.default_rng(0), (60, 70, 80), 2.0)
-    assert noise.std() == pytest.approx(1, abs=0.05)
-    assert (noise[4:] * noise[:-4]).mean() == pytest.approx(np.exp(-(4**2) / (4 * 2.0**2)), abs=0.05)
 
 
 def test_anatomies_do_not_fold_and_the_opposite_flow_leads_back(simulation):
@@ -177,17 +166,6 @@ def test_a_healthy_scan_has_no_effect(simulation):
     assert np.array_equal(volumes, without)
 
 
-def test_both_visits_show_one_anatomy_in_other_poses(simulation):
-    subject = draw_subject(4, "hippocampal", seed=5)
-    other = draw_subject(5, "hippocampal", seed=5)
-    one, two, else_ = (
-        simulation.prepared(who, who.visits[visit], COARSE).counterfactual[0].ravel()
-        for who, visit in ((subject, 0), (subject, 1), (other, 1))
-    )
-    assert not np.array_equal(one, two)
-    assert np.corrcoef(one, two)[0, 1] > np.corrcoef(one, else_)[0, 1] + 0.02
-
-
 def test_ages_are_those_of_both_classes_and_ventricles_grow_with_them():
     people = [
         draw_subject(number, ("", "hippocampal", "", "ventricular")[number % 4], seed=1) for number in range(1000)
@@ -228,35 +206,13 @@ def test_a_follow_up_of_the_healthy_changes_nothing_else():
     assert ages[True] == pytest.approx(ages[False], abs=0.8)
 
 
-@pytest.mark.long
-def test_healthy_subjects_are_scanned_twice_on_request(tmp_path):
-    cohort = make_atrophy_cohort(
-        tmp_path / "cohort", subjects=20, spacing_mm=8.0, healthy_follow_up=True, jobs=1,
-        raw=tmp_path / "raw", raw_spacing_mm=8.0,
-    )  # fmt: skip
-    table = cohort.manifest.table
-    assert (table.groupby("subject").size() == 2).all()
-    assert cohort.metadata.source.endswith("healthy subjects twice")
-    first = table[table["subject"] == "sub-0001"]
-    assert list(first["label"]) == [0, 0]
-    one, other = cohort.images(first.index)
-    assert 0.02 < float((one - other).abs().mean()) < 0.5  # another pose and noise, the same brain
-    assert len(list((tmp_path / "raw").rglob("*_T1w.nii.gz"))) == 40 + 10  # and the exact effects
-    scan = next((tmp_path / "raw").glob("sub-*/*/anat/*.nii.gz"))
-    spacings = np.abs(np.linalg.norm(read_volume(scan).affine[:3, :3], axis=0))
-    np.testing.assert_allclose(spacings, 8.0, rtol=1e-5)
-
-
-def test_late_stage_is_for_severe_disease_and_can_be_switched_off():
+def test_late_stage_is_for_severe_disease_and_twice_the_strength_is_twice_the_disease():
     severe = [draw_subject(number, "hippocampal", seed=2) for number in range(200)]
     late = [any(name.startswith("temporal") for name in s.visits[1].disease) for s in severe]
     assert late == [s.severity > 0.6 for s in severe]
     never = [draw_subject(number, "hippocampal", seed=2, late_stage=False) for number in range(20)]
     assert not any(name.startswith("temporal") for s in never for name in s.visits[1].disease)
     assert [s.severity for s in never] == [s.severity for s in severe[:20]]
-
-
-def test_twice_the_strength_is_twice_the_disease():
     once, twice = (draw_subject(3, "ventricular", seed=0, strength=strength) for strength in (1.0, 2.0))
     for name, change in once.visits[1].disease.items():
         assert twice.visits[1].disease[name] == pytest.approx(2 * change)
@@ -272,7 +228,7 @@ def test_the_grid_is_that_of_the_preprocessing(spacing, shape):
     np.testing.assert_allclose(grid.affine, Conform(spacing_mm=spacing, shape=shape).grid.affine)
 
 
-def test_the_cohort_is_sound(cohort):
+def test_the_cohort_is_sound_and_its_volumes_are_those_of_the_disease(cohort):
     assert find_problems(cohort.path) == []
     assert cohort.shape == (24, 32, 24)
     assert cohort.metadata.spacing_mm == (8, 8, 8)
@@ -287,9 +243,6 @@ def test_the_cohort_is_sound(cohort):
         before = table[(table["subject"] == later["subject"]) & (table["label"] == 0)]
         assert list(before["split"]) == [later["split"]]
         assert list(before["session"]) == ["ses-01"]
-
-
-def test_the_tables_volumes_are_those_of_the_disease(cohort):
     table = cohort.manifest.table
     names = ["label", "severity", *(name for name in table if name.endswith("_ml"))]
     number = {name: pd.to_numeric(table[name]) for name in names}
@@ -303,9 +256,6 @@ def test_the_tables_volumes_are_those_of_the_disease(cohort):
     assert np.corrcoef(lost, wanted)[0, 1] > 0.9
     assert number["brain_ml"].between(900, 2000).all()
     assert number["hippocampus_left_ml"].between(1.5, 6).all()
-
-
-def test_effects_are_where_the_regions_are(cohort):
     rows = cohort.manifest.indices("test", 1)
     regions = cohort.regions(rows)
     assert tuple(regions) == REGIONS
@@ -328,10 +278,6 @@ def test_same_seed_same_bits_whatever_the_number_of_processes(simulation):
     assert not np.array_equal(other.prepared(people[0], people[0].visits[1], grid).image, alone.image)
 
 
-def test_a_cohort_opened_again_is_the_same(cohort):
-    assert Cohort(cohort.path).metadata == cohort.metadata
-
-
 def test_a_heads_own_shading_is_taken_out_within_the_brain_and_fades_outside():
     coordinates = np.stack(np.meshgrid(*(np.linspace(-1, 1, extent) for extent in (100, 72, 64)), indexing="ij"))
     brain = (coordinates**2).sum(axis=0) < 0.4
@@ -346,26 +292,3 @@ def test_a_heads_own_shading_is_taken_out_within_the_brain_and_fades_outside():
     beside, far = found[:, 36, 32][[83, -1]]
     assert beside == pytest.approx(found[brain].max(), rel=0.1)
     assert far == pytest.approx(np.median(found[brain]), rel=0.15)
-
-
-@pytest.mark.long
-def test_the_white_matter_of_the_robex_head_is_even():
-    base = load_base("robex")
-    cubes = [
-        base.head[corner][base.brain[corner]]
-        for corner in (
-            tuple(slice(start, start + 26) for start in starts)
-            for starts in np.ndindex(*(extent // 13 - 1 for extent in base.brain.shape))
-            for starts in [13 * np.array(starts)]
-        )
-        if base.brain[corner].mean() > 0.7
-    ]
-    assert len(cubes) > 50
-    assert np.log([np.percentile(cube, 92) for cube in cubes]).std() < 0.08  # 0.22 as the file has it
-
-
-def test_a_deformation_of_nothing_leaves_places_bit_equal(simulation):
-    coordinates = COARSE.coordinates()
-    assert isinstance(still := simulation.morphology.deformation({}), Warp)
-    assert np.array_equal(still(coordinates), coordinates)
-    assert STILL_MM[0] < STILL_MM[1]

@@ -18,13 +18,10 @@ def patient():
     return simulation, subject, subject.visits[-1]
 
 
-def test_own_disease_gives_the_own_effect(patient):
+def test_own_disease_gives_the_own_effect_and_none_no_effect(patient):
     simulation, subject, visit = patient
     found = effect_if(simulation, subject, visit, visit.disease, GRID)
     np.testing.assert_allclose(found, simulation.prepared(subject, visit, GRID).effect, atol=2e-3)
-
-
-def test_no_disease_has_no_effect(patient):
     assert np.abs(effect_if(*patient, {}, GRID)).max() == 0
 
 

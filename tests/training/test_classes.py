@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tables import parts_of, table_of
 from trainings import assert_resumes, tiny
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import Manifest
@@ -107,10 +108,8 @@ def test_each_class_gets_its_own_effect(tmp_path):
             effect[0][BLOCKS[row % 3]] = AMPLITUDE
         return CohortCase(image + effect, effect)
 
-    names = [f"{row:04d}" for row in range(480)]
-    table = pd.DataFrame({"id": names, "subject": names, "session": "", "label": np.arange(480) % 3})
-    table["class"] = table["label"].map(["none", "first", "second"].__getitem__)
-    table["split"] = np.array(["train", "train", "train", "validation", "test"])[np.arange(480) // 3 % 5]
+    labels = np.arange(480) % 3
+    table = table_of(labels, ("none", "first", "second"), split=parts_of(480, groups=3))
     facts = CohortMetadata(source="blocks", preparation=Preparation(low=-1.0, high=1.0))
     cohort = write_cohort(tmp_path / "cohort", Manifest(table), facts, case)
     config = load_config(settings={"training.generator_updates": "60", "training.num_threads": "1"})

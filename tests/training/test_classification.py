@@ -52,7 +52,7 @@ def test_the_model_has_the_statistics_of_its_own_weights(small_cohort, tmp_path)
     assert errors[1] > 0.3
 
 
-def test_figures_of_a_hand_worked_case():
+def test_figures_and_calibration_of_hand_worked_cases():
     probabilities = np.array([0.9, 0.8, 0.4, 0.3, 0.6])
     labels = np.array([1, 1, 1, 0, 0])
     figures = binary_metrics(probabilities, labels)
@@ -60,9 +60,6 @@ def test_figures_of_a_hand_worked_case():
     assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, probabilities > 0.5))
     assert figures["auc"] == pytest.approx(5 / 6)  # of six pairs only (0.4, 0.6) is in the wrong order
-
-
-def test_calibration_is_the_gap_between_confidence_and_accuracy():
     sure = np.full(10, 0.95)
     assert expected_calibration_error(sure, np.array([1] * 6 + [0] * 4)) == pytest.approx(0.35)
     assert expected_calibration_error(np.array([1.0, 0.0]), np.array([1, 0])) == pytest.approx(0)

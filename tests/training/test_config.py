@@ -8,11 +8,8 @@ from vagan.errors import ConfigError
 from vagan.training.config import PRESETS, Config, Loss, differences, known_keys, load_config, write_config
 
 
-def test_the_default_preset_is_the_config_models_own_defaults():
+def test_presets_are_the_models_defaults_and_the_papers():
     assert load_config() == Config()
-
-
-def test_the_paper_preset_is_the_papers():
     paper = load_config("paper")
     assert (paper.loss.map_weight, paper.loss.gradient_penalty, paper.loss.identity_weight) == (100, 10, 0)
     assert (paper.optimizer.beta1, paper.optimizer.beta2, paper.optimizer.generator_learning_rate) == (0, 0.9, 1e-3)

@@ -4,7 +4,6 @@ import math
 import os
 import shutil
 import sys
-import threading
 import time
 
 import numpy as np
@@ -20,7 +19,7 @@ from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
 from vagan.training.engine.loop import train
 from vagan.training.engine.record import FLATTEST, LARGEST_MAP, SMALLEST_MAP, STEEPEST, collapsed_map, require_alive
-from vagan.training.engine.run_folder import MetricsLog, RunFolder
+from vagan.training.engine.run_folder import RunFolder
 from vagan.training.sampling import Batch
 from vagan.training.steps import update_critic, update_generator
 
@@ -160,28 +159,3 @@ def test_a_folder_that_vanishes_gets_no_checkpoint(small_cohort, tmp_path, monke
         train(small_cohort, tmp_path / "run", tiny())
     assert not [path for path in (tmp_path / "run").rglob("*") if path.suffix in (".pt", ".csv", ".safetensors")]
     assert np.isfinite(torch.load(tmp_path / "away/checkpoints/latest.pt", weights_only=True)["updates"])
-
-
-def test_an_error_in_tensorboards_thread_is_reported_once(tmp_path, monkeypatch):
-    """Where a folder vanishes it prints a traceback of its own, and tells the next one who writes as well."""
-    printed = []
-    monkeypatch.setattr(threading, "excepthook", lambda failed: printed.append(failed.thread.name))
-    run = RunFolder(tmp_path / "run")
-
-    def writers():
-        return {each for each in threading.enumerate() if type(each).__name__ == "_AsyncWriterThread"}
-
-    others = writers()  # of tests before
-    vanishes = pytest.raises(OutputError, match="has vanished")
-    with vanishes, run.locked(), MetricsLog(run, updates_done=0) as metrics:
-        metrics.flush()
-        (writer,) = writers() - others
-        another = threading.Thread(target=lambda: 1 / 0, name="another")
-        another.start()
-        another.join()
-        shutil.rmtree(run.path)
-        metrics.add({"update": 1, "loss": 2.0})
-        writer.join(30)
-        metrics.add({"update": 2, "loss": 1.0})
-    assert printed == ["another"]
-    assert writers() <= others

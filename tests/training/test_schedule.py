@@ -25,14 +25,11 @@ def test_the_order_of_updates_is_that_of_a_plain_loop():
         assert order.generator_updates_before(position) == expected[:position].count("generator")
 
 
-def test_the_learning_rate_is_constant_then_falls_to_zero():
+def test_rates_and_averages_start_and_end_where_they_should():
     assert cosine_decay(0.5, decay_from=0.5) == 1
     assert cosine_decay(0.75, decay_from=0.5) == pytest.approx(0.5)
     assert cosine_decay(1.0, decay_from=0.5) == pytest.approx(0)
     assert cosine_decay(1.0, decay_from=1.0) == 1
-
-
-def test_the_average_starts_short_and_never_exceeds_its_longest_decay():
     decays = [ema_decay(update, rampup=0.1, longest=0.9) for update in range(200)]
     assert decays[0] == pytest.approx(0.1)
     assert decays == sorted(decays)

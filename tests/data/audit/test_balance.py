@@ -6,24 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import tables
 from vagan.data.audit.balance import describe_balance, difference_of_kinds, difference_of_numbers, imbalances
 from vagan.data.manifest import Manifest
 
 
 def table_of(baseline, interest, **columns):
     """Rows of two classes of these sizes, a subject each."""
-    count = baseline + interest
-    return pd.DataFrame(
-        {
-            "id": [f"i{n}" for n in range(count)],
-            "subject": [f"s{n}" for n in range(count)],
-            "session": "",
-            "label": [0] * baseline + [1] * interest,
-            "class": ["MCI"] * baseline + ["AD"] * interest,
-            "split": "train",
-            **columns,
-        }
-    )
+    return tables.table_of([0] * baseline + [1] * interest, ("MCI", "AD"), **columns)
 
 
 def test_numbers_by_hand():
@@ -35,11 +25,15 @@ def test_numbers_by_hand():
     assert difference_of_numbers(np.array([2.0, 2]), np.array([1.0, 1])) == (-math.inf, 0)
 
 
-def test_two_kinds_are_the_difference_of_proportions():
+def test_kinds_by_hand():
     baseline, interest = ["F"] * 6 + ["M"] * 4, ["F"] * 3 + ["M"] * 7
     by_hand = 0.3 / math.sqrt((0.6 * 0.4 + 0.3 * 0.7) / 2)
     assert difference_of_kinds(baseline, interest)[0] == pytest.approx(by_hand)
     assert difference_of_kinds(interest, baseline)[0] == pytest.approx(by_hand)
+    assert difference_of_kinds(["3"] * 5, ["3"] * 4) == (0, 1)
+    distance, chance = difference_of_kinds(["3"] * 9, ["1.5"] * 9)
+    assert distance == math.inf
+    assert chance < 0.001
 
 
 def test_many_kinds_do_not_depend_on_which_is_left_out():
@@ -49,21 +43,6 @@ def test_many_kinds_do_not_depend_on_which_is_left_out():
     first = difference_of_kinds(baseline, interest)[0]
     turned = [[{"a": "d", "d": "a"}.get(kind, kind) for kind in part] for part in (baseline, interest)]
     assert difference_of_kinds(*turned)[0] == pytest.approx(first)
-
-
-def test_kinds_without_spread():
-    assert difference_of_kinds(["3"] * 5, ["3"] * 4) == (0, 1)
-    distance, chance = difference_of_kinds(["3"] * 9, ["1.5"] * 9)
-    assert distance == math.inf
-    assert chance < 0.001
-
-
-def test_many_sites_of_one_population_are_no_imbalance():
-    rng = np.random.default_rng(1)
-    table = table_of(200, 200, site=rng.integers(0, 40, 400).astype(str))
-    (found,) = imbalances(table)
-    assert found.difference > 0.4  # large for its many kinds alone
-    assert not found.is_large
 
 
 def test_the_same_people_twice_count_once_and_tests_do_not_count():
@@ -76,10 +55,15 @@ def test_the_same_people_twice_count_once_and_tests_do_not_count():
     assert imbalances(pd.concat([often, tests])) == [found]
 
 
-def test_missing_cells_are_counted_and_unknown_covariates_left_out():
+def test_missing_cells_are_counted_and_many_sites_are_no_imbalance():
     table = table_of(4, 4, sex=["F", "M", "", "F", "M", "M", "F", ""], scanner="")
     (found,) = imbalances(table)
     assert (found.covariate, found.missing) == ("sex", 2)
+    rng = np.random.default_rng(1)
+    table = table_of(200, 200, site=rng.integers(0, 40, 400).astype(str))
+    (found,) = imbalances(table)
+    assert found.difference > 0.4  # large for its many kinds alone
+    assert not found.is_large
 
 
 def test_check_shows_the_table_and_warns():

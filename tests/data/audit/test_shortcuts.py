@@ -1,11 +1,10 @@
 """Shortcuts that were planted are found, and none where there are none."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
-from sklearn.metrics import roc_auc_score
 
+from tables import table_of
 from vagan.data.audit import shortcuts as module
 from vagan.data.audit.shortcuts import border, coarse, confounder_table, corners, find_confounders, frequencies
 from vagan.data.manifest import Manifest
@@ -52,17 +51,8 @@ def noise_cohort(path, space=(24, 20), *, plant=None, count=120, seed=0, per_sub
     for row in np.flatnonzero(labels):
         if plant is not None and rng.random() < 0.9:
             plant(images[row], rng)
-    table = pd.DataFrame(
-        {
-            "id": [f"i{n}" for n in range(count)],
-            "subject": [f"s{n // per_subject}" for n in range(count)],
-            "session": "",
-            "label": labels,
-            "class": np.where(labels == 1, "ill", "healthy"),
-            "split": "train",
-            **{name: make(labels, rng) for name, make in columns.items()},
-        }
-    )
+    columns = {name: make(labels, rng) for name, make in columns.items()}
+    table = table_of(labels, subject=[f"s{n // per_subject}" for n in range(count)], **columns)
     return write_cohort(path, Manifest(table), FACTS, lambda row: CohortCase(images[row].clip(-1, 1)))
 
 
@@ -144,22 +134,18 @@ def test_too_few_images_are_refused(tmp_path):
 
 
 class TestParts:
-    def test_corners_by_hand(self):
+    def test_corners_border_and_coarse_image_by_hand(self):
         image = np.zeros((1, 1, 16, 24), np.float32)
         image[0, 0, 14:, 21:] = [[1, 1, 1], [1, 1, 7]]
         assert corners(image).shape == (1, 16)
         assert corners(image)[0, :12].tolist() == [0] * 12
         assert corners(image)[0, 12:] == pytest.approx([2, np.std([1, 1, 1, 1, 1, 7]), 1, 7])
-
-    def test_border_by_hand(self):
         image = np.zeros((1, 1, 32, 7), np.float32)
         image[0, 0, -2:] = 3
         of_sides = border(image).reshape(4, 4)
         assert of_sides[0].tolist() == [0, 0, 0, 0]
         assert of_sides[1].tolist() == [3, 0, 3, 3]
         assert of_sides[2, 0] == of_sides[3, 0] == pytest.approx(3 * 2 / 32)
-
-    def test_coarse_image_keeps_the_mean(self):
         images = np.random.default_rng(0).normal(size=(2, 3, 16, 24)).astype(np.float32)
         np.testing.assert_allclose(coarse(images).mean(axis=1), images.mean((1, 2, 3)), atol=1e-6)
         assert coarse(images[..., None][..., [0] * 8]).shape == (2, 64)
@@ -171,19 +157,6 @@ class TestParts:
         assert first.argmax() == of_rings.argmax() == 4  # a quarter of a pixel's frequency, in bands of a sixteenth
         assert first.max() == pytest.approx(np.log(2 * (24 * 20 / 2) ** 2), rel=1e-4)
         assert second.max() < 0
-
-    def test_auc_is_scikit_learns(self):
-        rng = np.random.default_rng(0)
-        labels, scores = rng.integers(0, 2, 50), rng.normal(size=50).round(1)
-        assert module._auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
-
-    def test_folds_keep_subjects_together_and_classes_spread(self):
-        of_image = np.repeat(np.arange(30), 2)
-        labels = np.repeat(np.arange(30) % 2, 2)
-        folds = module._folds(labels, of_image, np.random.default_rng(0))
-        assert (folds[::2] == folds[1::2]).all()
-        for fold in range(5):
-            assert labels[folds == fold].mean() == pytest.approx(0.5)
 
     def test_predictions_are_those_of_a_fit_without_the_fold(self):
         from sklearn.linear_model import Ridge

@@ -60,15 +60,9 @@ def test_the_results_folder(cohort, results):
     again = float(ncc(saved.array[None, None], effect.array[None, None])[0])
     told = scores.query("case == @case and method == 'group mean difference' and metric == 'ncc'")["value"].item()
     assert told == pytest.approx(again, abs=1e-4)
-
-
-def test_the_mean_difference_beats_a_random_map_and_stays_below_the_ceiling(results):
     summary = json.loads((results / "summary.json").read_text("utf-8"))
     means = {name: scores["ncc_brain"]["mean"] for name, scores in summary["methods"].items()}
     assert means["random map"] < 0.2 < means["group mean difference"] < summary["ceiling"]["ncc_brain"]["mean"]
-
-
-def test_pairs_are_listed(results):
     pairs = pd.read_csv(results / "pairs.csv", dtype=str).set_index("subject")
     assert pairs["kind"].to_dict() == dict.fromkeys(("c0", "c1", "c2"), "converter") | dict.fromkeys(
         ("s0", "s1", "s2"), "stable"
@@ -78,21 +72,14 @@ def test_pairs_are_listed(results):
 
 def test_table2_has_the_best_first_and_the_ceiling_last(results):
     lines = (results / "table2.md").read_text("utf-8").splitlines()
-    assert lines[0] == "| method | NCC | NCC, brain | NCC, brain, by subject |"
-    assert [line.split(" | ")[0] for line in lines[2:5]] == [
-        "| group mean difference",
-        "| random map",
-        "| ceiling: the exact effect",
-    ]
-    assert "3 subjects whose class stayed the same" in lines[-1]
+    names = [line.split(" | ")[0] for line in lines[2:5]]
+    assert names == ["| group mean difference", "| random map", "| ceiling: the exact effect"]
     ceiling = json.loads((results / "summary.json").read_text("utf-8"))["ceiling"]
-    cells = lines[2].removesuffix(" |").split(" | ")
-    assert [cell[-8:] for cell in cells[1:4]] == [
-        f" of {ceiling[metric]['mean']:.2f}" for metric in ("ncc", "ncc_brain", "ncc_brain_by_subject")
-    ]
+    cells = lines[2].removesuffix(" |").split(" | ")[1:4]
+    metrics = ("ncc", "ncc_brain", "ncc_brain_by_subject")
+    assert [cell[-8:] for cell in cells] == [f" of {ceiling[metric]['mean']:.2f}" for metric in metrics]
     assert " of " not in lines[4].split(" | ")[1]  # the ceiling itself
-    score = {"mean": 0.2, "std": 0.1, "ci95": [0.1, 0.3], "n": 3}
-    every = dict.fromkeys(("ncc", "ncc_brain", "ncc_brain_by_subject"), score)
+    every = {metric: {"mean": 0.2, "std": 0.1, "ci95": [0.1, 0.3], "n": 3} for metric in metrics}
     examples = Examples((), np.zeros((0, 1, 2, 3, 4), np.float32), None, {})
     text = longitudinal_table(Evaluation(pd.DataFrame(), {"VA-GAN": every}, {}, examples), pairs=3, stable=0)
     assert "| VA-GAN | 0.200 ± 0.100 [0.100, 0.300] |" in text

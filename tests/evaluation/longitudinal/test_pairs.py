@@ -44,13 +44,10 @@ def test_rules(rule, expected):
     assert {pair.field for pair in pairs.converters} == {"1.5"}
 
 
-def test_the_order_is_that_of_time_not_of_rows():
+def test_the_order_is_that_of_time_not_of_rows_and_of_two_fields_the_longer_interval():
     pairs = find_pairs(manifest_of(*reversed(LONG)))
     assert [(pair.before, pair.after) for pair in pairs.converters] == [(5, 1)]
     assert pairs.converters[0].months == pytest.approx(36, abs=0.1)
-
-
-def test_of_two_fields_the_longer_interval():
     three = [("a", "2005-01-01", 0, "3"), ("a", "2011-01-01", 1, "3")]
     (pair,) = find_pairs(manifest_of(*LONG, *three)).converters
     assert pair.field == "3"
@@ -109,8 +106,5 @@ def test_other_parts_and_other_classes_do_not_count():
     assert [pair.subject for pair in find_pairs(manifest_of(*rows, split=splits)).converters] == ["a"]
     others = [("c", "2006-01-01", 0, "3"), ("c", "2006-06-01", 2, "3"), ("c", "2007-01-01", 1, "3")]
     assert len(find_pairs(manifest_of(*LONG, *others)).converters) == 2
-
-
-def test_without_converters():
     with pytest.raises(CohortError, match=r"no test subject goes from MCI to AD .*; a: it went back"):
         find_pairs(manifest_of(("a", "2006-01-01", 0, "3"), ("a", "2007-01-01", 1, "3"), ("a", "2008-01-01", 0, "3")))

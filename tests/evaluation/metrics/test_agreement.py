@@ -56,10 +56,17 @@ class TestNCC:
         np.testing.assert_allclose(ncc(maps, effects), [np.corrcoef(m, e)[0, 1] for m, e in pairs], rtol=1e-12)
         np.testing.assert_allclose(ncc(maps, effects), [pearsonr(m, e).statistic for m, e in pairs], rtol=1e-12)
 
-    def test_blind_to_offset_and_amplitude_but_not_to_sign(self):
+    def test_blind_to_offset_and_amplitude_but_not_to_sign_and_not_rounded(self):
         maps, effects = random_pair((3, 1, 7, 8))
         np.testing.assert_allclose(ncc(0.01 * maps + 50, 3 * effects - 2), ncc(maps, effects), rtol=1e-9)
         np.testing.assert_allclose(ncc(-2 * maps, effects), -ncc(maps, effects), rtol=1e-12)
+        maps, effects = (x.astype(np.float32) for x in random_pair((3, 1, 7, 8)))
+        far = maps + np.float32(1000)
+        exact = [np.corrcoef(f.ravel().astype(float), e.ravel())[0, 1] for f, e in zip(far, effects, strict=True)]
+        np.testing.assert_allclose(ncc(far, effects), exact, rtol=1e-6)
+        maps, effects = random_pair((3, 1, 7, 8))
+        mean = mean_ncc(*(torch.tensor(values, requires_grad=True) for values in (maps, effects)))
+        assert mean == pytest.approx(sum(ncc(maps, effects)) / 3)
 
     @pytest.mark.parametrize("value", [0.0, 0.1, -1e6])
     def test_zero_for_constants_even_where_their_mean_is_rounded(self, value):
@@ -67,22 +74,14 @@ class TestNCC:
         constant = np.full_like(maps, value)
         assert ncc(constant, effects).tolist() == ncc(maps, constant).tolist() == [0, 0, 0]
 
-    def test_float32_maps_with_a_large_offset_are_not_rounded_further(self):
-        maps, effects = (x.astype(np.float32) for x in random_pair((3, 1, 7, 8)))
-        far = maps + np.float32(1000)
-        exact = [np.corrcoef(f.ravel().astype(float), e.ravel())[0, 1] for f, e in zip(far, effects, strict=True)]
-        np.testing.assert_allclose(ncc(far, effects), exact, rtol=1e-6)
-
-    def test_mean_over_cases_of_tensors_that_carry_gradients(self):
-        maps, effects = random_pair((3, 1, 7, 8))
-        mean = mean_ncc(*(torch.tensor(values, requires_grad=True) for values in (maps, effects)))
-        assert mean == pytest.approx(sum(ncc(maps, effects)) / 3)
-
 
 class TestAveragePrecision:
-    def test_hand_worked(self):
+    def test_hand_worked_and_limits(self):
         # ranking by size: -4 (hit, precision 1/1), 3 (miss), 2 (hit, 2/3), 1 (miss); each hit is half the recall
         assert average_precision(one_case(-4, 3, 2, 1), one_case(5, 0, -1, 0)) == pytest.approx([(1 + 2 / 3) / 2])
+        truth = one_case(1, 0, 0, 1, 0)
+        assert average_precision(truth, truth) == pytest.approx([1])
+        assert average_precision(np.ones_like(truth), truth) == pytest.approx([2 / 5])
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_slow_loop(self, shape):
@@ -94,20 +93,11 @@ class TestAveragePrecision:
             expected.append(sum(precisions) / len(precisions))
         np.testing.assert_allclose(average_precision(maps, effects), expected, rtol=1e-12)
 
-    def test_limits(self):
-        truth = one_case(1, 0, 0, 1, 0)
-        assert average_precision(truth, truth) == pytest.approx([1])
-        assert average_precision(np.ones_like(truth), truth) == pytest.approx([2 / 5])
-
 
 class TestRelevance:
-    def test_mass_hand_worked(self):
+    def test_mass_and_rank_hand_worked(self):
         assert relevance_mass(one_case(-3, 1, 4, 2), one_case(1, 0, -1, 0)) == pytest.approx([7 / 10])
-
-    def test_mass_of_a_zero_map_is_zero(self):
         assert relevance_mass(one_case(0, 0, 0), one_case(1, 0, 0)).tolist() == [0]
-
-    def test_rank_hand_worked(self):
         # the three strongest are -9, 8 and -7; the first and the last of them lie in the truth
         assert relevance_rank(one_case(-9, 8, -7, 1, 2), one_case(1, 0, 1, 0, 1)) == pytest.approx([2 / 3])
 
@@ -147,8 +137,6 @@ class TestTruth:
         effects = np.array([[0.2, -2, 0.19, 0], [-0.0009, 0.0099, 0.0, 0.01]]).reshape(2, 1, 2, 2)
         expected = np.array([[1, 1, 0, 0], [0, 1, 0, 1]]).reshape(2, 1, 2, 2) == 1
         np.testing.assert_array_equal(truth_mask(effects), expected)
-
-    def test_of_masks_it_is_where_they_are_not_zero_and_nowhere_without_an_effect(self):
         masks = (np.random.default_rng(0).random((3, 1, 7, 8)) < 0.3).astype(np.float32)
         masks[1] = 0
         np.testing.assert_array_equal(truth_mask(masks), masks != 0)
@@ -174,8 +162,6 @@ class TestPointingGame:
         maps = np.array([[1, -5, 2, 3], [5, 0, 2, 5]]).reshape(2, 1, 2, 2)
         effects = np.array([[0, 1, 0, 0], [0, 1, 1, 2]]).reshape(2, 1, 2, 2)
         assert pointing_game(maps, effects).tolist() == [1, 0.5]
-
-    def test_of_a_constant_map_it_is_the_part_of_the_image_that_is_affected(self):
         _, effects = random_pair((3, 1, 7, 8))
         np.testing.assert_allclose(pointing_game(np.ones_like(effects), effects), (effects != 0).mean((1, 2, 3)))
 
@@ -207,12 +193,10 @@ class TestAmplitudeSlope:
 
 
 class TestRegionRecall:
-    def test_pixels_weigh_by_their_squared_effect(self):
+    def test_pixels_weigh_by_their_squared_effect_and_ties_count_by_chance(self):
         maps, region = one_case(-9, 8, 7, 1, 0), one_case(1, 0, -3, 2, 0)
         recalls = [region_recall(maps, region, area)[0] for area in range(1, 6)]
         assert recalls == pytest.approx([1 / 14, 1 / 14, 10 / 14, 1, 1])
-
-    def test_ties_count_by_chance(self):
         assert region_recall(one_case(3, 1, 1, 1, 1), one_case(0, 1, 0, 0, 1), 3) == pytest.approx([0.5])
 
     @pytest.mark.parametrize("shape", SHAPES)

@@ -5,7 +5,6 @@ import pytest
 from skimage.measure import label, regionprops
 
 from shapes import SPACES
-from vagan.errors import CohortError
 from vagan.evaluation.metrics.detection import (
     dice,
     false_lesions,
@@ -36,24 +35,15 @@ TWO_LESIONS = picture(
 
 
 class TestDice:
-    def test_hand_worked(self):
+    def test_hand_worked_and_limits(self):
         # marked: -3 and 2; truth: first and last; one in common: 2 * 1 / (2 + 2)
         assert dice(one_case(-3, 2, 0.5, 0), one_case(-1, 0, 0, 1), 1.0) == pytest.approx([0.5])
-
-    def test_a_pixel_at_the_threshold_is_not_marked(self):
         assert dice(one_case(1, 2), one_case(0, 1), 1.0).tolist() == [1]
-
-    def test_limits(self):
         effects = one_case(0, -2, 1)
         assert dice(effects, effects, 0.0).tolist() == [1]
         assert dice(effects, effects, 9.0).tolist() == [0]
         assert dice(one_case(1, 0, 0), effects, 0.0).tolist() == [0]
         assert dice(0 * effects, 0 * effects, 0.0).tolist() == [1]
-
-    def test_cases_are_scored_apart(self):
-        maps = np.array([[1, 1, 0, 0], [1, 1, 1, 1]]).reshape(2, 1, 2, 2)
-        effects = np.array([[1, 1, 0, 0], [1, 0, 0, 0]]).reshape(2, 1, 2, 2)
-        assert dice(maps, effects, 0.0) == pytest.approx([1, 2 / 5])
 
     @pytest.mark.parametrize("threshold", [-0.1, np.nan, np.inf])
     def test_refuses_impossible_thresholds(self, threshold):
@@ -76,10 +66,6 @@ class TestOtsu:
         assert variance_within(found) == pytest.approx(best, rel=0.02)
         assert ((strengths > found) == (np.arange(400) >= 300)).all()
 
-    def test_pools_the_cases(self):
-        faint, strong = np.full((1, 1, 4, 5), 0.1), np.full((1, 1, 4, 5), -0.9)
-        assert 0.1 <= otsu_threshold(np.concatenate([faint, strong])) < 0.9
-
     @pytest.mark.parametrize("value", [0.0, 0.3, -2.0])
     def test_marks_nothing_in_constant_maps(self, value):
         maps = np.full((2, 1, 3, 4), value, dtype=np.float32)
@@ -93,8 +79,6 @@ class TestComponents:
         mask = picture("1.1...", ".1....", ".....1", "....1.")[0, 0] > 0
         numbers = components(mask)  # the diagonal pair below is a speck of two
         assert numbers.tolist() == [[1, 0, 1, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0] * 6, [0] * 6]
-
-    def test_where_all_are_specks_the_largest_are_kept(self):
         numbers = components(picture("11..1", "....."[:5])[0, 0] > 0)
         assert numbers.tolist() == [[1, 1, 0, 0, 0], [0] * 5]
         assert not components(np.zeros((3, 4), bool)).any()
@@ -126,6 +110,9 @@ class TestLesions:
         # above 3.5 what is left of the other is a speck
         assert lesion_recall(maps, TWO_LESIONS, 3.5).tolist() == [0.5]
         assert false_lesions(maps, TWO_LESIONS, 4.5).tolist() == [0]
+        effects = np.concatenate([TWO_LESIONS, 0 * TWO_LESIONS], axis=1)
+        np.testing.assert_array_equal(lesion_recall(effects[:, ::-1], effects, 0.5), 1)
+        np.testing.assert_array_equal(false_lesions(effects[:, ::-1], effects, 0.5), 0)
 
     @pytest.mark.parametrize("metric", [lesion_recall, false_lesions])
     def test_slow_loop(self, metric):
@@ -142,11 +129,6 @@ class TestLesions:
             expected.append(len(shares) - found if metric is false_lesions else found / len(shares))
         assert len(set(expected)) > 1
         np.testing.assert_allclose(metric(maps, effects, 0.0), expected)
-
-    def test_channels_are_taken_together(self):
-        effects = np.concatenate([TWO_LESIONS, 0 * TWO_LESIONS], axis=1)
-        np.testing.assert_array_equal(lesion_recall(effects[:, ::-1], effects, 0.5), 1)
-        np.testing.assert_array_equal(false_lesions(effects[:, ::-1], effects, 0.5), 0)
 
 
 def test_scores_of_lesions_refuse_an_empty_truth():

@@ -33,27 +33,18 @@ def _cases(*patterns):
     return np.stack(patterns)[:, None, :, None]
 
 
-def test_exact_effects_reach_the_ceiling():
+def test_swaps_worked_by_hand():
     effects, swapped = _cases(P, Q), _cases(Q, P)
     found = swap_test(effects, effects, swapped)
     assert found.gain == pytest.approx(1)
     assert found.ceiling == pytest.approx(1)
     assert found.share == pytest.approx(1)
-
-
-def test_a_constant_map_gains_nothing():
     effects, swapped = _cases(P, Q), _cases(Q, P)
     assert swap_test(_cases(P + Q, P + Q), effects, swapped).gain == pytest.approx(0)
-
-
-def test_a_map_between_both_effects():
     # of P + Q / 2: ncc with P 1 / sqrt(1.25), with Q half of it
     effects, swapped = _cases(P, Q), _cases(Q, P)
     found = swap_test(_cases(P + Q / 2, Q + P / 2), effects, swapped)
     assert found.gain == pytest.approx(0.5 / np.sqrt(1.25))
-
-
-def test_no_share_where_all_effects_are_alike():
     assert np.isnan(swap_test(_cases(P, P), _cases(P, P), _cases(P, P)).share)
 
 
@@ -64,26 +55,17 @@ def test_partners_are_others_and_each_once(count):
     assert sorted(found) == list(range(count))
 
 
-def test_volume_changes_of_two_voxels():
+def test_volumes_worked_by_hand():
     # a region of one whole voxel that halved and a half voxel that kept its volume: 1.5 now, 2 + 0.5 before
     shares = np.array([[[1.0, 0.5, 0.0]]])
     log_ratios = np.array([[[np.log(0.5), 0.0, 3.0]]])
     assert volume_changes(log_ratios, shares) == pytest.approx(np.log(1.5 / 2.5))
-
-
-def test_a_region_outside_the_scan_has_no_change():
     assert np.isnan(volume_changes(np.zeros((1, 1, 4)), np.zeros((1, 1, 4)))).all()
-
-
-def test_volume_correlations_are_means_of_both_sides():
     true = np.array([[1.0, 1], [2, 2], [3, 3]])
     predicted = np.array([[1.0, 3], [2, 2], [3, 1]])  # left in order, right in reverse
     found = volume_correlations(predicted, true, ("ventricle_left", "ventricle_right"), np.arange(3))
     assert found["volume/ventricle"]["mean"] == pytest.approx(0)
     assert found["volume/ventricle"]["n"] == 3
-
-
-def test_amplitude_without_truth():
     # groups differ by (0, 2), mean maps by (0, 1): maps are half as large as they should be
     images, baseline = np.array([[1.0, 3], [1, 5]]), np.array([[1.0, 2], [1, 2]])
     maps, none = np.array([[0.0, 0.5], [0, 1.5]]), np.zeros((2, 2))

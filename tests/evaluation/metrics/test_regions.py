@@ -1,13 +1,14 @@
 """Regions of maps whose answer is known."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy.stats import spearmanr
 
+from tables import table_of
 from vagan.data.manifest import Manifest
-from vagan.data.schema import CohortCase
+from vagan.data.preparation import Preparation
+from vagan.data.schema import CohortCase, CohortMetadata
 from vagan.data.write import write_cohort
 from vagan.errors import ConfigError
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate
@@ -25,36 +26,19 @@ def cohort(tmp_path_factory):
     rng = np.random.default_rng(0)
     labels = [0, 1] * 20
     severity = [round(float(rng.uniform(0.3, 1)), 3) if label else "" for label in labels]
-    table = pd.DataFrame(
-        {
-            "id": [f"i{n}" for n in range(40)],
-            "subject": [f"s{n // 2}" for n in range(40)],
-            "session": "",
-            "label": labels,
-            "class": ["healthy" if label == 0 else "ill" for label in labels],
-            "split": ["train"] * 10 + ["validation"] * 10 + ["test"] * 20,
-            "severity": severity,
-        }
-    )
+    split = ["train"] * 10 + ["validation"] * 10 + ["test"] * 20
+    table = table_of(labels, split=split, subject=[f"s{n // 2}" for n in range(40)], severity=severity)
     effects = np.zeros((40, 1, *SPACE), np.float32)
     for row in np.flatnonzero(table["label"]):
         effects[row, 0, 0, 1:4, 1] = -severity[row]
         effects[row, 0, 4, 2:4, :2] = 0.5 * severity[row] * (row % 4 == 1)
     healthy = rng.uniform(-0.5, 0, effects.shape).astype(np.float32)
+    facts = CohortMetadata(source="made up", preparation=Preparation(low=-1.0, high=1.0), regions=("front", "back"))
     return write_cohort(
         tmp_path_factory.mktemp("regions") / "c",
         Manifest(table),
-        _facts(),
+        facts,
         lambda row: CohortCase(healthy[row] + effects[row], effects[row], healthy[row], NUMBERS),
-    )
-
-
-def _facts():
-    from vagan.data.preparation import Preparation
-    from vagan.data.schema import CohortMetadata
-
-    return CohortMetadata(
-        source="two regions", preparation=Preparation(low=-1.0, high=1.0), regions=("front", "back")
     )
 
 
@@ -138,9 +122,6 @@ def test_rank_correlation_is_scipys_and_its_interval_draws_subjects():
     assert again == pytest.approx(found)
     assert same.high - same.low == pytest.approx(interval.high - interval.low, rel=0.15)
     assert rank_correlation(np.tile(values, 4), np.tile(others, 4))[1].low > interval.low
-
-
-def test_where_a_correlation_is_undefined_it_is_nan():
     assert np.isnan(rank_correlation([1, 2], [3, 4])[0])
     assert np.isnan(rank_correlation([1, 1, 1], [3, 4, 5])[0])
     assert np.isnan(rank_correlation([1, 2, 3], [3, 4, 5], groups=["a"] * 3)[1].low)
