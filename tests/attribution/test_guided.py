@@ -66,19 +66,6 @@ def with_activation(activation):
 IMAGES = torch.randn(2, 1, 7, 8, generator=torch.Generator().manual_seed(7))
 
 
-def test_worked_by_hand():
-    # hidden units x1 - x2 and 2 x2 - x1, both above zero at (2, 1.5); score 3 h1 - 2 h2.
-    # Plain gradient (5, -7); guided, the second unit's gradient of -2 is stopped: 3 (1, -1).
-    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
-    model[1].weight.data = torch.tensor([[1.0, -1.0], [-1.0, 2.0]])
-    model[3].weight.data = torch.tensor([[0.0, 0.0], [3.0, -2.0]])
-    images = torch.tensor([[[[2.0, 1.5]]]])
-    assert GuidedBackpropagation(model).attribute(images).tolist() == [[[[3.0, -3.0]]]]
-    assert plain_gradient(model, images).tolist() == [[[[5.0, -7.0]]]]
-    # at (1, 2) the first unit is off, and the second one's gradient is stopped
-    assert GuidedBackpropagation(model).attribute(torch.tensor([[[[1.0, 2.0]]]])).tolist() == [[[[0.0, 0.0]]]]
-
-
 @pytest.mark.parametrize("space", NETWORK_SPACES)
 @pytest.mark.parametrize("target", [0, 1])
 def test_equals_an_independent_implementation(space, target, rng):

@@ -43,17 +43,6 @@ def test_maps_are_of_an_image_of_that_age(vagan, model, pictures, tmp_path):
     ]
 
 
-def test_a_map_without_the_age_is_refused(refused, model, pictures, tmp_path):
-    image = pictures / "ill" / "03.png"
-    line = refused("attribute", model, image, "--out", tmp_path / "maps")
-    assert "missing covariates: the model is conditioned on age, sex" in line
-    line = refused("attribute", model, image, "--out", tmp_path / "maps", "--covariates", "age=old,sex=F")
-    assert "age must be a number, as in training: found 'old'" in line
-    plain = save_random_generator(tmp_path / "plain", shape=(21, 18))
-    line = refused("attribute", plain, image, "--out", tmp_path / "maps", "--covariates", "age=70,sex=F")
-    assert "trained without any" in line
-
-
 def test_a_contrast_shows_what_age_does(vagan, refused, model, pictures, tmp_path):
     able = save_random_generator(tmp_path / "able", shape=(21, 18), covariates=(AGE, SEX), intervention=True)
     image, known = pictures / "ill" / "03.png", ("--covariates", "age=64,sex=F")

@@ -155,6 +155,8 @@ OPTIONS = {
     "attribute model picture.png nowhere.png --out new": "nowhere.png",
     "attribute model scans/scan.nii --out new": "scan.nii",
     "attribute model picture.png --out new --method cam": "cam",
+    "attribute model picture.png --out new --ensemble model": "model",
+    "attribute model picture.png --out new --covariates age=70": "age",
     "attribute model picture.png --out new --device warp": "warp",
     "evaluate cohort --out new": "run",
     "evaluate cohort run --out new --limit 0": "0",
@@ -424,18 +426,3 @@ def test_bad_images_are_left_out_when_asked(vagan, pictures, tmp_path):
     assert vagan("import", "folder", pictures, tmp_path / "out", "--drop-bad")[0] == 0
     assert len(Cohort(tmp_path / "out").manifest) == 59
     assert "04.png" in pd.read_csv(tmp_path / "out" / "dropped.csv")["reason"][0]
-
-
-def test_spaces_around_names_make_no_new_class(vagan, good, tmp_path, monkeypatch):
-    place = shutil.copytree(good, tmp_path / "work")
-    cells("class", "ill ", 12, 13)(place)
-    assert vagan("import", "csv", place / "table.csv", tmp_path / "out")[0] == 0
-    assert Cohort(tmp_path / "out").manifest.classes == ("healthy", "ill")
-
-
-def test_controls_are_scored_without_any_run(vagan, good, tmp_path):
-    code, out, _ = vagan(
-        "evaluate", good / "cohort", "--out", tmp_path / "results", "--methods", "group-mean", "random"
-    )
-    assert code == 0
-    assert "group mean" in out

@@ -53,28 +53,6 @@ def test_import_keeps_the_images_and_their_classes(vagan, pictures, tmp_path):
     assert dropped["reason"].str.contains("not an image").all()
 
 
-def test_import_csv_takes_splits_truth_and_covariates(vagan, pictures, tmp_path):
-    np.save(tmp_path / "truth.npy", np.eye(21, 18, dtype=np.float32))
-    rows = [
-        {
-            "image": f"pictures/{name}/{number:02d}.png",
-            "diagnosis": name,
-            "split": ["train", "train", "test", "validation"][number % 4],
-            "effect": "truth.npy" if name == "ill" else "",
-            "age": 60 + number,
-        }
-        for name in ("healthy", "ill")
-        for number in range(12)
-    ]
-    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
-    assert vagan("import", "csv", tmp_path / "table.csv", tmp_path / "c", "--class-column", "diagnosis")[0] == 0
-    cohort = Cohort(tmp_path / "c")
-    assert cohort.manifest.table["age"].tolist() == [str(60 + n) for n in [*range(12), *range(12)]]
-    assert np.array_equal(cohort.effects([12])[0, 0], np.eye(21, 18))
-    assert not cohort.effects([0]).any()
-    assert len(cohort.manifest.indices("test", 1)) == 3
-
-
 def test_images_of_different_size_are_resized_when_asked_and_maps_go_back(vagan, pictures, trained, tmp_path):
     imageio.imwrite(pictures / "ill" / "00.png", np.arange(40 * 33).reshape(40, 33).astype(np.uint8))
     assert vagan("import", "folder", pictures, tmp_path / "c", "--size", "18x24", "--intensity", "per-image")[0] == 0
@@ -141,21 +119,6 @@ def test_a_class_is_put_into_an_image(vagan, refused, trained, pictures, tmp_pat
     np.testing.assert_allclose(np.load(tmp_path / "maps" / "03_effect.npy"), expected[0, 0], atol=1e-5)
 
 
-def test_a_deforming_generator_tells_its_deformation_too(vagan, trained, pictures, tmp_path):
-    image = pictures / "ill" / "03.png"
-    warping = ("--set", "generator.output=warp", "training.generator_updates=3")
-    assert vagan("train", tmp_path / "cohort", tmp_path / "warping", *TINY, *warping)[0] == 0
-    assert vagan("attribute", tmp_path / "warping", image, "--out", tmp_path / "maps")[0] == 0
-    found = Attributor.load(tmp_path / "warping").attribute(as_prepared(image)).deformation
-    assert found.displacement.any()
-    for name, wanted in (
-        ("displacement", found.displacement[0].movedim(0, -1)),
-        ("log-jacobian", found.log_jacobian[0, 0]),
-    ):
-        np.testing.assert_allclose(np.load(tmp_path / "maps" / f"03_{name}.npy"), wanted, atol=1e-5)
-    assert Attributor.load(trained).attribute(as_prepared(image)).deformation is None
-
-
 def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, trained, pictures, tmp_path):
     image = pictures / "ill" / "03.png"
     kind = ("--method", "cam-classifier", *TINY, "--set", "classifier.updates=2", "--set", "classifier.width=2")
@@ -172,29 +135,27 @@ def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, traine
         assert ("times_this_in_the_units_of_the_file" in about) == (method.unit == "intensity")
 
 
-def test_several_runs_give_their_mean_and_how_far_they_agree(vagan, refused, trained, pictures, tmp_path):
-    image, out = pictures / "ill" / "03.png", tmp_path / "maps"
-    seeds = [tmp_path / "seed-1", tmp_path / "seed-2"]
-    for seed, run in enumerate(seeds, start=1):
-        assert vagan("train", tmp_path / "cohort", run, *TINY, "--set", f"training.seed={seed}")[0] == 0
-    assert vagan("attribute", trained, image, "--ensemble", *seeds, "--out", out)[0] == 0
-    maps = np.stack([Attributor.load(run).effect(as_prepared(image))[0, 0].numpy() for run in (trained, *seeds)])
-    agreement = np.abs(np.sign(maps).mean(0))
-    for name, wanted in (("effect", maps.mean(0)), ("std", maps.std(0, ddof=1)), ("sign-agreement", agreement)):
-        np.testing.assert_allclose(np.load(out / f"03_{name}.npy"), wanted, atol=1e-5)
-    assert about_of(out)["method"] == "VA-GAN, mean of 3"
-    assert about_of(out)["uncertainty"]["members"] == 3
-    assert about_of(out)["uncertainty"]["mean_sign_agreement"] == pytest.approx(agreement.mean(), abs=1e-5)
-    kind = ("--method", "classifier", *TINY, "--set", "classifier.updates=2", "--set", "classifier.width=2")
-    assert vagan("train", tmp_path / "cohort", tmp_path / "other", *kind)[0] == 0
-    for others, message in (([tmp_path / "other"], "must agree in kind"), ([seeds[0]] * 2, "members must differ")):
-        ensemble = ("--ensemble", *others, "--out", tmp_path / "new")
-        assert message in refused("attribute", trained, image, *ensemble)
-
-
 @pytest.mark.parametrize(("page", "verbs"), [((), VERBS), (("import",), IMPORTS)])
 def test_help_says_what_every_verb_does(vagan, page, verbs):
     out = vagan(*page, "--help")[1]
     for verb in (function.__name__ for function in verbs):
         assert re.search(rf"^│ {verb} +[A-Z]\w* [a-zA-Z]", out, re.MULTILINE), verb
         assert len(vagan(*page, verb, "--help")[1]) > 200
+
+
+def test_an_image_of_another_kind_is_flagged(vagan, trained, pictures, tmp_path):
+    statistics, checks, out = trained / "model" / "ood.safetensors", tmp_path / "03.png", tmp_path / "maps"
+    measured = statistics.read_bytes()
+    assert vagan("train", tmp_path / "cohort", trained)[0] == 0  # nothing left to do
+    assert statistics.read_bytes() == measured
+    imageio.imwrite(checks, (np.indices((21, 18)).sum(0) % 2 * 255).astype(np.uint8))
+    images = [pictures / "ill" / f"{number:02d}.png" for number in range(4, 16)]
+    _, printed, _ = vagan("attribute", trained, checks, *images, "--out", out)
+    warned = [line for line in printed.splitlines() if line.startswith("warning: ")]
+    assert f"warning: {checks} is out of distribution" in warned[0]
+    assert len(warned) < 5
+    assert about_of(out)["is_ood"]
+    assert about_of(out)["ood_score"] > 2 * about_of(out)["ood_threshold"]
+    statistics.unlink()
+    assert "warning" not in vagan("attribute", trained, checks, "--out", tmp_path / "again")[1]
+    assert "is_ood" not in about_of(tmp_path / "again")

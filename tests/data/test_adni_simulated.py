@@ -50,7 +50,7 @@ def imported(download):
     return read_table(root / "study" / "manifest.csv"), read_table(root / "study" / "dropped.csv")
 
 
-def test_the_import_takes_each_simulated_scan_once_and_nothing_else(download, imported):
+def test_the_import_takes_each_simulated_scan_once_with_its_class_age_and_field(download, imported, people):
     table, _ = imported
     truth = read_table(download.tables.parent / "truth.csv").set_index("image_id")["scan"]
     assert sorted(table["image_id"]) == sorted(truth.index)
@@ -58,9 +58,6 @@ def test_the_import_takes_each_simulated_scan_once_and_nothing_else(download, im
         one, other = nib.load(path), nib.load(truth[image])
         assert np.array_equal(one.get_fdata(), other.get_fdata())
         np.testing.assert_allclose(one.affine, other.affine)
-
-
-def test_classes_ages_and_fields_are_those_of_the_simulation(people, imported):
     table, _ = imported
     # names are given in the order of the simulated ones
     visits = [visit for person in people for visit in person.visits]

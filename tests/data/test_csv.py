@@ -31,21 +31,6 @@ def table(folder, classes, head=("image", "class", "age"), **options):
 CLASSES = ["control", "AD"] * (NUMBER // 2)
 
 
-@pytest.mark.parametrize(
-    ("head", "options"),
-    [
-        (("image", "class", "age"), {}),
-        (("Image", "CLASS", "age"), {"sep": ";"}),
-        ((" image", "class ", "age"), {"sep": "\t", "encoding": "utf-16"}),
-    ],
-)
-def test_a_table_in_any_form_gives_the_same_cohort(head, options, folder):
-    cohort = import_csv(table(folder, CLASSES, head, **options), folder / "cohort")
-    plain = import_csv(table(folder, CLASSES), folder / "plain")
-    assert cohort.manifest.table.equals(plain.manifest.table)
-    assert cohort.manifest.classes == ("control", "AD")
-
-
 @pytest.mark.parametrize("cell", ["NA", "n/a", "#N/A", "", " "])
 def test_images_without_a_class_are_left_out_with_the_reason(cell, folder):
     cohort = import_csv(table(folder, [cell, *CLASSES[1:]]), folder / "cohort")
