@@ -156,7 +156,7 @@ OPTIONS = {
     "attribute model scans/scan.nii --out new": "scan.nii",
     "attribute model picture.png --out new --method cam": "cam",
     "attribute model picture.png --out new --ensemble model": "model",
-    "attribute model picture.png --out new --covariates age=70": "age",
+    "attribute model picture.png --out new --covariates age=70": "covariates",
     "attribute model picture.png --out new --device warp": "warp",
     "evaluate cohort --out new": "run",
     "evaluate cohort run --out new --limit 0": "0",
