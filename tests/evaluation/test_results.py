@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vagan.errors import RunError
+from vagan.errors import OutputError, RunError
 from vagan.evaluation.evaluation import Evaluation, Examples
 from vagan.evaluation.results import ResultsFolder
 
