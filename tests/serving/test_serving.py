@@ -282,6 +282,7 @@ def test_results_are_forgotten_when_asked_and_uploads_are_bounded(client_of, tmp
     assert [client.get(f"/api/maps/{job['id']}").status_code for job in jobs] == [404, 404, 200, 200]
     assert client.delete(f"/api/maps/{jobs[2]['id']}").status_code == 204
     assert {path.name for path in tmp_path.iterdir()} == {jobs[3]["id"]}
+    (tmp_path / "other").mkdir()
     queue = JobQueue(lambda image, out: {}, tmp_path / "other", most_waiting=2, most_bytes=100)
     first, second = queue.prepare("a.png", ".png"), queue.prepare("b.png", ".png")
     with pytest.raises(QueueFullError, match="2 images"):
