@@ -16,4 +16,5 @@ def page_template(name: str, **filters: Callable[..., Any]) -> Template:
         lstrip_blocks=True,
     )
     environment.filters.update(filters)
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     return environment.get_template(name)
