@@ -122,12 +122,8 @@ def _is_left(path: Path) -> bool:
 def lock(path: Path) -> int | None:
     """Lock a file or folder for this process; None where the file system or the platform has no locks.
 
-    The lock ends with the process, so that a living writer's temporary file is told from a killed one's.
-
-    Raises
-    ------
-    BlockingIOError
-        If another process has locked it.
+    The lock ends with the process, so that a living writer's temporary file is told from a killed one's. Raises
+    `BlockingIOError` if another process has locked it.
     """
     try:
         import fcntl

@@ -1,10 +1,9 @@
 """Known effects of the images to score."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
 from vagan.effect import effect_map
@@ -78,7 +77,7 @@ class ExactEffects:
         if self._parts is not None or self._cohort.has_regions:
             found["parts"] = self._parts_of
         if self._cohort.has_regions:
-            found["region masks"] = self._region_masks(count)
+            found["region masks"] = (self._cohort.regions([row]) for row in self.cases.rows[:count])
         return found
 
     def ceiling(self) -> dict[str, Values]:
@@ -93,9 +92,6 @@ class ExactEffects:
         if self._parts is not None:
             return self._parts(effect)
         return {name: effect * mask for name, mask in self._cohort.regions([self.cases.rows[case]]).items()}
-
-    def _region_masks(self, count: int) -> Iterator[Mapping[str, NDArray[np.bool_]]]:
-        return (self._cohort.regions([row]) for row in self.cases.rows[:count])
 
 
 def images_to_score(cohort: Cohort, split: str, label: int, limit: int | None, seed: int) -> Rows:

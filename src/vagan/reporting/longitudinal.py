@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,14 +88,19 @@ def figure5(followed: Followed) -> Figure:
     Every column has one symmetric colour range; subjects are spread evenly over the ADAS13 scores. Beside each score
     stands its ceiling.
     """
-    rows, at = _spread(followed), _most_changed(followed)
+    rows, change = _spread(followed), gaussian_filter(np.abs(followed.observed).mean(axis=0), 2)
+    at = [int(place) for place in np.unravel_index(change.argmax(), change.shape)]  # where most has changed
     columns = [
         (name, maps, symmetric_range(np.stack([maps[row] for row in rows]))[1])
         for name, maps in followed.all_maps.items()
         if all(row in maps for row in rows)
     ]
     size = (1.55 * (len(columns) + 1) + 0.3, 3.0 * len(rows) + 0.4)
-    figure, axes = _bare_panels(2 * len(rows), len(columns) + 1, size)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(2 * len(rows), len(columns) + 1, squeeze=False)
+    for panel in axes.ravel():
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
     for place, row in enumerate(rows):
         name, ceiling = followed.names[row], followed.scores.get((CEILING, followed.names[row]))
         axes[2 * place][0].set_ylabel(
@@ -105,7 +109,8 @@ def figure5(followed: Followed) -> Figure:
         for axis, line in zip((CORONAL, SAGITTAL), axes[2 * place :], strict=False):
             image = plane(followed.images[row][None], axis, at[axis])
             line[0].imshow(image[0], cmap="gray", vmin=-1, vmax=1)
-            _mark_orientation(line[-1], axis)
+            side = "A" if axis == SAGITTAL else "R"  # beside the right edge: the front, or the subject's right
+            line[-1].text(1.02, 0.5, side, transform=line[-1].transAxes, fontsize=7, ha="left", va="center")
             for panel, (method, maps, limit) in zip(line[1:], columns, strict=True):
                 panel.imshow(overlay(image, plane(maps[row][None], axis, at[axis]), limit=limit))
                 score = followed.scores.get((method, name))
@@ -124,24 +129,3 @@ def _spread(followed: Followed) -> list[int]:
     rows = shared or list(range(len(followed.names)))
     picked = np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).round().astype(int)
     return [rows[place] for place in picked]
-
-
-def _most_changed(followed: Followed) -> tuple[int, ...]:
-    """Voxel around which most was observed to change, on average."""
-    size = gaussian_filter(np.abs(followed.observed).mean(axis=0), 2)
-    return tuple(int(place) for place in np.unravel_index(size.argmax(), size.shape))
-
-
-def _mark_orientation(panel: Any, axis: int) -> None:
-    """A letter beside the right edge: the subject's right is there, or its front."""
-    letter = "A" if axis == SAGITTAL else "R"
-    panel.text(1.02, 0.5, letter, transform=panel.transAxes, fontsize=7, ha="left", va="center")
-
-
-def _bare_panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, NDArray[Any]]:
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for panel in axes.ravel():
-        panel.set(xticks=[], yticks=[])
-        panel.spines[:].set_visible(False)
-    return figure, axes
