@@ -1,16 +1,18 @@
 """Memory estimates: trainings that cannot fit are refused, with suggestions."""
 
 import copy
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, UntypedStorage, nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from vagan.errors import NotEnoughMemoryError
-from vagan.nn.critic import Critic
-from vagan.nn.unet import MapGenerator
 from vagan.training.config import Config
 from vagan.training.engine.state import TrainState
 
@@ -41,25 +43,47 @@ def kept_by_an_update(state: TrainState, config: Config, image: tuple[int, ...])
     parts += config.loss.effect_transfer_weight > 0
     count = config.training.batch_size
     generator, critic = state.networks["generator"], state.networks["critic"]
-    return _kept(generator, (parts * count, *image)) + _kept(critic, (count, *image))
+    return peak_bytes(generator, (parts * count, *image)) + peak_bytes(critic, (count, *image))
 
 
-def _kept(network: nn.Module, shape: tuple[int, ...]) -> int:
-    """Measured on tensors without contents, which cost nothing."""
-    kept: dict[int, UntypedStorage] = {}  # alive, so that no two share an identity
+def peak_bytes(network: nn.Module, shape: Sequence[int], *, derivatives: bool = True) -> int:
+    """Largest memory of a forward pass in float32, measured on tensors without contents, which cost nothing.
 
-    def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
-        return tensor
-
-    assert isinstance(network, MapGenerator | Critic)
+    ``shape`` is that of the images, ``(batch, channel, *space)``; with ``derivatives`` what they need is kept.
+    """
     on_meta = copy.deepcopy(network).to("meta")
-    inputs = [torch.empty(shape, device="meta")]
-    if network.conditions:
-        inputs.append(torch.empty((shape[0], network.conditions), device="meta"))
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    inputs = [torch.empty(*shape, device="meta")]
+    if conditions := getattr(network, "conditions", 0):
+        inputs.append(torch.empty(shape[0], conditions, device="meta"))
+    with _Allocations() as allocations, torch.set_grad_enabled(derivatives):
         on_meta(*inputs)
-    return sum(storage.nbytes() for storage in kept.values())
+    return allocations.peak
+
+
+class _Allocations(TorchDispatchMode):
+    """Bytes of all tensors made inside the block that are alive at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._now = 0
+        self._alive: set[int] = set()
+
+    def __torch_dispatch__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            storage = tensor.untyped_storage() if isinstance(tensor, Tensor) else None
+            if storage is not None and storage._cdata not in self._alive:
+                self._alive.add(storage._cdata)
+                self._now += storage.nbytes()
+                self.peak = max(self.peak, self._now)
+                weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
+        return made
+
+    def _free(self, storage: int, size: int) -> None:
+        self._alive.discard(storage)
+        self._now -= size
 
 
 def free_bytes(device: torch.device) -> int | None:
