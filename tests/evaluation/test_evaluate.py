@@ -259,12 +259,14 @@ def test_uncertainty_that_predicts_the_error_scores_one(small_cohort, truth):
 def test_a_run_with_several_classes_is_scored_on_the_one_that_is_named(small_cohort, tmp_path):
     three = three_classes(small_cohort, tmp_path / "three")
     run = train(three, tmp_path / "run", load_config(settings=TINY_SETTINGS)).path
-    of_a = TINY_SETTINGS | {"training.class_of_interest": "type A"}
-    other = train(three, tmp_path / "other", load_config(settings=of_a)).path
+    single = [
+        train(three, tmp_path / name, load_config(settings=TINY_SETTINGS | {"training.class_of_interest": name})).path
+        for name in ("type A", "type B")
+    ]
     with pytest.raises(ConfigError, match="type A, type B"):
         evaluate_runs(three, [run], tmp_path / "out")
     with pytest.raises(ConfigError, match=r"the same classes: found type A against .* and type B against "):
-        evaluate_runs(three, [other, run], tmp_path / "out", selection=RunSelection(class_of_interest="type B"))
+        evaluate_runs(three, single, tmp_path / "out")
     with pytest.raises(CohortError, match="several classes of interest"):
         evaluate_runs(three, [], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -277,9 +279,9 @@ def test_a_run_with_several_classes_is_scored_on_the_one_that_is_named(small_coh
     expected = np.abs(method.effect(three.images(cases)).numpy()).mean(axis=(1, 2, 3))
     found = rows[(rows["metric"] == "mean_abs") & (rows["label"] == 2)].set_index("case")["value"]
     np.testing.assert_allclose(found[three.manifest.table["id"].iloc[cases]], expected, rtol=1e-4)
-    evaluate_runs(three, [other], tmp_path / "one", selection=RunSelection(methods=["vagan", "group-mean"]))
+    evaluate_runs(three, single[1:], tmp_path / "one", selection=RunSelection(methods=["vagan", "group-mean"]))
     rows = pd.read_csv(tmp_path / "one" / "scores.csv", dtype={"case": str})
-    assert set(rows["label"]) == {0, 1}  # of the class that the run is about
+    assert set(rows["label"]) == {0, 2}  # of the class that the run is about
 
 
 def test_python_users_get_a_table_and_unique_names(small_cohort, truth):
