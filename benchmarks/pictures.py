@@ -123,7 +123,7 @@ def _idx(path: Path) -> NDArray[np.uint8]:
     return values.reshape(shape)
 
 
-def options_of(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which cohorts to make."""
     parser.add_argument("--pairs", nargs="+", default=list(PAIRS), choices=list(PAIRS))
     parser.add_argument("--sizes", type=int, nargs="+", default=[28, 56])
@@ -134,7 +134,7 @@ def options_of(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/real"))
-    options_of(parser)
+    add_options(parser)
     options = parser.parse_args()
     for pair in options.pairs:
         for size in options.sizes:

@@ -177,7 +177,8 @@ def score_bars(summary: Mapping[str, Any], *metrics: str) -> Figure:
         for row, name in enumerate(names):
             if (name, metric) in scores:
                 mean, std, low, high = scores[name, metric]
-                axes.plot([mean - std, mean + std], [row, row], color=BLUE, alpha=0.45, linewidth=1.2)
+                if not np.isclose(std**2, mean * (1 - mean)):  # of shares the interval says all
+                    axes.plot([mean - std, mean + std], [row, row], color=BLUE, alpha=0.45, linewidth=1.2)
                 axes.plot([low, high], [row, row], color=BLUE, alpha=0.45, linewidth=10, solid_capstyle="butt")
                 axes.plot(mean, row, "o", color=BLUE, markersize=4.5)
         shown = [_shortened(name) for name in names] if place % across == 0 else []

@@ -1,0 +1,114 @@
+"""How good are maps of real pictures, whose true effects nobody knows: the default recipe, scored without truth.
+
+Trains VA-GAN with default settings on the pairs of classes of ``pictures.py``, and two independent classifiers of
+different architecture on each cohort, and scores the test images beside the group mean difference. Writes
+``real.json`` and ``real.md`` to ``benchmarks/results``, and for each cohort a report and a contact sheet of each seed
+to ``--work``. The same command again goes on where it stopped.
+
+    python benchmarks/real.py --pairs boots --sizes 28 --seeds 0 1 2
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from pictures import add_options, make_cohort
+from study import as_table, column, keep, options_of, settings_of, with_seeds
+
+from vagan.attribution.controls import GroupMeanDifference
+from vagan.data.cohort import Cohort
+from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
+from vagan.evaluation.evaluation import Evaluation
+from vagan.evaluation.metrics.counterfactual import REAL_BASELINE
+from vagan.evaluation.runs import RunSelection
+from vagan.inference.attributor import Attributor
+from vagan.reporting.report import build_report
+from vagan.training.config import load_config
+from vagan.training.engine.loop import train
+
+CLASSIFIERS = ("classifier", "cam-classifier")
+CLASSIFIER_SETTINGS = {"training.seed": "1000", "classifier.updates": "100"}
+SHOWN = 8
+MEASURED = 200
+"""Images whose counterfactuals are compared with the range of images."""
+CONTROL = GroupMeanDifference.name
+SCORES = ("flip_rate", f"flip_rate/{CLASSIFIERS[1]}", "kernel_distance", "baseline_response_ratio", "empty_map",
+          "residual_effect", "relative_change")  # fmt: skip
+
+
+def main() -> None:
+    parser = options_of(__doc__, "runs/real")
+    add_options(parser)
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--name", default="real", help="of the result's files")
+    options = parser.parse_args()
+    found = {}
+    for pair in options.pairs:
+        for size in options.sizes:
+            found[f"{pair}-{size}"] = _study(f"{pair}-{size}", pair, size, options)
+            print(_markdown(found), flush=True)
+    keep(
+        options.name,
+        {"preset": options.preset, "settings": options.set, "images": options.images, "cohorts": found},
+        _markdown(found),
+        out=options.out,
+    )
+
+
+def _study(name: str, pair: str, size: int, options: argparse.Namespace) -> dict:
+    folder = options.work / name
+    cohort = make_cohort(folder, pair, size=size, images=options.images, fashion=options.fashion_mnist)
+    for method in CLASSIFIERS:
+        settings = settings_of(options, 0) | CLASSIFIER_SETTINGS | {"method": method}
+        train(cohort, folder / method, load_config("fast", settings))
+    runs = []
+    for seed in options.seeds:
+        config = load_config(options.preset, settings_of(options, seed))
+        runs.append(train(cohort, folder / f"{Path(options.preset).stem}-{seed}", config))
+    selection = RunSelection(methods=["vagan", "group-mean"], classifiers=[folder / method for method in CLASSIFIERS])
+    evaluation = evaluate_runs(cohort, [run.path for run in runs], folder / "results", EvaluationOptions(), selection)
+    build_report(folder / "results")
+    methods = [name for name in evaluation.summary if name != CONTROL]
+    by_seed = [
+        _scores(evaluation, method) | _outside(cohort, run.path) | {"training_seconds": run.seconds()}
+        for method, run in zip(methods, runs, strict=True)
+    ]
+    real = evaluation.references[REAL_BASELINE]
+    return {
+        "by_seed": by_seed,
+        CONTROL: _scores(evaluation, CONTROL),
+        REAL_BASELINE: {name: entry["mean"] for name, entry in real.items()},
+        "verdict": evaluation.rules["verdict"],
+    }
+
+
+def _scores(evaluation: Evaluation, method: str) -> dict[str, float]:
+    of_method = evaluation.summary[method]
+    return {name: of_method[name]["mean"] for name in SCORES if name in of_method}
+
+
+def _outside(cohort: Cohort, run: Path) -> dict[str, float]:
+    """Share of pixels of counterfactuals beyond the range of images; also draws the first few."""
+    attribution = Attributor.load(run).attribute(cohort.select(split="test", label=1)[:MEASURED])
+    attribution[:SHOWN].plot().savefig(run.with_suffix(".png"), dpi=150)
+    return {"outside": float((attribution.counterfactual.abs() > 1 + 1e-3).double().mean())}
+
+
+def _markdown(found: dict[str, dict]) -> str:
+    head = ["pictures", "flip rate (seeds)", "second classifier", "real baseline images", CONTROL, "kernel distance",
+            f"of {CONTROL}", "M(x0)/M(x1)", "empty maps", "pixels outside", "training, s"]  # fmt: skip
+    rows = []
+    for name, study in found.items():
+        seeds, control, real = study["by_seed"], study[CONTROL], study[REAL_BASELINE]
+        means = {score: float(np.mean(column(seeds, score))) for score in seeds[0]}
+        rows.append([
+            name, with_seeds(column(seeds, "flip_rate")), f"{means[SCORES[1]]:.3f}",
+            f"{real['flip_rate']:.3f}", f"{control['flip_rate']:.3f}", f"{means['kernel_distance']:.3f}",
+            f"{control['kernel_distance']:.3f}", f"{means['baseline_response_ratio']:.3f}",
+            f"{means['empty_map']:.3f}", f"{means['outside']:.3f}", f"{means['training_seconds']:.0f}",
+        ])  # fmt: skip
+    return as_table(head, rows)
+
+
+if __name__ == "__main__":
+    main()
