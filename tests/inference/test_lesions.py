@@ -1,7 +1,5 @@
 """Masks and boxes of maps: what the scores of masks call marked, on the map's own grid."""
 
-import json
-
 import imageio.v3 as imageio
 import nibabel as nib
 import numpy as np
@@ -9,17 +7,7 @@ import pandas as pd
 import pytest
 
 from vagan.data.volume import read_volume
-from vagan.errors import RunError
-from vagan.evaluation.results import ResultsFolder
 from vagan.inference.lesions import write_mask
-
-
-def results(folder, thresholds):
-    folder.mkdir()
-    score = {"mean": 0.5, "std": 0.1, "ci95": [0.4, 0.6], "n": 4}
-    summary = {"methods": {"VA-GAN": {"ncc": score}}, "thresholds": thresholds}
-    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-    return folder
 
 
 def blobs():
@@ -67,14 +55,3 @@ def test_a_volume_is_marked_where_it_lies(tmp_path):
     (row,) = pd.read_csv(tmp_path / "scan_lesions.csv").itertuples(index=False)
     assert row[:6] == pytest.approx((3, 5, 11, 20, 2.5, 5.5))  # 9 - 2 j, 3 k - 4, 1.5 i + 1
     assert row.pixels == 24
-
-
-def test_the_threshold_is_that_of_the_method(tmp_path):
-    assert ResultsFolder(results(tmp_path / "fine", {"VA-GAN": 0.25, "CAM": 3})).threshold("VA-GAN") == 0.25
-    with pytest.raises(RunError, match="must hold a threshold for 'VA-GAN', found those of CAM"):
-        ResultsFolder(results(tmp_path / "other", {"CAM": 3})).threshold("VA-GAN")
-    for number, broken in enumerate(({}, None, {"VA-GAN": "high"}, {"VA-GAN": -1}, {"VA-GAN": float("nan")}, [1])):
-        with pytest.raises(RunError, match="threshold for 'VA-GAN'|thresholds must hold names and values"):
-            ResultsFolder(results(tmp_path / f"broken {number}", broken)).threshold("VA-GAN")
-    with pytest.raises(RunError, match="must hold results"):
-        ResultsFolder(tmp_path).threshold("VA-GAN")

@@ -41,14 +41,6 @@ def test_the_generator_is_the_papers(dims):
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
 
 
-@pytest.mark.parametrize("dims", [2, 3])
-def test_a_coarse_generator_is_the_papers_without_its_last_level(dims):
-    layers = [(layer.in_channels, layer.out_channels) for layer in convolutions(MapGenerator(dims, coarse=True))]
-    whole = [(layer.in_channels, layer.out_channels) for layer in convolutions(MapGenerator(dims))]
-    assert sorted([*layers[:-1], (32, 16), (32, 16), (16, 1)]) == sorted(whole)
-    assert layers[-1] == (32, 1)
-
-
 @pytest.mark.parametrize("space", NETWORK_SPACES)
 @pytest.mark.parametrize("conditions", [0, 2])
 def test_a_coarse_map_has_one_value_for_each_block_and_the_shape_of_the_images(space, conditions, rng):
