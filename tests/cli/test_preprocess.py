@@ -59,6 +59,7 @@ class TestRealHeads:
         code, out, error = vagan("preprocess", study / "raw", study / "out", "--jobs", 2, *small)
         assert code == 0, error
         assert "8 scans prepared" in out
+        assert "WARNING: too small to train with the preset brain" in out
         (study / "out" / "cohort" / "manifest.csv").read_text(encoding="utf-8")
         volumes = [
             json.loads(path.read_text(encoding="utf-8"))["steps"][2]["found"]["brain_ml"]

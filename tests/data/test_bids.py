@@ -83,22 +83,50 @@ def test_scans_tsv_tells_of_the_image_that_is_taken(dataset):
 
 
 @pytest.mark.parametrize(
-    ("better", "worse"),
+    ("better", "worse", "why"),
     [
-        ("sub-1/anat/sub-1_T1w.nii.gz", "backup/sub-1/anat/sub-1_T1w.nii.gz"),
-        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", ".Trash-1000/sub-1/anat/sub-1_T1w.nii.gz"),
-        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/.ipynb_checkpoints/sub-1_run-1_T1w.nii.gz"),
-        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/._sub-1_run-1_T1w.nii.gz"),
-        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/sub-1_run-10_T1w.nii.gz"),
-        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/sub-1_ce-gadolinium_run-1_T1w.nii.gz"),
-        ("sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_acq-fast_T1w.nii.gz"),
-        ("sub-1/anat/sub-1_rec-norm_T1w.nii.gz", "sub-1/anat/sub-1_acq-a_rec-norm_T1w.nii.gz"),
+        ("sub-1/anat/sub-1_T1w.nii.gz", "backup/sub-1/anat/sub-1_T1w.nii.gz", ""),
+        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", ".Trash-1000/sub-1/anat/sub-1_T1w.nii.gz", ""),
+        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/.ipynb_checkpoints/sub-1_run-1_T1w.nii.gz", ""),
+        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/._sub-1_run-1_T1w.nii.gz", ""),
+        ("sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/sub-1_run-10_T1w.nii.gz", "a later run-"),
+        (
+            "sub-1/anat/sub-1_run-2_T1w.nii.gz",
+            "sub-1/anat/sub-1_ce-gadolinium_run-1_T1w.nii.gz",
+            "contrast agent, ce-",
+        ),
+        ("sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_acq-fast_T1w.nii.gz", "acq- or rec-"),
+        ("sub-1/anat/sub-1_rec-norm_T1w.nii.gz", "sub-1/anat/sub-1_acq-a_rec-norm_T1w.nii.gz", "acq- or rec-"),
     ],
 )
-def test_which_scan_of_a_visit_is_taken(better, worse, tmp_path):
+def test_which_scan_of_a_visit_is_taken_and_why_not_the_other(better, worse, why, tmp_path):
     for name in (worse, better):
         save_head(tmp_path / name)
-    assert list(find_scans(tmp_path, rank=plain)["image"]) == [str(tmp_path / better)]
+    dropped = []
+    assert list(find_scans(tmp_path, rank=plain, dropped=dropped)["image"]) == [str(tmp_path / better)]
+    told = [(reason, path) for path, reason, _ in dropped]
+    name = better.rsplit("/", 1)[-1]
+    assert told == (
+        [(f"another scan of its visit is preferred: {name} ({why})", str(tmp_path / worse))] if why else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        ("sub-01", ""),
+        ("1", ""),
+        ("sub-O1", "no table of the dataset has its subject: sub-01; did you mean 'sub-O1'?"),
+        ("patient", "no table of the dataset has its subject: sub-01; known: patient"),
+    ],
+)
+def test_a_subject_in_no_table_is_named_beside_the_nearest_that_has_no_image(label, reason, dataset):
+    table = (dataset / "participants.tsv").read_text(encoding="utf-8")
+    (dataset / "participants.tsv").write_text(table.replace("sub-01", label), encoding="utf-8")
+    dropped = []
+    found = find_scans(dataset, rank=plain, class_column="diagnosis", dropped=dropped)
+    assert [why for path, why, _ in dropped if "sub-01_T1w" in path] == ([reason] if reason else [])
+    assert ("sub-01" in set(found["subject"])) == (not reason)
 
 
 @pytest.mark.parametrize(

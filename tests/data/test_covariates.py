@@ -45,14 +45,26 @@ def test_beyond_the_baseline_images_is_an_extrapolation(table):
         ({}, ["site"], ConfigError, "site is 'x' for all training images"),
         ({"age": ["60", "", "n/a", "70"]}, ["age"], CohortError, "age .* 2 of 4 .*'b'"),
         ({"sex": ["F", "F", "M", "F"]}, ["sex"], CohortError, "sex .*baseline class.*M"),
-        ({"name": None}, ["name"], ConfigError, "name must be numbers or at most 20 categories, found 24"),
     ],
 )
 def test_what_cannot_be_encoded_is_refused(table, change, names, error, message):
-    if "name" in change:
-        table, change = pd.concat([table] * 6), {"name": [f"n{row}" for row in range(24)]}
     with pytest.raises(error, match=message):
         fit_covariates(names, table.assign(**change))
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([f"n{row}" for row in range(24)], "found 24 different texts in 24 .*identifier"),
+        ([f"n{row}" for row in range(8)], "found 8 different texts in 8 .*identifier"),
+        ([f"{row % 22} kg" for row in range(48)], "found 22 .*categories"),
+        ([f"{row}.5" for row in range(23)] + ["62,5"], "'62,5' is no number, while 23 of 24 values are; .*comma"),
+    ],
+)
+def test_a_text_of_nearly_every_image_is_refused_with_the_likely_cause(table, cells, words):
+    many = pd.concat([table] * (len(cells) // 4)).assign(name=cells)
+    with pytest.raises(ConfigError, match=f"name must be numbers or at most 20 categories .*{words}"):
+        fit_covariates(["name"], many)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,15 @@
 import os
+import re
+from contextlib import nullcontext
+from functools import partial
 
 import imageio.v3 as imageio
 import numpy as np
 import pandas as pd
 import pytest
 
+from vagan.cli.check import check
+from vagan.data.audit.defects import find_problems
 from vagan.data.schema import DROPPED
 from vagan.data.sources.csv import import_csv
 from vagan.data.sources.files import ImportOptions, import_files
@@ -67,21 +72,53 @@ def test_an_empty_mask_is_no_effect_and_masks_are_resized_with_their_images(fold
     assert (ill[:, 0, 2:4, 3:6] > 100).all()
 
 
-def test_bit_depths_are_not_mixed_under_one_range(folder):
-    imageio.imwrite(folder / "p3.png", np.random.default_rng(0).integers(0, 65535, (16, 18), dtype=np.uint16))
-    with pytest.raises(VaganError, match=r"p3\.png has 16"):
-        import_csv(table(folder, CLASSES), folder / "cohort")
-    import_csv(table(folder, CLASSES), folder / "cohort", ImportOptions(intensity="per-image"))
+def deep(path):
+    imageio.imwrite(path, np.random.default_rng(0).integers(0, 65535, (16, 18), dtype=np.uint16))
 
 
-def test_volumes_of_other_voxel_sizes_are_refused(tmp_path):
-    for i in range(NUMBER):
-        values = np.random.default_rng(i).normal(size=(8, 9, 10)).astype(np.float32)
-        write_volume(tmp_path / f"p{i}.nii.gz", values, np.diag([2, 2, 2.5 if i == 5 else 2, 1.0]))
-    rows = pd.DataFrame({"image": [f"p{i}.nii.gz" for i in range(NUMBER)], "class": CLASSES})
-    rows.to_csv(tmp_path / "table.csv", index=False)
-    with pytest.raises(VaganError, match=r"p5\.nii\.gz has 2 x 2 x 2\.5 mm"):
-        import_csv(tmp_path / "table.csv", tmp_path / "cohort")
+def dark(path):
+    imageio.imwrite(path, np.random.default_rng(0).integers(0, 3, (16, 18), dtype=np.uint8))
+
+
+def volume(path, spacing=2.0, shift=0.0):
+    affine = np.diag([2, 2, spacing, 1.0])
+    affine[0, 3] = shift
+    write_volume(
+        path, np.random.default_rng(list(path.name.encode())).normal(size=(8, 9, 10)).astype(np.float32), affine
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "options", "refused", "words"),
+    [
+        ("p3.png", deep, {}, True, "bit depth.*p3.png has 16 bits"),
+        ("p3.png", deep, {"intensity": "per-image"}, False, "bit depth.*p3.png has 16 bits"),
+        ("p3.png", dark, {}, False, "nearly black or constant.* 00003"),
+        ("p3.nii.gz", partial(volume, spacing=2.5), {}, True, "voxel size.*p3.nii.gz has 2 x 2 x 2.5 mm"),
+        ("p3.nii.gz", partial(volume, spacing=2.5), {"size": (8, 9, 10)}, False, "voxel size.*2 x 2 x 2.5 mm"),
+        ("p3.nii.gz", partial(volume, shift=3), {}, False, r"place.*p3.nii.gz has its first voxel at \(3, 0, 0\) mm"),
+        ("p3.nii.gz", volume, {}, False, ""),
+    ],
+)
+def test_mixtures_are_refused_or_told_by_import_and_check(name, write, options, refused, words, *, folder, capsys):
+    suffix = name.removeprefix("p3")
+    for i in range(NUMBER if suffix == ".nii.gz" else 0):
+        volume(folder / f"p{i}.nii.gz")
+    write(folder / name)
+    rows = pd.DataFrame({"image": [f"p{i}{suffix}" for i in range(NUMBER)], "class": CLASSES})
+    rows.to_csv(folder / "table.csv", index=False)
+    with pytest.raises(VaganError, match=words) if refused else nullcontext():
+        cohort = import_csv(folder / "table.csv", folder / "cohort", ImportOptions(**options))
+    if refused:
+        return
+    found = [str(problem) for problem in find_problems(folder / "cohort")]
+    if not words:
+        assert found == []
+        return
+    assert re.search(words, " ".join(cohort.metadata.warnings))
+    assert [line for line in found if re.search(f"^warning: .*{words}", line)] == found
+    check(folder / "cohort")  # no error
+    assert re.search(words, capsys.readouterr().out)
 
 
 def test_a_file_name_that_is_not_utf8_is_one_line(folder):

@@ -142,6 +142,30 @@ def test_extensions_before_the_voxels_are_read_over(kind, endianness, tmp_path):
     assert np.array_equal(read_volume(tmp_path / "a.nii.gz").array, ras)
 
 
+@pytest.mark.parametrize(
+    ("at", "content", "words"),
+    [
+        (0, b"\x5d\1\0\0", "header of 348 bytes, found one of 349"),
+        (348, b"\1\0\0\0" + (4096).to_bytes(4, "little"), "one of 4096 bytes ends at byte 4448.* begin at 384"),
+        (348, b"\1\0\0\0" + (4).to_bytes(4, "little"), "one of 4 bytes"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_headers_of_another_length_or_with_extensions_among_the_voxels_are_refused(
+    at, content, words, suffix, tmp_path
+):
+    ras, affine = head(tmp_path / "plain.nii", "RAS")
+    image = nib.Nifti1Image(ras, affine)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"scanned at noon"))
+    nib.save(image, tmp_path / "good.nii")
+    good = (tmp_path / "good.nii").read_bytes()
+    bad = good[:at] + content + good[at + len(content) :]
+    path = tmp_path / f"bad{suffix}"
+    path.write_bytes(gzip.compress(bad) if suffix == ".nii.gz" else bad)
+    with pytest.raises(ImageFileError, match=words):
+        read_volume(path)
+
+
 @pytest.mark.parametrize(("suffix", "kind"), [(".nii.gz", nib.Nifti1Image), (".mgz", nib.MGHImage)])
 def test_a_compressed_file_that_is_not_as_it_was_written_is_refused(suffix, kind, tmp_path):
     path = tmp_path / f"a{suffix}"

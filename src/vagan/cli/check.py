@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = False, seed: int = 0) -> None:
     """Validate a manifest or a cohort: missing, unreadable, NaN, wrong shape, duplicates, leakage.
 
+    Warns of bit depths, voxel sizes and places that differ, and of nearly black or constant images.
+
     Also reports spacing, orientation and brain volume of volumes, and how far the classes differ in age, sex, site,
     field strength and scanner where these are known: maps show such differences too. Exit code 0 if there is no
     problem, 2 otherwise.
@@ -37,7 +39,8 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
     from vagan.data.schema import MANIFEST, STORE
 
     is_cohort = (path / STORE).is_dir()
-    problems = find_problems(path)
+    found = find_problems(path)
+    problems, warned = ([one for one in found if one.is_warning == which] for which in (False, True))
     if not problems and is_cohort and _is_stale(CohortFolder(path)):
         problems = [Problem("scans were prepared again since", remedy="run the same `vagan preprocess` again")]
     lines = describe_volumes(path)
@@ -50,7 +53,8 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
             )
         cohort = CohortFolder(path)
         lines += confounder_table(find_confounders(cohort, seed=seed), cohort.manifest.classes[0])
-    print(*lines, *problems, sep="\n", end="\n" if lines or problems else "")
+    lines += map(str, [*warned, *problems])
+    print(*lines, sep="\n", end="\n" if lines else "")
     if problems:
         raise CohortError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found in {path}")
     warnings = sum(line.startswith(("warning:", "perhaps:")) for line in lines)

@@ -29,6 +29,7 @@ def evaluate(
     pairs: Literal["first-last", "first-first", "last-first", "all"] = "first-last",
     intensities: Literal["smooth", "linear", "none"] = "smooth",
     min_months: float = 0.0,
+    exclude_seen: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Score the models of one or more runs, beside controls, on a cohort's test images.
 
@@ -83,6 +84,9 @@ def evaluate(
         and offset (linear), or none, as in the paper.
     min_months
         Least time between two scans.
+    exclude_seen
+        Leave out test images that a run was trained or validated on, by pixels or subject; otherwise they are an
+        error.
     """
     if not runs and not methods:
         raise ConfigError("nothing to score: give run folders after the cohort, or controls with --methods random")
@@ -104,6 +108,7 @@ def evaluate(
         ensemble=ensemble,
         reject_interval=interval if predicted_classes else None,
         classifiers=classifier or (),
+        exclude_seen=exclude_seen,
     )
     if not longitudinal:
         evaluation = evaluate_runs(Cohort(cohort), runs, out, options, selection)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from vagan.cli.options import parse_size
+from vagan.cli.options import parse_size, warn_of_size
 
 if TYPE_CHECKING:
     from vagan.data.cohort import Cohort
@@ -95,9 +95,10 @@ def csv(
 def bids(
     source: Path, out: Path, *, class_column: str, desc: str = "preproc", preparing: Preparing | None = None
 ) -> None:
-    """Make a cohort from a BIDS dataset of T1-weighted images on one grid, e.g. preprocessed ones.
+    """Make a cohort from a BIDS dataset of T1-weighted images of one shape, e.g. preprocessed ones.
 
-    Raw scans go through `vagan preprocess` instead, which reads BIDS too and makes a cohort.
+    Warns if they do not lie on one grid. Raw scans go through `vagan preprocess` instead, which reads BIDS too and
+    makes a cohort.
 
     Parameters
     ----------
@@ -199,5 +200,9 @@ def _print_counts(cohort: "Cohort") -> None:
     table = cohort.manifest.table
     for line in describe_dropped(read_table(cohort.path / DROPPED), table):
         print(line)
-    print(f"{len(table)} images of {'x'.join(map(str, cohort.shape))} in {cohort.path}")
+    for line in cohort.metadata.warnings:
+        print(f"WARNING: {line}")
+    where = " on one grid" if cohort.metadata.affine else ""
+    print(f"{len(table)} images of {'x'.join(map(str, cohort.shape))}{where} in {cohort.path}")
     print(table.groupby(["split", "class"], sort=False).size().unstack(fill_value=0).to_string())
+    warn_of_size(cohort)

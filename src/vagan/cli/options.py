@@ -1,9 +1,13 @@
 """Options shared by several commands."""
 
 import math
+from typing import TYPE_CHECKING
 
 from vagan.conventions import LARGEST_VALUES
-from vagan.errors import ConfigError
+from vagan.errors import CohortError, ConfigError
+
+if TYPE_CHECKING:
+    from vagan.data.cohort import Cohort
 
 MOST_DIGITS = 9
 LONGEST = 2**16
@@ -54,3 +58,17 @@ def parse_settings(settings: list[str]) -> dict[str, str]:
             raise ConfigError(f"a setting must read like training.seed=3, found {setting!r}")
         parsed[key.strip()] = value.strip()
     return parsed
+
+
+def warn_of_size(cohort: "Cohort") -> None:
+    """Print why a cohort is too small to be trained on with the usual preset, if it is."""
+    from vagan.training.config import load_config
+    from vagan.training.sampling import training_rows, validation_rows
+
+    preset = "brain" if len(cohort.shape) == 3 else "fast"
+    settings, interests = load_config(preset).training, tuple(range(1, len(cohort.manifest.classes)))
+    try:
+        training_rows(cohort, interests, settings)
+        validation_rows(cohort, interests, settings)
+    except CohortError as error:
+        print(f"WARNING: too small to train with the preset {preset}: {error}")

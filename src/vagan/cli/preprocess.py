@@ -82,8 +82,10 @@ def preprocess(
     scheduler
         Address of a Dask scheduler whose workers see the same files, e.g. tcp://node1:8786; instead of --jobs.
     """
-    from vagan.cli.options import parse_size
+    from vagan.cli.options import parse_size, warn_of_size
+    from vagan.data.cohort import Cohort
     from vagan.data.splits import SubjectLists
+    from vagan.preprocessing.pack import COHORT
     from vagan.preprocessing.pipeline import make_pipeline
     from vagan.preprocessing.study import prepare_study
     from vagan.reporting.scan_pages import PAGES
@@ -114,3 +116,5 @@ def preprocess(
         pages=PAGES,
     )
     print(summary)
+    if level != "participant" and (out / COHORT).is_dir():
+        warn_of_size(Cohort(out / COHORT))

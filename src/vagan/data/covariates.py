@@ -13,6 +13,8 @@ from vagan.errors import CohortError, ConfigError, nearest
 
 MISSING = ("", "nan", "n/a", "na", "none")
 MOST_CATEGORIES = 20
+DISTINCT = 0.9
+"""Categories per image from which on a text is that of single images."""
 CATEGORY_DISTANCE = 10.0
 """Distance of two categories, in standard deviations of numbers, where images are matched: categories weigh most."""
 BLUR = 1e-3
@@ -134,10 +136,17 @@ def _fit(name: str, table: pd.DataFrame) -> Covariate:
         extremes = (float(numbers[baseline].min()), float(numbers[baseline].max()))
         return Covariate(name=name, mean=float(numbers.mean()), std=float(numbers.std()), baseline_range=extremes)
     categories = tuple(sorted(set(values)))
-    if len(categories) > MOST_CATEGORIES:
+    odd, count = values[~np.isfinite(numbers)].iloc[0], int(np.isfinite(numbers).sum())
+    if len(categories) > MOST_CATEGORIES or len(categories) > max(2, DISTINCT * len(values)):
+        cause = (
+            f"{odd!r} is no number, while {count} of {len(values)} values are; is a unit or a comma in the cell?"
+            if count
+            else "is it an identifier or a date?"
+        )
         raise ConfigError(
-            f"training.covariates: {name} must be numbers or at most {MOST_CATEGORIES} categories, "
-            f"found {len(categories)}, e.g. {categories[0]!r}; leave it out or join categories"
+            f"training.covariates: {name} must be numbers or at most {MOST_CATEGORIES} categories that images share, "
+            f"found {len(categories)} different texts in {len(values)} training images, e.g. {odd!r}: {cause} "
+            "correct it, join categories, or leave it out"
         )
     foreign = sorted(set(values[~baseline]) - set(values[baseline]))
     if foreign:

@@ -1,7 +1,7 @@
 """Manifests: one row per image with subject, class, split and file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -32,6 +32,8 @@ class Manifest:
     """
 
     table: pd.DataFrame
+    excluded: frozenset[int] = frozenset()
+    """Rows that are in no split for now."""
 
     def __post_init__(self) -> None:
         defects = find_defects(self.table)
@@ -69,7 +71,7 @@ class Manifest:
         chosen = self.table["split"] == split
         if label is not None:
             chosen &= self.table["label"] == label
-        return np.flatnonzero(chosen)
+        return np.setdiff1d(np.flatnonzero(chosen), list(self.excluded)).astype(np.int64)
 
 
 def find_defects(table: pd.DataFrame) -> list[str]:
@@ -102,6 +104,8 @@ def find_defects(table: pd.DataFrame) -> list[str]:
         defects.append(f"two classes are needed, found one: {table['class'].iloc[0]!r}")
     if (table.groupby("class")["label"].nunique() > 1).any() or (table.groupby("label")["class"].nunique() > 1).any():
         defects.append("each class name must belong to one label")
+    if alike := _alike(table["class"]):
+        defects.append(f"classes must differ in more than case: found {alike[0]!r} and {alike[1]!r}; rename one")
     return defects
 
 
@@ -123,8 +127,7 @@ def label_classes(names: Sequence[str], baseline: str | None) -> dict[str, int]:
     Without a ``baseline``, it is the class with one of the usual names for it.
     """
     classes = sorted(set(names))
-    alike = next(((a, b) for a, b in combinations(classes, 2) if a.casefold() == b.casefold()), None)
-    if alike:
+    if alike := _alike(classes):
         raise ManifestError(f"classes must differ in more than case: found {alike[0]!r} and {alike[1]!r}; rename one")
     if len(classes) < 2:
         raise ManifestError(
@@ -141,6 +144,12 @@ def label_classes(names: Sequence[str], baseline: str | None) -> dict[str, int]:
     if baseline not in classes:
         raise ManifestError(f"no class is called {baseline!r}; {nearest(baseline, classes)}")
     return {name: label for label, name in enumerate([baseline, *(c for c in classes if c != baseline)])}
+
+
+def _alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two classes whose names differ in case alone."""
+    pairs = combinations(sorted({str(name) for name in names}), 2)
+    return next((pair for pair in pairs if pair[0].casefold() == pair[1].casefold()), None)
 
 
 def _more(count: int, shown: int = 1) -> str:

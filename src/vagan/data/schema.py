@@ -34,6 +34,8 @@ class CohortMetadata(BaseModel):
     """Of scans: the preprocessing that new scans must go through too; see ``vagan.preprocessing``."""
     made_from: str = ""
     """Of scans: digest of the inputs and settings of the prepared files that the cohort was packed from."""
+    warnings: tuple[str, ...] = ()
+    """What was odd about the images on import, such as several bit depths."""
     regions: tuple[str, ...] = ()
     """Names of the regions where the class acts, where the cohort knows them: numbered from 1 in ``regions``."""
     content_hash: str = ""

@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -135,16 +136,32 @@ def _opened(path: Path) -> Iterator[SpatialImage]:
 
 
 def _require_own_voxels(path: Path, file: SpatialImage) -> None:
-    """Refuse a NIfTI header that is one half of a pair, which nibabel would correct."""
+    """Refuse half of a pair, headers of another length, and extensions among the voxels: nibabel lets them pass."""
     kind = type(file.header)
     if not issubclass(kind, nib.Nifti1Header):
         return
     with file.file_map["image"].get_prepare_fileobj("rb") as stream:
-        if kind(stream.read(kind.sizeof_hdr), check=False)["magic"].item() != kind.single_magic:
+        stored = kind(stream.read(kind.sizeof_hdr), check=False)
+        if stored["sizeof_hdr"] != kind.sizeof_hdr:
+            raise ImageFileError(
+                f"{path} must begin with a header of {kind.sizeof_hdr} bytes, found one of {stored['sizeof_hdr']}; "
+                "convert it again"
+            )
+        if stored["magic"].item() != kind.single_magic:
             raise ImageFileError(
                 f"{path} must hold its voxels, but its header is one half of a pair, whose other half is an .img "
                 "file; convert both to one .nii"
             )
+        has_more, end, voxels_at = stream.read(4)[:1] not in (b"", b"\0"), kind.sizeof_hdr + 4, file.dataobj.offset
+        while has_more and (length := struct.unpack(f"{stored.endianness}2i", stream.read(8))[0]):  # 0: padding
+            end += length
+            if length < 8 or end > voxels_at:
+                raise ImageFileError(
+                    f"{path} must hold its voxels after its header's extensions, but one of {length} bytes ends at "
+                    f"byte {end}, and the voxels begin at {voxels_at}; convert it again"
+                )
+            has_more = end + 8 <= voxels_at
+            stream.seek(end)
 
 
 def _voxels(path: Path, file: SpatialImage) -> NDArray[np.float32]:

@@ -37,8 +37,10 @@ from vagan.evaluation.metrics.regions import Parts
 from vagan.evaluation.metrics.registry import BY_SUBJECT, METRICS
 from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import RunSelection, class_label, classifier_figures, completeness, load_methods
+from vagan.evaluation.seen import require_unseen, without_seen
 from vagan.evaluation.statistics import summarise
 from vagan.evaluation.verdict import verdict
+from vagan.inference.attributor import Attributor
 from vagan.progress import Bar
 from vagan.training.engine.device import find_device
 
@@ -100,6 +102,8 @@ def evaluate(
     on_maps
         Called with the maps of each method. Their arrays lie in files that are gone afterwards.
 
+    `LeakageError` if the run of a method was trained or validated on some of the images.
+
     Examples
     --------
     >>> evaluation = vagan.evaluate([model, IntegratedGradients(net, target=1)], cohort)  # doctest: +SKIP
@@ -111,6 +115,8 @@ def evaluate(
         label = class_label(cohort, options.class_of_interest)
         truth = ExactEffects(cohort, label, limit=options.limit, parts=options.parts, seed=options.seed)
     cases = truth.cases
+    runs = {run for method in named.values() if isinstance(method, Attributor) for run in method.runs}
+    require_unseen(cohort, np.concatenate([cases.rows, cases.baseline]), runs)
     scored = {n: cases.first(options.subset) if m.cost >= EXPENSIVE else cases for n, m in named.items()}
     known = _Known(cohort, cases, options)
     rows: list[pd.DataFrame] = []
@@ -174,17 +180,18 @@ def evaluate_runs(
     """Score the methods that the models of some runs allow, beside controls, and write a results folder.
 
     The same method of several runs gets the run's name behind its own. The class of interest and the classifiers
-    are the selection's. Raises as `load_methods` and `evaluate` do.
+    are the selection's. Raises as `load_methods`, `evaluate` and `vagan.evaluation.seen.require_unseen` do.
     """
     options, selection = options or EvaluationOptions(device="auto"), selection or RunSelection()
     results, device = ResultsFolder(out), find_device(options.device)
     results.require_folder()
+    cohort, excluded = without_seen(cohort, [*runs, *selection.classifiers], exclude=selection.exclude_seen)
     loaded = load_methods(cohort, runs, selection, seed=options.seed, device=device)
     truth = ExactEffects(cohort, loaded.label, limit=options.limit, parts=options.parts, seed=options.seed)
     options = replace(options, classifiers=loaded.classifiers, device=str(device))
     evaluation = evaluate(loaded.methods, cohort, options, truth=truth)
     figures, rules = classifier_figures(loaded, cohort, truth.cases, evaluation.decisions)
-    rules |= completeness(loaded.methods, torch.from_numpy(evaluation.examples.images))
+    rules |= completeness(loaded.methods, torch.from_numpy(evaluation.examples.images)) | excluded
     results.write(evaluation, cohort, loaded.models, rules=rules, classifiers=figures)
     return evaluation
 

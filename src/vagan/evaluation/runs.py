@@ -13,7 +13,7 @@ from torch import nn
 from vagan.attribution.registry import METHODS, find_slug
 from vagan.axes import class_column, concatenate_batches
 from vagan.data.cohort import Cohort
-from vagan.errors import CohortError, ConfigError, LeakageError, ModelError, nearest
+from vagan.errors import CohortError, ConfigError, ModelError, nearest
 from vagan.evaluation.maps import Cases
 from vagan.evaluation.metrics.counterfactual import IndependentClassifier
 from vagan.inference.attributor import Attributor
@@ -46,6 +46,8 @@ class RunSelection:
     probabilities; see `vagan.inference.strategies`."""
     classifiers: Sequence[Path] = ()
     """Runs of independent classifiers, which are none of the runs; see `vagan.evaluation.metrics.counterfactual`."""
+    exclude_seen: bool = False
+    """Leave test images out that a run was trained or validated on; otherwise they are an error."""
 
 
 class LoadedMethods(NamedTuple):
@@ -66,8 +68,7 @@ def load_methods(
     """Read each run once and make the methods of its model, and the controls.
 
     Raises `ConfigError` for an unknown method, one that no run's model allows, or runs about several classes;
-    `ModelError` if a run was trained on images of another kind than the cohort's; `LeakageError` if a run was trained
-    on the cohort's test images.
+    `ModelError` if a run was trained on images of another kind than the cohort's.
     """
     wanted = [find_slug(name) for name in selection.methods or METHODS]
     needs = {slug: METHODS[slug].needs for slug in wanted}
@@ -124,7 +125,7 @@ def _control(slug: str, cohort: Cohort, label: int, seed: int) -> Attributor:
 
 
 def _load_models(runs: Sequence[Path], cohort: Cohort, device: torch.device) -> list[TrainedModel]:
-    """Models of all runs, which must be able to take the cohort's images and must not have seen the test ones."""
+    """Models of all runs, which must be able to take the cohort's images."""
     runs = [run.resolve() for run in runs]
     twice = next((run.name for run in runs if [other.name for other in runs].count(run.name) > 1), None)
     if twice is not None:
@@ -139,7 +140,6 @@ def _load_models(runs: Sequence[Path], cohort: Cohort, device: torch.device) -> 
                 f"{model.path} was trained on {spec.num_spatial_dims}-D images of {spec.channels} channels, "
                 f"{cohort.path} holds {len(cohort.shape)}-D images of {cohort.channels}; give a matching cohort"
             )
-        _require_unseen(model.path, cohort)
     return models
 
 
@@ -197,22 +197,6 @@ def class_label(cohort: Cohort, class_of_interest: str, specs: Sequence[ModelSpe
             f"and {of_the_runs}; give runs that were trained on these classes, or class_of_interest"
         )
     return classes.index(pairs[0][1])
-
-
-def _require_unseen(run: Path, cohort: Cohort) -> None:
-    """Refuse to score a model on images of its own training."""
-    if not RunFolder(run).cohort.exists():
-        return  # a model folder on its own does not know
-    about = RunFolder(run).read_cohort()
-    if about["hash"] != cohort.metadata.content_hash:
-        return  # other images, even where their names are the same
-    table = cohort.manifest.table
-    seen = sorted(set(table["id"][table["split"] == "test"]) & set(about["splits"].get("train", [])))
-    if seen:
-        raise LeakageError(
-            f"test images must be new to the model, but {seen[0]!r} and {len(seen) - 1} more were in the training "
-            f"of {run}; score it on the split that it was trained on"
-        )
 
 
 def completeness(methods: Mapping[str, Attributor], images: Images) -> dict[str, str]:

@@ -80,6 +80,8 @@ class Attributor:
         Whose effect is shown, in place of the class's.
     device
         Where the networks are.
+    runs
+        Folders that the models are from.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Attributor:
         reject_interval: Interval = REJECT_INTERVAL,
         intervention: Intervention | None = None,
         device: torch.device | str = "cpu",
+        runs: Sequence[Path] = (),
     ) -> None:
         conventions = sorted({f"{method.convention}, {method.unit}" for method in methods})
         if len(conventions) != 1:
@@ -100,6 +103,7 @@ class Attributor:
             )
         first = methods[0]
         self.methods, self._spec, self.device = tuple(methods), spec, torch.device(device)
+        self.runs = tuple(runs)
         self.unit, self.convention = first.unit, first.convention
         self.covariates = first.covariates if isinstance(first, VAGAN) else ()
         self.cost = sum(method.cost for method in methods) * (1 if intervention is None else 2)
@@ -153,7 +157,7 @@ class Attributor:
             )
         if intervene and insert:
             raise ConfigError("intervene excludes insert: an intervention leaves the class alone; choose one")
-        first = models[0]
+        first, runs = models[0], [model.path for model in models]
         where = next(first.network.parameters()).device
         entry = METHODS[_chosen(first, method)]
         if entry.needs != "map-generator":
@@ -164,18 +168,18 @@ class Attributor:
                 )
             narrowed, _ = select_class(first.spec, class_of_interest)
             made = [entry.make() if entry.needs == "nothing" else entry.make(one.network) for one in models]
-            return cls(made, narrowed, device=where)
+            return cls(made, narrowed, device=where, runs=runs)
         if predict_class:
             gate = ClassGate.load(first.path, first.spec.classes, where)
             generator = _generator(first, None)
-            return cls([generator], first.spec, gate=gate, reject_interval=reject_interval, device=where)
+            return cls([generator], first.spec, gate=gate, reject_interval=reject_interval, device=where, runs=runs)
         specs, conditions = zip(
             *(select_class(one.spec, class_of_interest, insert=insert) for one in models), strict=True
         )
         if intervene:
             require_intervention(first.spec, intervene)
         generators = [_generator(*pair, insert=insert) for pair in zip(models, conditions, strict=True)]
-        return cls(generators, specs[0], intervention=intervene or None, device=where)
+        return cls(generators, specs[0], intervention=intervene or None, device=where, runs=runs)
 
     def __repr__(self) -> str:
         spec = self._spec

@@ -14,6 +14,7 @@ from vagan.data.image_file import read_image
 from vagan.data.manifest import find_defects, require_disjoint_subjects
 from vagan.data.preparation import Preparation
 from vagan.data.schema import MANIFEST, STORE
+from vagan.data.sources.files import FLAT, FileFacts, ImportOptions, flat_warning, require_one_kind
 from vagan.data.table import read_table
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume
@@ -32,18 +33,22 @@ class Problem(NamedTuple):
     examples: tuple[str, ...] = ()
     """All images that it is true of."""
     remedy: str = ""
+    is_warning: bool = False
+    """Whether a cohort can be used all the same."""
 
     def __str__(self) -> str:
         more = f" and {len(self.examples) - SHOWN} more" if len(self.examples) > SHOWN else ""
         examples = f": {', '.join(self.examples[:SHOWN])}{more}" if self.examples else ""
-        return self.problem + examples + (f"; {self.remedy}" if self.remedy else "")
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{'warning: ' if self.is_warning else ''}{self.problem}{examples}{remedy}"
 
 
 def find_problems(path: Path) -> list[Problem]:
     """Problems of a cohort folder or of a ``manifest.csv``; an empty list means none.
 
     A cohort's images are all read: NaN, constant images, intensities outside [-1, 1], identical images under
-    different names. A manifest's files are opened: missing, unreadable, of different shapes.
+    different names. A manifest's files are opened: missing, unreadable, of different shapes. Warnings: nearly black
+    or constant images, and bit depths, voxel sizes or places that differ.
     """
     if path.is_dir():
         if not (path / STORE).exists() and (path / MANIFEST).is_file():
@@ -116,6 +121,7 @@ def _cohort_problems(path: Path) -> list[Problem]:
     names, splits = list(cohort.manifest.table["id"]), list(cohort.manifest.table["split"])
     found = defaultdict[str, list[str]](list)
     seen: dict[bytes, int] = {}
+    flat: list[str] = []
     for start in track(range(0, len(names), BLOCK), -(-len(names) // BLOCK), "checking images"):
         rows = range(start, min(start + BLOCK, len(names)))
         for row, image in zip(rows, cohort.images(rows).numpy(), strict=True):
@@ -123,6 +129,8 @@ def _cohort_problems(path: Path) -> list[Problem]:
                 found["images hold NaN or infinite values"].append(names[row])
             elif image.min() == image.max():
                 found["images are constant"].append(names[row])
+            elif image.std() < FLAT:
+                flat.append(names[row])
             elif image.min() < -1 - 1e-5 or image.max() > 1 + 1e-5:
                 found["intensities must lie in [-1, 1]"].append(f"{names[row]} ({image.min():g} to {image.max():g})")
             twin = seen.setdefault(hashlib.blake2b(image.tobytes()).digest(), row)
@@ -130,7 +138,9 @@ def _cohort_problems(path: Path) -> list[Problem]:
                 apart = "" if splits[twin] == splits[row] else f" ({splits[twin]} and {splits[row]})"
                 found["images are identical"].append(f"{names[twin]} and {names[row]}{apart}")
     again = "correct the source and make the cohort again"
-    return [Problem(problem, tuple(examples), again) for problem, examples in found.items()]
+    warned = dict.fromkeys([*cohort.metadata.warnings, *([flat_warning(flat)] if flat else [])])
+    problems = [Problem(problem, tuple(examples), again) for problem, examples in found.items()]
+    return problems + [Problem(text, is_warning=True) for text in warned]
 
 
 def _file_problems(path: Path) -> list[Problem]:
@@ -140,13 +150,16 @@ def _file_problems(path: Path) -> list[Problem]:
     is_cohort = (path.parent / STORE).is_dir()
     preparation = Cohort(path.parent).metadata.preparation if is_cohort else Preparation()
     shapes: dict[tuple[int, ...], str] = {}
-    unreadable, empty = [], []
+    unreadable, empty, names = [], [], []
+    facts: list[FileFacts] = []
     for name in track(table["image"], len(table), "reading images"):
         if (path.parent / name).is_dir():  # a DICOM series, which the preprocessing will read
             empty += [] if any((path.parent / name).iterdir()) else [name]
             continue
         try:
-            shapes.setdefault(read_image(path.parent / name, preparation.colour).array.shape, name)
+            facts.append(FileFacts.of(read_image(path.parent / name, preparation.colour)))
+            names.append(name)
+            shapes.setdefault(facts[-1].shape, name)
         except ImageFileError as error:
             unreadable.append(str(error))
     problems = [Problem(error) for error in unreadable]
@@ -156,4 +169,7 @@ def _file_problems(path: Path) -> list[Problem]:
     if len(shapes) > 1 and preparation.size is None and not raw_scans:
         found = tuple(f"{shape[1:]} ({name})" for shape, name in shapes.items())
         problems.append(Problem("images differ in shape", found, "import with --size"))
+    if facts and not raw_scans:
+        tolerant = ImportOptions(size=preparation.size or (1,), intensity="per-image")
+        problems += [Problem(text, is_warning=True) for text in require_one_kind(names, facts, tolerant)]
     return problems

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from vagan.data.cohort import Cohort
-from vagan.data.sources.files import ImportOptions, import_files
+from vagan.data.sources.files import Dropped, ImportOptions, import_files
 from vagan.data.table import is_missing, read_table, with_class_column, with_known_columns
 from vagan.errors import ManifestError, nearest
 
@@ -19,6 +20,10 @@ LAYOUTS = [
     for suffix in ("nii", "nii.gz")
 ]
 """Where scans are looked for: in BIDS datasets and derivatives, and in Clinica's CAPS."""
+
+
+PASSED_OVER = ("its kind", "contrast agent, ce-", "acq- or rec-", "a later run-", "a later name")
+"""Why a scan comes after another of its visit, in this order."""
 
 
 def is_bids(folder: Path) -> bool:
@@ -38,6 +43,7 @@ def find_scans(
     participants: Sequence[str] = (),
     rank: Callable[[Path], int | None],
     class_column: str = "",
+    dropped: list[Dropped] | None = None,
 ) -> pd.DataFrame:
     """T1-weighted images of a BIDS dataset, one row for each visit.
 
@@ -56,6 +62,8 @@ def find_scans(
         Column of ``sub-*[_ses-*]_scans.tsv``, ``sub-*_sessions.tsv``, ``sessions.tsv`` or ``participants.tsv`` that
         holds the class; the first table that has a value for a scan gives it. Every other column of them is kept as
         a covariate. For ``DATASET/derivatives/NAME`` the tables of the dataset are asked too.
+    dropped
+        Gets the images that are passed over, and those of subjects that no table has, with the reason.
 
     Returns
     -------
@@ -66,10 +74,11 @@ def find_scans(
     if not folder.is_dir():
         raise ManifestError(f"{folder} must be a BIDS folder; it does not exist or is a file")
     wanted = {name.removeprefix("sub-") for name in participants}
-    found = []
+    found, passed = [], []
     for path in sorted({path for layout in LAYOUTS for path in folder.glob(layout)}):
         entities, place = entities_of(path.name), rank(path)
         if place is None:
+            passed.append(Dropped(str(path), f"of another kind than asked for (desc-{entities.get('desc', '')})"))
             continue
         if "sub" not in entities:
             raise ManifestError(
@@ -79,10 +88,13 @@ def find_scans(
             continue
         session = f"ses-{entities['ses']}" if "ses" in entities else ""
         found.append((f"sub-{entities['sub']}", session, place, *_preference(path), path))
-    chosen = {
-        (subject, session): path for subject, session, *_, path in sorted(found, reverse=True)
-    }  # the last stays
-    rows = [(str(path.absolute()), mask_beside(path), *visit) for visit, path in sorted(chosen.items())]
+    chosen: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for subject, session, *order in sorted(found):
+        best = chosen.setdefault((subject, session), tuple(order))
+        if best[-1] != order[-1]:
+            why = next(reason for reason, one, other in zip(PASSED_OVER, best, order, strict=True) if one != other)
+            passed.append(Dropped(str(order[-1]), f"another scan of its visit is preferred: {best[-1].name} ({why})"))
+    rows = [(str(best[-1].absolute()), mask_beside(best[-1]), *visit) for visit, best in sorted(chosen.items())]
     table = pd.DataFrame(rows, columns=["image", "mask", "subject", "session"])
     absent = wanted - {name.removeprefix("sub-") for name in table["subject"]}
     if absent:
@@ -99,7 +111,12 @@ def find_scans(
             f"no sessions.tsv or participants.tsv in {folder} has the column {class_column!r}; "
             f"{nearest(class_column, [str(name) for name in table if name not in ('image', 'mask', 'id')])}"
         )
-    return with_class_column(table, class_column)
+    table = with_class_column(table, class_column)
+    if dropped is not None:
+        unmatched = _unmatched(table, folder)
+        dropped += passed + [Dropped(name, reason) for name, reason in unmatched.items()]
+        table = table[~table["image"].isin(unmatched)].reset_index(drop=True)
+    return table
 
 
 def import_bids(
@@ -126,9 +143,40 @@ def import_bids(
     def rank(path: Path) -> int | None:
         return 0 if entities_of(path.name).get("desc", "") == desc else None
 
-    table = find_scans(source, rank=rank, class_column=class_column).drop(columns="mask")
-    source_name = f"BIDS folder {source.name}"
-    return import_files(table, out, options or ImportOptions(), source=source_name, class_column=class_column)
+    dropped: list[Dropped] = []
+    table = find_scans(source, rank=rank, class_column=class_column, dropped=dropped).drop(columns="mask")
+    return import_files(
+        table,
+        out,
+        options or ImportOptions(),
+        source=f"BIDS folder {source.name}",
+        class_column=class_column,
+        dropped=dropped,
+    )
+
+
+def _unmatched(table: pd.DataFrame, folder: Path) -> dict[str, str]:
+    """Images without a class whose subject is in no table, and why, with the nearest subject that has no image."""
+    known = {
+        name
+        for root in _roots(folder)
+        for path in (root / "participants.tsv", root / "sessions.tsv")
+        if path.is_file()
+        for name in _read_tsv(path, path.stat().st_mtime_ns).get("participant_id", ())
+    }
+    labels, with_image = {_bare(name) for name in known}, {_bare(name) for name in table["subject"]}
+    free = [name for name in known if _bare(name) not in with_image]
+    without = table[table["class"].eq("") & ~table["subject"].map(_bare).isin(labels)]
+    return {
+        image: f"no table of the dataset has its subject: {subject}; {nearest(subject, free) if free else ''}"
+        for image, subject in zip(without["image"], without["subject"], strict=True)
+        if known
+    }
+
+
+def _roots(folder: Path) -> list[Path]:
+    """Where tables are: in the dataset, and for derivatives in that of their sources."""
+    return [folder, folder.parent.parent] if folder.resolve().parent.name == "derivatives" else [folder]
 
 
 def _preference(path: Path) -> tuple[bool, int, int]:
@@ -147,11 +195,10 @@ def mask_beside(path: Path) -> str:
 
 def _with_covariates(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Columns of the tables, the most specific value first."""
-    roots = [folder, folder.parent.parent] if folder.resolve().parent.name == "derivatives" else [folder]
     visits = zip(table["id"], table["subject"], table["session"], table["image"], strict=True)
     for row, (visit, subject, session, image) in enumerate(visits):
         found: dict[str, str] = {}
-        for root in roots:
+        for root in _roots(folder):
             in_tables = [
                 _row_of_scan(root / subject / session / f"{visit}_scans.tsv", Path(image).name),
                 _row_of(root / subject / f"{subject}_sessions.tsv", {"session_id": session}),

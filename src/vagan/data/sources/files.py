@@ -1,6 +1,7 @@
 """From a table of image files to a cohort; shared by all file sources."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
-from vagan.data.image_file import Colour, read_image
+from vagan.data.image_file import Colour, ImageFile, read_image
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import IntensityRule, Preparation
 from vagan.data.schema import COHORT, DROPPED, CohortCase, CohortMetadata
@@ -22,6 +23,8 @@ from vagan.files import require_replaceable
 from vagan.progress import track
 
 SAME_PLACE_MM = 1e-3
+FLAT = 0.02
+"""Standard deviation of prepared intensities, which span 2, below which an image is nearly black or constant."""
 LARGE_LOSS = 0.1
 """Part of a class's images beyond which leaving them out is worth a warning."""
 
@@ -88,7 +91,9 @@ def import_files(
     preparation = _preparation(options, manifest, files)
     paths, effects = list(manifest.table["image"]), list(manifest.table.get("effect", []))
     _require_one_shape(paths, [file.shape for file in files], resized=options.size is not None)
-    _require_one_kind(paths, files, options)
+    warned = require_one_kind(paths, files, options)
+    if flat := [name for name, file in zip(manifest.table["id"], files, strict=True) if _is_flat(file, preparation)]:
+        warned.append(flat_warning(flat))
 
     def case_at(row: int) -> CohortCase:
         raw = read_image(Path(paths[row]), options.colour).array
@@ -105,6 +110,7 @@ def import_files(
         preparation=preparation,
         spacing_mm=None if placed is None else tuple(float(step) for step in np.linalg.norm(placed, axis=0)[:3]),
         affine=None if placed is None else tuple(tuple(map(float, row)) for row in placed),
+        warnings=tuple(warned),
     )
     cohort = write_cohort(out, manifest, metadata, case_at)
     write_table(out / DROPPED, pd.DataFrame(dropped + bad, columns=["image", "reason", "class"]))
@@ -123,7 +129,11 @@ def describe_dropped(dropped: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
         kind_of_reason(reason.removeprefix(image).strip())
         for image, reason in zip(dropped["image"], dropped["reason"], strict=True)
     )
-    lines = [f"left out: {count} × {kind}" for kind, count in reasons.most_common()]
+    detailed = [reason for reason in dropped["reason"] if ": " in reason]
+    lines = []
+    for kind, count in reasons.most_common():
+        example = next((reason for reason in detailed if kind in reason), "")
+        lines.append(f"left out: {count} × {kind}{f', e.g. {example}' if example else ''}")
     for name, lost in Counter(dropped["class"][dropped["class"].ne("")]).items():
         total = lost + kept["class"].eq(name).sum()
         if lost > LARGE_LOSS * total:
@@ -136,19 +146,28 @@ def kind_of_reason(reason: str) -> str:
     return reason.split(";", maxsplit=1)[0].split(":", maxsplit=1)[0].split(" (", maxsplit=1)[0]
 
 
-class _File(NamedTuple):
+class FileFacts(NamedTuple):
     """What reading a file has shown."""
 
     shape: tuple[int, ...]
     low: float
     high: float
+    std: float
+    """Standard deviation of its intensities."""
     affine: NDArray[np.float64] | None
     """Where the voxels of a volume lie, in mm."""
     bytes_per_value: int | None
     """Of pictures with unsigned integers."""
 
+    @classmethod
+    def of(cls, file: ImageFile) -> "FileFacts":
+        """Of an image that was read."""
+        array, affine = file.array, file.volume.affine if file.volume is not None and file.array.ndim == 4 else None
+        low, high, std = float(array.min()), float(array.max()), float(array.std(dtype=np.float64))
+        return cls(array.shape, low, high, std, affine, file.bytes_per_value)
 
-def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame, list[_File], list[Dropped]]:
+
+def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame, list[FileFacts], list[Dropped]]:
     """Read every file once: the rows of the good ones with what was seen, and reasons against the bad ones."""
     files, good, bad = [], [], []
     for path, name in track(zip(table["image"], table["class"], strict=True), len(table), "reading images"):
@@ -159,10 +178,7 @@ def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame,
             bad.append(Dropped(path.encode(errors="backslashreplace").decode(), str(error), name))
             good.append(False)
             continue
-        affine = file.volume.affine if file.volume is not None and file.array.ndim == 4 else None
-        files.append(
-            _File(file.array.shape, float(file.array.min()), float(file.array.max()), affine, file.bytes_per_value)
-        )
+        files.append(FileFacts.of(file))
         good.append(True)
     if bad and not options.drop_bad:
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
@@ -172,7 +188,7 @@ def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame,
     return table[good].reset_index(drop=True), files, bad
 
 
-def _common_affine(files: list[_File]) -> NDArray[np.float64] | None:
+def _common_affine(files: list[FileFacts]) -> NDArray[np.float64] | None:
     first = files[0].affine
     same = first is not None and all(
         file.affine is not None and np.abs(file.affine - first).max() < SAME_PLACE_MM for file in files
@@ -199,31 +215,67 @@ def _require_utf8(path: str) -> None:
         raise ImageFileError(f"the file name {path!a} must be UTF-8; rename it") from error
 
 
-def _require_one_kind(paths: list[str], files: list[_File], options: ImportOptions) -> None:
-    """Refuse pictures of 8 and 16 bits under one intensity range, and volumes of one shape but other voxels."""
-    first = files[0]
-    for path, file in zip(paths, files, strict=True):
-        if (
-            options.intensity == "fixed"
-            and options.intensity_range is None
-            and file.bytes_per_value != first.bytes_per_value
-        ):
-            bits = [8 * (one.bytes_per_value or 0) or "other" for one in (first, file)]
-            raise ManifestError(
-                f"all images must have the same bit depth: {paths[0]} has {bits[0]} bits, {path} has {bits[1]}; "
-                "convert them, or choose --intensity per-image or --range"
-            )
-        if options.size is None and first.affine is not None and file.affine is not None:
-            sizes = [np.linalg.norm(one.affine[:3, :3], axis=0) for one in (first, file) if one.affine is not None]
-            if np.abs(sizes[0] - sizes[1]).max() > SAME_PLACE_MM:
-                said = [" x ".join(f"{size:.4g}" for size in found) for found in sizes]
-                raise ManifestError(
-                    f"all volumes must have the same voxel size: {paths[0]} has {said[0]} mm, {path} has {said[1]} "
-                    "mm; resample them to one grid, as vagan preprocess does"
-                )
+def require_one_kind(paths: Sequence[str], files: Sequence[FileFacts], options: ImportOptions) -> list[str]:
+    """Warnings of bit depths, voxel sizes or places that differ, each with an example; `ManifestError` if it matters.
+
+    That is for bit depths under one intensity range, and for voxel sizes of images that are not resized.
+    """
+    own_range = options.intensity == "per-image" or options.intensity_range is not None
+    kinds = (
+        ("bit depth", _bits, own_range, "convert them, or choose --intensity per-image or --range"),
+        ("voxel size", _voxel_mm, options.size is not None, "resample them to one grid, as vagan preprocess does"),
+        ("place", _affine, True, "maps compare places: register them, as vagan preprocess does"),
+    )
+    warned = []
+    for what, value_of, tolerated, remedy in kinds:
+        values = [value_of(file) for file in files]
+        others = [row for row, value in enumerate(values) if np.abs(value - values[0]).max(initial=0) > SAME_PLACE_MM]
+        if not others:
+            continue
+        one, other = (_text(values[row]) for row in (0, others[0]))
+        which = f"{paths[0]} has {one}, {paths[others[0]]} has {other} ({len(others)} of {len(paths)} differ)"
+        if not tolerated:
+            raise ManifestError(f"all images must have the same {what}: {which}; {remedy}")
+        warned.append(f"images differ in {what}: {which}; {remedy}")
+        if what == "voxel size":
+            break  # places differ then as well
+    return warned
 
 
-def _preparation(options: ImportOptions, manifest: Manifest, files: list[_File]) -> Preparation:
+def _bits(file: FileFacts) -> NDArray[np.float64]:
+    """0 where pixels are no unsigned integers."""
+    return np.array([8.0 * (file.bytes_per_value or 0)])
+
+
+def _voxel_mm(file: FileFacts) -> NDArray[np.float64]:
+    return np.linalg.norm(_affine(file)[:3, :3], axis=0)
+
+
+def _affine(file: FileFacts) -> NDArray[np.float64]:
+    """0 where there is none."""
+    return np.zeros((4, 4)) if file.affine is None else file.affine
+
+
+def _text(value: NDArray[np.float64]) -> str:
+    if len(value) == 1:
+        return f"{value[0]:g} bits" if value[0] else "other numbers"
+    if value.ndim == 1:
+        return f"{' x '.join(f'{size:.4g}' for size in value)} mm"
+    return f"its first voxel at ({', '.join(f'{place:.4g}' for place in value[:3, 3])}) mm"
+
+
+def flat_warning(names: Sequence[str]) -> str:
+    """What is said of images that are nearly black or constant after scaling."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"images are nearly black or constant after scaling: {', '.join(names[:3])}{more}; check their intensities"
+
+
+def _is_flat(file: FileFacts, preparation: Preparation) -> bool:
+    ends = (file.low, file.high) if preparation.intensity == "per-image" else (preparation.low, preparation.high)
+    return 2 * file.std < FLAT * (ends[1] - ends[0])
+
+
+def _preparation(options: ImportOptions, manifest: Manifest, files: list[FileFacts]) -> Preparation:
     train = [files[row] for row in manifest.indices("train")]
     if not train:
         raise ManifestError("some images must be in the split train, found none; correct the column split")

@@ -23,6 +23,7 @@ from vagan.evaluation.metrics.base import Array, Need, Values
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import RunSelection, load_methods
+from vagan.evaluation.seen import without_seen
 from vagan.files import read_text, write_json, write_text
 from vagan.preprocessing.study import scan_of, zero_of
 from vagan.progress import Bar
@@ -224,11 +225,12 @@ def evaluate_longitudinal(
     options = options or EvaluationOptions(device="auto")
     results, device = ResultsFolder(out), find_device(options.device)
     results.require_folder()
+    cohort, excluded = without_seen(cohort, runs, exclude=selection.exclude_seen)
     loaded = load_methods(cohort, runs, selection, seed=options.seed, device=device)
     truth = ObservedEffects(cohort, loaded.label, results, longitudinal, limit=options.limit, seed=options.seed)
     options = replace(options, severity=None, classifiers=(), device=str(device))
     evaluation = evaluate(loaded.methods, cohort, options, truth=truth, on_maps=truth.write_maps)
-    results.write(evaluation, cohort, loaded.models)
+    results.write(evaluation, cohort, loaded.models, rules=excluded)
     truth.write_pairs()
     text = longitudinal_table(evaluation, pairs=len(truth.converters), stable=len(truth.stable))
     write_text(results.table2, text)

@@ -75,7 +75,8 @@ def find_pairs(
     when, unit = _times(table)
     field = next((table[name].astype(str) for name in FIELDS if name in table), pd.Series("", index=table.index))
     columns = {"subject": table["subject"].astype(str), "label": table["label"], "when": when, "field": field}
-    rows = pd.DataFrame(columns)[(table["split"] == split) & table["label"].isin([0, label])]
+    rows = pd.DataFrame(columns).iloc[manifest.indices(split)]
+    rows = rows[rows["label"].isin([0, label])]
     rows = rows.sort_values("when", kind="stable")
     converters: list[Pair] = []
     left_out: dict[str, str] = {}

@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, Field
 
 from vagan.data.cohort import Cohort
+from vagan.data.fingerprint import Fingerprints, fingerprints, from_text, to_text
 from vagan.data.table import write_table
 from vagan.errors import OutputError, RunError
 from vagan.files import lock, read_text, regular, remove_leftovers, replacing, unlock, write_json, write_text
@@ -81,7 +82,7 @@ class RunFolder:
                     f"{self.path} belongs to another configuration: {', '.join(differing[:4])} (there, here); "
                     "give the same settings to resume, or another run folder"
                 )
-            if self.read_cohort() != _cohort_record(cohort):
+            if {**self.read_cohort(), "seen": None} != {**_cohort_record(cohort), "seen": None}:
                 raise RunError(
                     f"{self.path} was begun on another cohort, or on another split of it; "
                     "give that one to resume, or another run folder"
@@ -91,7 +92,7 @@ class RunFolder:
                     f"the checkpoint {self.checkpoint} must be a file, but is none; delete it to start again"
                 )
             return self.checkpoint.is_file()
-        write_json(self.cohort, _cohort_record(cohort))
+        write_json(self.cohort, _cohort_record(cohort) | {"seen": _seen(cohort)})
         write_text(self.environment, _environment())
         write_config(config, self.config)  # last: its presence makes this a run folder
         return False
@@ -211,6 +212,18 @@ class RunFolder:
                 "put the file of this training back"
             ) from error
 
+    def read_seen(self) -> tuple[Fingerprints, set[str]] | None:
+        """Fingerprints and subjects of the training and validation images; None in a folder without this record."""
+        if (seen := self.read_cohort().get("seen")) is None:
+            return None
+        try:
+            return from_text(seen["images"]), set(seen["subjects"])
+        except (TypeError, ValueError, KeyError) as error:
+            raise RunError(
+                f"{self.cohort} must hold fingerprints of the training images, but they cannot be read: {error}; "
+                "put the file of this training back"
+            ) from error
+
     def note(self, text: str) -> None:
         """Append a dated line to the log."""
         with self.log.open("a", encoding="utf-8") as file:
@@ -284,6 +297,12 @@ def _cohort_record(cohort: Cohort) -> dict[str, Any]:
         "classes": list(cohort.manifest.classes),
         "splits": {split: list(rows["id"]) for split, rows in table.groupby("split")},
     }
+
+
+def _seen(cohort: Cohort) -> dict[str, Any]:
+    rows = np.concatenate([cohort.manifest.indices(split) for split in ("train", "validation")])
+    subjects = cohort.manifest.table["subject"].iloc[rows]
+    return {"images": to_text(fingerprints(cohort, rows)), "subjects": sorted(set(subjects))}
 
 
 def _environment() -> str:
