@@ -21,8 +21,8 @@ def require_unseen(cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude:
     """Rows of a cohort that none of the runs was trained or validated on.
 
     An image counts as seen if its pixels are those of one of the run's images but for a linear change of intensity,
-    or if its subject is one of the run's: where cohorts share images or their source, and subjects are more than
-    names of single images. Subjects of the same name elsewhere are a warning.
+    or if its subject is one of the run's, provided that subjects are more than names of single images and that the
+    cohort holds other images of the run; otherwise subjects of the same name, perhaps of other people, are a warning.
 
     Raises
     ------
@@ -46,7 +46,8 @@ def require_unseen(cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude:
             continue
         pixels = is_among(found, seen_by_run[0])
         subjects = table["subject"].isin(seen_by_run[1]).to_numpy() & named
-        if pixels.any() or folder.read_cohort().get("source") == cohort.metadata.source:
+        everything = np.arange(len(cohort) if subjects.any() else 0)
+        if pixels.any() or is_among(fingerprints(cohort, everything), seen_by_run[0]).any():
             pixels |= subjects
         elif subjects.any():
             warnings.warn(

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from vagan.data.cohort import Cohort
 from vagan.data.fingerprint import Fingerprints, fingerprints, from_text, to_text
@@ -33,11 +33,26 @@ LOCK = "lock"
 Text = Annotated[str, Field(max_length=1000)]
 
 
+class _Seen(BaseModel):
+    """Of the training and validation images."""
+
+    images: str
+    """Fingerprints, as text."""
+    subjects: list[str]
+
+    @field_validator("images")
+    @classmethod
+    def _are_fingerprints(cls, text: str) -> str:
+        from_text(text)
+        return text
+
+
 class _CohortRecord(BaseModel):
     hash: Text
     source: Text = ""
     classes: list[Text] = []
     splits: dict[Text, list[str]]
+    seen: _Seen | None = None
 
 
 class RunFolder:
@@ -214,15 +229,8 @@ class RunFolder:
 
     def read_seen(self) -> tuple[Fingerprints, set[str]] | None:
         """Fingerprints and subjects of the training and validation images; None in a folder without this record."""
-        if (seen := self.read_cohort().get("seen")) is None:
-            return None
-        try:
-            return from_text(seen["images"]), set(seen["subjects"])
-        except (TypeError, ValueError, KeyError) as error:
-            raise RunError(
-                f"{self.cohort} must hold fingerprints of the training images, but they cannot be read: {error}; "
-                "put the file of this training back"
-            ) from error
+        seen = self.read_cohort().get("seen")
+        return seen and (from_text(seen["images"]), set(seen["subjects"]))
 
     def note(self, text: str) -> None:
         """Append a dated line to the log."""
