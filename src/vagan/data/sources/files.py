@@ -129,11 +129,14 @@ def describe_dropped(dropped: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
         kind_of_reason(reason.removeprefix(image).strip())
         for image, reason in zip(dropped["image"], dropped["reason"], strict=True)
     )
-    detailed = [reason for reason in dropped["reason"] if ": " in reason]
     lines = []
     for kind, count in reasons.most_common():
-        example = next((reason for reason in detailed if kind in reason), "")
-        lines.append(f"left out: {count} × {kind}{f', e.g. {example}' if example else ''}")
+        details = [
+            f", e.g. {Path(image).name}: {reason.split(f'{kind}: ')[1]}"
+            for image, reason in zip(dropped["image"], dropped["reason"], strict=True)
+            if f"{kind}: " in reason
+        ]
+        lines.append(f"left out: {count} × {kind}{details[0] if details else ''}")
     for name, lost in Counter(dropped["class"][dropped["class"].ne("")]).items():
         total = lost + kept["class"].eq(name).sum()
         if lost > LARGE_LOSS * total:
@@ -224,7 +227,7 @@ def require_one_kind(paths: Sequence[str], files: Sequence[FileFacts], options: 
     kinds = (
         ("bit depth", _bits, own_range, "convert them, or choose --intensity per-image or --range"),
         ("voxel size", _voxel_mm, options.size is not None, "resample them to one grid, as vagan preprocess does"),
-        ("place", _affine, True, "maps compare places: register them, as vagan preprocess does"),
+        ("place", _affine, True, ""),
     )
     warned = []
     for what, value_of, tolerated, remedy in kinds:
@@ -236,7 +239,7 @@ def require_one_kind(paths: Sequence[str], files: Sequence[FileFacts], options: 
         which = f"{paths[0]} has {one}, {paths[others[0]]} has {other} ({len(others)} of {len(paths)} differ)"
         if not tolerated:
             raise ManifestError(f"all images must have the same {what}: {which}; {remedy}")
-        warned.append(f"images differ in {what}: {which}; {remedy}")
+        warned.append(f"images differ in {what}, which maps may show: {which}")
         if what == "voxel size":
             break  # places differ then as well
     return warned
