@@ -1,5 +1,6 @@
 import gzip
 import itertools
+import struct
 
 import nibabel as nib
 import numpy as np
@@ -146,8 +147,9 @@ def test_extensions_before_the_voxels_are_read_over(kind, endianness, tmp_path):
     ("at", "content", "words"),
     [
         (0, b"\x5d\1\0\0", "header of 348 bytes, found one of 349"),
-        (348, b"\1\0\0\0" + (4096).to_bytes(4, "little"), "one of 4096 bytes ends at byte 4448.* begin at 384"),
-        (348, b"\1\0\0\0" + (4).to_bytes(4, "little"), "one of 4 bytes"),
+        (108, struct.pack("<f", 352), "one of 32 bytes ends at byte 384.* begin at 352"),
+        (348, b"\1\0\0\0" + (64).to_bytes(4, "little"), "cannot be read as NIfTI"),
+        (348, b"\1\0\0\0" + (4).to_bytes(4, "little"), "cannot be read as NIfTI"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])

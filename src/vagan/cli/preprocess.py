@@ -85,9 +85,8 @@ def preprocess(
     from vagan.cli.options import parse_size, warn_of_size
     from vagan.data.cohort import Cohort
     from vagan.data.splits import SubjectLists
-    from vagan.preprocessing.pack import COHORT
     from vagan.preprocessing.pipeline import make_pipeline
-    from vagan.preprocessing.study import prepare_study
+    from vagan.preprocessing.study import COHORT, prepare_study
     from vagan.reporting.scan_pages import PAGES
 
     shape = parse_size(size, axes=3) if size else None

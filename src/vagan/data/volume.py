@@ -155,7 +155,7 @@ def _require_own_voxels(path: Path, file: SpatialImage) -> None:
         has_more, end, voxels_at = stream.read(4)[:1] not in (b"", b"\0"), kind.sizeof_hdr + 4, file.dataobj.offset
         while has_more and (length := struct.unpack(f"{stored.endianness}2i", stream.read(8))[0]):  # 0: padding
             end += length
-            if length < 8 or end > voxels_at:
+            if end > voxels_at:
                 raise ImageFileError(
                     f"{path} must hold its voxels after its header's extensions, but one of {length} bytes ends at "
                     f"byte {end}, and the voxels begin at {voxels_at}; convert it again"
