@@ -245,6 +245,7 @@ class ResultsFolder:
         makes it.
         """
         summary, methods, ceiling = self._read_summary()
+        self._require_described(summary)
         # folders of an earlier evaluation may still lie there
         shown = summary.get("runs")
         runs = sorted(run for run in self.runs.glob("*") if run.is_dir() and (shown is None or run.name in shown))
@@ -263,13 +264,17 @@ class ResultsFolder:
             dict(zip(zip(scores["case"], scores["method"], strict=True), values, strict=True)),
             self._read_table(self.left_out, ["image", "reason"]) if self.left_out.is_file() else None,
         )
-        for path in self._described:  # after reading them: an evaluation may have begun to write meanwhile
+        self._require_described(summary)  # an evaluation may have written meanwhile
+        return found
+
+    def _require_described(self, summary: Mapping[str, Any]) -> None:
+        """Refuse files that may be of another evaluation than the summary."""
+        for path in self._described:
             if path.name in summary["files"] and summary["files"][path.name] != digest_of(path):
                 raise RunError(
                     f"{path} is not the one that {self.summary.name} describes: an evaluation is being written, was "
                     f"cut short, or the file was edited; {self._remedy}"
                 )
-        return found
 
     def threshold(self, method: str) -> float:
         """The ``|map|`` above which a pixel counts as marked, from a method's maps of validation images.
