@@ -56,7 +56,9 @@ def expand_like(scores: Scores, tensor: Float[Tensor, "batch *rest"]) -> Float[T
     return scores.reshape(-1, *[1] * (tensor.ndim - 1))
 
 
-def largest_axial_slice(images: Images, evidence: Images) -> tuple[Images, Images]:
+def largest_axial_slice(
+    images: Images, evidence: Images
+) -> tuple[Float[Tensor, "batch channel *shown"], Float[Tensor, "batch channel *shown"]]:
     """Of each volume of both the slice, normal to the last axis, where the evidence is largest; 2-D as they are."""
     if num_spatial_dims(images) < 3:
         return images, evidence
