@@ -19,7 +19,7 @@ def report(
         Results folder of `vagan evaluate`; gets report.html, which is self-contained, and figures/. Results of
         follow-up scans add Figure 5 of the paper.
     hide_ids
-        Number the subjects instead of naming them.
+        Number the subjects, and leave out names of files, in the page and its figures; the other files keep them.
     """
     from vagan.reporting.report import build_report
 
