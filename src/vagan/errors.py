@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 from importlib.util import find_spec
 
+MOST_NAMES = 40
+
 
 class VaganError(Exception):
     """A user's mistake. The command line prints it as one line and exits with ``exit_code``."""
@@ -66,10 +68,11 @@ class Interrupted(VaganError):  # noqa: N818
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint naming the most similar of the known names, or all of them."""
+    """Return a hint naming the most similar of the known names, or the first of them."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+    more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known[:MOST_NAMES])}{more}"
 
 
 def require_extra(extra: str, *modules: str, what: str) -> None:

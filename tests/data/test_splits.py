@@ -41,7 +41,8 @@ def test_lists_in_any_spelling(table, tmp_path):
     parts = assign_splits(table, lists=lists).groupby(table["subject"]).first()
     assert list(parts[:3]) == ["test", "test", "validation"]
     assert set(parts[3:]) == {"train"}
-    assert lists.absent(table["subject"]) == 1
+    assert len(lists.absent(table["subject"])) == 1
+    assert lists.describe_absent(table["subject"]).startswith("1 listed subjects have no image")
 
 
 def test_with_test_subjects_given_validation_is_drawn_from_the_others(table):

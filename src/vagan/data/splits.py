@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vagan.errors import LeakageError, ManifestError
+from vagan.errors import LeakageError, ManifestError, nearest
 from vagan.files import regular
 from vagan.seeding import numpy_generator
 
@@ -37,9 +37,16 @@ class SubjectLists:
         name = _bare(subject)
         return "test" if name in self.test else "validation" if name in self.validation else ""
 
-    def absent(self, subjects: Iterable[str]) -> int:
-        """How many of the listed subjects are not among these."""
-        return len((self.test | self.validation) - {_bare(subject) for subject in subjects})
+    def absent(self, subjects: Iterable[str]) -> list[str]:
+        """Listed subjects that are not among these."""
+        return sorted((self.test | self.validation) - {_bare(subject) for subject in subjects})
+
+    def describe_absent(self, subjects: Iterable[str]) -> str:
+        """A warning of `absent` subjects, with the nearest unlisted one; empty if there are none."""
+        there = {_bare(subject) for subject in subjects}
+        absent, free = self.absent(there), sorted(there - self.test - self.validation)
+        hint = f" ({nearest(absent[0], free)})" if absent and free else ""
+        return f"{len(absent)} listed subjects have no image, e.g. {absent[0]!r}{hint}" if absent else ""
 
 
 DRAWN = SubjectLists()

@@ -92,6 +92,8 @@ def import_files(
     paths, effects = list(manifest.table["image"]), list(manifest.table.get("effect", []))
     _require_one_shape(paths, [file.shape for file in files], resized=options.size is not None)
     warned = require_one_kind(paths, files, options)
+    if absent := options.lists.describe_absent(table["subject"].astype(str)):
+        warned.append(absent)
     if flat := [name for name, file in zip(manifest.table["id"], files, strict=True) if _is_flat(file, preparation)]:
         warned.append(flat_warning(flat))
 

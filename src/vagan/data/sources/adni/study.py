@@ -63,7 +63,7 @@ def summary_text(table: pd.DataFrame, left: pd.DataFrame, tables: Tables, lists:
     ]
     absent = lists.absent(table["subject"])
     if absent:
-        lines += ["", f"{absent:,} subjects of the given lists have no image here."]
+        lines += ["", f"{len(absent):,} subjects of the given lists have no image here."]
     return "\n".join(lines) + "\n"
 
 
