@@ -122,9 +122,9 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
     except MissingExtraError:
         raise
     except Exception as error:  # decoders raise errors of their own, which have no common base
-        raise ImageFileError(
-            f"{path} cannot be read as an image: {str(error).splitlines()[0]}; is it complete?"
-        ) from error
+        reason = str(error).splitlines()[0]
+        hint = "" if ";" in reason else "; is it complete?"  # where no remedy is given
+        raise ImageFileError(f"{path} cannot be read as an image: {reason}{hint}") from error
 
 
 def _with_channels(
