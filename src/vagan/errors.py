@@ -67,6 +67,11 @@ class Interrupted(VaganError):  # noqa: N818
     exit_code = 130
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, or its type if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint naming the most similar of the known names, or the first of them."""
     known = sorted(known)

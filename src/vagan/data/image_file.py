@@ -12,7 +12,7 @@ from vagan.data.dicom_picture import decode_dicom_picture, is_dicom
 from vagan.data.picture import decode_picture
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume, write_like
-from vagan.errors import ImageFileError, MissingExtraError
+from vagan.errors import ImageFileError, MissingExtraError, first_line
 from vagan.files import replacing
 
 Colour = Literal["grey", "rgb"]
@@ -122,7 +122,7 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
     except MissingExtraError:
         raise
     except Exception as error:  # decoders raise errors of their own, which have no common base
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         hint = "" if ";" in reason else "; is it complete?"  # where no remedy is given
         raise ImageFileError(f"{path} cannot be read as an image: {reason}{hint}") from error
 

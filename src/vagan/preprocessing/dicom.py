@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vagan.conventions import LARGEST_VALUES
 from vagan.data.dicom_picture import is_dicom_file, modality_values, name_encoding
 from vagan.data.image_file import is_clutter
-from vagan.errors import ImageFileError, require_extra
+from vagan.errors import ImageFileError, first_line, require_extra
 from vagan.geometry import Matrix
 
 FEWEST_SLICES = 16
@@ -69,7 +69,7 @@ def _choose(folder: Path) -> tuple[list[_Slice], list[str]]:
             found = list(_slices(path)) if is_dicom_file(path) else []
         except Exception as error:  # headers are parsed as they are used, and raise whatever they lead to
             raise ImageFileError(
-                f"{path} cannot be read as DICOM: {str(error).splitlines()[0]}; copy the series again"
+                f"{path} cannot be read as DICOM: {first_line(error)}; copy the series again"
             ) from error
         if not found:
             left_out.append(f"{path.name} was left out: it holds no DICOM image")
@@ -207,6 +207,6 @@ def _pixels(slices: list[_Slice]) -> list[NDArray[np.float32]]:
             found.append(modality_values(dataset, stored[one.frame], one.slope, one.intercept).astype(np.float32))
         except Exception as error:  # decoders raise whatever damaged pixels lead to
             raise ImageFileError(
-                f"{one.path} cannot be read as DICOM: {str(error).splitlines()[0]}; copy the series again"
+                f"{one.path} cannot be read as DICOM: {first_line(error)}; copy the series again"
             ) from error
     return found
