@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 
+from models import save_random_generator
 from vagan.cli.app import main
 
 pytestmark = pytest.mark.long
@@ -55,3 +56,18 @@ def test_raw_scans_and_derivatives_are_valid_bids(tmp_path):
         assert {"Sources", "Resolution", "SpatialReference"} < set(sidecar)
         assert all((raw / source.removeprefix("bids:raw:")).is_file() for source in sidecar["Sources"])
         assert sidecar.get("Type") == "Brain" or sidecar["SkullStripped"] is True
+
+
+def test_answers_of_the_server_are_those_of_its_description(tmp_path):
+    command = [program("schemathesis"), "run", "--max-examples", "15", "--seed", "1"]
+    serve = ["serve", str(save_random_generator(tmp_path / "model")), "--port", "0", "--device", "cpu"]
+    server = subprocess.Popen([sys.executable, "-m", "vagan", *serve], stdout=subprocess.PIPE, text=True)
+    try:
+        address, token = server.stdout.readline().split()[-1].split("/?token=")
+        command += [f"{address}/api/openapi.json", "--header", f"X-Vagan-Token: {token}"]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=tmp_path)
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert "Tested: 6" in done.stdout

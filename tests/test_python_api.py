@@ -71,6 +71,36 @@ def test_arrays_are_taken_like_tensors_and_integers_refused(cohort, model):
             model.attribute(wrong)
 
 
+def test_methods_refuse_arrays_integers_and_single_images_in_one_line(tmp_path):
+    """Outside of the tests, which check the types of arguments."""
+    save_random_generator(tmp_path / "model")
+    done = subprocess.run(
+        [sys.executable, "-c", WRONG_IMAGES, tmp_path / "model"], capture_output=True, encoding="utf-8", check=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 10 * 4
+    assert {line.partition(",")[0] for line in lines} == {"images must be a tensor (batch"}
+
+
+WRONG_IMAGES = """
+import sys, numpy as np, torch
+from torch import nn
+from vagan import load
+from vagan.attribution import *
+from vagan.errors import ConfigError
+net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+kinds = (CAM, GradCAM, GuidedBackpropagation, IntegratedGradients, Occlusion, AdditivePerturbation)
+methods = [kind(net) for kind in kinds]
+difference = GroupMeanDifference(torch.zeros(2, 1, 7, 8), torch.ones(2, 1, 7, 8))
+for method in (*methods, GradientMagnitude(), RandomSmoothMap(), difference, *load(sys.argv[1]).methods):
+    for images in (np.zeros((2, 1, 7, 8), np.float32), torch.zeros(2, 1, 7, 8, dtype=int), torch.zeros(7, 8), [[1]]):
+        try:
+            method.attribute(images)
+        except ConfigError as error:
+            print(error)
+"""
+
+
 def test_a_volume_file(tmp_path, rng):
     save_random_generator(tmp_path / "run", num_spatial_dims=3, shape=(16, 17, 18))
     values = torch.rand(16, 17, 18, generator=rng).numpy() * 255
@@ -116,6 +146,8 @@ def test_every_public_object_shows_what_it_is(cohort, model):
     }
     assert not [one for one in shown if " object at 0x" in one]
     assert any(one.startswith("IntegratedGradients(target=1, steps=50") for one in shown)
+    assert repr(cohort.manifest).startswith("Manifest(80 images of")
+    assert "\n" not in repr(cohort.manifest)
 
 
 def test_names_are_complete_and_imported_when_used():

@@ -1,6 +1,10 @@
-"""Exceptions. Each message states what is required, what was found, and what to do."""
+"""Exceptions. Each message states what is required, what was found, and what to do.
+
+Messages name parameters in backticks; the command line writes them as its options (`vagan.cli.app`).
+"""
 
 import difflib
+import errno
 from collections.abc import Iterable
 from importlib.util import find_spec
 
@@ -15,6 +19,10 @@ class VaganError(Exception):
 
 class ImageFileError(VaganError):
     """An image file cannot be read, or does not hold what it should."""
+
+
+class ColourError(ImageFileError):
+    """An image is in colour where grey ones are needed."""
 
 
 class ManifestError(VaganError):
@@ -70,6 +78,25 @@ class Interrupted(VaganError):  # noqa: N818
 def first_line(error: Exception) -> str:
     """What an error says, or its type if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def reason_of(error: OSError) -> str:
+    """What the operating system says, and what helps, where that is known."""
+    remedy = _REMEDIES.get(errno.errorcode.get(error.errno or 0, ""), "")
+    return f"{error.strerror or error}{remedy and f'; {remedy}'}"
+
+
+_REMEDIES = {
+    "ENOSPC": "free some space, or choose another disk",
+    "EDQUOT": "free some space, or choose another disk",
+    "EROFS": "choose another disk",
+    "EACCES": "check its permissions",
+    "EPERM": "check its permissions",
+    "EEXIST": "a part of the path is a file",
+    "ENOTDIR": "a part of the path is a file",
+    "ENAMETOOLONG": "choose a shorter name",
+    "EMFILE": "raise the limit of open files, such as with ulimit -n",
+}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vagan.errors import OutputError
+from vagan.errors import OutputError, reason_of
 
 MARK = "vagan-tmp"
 """In the names of temporary files and folders; nothing without it is ever cleaned up."""
@@ -94,12 +94,7 @@ def _set_mode(temporary: Path, path: Path, default: int) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
-    remedy = "choose another place"
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", -1)):
-        remedy = "free some space or choose another place"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        remedy = "choose a folder you may write to"
-    return OutputError(f"cannot write {path}: {error.strerror or error}; {remedy}")
+    return OutputError(f"cannot write {path}: {reason_of(error)}")
 
 
 def remove_leftovers(folder: Path) -> None:

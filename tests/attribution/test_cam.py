@@ -73,11 +73,28 @@ def test_grad_cam_equals_captums(space, target, rng):
     model(images)
     model.eval()
     last = [module for module in model.modules() if isinstance(module, CONV[len(space)])][-1]
-    low = captum.attr.LayerGradCam(model, last).attribute(images, target=target)
     mode = {2: "bilinear", 3: "trilinear"}[len(space)]
-    expected = F.interpolate(low, space, mode=mode, align_corners=False).detach()
-    assert expected.abs().max() > 1e-4
-    torch.testing.assert_close(GradCAM(model, target, layer=last).attribute(images), expected, rtol=1e-3, atol=1e-6)
+    for rectify in (False, True):
+        low = captum.attr.LayerGradCam(model, last).attribute(images, target=target, relu_attributions=rectify)
+        expected = F.interpolate(low, space, mode=mode, align_corners=False).detach()
+        assert expected.abs().max() > 1e-4
+        found = GradCAM(model, target, layer=last, rectify=rectify).attribute(images)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_grad_cam_takes_a_whole_block_and_not_its_last_convolution(rng):
+    class Dense(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.new = nn.Conv2d(1, 4, 3, padding=1)
+
+        def forward(self, images):
+            return torch.cat([images, self.new(images)], 1)
+
+    model = nn.Sequential(Dense(), nn.Flatten(), nn.Linear(5 * 7 * 8, 2))
+    images = torch.randn(2, 1, 7, 8, generator=rng)
+    torch.testing.assert_close(GradCAM(model).attribute(images), GradCAM(model, layer="0").attribute(images))
+    assert not torch.allclose(GradCAM(model).attribute(images), GradCAM(model, layer="0.new").attribute(images))
 
 
 def test_grad_cam_is_not_misled_by_work_in_place(rng):

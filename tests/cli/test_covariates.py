@@ -57,6 +57,6 @@ def test_a_contrast_shows_what_age_does(vagan, refused, model, pictures, tmp_pat
     assert about["sign"].startswith("image as if after the intervention - image as if before")
     out = ("--out", tmp_path / "no")
     assert "must read like age=60:80" in refused("attribute", able, image, *out, *known, "--intervene", "age=60")
-    assert "--preset intervention" in refused("attribute", model, image, *out, *known, "--intervene", "age=60:80")
+    assert "preset intervention" in refused("attribute", model, image, *out, *known, "--intervene", "age=60:80")
     assert "an intervention is needed" in refused("attribute", able, image, *out, *known)
     assert "found 'X'" in refused("attribute", able, image, *out, *known, "--intervene", "sex=F:X")

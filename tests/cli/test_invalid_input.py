@@ -1,9 +1,11 @@
 """Invalid input of each kind, at each command: exit code 2, one line that names what is wrong, nothing written."""
 
+import ast
 import io
 import json
 import os
 import pickle
+import re
 import shlex
 import shutil
 import struct
@@ -20,6 +22,8 @@ import zarr
 from heads import save_head
 from models import save_random_generator
 from trainings import TINY
+from vagan import errors
+from vagan.cli.app import app
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
 
@@ -87,12 +91,49 @@ def assert_refused(good, request, tmp_path, vagan, monkeypatch):
         assert code == 2, error
         assert len(lines) == 1, error
         assert "Traceback" not in error
+        assert_remedies_exist(shlex.split(command), lines[0])
         for name in names:
             assert name in lines[0] + out
         changed = {path for path, content in contents(tmp_path).items() ^ before.items()}
         assert {path for path in changed if not path.startswith(f"work/{leaves}")} == set()
 
     return run
+
+
+def assert_remedies_exist(command: list[str], message: str) -> None:
+    """Whatever option a message names is one of the verb, or stands in a command that has it."""
+    assert not re.search(r"`\w+`", message), "the library's name of a parameter"
+    if "(see `vagan --help`)" in message:  # about the options that were given
+        return
+    for quoted in re.findall(r"`vagan ([^`]*)`", message):
+        assert_options_exist(quoted)
+    assert options_in(re.sub("`[^`]*`", "", message)) <= options_of(command) | options_in(" ".join(command))
+
+
+def assert_options_exist(command: str) -> None:
+    assert not options_in(command) or options_in(command) <= options_of(command.split()), command
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
+
+
+def options_of(command: list[str]) -> set[str]:
+    _, apps, _ = app.parse_commands(command)
+    return {name for one in apps[-1].assemble_argument_collection() for name in one.names}
+
+
+def test_the_library_names_no_options():
+    """Messages outside of the command line name options in commands alone, such as `vagan train --set`."""
+    for path in Path(errors.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and path.parent.name != "cli":
+                parts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+                text = "".join(part for part in parts if isinstance(part, str))
+                assert not options_in(re.sub("`vagan [^`]*`", "", text)), (path, text)
+                for quoted in re.findall(r"`vagan ([^`]*)`", text):
+                    assert_options_exist(quoted)
 
 
 def contents(folder: Path) -> dict[str, object]:
@@ -112,11 +153,12 @@ OPTIONS = {
     "synth new --images 20 --size 99999999x99999999": "99999999",
     "synth new --images 20 --size 16x16 --amplitude nan": "amplitude",
     f"synth {'x' * 300} --images 20 --size 16x16": "xxx",
+    "synth picture.png/new --images 20 --size 16x16": "a part of the path is a file",
     "synth /dev/null --images 20 --size 16x16": "/dev/null",
     "synth thesis": "chapter1.tex",
     "atrophy new --subjects 5": "5",
     "atrophy new --spacing-mm nan": "nan",
-    "atrophy new --raw-spacing-mm 0.5": "0.5",
+    "atrophy new --raw raw --raw-spacing-mm 0.5": "0.5",
     "atrophy new --base mni": "'mni'",
     "atrophy new --jobs -1": "--jobs",
     "atrophy thesis": "chapter1.tex",
@@ -169,6 +211,13 @@ OPTIONS = {
     "export model new --format pickle": "--format",
     "serve model --port 99999": "99999",
     "serve model --largest-mb 0": "--largest-mb",
+    "attribute model picture.png --out new --predict-class --insert": "--predict-class excludes --insert",
+    "attribute model picture.png --out new --reject-interval 0.1:0.2": "--reject-interval needs --predict-class",
+    "attribute model picture.png --out new --masks model": "must be a results folder",
+    "evaluate cohort run --out new --reject-interval 0.1:0.2": "--reject-interval needs --predicted-classes",
+    "evaluate cohort run --out new --pairs all": "--pairs needs --longitudinal",
+    "atrophy new --raw-spacing-mm 1": "--raw-spacing-mm needs --raw",
+    "check cohort/manifest.csv --confounders": "--confounders",
     "demo new --images 3": "3",
 }
 """Command, and what its error must name."""

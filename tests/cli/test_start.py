@@ -3,11 +3,16 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from vagan.cli.app import IMPORTS, VERBS, main
+from vagan.evaluation.evaluation import Evaluation, Examples
 
 HEAVY = ("torch", "pandas", "scipy", "matplotlib", "zarr", "fastapi", "lightning_fabric", "nibabel")
 PROGRAM = """
@@ -42,10 +47,36 @@ def test_the_package_runs_as_a_module():
     assert done.stdout.strip() == version("vagan")
 
 
+def test_the_table_of_scores_fits_a_terminal():
+    score = {"mean": 0.9312, "std": 0.04, "ci95": [0.9214, 0.9401], "n": 24}
+    images = np.zeros((1, 1, 7, 8), np.float32)
+    evaluation = Evaluation(
+        pd.DataFrame(),
+        {
+            "VA-GAN": {"ncc": score, "recall/off-centre": score, "baseline_response_ratio": score, "dice": score},
+            "additive perturbation, 1500 steps": {"dice": score},
+        },
+        {"ncc": score},
+        Examples(("a",), images, None, {}),
+    )
+    head, *rows = evaluation.to_text().splitlines()
+    assert max(map(len, [head, *rows])) < 100
+    assert rows[0].split() == ["VA-GAN", "0.931", "0.921", "to", "0.940", "0.931", "0.931"]
+    assert len(rows) == 3
+    assert "dice" not in head.lower()
+    metrics = [f"flip_rate/{number}" for number in range(9)]  # without known effects, as many as fit
+    blind = replace(evaluation, summary={"VA-GAN": dict.fromkeys(metrics, score)}, ceiling={})
+    head, row = blind.to_text().splitlines()
+    assert 70 < len(head) <= 100
+    assert row.split()[:5] == ["VA-GAN", "0.931", "0.921", "to", "0.940"]
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_closed_terminal_stops_a_command_unless_started_with_nohup(monkeypatch, ignored):
-    monkeypatch.setattr("vagan.cli.app.app", lambda *_, **__: signal.raise_signal(signal.SIGHUP))
+    given = (list, SimpleNamespace(arguments={}, args=(), kwargs={}), None)
+    parsing = SimpleNamespace(parse_args=lambda *_, **__: signal.raise_signal(signal.SIGHUP) or given)
+    monkeypatch.setattr("vagan.cli.app.app", parsing)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     try:
         with pytest.raises(SystemExit) as stopped:

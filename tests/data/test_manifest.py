@@ -59,7 +59,7 @@ def test_all_defects_are_listed_at_once_and_a_subject_in_two_parts_is_leakage():
 def test_the_baseline_class_is_known_by_its_usual_names_or_asked_for():
     assert label_classes(["AD", "CN", "AD"], None) == {"CN": 0, "AD": 1}
     assert label_classes(["b", "c", "a"], "b") == {"b": 0, "a": 1, "c": 2}
-    with pytest.raises(ManifestError, match="which class is the baseline. found cat, dog; .*--baseline"):
+    with pytest.raises(ManifestError, match="which class is the baseline. found cat, dog; .*`baseline`"):
         label_classes(["cat", "dog"], None)
     with pytest.raises(ManifestError, match="no class is called 'cta'; did you mean 'cat'"):
         label_classes(["cat", "dog"], "cta")

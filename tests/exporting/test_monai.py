@@ -11,8 +11,9 @@ import pytest
 
 from models import save_random_generator
 from vagan.data.preparation import Preparation
-from vagan.exporting.monai import export_monai
+from vagan.exporting.monai import _metadata, export_monai
 from vagan.inference.attributor import Attributor
+from vagan.model.folder import load_model
 
 pytest.importorskip("ignite")
 
@@ -61,6 +62,9 @@ def test_metadata_has_what_the_specification_asks_for(exported):
     assert "positive: the class made it brighter" in metadata["pred_classes"]
     inference = json.loads((exported["monai"] / "configs" / "inference.json").read_text(encoding="utf-8"))
     assert set(PARTS) < set(inference)
+    for output, bounds in {"add": [], "warp+add": [], "tanh": [-2, 2], "warp": [-2, 2]}.items():
+        spec = load_model(exported["run"])[1].model_copy(update={"output": output})
+        assert _metadata(spec)["network_data_format"]["outputs"]["pred"]["value_range"] == bounds
 
 
 def test_names_of_classes_are_no_expressions(tmp_path):
@@ -80,7 +84,6 @@ def test_names_of_classes_are_no_expressions(tmp_path):
 def test_monai_finds_the_parts_that_it_asks_for(exported, tmp_path):
     from monai.bundle import ConfigWorkflow
 
-    imageio.imwrite(tmp_path / "image.png", np.arange(480, dtype=np.uint8).reshape(24, 20))
     configs = exported["monai"] / "configs"
     workflow = ConfigWorkflow(
         workflow_type="inference",
@@ -88,10 +91,12 @@ def test_monai_finds_the_parts_that_it_asks_for(exported, tmp_path):
         meta_file=str(configs / "metadata.json"),
         logging_file=None,
         bundle_root=str(exported["monai"]),
-        dataset_dir=str(tmp_path),
+        dataset_dir=str(tmp_path / "fresh"),
     )
     workflow.initialize()
     assert not workflow.check_properties()
+    with pytest.raises(Exception, match="fresh must hold images, but has none"):
+        workflow.run()
 
 
 @pytest.mark.long

@@ -1,12 +1,14 @@
 """One pass of each network fills an attribution, and what is in it comes from that pass."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,9 +16,10 @@ from models import save_random_generator
 from vagan.cli.attribute import attribute
 from vagan.data.covariates import Covariate
 from vagan.effect import deformation
-from vagan.errors import ConfigError, ModelError, NotEnoughMemoryError, OutputError
+from vagan.errors import ConfigError, ImageFileError, ModelError, NotEnoughMemoryError, OutputError
 from vagan.inference import files
 from vagan.inference.attributor import Attributor
+from vagan.inference.covariates import rows_of
 from vagan.inference.strategies import FOLDER
 from vagan.model.folder import load_model
 from vagan.model.ood import MahalanobisOOD, image_features
@@ -209,6 +212,26 @@ class TestFiles:
         assert passes["files.read_image"] == 3 + 2
         assert [one.path.read_bytes() for one in saved] == expected
 
+    def test_folders_are_the_images_in_them_and_folders_tell_alike_names_apart(self, tmp_path, pictures):
+        (tmp_path / "other").mkdir()
+        for name in ("a.png", "a.tif", "z.png", ".hidden.png", "notes.txt"):
+            shutil.copy(pictures[0], tmp_path / "other" / name)
+        imageio.imwrite(tmp_path / "other" / "a.tif", imageio.imread(pictures[0]))
+        (tmp_path / "in" / "z").mkdir()
+        shutil.copy(pictures[0], tmp_path / "in" / "z" / "c.png")
+        attributor = Attributor.load(save_run(tmp_path / "run"), class_of_interest="ill")
+        given = [tmp_path / "in", tmp_path / "other", tmp_path / "in" / "z"]
+        saved = attributor.attribute_files(given, tmp_path / "out")
+        names = [one.path.name.removesuffix("_effect.npy") for one in saved]
+        assert names == ["a", "b", "in_c", "a-png", "a-tif", "z", "z_c"]
+        assert [one.path.name for one in attributor.attribute(given).save(tmp_path / "again")] == [
+            one.path.name for one in saved
+        ]
+        with pytest.raises(ImageFileError, match="must hold images"):
+            attributor.attribute_files(tmp_path / "run", tmp_path / "out")
+        table = pd.DataFrame({"image": ["in/c.png", "z/c.png"], "age": [1, 2]})
+        assert rows_of([tmp_path / "in" / "z" / "c.png"], table)["age"].tolist() == [2]
+
     def test_files_of_one_shape_are_a_batch(self, tmp_path, pictures):
         attributor = Attributor.load(save_run(tmp_path / "run"), class_of_interest="ill")
         found = attributor.attribute(pictures)
@@ -224,10 +247,10 @@ class TestFiles:
     [
         ({"predict_class": True, "class_of_interest": "ill"}, "excludes"),
         ({"predict_class": True, "insert": True}, "excludes"),
-        ({"insert": True, "intervene": {"age": (1, 2)}}, "excludes insert"),
+        ({"insert": True, "intervene": {"age": (1, 2)}}, "excludes `insert`"),
         ({"insert": True, "class_of_interest": "ill"}, "bidirectional"),
         ({"intervene": {"age": (1, 2)}, "class_of_interest": "ill"}, "intervention"),
-        ({}, "class_of_interest is needed"),
+        ({}, "`class_of_interest` is needed"),
         ({"class_of_interest": "il"}, "did you mean 'ill'"),
         ({"method": "grad-cam"}, "cannot explain it"),
     ],

@@ -159,7 +159,7 @@ class TestTemplates:
     def test_a_head_needs_its_brain(self, tmp_path):
         image = nib.Nifti1Image(np.ones((20, 21, 22), np.float32), np.diag([5, 5, 5, 1.0]))
         nib.save(image, tmp_path / "head.nii.gz")
-        with pytest.raises(Exception, match="--template-mask"):
+        with pytest.raises(Exception, match="`template_mask`"):
             load_template(str(tmp_path / "head.nii.gz"), "")
 
     def test_another_template_is_another_key(self, tmp_path):

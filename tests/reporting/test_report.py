@@ -195,7 +195,7 @@ def test_figures_have_words_and_files(folder):
 def test_missing_results_name_the_file_and_the_command(tmp_path, there):
     wanted = tmp_path if there else tmp_path / "nowhere"
     with pytest.raises(
-        RunError, match=r"summary\.json is missing; make it with `vagan evaluate COHORT RUN\.\.\. --out"
+        RunError, match=r"holds no summary\.json; make it with `vagan evaluate COHORT RUN\.\.\. --out"
     ):
         build_report(wanted)
     assert not list(tmp_path.iterdir())

@@ -51,8 +51,8 @@ class TestPrecision:
     ("device", "devices", "message"),
     [
         ("no-such-device", 1, r"training\.device 'no-such-device' .* cannot be used here"),
-        ("cpu", 0, "at least one device must train: found 0; leave --devices out"),
-        ("cpu", -1, "at least one device must train: found -1"),
+        ("cpu", 0, "`devices` must be at least 1, found 0"),
+        ("cpu", -1, "`devices` must be at least 1, found -1"),
     ],
 )
 def test_a_device_that_is_not_there_is_an_error(device, devices, message):

@@ -14,6 +14,7 @@ from vagan.attribution.method import (
     class_scores,
     differentiating,
     preserving,
+    require_images,
     require_logits,
 )
 from vagan.axes import num_channels, resize_linear, spatial_mean, spatial_shape, weighted_channel_sum
@@ -58,6 +59,7 @@ class CAM:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Class activation map, interpolated; an error for models that are not of the form above."""
+        require_images(images)
         with preserving(self.model), torch.no_grad():
             recorded, dense = _record(_layers(self.model, self.layer), images), _record_dense(self.model)
             logits = require_logits(self.model(images.clone()), len(images), self.target)
@@ -72,7 +74,8 @@ class GradCAM:
 
     The weight of a feature map is the mean over space of the class score's derivative by it. For a model of the form
     that `CAM` needs, at its last feature maps, the result is the CAM divided by their number of pixels.
-    The rectification of the original is left to the metrics, which read the positive part.
+    By default maps are not rectified: metrics read the positive part of the interpolated map. The original rectifies
+    the map before it is interpolated.
 
     Parameters
     ----------
@@ -80,12 +83,15 @@ class GradCAM:
         Classifier with logits ``(batch, class)``.
     target, layer
         As of `CAM`. Of a layer that runs several times, the last time counts.
+    rectify
+        Replace negative values by 0 before the interpolation, as the original does.
     """
 
     model: nn.Module = field(repr=False)
     target: int = 1
     _: KW_ONLY
     layer: Layer = field(default=None, repr=False)
+    rectify: bool = False
 
     name = "Grad-CAM"
     unit: ClassVar[Unit] = "class score"
@@ -109,6 +115,7 @@ class GradCAM:
                     "the class score must depend on the layer's output: it does not; choose another layer"
                 )
             maps = weighted_channel_sum(features, spatial_mean(gradients))
+            maps = maps.clamp(min=0) if self.rectify else maps
             return _like_images(maps, images).detach()
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from vagan.attribution.method import Convention, Covariates, Unit
+from vagan.attribution.method import Convention, Covariates, Unit, require_images
 from vagan.axes import batch_mean, num_channels, num_spatial_dims, spatial_shape
 from vagan.effect import effect_map
 from vagan.errors import ConfigError, ModelError
@@ -37,6 +37,7 @@ class GradientMagnitude:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Gradient magnitude of each channel; never negative."""
+        require_images(images)
         # Sobel's filter is the difference over two pixels, and sums with weights 1, 2, 1 along all other axes
         gain = 2 * 4 ** (num_spatial_dims(images) - 1)
 
@@ -70,6 +71,7 @@ class RandomSmoothMap:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Random map of each image."""
+        require_images(images)
         maps = [self._map(image) for image in images.detach().cpu().numpy()]
         return torch.as_tensor(np.stack(maps)).to(images)
 
@@ -110,6 +112,7 @@ class GroupMeanDifference:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Repeat the constant map for each image."""
+        require_images(images)
         if num_channels(images) != num_channels(self._map) or spatial_shape(images) != spatial_shape(self._map):
             raise ModelError(
                 f"images must have the training images' channels and space, {tuple(self._map.shape)}: "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vagan.axes import class_column
-from vagan.errors import ModelError
+from vagan.errors import ConfigError, ModelError
 from vagan.types import Images, Maps, Scores
 
 Convention = Literal["signed", "absolute", "positive"]
@@ -48,6 +48,16 @@ class AttributionMethod(Protocol):
         Methods without a sign, or without one in terms of brightness, have another ``convention``. Covariates are
         ignored where the network is not conditioned on them.
         """
+
+
+def require_images(images: Any) -> None:
+    """Refuse what is no ``(batch, channel, *space)`` of floating-point numbers: arrays, integers, single images."""
+    if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim not in (4, 5):
+        kind = str(images.dtype).removeprefix("torch.") if hasattr(images, "dtype") else "no numbers"
+        raise ConfigError(
+            "images must be a tensor (batch, channel, *space) of floating-point numbers in [-1, 1], found a "
+            f"{type(images).__name__} of {kind} of shape {tuple(getattr(images, 'shape', ()))}; convert it"
+        )
 
 
 @contextmanager
@@ -93,6 +103,7 @@ def differentiating(model: nn.Module, images: Images) -> Iterator[Images]:
     Works inside ``no_grad`` and ``inference_mode`` too. The weights need no gradients inside the block, which saves
     the memory of what only those would need.
     """
+    require_images(images)
     with preserving(model), torch.inference_mode(False), torch.enable_grad():
         model.requires_grad_(False)
         yield images.clone().detach().requires_grad_()

@@ -15,6 +15,7 @@ from vagan.attribution.method import (
     class_scores,
     differentiating,
     preserving,
+    require_images,
     require_logits,
 )
 from vagan.axes import (
@@ -82,6 +83,7 @@ class Occlusion:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Mean fall of the class score over the windows that cover a pixel."""
+        require_images(images)
         window, stride = self._window_and_stride(images)
         parts = images.split(self.internal_batch_size)
         with preserving(self.model), torch.no_grad():

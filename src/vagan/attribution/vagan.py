@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vagan.attribution.method import Convention, Covariates, Unit, preserving
+from vagan.attribution.method import Convention, Covariates, Unit, preserving, require_images
 from vagan.axes import concatenate_channels
 from vagan.data.covariates import Covariate, encode_covariates
 from vagan.effect import Deformation, Output, RawMap, added_effect, baseline_image, deformation, deforms, effect_map
@@ -104,6 +104,7 @@ class VAGAN:
         return self._forward(images, self._conditions(len(images), covariates))[0]
 
     def _forward(self, images: Images, condition: ConditionRows | None) -> tuple[RawMap, Scores | None]:
+        require_images(images)
         network = self.generator
         with preserving(network), torch.no_grad():
             if self.ood is None or not isinstance(network, MapGenerator):
@@ -127,7 +128,7 @@ class VAGAN:
                 f"this model shows what {names} do: an intervention is needed, such as age from 60 to 80"
             )
         if targets is not None and not self.intervention:
-            raise ModelError("this model cannot change covariates; train one with --preset intervention")
+            raise ModelError("this model cannot change covariates; train one with the preset intervention")
         if self.covariates:
             own = self._numbers(covariates)
             parts += [own] if targets is None else [self._numbers(targets), self._numbers(targets) - own]

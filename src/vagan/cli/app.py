@@ -1,8 +1,9 @@
 """The command `vagan`: one verb per file, which imports slow packages only when it runs."""
 
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import getdoc
 
 from cyclopts import App, CycloptsError
@@ -14,13 +15,14 @@ from vagan.cli.demo import demo
 from vagan.cli.evaluate import evaluate
 from vagan.cli.export import export
 from vagan.cli.imports import adni, bids, csv, folder
+from vagan.cli.options import require_effect
 from vagan.cli.preprocess import preprocess
 from vagan.cli.report import report
 from vagan.cli.serve import serve
 from vagan.cli.settings import settings
 from vagan.cli.synth import synth
 from vagan.cli.train import train
-from vagan.errors import VaganError
+from vagan.errors import VaganError, reason_of
 
 HELP = """Visual feature attribution: what does a class, such as a disease, look like in this image?
 
@@ -41,6 +43,14 @@ Raw brain scans:
 VERBS = (demo, synth, atrophy, check, preprocess, train, attribute, evaluate, report, serve, export, settings)
 IMPORTS = (folder, csv, bids, adni)
 LONGEST_LINE = 800
+LIBRARY = {
+    "intensity_range": "range",
+    "participants": "participant_label",
+    "processes": "jobs",
+    "shape": "size",
+    "spacing_mm": "spacing",
+}
+"""Parameters of the library that options call otherwise."""
 
 app = App(
     name="vagan",
@@ -68,18 +78,23 @@ app.command(imports)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 with one line on a user's mistake, 1 on a defect of ours."""
+    options: dict[str, str] = {}
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; not on Windows, ignored under nohup
     if hangup and signal.getsignal(hangup) == signal.SIG_DFL:
         signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        verb, given, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+        if verb in (*VERBS, *IMPORTS):  # not --help
+            options = _options(arguments)
+        require_effect(given.arguments, options)
+        verb(*given.args, **given.kwargs)
     except CycloptsError as error:
         _fail(f"{error} (see `vagan --help`)", 2)
     except VaganError as error:
-        _fail(str(error), error.exit_code)
+        _fail(re.sub(r"`(\w+)`", lambda name: _option(name[1], options), str(error)), error.exit_code)
     except OSError as error:  # a full disk, a name too long, a folder without permission
-        _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; choose another place", 2)
+        _fail(f"{error.filename or 'a file'} cannot be used: {reason_of(error)}", 2)
     except MemoryError:
         _fail("this needs more memory than there is; use fewer or smaller images", 2)
     except KeyboardInterrupt:
@@ -87,6 +102,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     sys.exit(0)
+
+
+def _options(arguments: Sequence[str] | None) -> dict[str, str]:
+    """What the verb's parameters are called on the command line."""
+    _, apps, _ = app.parse_commands(arguments)
+    return {one.field_info.name: one.names[0] for one in apps[-1].assemble_argument_collection()}
+
+
+def _option(parameter: str, options: Mapping[str, str]) -> str:
+    return options.get(parameter) or options.get(LIBRARY.get(parameter, ""), parameter)
 
 
 def _fail(message: str, code: int) -> None:

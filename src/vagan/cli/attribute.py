@@ -1,5 +1,6 @@
 """`vagan attribute`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,8 +38,8 @@ def attribute(
     run
         Run folder made by `vagan train`, or a model folder. A classifier needs a --method.
     images
-        Image files. For a model of preprocessed brain scans, raw scans go through the same preprocessing, and their
-        maps are written on their own grid and in template space.
+        Image files, or folders of images. For a model of preprocessed brain scans, raw scans go through the same
+        preprocessing, and their maps are written on their own grid and in template space.
     out
         Folder for the maps.
     method
@@ -72,12 +73,11 @@ def attribute(
     """
     from vagan.evaluation.results import ResultsFolder
     from vagan.inference.attributor import Attributor
+    from vagan.inference.files import list_images
     from vagan.inference.strategies import REJECT_INTERVAL
 
-    if reject_interval and not predict_class:
-        raise ConfigError("--reject-interval needs --predict-class")
     if masks and (insert or intervene):
-        raise ConfigError("--masks excludes --insert and --intervene: its threshold is of removed classes")
+        raise ConfigError("`masks` excludes `insert` and `intervene`: its threshold is of removed classes")
     attributor = Attributor.load(
         [run, *(ensemble or ())],
         method,
@@ -88,10 +88,11 @@ def attribute(
         reject_interval=parse_interval(reject_interval) if reject_interval else REJECT_INTERVAL,
         device=device,
     )
+    files = list_images(images, attributor.spec)
     saved = attributor.attribute_files(
-        images,
+        files,
         out,
-        covariates=_covariates(covariates, images),
+        covariates=_covariates(covariates, files),
         threshold=None if masks is None else ResultsFolder(masks).threshold(attributor.name),
     )
     for one in saved:
@@ -104,7 +105,7 @@ def attribute(
     print(f"{len(saved)} map{'s' if len(saved) != 1 else ''} in {out}{counts and f': {counts}'}")
 
 
-def _covariates(text: str, images: tuple[Path, ...]) -> "GivenCovariates":
+def _covariates(text: str, images: Sequence[Path]) -> "GivenCovariates":
     """``age=70,sex=F`` of all images, or a row each of the table of this name."""
     from vagan.data.table import read_table
     from vagan.inference.covariates import parse_covariates, rows_of

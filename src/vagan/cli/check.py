@@ -38,6 +38,8 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
     from vagan.data.manifest import Manifest
     from vagan.data.schema import MANIFEST, STORE
 
+    if not path.exists():
+        raise CohortError(f"{path} does not exist; give a cohort folder or a manifest.csv")
     is_cohort = (path / STORE).is_dir()
     found = find_problems(path)
     problems, warned = ([one for one in found if one.is_warning == which] for which in (False, True))
@@ -49,14 +51,14 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
     if confounders and not problems:
         if not is_cohort:
             raise CohortError(
-                f"--confounders needs the images of a cohort, and {path} is not a cohort; give a cohort folder"
+                f"`confounders` needs the images of a cohort, and {path} is not a cohort; give a cohort folder"
             )
         cohort = CohortFolder(path)
         lines += confounder_table(find_confounders(cohort, seed=seed), cohort.manifest.classes[0])
-    lines += map(str, [*warned, *problems])
+    lines += map(str, [*warned, *(problems if len(problems) > 1 else ())])
     print(*lines, sep="\n", end="\n" if lines else "")
     if problems:
-        raise CohortError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found in {path}")
+        raise CohortError(str(problems[0]) if len(problems) == 1 else f"{len(problems)} problems found in {path}")
     warnings = sum(line.startswith(("warning:", "perhaps:")) for line in lines)
     print(
         f"no file is defective in {path}, but see the warning{'s' if warnings > 1 else ''} above: maps may show that"

@@ -1,12 +1,8 @@
 """`vagan demo`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vagan.errors import CohortError
-
-if TYPE_CHECKING:
-    from vagan.evaluation.evaluation import Evaluation
 
 # narrow classifiers separate these classes as well as the paper's wide ones, in a tenth of the time
 NARROW = {"classifier.width": "8", "classifier.updates": "150"}
@@ -17,7 +13,6 @@ TRAININGS = {
 }
 # images for the methods that need up to 1,500 passes through a classifier for a map
 SUBSET = 5
-COLUMNS = {"ncc": "NCC", "recall/off-centre": "off-centre recall", "baseline_response_ratio": "M(x0)/M(x1)"}
 
 
 def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> None:
@@ -57,17 +52,5 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
         config = load_config("fast", {"training.seed": str(seed), **settings})
         runs.append(train(cohort, out / name, config, monitor=mean_ncc, after_validation=draw_progress).path)
     options = EvaluationOptions(subset=SUBSET, parts=square_regions, device="auto")
-    print(_table(evaluate_runs(cohort, runs, out, options)))
+    print(evaluate_runs(cohort, runs, out, options).to_text())
     print(f"report: {build_report(out).resolve()}")
-
-
-def _table(evaluation: "Evaluation") -> str:
-    """The scores that tell the methods apart, in less than a hundred columns; the report has all."""
-    from vagan.evaluation.evaluation import CEILING_LABEL
-
-    table = evaluation.to_frame().reindex(columns=list(COLUMNS)).rename(columns=COLUMNS).rename_axis(None)
-    scores = {**evaluation.summary, CEILING_LABEL: evaluation.ceiling}
-    intervals = [scores[name]["ncc"]["ci95"] if "ncc" in scores[name] else (None, None) for name in table.index]
-    texts = ["-" if low is None else f"{low:.3f} to {high:.3f}" for low, high in intervals]
-    table.insert(1, "95 % interval", texts)
-    return table.to_string(float_format="%.3f", na_rep="-")

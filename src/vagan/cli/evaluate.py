@@ -90,8 +90,6 @@ def evaluate(
     """
     if not runs and not methods:
         raise ConfigError("nothing to score: give run folders after the cohort, or controls with --methods random")
-    if reject_interval and not predicted_classes:
-        raise ConfigError("--reject-interval needs --predicted-classes")
 
     from vagan.data.cohort import Cohort
     from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
@@ -112,7 +110,8 @@ def evaluate(
     )
     if not longitudinal:
         evaluation = evaluate_runs(Cohort(cohort), runs, out, options, selection)
-        print(evaluation.to_markdown(), evaluation.rules.get("verdict", ""), sep="\n")
+        print(*filter(None, (evaluation.to_text(), evaluation.rules.get("verdict"))), sep="\n")
+        print(f"all metrics: {out / 'table.md'}; next: vagan report {out}")
         return
     from vagan.evaluation.longitudinal.evaluate import LongitudinalOptions, evaluate_longitudinal
 

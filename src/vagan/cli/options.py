@@ -1,6 +1,7 @@
 """Options shared by several commands."""
 
 import math
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
 from vagan.conventions import LARGEST_VALUES
@@ -11,6 +12,25 @@ if TYPE_CHECKING:
 
 MOST_DIGITS = 9
 LONGEST = 2**16
+
+
+NEEDS = {
+    "reject_interval": ("predict_class", "predicted_classes"),
+    "pairs": ("longitudinal",),
+    "intensities": ("longitudinal",),
+    "min_months": ("longitudinal",),
+    "raw_spacing_mm": ("raw",),
+    "template_mask": ("template",),
+}
+"""Parameters of verbs without effect unless (one of) the others is given."""
+
+
+def require_effect(given: Container[str], options: Mapping[str, str]) -> None:
+    """Refuse options that would have no effect beside those that are given."""
+    for name, needed in NEEDS.items():
+        possible = [other for other in needed if other in options]
+        if name in given and possible and not any(other in given for other in possible):
+            raise ConfigError(f"`{name}` needs `{possible[0]}`")
 
 
 def parse_size(text: str, *, axes: int | None = None) -> tuple[int, ...]:

@@ -5,8 +5,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vagan.errors import ConfigError
-
 
 def serve(
     run: Path,
@@ -15,6 +13,7 @@ def serve(
     class_of_interest: Annotated[str, Parameter(name="--class")] = "",
     device: str = "auto",
     port: int = 8765,
+    forwarded_port: int | None = None,
     largest_mb: int = 512,
 ) -> None:
     """Serve a local page: drop an image on it to see its effect.
@@ -34,12 +33,12 @@ def serve(
         auto, cpu, cuda or mps.
     port
         On 127.0.0.1; 0 for any free one.
+    forwarded_port
+        Port of your own machine that is forwarded to this one, if it is another: 9000 for
+        ssh -L 9000:127.0.0.1:8765 HOST. The printed address is then that on your machine.
     largest_mb
         Largest accepted file, in MB.
     """
-    if largest_mb < 1:
-        raise ConfigError(f"--largest-mb must be at least 1, found {largest_mb}")
-
     from vagan.serving.server import serve_run
 
     serve_run(
@@ -48,6 +47,7 @@ def serve(
         class_of_interest=class_of_interest,
         device=device,
         port=port,
+        forwarded_port=forwarded_port,
         largest_mb=largest_mb,
         on_start=_print_address,
     )

@@ -51,7 +51,7 @@ def train(
     from vagan.evaluation.metrics.agreement import mean_ncc
     from vagan.inference.strategies import FOLDER
     from vagan.reporting.progress import draw_progress
-    from vagan.training.config import load_config
+    from vagan.training.config import load_config, settings_without_effect
     from vagan.training.engine.loop import train as fit
     from vagan.training.engine.processes import is_main_process
     from vagan.training.engine.run_folder import RunFolder
@@ -65,10 +65,13 @@ def train(
     config = load_config(resumed or preset or "fast", chosen)
     if with_classifier and (config.method != "vagan" or (devices or 1) > 1):
         raise ConfigError(
-            "--with-classifier goes with a map generator on one device; otherwise train it by itself: "
+            "`with_classifier` goes with a map generator on one device; otherwise train it by itself: "
             f"vagan train {cohort} {run / FOLDER} --method label-classifier"
         )
-    images = Cohort(cohort)
+    for key in settings_without_effect(config.method, chosen):
+        if is_main_process() and not (with_classifier and key.startswith("classifier.")):
+            print(f"warning: {key} has no effect on a training of the method {config.method}")
+    images, before = Cohort(cohort), folder.seconds() if folder.is_begun else 0.0
     fit(
         images,
         run,
@@ -86,4 +89,6 @@ def train(
     following = (
         f"attribute {run} IMAGE... --out DIR" if config.method == "vagan" else f"evaluate {cohort} {run} --out DIR"
     )
-    print(f"trained for {folder.seconds():.0f} s; next: vagan {following}")
+    seconds = folder.seconds()
+    done = f"trained for {seconds:.0f} s" if seconds > before else "this run was finished before"
+    print(f"{done}; next: vagan {following}")

@@ -12,7 +12,7 @@ from vagan.data.dicom_picture import decode_dicom_picture, is_dicom
 from vagan.data.picture import decode_picture
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume, write_like
-from vagan.errors import ImageFileError, MissingExtraError, first_line
+from vagan.errors import ColourError, ImageFileError, MissingExtraError, first_line
 from vagan.files import replacing
 
 Colour = Literal["grey", "rgb"]
@@ -149,9 +149,7 @@ def _with_channels(
     if (channels == channels[0]).all():
         return channels[:1]
     if colour is None:
-        raise ImageFileError(
-            f"{path} is in colour; convert it to greyscale, or import all images with --colour grey or --colour rgb"
-        )
+        raise ColourError(f"{path} is in colour, but must be grey; convert it to greyscale")
     return np.tensordot(LUMINANCE, channels, axes=1)[None]
 
 

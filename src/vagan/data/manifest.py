@@ -57,6 +57,14 @@ class Manifest:
         """Write as CSV."""
         write_table(path, self.table)
 
+    def __repr__(self) -> str:
+        parts = self.table.groupby("split")["class"].value_counts()
+        counts = [
+            f"{part}: " + ", ".join(f"{parts.get((part, name), 0)} {name}" for name in self.classes)
+            for part in SPLITS
+        ]
+        return f"Manifest({len(self)} images of {self.table['subject'].nunique()} subjects; {'; '.join(counts)})"
+
     def __len__(self) -> int:
         return len(self.table)
 
@@ -137,9 +145,7 @@ def label_classes(names: Sequence[str], baseline: str | None) -> dict[str, int]:
     if baseline is None:
         usual = [name for name in classes if name.lower() in BASELINE_NAMES]
         if len(usual) != 1:
-            raise ManifestError(
-                f"which class is the baseline? found {', '.join(classes)}; name it with --baseline NAME"
-            )
+            raise ManifestError(f"which class is the baseline? found {', '.join(classes)}; name it as `baseline`")
         baseline = usual[0]
     if baseline not in classes:
         raise ManifestError(f"no class is called {baseline!r}; {nearest(baseline, classes)}")

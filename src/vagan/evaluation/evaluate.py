@@ -74,7 +74,7 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         for name, most in (("limit", self.limit), ("subset", self.subset), ("examples", self.examples)):
             if most is not None and most < 1:
-                raise ConfigError(f"{name} must be at least 1 image, found {most}")
+                raise ConfigError(f"`{name}` must be at least 1 image, found {most}")
 
 
 def evaluate(
@@ -265,11 +265,11 @@ def _severity(cohort: Cohort, column: str, rows: Rows) -> Values:
     if column not in table or column in REQUIRED:  # digits perhaps, but no amount
         hint = nearest(column, [name for name in map(str, table.columns) if name not in REQUIRED])
         raise ConfigError(
-            f"severity must be a numeric column of the manifest besides its ids: found {column!r}; {hint}"
+            f"`severity` must be a numeric column of the manifest besides its ids: found {column!r}; {hint}"
         )
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)[rows]
     if np.isfinite(values).sum() < 3:
-        raise ConfigError(f"severity must be numeric: {column!r} has fewer than three numbers in the images to score")
+        raise ConfigError(f"`severity` must be numeric: {column!r} has fewer than three numbers in these images")
     return values
 
 

@@ -86,6 +86,10 @@ def _known(value: float | None) -> TypeGuard[float]:
 RANDOM = "random"
 RANDOM_RULE = "the first test images of the class of interest in a random order that does not depend on any score"
 
+SHOWN = {HEADLINE: "NCC", "recall/off-centre": "off-centre recall", "baseline_response_ratio": "M(x0)/M(x1)"}
+"""Metrics that tell the methods apart best, and what the terminal calls them."""
+TEXT_WIDTH = 100
+
 Array = NDArray[np.float32]
 
 
@@ -157,6 +161,21 @@ class Evaluation:
         if self.ceiling:
             table.loc[CEILING_LABEL] = pd.Series(_means(self.ceiling))
         return table.rename_axis("method")
+
+    def to_text(self) -> str:
+        """The scores that tell the methods apart, in a hundred columns of text; files and report have all."""
+        table = self.to_frame().rename_axis(None)
+        shown = [name for name in SHOWN if name in table] if HEADLINE in table else list(map(str, table))
+        scores: Mapping[str, Scores] = {**self.summary, CEILING_LABEL: self.ceiling}
+        first = [scores[name].get(shown[0]) for name in table.index]
+        bounds = [score["ci95"] if score else (None, None) for score in first]
+        table = table[shown].rename(columns=SHOWN)
+        table.insert(1, "95 % interval", ["-" if low is None else f"{low:.3f} to {high:.3f}" for low, high in bounds])
+        text = table.to_string(float_format="%.3f", na_rep="-")
+        while len(text.split("\n")[0]) > TEXT_WIDTH and table.shape[1] > 2:
+            table = table.iloc[:, :-1]
+            text = table.to_string(float_format="%.3f", na_rep="-")
+        return text
 
     def to_markdown(self) -> str:
         """Mean, deviation and interval of every metric, the best method first."""

@@ -296,7 +296,7 @@ class ResultsFolder:
 
     def _read_summary(self) -> tuple[dict[str, Any], dict[str, dict[str, Score]], dict[str, Score]]:
         if not self.summary.is_file():
-            raise RunError(f"{self.path} must hold results, but {self.summary} is missing; {self._remedy}")
+            raise RunError(f"{self.path} must be a results folder, but holds no {self.summary.name}; {self._remedy}")
         with self._reading(self.summary):
             summary = _Summary.model_validate_json(read_text(self.summary)).model_dump()
             methods = {name: _scores(values) for name, values in summary["methods"].items()}

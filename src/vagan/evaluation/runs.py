@@ -156,12 +156,12 @@ def load_classifier(
     if not isinstance(found.network, Classifier | CAMClassifier):
         raise ConfigError(
             f"an independent classifier is needed: {run} holds a {found.spec.kind}; "
-            "train one with --method classifier"
+            "`vagan train --method classifier` makes one"
         )
     if any(_same_weights(found.network, other.network) for other in models):
         raise ConfigError(
             f"a classifier must be independent of the methods: {run} is among the runs, or was trained with the same "
-            "seed; train another with --set training.seed"
+            "seed; train another with another training.seed"
         )
     class_label(cohort, "", [select_class(model.spec, class_of_interest)[0] for model in (found, *models)])
     return IndependentClassifier(found.network, cohort, device=device, name=run.name)
@@ -194,7 +194,7 @@ def class_label(cohort: Cohort, class_of_interest: str, specs: Sequence[ModelSpe
         of_the_runs = f"the models are about {' and '.join(pairs[0])}" if pairs else "no model says which to score"
         raise CohortError(
             f"{cohort.path} holds several classes of interest ({', '.join(classes[1:])} beside {classes[0]}), "
-            f"and {of_the_runs}; give runs that were trained on these classes, or class_of_interest"
+            f"and {of_the_runs}; give runs that were trained on these classes, or `class_of_interest`"
         )
     return classes.index(pairs[0][1])
 

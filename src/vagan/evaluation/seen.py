@@ -59,7 +59,7 @@ def require_unseen(cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude:
             raise LeakageError(
                 f"{pixels.sum()} of {len(rows)} images to score {WHICH} of {run} (by their pixels or subjects), e.g. "
                 f"{table['id'].to_numpy()[pixels][0]!r}; give a cohort with the split of its training, or leave them "
-                "out with exclude_seen (--exclude-seen)"
+                "out with `exclude_seen`"
             )
         seen |= pixels
     if seen.all() and len(seen):

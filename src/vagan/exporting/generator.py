@@ -22,12 +22,12 @@ def load_generator(run: Path) -> tuple[nn.Module, ModelSpec]:
     """
     network, spec = load_model(run)
     if spec.kind != "map-generator":
-        raise ModelError(f"this format needs a map generator: {run} holds a {spec.kind}; export it with --format hub")
+        raise ModelError(f"this format needs a map generator: {run} holds a {spec.kind}; choose the format hub")
     if spec.covariates:
         names = ", ".join(covariate.name for covariate in spec.covariates)
         raise ModelError(
             f"this format cannot pass covariates, and the model in {run} is conditioned on {names}; "
-            "export it with --format hub"
+            "choose the format hub"
         )
     return network, spec
 

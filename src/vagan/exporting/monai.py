@@ -4,7 +4,7 @@ The classes are the parts that ``templates/inference.json`` names; its own names
 read, prepare and write images as `vagan attribute` does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from vagan.data.image_file import name_of, suffix_of
-from vagan.effect import SIGN
+from vagan.effect import SIGN, Output
 from vagan.errors import ImageFileError, require_extra
 from vagan.exporting.card import CARD, model_card
 from vagan.exporting.generator import load_generator, shareable
@@ -35,6 +35,8 @@ EXPORT = FolderKind(
     '"vagan"',
 )
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+BOUNDED: tuple[Output, ...] = ("tanh", "warp")
+"""Outputs whose counterfactual lies in [-1, 1] as the image does."""
 PACKAGES = ("vagan", "safetensors", "pytorch-ignite", "nibabel")
 
 
@@ -43,7 +45,7 @@ def export_monai(run: Path, out: Path, *, results: Path | None = None) -> Path:
 
     See `vagan.exporting.hub.export_hub`; `ModelError` if it is no map generator, or is conditioned on covariates.
     """
-    require_extra("monai", "monai", "ignite", what="--format monai")
+    require_extra("monai", "monai", "ignite", what="the format monai")
     generator, spec = load_generator(run)
     card = model_card("monai.md.j2", run, spec, results)
     with new_folder(out, EXPORT) as folder:
@@ -70,11 +72,14 @@ class EffectNetwork(nn.Module):
 
 
 def image_files(folder: str) -> list[str]:
-    """All image files of a folder, by name; `ImageFileError` if there are none."""
-    found = sorted(str(path) for path in Path(folder).glob("*") if suffix_of(path))
+    """All image files of a folder, by name."""
+    return sorted(str(path) for path in Path(folder).glob("*") if suffix_of(path))
+
+
+def require_images(found: list[str], folder: str) -> None:
+    """Refuse to run, though not to be initialised, without images."""
     if not found:
-        raise ImageFileError(f"the folder {folder} must hold images, but has none; name another with --dataset_dir")
-    return found
+        raise ImageFileError(f"the folder {folder} must hold images, but has none; name another as dataset_dir")
 
 
 class ReadPreparedd:
@@ -140,12 +145,12 @@ def _metadata(spec: ModelSpec) -> dict[str, Any]:
         "pred_classes": SIGN,
         "network_data_format": {
             "inputs": {"image": _tensor(spec, "image", value_range=[-1, 1])},
-            "outputs": {"pred": _tensor(spec, "effect", value_range=[-2, 2])},
+            "outputs": {"pred": _tensor(spec, "effect", value_range=[-2, 2] if spec.output in BOUNDED else [])},
         },
     }
 
 
-def _tensor(spec: ModelSpec, content: str, *, value_range: list[int]) -> dict[str, Any]:
+def _tensor(spec: ModelSpec, content: str, *, value_range: Sequence[int]) -> dict[str, Any]:
     return {
         "type": "image",
         "format": "magnitude",
@@ -153,7 +158,7 @@ def _tensor(spec: ModelSpec, content: str, *, value_range: list[int]) -> dict[st
         "num_channels": spec.channels,
         "spatial_shape": ["*"] * spec.num_spatial_dims,
         "dtype": "float32",
-        "value_range": value_range,
+        "value_range": list(value_range),  # none: not bounded
         "is_patch_data": False,
         "channel_def": {str(number): content for number in range(spec.channels)},
     }

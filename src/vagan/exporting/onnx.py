@@ -55,7 +55,7 @@ def export_onnx(run: Path, out: Path, *, results: Path | None = None) -> Path:
 
     See `vagan.exporting.hub.export_hub`; `ModelError` if it is no map generator, or is conditioned on covariates.
     """
-    require_extra("onnx", "onnx", "onnxscript", "onnxruntime", what="--format onnx")
+    require_extra("onnx", "onnx", "onnxscript", "onnxruntime", what="the format onnx")
     generator, spec = load_generator(run)
     network = CounterfactualNetwork(generator, spec.output).eval()
     card = model_card("onnx.md.j2", run, spec, results, axes=axis_names(spec))

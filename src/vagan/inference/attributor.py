@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan.attribution.gradients import IntegratedGradients
-from vagan.attribution.method import AttributionMethod, Convention
+from vagan.attribution.method import AttributionMethod, Convention, require_images
 from vagan.attribution.registry import METHODS, find_slug
 from vagan.attribution.vagan import VAGAN, Explanation
 from vagan.data.cohort import Cohort, Selection
@@ -22,10 +22,12 @@ from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
 from vagan.inference.covariates import GivenCovariates, covariate_table
 from vagan.inference.files import (
     as_files,
+    list_images,
+    output_names,
     prepared_batch,
     read_source,
     read_sources,
-    require_distinct_names,
+    require_output,
     save_maps,
 )
 from vagan.inference.memory import require_memory
@@ -153,18 +155,18 @@ class Attributor:
         require_alike(models)
         if predict_class and (insert or intervene or class_of_interest or len(models) > 1):
             raise ConfigError(
-                "predict_class excludes insert, intervene, class_of_interest and ensembles; leave them out"
+                "`predict_class` excludes `insert`, `intervene`, `class_of_interest` and ensembles; leave them out"
             )
         if intervene and insert:
-            raise ConfigError("intervene excludes insert: an intervention leaves the class alone; choose one")
+            raise ConfigError("`intervene` excludes `insert`: an intervention leaves the class alone; choose one")
         first, runs = models[0], [model.path for model in models]
         where = next(first.network.parameters()).device
         entry = METHODS[_chosen(first, method)]
         if entry.needs != "map-generator":
             if insert or intervene or predict_class:
                 raise ConfigError(
-                    f"insert, intervene and predict_class need a map generator: {first.path} holds another model, "
-                    f"a {first.spec.kind}"
+                    f"`insert`, `intervene` and `predict_class` need a map generator: {first.path} holds a "
+                    f"{first.spec.kind}"
                 )
             narrowed, _ = select_class(first.spec, class_of_interest)
             made = [entry.make() if entry.needs == "nothing" else entry.make(one.network) for one in models]
@@ -207,44 +209,39 @@ class Attributor:
             Needed where the model is conditioned on them: a row per image, or the same values for all. A selection
             has its own.
         """
-        if isinstance(images, np.ndarray):
-            images = torch.from_numpy(images)
-        if isinstance(images, Tensor):
-            if not images.is_floating_point() or images.ndim not in (4, 5):
-                kind = str(images.dtype).removeprefix("torch.")
-                raise ConfigError(
-                    "images must be floating-point numbers in [-1, 1] of shape (batch, channel, *space), found "
-                    f"{kind} of shape {tuple(images.shape)}"
-                )
-            images = images.float()
+        if isinstance(images, np.ndarray | Tensor):
+            images = _tensor(images)
             return self._attribute(images, covariates, [str(number) for number in range(len(images))])
         if isinstance(images, Selection):
             known = images.covariates if covariates is None else covariates
             prepared, affine = images.images, images.cohort.metadata.affine
             return self._attribute(prepared, known, images.ids, as_files(prepared, images.ids, affine))
-        paths = _paths(images)
+        paths = list_images(_paths(images), self.spec)
         sources = tuple(read_source(path, self.spec) for path in paths)
-        return self._attribute(prepared_batch(sources), covariates, [path.name for path in paths], sources)
+        return self._attribute(prepared_batch(sources), covariates, output_names(paths), sources)
 
     def effect(self, images: Images | Selection, covariates: GivenCovariates = None) -> Maps:
         """Effect maps alone; see `attribute`."""
         return self.attribute(images, covariates).effect
 
-    def completeness_error(self, images: Images) -> Scores | None:
+    def completeness_error(self, images: Tensor | NDArray[Any]) -> Scores | None:
         """Of integrated gradients, see `IntegratedGradients.completeness_error`; None of other methods."""
         method = self.methods[0]
-        return method.completeness_error(images.to(self.device)) if isinstance(method, IntegratedGradients) else None
+        if not isinstance(method, IntegratedGradients):
+            return None
+        return method.completeness_error(_tensor(images).to(self.device))
 
     def attribute_files(
         self, paths: Files, out: Run, *, covariates: GivenCovariates = None, threshold: float | None = None
     ) -> list[SavedMaps]:
         """Attribute image files one after the other and write maps named after them; see `Attribution.save`.
 
-        A contact sheet of all images is added, ``overview.png``, and more where they are many. Nothing is written
-        before all files were read without an error.
+        Of a folder, the images in it. A contact sheet of all images is added, ``overview.png``, and more where they
+        are many. Nothing is written before all files were read without an error.
         """
-        paths = _paths(paths)
-        require_distinct_names(paths, Path(out))
+        paths = list_images(_paths(paths), self.spec)
+        names = output_names(paths)
+        require_output(Path(out), paths, names)
         if isinstance(covariates, pd.DataFrame) and not self.covariates:
             raise ConfigError("covariates were given, but the model was trained without any; leave them out")
         table = covariate_table(covariates, self.covariates, len(paths))
@@ -252,11 +249,9 @@ class Attributor:
         with Overlays() as overlays:
             for row, source in enumerate(track(read_sources(paths, self.spec), len(paths), "attributing")):
                 known = None if table is None else table.iloc[[row]]
-                one = self._attribute(prepared_batch([source]), known, [source.path.name], [source])
+                one = self._attribute(prepared_batch([source]), known, [names[row]], [source])
                 rows.append(one.row())
-                saved.append(
-                    save_maps(one, source, Path(out), source.path.name, overlays=overlays, threshold=threshold)
-                )
+                saved.append(save_maps(one, source, Path(out), names[row], overlays=overlays, threshold=threshold))
             overlays.write()
         for number, sheet in enumerate(contact_sheets(rows), start=1):
             with replacing(Path(out) / f"overview{f'-{number}' if number > 1 else ''}.png") as temporary:
@@ -379,6 +374,13 @@ def _chosen(model: TrainedModel, slug: str) -> str:
         problem = f"{slug} cannot explain it" if slug else "a method must be chosen"
         raise ConfigError(f"{model.path} holds a {kind}: {problem}; choose one of {', '.join(fitting)}")
     return slug
+
+
+def _tensor(images: Tensor | NDArray[Any]) -> Images:
+    """Arrays become tensors, and all floating-point numbers those of single precision."""
+    tensor = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+    require_images(tensor)
+    return tensor.float()
 
 
 def _paths(files: Files) -> list[Path]:

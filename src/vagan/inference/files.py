@@ -1,6 +1,7 @@
 """Image files to prepared images, and maps back to files: 2-D images, volumes and raw scans."""
 
-from collections import deque
+import os
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from torch import Tensor
 
-from vagan.data.image_file import ImageFile, name_of, read_image
+from vagan.data.image_file import SUFFIXES, ImageFile, is_clutter, name_of, read_image
 from vagan.data.preparation import Preparation
+from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, make_volume, write_vectors_like
-from vagan.errors import ModelError, OutputError
+from vagan.errors import ImageFileError, ModelError, OutputError
 from vagan.files import replacing, write_json
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage, View
 from vagan.inference.lesions import write_mask
@@ -198,22 +200,52 @@ def save_maps(
     )
 
 
-def require_distinct_names(paths: Sequence[Path], out: Path) -> None:
-    """Refuse images whose maps would have one name, and an output that is no folder."""
-    if not paths:
-        raise OutputError("no image was given; name at least one image file")
-    stems = [name_of(path) for path in paths]
-    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if twice is not None:
-        raise OutputError(
-            f"maps are named after images, but {twice!r} was given twice; use one output folder for each"
-        )
+def list_images(paths: Sequence[Path], spec: ModelSpec) -> list[Path]:
+    """Files as they are, and instead of a folder the images in it; for models of scans a DICOM folder is one scan."""
+    suffixes = SUFFIXES if spec.pipeline is None else VOLUME_SUFFIXES
+    found = []
+    for path in paths:
+        entries = sorted(path.iterdir()) if path.is_dir() else []
+        images = [one for one in entries if one.name.lower().endswith(suffixes) and not is_clutter(one.name)]
+        if path.is_dir() and not images and spec.pipeline is None:
+            raise ImageFileError(f"the folder {path} must hold images ({', '.join(SUFFIXES)}), but has none")
+        found += images or [path]
+    return found
+
+
+def require_output(out: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
+    """Refuse an output that is no folder, or in which a map would replace an image."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"the output must be a folder: {out} is a file; choose another name")
-    maps = {f"{stem}_{kind}" for stem in stems for kind in KINDS}
+    maps = {f"{name}_{kind}" for name in names for kind in KINDS}
     for path in paths:
         if name_of(path) in maps and path.resolve().parent == out.resolve():
             raise OutputError(f"{path} would be replaced by a map of another image; choose another output folder")
+
+
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """What maps are called: names of files without suffix, after as many folders as tell them apart."""
+    if not paths:
+        raise OutputError("no image was given; name at least one image file, or a folder")
+    places = [Path(os.path.abspath(path)) for path in paths]  # links keep their names
+    twice = next((place for place, count in Counter(places).items() if count > 1), None)
+    if twice is not None:
+        raise OutputError(f"maps are named after images, but {twice} was given twice; give it once")
+    stems = Counter((place.parent, name_of(place)) for place in places)
+    bare = [
+        name_of(place) if stems[place.parent, name_of(place)] == 1 else place.name.replace(".", "-")
+        for place in places
+    ]
+    names = list(bare)
+    for depth in range(1, max(len(place.parts) for place in places)):
+        counts = Counter(names)
+        if max(counts.values()) == 1:
+            break
+        names = [
+            name if counts[name] == 1 else "_".join([*place.parts[1:-1][-depth:], own])
+            for name, place, own in zip(names, places, bare, strict=True)
+        ]
+    return names
 
 
 def _array(values: Tensor) -> Array:

@@ -66,8 +66,8 @@ class ClassGate:
         """The one in the run folder of a map generator, of these classes."""
         if not (run / FOLDER / "model" / CONFIG).is_file():
             raise ModelError(
-                f"predict_class needs a classifier in the run folder: {run} has none; repeat the training's command "
-                "with --with-classifier, or name the class of interest"
+                f"`predict_class` needs a classifier in the run folder: {run} has none; repeat the training's "
+                "command as `vagan train --with-classifier`, or name the `class_of_interest`"
             )
         network, spec = load_model(run / FOLDER)
         if spec.kind != "label-classifier" or spec.classes != tuple(classes):
@@ -170,7 +170,7 @@ def require_intervention(spec: ModelSpec, intervention: Intervention) -> None:
     """Refuse, before the first image, covariates that the model cannot change, and impossible values."""
     if not spec.intervention:
         raise ConfigError(
-            "an intervention needs a model trained with --preset intervention and training.covariates: "
+            "an intervention needs a model trained with the preset intervention and training.covariates: "
             "this one cannot change covariates"
         )
     usual = {one.name: one.categories[0] if one.categories else str(one.mean) for one in spec.covariates}

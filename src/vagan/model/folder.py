@@ -124,7 +124,7 @@ def select_class(
         return spec, None
     class_of_interest = class_of_interest or (known[0] if len(known) == 1 else "")
     if not class_of_interest:
-        raise ConfigError(f"class_of_interest is needed, one of {', '.join(known)}: the model has several")
+        raise ConfigError(f"`class_of_interest` is needed, one of {', '.join(known)}: the model has several")
     narrowed = spec.model_copy(update={"classes": (spec.classes[0], class_of_interest)})
     return narrowed, conditions[[known.index(class_of_interest)]]
 

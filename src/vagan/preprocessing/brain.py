@@ -79,7 +79,7 @@ def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:
         return already_stripped(scan.image)
     if method == "given":
         raise PreprocessingError(
-            "a mask is required for each scan with --strip given; this scan has none: "
+            "a mask is required for each scan by the skull stripper 'given'; this scan has none: "
             "put SUBJECT_desc-brain_mask.nii.gz beside SUBJECT_T1w.nii.gz, or name it in a table"
         )
     if not method.startswith("command:") and method not in STRIPPERS:

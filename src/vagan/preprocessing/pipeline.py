@@ -188,4 +188,4 @@ def _conform(spacing_mm: float | None, shape: tuple[int, ...] | None) -> Conform
         return Conform.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         defect = error.errors()[0]
-        raise PreprocessingError(f"--spacing or --size: {defect['msg']}; found {defect['input']!r}") from error
+        raise PreprocessingError(f"`spacing_mm` or `shape`: {defect['msg']}; found {defect['input']!r}") from error

@@ -235,7 +235,7 @@ def load_template(template: str, mask: str, digest: str = "") -> Brain:
     if not mask:
         if (head.array == 0).mean() < 0.3:
             raise PreprocessingError(
-                f"{template} shows more than a brain, or is not 0 around it; give the brain with --template-mask"
+                f"{template} shows more than a brain, or is not 0 around it; give its brain as `template_mask`"
             )
         return Brain(head.array, already_stripped(head.array), grid)
     brain = read_volume(Path(mask)).array > 0

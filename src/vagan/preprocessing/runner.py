@@ -78,7 +78,7 @@ def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
     except VaganError as error:
         reason = str(error)
     except MemoryError:
-        reason = "too little memory for this scan; use fewer --jobs"
+        reason = "too little memory for this scan; use fewer processes"
     except Exception as error:  # the libraries' own errors: one scan's trouble must not end a night's work
         reason = f"{type(error).__name__}: {error}"
     return Outcome(job, "failed", " ".join(reason.split()), time.perf_counter() - begin)
@@ -165,7 +165,7 @@ def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) 
     try:
         from distributed import Client, KilledWorker, as_completed
     except ImportError as error:
-        raise MissingExtraError("--scheduler needs Dask: pip install 'vagan[cluster]'") from error
+        raise MissingExtraError("`scheduler` needs Dask: pip install 'vagan[cluster]'") from error
     try:
         client = Client(scheduler, timeout=20)
     except (OSError, ValueError, TypeError) as error:  # TypeError: incomplete settings of TLS

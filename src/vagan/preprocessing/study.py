@@ -176,7 +176,7 @@ def prepare_study(
     if out.exists() and not out.is_dir():
         raise OutputError(f"the output must be a folder: {out} is a file; choose another name")
     if processes < 0:
-        raise PreprocessingError(f"--jobs must be 1 or more, or 0 for one on each core; found {processes}")
+        raise PreprocessingError(f"`processes` must be 1 or more, or 0 for one on each core; found {processes}")
     table = collect_scans(source, participants=participants, class_column=class_column)
     repeated = repeated_rows(table)
     unique = table.drop(repeated.index).reset_index(drop=True)

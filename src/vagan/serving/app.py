@@ -7,23 +7,60 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, no_type_check
 
-from fastapi import FastAPI, HTTPException, Query, Request
-from fastapi.responses import FileResponse
+from fastapi import FastAPI, HTTPException, Query, Request, Security
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.security import APIKeyHeader, APIKeyQuery
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from vagan.data.image_file import SUFFIXES, name_of, suffix_of
 from vagan.errors import ConfigError
 from vagan.inference.covariates import parse_covariates
 from vagan.model.folder import ModelSpec
-from vagan.serving.guard import Guard
+from vagan.serving.guard import TOKEN_HEADER, TOKEN_QUERY, Guard
 from vagan.serving.jobs import Job, JobQueue, QueueFullError, State
 from vagan.serving.pages import Model, add_pages
 
 NAME_LENGTH = 120
 UPLOAD_S = 600
 """Longest time for an upload."""
-BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"format": "binary"}}}}}
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
+    }
+}
+NAME = rf"^[^\x00-\x1f/\\]*({'|'.join(suffix.replace('.', '[.]') for suffix in SUFFIXES)})$"
+COVARIATES = "^([A-Za-z0-9_]+=[A-Za-z0-9_.]+(,[A-Za-z0-9_]+=[A-Za-z0-9_.]+)*)?$"
+RESULTS = ("application/json", "application/octet-stream", "application/gzip", "image/png", "text/csv")
+"""Media types of results."""
+
+
+class Refusal(BaseModel):
+    """What is wrong, and what to do."""
+
+    detail: str
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The file is empty or was interrupted, or the covariates are not as described"},
+    401: {"description": "The token is missing or wrong"},
+    403: {"description": "The request is from a page of another site"},
+    404: {"description": "There is no such image or result (any more)"},
+    408: {"description": f"The file was not sent within {UPLOAD_S} s"},
+    409: {"description": "The image is being processed, or has no result yet"},
+    413: {"description": "The file is too large"},
+    415: {"description": "The suffix of the name is not one of those of the model"},
+    421: {"description": "The host is not that of the printed address"},
+    429: {"description": "Too many images are waiting"},
+}
+for _refusal in REFUSALS.values():
+    _refusal["model"] = Refusal
+
+
+def _refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: REFUSALS[code] for code in codes}
 
 
 class Status(BaseModel):
@@ -72,6 +109,11 @@ def make_app(
         redoc_url=None,
         openapi_url="/api/openapi.json",
         lifespan=closing,
+        responses=_refusals(401, 403, 421),
+        dependencies=[  # described here, and required by `Guard`
+            Security(APIKeyHeader(name=TOKEN_HEADER, auto_error=False)),
+            Security(APIKeyQuery(name=TOKEN_QUERY, auto_error=False)),
+        ],
     )
     model = Model(
         method=method,
@@ -96,12 +138,17 @@ def make_app(
         """The model, and the file types it accepts."""
         return model
 
-    @app.post("/api/maps", status_code=202, openapi_extra=BODY)
+    @app.post("/api/maps", status_code=202, openapi_extra=BODY, responses=_refusals(400, 408, 413, 415, 429))
     @no_type_check  # the tests' type checks mistake a coroutine for its result
     async def attribute(
         request: Request,
-        name: Annotated[str, Query(description="file name; its suffix determines the format")],
-        covariates: Annotated[str, Query(description="such as age=70,sex=F")] = "",
+        name: Annotated[
+            str,
+            Query(description="file name; its suffix determines the format", json_schema_extra={"pattern": NAME}),
+        ],
+        covariates: Annotated[
+            str, Query(description="such as age=70,sex=F", json_schema_extra={"pattern": COVARIATES})
+        ] = "",
     ) -> Status:
         """Upload an image file as the body of the request and queue it."""
         name = Path(name.replace("\\", "/")).name[-NAME_LENGTH:]
@@ -122,12 +169,12 @@ def make_app(
             raise HTTPException(429, str(error)) from error
         return _status(job, jobs)
 
-    @app.get("/api/maps/{job_id}")
+    @app.get("/api/maps/{job_id}", responses=_refusals(404))
     def status(job_id: str) -> Status:
         """State of an image, and the names of its results when it is done."""
         return _status(found(job_id), jobs)
 
-    @app.get("/api/maps/{job_id}/view")
+    @app.get("/api/maps/{job_id}/view", responses=_refusals(404, 409))
     def view(job_id: str) -> dict[str, Any]:
         """Data of the page's viewer."""
         job = found(job_id)
@@ -135,7 +182,11 @@ def make_app(
             raise HTTPException(409, "there is no result yet; poll the state first")
         return job.view
 
-    @app.get("/api/maps/{job_id}/files/{name}", response_class=FileResponse)
+    @app.get(
+        "/api/maps/{job_id}/files/{name}",
+        response_class=FileResponse,
+        responses=_refusals(404) | {200: {"content": {kind: {} for kind in RESULTS}}},
+    )
     def result(job_id: str, name: str) -> FileResponse:
         """A result file: map, overlay or description."""
         job = found(job_id)
@@ -143,7 +194,7 @@ def make_app(
             raise HTTPException(404, f"no such result; found {', '.join(job.files) or 'none yet'}")
         return FileResponse(job.files[name], filename=f"{name_of(Path(job.name))}_{name}")
 
-    @app.delete("/api/maps/{job_id}", status_code=204)
+    @app.delete("/api/maps/{job_id}", status_code=204, responses=_refusals(404, 409))
     def forget(job_id: str) -> None:
         """Delete an image and its results."""
         job = found(job_id)
@@ -151,14 +202,23 @@ def make_app(
             raise HTTPException(409, "this image is being processed; wait until it is done")
         jobs.discard(job)
 
+    app.add_exception_handler(405, _other_method)
     return Guard(app, token=token, hosts=hosts)
+
+
+def _other_method(request: Request, _: Exception) -> JSONResponse:
+    """Starlette names the methods of the first route of a path alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    here = [route for route in routes if route.path_regex.match(request.url.path)]
+    allowed = ", ".join(sorted({method for route in here for method in route.methods or ()}))
+    return JSONResponse({"detail": f"the method must be one of {allowed}"}, 405, {"Allow": allowed})
 
 
 def _parse(covariates: str) -> dict[str, str]:
     try:
         return parse_covariates(covariates)  # text over HTTP never names a file of this machine
     except ConfigError as error:
-        raise HTTPException(422, str(error)) from error
+        raise HTTPException(400, str(error)) from error
 
 
 @no_type_check

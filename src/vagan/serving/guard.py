@@ -14,6 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MOST_CONNECTIONS = 64
 HEADER_S = 10.0
 """Time for the header of a request."""
+TOKEN_HEADER = "X-Vagan-Token"
+TOKEN_QUERY = "token"
 HEADERS = {
     "Cache-Control": "no-store",
     "Connection": "close",  # each connection has one request, and one limit of time for its header
@@ -77,7 +79,7 @@ class Guard:
             return _refused(403, "requests from pages of other sites are refused")
         if request.headers.get("sec-fetch-site", "none") not in OURSELVES:
             return _refused(403, "requests from other sites are refused; paste the printed address")
-        given = request.headers.get("x-vagan-token") or request.query_params.get("token", "")
+        given = request.headers.get(TOKEN_HEADER) or request.query_params.get(TOKEN_QUERY, "")
         if not secrets.compare_digest(given.encode(), self._token.encode()):
             return _refused(401, "the token is missing or wrong; open the whole printed address")
         return None

@@ -25,6 +25,7 @@ def serve_run(
     class_of_interest: str = "",
     device: str = "auto",
     port: int = 8765,
+    forwarded_port: int | None = None,
     largest_mb: int = 512,
     on_start: Callable[[str], None] = print,
 ) -> None:
@@ -36,11 +37,13 @@ def serve_run(
         As in `vagan.inference.attributor.Attributor.load`.
     port
         On 127.0.0.1; 0 takes any that is free.
+    forwarded_port
+        Where a browser on another machine sees it, through a forwarded port such as that of ``ssh -L``.
     on_start
         Called with the address, which holds a new random token, once connections are accepted.
     """
     if largest_mb < 1:
-        raise ConfigError(f"largest_mb must be at least 1, found {largest_mb}")
+        raise ConfigError(f"`largest_mb` must be at least 1, found {largest_mb}")
     try:
         import uvicorn
 
@@ -58,10 +61,10 @@ def serve_run(
             attributor.spec,
             attributor.name,
             token=token,
-            hosts=[f"{name}:{port}" for name in (HOST, "localhost")],
+            hosts=[f"{name}:{seen}" for name in (HOST, "localhost") for seen in {port, forwarded_port or port}],
             largest_bytes=largest_mb * 2**20,
         )
-        on_start(f"http://{HOST}:{port}/?token={token}")
+        on_start(f"http://{HOST}:{forwarded_port or port}/?token={token}")
         # the access log would hold the token
         config = uvicorn.Config(
             app,
@@ -96,6 +99,6 @@ def _listening(port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         raise OutputError(
-            f"port {port} of {HOST} must be free, but is not ({error}); choose another --port"
+            f"port {port} of {HOST} must be free, but is not ({error}); choose another `port`"
         ) from error
     return listener

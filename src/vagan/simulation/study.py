@@ -89,7 +89,7 @@ def make_atrophy_cohort(
     if not 0 < strength <= MOST_STRENGTH:
         raise CohortError(f"the strength must be above 0 and at most {MOST_STRENGTH:g}, found {strength:g}")
     if jobs < 0:
-        raise CohortError(f"--jobs must be 0 or more, found {jobs}")
+        raise CohortError(f"`jobs` must be 0 or more, found {jobs}")
     path = Path(path)
     require_replaceable(path, COHORT)
     if raw is not None:
@@ -215,7 +215,7 @@ class Ahead:
                     del self._started[number]  # lest all of them be kept in memory
             return found.result()
         except BrokenExecutor as error:
-            raise CohortError("a worker process died, possibly for lack of memory; use fewer jobs") from error
+            raise CohortError("a worker process died, possibly for lack of memory; use fewer `jobs`") from error
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -247,7 +247,7 @@ class Config(_Section):
             (mode.intervention and mode.bidirectional, "training.intervention excludes training.bidirectional"),
             (
                 mode.intervention and transfers,
-                "training.intervention excludes effect transfer; use --preset intervention, or set "
+                "training.intervention excludes effect transfer; use the preset intervention, or set "
                 "loss.effect_transfer_weight=0 schedule.distillation_updates=0",
             ),
             (
@@ -306,6 +306,12 @@ def load_config(preset: str = "fast", settings: Mapping[str, Any] | None = None)
                 raise ConfigError(f"unknown key {key!r}; {nearest(key, known_keys())}")
         section[name] = parse_yaml(value, where=f"the value of {key}") if isinstance(value, str) else value
     return parse_config(values, where="settings" if settings else preset)
+
+
+def settings_without_effect(method: Method, keys: Iterable[str]) -> list[str]:
+    """Those of the keys that concern another method alone."""
+    common = set.intersection(*map(set, WITHOUT_EFFECT.values()))  # these change the time, or the memory
+    return [key for key in keys if key.startswith(tuple(set(WITHOUT_EFFECT[method]) - common))]
 
 
 def parse_yaml(text: str, *, where: str) -> Any:

@@ -204,7 +204,7 @@ def training_rows(cohort: Cohort, interests: tuple[int, ...], settings: Training
     if min(cohort.shape) < SMALLEST_EXTENT:
         raise CohortError(
             f"images must have at least {SMALLEST_EXTENT} pixels along each axis, found {cohort.shape}; "
-            "import them again with a larger --size"
+            "import them again at a larger size"
         )
     rows = {label: cohort.manifest.indices("train", label) for label in (0, *interests)}
     for label, found in rows.items():

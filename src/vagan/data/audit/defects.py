@@ -168,7 +168,7 @@ def _file_problems(path: Path) -> list[Problem]:
     raw_scans = not is_cohort and all(len(shape) == 4 for shape in shapes)  # the preprocessing gives them one shape
     if len(shapes) > 1 and preparation.size is None and not raw_scans:
         found = tuple(f"{shape[1:]} ({name})" for shape, name in shapes.items())
-        problems.append(Problem("images differ in shape", found, "import with --size"))
+        problems.append(Problem("images differ in shape", found, "resize them to one"))
     if facts and not raw_scans:
         tolerant = ImportOptions(size=preparation.size or (1,), intensity="per-image")
         problems += [Problem(text, is_warning=True) for text in require_one_kind(names, facts, tolerant)]

@@ -119,7 +119,9 @@ def confounder_table(findings: Sequence[Finding], baseline: str) -> list[str]:
         for entry in findings
         if entry.is_found
     ]
-    return text_table(("probe", f"against {baseline}", "AUC", "95 % interval", "by chance", ""), rows) + warnings
+    legend = "!: the classes can be told apart by it; ?: so they can, but it may be what the class looks like"
+    table = text_table(("probe", f"against {baseline}", "AUC", "95 % interval", "by chance", ""), rows)
+    return [*table, *([legend] if warnings else []), *warnings]
 
 
 def corners(images: ImageArrays) -> Features:

@@ -98,7 +98,7 @@ def find_scans(
     table = pd.DataFrame(rows, columns=["image", "mask", "subject", "session"])
     absent = wanted - {name.removeprefix("sub-") for name in table["subject"]}
     if absent:
-        raise ManifestError(f"{folder} has no T1w image of {', '.join(sorted(absent))}; check --participant-label")
+        raise ManifestError(f"{folder} has no T1w image of {', '.join(sorted(absent))}; check `participants`")
     if table.empty:
         raise ManifestError(
             f"{folder} holds no sub-*/[ses-*/]anat/sub-*_T1w.nii[.gz] of the wanted kind; is it BIDS?"

@@ -60,7 +60,7 @@ def import_csv(
         raise ManifestError(
             f"{source}, row {unknown[0] + 2}: the class {table['class'][unknown[0]]!r} is none of "
             f"{', '.join(classes)}"
-            f"{f' ({len(unknown) - 1} more such rows)' if len(unknown) > 1 else ''}; correct the row or --classes"
+            f"{f' ({len(unknown) - 1} more such rows)' if len(unknown) > 1 else ''}; correct the row or `classes`"
         )
     for column in {"image", "effect"} & set(table.columns):
         table[column] = [str((source.parent / path).absolute()) if path else "" for path in table[column]]

@@ -18,7 +18,7 @@ from vagan.data.schema import COHORT, DROPPED, CohortCase, CohortMetadata
 from vagan.data.splits import DRAWN, SubjectLists, assign_splits
 from vagan.data.table import write_table
 from vagan.data.write import write_cohort
-from vagan.errors import ImageFileError, ManifestError
+from vagan.errors import ColourError, ImageFileError, ManifestError
 from vagan.files import require_replaceable
 from vagan.progress import track
 
@@ -102,7 +102,7 @@ def import_files(
         image = preparation.apply(raw)
         if image.min() == image.max():
             raise ImageFileError(
-                f"{paths[row]} shows nothing between --range {preparation.low:g} {preparation.high:g}"
+                f"{paths[row]} shows nothing between the `intensity_range` {preparation.low:g} {preparation.high:g}"
             )
         return CohortCase(image, _effect(effects[row], raw.shape, preparation) if effects else None)
 
@@ -174,12 +174,15 @@ class FileFacts(NamedTuple):
 
 def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame, list[FileFacts], list[Dropped]]:
     """Read every file once: the rows of the good ones with what was seen, and reasons against the bad ones."""
-    files, good, bad = [], [], []
+    bad: list[Dropped] = []
+    files, good, remedy = [], [], "`drop_bad` leaves such images out"
     for path, name in track(zip(table["image"], table["class"], strict=True), len(table), "reading images"):
         try:
             _require_utf8(path)
             file = read_image(Path(path), options.colour)
         except ImageFileError as error:
+            if not bad and isinstance(error, ColourError):
+                remedy = "`colour` converts such images, `drop_bad` leaves them out"
             bad.append(Dropped(path.encode(errors="backslashreplace").decode(), str(error), name))
             good.append(False)
             continue
@@ -187,7 +190,7 @@ def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame,
         good.append(True)
     if bad and not options.drop_bad:
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
-        raise ImageFileError(f"{bad[0].reason}{more}; --drop-bad leaves such images out")
+        raise ImageFileError(f"{bad[0].reason}{more}; {remedy}")
     if not files:
         raise ManifestError("no image is left: every file was unreadable or without a class")
     return table[good].reset_index(drop=True), files, bad
@@ -205,7 +208,7 @@ def _require_one_shape(paths: list[str], shapes: list[tuple[int, ...]], *, resiz
     if len({shape[:1] if resized else shape for shape in shapes}) > 1:
         odd = next(row for row, shape in enumerate(shapes) if shape != shapes[0])
         what = "number of channels" if resized else "size"
-        remedy = "choose --colour" if resized else "give --size, e.g. --size 112x112, to resize"
+        remedy = "choose a `colour`" if resized else "give a `size`, e.g. 112x112"
         raise ManifestError(
             f"all images must have the same {what}: {paths[0]} has {shapes[0]}, "
             f"{paths[odd]} has {shapes[odd]} (channels first); {remedy}"
@@ -227,7 +230,7 @@ def require_one_kind(paths: Sequence[str], files: Sequence[FileFacts], options: 
     """
     own_range = options.intensity == "per-image" or options.intensity_range is not None
     kinds = (
-        ("bit depth", _bits, own_range, "convert them, or choose --intensity per-image or --range"),
+        ("bit depth", _bits, own_range, "convert them, or choose `intensity` per-image or an `intensity_range`"),
         ("voxel size", _voxel_mm, options.size is not None, "resample them to one grid, as vagan preprocess does"),
         ("place", _affine, True, ""),
     )
@@ -286,7 +289,7 @@ def _preparation(options: ImportOptions, manifest: Manifest, files: list[FileFac
         raise ManifestError("some images must be in the split train, found none; correct the column split")
     low, high = options.intensity_range or (min(file.low for file in train), max(file.high for file in train))
     if not -np.inf < low < high < np.inf:
-        raise ManifestError(f"--range must rise from one finite number to another, found {low:g} to {high:g}")
+        raise ManifestError(f"`intensity_range` must rise between two finite numbers, found {low:g} to {high:g}")
     return Preparation(colour=options.colour, size=options.size, intensity=options.intensity, low=low, high=high)
 
 

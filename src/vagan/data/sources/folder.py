@@ -70,10 +70,10 @@ def _subject(stem: str, pattern: str) -> str:
         found = re.search(pattern, stem)
     except re.error as error:
         raise ManifestError(
-            f"--subject-pattern must be a regular expression: {pattern!r} is not ({error})"
+            f"`subject_pattern` must be a regular expression: {pattern!r} is not ({error})"
         ) from error
     if not found or not found.groups() or not found.group(1):
         raise ManifestError(
-            f"--subject-pattern {pattern!r} must find one (group) in every file name; it finds none in {stem!r}"
+            f"`subject_pattern` {pattern!r} must find one (group) in every file name; it finds none in {stem!r}"
         )
     return found.group(1)

@@ -138,7 +138,7 @@ class ObservedEffects:
                 "months": f"{pair.months:.1f}",
                 "field_strength": pair.field,
                 "adas13": severity[pair.after],
-                "reason": "" if pair in used else "not among the --limit that were drawn",
+                "reason": "" if pair in used else "not among those that were drawn",
             }
             for pair in [*self._pairs.converters, *self._pairs.stable]
         ]

@@ -31,7 +31,7 @@ def open_fabric(settings: Training, shape: tuple[int, ...], *, devices: int | No
     processes on it, else one. Raises `ConfigError` if the device is not there, or cannot compute in this precision.
     """
     if devices is not None and devices < 1:
-        raise ConfigError(f"at least one device must train: found {devices}; leave --devices out for one")
+        raise ConfigError(f"`devices` must be at least 1, found {devices}")
     what = f"training.device {settings.device!r} with {settings.precision!r}"
     device = _fabric(what, settings.device).device
     precision = fast_precision(device) if settings.precision == "auto" else settings.precision

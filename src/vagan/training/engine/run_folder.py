@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, field_validator
 from vagan.data.cohort import Cohort
 from vagan.data.fingerprint import Fingerprints, fingerprints, from_text, to_text
 from vagan.data.table import write_table
-from vagan.errors import OutputError, RunError
+from vagan.errors import OutputError, RunError, reason_of
 from vagan.files import lock, read_text, regular, remove_leftovers, replacing, unlock, write_json, write_text
 from vagan.training.config import Config, differences, parse_config, parse_yaml, write_config
 from vagan.training.engine.state import ValidationExamples
@@ -147,7 +147,7 @@ class RunFolder:
                 f"another training is running in {self.path}; wait for it or choose another folder"
             ) from error
         except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}; choose another folder") from error
+            raise OutputError(f"cannot write {self.path}: {reason_of(error)}") from error
         if held is None:
             warnings.warn(
                 f"{self.path} is not locked: its file system has no locks; do not train in it twice at a time",

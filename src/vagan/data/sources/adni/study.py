@@ -112,7 +112,7 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
     options = options or AdniOptions()
     classes = options.classes
     if len(set(classes)) < max(2, len(classes)) or not set(classes) <= {"CN", "MCI", "AD"}:
-        raise ManifestError(f"--classes must name two or three of CN, MCI and AD, found {' '.join(classes)}")
+        raise ManifestError(f"`classes` must name two or three of CN, MCI and AD, found {' '.join(classes)}")
     tree, read = find_scans(images), read_tables(tables)
     index, failed = ImageIndex(read, tree.scans), quality_failures(read)
     dropped = [_Left("", "", entry.image, entry.reason) for entry in tree.dropped]
@@ -138,7 +138,7 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
         raise ManifestError(
             f"scans of {' and '.join(classes)} are needed: in {images} are {len(chosen)} that can be used, "
             f"and none is {' or '.join(missing)} by the diagnoses in {tables}; are both downloads complete? If so, "
-            "choose other --classes"
+            "choose other `classes`"
         )
     table = _table(chosen, CovariateIndex(read), options)
     left = pd.DataFrame([vars(entry) for entry in dropped], columns=["subject", "image_id", "image", "reason"])
