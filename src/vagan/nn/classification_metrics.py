@@ -22,22 +22,14 @@ def multiclass_metrics(probabilities: NDArray[np.float64], labels: NDArray[np.in
 
     classes = range(probabilities.shape[-1])
     right = probabilities.argmax(axis=-1) == labels
+    confidence = probabilities.max(axis=-1)
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = [abs((right - confidence)[bins == one].sum()) for one in np.unique(bins)]
     scored = classes[1:] if len(classes) == 2 else classes
     areas = [roc_auc_score(labels == label, probabilities[:, label]) for label in scored]
     return {
         "accuracy": float(right.mean()),
         "balanced_accuracy": float(np.mean([right[labels == label].mean() for label in classes])),
         "auc": float(np.mean(areas)),
-        "calibration_error": _calibration_error(probabilities.max(axis=-1), right),
+        "calibration_error": float(sum(gaps)) / len(labels),
     }
-
-
-def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """That of two classes, see `multiclass_metrics`, from the probabilities (n,) of the class whose label is 1."""
-    return _calibration_error(np.maximum(probabilities, 1 - probabilities), (probabilities > 0.5) == (labels == 1))
-
-
-def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Mean distance of confidence from accuracy over equal bins of confidence, weighted by their size; 0 is best."""
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return float(sum(abs((right - confidence)[bins == one].sum()) for one in np.unique(bins)) / len(bins))
