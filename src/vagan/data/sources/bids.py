@@ -113,7 +113,7 @@ def find_scans(
         )
     table = with_class_column(table, class_column)
     if dropped is not None:
-        unmatched = _unmatched(table, folder)
+        unmatched = _unmatched(table, folder) if class_column else {}
         dropped += passed + [Dropped(name, reason) for name, reason in unmatched.items()]
         table = table[~table["image"].isin(unmatched)].reset_index(drop=True)
     return table
