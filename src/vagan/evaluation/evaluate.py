@@ -116,7 +116,7 @@ def evaluate(
         truth = ExactEffects(cohort, label, limit=options.limit, parts=options.parts, seed=options.seed)
     cases = truth.cases
     runs = {run for method in named.values() if isinstance(method, Attributor) for run in method.runs}
-    require_unseen(cohort, np.concatenate([cases.rows, cases.baseline]), runs)
+    require_unseen(cohort, np.concatenate([cases.rows, cases.baseline]), runs, tell=False)
     scored = {n: cases.first(options.subset) if m.cost >= EXPENSIVE else cases for n, m in named.items()}
     known = _Known(cohort, cases, options)
     rows: list[pd.DataFrame] = []

@@ -1,7 +1,7 @@
 """Images that a model was trained on are not scored, whatever cohort they come in."""
 
 import copy
-import warnings
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,9 @@ from vagan.training.engine.run_folder import RunFolder
 WHICH = "are among the training or validation images"
 
 
-def require_unseen(cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude: bool = False) -> Rows:
+def require_unseen(
+    cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude: bool = False, tell: bool = True
+) -> Rows:
     """Rows of a cohort that none of the runs was trained or validated on.
 
     An image counts as seen if its pixels are those of one of the run's images but for a linear change of intensity,
@@ -30,12 +32,12 @@ def require_unseen(cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude:
         If images were seen and shall not be excluded, or if none remains.
     """
     found, table = fingerprints(cohort, rows), cohort.manifest.table.iloc[rows]
+    remarks: list[str] = []
     twins = np.flatnonzero(is_repeated(found))
     if len(twins):
-        warnings.warn(
+        remarks.append(
             f"{len(twins)} of {len(rows)} images to score are copies of others, e.g. {table['id'].iloc[twins[0]]!r}; "
-            "scores count them more than once: see `vagan check`",
-            stacklevel=2,
+            "scores count them more than once: see `vagan check`"
         )
     named = table["subject"].ne(table["id"]).to_numpy()
     seen = np.zeros(len(rows), bool)
@@ -50,10 +52,9 @@ def require_unseen(cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude:
         if pixels.any() or is_among(fingerprints(cohort, everything), seen_by_run[0]).any():
             pixels |= subjects
         elif subjects.any():
-            warnings.warn(
+            remarks.append(
                 f"{subjects.sum()} of {len(rows)} images to score have subjects of the same names as those that "
-                f"{run} was trained on, e.g. {table['subject'][subjects].iloc[0]!r}; are they others?",
-                stacklevel=2,
+                f"{run} was trained on, e.g. {table['subject'][subjects].iloc[0]!r}; are they others?"
             )
         if pixels.any() and not exclude:
             raise LeakageError(
@@ -62,6 +63,8 @@ def require_unseen(cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude:
                 "out with `exclude_seen`"
             )
         seen |= pixels
+    for remark in remarks if tell else ():
+        print(f"warning: {remark}", file=sys.stderr, flush=True)
     if seen.all() and len(seen):
         raise LeakageError(f"all {len(rows)} images to score {WHICH} of the runs; give a cohort of other images")
     return rows[~seen]
