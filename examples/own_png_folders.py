@@ -76,8 +76,8 @@ for place in axes.flat:
 plt.show()
 
 # %% [markdown]
-# All overlays of a call have one colour range, so that a nearly empty map looks empty; `overview.png` shows all images
-# with their counterfactuals, effects and the colour bar. The sidecar describes the values.
+# All overlays of a call have one colour range, so that a nearly empty map looks empty; `overview.png` shows all
+# images with their counterfactuals, effects and the colour bar. The sidecar describes the values.
 
 # %%
 json.loads(Path("maps/9001_effect.json").read_text())

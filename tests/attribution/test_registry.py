@@ -1,15 +1,15 @@
 import pytest
 
 from models import save_random_generator
-from vagan.attribution.registry import METHODS, find_method
+from vagan.attribution.registry import METHODS, find_slug
 from vagan.errors import ConfigError
 from vagan.inference.attributor import Attributor
 
 
 def test_a_name_leads_to_its_entry_and_a_mistyped_one_to_the_nearest():
-    assert find_method("cam") is METHODS["cam"]
+    assert all(find_slug(name) == slug for slug, entry in METHODS.items() for name in (slug, entry.label.upper()))
     with pytest.raises(ConfigError, match=r"called 'guided-backprob'; did you mean 'guided-backprop'\?"):
-        find_method("guided-backprob")
+        find_slug("guided-backprob")
 
 
 @pytest.fixture

@@ -34,9 +34,10 @@ def fingerprints(cohort: Cohort, rows: ArrayLike) -> Fingerprints:
     for start in range(0, len(rows), at_once):
         images = cohort.images(rows[start : start + at_once])
         coarse = torch.nn.functional.interpolate(images, size=(side,) * dims, mode="area").flatten(1).double().numpy()
-        coarse -= coarse.mean(axis=1, keepdims=True)
-        norm = np.linalg.norm(coarse, axis=1, keepdims=True)
-        found.append(coarse / np.maximum(norm, 1e-12) @ projection)
+        with np.errstate(invalid="ignore"):  # images with infinite values equal no other
+            coarse -= coarse.mean(axis=1, keepdims=True)
+            norm = np.linalg.norm(coarse, axis=1, keepdims=True)
+            found.append(coarse / np.maximum(norm, 1e-12) @ projection)
     return np.concatenate(found).astype(np.float16)
 
 
