@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -170,3 +171,15 @@ def test_places_are_turned_and_shifted_one_by_one(dims, rng):
     assert moved.dtype == places.dtype
     for found, place in zip(moved[0].flatten(1).T, places[0].flatten(1).T, strict=True):
         torch.testing.assert_close(found, matrix.float() @ place + offset.float())
+
+
+@pytest.mark.parametrize("space", [(4, 6), (4, 6, 8)])
+def test_space_to_depth_takes_each_block_as_channels(space):
+    images = torch.arange(2 * 3 * math.prod(space)).reshape(2, 3, *space).float()
+    blocks = axes.space_to_depth(images, 2)
+    assert blocks.shape == (2, 3 * 2 ** len(space), *(extent // 2 for extent in space))
+    offsets = list(itertools.product(range(2), repeat=len(space)))
+    for channel, index in itertools.product(range(3), range(len(offsets))):
+        every_other = (slice(None), channel, *(slice(start, None, 2) for start in offsets[index]))
+        assert torch.equal(blocks[:, channel * len(offsets) + index], images[every_other])
+    assert axes.space_to_depth(images, 1).equal(images)

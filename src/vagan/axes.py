@@ -235,6 +235,15 @@ def repeat_blocks(images: Images, edge: int) -> Float[Tensor, "batch channel *en
     return torch.nn.functional.interpolate(images, scale_factor=edge, mode="nearest")
 
 
+def space_to_depth(images: Images, edge: int) -> Float[Tensor, "batch _ *reduced"]:
+    """Each block of ``edge`` pixels along each axis as the channels of one pixel; extents must be multiples of it."""
+    dims = num_spatial_dims(images)
+    split = (length for extent in spatial_shape(images) for length in (extent // edge, edge))
+    blocks = images.reshape(*images.shape[:FIRST_SPATIAL], *split)
+    outer, inner = (range(FIRST_SPATIAL + first, FIRST_SPATIAL + 2 * dims, 2) for first in (0, 1))
+    return blocks.permute(BATCH, CHANNEL, *inner, *outer).flatten(CHANNEL, CHANNEL + dims)
+
+
 def resize_linear(images: Images, shape: tuple[int, ...]) -> Float[Tensor, "batch channel *resized"]:
     """Interpolate linearly to another spatial shape; both cover the same field of view."""
     mode = {2: "bilinear", 3: "trilinear"}[num_spatial_dims(images)]

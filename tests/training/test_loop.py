@@ -106,6 +106,28 @@ def test_the_averaged_generator_teaches_and_stays_as_it_is(small_cohort, tmp_pat
     assert rates == pytest.approx([rate * 0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(4)])
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["kept", "rejected"])
+def test_distillation_is_rejected_where_it_loses_part_of_the_effect(small_cohort, lost):
+    """A generator that darkens images and one that leaves them; the classifier takes dark images for healthy ones."""
+    task = adversarial.AdversarialTask(tiny(), small_cohort)
+    state = task.build()
+    darkening, idle = state.networks["generator"], state.networks["average"].module
+    if lost:
+        darkening, idle = idle, darkening
+    torch.nn.init.constant_(darkening.last.bias, -0.5)
+    state.networks["classifier"] = Brightness()
+    state.updates = task.total
+    network, spec = task.model(state)
+    images = torch.zeros(1, 1, *small_cohort.shape)
+    torch.testing.assert_close(network(images), torch.full_like(images, -0.5))
+    assert ("lost part of the effect" in spec.rule) == lost
+
+
+class Brightness(torch.nn.Module):
+    def forward(self, images):
+        return -images.flatten(1).mean(1)
+
+
 def test_a_diverging_run_names_the_term_and_keeps_the_last_good_checkpoint(small_cohort, tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "run")
     update = adversarial.AdversarialTask.update

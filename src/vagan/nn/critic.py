@@ -1,10 +1,19 @@
 """The critic: one unbounded score per image (Section 2 of the paper's supplement)."""
 
 from itertools import accumulate, chain, pairwise
+from typing import Literal
 
+import torch
 from torch import nn
 
-from vagan.axes import first_channels, per_sample_mean, per_sample_sum, spatial_mean
+from vagan.axes import (
+    first_channels,
+    pad_to_multiple,
+    per_sample_mean,
+    per_sample_sum,
+    space_to_depth,
+    spatial_mean,
+)
 from vagan.nn.conditioning import Condition
 from vagan.nn.layers import conv, conv_levels, recomputed
 from vagan.types import Images, Scores
@@ -22,6 +31,12 @@ class Critic(nn.Module):
         2 or 3; channels of the images.
     width
         Feature maps of the first block; doubled at every pooling. The paper has 16.
+    patch_size
+        Edge of the blocks of pixels, 1 or 2, that are the channels of the first block (space to depth). With 2, as
+        a first convolution of stride 2, the paper's first block is left out, for a fifth of the time.
+    shape
+        Spatial shape of the images, for a score that also has weights for each location of the last feature maps,
+        zero at first; None for their mean alone, as in the paper, which is blind to where in the image something is.
     conditions
         Width of its condition, the first numbers of the generator's; 0 for none, as in the paper. A projection of the
         condition onto the means of the last feature maps adds to the score (Miyato and Koyama 2018).
@@ -35,23 +50,40 @@ class Critic(nn.Module):
         *,
         channels: int = 1,
         width: int = 16,
+        patch_size: Literal[1, 2] = 1,
+        shape: tuple[int, ...] | None = None,
         conditions: int = 0,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.conditions, self._gradient_checkpointing = conditions, gradient_checkpointing
-        levels = conv_levels(num_spatial_dims, channels, width, normalisation="none")
+        self._patch_size, poolings = patch_size, 5 - patch_size
+        levels = conv_levels(
+            num_spatial_dims,
+            channels * patch_size**num_spatial_dims,
+            width,
+            first=patch_size - 1,
+            poolings=poolings,
+            normalisation="none",
+        )
         self._ends = [0, *accumulate(map(len, levels))]
-        self.layers = nn.Sequential(*chain(*levels), conv(num_spatial_dims, 16 * width, 1, kernel=1))
-        self.projection = nn.Linear(conditions, 16 * width, bias=False) if conditions else None
+        features = 2**poolings * width
+        self.layers = nn.Sequential(*chain(*levels), conv(num_spatial_dims, features, 1, kernel=1))
+        self.locations = None
+        if shape is not None:
+            reduced = [-(-extent // patch_size) // 2**poolings for extent in shape]
+            self.locations = nn.Parameter(torch.zeros(1, features, *reduced))
+        self.projection = nn.Linear(conditions, features, bias=False) if conditions else None
 
     def forward(self, images: Images, condition: Condition | None = None) -> Scores:
         """Score of each image; higher means more like the baseline class, given the condition."""
-        features = images
+        features = space_to_depth(pad_to_multiple(images, self._patch_size), self._patch_size)
         for begin, end in pairwise(self._ends):
             block = self.layers[begin:end]
             features = recomputed(block, features) if self._gradient_checkpointing else block(features)
         scores = per_sample_mean(self.layers[-1](features).float())
+        if self.locations is not None:
+            scores = scores + per_sample_sum(spatial_mean(features * self.locations)).float()
         if self.projection is None or condition is None:
             return scores
         projected = self.projection(first_channels(condition, self.conditions))

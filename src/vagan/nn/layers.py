@@ -91,16 +91,18 @@ def conv_levels(
     inputs: int,
     width: int,
     *,
+    first: int = 0,
     poolings: int = 4,
     normalisation: Normalisation,
     momentum: float = PAPER_MOMENTUM,
 ) -> list[list[nn.Module]]:
     """Layers of the critic and of the classifiers: 1, 1, 2, 2 and 3 convolutions, of twice as many maps each time.
 
-    The first ``poolings`` levels end in a `max_pool`; the last one has ``16 * width`` maps.
+    Levels before ``first`` are left out. The first ``poolings`` of the rest end in a `max_pool`; the last level has
+    ``2 ** (4 - first) * width`` maps.
     """
     levels: list[list[nn.Module]] = []
-    for level, convolutions in enumerate((1, 1, 2, 2, 3)):
+    for level, convolutions in enumerate((1, 1, 2, 2, 3)[first:]):
         outputs = width * 2**level
         blocks: list[nn.Module] = []
         for _ in range(convolutions):

@@ -72,6 +72,11 @@ class Critic(_Section):
 
     width: Width = 16
     """Feature maps of the first level."""
+    patch_size: Literal[1, 2] = 1
+    """Edge of the blocks of pixels that are the channels of the first level; 2 takes a fifth of the time of 1."""
+    position_aware: bool = False
+    """Score from weights for each location of the last feature maps, not from their mean alone: the critic then
+    sees what is wrong with a map in one place of all images."""
 
 
 class Loss(_Section):
@@ -128,7 +133,8 @@ class Schedule(_Section):
     """Boost the critic before every n-th generator update; 0 for never."""
     distillation_updates: Annotated[int, Field(ge=0)] = 30
     """Generator updates at the end that learn to recover the averaged generator's effects from images of the baseline
-    class, without the critic. This removes the texture of the image from its map."""
+    class, without the critic. This removes the texture of the image from its map. Rejected at the end where a
+    classifier finds that it lost part of the effect."""
 
 
 class Optimizer(_Section):

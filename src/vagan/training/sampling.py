@@ -133,9 +133,9 @@ class TrainingImages:
             None if self._insertion_weight == 1 else torch.from_numpy(weight),
         )
 
-    def validation_images(self, label: int) -> Iterator[tuple[Images, Condition | None]]:
-        """Validation images of a class, with their condition, a few at a time."""
-        rows = self.validation[label]
+    def validation_images(self, label: int, rows: Rows | None = None) -> Iterator[tuple[Images, Condition | None]]:
+        """Validation images of a class, or others of it, with their condition, a few at a time."""
+        rows = self.validation[label] if rows is None else rows
         images, condition = self._cohort.images(rows), self._examples(np.full(len(rows), label), rows)
         for start in range(0, len(rows), VALIDATION_BATCH):
             part = slice(start, start + VALIDATION_BATCH)

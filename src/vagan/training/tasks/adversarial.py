@@ -25,15 +25,20 @@ from vagan.training.engine.processes import ALONE, Processes
 from vagan.training.engine.state import Monitor, TrainState, ValidationExamples
 from vagan.training.objectives import Terms
 from vagan.training.ood import fit_ood
-from vagan.training.sampling import Batch, TrainingImages
+from vagan.training.sampling import Batch, TrainingImages, validation_rows
 from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay
-from vagan.training.steps import Backward, distil_generator, update_critic, update_generator
+from vagan.training.steps import Backward, distil_generator, update_classifier, update_critic, update_generator
 
 RULE = "the generator at the end of the schedule, distilled from the running average; no checkpoint is chosen"
 RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
 
 EXAMPLES = 4
 """Validation images of each class that are shown."""
+
+
+JUDGED_IMAGES = 256
+TOLERANCE = 0.02
+"""Decrease of the classifier's mean probability at which distillation is rejected."""
 
 
 class AdversarialTask:
@@ -54,6 +59,8 @@ class AdversarialTask:
         self._images = TrainingImages(config, cohort)
         self._loss = config.loss.at(cohort.shape)
         self.examples: ValidationExamples | None = None
+        many = config.training.model_copy(update={"validation_images": JUDGED_IMAGES})
+        self._judged = validation_rows(cohort, self._images.interests, many)
         self._monitor = monitor if cohort.has_effects and not config.training.intervention else None
         self._share = processes.share(config.training.accumulate_grad_batches)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
@@ -74,7 +81,7 @@ class AdversarialTask:
             bidirectional=config.training.bidirectional,
             preparation=cohort.metadata.preparation,
             pipeline=cohort.metadata.pipeline,
-            rule=RULE if config.schedule.distillation_updates else RULE_OF_AVERAGE,
+            rule=RULE_OF_AVERAGE,
             cohort_hash=cohort.metadata.content_hash,
         )
 
@@ -82,17 +89,23 @@ class AdversarialTask:
         """Critic, generator and its average, with Adam for each."""
         config, adam = self._config, self._config.optimizer
         checkpointing = config.training.gradient_checkpointing
+
+        def build_critic() -> Critic:
+            return Critic(
+                len(self._cohort.shape),
+                channels=self._cohort.channels,
+                width=config.critic.width,
+                patch_size=config.critic.patch_size,
+                shape=self._cohort.shape if config.critic.position_aware else None,
+                conditions=self._images.critic_conditions,
+                gradient_checkpointing=checkpointing,
+            )
+
         with seeded(config.training.seed, "weights"):
             generator = build_network(
                 self._spec, zero_init=config.generator.zero_init, gradient_checkpointing=checkpointing
             )
-            critic = Critic(
-                len(self._cohort.shape),
-                channels=self._cohort.channels,
-                width=config.critic.width,
-                conditions=self._images.critic_conditions,
-                gradient_checkpointing=checkpointing,
-            )
+            critic = build_critic()
 
         def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
             if not old.is_floating_point():
@@ -105,10 +118,14 @@ class AdversarialTask:
             "generator": Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas),
             "critic": Adam(critic.parameters(), lr=adam.critic_learning_rate, betas=critic_betas),
         }
+        ema = AveragedModel(generator, avg_fn=average, use_buffers=True).eval()
+        networks: dict[str, nn.Module] = {"generator": generator, "critic": critic, "average": ema}
         if config.schedule.distillation_updates:
             optimizers["distillation"] = Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas)
-        ema = AveragedModel(generator, avg_fn=average, use_buffers=True).eval()
-        return TrainState({"generator": generator, "critic": critic, "average": ema}, optimizers)
+            with seeded(config.training.seed, "weights of the classifier"):
+                networks["classifier"] = build_critic()
+            optimizers["classifier"] = Adam(networks["classifier"].parameters(), lr=config.classifier.learning_rate)
+        return TrainState(networks, optimizers)
 
     def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
         """Refuse a training that surely does not fit into memory."""
@@ -127,7 +144,11 @@ class AdversarialTask:
             ema.module.load_state_dict(weights)
             generator.load_state_dict(weights)
         if state.updates >= self._order.total:
-            return distil_generator(generator, ema.module, state.optimizers["distillation"], batches, **common)
+            classifier, optimizer = state.networks["classifier"], state.optimizers["classifier"]
+            terms = update_classifier(classifier, optimizer, batches, backward=backward)
+            return terms | distil_generator(
+                generator, ema.module, state.optimizers["distillation"], batches, **common
+            )
         if not self._order.is_generator_update(state.updates):
             return update_critic(critic, generator, state.optimizers["critic"], batches, **common)
         done = self._order.generator_updates_before(state.updates)
@@ -157,7 +178,7 @@ class AdversarialTask:
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Sizes of the maps, and the critic's scores, on validation images."""
-        generator, critic = self._trained(state), state.networks["critic"]
+        generator, critic = self._chosen(state)[0], state.networks["critic"]
         sizes: dict[int, Tensor] = {}
         scores: dict[int, float] = {}
         shown: list[tuple[Tensor, Tensor]] = []
@@ -194,17 +215,45 @@ class AdversarialTask:
         }
 
     def model(self, state: TrainState) -> tuple[nn.Module, ModelSpec]:
-        """The averaged generator; after distillation, the one that it has taught."""
-        return self._trained(state), self._spec
+        """The averaged generator, or the one that it has taught; see `_chosen`."""
+        network, rule = self._chosen(state)
+        return network, self._spec.model_copy(update={"rule": rule})
+
+    def _chosen(self, state: TrainState) -> tuple[nn.Module, str]:
+        """The averaged generator, or at the end of a distillation the distilled one, and why.
+
+        Distillation is kept if a classifier, trained beside it on training images, takes validation images without
+        their effect for baseline images with the same mean probability. Where effects depend on the image that shows
+        them, such as its shape, they cannot be recovered in other images, and the distilled maps become empty.
+        """
+        averaged = self._recalibrated(_ema(state).module)
+        if state.updates <= self._order.total:
+            return averaged, RULE_OF_AVERAGE
+        distilled = self._recalibrated(state.networks["generator"])
+        if state.updates < self.total:
+            return distilled, RULE
+        before, after = (self._baseline_probability(network, state) for network in (averaged, distilled))
+        found = f"; probability of the baseline class {before:.3f} before and {after:.3f} after distillation"
+        if after < before - TOLERANCE:
+            return averaged, f"{RULE_OF_AVERAGE}, as distillation lost part of the effect{found}"
+        return distilled, RULE + found
+
+    def _baseline_probability(self, generator: nn.Module, state: TrainState) -> float:
+        """Mean probability by the classifier that images are of the baseline class once the effect is removed."""
+        classifier, device = state.networks["classifier"], next(generator.parameters()).device
+        found = []
+        with torch.no_grad():
+            for label in self._images.interests:
+                for part, condition in self._images.validation_images(label, self._judged[label]):
+                    images = part.to(device)
+                    raw_map = conditioned(generator, condition)(images)
+                    without = baseline_image(images, raw_map, self._config.generator.output)
+                    found.append(conditioned(classifier, condition)(without).sigmoid())
+        return float(torch.cat(found).mean())
 
     def finish(self, model: Path, device: torch.device) -> None:
         """Measure what training images look like to the saved generator, for its out-of-distribution scores."""
         fit_ood(model, self._cohort, device)
-
-    def _trained(self, state: TrainState) -> nn.Module:
-        """Copy of the generator that is used so far, with batch norm's statistics measured for its own weights."""
-        distilled = state.updates > self._order.total
-        return self._recalibrated(state.networks["generator"] if distilled else _ema(state).module)
 
     def _recalibrated(self, generator: nn.Module) -> nn.Module:
         images = self._images
