@@ -97,7 +97,7 @@ def test_the_table_of_settings_gives_what_can_be_set(generated):
 def test_generated_parts_are_filled(generated):
     source = ["before\n<!-- generated: methods -->\nold\n<!-- /generated -->\nafter"]
     generated.fill(None, "page", source)
-    assert "`integrated-gradients` | classifier | class score | 50" in source[0]
+    assert "`integrated-gradients` | integrated gradients | classifier | class score | 50" in source[0]
     assert "old" not in source[0]
     assert source[0].endswith("after")
     pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md")]

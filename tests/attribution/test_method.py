@@ -30,11 +30,11 @@ def test_the_owners_hooks_still_work_and_their_handles_still_remove_them():
 def test_gradients_can_be_taken_where_the_caller_wants_none(context):
     model = nn.Linear(3, 2)
     with context():
-        images = torch.ones(1, 3)[..., None]
+        images = torch.ones(1, 3, 1, 1)
         with differentiating(model, images) as points:
             (gradient,) = torch.autograd.grad(class_scores(model_on_flat(model), points, 1).sum(), points)
             assert not any(weight.requires_grad for weight in model.parameters())
-    torch.testing.assert_close(gradient[..., 0], model.weight[1:2].detach())
+    torch.testing.assert_close(gradient[..., 0, 0], model.weight[1:2].detach())
     assert not images.requires_grad
     assert all(weight.requires_grad for weight in model.parameters())
 

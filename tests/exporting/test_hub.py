@@ -69,6 +69,6 @@ def test_the_card_has_data_and_scores_and_no_markup_or_identifiers_of_the_run(ru
 
 
 def test_what_is_no_result_is_refused(run, tmp_path):
-    with pytest.raises(RunError, match="must hold results"):
+    with pytest.raises(RunError, match="must be a results folder"):
         export_hub(run, tmp_path / "hub", results=tmp_path)
     assert not (tmp_path / "hub").exists()

@@ -98,7 +98,7 @@ def test_an_image_goes_in_and_its_map_comes_out(client, loaded, tmp_path):
     assert answer.status_code == 202
     status = finished(client, answer.json())
     assert (status["state"], status["name"]) == ("done", "scan.png")
-    assert status["files"] == ["effect.json", "effect.npy", "overlay.png"]
+    assert status["files"] == ["counterfactual.npy", "counterfactual.png", "effect.json", "effect.npy", "overlay.png"]
     result = client.get(f"/api/maps/{status['id']}/files/effect.npy")
     assert 'filename="scan_effect.npy"' in result.headers["content-disposition"]
     import torch

@@ -46,7 +46,8 @@ def results(cohort):
 def test_the_results_folder(cohort, results):
     scores = pd.read_csv(results / "scores.csv")
     assert set(scores["method"]) == {"group mean difference", "random map", CEILING}
-    assert set(scores["metric"]) == {"ncc", "ncc_brain", "ncc_brain_by_subject", "mean_abs"}
+    known = {"ncc", "ncc_brain", "ncc_brain_by_subject", "mean_abs", "relative_change", "residual_effect"}
+    assert set(scores["metric"]) == known
     assert (scores[scores["metric"] == "ncc"].groupby("method").size() == 3).all()
     assert scores["value"].between(-1, 1).all()
     case = "sub-c0_ses-m24_from-bl"
