@@ -41,12 +41,10 @@ def main() -> None:
         rows = np.concatenate([draw(tr1, batch, rng), draw(tr0, batch, rng)])
         x, e = augment(data.images[rows], data.effects[rows].float())
         net.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(get("bfloat16", 1))):
-            velocity = net(x)
-        error = x - without_class(x, velocity.float()) - e
+        error = x - without_class(x, net(x)) - e
         loss = error.square().mean() if get("loss", "l2") == "l2" else error.abs().mean()
         optimizer.zero_grad(), loss.backward(), optimizer.step()
-        losses.append(float(loss.detach()))
+        losses.append(float(loss))
         update += 1
         if gone > at:
             at = 2
