@@ -1,6 +1,6 @@
 """Exceptions. Each message states what is required, what was found, and what to do.
 
-Messages name parameters in backticks; the command line writes them as its options (`vagan.cli.app`).
+Messages name parameters in backticks; the command line writes them as its options (``vagan.cli.app``).
 """
 
 import difflib

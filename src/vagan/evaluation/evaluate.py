@@ -180,7 +180,7 @@ def evaluate_runs(
     """Score the methods that the models of some runs allow, beside controls, and write a results folder.
 
     The same method of several runs gets the run's name behind its own. The class of interest and the classifiers
-    are the selection's. Raises as `load_methods`, `evaluate` and `vagan.evaluation.seen.require_unseen` do.
+    are the selection's. Raises as `load_methods`, `evaluate` and ``vagan.evaluation.seen.require_unseen`` do.
     """
     options, selection = options or EvaluationOptions(device="auto"), selection or RunSelection()
     results, device = ResultsFolder(out), find_device(options.device)
