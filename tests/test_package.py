@@ -114,7 +114,7 @@ def test_installed_alone_it_trains_draws_maps_and_reports(clean, tmp_path):
     run(vagan, "train", "cohort", "run", *TINY, cwd=tmp_path)
     np.save(tmp_path / "one.npy", np.linspace(-1, 1, 18 * 17, dtype=np.float32).reshape(18, 17))
     run(vagan, "attribute", "run", "one.npy", "--out", "maps", cwd=tmp_path)
-    (drawn,) = (tmp_path / "maps").glob("*.npy")
+    (drawn,) = (tmp_path / "maps").glob("*_effect.npy")
     assert np.load(drawn).shape == (18, 17)
     assert {path.suffix for path in (tmp_path / "maps").iterdir()} == {".npy", ".png", ".json"}
     run(vagan, "evaluate", "cohort", "run", "--out", "scores", cwd=tmp_path)
