@@ -72,12 +72,18 @@ def test_files_of_two_evaluations_are_not_read_as_one(evaluation, small_cohort, 
         ResultsFolder(tmp_path / "other").read()
 
 
-@pytest.mark.parametrize("name", ["summary.json", "scores.csv", "table.md"])
-def test_a_users_file_of_the_same_name_is_not_replaced(evaluation, small_cohort, tmp_path, name):
-    (tmp_path / name).write_text("mine", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "beside_ours"),
+    [*((name, False) for name in ("summary.json", "scores.csv", "table.md")), ("pairs.csv", True), ("table2.md", True)],
+)
+def test_a_users_file_of_the_same_name_is_not_replaced(evaluation, small_cohort, tmp_path, name, beside_ours):
+    if beside_ours:
+        ResultsFolder(tmp_path).write(evaluation, small_cohort)
+    (tmp_path / name).write_text('{"methods": "mine"}', encoding="utf-8")
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(OutputError, match=f"{name} is not of"):
         ResultsFolder(tmp_path).write(evaluation, small_cohort)
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_examples_that_would_fill_the_memory_are_refused(evaluation, small_cohort, tmp_path, monkeypatch):

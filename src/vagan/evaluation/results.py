@@ -170,10 +170,12 @@ class ResultsFolder:
         """Refuse a file in its place, and a folder with other files of the same names."""
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"the results folder must be a folder: {self.path} is a file; choose another name")
+        ours = {self.pairs: "subject,case,kind,", self.table2: "Mean ± standard deviation over"}
         with suppress(OSError, ValueError):
-            if '"methods"' in read_text(self.summary):
-                return
-        if foreign := next((path for path in (self.summary, *self._described) if path.exists()), None):
+            _Summary.model_validate_json(read_text(self.summary))
+            ours |= {path: "" for path in (self.summary, *self._described)}
+        written = (self.summary, *self._described, self.pairs, self.table2)
+        if foreign := next((path for path in written if path.exists() and not _holds(path, ours.get(path))), None):
             raise OutputError(
                 f"the results folder must be new, empty or an older one: {foreign} is not of `vagan evaluate`; "
                 "choose another"
@@ -365,6 +367,13 @@ class ResultsFolder:
     @property
     def _remedy(self) -> str:
         return f"make it with `vagan evaluate COHORT RUN... --out {self.path}`"
+
+
+def _holds(path: Path, mark: str | None) -> bool:
+    """Whether a regular file holds this text; nothing holds None."""
+    with suppress(OSError, ValueError):
+        return mark is not None and (not mark or mark in read_text(path))
+    return False
 
 
 def _ordered(metrics: Sequence[str]) -> list[str]:

@@ -29,7 +29,7 @@ from vagan.types import Images
 Array = NDArray[np.float32]
 HELD_BYTES = 2**30
 """Files are read before anything is written; beyond this they are read again rather than kept in memory."""
-KINDS = ("effect", "overlay", "log-jacobian", "displacement", "std", "sign-agreement", "mask")
+KINDS = ("effect", "overlay", "counterfactual", "log-jacobian", "displacement", "std", "sign-agreement", "mask")
 """Ends of the names of maps."""
 IN_MM = "mm towards right, front and top"
 
