@@ -129,6 +129,15 @@ def test_a_subject_in_no_table_is_named_beside_the_nearest_that_has_no_image(lab
     assert ("sub-01" in set(found["subject"])) == (not reason)
 
 
+def test_the_class_column_is_found_in_other_case_and_ids_that_all_differ_are_told(dataset):
+    (dataset / "sub-04/sub-04_sessions.tsv").unlink()
+    (dataset / "participants.tsv").write_text("participant_id\tDiagnosis\nsub-01\tAD\n", encoding="utf-8")
+    assert "AD" in set(find_scans(dataset, rank=plain, class_column="diagnosis")["class"])
+    (dataset / "participants.tsv").write_text("participant_id\tdiagnosis\nsub-X01\tAD\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match="no table .* has its subject: sub-01; did you mean 'sub-X01'"):
+        find_scans(dataset, rank=plain, class_column="diagnosis")
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

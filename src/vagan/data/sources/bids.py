@@ -106,9 +106,13 @@ def find_scans(
     visits = zip(table["subject"], table["session"], strict=True)
     table.insert(0, "id", ["_".join(filter(None, visit)) for visit in visits])
     table = _with_covariates(table.reset_index(drop=True), folder)
+    table = with_known_columns(table, [class_column] if class_column else [])
     if class_column and class_column not in table:
+        reasons = list(_unmatched(table.assign(**{"class": ""}), folder).values())
+        if len(reasons) == len(table):
+            raise ManifestError(f"{folder}: {reasons[0]}")
         raise ManifestError(
-            f"no sessions.tsv or participants.tsv in {folder} has the column {class_column!r}; "
+            f"no sessions.tsv or participants.tsv in {folder} has values in the column {class_column!r}; "
             f"{nearest(class_column, [str(name) for name in table if name not in ('image', 'mask', 'id')])}"
         )
     table = with_class_column(table, class_column)
@@ -168,7 +172,7 @@ def _unmatched(table: pd.DataFrame, folder: Path) -> dict[str, str]:
     free = [name for name in known if _bare(name) not in with_image]
     without = table[table["class"].eq("") & ~table["subject"].map(_bare).isin(labels)]
     return {
-        image: f"no table of the dataset has its subject: {subject}; {nearest(subject, free) if free else ''}"
+        image: f"no table of the dataset has its subject: {subject}{f'; {nearest(subject, free)}' if free else ''}"
         for image, subject in zip(without["image"], without["subject"], strict=True)
         if known
     }
