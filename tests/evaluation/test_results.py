@@ -74,7 +74,11 @@ def test_files_of_two_evaluations_are_not_read_as_one(evaluation, small_cohort, 
 
 @pytest.mark.parametrize(
     ("name", "beside_ours"),
-    [*((name, False) for name in ("summary.json", "scores.csv", "table.md")), ("pairs.csv", True), ("table2.md", True)],
+    [
+        *((name, False) for name in ("summary.json", "scores.csv", "table.md")),
+        ("pairs.csv", True),
+        ("table2.md", True),
+    ],
 )
 def test_a_users_file_of_the_same_name_is_not_replaced(evaluation, small_cohort, tmp_path, name, beside_ours):
     if beside_ours:

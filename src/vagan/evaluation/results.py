@@ -173,7 +173,7 @@ class ResultsFolder:
         ours = {self.pairs: "subject,case,kind,", self.table2: "Mean ± standard deviation over"}
         with suppress(OSError, ValueError):
             _Summary.model_validate_json(read_text(self.summary))
-            ours |= {path: "" for path in (self.summary, *self._described)}
+            ours |= dict.fromkeys((self.summary, *self._described), "")
         written = (self.summary, *self._described, self.pairs, self.table2)
         if foreign := next((path for path in written if path.exists() and not _holds(path, ours.get(path))), None):
             raise OutputError(

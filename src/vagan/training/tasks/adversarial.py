@@ -235,7 +235,7 @@ class AdversarialTask:
         before, after = (self._baseline_probability(network, state) for network in (averaged, distilled))
         found = f"; probability of the baseline class {before:.3f} before and {after:.3f} after distillation"
         if after < before - TOLERANCE:
-            return averaged, f"{RULE_OF_AVERAGE}, as distillation lost part of the effect{found}"
+            return averaged, f"{RULE_OF_AVERAGE}; distillation is rejected, as it lost part of the effect{found}"
         return distilled, RULE + found
 
     def _baseline_probability(self, generator: nn.Module, state: TrainState) -> float:
