@@ -1,9 +1,9 @@
 """The local server: who may ask, what is taken, what comes back, and what never does."""
 
 import asyncio
+import http.client
 import io
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -304,19 +304,22 @@ def port(tmp_path_factory):
     (scratch / "vagan-tmp-serve-killed01").mkdir()
     (scratch / "vagan-serve-of-the-user").mkdir()
     short = "import vagan.serving.guard as g; g.HEADER_S, g.MOST_CONNECTIONS = 1, 3; from vagan.cli.app import main; "
+    with _listening(0) as free:
+        number = free.getsockname()[1]
+    ports = f"'--port', '{number}', '--forwarded-port', '9000'"
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{short}main(['serve', {str(run)!r}, '--port', '0', '--device', 'cpu'])"],
+        [sys.executable, "-c", f"{short}main(['serve', {str(run)!r}, {ports}, '--device', 'cpu'])"],
         stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(scratch)},
     )  # fmt: skip
-    found = re.search(r":(\d+)/", process.stdout.readline())
-    names = {path.name for path in scratch.iterdir()}
+    assert "http://127.0.0.1:9000/?token=" in process.stdout.readline()
+    names = {path.name for path in scratch.glob("vagan-*")}
     assert "vagan-tmp-serve-killed01" not in names, "what a dead server left is swept"
     assert len(names) == 2
-    yield int(found[1])
+    yield number
     process.send_signal(signal.SIGHUP)
     process.stdout.close()
     assert process.wait(60) == 130
-    assert {path.name for path in scratch.iterdir()} == {"vagan-serve-of-the-user"}
+    assert {path.name for path in scratch.glob("vagan-*")} == {"vagan-serve-of-the-user"}
 
 
 def test_connections_without_a_request_are_closed_and_few(port):
@@ -328,6 +331,14 @@ def test_connections_without_a_request_are_closed_and_few(port):
     assert [connection.recv(1) for connection in slow[:3]] == [b""] * 3
     assert time.monotonic() - begin > 0.5  # those within the limit had their time
     for connection in slow:
+        connection.close()
+
+
+def test_a_browser_may_name_the_forwarded_port_and_the_real_one_but_no_other(port):
+    for seen, status in ((port, 401), (9000, 401), (9001, 421)):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/api/model", headers={"Host": f"localhost:{seen}"})
+        assert connection.getresponse().status == status
         connection.close()
 
 
