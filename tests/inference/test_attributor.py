@@ -280,10 +280,11 @@ def test_a_map_that_cannot_fit_is_refused_with_the_estimate(tmp_path, monkeypatc
         model.attribute(huge)
 
 
-def test_an_image_is_not_replaced_by_the_map_of_another(tmp_path):
-    paths = [tmp_path / "a.npy", tmp_path / "a_effect.npy"]
+@pytest.mark.parametrize("kind", ["effect", "counterfactual"])
+def test_an_image_is_not_replaced_by_the_map_of_another(tmp_path, kind):
+    paths = [tmp_path / "a.npy", tmp_path / f"a_{kind}.npy"]
     for path in paths:
         np.save(path, np.arange(480.0).reshape(24, 20))
     model = Attributor.load(save_random_generator(tmp_path / "m"))
-    with pytest.raises(OutputError, match=r"a_effect\.npy would be replaced"):
+    with pytest.raises(OutputError, match=rf"a_{kind}\.npy would be replaced"):
         model.attribute_files(paths, tmp_path)
