@@ -60,7 +60,12 @@ class Cohort(Dataset[CohortItem]):
     """
 
     def __init__(self, path: Path | str) -> None:
-        path = Path(path)
+        try:
+            self._open(Path(path))
+        except CohortError:  # it may have been replaced as a whole while it was read
+            self._open(Path(path))
+
+    def _open(self, path: Path) -> None:
         if not (path / STORE).is_dir() or not (path / MANIFEST).is_file():
             raise CohortError(
                 f"a cohort folder must hold {MANIFEST} and {STORE}: {path} does not; "
