@@ -148,3 +148,11 @@ def test_fingerprints_tell_images_apart(small_cohort: Cohort):
     assert not is_repeated(found).any()
     assert not is_among(found[:40], found[40:]).any()
     assert is_among(found, from_text(to_text(found[::-1]))).all()
+
+
+def test_images_that_are_not_finite_equal_no_other(small_cohort: Cohort):
+    found = fingerprints(small_cohort, range(4))
+    found[1] = np.nan
+    assert is_among(found, found[[0, 2, 3]]).tolist() == [True, False, True, True]
+    assert is_repeated(np.concatenate([found, found])).tolist() == [False] * 4 + [True, False, True, True]
+    np.testing.assert_array_equal(from_text(to_text(found)), found[[0, 2, 3]])

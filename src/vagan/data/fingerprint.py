@@ -24,7 +24,8 @@ Fingerprints = NDArray[np.float16]
 def fingerprints(cohort: Cohort, rows: ArrayLike) -> Fingerprints:
     """Random projections of coarse, standardised images: distances of images are preserved, images are not.
 
-    Neither a linear change of intensity, such as another range on import, nor another size in pixels matters.
+    A linear change of intensity, such as another range on import, does not matter; another size in pixels may. Those
+    of images with NaN or infinite values are not finite.
     """
     rows = np.asarray(rows, np.int64)
     side, dims = CELLS[len(cohort.shape)], len(cohort.shape)
@@ -34,7 +35,7 @@ def fingerprints(cohort: Cohort, rows: ArrayLike) -> Fingerprints:
     for start in range(0, len(rows), at_once):
         images = cohort.images(rows[start : start + at_once])
         coarse = torch.nn.functional.interpolate(images, size=(side,) * dims, mode="area").flatten(1).double().numpy()
-        with np.errstate(invalid="ignore"):  # images with infinite values equal no other
+        with np.errstate(invalid="ignore"):
             coarse -= coarse.mean(axis=1, keepdims=True)
             norm = np.linalg.norm(coarse, axis=1, keepdims=True)
             found.append(coarse / np.maximum(norm, 1e-12) @ projection)
@@ -42,24 +43,31 @@ def fingerprints(cohort: Cohort, rows: ArrayLike) -> Fingerprints:
 
 
 def is_among(these: Fingerprints, others: Fingerprints) -> NDArray[np.bool_]:
-    """Whether each of these is the same image as one of the others."""
-    if not len(others):
-        return np.zeros(len(these), bool)
-    distances, _ = cKDTree(others.astype(float)).query(these.astype(float), distance_upper_bound=SAME * NUMBERS**0.5)
-    return np.isfinite(distances)
+    """Whether each of these is the same image as one of the others; one that is not finite equals no other."""
+    found, finite = np.zeros(len(these), bool), _is_finite(these)
+    if len(others) and finite.any():
+        tree = cKDTree(others.astype(float))
+        distances, _ = tree.query(these[finite].astype(float), distance_upper_bound=SAME * NUMBERS**0.5)
+        found[finite] = np.isfinite(distances)
+    return found
 
 
 def is_repeated(these: Fingerprints) -> NDArray[np.bool_]:
     """Whether each of these is the same image as an earlier one."""
-    pairs = cKDTree(these.astype(float)).query_pairs(SAME * NUMBERS**0.5, output_type="ndarray")
+    (finite,) = np.nonzero(_is_finite(these))
+    pairs = cKDTree(these[finite].astype(float)).query_pairs(SAME * NUMBERS**0.5, output_type="ndarray")
     repeated = np.zeros(len(these), bool)
-    repeated[pairs[:, 1]] = True  # the later one of each
+    repeated[finite[pairs[:, 1]]] = True  # the later one of each
     return repeated
 
 
 def to_text(found: Fingerprints) -> str:
-    """All of them in base 64."""
-    return base64.b64encode(found.astype("<f2").tobytes()).decode()
+    """Those that are finite, in base 64."""
+    return base64.b64encode(found[_is_finite(found)].astype("<f2").tobytes()).decode()
+
+
+def _is_finite(found: Fingerprints) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(found).all(axis=1))
 
 
 def from_text(text: str) -> Fingerprints:

@@ -43,7 +43,7 @@ def require_unseen(
     seen = np.zeros(len(rows), bool)
     for run in sorted({run.resolve() for run in runs}):
         folder = RunFolder(run if RunFolder(run).cohort.exists() else run.parent)
-        seen_by_run = folder.read_seen() if folder.cohort.exists() else None  # exported models do not know
+        seen_by_run = folder.read_seen() if folder.cohort.exists() else None  # exported models hold no fingerprints
         if seen_by_run is None:
             continue
         pixels = is_among(found, seen_by_run[0])
@@ -54,7 +54,7 @@ def require_unseen(
         elif subjects.any():
             remarks.append(
                 f"{subjects.sum()} of {len(rows)} images to score have subjects of the same names as those that "
-                f"{run} was trained on, e.g. {table['subject'][subjects].iloc[0]!r}; are they others?"
+                f"{run} was trained on, e.g. {table['subject'][subjects].iloc[0]!r}; check that they are other people"
             )
         if pixels.any() and not exclude:
             raise LeakageError(

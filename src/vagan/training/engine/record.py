@@ -15,7 +15,7 @@ from vagan.training.engine.run_folder import MetricsLog, RunFolder
 from vagan.training.engine.state import Task, TrainState
 
 PAUSE = 20
-"""Between two validations that are drawn pass so many times what drawing takes."""
+"""Time between two drawings of the curves, as a multiple of the time that one takes."""
 STEEPEST = 1000.0
 """Slope of a critic that the penalty no longer holds near one. Where it holds, even the sum over the columns of an
 image, which the constraint ``one-axis`` allows, stays far below."""
