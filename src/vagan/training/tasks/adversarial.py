@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -90,13 +90,13 @@ class AdversarialTask:
         config, adam = self._config, self._config.optimizer
         checkpointing = config.training.gradient_checkpointing
 
-        def build_critic() -> Critic:
+        def build_critic(*, patch_size: Literal[1, 2], position_aware: bool) -> Critic:
             return Critic(
                 len(self._cohort.shape),
                 channels=self._cohort.channels,
                 width=config.critic.width,
-                patch_size=config.critic.patch_size,
-                shape=self._cohort.shape if config.critic.position_aware else None,
+                patch_size=patch_size,
+                shape=self._cohort.shape if position_aware else None,
                 conditions=self._images.critic_conditions,
                 gradient_checkpointing=checkpointing,
             )
@@ -105,7 +105,7 @@ class AdversarialTask:
             generator = build_network(
                 self._spec, zero_init=config.generator.zero_init, gradient_checkpointing=checkpointing
             )
-            critic = build_critic()
+            critic = build_critic(patch_size=config.critic.patch_size, position_aware=config.critic.position_aware)
 
         def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
             if not old.is_floating_point():
@@ -123,7 +123,7 @@ class AdversarialTask:
         if config.schedule.distillation_updates:
             optimizers["distillation"] = Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas)
             with seeded(config.training.seed, "weights of the classifier"):
-                networks["classifier"] = build_critic()
+                networks["classifier"] = build_critic(patch_size=2, position_aware=True)
             optimizers["classifier"] = Adam(networks["classifier"].parameters(), lr=config.classifier.learning_rate)
         return TrainState(networks, optimizers)
 
@@ -144,11 +144,8 @@ class AdversarialTask:
             ema.module.load_state_dict(weights)
             generator.load_state_dict(weights)
         if state.updates >= self._order.total:
-            classifier, optimizer = state.networks["classifier"], state.optimizers["classifier"]
-            terms = update_classifier(classifier, optimizer, batches, backward=backward)
-            return terms | distil_generator(
-                generator, ema.module, state.optimizers["distillation"], batches, **common
-            )
+            terms = distil_generator(generator, ema.module, state.optimizers["distillation"], batches, **common)
+            return terms | self._update_classifier(state, batches, backward)
         if not self._order.is_generator_update(state.updates):
             return update_critic(critic, generator, state.optimizers["critic"], batches, **common)
         done = self._order.generator_updates_before(state.updates)
@@ -156,7 +153,14 @@ class AdversarialTask:
         teacher = ema.module if transfers else None
         terms = update_generator(critic, generator, state.optimizers["generator"], batches, teacher=teacher, **common)
         ema.update_parameters(generator)
-        return terms
+        return terms | self._update_classifier(state, batches, backward)
+
+    def _update_classifier(self, state: TrainState, batches: Sequence[Batch], backward: Backward) -> Terms:
+        """Train the classifier that will judge the distillation, where there will be one."""
+        if "classifier" not in state.networks:
+            return {}
+        classifier, optimizer = state.networks["classifier"], state.optimizers["classifier"]
+        return update_classifier(classifier, optimizer, batches, backward=backward)
 
     def lr_factor(self, optimizer: str, update: int) -> float:
         """Against the critic as ``optimizer.decay_from`` says; falling to 0 all along the distillation."""
@@ -222,16 +226,17 @@ class AdversarialTask:
     def _chosen(self, state: TrainState) -> tuple[nn.Module, str]:
         """The averaged generator, or at the end of a distillation the distilled one, and why.
 
-        Distillation is kept if a classifier, trained beside it on training images, takes validation images without
-        their effect for baseline images with the same mean probability. Where effects depend on the image that shows
-        them, such as its shape, they cannot be recovered in other images, and the distilled maps become empty.
+        Distillation is kept if a classifier, trained beside the generator on the same images, takes validation
+        images without their effect for baseline images with the same mean probability. Where effects depend on the
+        image that shows them, such as its shape, they cannot be recovered in other images, and the distilled maps
+        become empty.
         """
-        averaged = self._recalibrated(_ema(state).module)
         if state.updates <= self._order.total:
-            return averaged, RULE_OF_AVERAGE
+            return self._recalibrated(_ema(state).module), RULE_OF_AVERAGE
         distilled = self._recalibrated(state.networks["generator"])
         if state.updates < self.total:
             return distilled, RULE
+        averaged = self._recalibrated(_ema(state).module)
         before, after = (self._baseline_probability(network, state) for network in (averaged, distilled))
         found = f"; probability of the baseline class {before:.3f} before and {after:.3f} after distillation"
         if after < before - TOLERANCE:
