@@ -37,6 +37,7 @@ test: .venv/installed  ## Run the tests on all cores, minutes
 test-long: .venv/installed .venv/installed-docs  ## Run the tests that take longer
 	$(BIN)/python -m pip install --quiet --editable ".[conformance]"
 	$(BIN)/python -m pytest -m long
+	PYTHONPATH=tests:benchmarks $(BIN)/python -m robustness --share 0.05
 
 test-browser: .venv/installed  ## Run the tests of the report and the local page in headless Chromium
 	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \

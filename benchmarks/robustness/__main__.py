@@ -1,7 +1,8 @@
-"""Run the robustness tests, or those named, and write what they found.
+"""Measure robustness, all of it or the chapters named, and write what was found.
 
 Each replaces its older figures in benchmarks/results/robustness_tests.json; docs/explanation/robustness.md is written
-from that file. The work is done in memory (/dev/shm) where that exists.
+from that file. With ``--share``, less is done and nothing written, as in ``make test-long``. The work is done in
+memory (/dev/shm) where that exists.
 """
 
 import argparse
@@ -75,7 +76,7 @@ INTRODUCTION = """# Robustness
 
 `make robustness` kills trainings, fills disks, mutates files, and measures memory over long runs, for about an hour.
 To repeat one part: `PYTHONPATH=tests:benchmarks python -m robustness "killed trainings"`. The code is in
-`tests/robustness`. Each section names the commit that it was measured at. Invalid input to every command is
+`benchmarks/robustness`. Each section names the commit that it was measured at. Invalid input to every command is
 part of the ordinary tests (`tests/cli/test_invalid_input.py`).
 """
 NOT_SHOWN = ("failures", "seconds", "machine", "versions", "commit")
@@ -86,7 +87,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="make robustness", description=__doc__)
     parser.add_argument("chapters", nargs="*", default=list(CHAPTERS), metavar="CHAPTER", help=", ".join(CHAPTERS))
-    parser.add_argument("--share", type=float, default=1.0, help="part of the work")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="part of the work; unless it is 1, nothing is written"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -100,7 +103,8 @@ def main() -> None:
                 traceback.print_exc()
                 figures = {"failures": [f"did not finish: {type(error).__name__}: {error}"]}
         figures |= {"seconds": round(time.perf_counter() - begin), **describe_machine()}
-        _save(name, figures)
+        if options.share == 1:
+            _save(name, figures)
         failed += [f"{name}: {failure}" for failure in figures["failures"]]
         print(f"{name}: {len(figures['failures'])} failures, {figures['seconds']} s", flush=True)
     print("\n".join(failed))

@@ -25,6 +25,7 @@ class Child:
     log: Path
 
     def send(self, number: int) -> None:
+        """Send a signal."""
         os.kill(self.pid, number)
 
     def wait(self, *, timeout_s: float = 120) -> int:
@@ -47,9 +48,11 @@ class Child:
             time.sleep(0.01)
 
     def stderr(self) -> str:
+        """Return what it wrote to stderr."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def messages(self) -> list[str]:
+        """Return the lines that begin as those of the command line do."""
         return [line for line in self.stderr().splitlines() if line.startswith("vagan: ")]
 
 

@@ -52,8 +52,8 @@ def fill(place: Path) -> Path:
             return path
 
 
-def disk(folder: Path, share: float = 1.0) -> dict[str, Any]:
-    """Each kind of failure once."""
+def disk(folder: Path, _share: float = 1.0) -> dict[str, Any]:
+    """Each kind of failure once, whatever the share."""
     place, logs = folder / "disk", folder / "logs"
     if not can_mount(place):
         return {"not measured": "this needs the right to mount a file system", "failures": []}

@@ -32,6 +32,7 @@ class Gauge:
         self.rows: list[tuple[float, float, int, int]] = []
 
     def record(self, done: int) -> None:
+        """Measure now, after so much was done."""
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         megabytes = pages * os.sysconf("SC_PAGESIZE") / 2**20

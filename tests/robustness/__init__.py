@@ -1,1 +1,0 @@
-"""Tests at the limits of a machine: kills, full disks, long runs, mutated files. Run by ``make robustness``."""
