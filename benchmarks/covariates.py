@@ -3,9 +3,8 @@
 Synthetic images with two squares in the class of interest and a ring that brightens with age; the class of interest
 is older by one standard deviation. The residual age effect is the part of the maps explained by a regression of the
 ring's brightness on age (root mean square over test patients), relative to the ring brightness that the mean age
-difference causes; the ring is evaluated away from the squares. A third model, with the preset ``intervention``,
-learns the effect of age, which is compared with the true ring of 16 years. Writes ``covariates.json`` and
-``covariates.md`` to ``benchmarks/results``. The same command resumes.
+difference causes; the ring is evaluated away from the squares. Writes ``covariates.json`` and ``covariates.md`` to
+``benchmarks/results``. The same command resumes.
 
     python benchmarks/covariates.py --seeds 0 1 2
     python benchmarks/covariates.py --size 18 20 16  # volumes: covariates-3d.json
@@ -22,18 +21,15 @@ from study import as_table, column, keep, named, options_of, settings_of, with_s
 
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import FIXED_RANGE, MEAN_AGE, OLDER_BY, effect_of_age, make_synthetic_cohort
-from vagan.evaluation.metrics.agreement import mean_ncc, ncc
+from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.inference.attributor import Attributor
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
 AGEING = 40.0
-YEARS = ("62", "78")
-AGE = {"training.covariates": "age"}
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
-    "age as covariate": ("fast", AGE),
+    "age as covariate": ("fast", {"training.covariates": "age"}),
     "no covariate": ("fast", {}),
-    "interventions": ("intervention", AGE),
 }
 """Preset and settings."""
 SETTINGS = {"schedule.boosted_critic_updates": "40", "generator.width": "8", "critic.width": "8"}
@@ -53,7 +49,7 @@ def main() -> None:
             config = load_config(preset, SETTINGS | settings | settings_of(options, seed))
             folder = options.work / f"{name.replace(' ', '-')}-{seed}"
             run = train(cohort, folder, config, monitor=mean_ncc)
-            figures = _interventions(cohort, run.path) if preset == "intervention" else _figures(cohort, run.path)
+            figures = _figures(cohort, run.path)
             found[name].append({"seed": seed, "training_seconds": run.seconds(), **figures})
             print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
             _write(found, options)
@@ -74,21 +70,6 @@ def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
         "mean_ring": float(brightness.mean()),
         "ring_per_decade": float(slope * 10),
     }
-
-
-def _interventions(cohort: Cohort, run: Path) -> dict[str, float]:
-    """Agreement with what so many years do to a ring, and how much of it is shown: 1 is all."""
-    attributor = Attributor.load(run, intervene={"age": YEARS})
-    years = float(YEARS[1]) - float(YEARS[0])
-    found = {}
-    for label, name in enumerate(("controls", "patients")):
-        rows = cohort.manifest.indices("test", label)
-        maps = attributor.effect(cohort.images(rows), cohort.manifest.table.iloc[rows]).numpy()
-        effects = cohort.effects(rows).numpy()
-        ring = np.broadcast_to(_ring(maps.shape[2:], years), maps.shape)
-        found[f"intervention_ncc_{name}"] = float(np.mean(ncc(maps, ring)))
-        found[f"intervention_size_{name}"] = float(_ring_brightness(maps, effects, years=years).mean())
-    return found
 
 
 def _ring(size: tuple[int, ...], years: float) -> NDArray[np.float32]:
@@ -119,10 +100,6 @@ def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
     scores = {
         "ncc": "NCC with the disease effect (seeds)",
         "age_driven": "residual age effect (seeds)",
-        "intervention_ncc_controls": "NCC of interventions on age, controls",
-        "intervention_ncc_patients": "patients",
-        "intervention_size_controls": "amplitude of interventions, controls",
-        "intervention_size_patients": "patients",
     }
     rows = [[name, *(with_seeds(column(runs, score)) for score in scores)] for name, runs in found.items()]
     return as_table(["training", *scores.values()], rows)

@@ -41,22 +41,3 @@ def test_maps_are_of_an_image_of_that_age(vagan, model, pictures, tmp_path):
     assert about["91"]["covariates_beyond"] == [
         "age is outside the range of the baseline images, 55 to 85: an extrapolation"
     ]
-
-
-def test_a_contrast_shows_what_age_does(vagan, refused, model, pictures, tmp_path):
-    able = save_random_generator(tmp_path / "able", shape=(21, 18), covariates=(AGE, SEX), intervention=True)
-    image, known = pictures / "ill" / "03.png", ("--covariates", "age=64,sex=F")
-    for ages in ("60:80", "80:60"):
-        folder = tmp_path / ages.replace(":", "-")
-        assert vagan("attribute", able, image, "--out", folder, *known, "--intervene", f"age={ages}")[0] == 0
-    there, back = (np.load(tmp_path / name / "03_effect.npy") for name in ("60-80", "80-60"))
-    np.testing.assert_allclose(there, -back, atol=1e-6)
-    assert np.abs(there).max() > 0.01
-    about = json.loads((tmp_path / "60-80" / "03_effect.json").read_text(encoding="utf-8"))
-    assert about["intervention"] == "age 60 to 80"
-    assert about["sign"].startswith("image as if after the intervention - image as if before")
-    out = ("--out", tmp_path / "no")
-    assert "must read like age=60:80" in refused("attribute", able, image, *out, *known, "--intervene", "age=60")
-    assert "preset intervention" in refused("attribute", model, image, *out, *known, "--intervene", "age=60:80")
-    assert "an intervention is needed" in refused("attribute", able, image, *out, *known)
-    assert "found 'X'" in refused("attribute", able, image, *out, *known, "--intervene", "sex=F:X")

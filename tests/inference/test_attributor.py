@@ -247,9 +247,7 @@ class TestFiles:
     [
         ({"predict_class": True, "class_of_interest": "ill"}, "excludes"),
         ({"predict_class": True, "insert": True}, "excludes"),
-        ({"insert": True, "intervene": {"age": (1, 2)}}, "excludes `insert`"),
         ({"insert": True, "class_of_interest": "ill"}, "bidirectional"),
-        ({"intervene": {"age": (1, 2)}, "class_of_interest": "ill"}, "intervention"),
         ({}, "`class_of_interest` is needed"),
         ({"class_of_interest": "il"}, "did you mean 'ill'"),
         ({"method": "grad-cam"}, "cannot explain it"),

@@ -8,16 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from tables import parts_of, table_of
 from trainings import assert_resumes, tiny
-from vagan.attribution.vagan import VAGAN
 from vagan.data.cohort import Cohort
-from vagan.data.covariates import encode_covariates, fit_covariates
-from vagan.data.manifest import Manifest
-from vagan.data.preparation import Preparation
-from vagan.data.schema import CohortCase, CohortMetadata
 from vagan.data.sources.synthetic import make_synthetic_cohort
-from vagan.data.write import write_cohort
 from vagan.errors import CohortError, ConfigError, ModelError, VaganError
 from vagan.evaluation.evaluate import evaluate
 from vagan.evaluation.metrics.agreement import mean_ncc
@@ -30,11 +23,6 @@ from vagan.training.steps import distil_generator, update_critic, update_generat
 from vagan.training.tasks import adversarial
 
 CONDITIONED = {"training__covariates": "[age, sex]"}
-INTERVENTION = {
-    "training__intervention": True,
-    "loss__effect_transfer_weight": 0.0,
-    "schedule__distillation_updates": 0,
-}
 
 
 def with_sex(cohort, folder, **columns):
@@ -128,107 +116,6 @@ def test_batches_are_conditioned_on_their_own_images_and_classes_match(cohort):
     assert abs(ages[drawn[1]].mean() - ages[drawn[0]].mean()) < 0.4 * apart
     shares = [(table["sex"].iloc[drawn[label]] == "M").mean() for label in (0, 1)]
     assert shares[0] == pytest.approx(shares[1], abs=0.08)
-
-
-class AgeChanger(nn.Module):
-    """Knows what age does: an image is as bright as its subject is old. Told are task, age to have, and change."""
-
-    def __init__(self, spread, mean):
-        super().__init__()
-        self.weight, self._spread, self._mean = nn.Parameter(torch.zeros(1)), spread, mean
-
-    def require_age(self, images, age):
-        torch.testing.assert_close(images.mean(dim=(1, 2, 3)), (self._mean + self._spread * age) / 100)
-
-    def forward(self, images, condition):
-        target, change = condition[:, -2], condition[:, -1]
-        self.require_age(images, target - change)
-        return (self._spread / 100 * change + self.weight).reshape(-1, 1, 1, 1).expand_as(images)
-
-
-class AgeCritic(AgeChanger):
-    """Finds that every image has the age of its condition; the change of age plays no part."""
-
-    def forward(self, images, condition):
-        self.require_age(images, condition[:, -2])
-        return (self.weight + 1) * images.flatten(1).sum(1)
-
-
-@pytest.fixture(scope="module")
-def bright_as_old(tmp_path_factory):
-    """Images that are as bright as their subjects are old, whatever their class."""
-    labels = np.arange(120) % 2
-    ages = np.round(np.random.default_rng(5).normal(0, 12, 120), 1) + 10 * labels
-    manifest = Manifest(table_of(labels, split=parts_of(120), age=ages))
-    facts = CohortMetadata(source="ages", preparation=Preparation(low=-1.0, high=1.0))
-    flat = lambda row: CohortCase(np.full((1, 16, 17), ages[row] / 100, np.float32))  # noqa: E731
-    return write_cohort(tmp_path_factory.mktemp("bright") / "cohort", manifest, facts, flat)
-
-
-def test_the_true_effect_of_age_has_no_loss_in_a_training_on_interventions(bright_as_old):
-    """The conditions fit the images, in every role; images change to others of their class."""
-    config = tiny(training__batch_size=12, training__covariates="age", **INTERVENTION)
-    task = adversarial.AdversarialTask(config, bright_as_old)
-    training = bright_as_old.manifest.table.query("split == 'train'")["age"].astype(float)
-    generator, critic = (
-        kind(float(training.std(ddof=0)), float(training.mean())) for kind in (AgeChanger, AgeCritic)
-    )
-    sgd = {network: torch.optim.SGD(network.parameters(), lr=0.0) for network in (critic, generator)}
-    options = {"loss": Loss(penalty_share=0.5), "settings": Generator(), "backward": torch.Tensor.backward}
-    (batch,) = task.load(3)
-    assert batch.condition[:, 1].abs().mean() > 0.3
-    assert torch.equal(batch.condition[:, 0], batch.target_condition[:, 0])
-    assert not batch.target_condition[:, 1].any()
-    update_critic(critic, generator, sgd[critic], [batch], **options)
-    terms = update_generator(critic, generator, sgd[generator], [batch], **options)
-    expected = float(batch.condition[:, 1].abs().mean() * training.std(ddof=0) / 100)
-    assert float(terms["generator/map"]) == pytest.approx(expected, rel=1e-4)
-    assert float(terms["generator/baseline_map"]) == pytest.approx(0, abs=1e-6)
-    labels = bright_as_old.manifest.table["label"].to_numpy()
-    own, beside = task._images._sources.draw(7, 12).rows, task._images._targets.draw(7, 12).rows
-    assert labels[own].tolist() == labels[beside].tolist() == [1, 0] * 6  # else the class would seem one of age
-    assert (own != beside).any()
-
-
-def test_an_intervention_is_the_difference_between_two_ages(bright_as_old):
-    table = bright_as_old.manifest.table
-    (age,) = fit_covariates(["age"], table)
-    method = VAGAN(AgeChanger(age.std, age.mean), covariates=[age], intervention=True)
-    rows = np.arange(5)
-    images, subjects = bright_as_old.images(rows), table.iloc[rows]
-    with pytest.raises(ModelError, match="an intervention is needed"):
-        Attributor([method]).attribute(images, subjects)
-    older, younger = (Attributor([method], intervention={"age": change}) for change in ((-5, 15), ("15", "-5")))
-    found = older.attribute(images, subjects)
-    torch.testing.assert_close(found.effect, torch.full_like(images, 0.2))
-    torch.testing.assert_close(younger.effect(images, subjects), -found.effect)
-    torch.testing.assert_close(found.counterfactual, torch.full_like(images, 0.15))
-    assert older.name == "VA-GAN, age -5 to 15"
-    with pytest.raises(ConfigError, match="missing covariates"):
-        older.attribute(images)
-    with pytest.raises(ModelError, match="cannot change covariates"):
-        plain = VAGAN(AgeChanger(age.std, age.mean), covariates=[age])
-        Attributor([plain], intervention={"age": (-5, 15)}).attribute(images, subjects)
-
-
-def test_a_training_on_interventions_gives_a_model_that_makes_them(cohort, tmp_path):
-    run = train(cohort, tmp_path / "run", tiny(**CONDITIONED | INTERVENTION))
-    network, facts = load_model(run.path)
-    assert (facts.tasks, facts.conditions, facts.intervention) == (1, 3 + 3, True)
-    (method,) = Attributor.load(run.path, intervene={"age": (60, 80)}).methods
-    assert facts.classes == ("baseline", "two squares")
-    rows = cohort.manifest.indices("test", 1)[:2]
-    images, subjects = cohort.images(rows), cohort.manifest.table.iloc[rows]
-    age = facts.covariates[0]
-    condition = torch.cat([torch.from_numpy(encode_covariates(facts.covariates, subjects)), torch.zeros(2, 3)], 1)
-    condition[:, 0], condition[:, 3] = condition[:, 0] + 8 / age.std, 8 / age.std
-    older = subjects.assign(age=subjects["age"].astype(float) + 8)
-    changed, _ = method.changed(images, subjects, older)
-    torch.testing.assert_close(changed, images + network(images, condition))
-    with pytest.raises(ConfigError, match=r"needs training\.covariates"):
-        train(cohort, tmp_path / "none", tiny(**INTERVENTION))
-    with pytest.raises(ConfigError, match="effect_transfer_weight=0"):
-        train(cohort, tmp_path / "none", tiny(**CONDITIONED | INTERVENTION | {"loss__effect_transfer_weight": 1.0}))
 
 
 def test_each_class_has_baseline_images_like_its_own(cohort, tmp_path):

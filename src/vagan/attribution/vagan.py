@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar, NamedTuple
 
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -45,8 +44,8 @@ class VAGAN:
     condition, covariates
         That selects a task, ``(1, tasks)``, see `vagan.model.folder.select_class`, None for a single task; and that
         the generator is conditioned on besides.
-    insert, intervention
-        Whether the task is to insert the class, or to change covariates, rather than to remove the class.
+    insert
+        Whether the task is to insert the class rather than to remove it.
     ood
         Statistics of the training images' features, of which `explain` takes the out-of-distribution score.
 
@@ -65,7 +64,6 @@ class VAGAN:
     condition: Condition | None = field(default=None, repr=False)
     covariates: Sequence[Covariate] = ()
     insert: bool = False
-    intervention: bool = False
     ood: MahalanobisOOD | None = field(default=None, repr=False)
 
     name = "VA-GAN"
@@ -84,20 +82,10 @@ class VAGAN:
 
         A condition, ``(batch, tasks)``, selects the task of each image, in place of the method's own.
         """
-        raw_map, score = self._forward(images, self._conditions(len(images), covariates, condition=condition))
+        raw_map, score = self._forward(images, self._conditions(len(images), covariates, condition))
         counterfactual = baseline_image(images, raw_map, self.output)
         effect = (added_effect if self.insert else effect_map)(images, counterfactual)
         return Explanation(effect, counterfactual, self._deformation(raw_map), score)
-
-    def changed(
-        self, images: Images, covariates: pd.DataFrame, targets: pd.DataFrame
-    ) -> tuple[Images, Scores | None]:
-        """Each image as it would look with other covariates, whatever its class, and the OOD score of it as it is.
-
-        ``targets`` are the covariates that the images are to have; as many rows.
-        """
-        raw_map, score = self._forward(images, self._conditions(len(images), covariates, targets=targets))
-        return baseline_image(images, raw_map, self.output), score
 
     def raw_map(self, images: Images, covariates: Covariates = None) -> RawMap:
         """``M(x)``, the generator's output; `vagan.effect` says how it is applied."""
@@ -114,34 +102,16 @@ class VAGAN:
             return raw_map, self.ood.scores(concatenate_channels(*features))
 
     def _conditions(
-        self,
-        count: int,
-        covariates: Covariates,
-        *,
-        condition: Condition | None = None,
-        targets: pd.DataFrame | None = None,
+        self, count: int, covariates: Covariates, condition: Condition | None = None
     ) -> ConditionRows | None:
-        parts = [self.condition if condition is None else condition]
-        names = ", ".join(covariate.name for covariate in self.covariates)
-        if self.intervention and targets is None:
-            raise ModelError(
-                f"this model shows what {names} do: an intervention is needed, such as age from 60 to 80"
-            )
-        if targets is not None and not self.intervention:
-            raise ModelError("this model cannot change covariates; train one with the preset intervention")
-        if self.covariates:
-            own = self._numbers(covariates)
-            parts += [own] if targets is None else [self._numbers(targets), self._numbers(targets) - own]
-        rows = concat_conditions(*parts)
+        if self.covariates and covariates is None:
+            names = ", ".join(covariate.name for covariate in self.covariates)
+            raise ModelError(f"missing covariates: the model is conditioned on {names}")
+        numbers = torch.from_numpy(encode_covariates(self.covariates, covariates)) if self.covariates else None
+        rows = concat_conditions(self.condition if condition is None else condition, numbers)
         if rows is not None and len(rows) not in (1, count):
             raise ModelError(f"covariates need one row per image, or one for all: {len(rows)} rows, {count} images")
         return rows
-
-    def _numbers(self, table: Covariates) -> ConditionRows:
-        if table is None:
-            names = ", ".join(covariate.name for covariate in self.covariates)
-            raise ModelError(f"missing covariates: the model is conditioned on {names}")
-        return torch.from_numpy(encode_covariates(self.covariates, table))
 
     def _deformation(self, raw_map: RawMap) -> Deformation | None:
         if not deforms(self.output):

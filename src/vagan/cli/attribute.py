@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from vagan.cli.options import parse_interval, parse_intervention
+from vagan.cli.options import parse_interval
 from vagan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ def attribute(
     insert: Annotated[bool, Parameter(negative=())] = False,
     ensemble: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     covariates: str = "",
-    intervene: str = "",
     masks: Path | None = None,
     device: str = "auto",
 ) -> None:
@@ -62,9 +61,6 @@ def attribute(
     covariates
         For a run trained with training.covariates: age=70,sex=F for all images, or a CSV table with these columns and
         a row for each image, found by its column image or id, such as a manifest.
-    intervene
-        The effect of a change of covariates instead of that of the class, such as age=60:80, for a run trained with
-        --preset intervention: the image as if of the second value minus that as if of the first.
     masks
         Results folder of `vagan evaluate` on this run. Writes a mask (_mask) and a table of lesions (_lesions.csv) by
         the threshold that was found there without ground truth.
@@ -76,14 +72,13 @@ def attribute(
     from vagan.inference.files import list_images
     from vagan.inference.strategies import REJECT_INTERVAL
 
-    if masks and (insert or intervene):
-        raise ConfigError("`masks` excludes `insert` and `intervene`: its threshold is of removed classes")
+    if masks and insert:
+        raise ConfigError("`masks` excludes `insert`: its threshold is of removed classes")
     attributor = Attributor.load(
         [run, *(ensemble or ())],
         method,
         class_of_interest=class_of_interest,
         insert=insert,
-        intervene=parse_intervention(intervene) if intervene else None,
         predict_class=predict_class,
         reject_interval=parse_interval(reject_interval) if reject_interval else REJECT_INTERVAL,
         device=device,

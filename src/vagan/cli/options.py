@@ -57,18 +57,6 @@ def parse_interval(text: str) -> tuple[float, float]:
     return interval
 
 
-def parse_intervention(text: str) -> dict[str, tuple[str, str]]:
-    """``age=60:80,sex=F:M`` -> {"age": ("60", "80"), "sex": ("F", "M")}."""
-    intervention = {}
-    for part in text.split(","):
-        name, _, values = part.partition("=")
-        before, separator, after = values.partition(":")
-        if not (name.strip() and separator and before.strip() and after.strip()):
-            raise ConfigError(f"--intervene must read like age=60:80 or sex=F:M, found {text!r}")
-        intervention[name.strip()] = (before.strip(), after.strip())
-    return intervention
-
-
 def parse_settings(settings: list[str]) -> dict[str, str]:
     """``["training.seed=3"]`` -> {"training.seed": "3"}."""
     parsed = {}

@@ -36,9 +36,8 @@ def train(
         Train a classifier as well, in the run folder's folder `classifier`, that decides which class a new image is
         of: `vagan attribute --predict-class`. Its probabilities are calibrated on validation images.
     preset
-        fast, brain (registered brain scans), intervention (effects of covariates), bidirectional (removes and inserts
-        the class), paper, or a YAML file such as another run's config.yaml [default: fast; in an existing run
-        folder, its own].
+        fast, brain (registered brain scans), bidirectional (removes and inserts the class), paper, or a YAML file
+        such as another run's config.yaml [default: fast; in an existing run folder, its own].
     devices
         GPUs of this host, or processes on a CPU, to train on [default: 1, or what torchrun started]. Each takes its
         share of training.accumulate_grad_batches; their number changes nothing else, and may change on resuming.

@@ -19,7 +19,7 @@ from vagan.effect import Deformation
 from vagan.errors import ModelError
 from vagan.inference.overlay import Overlays, plane
 from vagan.inference.sheet import COLUMNS, Row, contact_sheet, small_row
-from vagan.inference.strategies import ClassDecision, Interval, Intervention, Uncertainty
+from vagan.inference.strategies import ClassDecision, Interval, Uncertainty
 from vagan.model.folder import ModelSpec
 from vagan.types import Images, Maps, Scores
 
@@ -115,7 +115,7 @@ class Attribution:
     """Of the model; its classes are the baseline class and the class of interest, of predicted classes all. None for
     methods of other networks."""
     counterfactual: Images | None = None
-    """The images as if of the baseline class; with an inserted class, or after an intervention. None for methods
+    """The images as if of the baseline class; with an inserted class. None for methods
     whose unit is not intensity."""
     deformation: Deformation | None = None
     """Of models that deform images, the mean of an ensemble."""
@@ -130,8 +130,6 @@ class Attribution:
     """See `vagan.model.ood.MahalanobisOOD`; None where the model has no statistics of its training images."""
     covariates: pd.DataFrame | None = None
     """That the model was conditioned on, one row per image."""
-    intervention: Intervention | None = None
-    """Change of covariates whose effect is shown, in place of the class's."""
     names: tuple[str, ...] = ()
     sources: tuple[SourceImage, ...] = ()
     """Of the images: file names, identifiers of a cohort, or numbers; and their files, if there are any."""

@@ -37,12 +37,8 @@ from vagan.inference.strategies import (
     REJECT_INTERVAL,
     ClassGate,
     Interval,
-    Intervention,
     Uncertainty,
-    describe_intervention,
-    explain_intervention,
     mean_explanation,
-    require_intervention,
     task_conditions,
     uncertainty,
     without_effect_in_baseline,
@@ -60,9 +56,6 @@ _READING: dict[Convention, str] = {
     "absolute": "the magnitude, whatever the sign, is the importance of a place",
     "positive": "positive values are evidence for the class; negative ones are not read",
 }
-_SIGN_INTERVENTION = (
-    "image as if after the intervention - image as if before it, the class left alone; positive: brighter after it"
-)
 
 
 class Attributor:
@@ -78,8 +71,6 @@ class Attributor:
         One method for each model, and what the models are conditioned on.
     gate, reject_interval
         Classifier of predicted classes, and where it abstains.
-    intervention
-        Whose effect is shown, in place of the class's.
     device
         Where the networks are.
     runs
@@ -93,7 +84,6 @@ class Attributor:
         *,
         gate: ClassGate | None = None,
         reject_interval: Interval = REJECT_INTERVAL,
-        intervention: Intervention | None = None,
         device: torch.device | str = "cpu",
         runs: Sequence[Path] = (),
     ) -> None:
@@ -108,11 +98,10 @@ class Attributor:
         self.runs = tuple(runs)
         self.unit, self.convention = first.unit, first.convention
         self.covariates = first.covariates if isinstance(first, VAGAN) else ()
-        self.cost = sum(method.cost for method in methods) * (1 if intervention is None else 2)
-        self.gate, self.reject_interval, self.intervention = gate, reject_interval, intervention
-        changed = "" if intervention is None else f", {describe_intervention(intervention)}"
+        self.cost = sum(method.cost for method in methods)
+        self.gate, self.reject_interval = gate, reject_interval
         several = "" if len(methods) == 1 else f", mean of {len(methods)}"
-        self.name = f"{first.name}{changed}{several}{', predicted classes' if gate else ''}"
+        self.name = f"{first.name}{several}{', predicted classes' if gate else ''}"
 
     @classmethod
     def load(
@@ -122,7 +111,6 @@ class Attributor:
         *,
         class_of_interest: str = "",
         insert: bool = False,
-        intervene: Intervention | None = None,
         predict_class: bool = False,
         reject_interval: Interval = REJECT_INTERVAL,
         device: torch.device | str = "cpu",
@@ -142,8 +130,6 @@ class Attributor:
             Needed where the model has several.
         insert
             What the class would do to images of the baseline class, by a bidirectional model.
-        intervene
-            The effect of a change of covariates instead of that of the class, such as ``{"age": (60, 80)}``.
         predict_class
             A classifier in the run folder predicts the class of each image; images of the baseline class get zero.
         reject_interval
@@ -153,20 +139,15 @@ class Attributor:
         """
         models = _models(run, device)
         require_alike(models)
-        if predict_class and (insert or intervene or class_of_interest or len(models) > 1):
-            raise ConfigError(
-                "`predict_class` excludes `insert`, `intervene`, `class_of_interest` and ensembles; leave them out"
-            )
-        if intervene and insert:
-            raise ConfigError("`intervene` excludes `insert`: an intervention leaves the class alone; choose one")
+        if predict_class and (insert or class_of_interest or len(models) > 1):
+            raise ConfigError("`predict_class` excludes `insert`, `class_of_interest` and ensembles; leave them out")
         first, runs = models[0], [model.path for model in models]
         where = next(first.network.parameters()).device
         entry = METHODS[_chosen(first, method)]
         if entry.needs != "map-generator":
-            if insert or intervene or predict_class:
+            if insert or predict_class:
                 raise ConfigError(
-                    f"`insert`, `intervene` and `predict_class` need a map generator: {first.path} holds a "
-                    f"{first.spec.kind}"
+                    f"`insert` and `predict_class` need a map generator: {first.path} holds a {first.spec.kind}"
                 )
             narrowed, _ = select_class(first.spec, class_of_interest)
             made = [entry.make() if entry.needs == "nothing" else entry.make(one.network) for one in models]
@@ -178,10 +159,8 @@ class Attributor:
         specs, conditions = zip(
             *(select_class(one.spec, class_of_interest, insert=insert) for one in models), strict=True
         )
-        if intervene:
-            require_intervention(first.spec, intervene)
         generators = [_generator(*pair, insert=insert) for pair in zip(models, conditions, strict=True)]
-        return cls(generators, specs[0], intervention=intervene or None, device=where, runs=runs)
+        return cls(generators, specs[0], device=where, runs=runs)
 
     def __repr__(self) -> str:
         spec = self._spec
@@ -294,7 +273,6 @@ class Attributor:
             ood_score=None if found.ood_score is None else found.ood_score.to(device),
             ood_threshold=None if ood is None or found.ood_score is None else ood.threshold,
             covariates=table,
-            intervention=self.intervention,
             names=tuple(names),
             sources=tuple(sources),
         )
@@ -305,14 +283,10 @@ class Attributor:
         if not isinstance(method, VAGAN):
             effect = method.attribute(images, covariates)
             return Explanation(effect, without_effect(images, effect) if method.unit == "intensity" else None)
-        if self.intervention is not None and covariates is not None:
-            return explain_intervention(method, images, covariates, self.intervention)
         return method.explain(images, covariates, condition=condition)
 
     def _sign(self) -> str:
         first = self.methods[0]
-        if self.intervention is not None:
-            return _SIGN_INTERVENTION
         if self.unit != "intensity":
             return _READING[self.convention]
         return SIGN_INSERTION if isinstance(first, VAGAN) and first.insert else SIGN
@@ -357,7 +331,6 @@ def _generator(model: TrainedModel, condition: Condition | None, *, insert: bool
         condition=condition,
         covariates=spec.covariates,
         insert=insert,
-        intervention=spec.intervention,
         ood=model.ood,
     )
 

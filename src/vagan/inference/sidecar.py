@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.inference.attribution import Attribution, SourceImage
-from vagan.inference.strategies import describe_intervention
 
 ABSTAINED = "abstained"
 
@@ -26,7 +25,6 @@ def describe(one: Attribution, source: SourceImage, effect: NDArray[np.float32])
         "sign": one.sign,
         "unit": "intensity after scaling to [-1, 1]" if in_intensity else one.unit,
         "times_this_in_the_units_of_the_file": source.intensity_scale if in_intensity else None,
-        "intervention": None if one.intervention is None else describe_intervention(one.intervention),
         **_classes(one),
         **_covariates(one),
         "shape": list(effect.shape[1:]),

@@ -59,8 +59,6 @@ class ModelSpec(BaseModel):
     """That a map generator is conditioned on, after the class."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Of a classifier of all classes: its logits are divided by it."""
-    intervention: bool = False
-    """Whether a map generator changes covariates instead of removing a class; the change is part of its condition."""
     bidirectional: bool = False
     """Whether a map generator can insert each class of interest too; these are its last tasks."""
     preparation: Preparation
@@ -84,14 +82,14 @@ class ModelSpec(BaseModel):
 
     @property
     def tasks(self) -> int:
-        """Tasks of a map generator: removing each class of interest (and inserting it), or changing covariates."""
-        return 1 if self.intervention else (len(self.classes) - 1) * (1 + self.bidirectional)
+        """Tasks of a map generator: removing each class of interest, and inserting it."""
+        return (len(self.classes) - 1) * (1 + self.bidirectional)
 
     @property
     def conditions(self) -> int:
         """Width of a map generator's condition."""
         width = sum(covariate.width for covariate in self.covariates)
-        return (self.tasks if self.tasks > 1 else 0) + width * (1 + self.intervention)
+        return (self.tasks if self.tasks > 1 else 0) + width
 
     def task_conditions(self, *, insert: bool = False) -> Condition | None:
         """Conditions that select each class of interest, ``(classes, tasks)``; None for a network with a single task.

@@ -202,9 +202,6 @@ class Training(_Section):
     covariates: Names = ()
     """Columns of the manifest, such as age and sex, whose effects maps must not show: the networks are conditioned on
     them, and baseline images are sampled to match the covariates of the class of interest."""
-    intervention: bool = False
-    """Learn the effect of the covariates instead of the class, by giving an image those of another one of its class;
-    for `vagan attribute --intervene`, see the preset ``intervention``."""
     bidirectional: bool = False
     """Learn to insert each class of interest into baseline images as well, alternating with removing it; for
     `vagan attribute --insert`, see the preset ``bidirectional``."""
@@ -246,32 +243,18 @@ class Config(_Section):
     @model_validator(mode="after")
     def _settings_agree(self) -> "Config":
         """Rules that concern more than one section; a classifier uses none of these settings."""
-        mode, loss = self.training, self.loss
-        transfers = loss.effect_transfer_weight > 0 or self.schedule.distillation_updates > 0
-        rules = (
-            (mode.intervention and not mode.covariates, "training.intervention needs training.covariates; name some"),
-            (mode.intervention and mode.bidirectional, "training.intervention excludes training.bidirectional"),
-            (
-                mode.intervention and transfers,
-                "training.intervention excludes effect transfer; use the preset intervention, or set "
-                "loss.effect_transfer_weight=0 schedule.distillation_updates=0",
-            ),
-            (
-                loss.cycle_weight > 0 and not mode.bidirectional,
-                "loss.cycle_weight needs training.bidirectional=true; set that, or the weight to 0",
-            ),
-            (
-                loss.insertion_weight_scale < 1 and not mode.bidirectional,
-                "loss.insertion_weight_scale below 1 needs training.bidirectional=true; set that, or the scale to 1",
-            ),
-        )
-        broken = [message for is_broken, message in rules if is_broken]
-        if self.method == "vagan" and broken:
-            raise ValueError(broken[0])
+        if self.method != "vagan" or self.training.bidirectional:
+            return self
+        if self.loss.cycle_weight > 0:
+            raise ValueError("loss.cycle_weight needs training.bidirectional=true; set that, or the weight to 0")
+        if self.loss.insertion_weight_scale < 1:
+            raise ValueError(
+                "loss.insertion_weight_scale below 1 needs training.bidirectional=true; set that, or the scale to 1"
+            )
         return self
 
 
-PRESETS = ("fast", "brain", "intervention", "bidirectional", "paper")
+PRESETS = ("fast", "brain", "bidirectional", "paper")
 WITHOUT_EFFECT = {
     "vagan": ("training.checkpoint_seconds", "training.memory_mb", "training.gradient_checkpointing", "classifier."),
     "classifier": (
@@ -295,8 +278,8 @@ def load_config(preset: str = "fast", settings: Mapping[str, Any] | None = None)
     Parameters
     ----------
     preset
-        ``fast``, ``brain``, ``intervention``, ``bidirectional`` or ``paper``, or the path of a YAML file such as a
-        run's ``config.yaml``.
+        ``fast``, ``brain``, ``bidirectional`` or ``paper``, or the path of a YAML file such as a run's
+        ``config.yaml``.
     settings
         Dotted keys and typed values, e.g. ``{"training.seed": 3}``; text is parsed as YAML.
     """

@@ -31,8 +31,7 @@ class Batch(NamedTuple):
     """Unpaired images: what is to be changed, and what it shall look like. Means the same in every mode of training.
 
     Usually the source shows a class of interest and the target the baseline class. In bidirectional training every
-    other class of interest is inserted instead, and the two change places; in training on interventions both show the
-    same class, with other covariates.
+    other class of interest is inserted instead, and the two change places.
     """
 
     source: Images
@@ -60,8 +59,7 @@ class TrainingImages:
         Labels of the classes of interest, and covariates that the networks are conditioned on.
     critic_conditions
         Width of the critic's condition, the first numbers of the generator's: the task, one-hot, where there are
-        several (each class of interest to remove and, in bidirectional training, to insert); and the covariates that
-        the image is to have. In training on interventions the generator also gets their differences from its own.
+        several (each class of interest to remove and, in bidirectional training, to insert); and the covariates.
     validation, recalibration
         Label -> validation rows; training rows for batch norm's statistics.
     """
@@ -74,12 +72,12 @@ class TrainingImages:
         self.validation = validation_rows(cohort, self.interests, settings)
         table = cohort.manifest.table
         self.covariates = fit_covariates(settings.covariates, table.iloc[np.concatenate(list(rows.values()))])
-        self._tasks = 1 if settings.intervention else len(self.interests) * (1 + settings.bidirectional)
+        self._tasks = len(self.interests) * (1 + settings.bidirectional)
         width = sum(one.width for one in self.covariates)
         self.critic_conditions = (self._tasks if self._tasks > 1 else 0) + width
         self.cache = ImageCache(cohort, np.concatenate(list(rows.values())), memory_bytes=settings.memory_mb * 2**20)
         shown = dict(rows)
-        if self.covariates and not settings.intervention:
+        if self.covariates:
             alike = [self._like(self.validation, label, neighbours=1) for label in self.interests]
             self.validation[0] = interleaved(alike)
             shown[0] = np.concatenate([self._like(rows, label) for label in self.interests])
@@ -91,15 +89,7 @@ class TrainingImages:
         )
 
     def _streams(self, rows: Mapping[int, Rows]) -> tuple[dict[str, Rows], dict[str, Rows]]:
-        """Rows of sources and of targets by the name of their stream, which decides the order; a pair for each task.
-
-        In training on interventions each class is its own target, and there is one task.
-        """
-        if self._settings.intervention:
-            return (
-                {f"images of class {label} to change": found for label, found in rows.items()},
-                {f"images of class {label} to change to": found for label, found in rows.items()},
-            )
+        """Rows of sources and of targets by the name of their stream, which decides the order; one pair a task."""
         sources = {f"images of class {label}": rows[label] for label in self.interests}
         if not (self.covariates or self._settings.bidirectional):
             return sources, {"images of class 0": rows[0]}
@@ -127,9 +117,9 @@ class TrainingImages:
             source.images,
             target.images,
             fractions,
-            self._condition(tasks, source.rows, target.rows if self._settings.intervention else source.rows),
-            self._condition(tasks, target.rows, target.rows),
-            self._condition(reverse, source.rows, source.rows) if self._settings.bidirectional else None,
+            self._condition(tasks, source.rows),
+            self._condition(tasks, target.rows),
+            self._condition(reverse, source.rows) if self._settings.bidirectional else None,
             None if self._insertion_weight == 1 else torch.from_numpy(weight),
         )
 
@@ -160,25 +150,19 @@ class TrainingImages:
     def _examples(self, labels: Rows, rows: Rows, *, both_ways: bool = False) -> Condition | None:
         """Conditions for trying the generator on images: of baseline images, the tasks of each class in turn.
 
-        In training on interventions, images of classes of interest are to become like the next one, and baseline
-        images stay. With ``both_ways``, in bidirectional training, half of the images get a class inserted.
+        With ``both_ways``, in bidirectional training, half of the images get a class inserted.
         """
-        if self._settings.intervention:
-            return self._condition(np.zeros_like(labels), rows, np.where(labels == 0, rows, np.roll(rows, 1)))
         classes, positions = len(self.interests), np.arange(len(labels))
         tasks = np.where(labels == 0, positions % classes, np.searchsorted(self.interests, labels))
         if both_ways and self._settings.bidirectional:
             # rows come in rounds of one of each class; all of a round go one way, for as many as there are classes
             tasks = tasks + classes * (positions // (1 + classes) // classes % 2)
-        return self._condition(tasks, rows, rows)
+        return self._condition(tasks, rows)
 
-    def _condition(self, tasks: Rows, rows: Rows, wanted: Rows) -> Condition | None:
-        """Condition for images of these rows that are to have the covariates of the rows ``wanted``."""
+    def _condition(self, tasks: Rows, rows: Rows) -> Condition | None:
+        """Condition for images of these rows: the task of each, and its covariates."""
         task = torch.eye(self._tasks)[torch.from_numpy(tasks)] if self._tasks > 1 else None
-        if not self.covariates:
-            return task
-        own, future = (torch.from_numpy(self._numbers(found)) for found in (rows, wanted))
-        return concat_conditions(task, future, future - own if self._settings.intervention else None)
+        return concat_conditions(task, torch.from_numpy(self._numbers(rows)) if self.covariates else None)
 
     def _numbers(self, rows: Rows, *, category_distance: float | None = None) -> NDArray[np.float32]:
         return encode_covariates(

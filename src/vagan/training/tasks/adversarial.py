@@ -61,7 +61,7 @@ class AdversarialTask:
         self.examples: ValidationExamples | None = None
         many = config.training.model_copy(update={"validation_images": JUDGED_IMAGES})
         self._judged = validation_rows(cohort, self._images.interests, many)
-        self._monitor = monitor if cohort.has_effects and not config.training.intervention else None
+        self._monitor = monitor if cohort.has_effects else None
         self._share = processes.share(config.training.accumulate_grad_batches)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
         self.total = self._order.total + config.schedule.distillation_updates
@@ -77,7 +77,6 @@ class AdversarialTask:
             output=config.generator.output,
             classes=tuple(cohort.manifest.classes[label] for label in (0, *self._images.interests)),
             covariates=self._images.covariates,
-            intervention=config.training.intervention,
             bidirectional=config.training.bidirectional,
             preparation=cohort.metadata.preparation,
             pipeline=cohort.metadata.pipeline,
