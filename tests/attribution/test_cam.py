@@ -74,12 +74,10 @@ def test_grad_cam_equals_captums(space, target, rng):
     model.eval()
     last = [module for module in model.modules() if isinstance(module, CONV[len(space)])][-1]
     mode = {2: "bilinear", 3: "trilinear"}[len(space)]
-    for rectify in (False, True):
-        low = captum.attr.LayerGradCam(model, last).attribute(images, target=target, relu_attributions=rectify)
-        expected = F.interpolate(low, space, mode=mode, align_corners=False).detach()
-        assert expected.abs().max() > 1e-4
-        found = GradCAM(model, target, layer=last, rectify=rectify).attribute(images)
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+    low = captum.attr.LayerGradCam(model, last).attribute(images, target=target)
+    expected = F.interpolate(low, space, mode=mode, align_corners=False).detach()
+    assert expected.abs().max() > 1e-4
+    torch.testing.assert_close(GradCAM(model, target, layer=last).attribute(images), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_grad_cam_takes_a_whole_block_and_not_its_last_convolution(rng):
@@ -162,20 +160,20 @@ class Functional(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "reason"),
+    "model",
     [
-        (Classifier(2, shape=(17, 20), width=1), "global average pooling right before"),
-        (nn.Sequential(signed_parts(2), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(2, 3)), "global average"),
-        (pooled(signed_parts(2), after=[nn.Linear(2, 2), nn.ReLU()]), "global average"),
-        (pooled(signed_parts(2), after=[nn.ReLU(), nn.BatchNorm1d(2, affine=True), nn.Softmax(1)]), "global average"),
-        (nn.Sequential(pooled(signed_parts(2)), nn.Softmax(1)), "straight from a torch.nn.Linear"),
-        (nn.Sequential(nn.Conv2d(1, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "straight from a torch.nn.Linear"),
-        (Functional(), "global average"),
+        Classifier(2, shape=(17, 20), width=1),
+        nn.Sequential(signed_parts(2), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(2, 3)),
+        pooled(signed_parts(2), after=[nn.Linear(2, 2), nn.ReLU()]),
+        pooled(signed_parts(2), after=[nn.ReLU(), nn.BatchNorm1d(2, affine=True), nn.Softmax(1)]),
+        nn.Sequential(pooled(signed_parts(2)), nn.Softmax(1)),
+        nn.Sequential(nn.Conv2d(1, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        Functional(),
     ],
     ids=["flatten", "max pooling", "two dense", "between", "softmax", "no dense", "functional"],
 )
-def test_a_model_of_another_form_is_an_error(model, reason, rng):
-    with pytest.raises(ModelError, match=reason):
+def test_a_model_of_another_form_is_an_error(model, rng):
+    with pytest.raises(ModelError, match="global averages"):
         CAM(model).attribute(torch.randn(2, 1, 17, 20, generator=rng))
 
 
@@ -195,7 +193,7 @@ class Aside(ByHand):
     ("method", "layer", "message"),
     [
         (GradCAM, "layer4", "found no 'layer4'"),
-        (GradCAM, nn.Conv2d(1, 1, 1), "found a Conv2d that is not"),
+        (GradCAM, nn.Conv2d(1, 1, 1), "must be a module of the model"),
         (CAM, "0.0", "choose another layer"),
         (CAM, "2", "choose another layer"),
         (GradCAM, "4", r"found \(2, 3\)"),
@@ -205,8 +203,8 @@ def test_a_layer_that_cannot_be_explained_is_an_error(method, layer, message, rn
     images, model = torch.randn(2, 1, 7, 8, generator=rng), hand_made(2, after=[nn.Identity()])
     with pytest.raises(ModelError, match=message):
         method(model, layer=layer).attribute(images)
-    with pytest.raises(ModelError, match="have feature maps"):
+    with pytest.raises(ModelError, match="feature maps"):
         GradCAM(nn.Sequential(nn.Flatten(), nn.Linear(56, 2))).attribute(images)
-    for name, told in (("spare", "must run"), ("aside", "must depend on the layer's output")):
+    for name, told in (("spare", "module of the model that runs"), ("aside", "must depend on the layer's output")):
         with pytest.raises(ModelError, match=told):
             GradCAM(Aside(), layer=name).attribute(images)

@@ -5,6 +5,7 @@ from torch import nn
 
 from shapes import SPACES
 from vagan.attribution.perturbation import AdditivePerturbation
+from vagan.attribution.registry import METHODS
 from vagan.errors import ConfigError, DivergenceError
 
 
@@ -63,15 +64,14 @@ def test_the_objective_worked_by_hand():
     assert cubes.objective(images, masks).tolist() == pytest.approx([0.5 + 0.3 + 0.18, 0.5])
 
 
-@pytest.mark.parametrize(
-    ("preset", "expected"), [("paper", (1e-2, 1e-5, 2.0, 1e-2, 1500)), ("authors", (1e-2, 0.1, 2.0, 0.1, 100))]
-)
-def test_presets_are_the_published_numbers_and_single_ones_can_differ(preset, expected):
-    model = nn.Identity()
-    assert AdditivePerturbation(model, preset=preset).settings == expected
-    assert AdditivePerturbation(model, preset=preset, updates=7).settings == (*expected[:-1], 7)
-    if preset == "paper":
-        assert AdditivePerturbation(model).settings == expected
+def test_the_variants_are_the_published_numbers():
+    names = ("map_weight", "variation_weight", "exponent", "learning_rate", "updates", "cost")
+    published = {"perturbation-paper": (1e-2, 1e-5, 2.0, 1e-2, 1500), "perturbation": (1e-2, 0.1, 2.0, 0.1, 100)}
+    for slug, expected in published.items():
+        entry = METHODS[slug]
+        made = entry.make(nn.Identity())
+        assert tuple(getattr(made, name) for name in names) == (*expected, expected[-1])
+        assert entry.cost == made.cost
 
 
 def test_mistakes_are_clear_errors():

@@ -1,11 +1,14 @@
 """Class activation maps: weighted sums of a classifier's last feature maps."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from vagan.attribution.method import (
     Convention,
@@ -54,17 +57,14 @@ class CAM:
     cost = 1
     convention: ClassVar[Convention] = "positive"
 
-    def __post_init__(self) -> None:
-        _layers(self.model, self.layer)
-
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Class activation map, interpolated; an error for models that are not of the form above."""
         require_images(images)
         with preserving(self.model), torch.no_grad():
-            recorded, dense = _record(_layers(self.model, self.layer), images), _record_dense(self.model)
-            logits = require_logits(self.model(images.clone()), len(images), self.target)
-            features = _require_feature_maps(recorded, images)
-            weights = _require_averages(features, dense, logits)[self.target]
+            with _recording(self.model, self.layer, images) as recorded:
+                logits = require_logits(self.model(images.clone()), len(images), self.target)
+            features = _feature_maps(recorded, images)
+            weights = _dense_layer(self.model, features, logits).weight[self.target]
             return _like_images(weighted_channel_sum(features, weights.expand(len(images), -1)), images)
 
 
@@ -74,8 +74,8 @@ class GradCAM:
 
     The weight of a feature map is the mean over space of the class score's derivative by it. For a model of the form
     that `CAM` needs, at its last feature maps, the result is the CAM divided by their number of pixels.
-    By default maps are not rectified: metrics read the positive part of the interpolated map. The original rectifies
-    the map before it is interpolated.
+    Maps are not rectified: metrics read the positive part of the interpolated map. The original rectifies the map
+    before it is interpolated.
 
     Parameters
     ----------
@@ -83,30 +83,24 @@ class GradCAM:
         Classifier with logits ``(batch, class)``.
     target, layer
         As of `CAM`. Of a layer that runs several times, the last time counts.
-    rectify
-        Replace negative values by 0 before the interpolation, as the original does.
     """
 
     model: nn.Module = field(repr=False)
     target: int = 1
     _: KW_ONLY
     layer: Layer = field(default=None, repr=False)
-    rectify: bool = False
 
     name = "Grad-CAM"
     unit: ClassVar[Unit] = "class score"
     cost = 1
     convention: ClassVar[Convention] = "positive"
 
-    def __post_init__(self) -> None:
-        _layers(self.model, self.layer)
-
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Gradient-weighted class activation map, interpolated; an error where the score does not depend on it."""
         with differentiating(self.model, images) as points:
-            recorded = _record(_layers(self.model, self.layer), images)
-            scores = class_scores(self.model, points, self.target)
-            features = _require_feature_maps(recorded, images)
+            with _recording(self.model, self.layer, images) as recorded:
+                scores = class_scores(self.model, points, self.target)
+            features = _feature_maps(recorded, images)
             gradients = None
             if features.requires_grad:
                 (gradients,) = torch.autograd.grad(scores.sum(), features, allow_unused=True)
@@ -114,82 +108,59 @@ class GradCAM:
                 raise ModelError(
                     "the class score must depend on the layer's output: it does not; choose another layer"
                 )
-            maps = weighted_channel_sum(features, spatial_mean(gradients))
-            maps = maps.clamp(min=0) if self.rectify else maps
-            return _like_images(maps, images).detach()
+            return _like_images(weighted_channel_sum(features, spatial_mean(gradients)), images).detach()
 
 
-def _layers(model: nn.Module, layer: Layer) -> list[nn.Module]:
-    if isinstance(layer, str):
-        try:
-            return [model.get_submodule(layer)]
-        except AttributeError as error:
-            raise ModelError(f"the layer must be a module of the model: found no {layer!r}") from error
-    if layer is not None and all(layer is not module for module in model.modules()):
-        raise ModelError(f"the layer must be a module of the model: found a {type(layer).__name__} that is not")
-    return list(model.modules()) if layer is None else [layer]
-
-
-def _record(layers: list[nn.Module], images: Images) -> list[Any]:
-    """Of a single layer the last output of the next pass, of several the last one with spatial extent; in a list."""
+@contextmanager
+def _recording(model: nn.Module, layer: Layer, images: Images) -> Iterator[list[Any]]:
+    """A list of the last output of a layer in passes inside the block, or of the last one with spatial extent."""
+    try:
+        layers = [model.get_submodule(layer)] if isinstance(layer, str) else [layer] if layer else model.modules()
+    except AttributeError as error:
+        raise ModelError(f"the layer must be a module of the model: found no {layer!r}") from error
     latest: list[Any] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        if len(layers) > 1 and not _has_extent(output, images):
+        if layer is None and not _has_extent(output, images):
             return output
         latest[:] = [output]
         # what follows may work in place, and must not change the maps that we keep
         return output.clone() if isinstance(output, Tensor) else output
 
-    for layer in layers:
-        layer.register_forward_hook(keep)
-    return latest
+    hooks = [module.register_forward_hook(keep) for module in layers]
+    try:
+        yield latest
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _has_extent(output: Any, images: Images) -> bool:
     return isinstance(output, Tensor) and output.ndim == images.ndim and math.prod(spatial_shape(output)) > 1
 
 
-def _record_dense(model: nn.Module) -> list[tuple[nn.Linear, Tensor, Tensor]]:
-    """The last dense layer of the next pass with its input and output; in a list."""
-    latest: list[tuple[nn.Linear, Tensor, Tensor]] = []
-
-    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(layer, nn.Linear):
-            latest[:] = [(layer, inputs[0], output)]
-
-    for layer in model.modules():
-        layer.register_forward_hook(keep)
-    return latest
-
-
-def _require_feature_maps(recorded: list[Any], images: Images) -> Tensor:
-    if not recorded:
-        raise ModelError("the layer must run, and have feature maps: it did not; choose another layer")
-    features = recorded[0]
+def _feature_maps(recorded: list[Any], images: Images) -> Tensor:
+    (features,) = recorded or [None]
     if not isinstance(features, Tensor) or features.ndim != images.ndim:
+        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ModelError(
-            "the layer's output must be feature maps (batch, feature, *space): "
-            f"found {tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__}; "
-            "choose another layer"
+            "the layer must be a module of the model that runs, and its output feature maps "
+            f"(batch, feature, *space): found {found}; choose another layer"
         )
     return features
 
 
-def _require_averages(features: Tensor, dense: list[tuple[nn.Linear, Tensor, Tensor]], logits: Tensor) -> Tensor:
-    """Weights ``(class, feature)`` of the dense layer from the averages of the feature maps to the logits."""
-    if not dense or dense[0][2].shape != logits.shape or not _close(dense[0][2], logits):
-        raise ModelError(
-            "class activation mapping needs logits that come straight from a torch.nn.Linear: found something else; "
-            "use Grad-CAM, or train a CAM classifier"
-        )
-    layer, averages, _ = dense[0]
-    if num_channels(features) != layer.in_features or not _close(spatial_mean(features), averages):
-        raise ModelError(
-            "class activation mapping needs global average pooling right before the dense layer: the means of the "
-            "layer's output over space are not its input; choose another layer, or use Grad-CAM"
-        )
-    return layer.weight
+def _dense_layer(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linear:
+    """The layer that makes the logits of the averages of the feature maps."""
+    averages = spatial_mean(features)
+    for module in model.modules():
+        fits = isinstance(module, nn.Linear) and module.in_features == num_channels(features)
+        if fits and _close(linear(averages, module.weight, module.bias), logits):
+            return module
+    raise ModelError(
+        "class activation mapping needs logits that are one torch.nn.Linear of the global averages of the layer's "
+        "output: found another form; choose another layer, use Grad-CAM, or train a CAM classifier"
+    )
 
 
 def _like_images(maps: Tensor, images: Images) -> Maps:

@@ -62,38 +62,17 @@ def require_images(images: Any) -> None:
 
 @contextmanager
 def preserving(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards modes, gradients and hooks are as before, even on an error.
-
-    Hooks means those of all modules, and those of the tensors that outlive a forward pass: weights and buffers.
-    Inside the block the weights have no gradients, so that nothing is added to those that the caller collected.
-    """
-    modules, weights = list(model.modules()), list(model.parameters())
-    modes = [(module, module.training, module._is_full_backward_hook) for module in modules]
-    gradients = [(weight, weight.requires_grad, weight.grad) for weight in weights]
-    hooks = [(registry, dict(registry)) for module in modules for registry in _module_hooks(module)]
-    tensor_hooks = [
-        (tensor, kind, dict(getattr(tensor, kind) or {}))
-        for tensor in (*weights, *model.buffers())
-        for kind in ("_backward_hooks", "_post_accumulate_grad_hooks")
-    ]
+    """Evaluation mode inside the block; afterwards modules' modes and what needs gradients are as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    needed = [(weight, weight.requires_grad) for weight in model.parameters()]
     try:
         model.eval()
-        for weight in weights:
-            weight.grad = None
         yield
     finally:
-        for module, was_training, kind_of_backward_hooks in modes:
+        for module, was_training in modes:
             module.training = was_training
-            module._is_full_backward_hook = kind_of_backward_hooks
-        for weight, required, gradient in gradients:
+        for weight, required in needed:
             weight.requires_grad_(required)
-            weight.grad = gradient
-        hooks += [(getattr(tensor, kind), entries) for tensor, kind, entries in tensor_hooks]
-        for registry, entries in hooks:
-            if registry is not None:  # a tensor's is None until its first hook
-                # the same dict, refilled: the handles that callers hold refer to it
-                registry.clear()
-                registry.update(entries)
 
 
 @contextmanager
@@ -126,15 +105,3 @@ def require_logits(logits: Any, num_images: int, target: int) -> Tensor:
     if not 0 <= target < num_classes:
         raise ModelError(f"the target must be a class from 0 to {num_classes - 1}: found {target}")
     return logits
-
-
-def _module_hooks(module: nn.Module) -> list[dict[int, Any]]:
-    return [
-        module._forward_hooks,
-        module._forward_hooks_with_kwargs,
-        module._forward_hooks_always_called,
-        module._forward_pre_hooks,
-        module._forward_pre_hooks_with_kwargs,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    ]

@@ -1,7 +1,7 @@
 """Methods that change the image: occlusion and additive perturbation."""
 
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar
 
 import captum.attr
 import torch
@@ -38,6 +38,8 @@ WINDOWS = {1: 8, 2: 8, 3: 4}
 In volumes they are larger and do not overlap, since places go with the third power: at 64x80x56 there are 120 of
 them, and would be ten thousand.
 """
+AT_ONCE = 16
+"""Windows times images in one pass: bounds the memory, changes nothing else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +60,8 @@ class Occlusion:
         Pixels between neighbouring windows, at most ``window``. If not given, half of it in images, all of it in
         volumes. The last one along an axis is cut at the border.
     reference
-        What the window is filled with; see `integrated.reference_images`. The mean intensity of the image by
-        default: black windows would be conspicuous in most images.
-    internal_batch_size
-        Windows times images in one forward pass; bounds the memory, changes nothing else.
+        What the window is filled with; see `vagan.attribution.gradients.reference_images`. The mean intensity of
+        the image by default: black windows would be conspicuous in most images.
     """
 
     model: nn.Module = field(repr=False)
@@ -70,22 +70,17 @@ class Occlusion:
     window: int | None = None
     stride: int | None = None
     reference: Reference = field(default="mean", repr=False)
-    internal_batch_size: int = 16
 
     name = "occlusion"
     unit: ClassVar[Unit] = "class score"
     cost = 250
     convention: ClassVar[Convention] = "signed"
 
-    def __post_init__(self) -> None:
-        if self.internal_batch_size < 1:
-            raise ConfigError(f"internal_batch_size must be at least 1: found {self.internal_batch_size}")
-
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Mean fall of the class score over the windows that cover a pixel."""
         require_images(images)
         window, stride = self._window_and_stride(images)
-        parts = images.split(self.internal_batch_size)
+        parts = images.split(AT_ONCE)
         with preserving(self.model), torch.no_grad():
             maps = concatenate_batches(*(self._occlude(part, window, stride) for part in parts))
         return maps.to(images.dtype)  # Captum's are in single precision
@@ -119,32 +114,11 @@ class Occlusion:
             sliding_window_shapes=(channels, *[window] * dims),
             strides=(channels, *[stride] * dims),
             baselines=reference_images(self.reference, images),
-            perturbations_per_eval=max(1, self.internal_batch_size // len(images)),
+            perturbations_per_eval=AT_ONCE // len(images),
         )
 
 
-Preset = Literal["paper", "authors"]
-
-
-class PerturbationSettings(NamedTuple):
-    """Weights of Eq. 5, and of Adam; the defaults are the paper's."""
-
-    map_weight: float = 1e-2
-    """``w1``."""
-    variation_weight: float = 1e-5
-    """``w2``."""
-    exponent: float = 2.0
-    """``b``."""
-    learning_rate: float = 1e-2
-    updates: int = 1500
-
-
-_PRESETS = {
-    "paper": PerturbationSettings(),
-    "authors": PerturbationSettings(variation_weight=1e-1, learning_rate=1e-1, updates=100),
-}
-
-
+@dataclass(frozen=True, eq=False)
 class AdditivePerturbation:
     """Optimise a mask for each image so that adding it makes the class vanish (Eq. 5).
 
@@ -155,12 +129,12 @@ class AdditivePerturbation:
     ----------
     model, target
         Classifier with logits ``(batch, class)``, and class of interest.
-    preset
-        ``paper``, or ``authors``: what their code does, w2 1e-1, learning rate 1e-1, 100 updates.
+    map_weight, variation_weight, exponent
+        ``w1``, ``w2`` and ``b``, by default the paper's. The authors' code has a ``w2`` of 0.1.
+    learning_rate, updates
+        Of Adam. The authors' code takes 100 updates at a rate of 0.1.
     name
         Display name in tables.
-    **settings
-        `PerturbationSettings` that are to differ from the preset.
 
     Notes
     -----
@@ -168,39 +142,37 @@ class AdditivePerturbation:
     by itself.
     """
 
-    unit: Unit = "intensity"
-    cost = 1500
-    convention: Convention = "signed"
+    model: nn.Module = field(repr=False)
+    target: int = 1
+    _: KW_ONLY
+    map_weight: float = 1e-2
+    variation_weight: float = 1e-5
+    exponent: float = 2.0
+    learning_rate: float = 1e-2
+    updates: int = 1500
+    name: str = "additive perturbation"
 
-    def __init__(
-        self,
-        model: nn.Module,
-        target: int = 1,
-        *,
-        preset: Preset = "paper",
-        name: str = "additive perturbation",
-        **settings: Any,
-    ) -> None:
-        if preset not in _PRESETS:
-            raise ConfigError(f"the preset must be one of {', '.join(_PRESETS)}: found {preset!r}")
-        chosen = _PRESETS[preset]._replace(**settings)
-        if min(chosen.map_weight, chosen.variation_weight) < 0 or chosen.exponent < 1:
-            raise ConfigError(f"weights must not be negative, nor the exponent below 1: found {chosen}")
-        if chosen.learning_rate <= 0 or chosen.updates < 1:
-            raise ConfigError(f"the learning rate must be positive, and updates at least 1: found {chosen}")
-        self._model, self._target, self.settings, self.name = model, target, chosen, name
-        self.cost = chosen.updates
+    unit: ClassVar[Unit] = "intensity"
+    convention: ClassVar[Convention] = "signed"
 
-    def __repr__(self) -> str:
-        return f"AdditivePerturbation(target={self._target}, {self.settings})"
+    def __post_init__(self) -> None:
+        if min(self.map_weight, self.variation_weight) < 0 or self.exponent < 1:
+            raise ConfigError(f"weights must not be negative, nor the exponent below 1: found {self}")
+        if self.learning_rate <= 0 or self.updates < 1:
+            raise ConfigError(f"the learning rate must be positive, and updates at least 1: found {self}")
+
+    @property
+    def cost(self) -> int:
+        """One forward pass for each update."""
+        return self.updates
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Effect of the class: what the mask takes away."""
-        with differentiating(self._model, images) as leaves:
+        with differentiating(self.model, images) as leaves:
             points = leaves.detach()
             mask = torch.zeros_like(points, requires_grad=True)
-            adam = torch.optim.Adam([mask], lr=self.settings.learning_rate)
-            for _ in range(self.settings.updates):
+            adam = torch.optim.Adam([mask], lr=self.learning_rate)
+            for _ in range(self.updates):
                 (mask.grad,) = torch.autograd.grad(self.objective(points, mask).sum(), mask)
                 adam.step()
             mask = mask.detach()
@@ -212,12 +184,7 @@ class AdditivePerturbation:
 
     def objective(self, images: Images, mask: Images) -> Scores:
         """Eq. 5 for each image: class probability, size and roughness of the mask."""
-        weights = self.settings
-        variation = sum(per_sample_sum(d.abs() ** weights.exponent) for d in forward_differences(mask))
-        size = per_sample_sum(mask.abs())
-        probability = self._probability(baseline_image(images, mask))
-        return probability + weights.map_weight * size + weights.variation_weight * variation
-
-    def _probability(self, images: Images) -> Scores:
-        logits = require_logits(self._model(images), len(images), self._target)
-        return class_column(class_probabilities(logits), self._target)
+        variation = sum(per_sample_sum(d.abs() ** self.exponent) for d in forward_differences(mask))
+        logits = require_logits(self.model(baseline_image(images, mask)), len(images), self.target)
+        probability = class_column(class_probabilities(logits), self.target)
+        return probability + self.map_weight * per_sample_sum(mask.abs()) + self.variation_weight * variation

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
     @property
     def cost(self) -> int:
         """Approximate number of forward passes per map."""
-        return int(self.options.get("updates", self.method.cost))
+        return int(self.options.get("updates") or self.method.cost)
 
     def make(self, *needed: Any, **options: Any) -> AttributionMethod:
         """The method, from what it needs."""
@@ -52,10 +52,10 @@ METHODS: dict[str, Entry] = {
     "grad-cam": Entry(GradCAM, "classifier", {"layer": "convolutions"}),
     "occlusion": Entry(Occlusion, "classifier"),
     "perturbation": Entry(
-        AdditivePerturbation, "classifier", {"preset": "authors", "updates": 100, "name": "additive perturbation"}
+        AdditivePerturbation, "classifier", {"variation_weight": 1e-1, "learning_rate": 1e-1, "updates": 100}
     ),
     "perturbation-paper": Entry(
-        AdditivePerturbation, "classifier", {"preset": "paper", "name": "additive perturbation, 1500 steps"}
+        AdditivePerturbation, "classifier", {"updates": 1500, "name": "additive perturbation, 1500 steps"}
     ),
     "cam": Entry(CAM, "cam-classifier"),
     "group-mean": Entry(GroupMeanDifference, "training images"),

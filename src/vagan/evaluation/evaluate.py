@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import REQUIRED
@@ -36,7 +35,7 @@ from vagan.evaluation.metrics.counterfactual import (
 from vagan.evaluation.metrics.regions import Parts
 from vagan.evaluation.metrics.registry import BY_SUBJECT, METRICS
 from vagan.evaluation.results import ResultsFolder
-from vagan.evaluation.runs import RunSelection, class_label, classifier_figures, completeness, load_methods
+from vagan.evaluation.runs import RunSelection, class_label, classifier_figures, load_methods
 from vagan.evaluation.seen import require_unseen, without_seen
 from vagan.evaluation.statistics import summarise
 from vagan.evaluation.verdict import verdict
@@ -191,8 +190,7 @@ def evaluate_runs(
     options = replace(options, classifiers=loaded.classifiers, device=str(device))
     evaluation = evaluate(loaded.methods, cohort, options, truth=truth)
     figures, rules = classifier_figures(loaded, cohort, truth.cases, evaluation.decisions)
-    rules |= completeness(loaded.methods, torch.from_numpy(evaluation.examples.images)) | excluded
-    results.write(evaluation, cohort, loaded.models, rules=rules, classifiers=figures)
+    results.write(evaluation, cohort, loaded.models, rules=rules | excluded, classifiers=figures)
     return evaluation
 
 

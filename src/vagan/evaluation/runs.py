@@ -199,14 +199,6 @@ def class_label(cohort: Cohort, class_of_interest: str, specs: Sequence[ModelSpe
     return classes.index(pairs[0][1])
 
 
-def completeness(methods: Mapping[str, Attributor], images: Images) -> dict[str, str]:
-    """What attributions miss of the logit's rise over the reference image (Sundararajan et al. 2017), as a rule."""
-    found = {name: method.completeness_error(images) for name, method in methods.items()}
-    errors = {name: error.mean() for name, error in found.items() if error is not None}
-    text = "; ".join(f"{name}: {error:.2g} in logits" for name, error in errors.items())
-    return {"completeness error": text} if errors else {}
-
-
 def classifier_figures(
     loaded: LoadedMethods, cohort: Cohort, cases: Cases, decisions: Mapping[str, Sequence[ClassDecision]]
 ) -> tuple[dict[str, Any], dict[str, str]]:

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vagan.attribution.gradients import IntegratedGradients
 from vagan.attribution.method import AttributionMethod, Convention, require_images
 from vagan.attribution.registry import METHODS, find_slug
 from vagan.attribution.vagan import VAGAN, Explanation
@@ -46,7 +45,7 @@ from vagan.inference.strategies import (
 from vagan.model.folder import ModelSpec, TrainedModel, require_alike, require_distinct, select_class
 from vagan.nn.conditioning import Condition
 from vagan.progress import track
-from vagan.types import Images, Maps, Scores
+from vagan.types import Images, Maps
 
 Run = Path | str
 Files = Run | Sequence[Run]
@@ -202,13 +201,6 @@ class Attributor:
     def effect(self, images: Images | Selection, covariates: GivenCovariates = None) -> Maps:
         """Effect maps alone; see `attribute`."""
         return self.attribute(images, covariates).effect
-
-    def completeness_error(self, images: Tensor | NDArray[Any]) -> Scores | None:
-        """Of integrated gradients, see `IntegratedGradients.completeness_error`; None of other methods."""
-        method = self.methods[0]
-        if not isinstance(method, IntegratedGradients):
-            return None
-        return method.completeness_error(_tensor(images).to(self.device))
 
     def attribute_files(
         self, paths: Files, out: Run, *, covariates: GivenCovariates = None, threshold: float | None = None
