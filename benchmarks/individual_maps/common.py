@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from measures import volume_changes
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 from torch import Tensor, nn
@@ -19,7 +20,6 @@ from vagan.axes import block_means, identity_grid, resize_linear, sample_linear,
 from vagan.conventions import BACKGROUND
 from vagan.deformation import log_volume_ratio
 from vagan.evaluation.metrics.base import TRUTH_FRACTION
-from vagan.evaluation.metrics.individual import volume_changes
 from vagan.nn.layers import conv
 from vagan.nn.unet import MapGenerator
 

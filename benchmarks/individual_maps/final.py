@@ -14,10 +14,10 @@ import numpy as np
 import symmetric
 import torch
 from common import LAYOUT, VelocityNet, displacement, load, show, warp
+from measures import swap_test
 from scores import evaluated
 
 from vagan.axes import block_means
-from vagan.evaluation.metrics.individual import swap_test
 
 
 def source(path):

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import torch
 from common import REGIONS, ncc, pooled
+from measures import partners
+from swapped_disease import effect_if
 
 from simulate import read_table, subject_and_visit
-from vagan.evaluation.metrics.individual import partners
-from vagan.simulation.hypothetical import effect_if
 from vagan.simulation.simulation import Simulation, prepared_grid
 
 

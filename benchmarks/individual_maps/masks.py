@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import torch
 from common import pooled
+from swapped_disease import region_shares
 
 from simulate import read_table, subject_and_visit
-from vagan.simulation.hypothetical import region_shares
 from vagan.simulation.simulation import Simulation, prepared_grid
 
 

@@ -2,7 +2,7 @@
 
 A map that assumes the same disease in everyone, but follows each anatomy exactly, correlates highly with every
 patient's effect. These scores measure what a map adds to it. The hypothetical effects that they need come from
-`vagan.simulation.hypothetical`.
+`swapped_disease`.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def swap_test(maps: CaseMaps, effects: CaseMaps, swapped: CaseMaps) -> SwapTest:
         Exact effects of the same cases.
     swapped
         Exact effects on the *same* scans under the change of volumes of each case's partner, see `partners` and
-        `vagan.simulation.hypothetical.effect_if`.
+        `swapped_disease.effect_if`.
     """
     pairs = (maps, effects), (maps, swapped), (effects, swapped)
     own, other, between = (float(ncc(one, two).mean()) for one, two in pairs)
@@ -88,7 +88,7 @@ def volume_changes(
     log_jacobians
         At each voxel of the scan, log ratio of the volume of its tissue to the volume without the class.
     shares
-        Fraction of each voxel that a region fills, see `vagan.simulation.hypothetical.region_shares`.
+        Fraction of each voxel that a region fills, see `swapped_disease.region_shares`.
 
     Returns
     -------

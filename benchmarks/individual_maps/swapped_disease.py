@@ -2,7 +2,7 @@
 
 The image stays as it is; only the division of its regions' volumes into normal variation and disease changes. This
 gives the constant map (the group's mean change of volumes, drawn on each anatomy) and the effects of the swap test,
-see `vagan.evaluation.metrics.individual`.
+see `measures`.
 """
 
 from collections.abc import Mapping, Sequence
