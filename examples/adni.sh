@@ -2,7 +2,7 @@
 # From an ADNI download to the paper's Table 2 and Figure 5:
 #   adni.sh IMAGES TABLES OUT [--strip robex ...]       further options are those of `vagan preprocess`
 # Options of other steps are taken from the environment, e.g. IMPORT="--field 3" TRAIN="--set training.seed=2"
-# EVALUATE="--pairs all".
+# EVALUATE="--min-months 12".
 # Every step goes on where it stopped if the same command is given again. Try it on a look-alike first:
 # adni_lookalike/run.sh.
 set -euo pipefail

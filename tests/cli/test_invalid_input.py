@@ -215,7 +215,7 @@ OPTIONS = {
     "attribute model picture.png --out new --reject-interval 0.1:0.2": "--reject-interval needs --predict-class",
     "attribute model picture.png --out new --masks model": "must be a results folder",
     "evaluate cohort run --out new --reject-interval 0.1:0.2": "--reject-interval needs --predicted-classes",
-    "evaluate cohort run --out new --pairs all": "--pairs needs --longitudinal",
+    "evaluate cohort run --out new --min-months 6": "--min-months needs --longitudinal",
     "atrophy new --raw-spacing-mm 1": "--raw-spacing-mm needs --raw",
     "check cohort/manifest.csv --confounders": "--confounders",
     "demo new --images 3": "3",

@@ -26,7 +26,6 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     longitudinal: Annotated[bool, Parameter(negative=())] = False,
-    pairs: Literal["first-last", "first-first", "last-first", "all"] = "first-last",
     intensities: Literal["smooth", "linear", "none"] = "smooth",
     min_months: float = 0.0,
     exclude_seen: Annotated[bool, Parameter(negative=())] = False,
@@ -75,10 +74,8 @@ def evaluate(
         auto, cpu, cuda or mps.
     longitudinal
         Score against follow-up scans of subjects that are of the baseline class at their first scan and of the class
-        of interest later, at the same field strength. The ceiling comes from subjects whose class stayed the same.
-    pairs
-        Scans to compare: the first scan and the last one of the class of interest; the first and the first of the
-        class of interest; the two around the conversion; or all.
+        of interest later: the first and the last scan at the same field strength. The ceiling comes from subjects
+        whose class stayed the same.
     intensities
         Matching of the first scan's intensities to the later one's: gain, offset and residual shading (smooth), gain
         and offset (linear), or none, as in the paper.
@@ -115,7 +112,7 @@ def evaluate(
         return
     from vagan.evaluation.longitudinal.evaluate import LongitudinalOptions, evaluate_longitudinal
 
-    followed = LongitudinalOptions(rule=pairs, intensity=intensities, min_months=min_months)
+    followed = LongitudinalOptions(intensity=intensities, min_months=min_months)
     print(
         evaluate_longitudinal(Cohort(cohort), runs, out, longitudinal=followed, options=options, selection=selection)
     )

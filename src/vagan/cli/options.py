@@ -16,7 +16,6 @@ LONGEST = 2**16
 
 NEEDS = {
     "reject_interval": ("predict_class", "predicted_classes"),
-    "pairs": ("longitudinal",),
     "intensities": ("longitudinal",),
     "min_months": ("longitudinal",),
     "raw_spacing_mm": ("raw",),

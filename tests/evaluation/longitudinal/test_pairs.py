@@ -29,19 +29,9 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("rule", "expected"),
-    [
-        ("first-last", [(0, 4)]),
-        ("first-first", [(0, 3)]),
-        ("last-first", [(1, 3)]),
-        ("all", [(0, 3), (0, 4), (1, 3), (1, 4)]),
-    ],
-)
-def test_rules(rule, expected):
-    pairs = find_pairs(manifest_of(*LONG), rule=rule)
-    assert [(pair.before, pair.after) for pair in pairs.converters] == expected
-    assert {pair.field for pair in pairs.converters} == {"1.5"}
+def test_the_first_scan_is_paired_with_the_last_at_one_field_strength():
+    (pair,) = find_pairs(manifest_of(*LONG)).converters
+    assert (pair.before, pair.after, pair.field) == (0, 4, "1.5")
 
 
 def test_the_order_is_that_of_time_not_of_rows_and_of_two_fields_the_longer_interval():

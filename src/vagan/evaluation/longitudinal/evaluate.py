@@ -16,7 +16,7 @@ from vagan.data.volume import read_volume, write_volume
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate
 from vagan.evaluation.evaluation import MISSING, Evaluation, markdown_lines, score_text
 from vagan.evaluation.longitudinal.observed import Intensity, observe
-from vagan.evaluation.longitudinal.pairs import Pair, Rule, find_pairs
+from vagan.evaluation.longitudinal.pairs import Pair, find_pairs
 from vagan.evaluation.maps import Cases, MethodMaps
 from vagan.evaluation.metrics.agreement import compared_with
 from vagan.evaluation.metrics.base import Array, Need, Values
@@ -35,7 +35,6 @@ from vagan.training.engine.device import find_device
 class LongitudinalOptions:
     """How pairs are chosen and their difference is measured; see `find_pairs` and `observe`."""
 
-    rule: Rule = "first-last"
     intensity: Intensity = "smooth"
     min_months: float = 0.0
     split: str = "test"
@@ -68,9 +67,7 @@ class ObservedEffects:
         seed: int,
     ) -> None:
         self._cohort, self._results, self._intensity = cohort, results, options.intensity
-        self._pairs = find_pairs(
-            cohort.manifest, label=label, rule=options.rule, min_months=options.min_months, split=options.split
-        )
+        self._pairs = find_pairs(cohort.manifest, label=label, min_months=options.min_months, split=options.split)
         order = numpy_generator(seed, "converters to score").permutation(len(self._pairs.converters))[:limit]
         self.converters = [self._named(self._pairs.converters[position]) for position in order]
         self.stable = [self._named(pair) for pair in self._pairs.stable[:limit]]
@@ -81,7 +78,7 @@ class ObservedEffects:
         self.cases = Cases(table.assign(case=names), rows, baseline=none, validation=none)
         self.rules: Mapping[str, str] = {
             "truth": "follow-up minus first scan, rigidly aligned within the brain, one mask, intensities: "
-            f"{options.intensity}; pairs: {options.rule}; methods without a sign are scored against its size",
+            f"{options.intensity}; methods without a sign are scored against its size",
             "ceiling": f"from {len(self.stable)} subjects whose class stayed the same",
         }
         with Bar(len(self.converters) + len(self.stable), "observed effects") as bar:
@@ -160,7 +157,7 @@ class ObservedEffects:
         about = {
             "Sources": [str(cohort.manifest.table["id"][row]) for row in (pair.before, pair.after)],
             "Cohort": cohort.metadata.content_hash,
-            "Months": None if np.isnan(pair.months) else round(pair.months, 1),
+            "Months": round(pair.months, 1),
             "Kind": pair.kind,
             "Intensity": self._intensity,
         }

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from itertools import combinations, pairwise, product
+from itertools import combinations, pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,19 +12,6 @@ import pandas as pd
 
 from vagan.data.manifest import Manifest
 from vagan.errors import CohortError
-
-Rule = Literal["first-last", "first-first", "last-first", "all"]
-"""Which visit of the baseline class, and which later one of the class of interest: the paper's subjects are of the
-baseline class at their first scan and of the class of interest at *one of* the later ones."""
-
-FIRST, LAST, ALL = slice(1), slice(-1, None), slice(None)
-CHOSEN: dict[Rule, tuple[slice, slice]] = {
-    "first-last": (FIRST, LAST),
-    "first-first": (FIRST, FIRST),
-    "last-first": (LAST, FIRST),
-    "all": (ALL, ALL),
-}
-"""Of the scans of the baseline class, and of those of the class of interest."""
 
 FIELDS = ("field_strength", "mri_field")
 DAYS_PER_MONTH = 365.25 / 12
@@ -38,7 +25,7 @@ class Pair:
     before: int
     after: int
     months: float
-    """Between them; NaN if only their order is known."""
+    """Between them."""
     field: str
     kind: Literal["converter", "stable"]
 
@@ -53,23 +40,14 @@ class Pairs(NamedTuple):
     """Subjects that had both classes and give no pair, with the reason."""
 
 
-def find_pairs(
-    manifest: Manifest,
-    *,
-    label: int = 1,
-    rule: Rule = "first-last",
-    min_months: float = 0.0,
-    split: str = "test",
-) -> Pairs:
+def find_pairs(manifest: Manifest, *, label: int = 1, min_months: float = 0.0, split: str = "test") -> Pairs:
     """Converters and stable subjects of a part of a cohort.
 
     The manifest needs a column that orders a subject's scans: ``date``, ``age``, or sessions such as ``m12``;
-    ``field_strength`` is respected where it is known. The first scan must be of the baseline class. The rule
-    ``first-last`` pairs it with the last one of the class of interest, ``first-first`` with the first one;
-    ``last-first`` takes the two around the change, ``all`` each scan of the baseline class with each later one of the
-    class of interest. Pairs closer than ``min_months`` are left out. Stable pairs are as far apart as half of the
-    converters are, as nearly as their scans allow, and at most as many. `CohortError` if scans cannot be ordered, or
-    no subject converts.
+    ``field_strength`` is respected where it is known. The first scan must be of the baseline class, and is paired
+    with the last one of the class of interest; of several field strengths the longest interval counts. Pairs closer
+    than ``min_months`` are left out. Stable pairs are as far apart as half of the converters are, as nearly as their
+    scans allow, and at most as many. `CohortError` if scans cannot be ordered, or no subject converts.
     """
     table = manifest.table
     when, unit = _times(table)
@@ -85,42 +63,39 @@ def find_pairs(
         if scans["label"].nunique() == 1:
             unchanged.append(scans)
             continue
-        found, reason = _converting(scans, rule, label, unit, min_months)
-        converters += found
-        if not found:
-            left_out[str(subject)] = reason
+        found = _converting(scans, label, unit, min_months)
+        if isinstance(found, str):
+            left_out[str(subject)] = found
+        else:
+            converters.append(found)
     if not converters:
         classes, one = manifest.classes, next(iter(left_out.items()), None)
         raise CohortError(
             f"no {split} subject goes from {classes[0]} to {classes[label]} at one field strength"
             + (f"; {one[0]}: {one[1]}" if one else "")
         )
-    interval = float(np.nanmedian([pair.months for pair in converters])) if unit else 0.0
+    interval = float(np.median([pair.months for pair in converters]))
     stable = [pair for scans in unchanged if (pair := _stable(scans, unit, interval))]
-    stable.sort(key=lambda pair: abs(pair.months - interval) if unit else 0.0)
+    stable.sort(key=lambda pair: abs(pair.months - interval))
     return Pairs(converters, stable[: len(converters)], left_out)
 
 
-def _converting(
-    scans: pd.DataFrame, rule: Rule, label: int, unit: float, min_months: float
-) -> tuple[list[Pair], str]:
+def _converting(scans: pd.DataFrame, label: int, unit: float, min_months: float) -> Pair | str:
+    """The pair of a subject that has both classes, or why there is none."""
     labels = list(scans["label"])
     if labels[0] != 0:
-        return [], "its first scan is of the class of interest already"
+        return "its first scan is of the class of interest already"
     if any(later < earlier for earlier, later in pairwise(labels)):
-        return [], "it went back to the baseline class"
-    found = []
-    for _, same in scans.groupby("field"):
-        of_baseline, of_interest = CHOSEN[rule]
-        before = same.index[same["label"] == 0][of_baseline]
-        after = same.index[same["label"] == label][of_interest]
-        found += [_pair(scans, one, other, unit, "converter") for one, other in product(before, after)]
-    if not found:
-        return [], "no two scans of both classes at one field strength"
-    far = [pair for pair in found if not pair.months < min_months]
-    if not far:
-        return [], f"its scans are less than {min_months:g} months apart"
-    return far if rule == "all" else [max(far, key=lambda pair: pair.months)], ""
+        return "it went back to the baseline class"
+    pairs = [
+        _pair(scans, same.index[0], same.index[-1], unit, "converter")
+        for _, same in scans.groupby("field")
+        if same["label"].nunique() == 2
+    ]
+    if not pairs:
+        return "no two scans of both classes at one field strength"
+    longest = max(pairs, key=lambda pair: pair.months)
+    return f"its scans are less than {min_months:g} months apart" if longest.months < min_months else longest
 
 
 def _stable(scans: pd.DataFrame, unit: float, interval: float) -> Pair | None:
@@ -129,18 +104,18 @@ def _stable(scans: pd.DataFrame, unit: float, interval: float) -> Pair | None:
         _pair(scans, one, other, unit, "stable")
         for _, same in scans.groupby("field")
         for one, other in combinations(same.index, 2)
-        if not unit or same["when"][one] < same["when"][other]
+        if same["when"][one] < same["when"][other]
     ]
-    return min(pairs, key=lambda pair: abs(pair.months - interval) if unit else 0.0, default=None)
+    return min(pairs, key=lambda pair: abs(pair.months - interval), default=None)
 
 
 def _pair(scans: pd.DataFrame, before: int, after: int, unit: float, kind: Literal["converter", "stable"]) -> Pair:
-    months = float(scans["when"][after] - scans["when"][before]) * unit if unit else float("nan")
+    months = float(scans["when"][after] - scans["when"][before]) * unit
     return Pair(str(scans["subject"][before]), int(before), int(after), months, str(scans["field"][before]), kind)
 
 
 def _times(table: pd.DataFrame) -> tuple[pd.Series, float]:
-    """When each scan was made, and how many months the unit of that is; 0 if only the order is known."""
+    """When each scan was made, and how many months the unit of that is."""
     for name, (read, unit) in TIMES.items():
         if name in table:
             values = table[name].astype(str).map(read)
