@@ -63,7 +63,7 @@ def find_pairs(manifest: Manifest, *, label: int = 1, min_months: float = 0.0, s
         if scans["label"].nunique() == 1:
             unchanged.append(scans)
             continue
-        found = _converting(scans, label, unit, min_months)
+        found = _converting(scans, unit, min_months)
         if isinstance(found, str):
             left_out[str(subject)] = found
         else:
@@ -80,7 +80,7 @@ def find_pairs(manifest: Manifest, *, label: int = 1, min_months: float = 0.0, s
     return Pairs(converters, stable[: len(converters)], left_out)
 
 
-def _converting(scans: pd.DataFrame, label: int, unit: float, min_months: float) -> Pair | str:
+def _converting(scans: pd.DataFrame, unit: float, min_months: float) -> Pair | str:
     """The pair of a subject that has both classes, or why there is none."""
     labels = list(scans["label"])
     if labels[0] != 0:
@@ -88,7 +88,7 @@ def _converting(scans: pd.DataFrame, label: int, unit: float, min_months: float)
     if any(later < earlier for earlier, later in pairwise(labels)):
         return "it went back to the baseline class"
     pairs = [
-        _pair(scans, same.index[0], same.index[-1], unit, "converter")
+        _pair(scans, int(same.index[0]), int(same.index[-1]), unit, "converter")
         for _, same in scans.groupby("field")
         if same["label"].nunique() == 2
     ]
