@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("results", help="folder written by `vagan evaluate`")
     results = ResultsFolder(parser.parse_args().results).read()
     rows = []
-    for name, scores in results.methods.items():
+    for name, scores in results.summary.methods.items():
         paper = TABLE2.get(name.split(" (")[0])
         measured = [f"{scores[metric].mean:.3f}" for metric in ("ncc", "ncc_brain_by_subject") if metric in scores]
         rows.append([name, *measured, "{:.2f} ± {:.2f}".format(*paper) if paper else "", ""])

@@ -35,12 +35,12 @@ def test_everything_that_is_written_is_read(evaluation, small_cohort, tmp_path):
     folder = ResultsFolder(tmp_path / "results")
     folder.write(evaluation, small_cohort, rules={"selection": "none"})
     found = folder.read()
-    assert found.metrics == ["ncc", "flip_rate"]
-    assert {name: scores["ncc"].mean for name, scores in found.methods.items()} == {"one": 0.5, "other": 0.75}
-    assert np.isnan(found.methods["one"]["ncc"].low)
-    assert found.ceiling["ncc"].mean == 0.9
+    assert found.summary.metrics == ["ncc", "flip_rate"]
+    assert {name: scores["ncc"].mean for name, scores in found.summary.methods.items()} == {"one": 0.5, "other": 0.75}
+    assert np.isnan(found.summary.methods["one"]["ncc"].ci95[0])
+    assert found.summary.ceiling["ncc"].mean == 0.9
     assert found.values == {("a", "one"): 0.25, ("a", "other"): 0.25, ("b", "one"): 0.75, ("b", "other"): 0.75}
-    assert found.summary["units"] == {"one": "intensity", "other": "none"}
+    assert found.summary.units == {"one": "intensity", "other": "none"}
     assert found.examples.ids == ("a", "b")
     np.testing.assert_array_equal(found.examples.maps["other"], evaluation.examples.images)
     assert found.examples.random().ids == ("b",)

@@ -259,8 +259,9 @@ def test_older_report_stays_whole_if_building_fails(folder, monkeypatch, part):
 def test_numbers_are_written_for_readers():
     assert (number(-0.0314, 3), number(math.nan, 3)) == ("−0.031", "–")
     assert [duration(s) for s in (0.0131, 44.13, 512.3, 7265)] == ["13.1 ms", "44.1 s", "8 min 32 s", "2 h 01 min"]
-    scores = ((0.00312, 0.0004, 0.003, 0.0032), (0.0, 0.06, -0.01, 0.01), (132.0, 9.0, 130.0, 134.0))
-    assert [report.Score(*values, 9).decimals for values in scores] == [5, 3, 0]
+    scores = ((0.00312, 0.0004, (0.003, 0.0032)), (0.0, 0.06, (-0.01, 0.01)), (132.0, 9.0, (130.0, 134.0)))
+    decimals = [report.Score(mean=mean, std=std, ci95=ends, n=9).decimals for mean, std, ends in scores]
+    assert decimals == [5, 3, 0]
 
 
 def test_classifiers_are_judged_on_the_page(folder):

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from vagan.data.cohort import Cohort
 from vagan.data.schema import DROPPED
@@ -36,21 +36,62 @@ WITHOUT_TRUTH = tuple(metric.name for metric in counterfactual.METRICS)
 LIBRARIES = ("vagan", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
 
 
-@dataclass(frozen=True)
-class Score:
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""NaN where it is undefined, for which JSON has no number but null."""
+
+
+class Score(BaseModel):
     """One metric of one method over all test cases: mean, standard deviation, 95 % interval of the mean."""
 
-    mean: float
-    std: float
-    low: float
-    high: float
+    mean: Number
+    std: Number
+    ci95: tuple[Number, Number]
     n: int
 
     @property
     def decimals(self) -> int:
         """Decimals for all its numbers: three, or as many as give the largest of them three digits."""
-        largest = max((abs(v) for v in (self.mean, self.std, self.low, self.high) if math.isfinite(v)), default=0.0)
+        largest = max((abs(v) for v in (self.mean, self.std, *self.ci95) if math.isfinite(v)), default=0.0)
         return 3 if largest == 0 or 0.01 <= largest < 10 else max(2 - math.floor(math.log10(largest)), 0)
+
+
+Word = Annotated[str, Field(max_length=10_000)] | bool | int | float | None
+Words = dict[str, Word | list[Word] | dict[str, Word]]
+
+
+class Summary(BaseModel):
+    """Content of ``summary.json``."""
+
+    methods: dict[str, dict[str, Score]]
+    ceiling: dict[str, Score] = {}
+    references: dict[str, dict[str, Score]] = {}
+    """Of real images."""
+    thresholds: Words = {}
+    rules: Words = {}
+    runs: list[str] | None = None
+    classifiers: dict[str, dict[str, Any]] = {}
+    units: dict[str, str] = {}
+    train_seconds: dict[str, float] = {}
+    map_seconds: dict[str, float] = {}
+    machine: Words = {}
+    versions: Words = {}
+    cohort: Words = {}
+    files: dict[str, str] = {}
+    """Digests of the files beside it; empty in results of older versions."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Summary":
+        for name, table in (("counts", self.cohort), ("conventions", self.rules)):
+            if not isinstance(table.get(name, {}), dict):
+                raise ValueError(f"{name} must hold names and values")
+        if not any(self.methods.values()):
+            raise ValueError("scores of at least one method are required, found none")
+        return self
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics of any method; the first one is the headline."""
+        return _ordered([name for scores in self.methods.values() for name in scores])
 
 
 @dataclass(frozen=True)
@@ -69,53 +110,13 @@ class Results:
     """Content of a results folder. What is optional and missing is None or empty."""
 
     folder: Path
-    summary: Mapping[str, Any]
-    methods: Mapping[str, Mapping[str, Score]]
-    ceiling: Mapping[str, Score]
-    references: Mapping[str, Mapping[str, Score]]
-    """Of real images."""
+    summary: Summary
     examples: Examples | None
     runs: tuple[Run, ...]
     values: Mapping[tuple[str, str], float]
     """Headline score of each case and method."""
     left_out: pd.DataFrame | None
     """Images that never came into the cohort: image, reason."""
-
-    @property
-    def metrics(self) -> list[str]:
-        """Metrics of any method; the first one is the headline."""
-        return _ordered([name for scores in self.methods.values() for name in scores])
-
-
-Word = Annotated[str, Field(max_length=10_000)] | bool | int | float | None
-Words = dict[str, Word | list[Word] | dict[str, Word]]
-
-
-class _Summary(BaseModel):
-    """What is read of ``summary.json``; scores are checked by `_scores`."""
-
-    methods: dict[str, dict[str, dict[str, Any]]]
-    ceiling: dict[str, dict[str, Any]] = {}
-    references: dict[str, dict[str, dict[str, Any]]] = {}
-    thresholds: Words = {}
-    rules: Words = {}
-    runs: list[str] | None = None
-    classifiers: dict[str, dict[str, Any]] = {}
-    units: dict[str, str] = {}
-    train_seconds: dict[str, float] = {}
-    map_seconds: dict[str, float] = {}
-    machine: Words = {}
-    versions: Words = {}
-    cohort: Words = {}
-    files: dict[str, str] = {}
-    """Digests of the files beside it; empty in results of older versions."""
-
-    @model_validator(mode="after")
-    def _has_tables(self) -> "_Summary":
-        for name, table in (("counts", self.cohort), ("conventions", self.rules)):
-            if not isinstance(table.get(name, {}), dict):
-                raise ValueError(f"{name} must hold names and values")
-        return self
 
 
 class ResultsFolder:
@@ -172,7 +173,7 @@ class ResultsFolder:
             raise OutputError(f"the results folder must be a folder: {self.path} is a file; choose another name")
         ours = {self.pairs: "subject,case,kind,", self.table2: "Mean ± standard deviation over"}
         with suppress(OSError, ValueError):
-            _Summary.model_validate_json(read_text(self.summary))
+            Summary.model_validate_json(read_text(self.summary))
             ours |= dict.fromkeys((self.summary, *self._described), "")
         written = (self.summary, *self._described, self.pairs, self.table2)
         if foreign := next((path for path in written if path.exists() and not _holds(path, ours.get(path))), None):
@@ -246,33 +247,30 @@ class ResultsFolder:
         Raises `RunError` if ``summary.json`` is missing, or any file is damaged; names the file and the command that
         makes it.
         """
-        summary, methods, ceiling = self._read_summary()
+        summary = self.read_summary()
         self._require_described(summary)
-        # folders of an earlier evaluation may still lie there
-        shown = summary.get("runs")
-        runs = sorted(run for run in self.runs.glob("*") if run.is_dir() and (shown is None or run.name in shown))
-        headline, *_ = _ordered([name for scores in methods.values() for name in scores])
         scores = self._read_table(self.scores, ["case", "method", "metric", "value"])
-        scores = scores[scores["metric"] == headline]
+        scores = scores[scores["metric"] == summary.metrics[0]]
         values = pd.to_numeric(scores["value"], errors="coerce").astype(float)
+        # folders of an earlier evaluation may still lie there
+        runs = [
+            run for run in self.runs.glob("*") if run.is_dir() and (summary.runs is None or run.name in summary.runs)
+        ]
         found = Results(
             self.path,
             summary,
-            methods,
-            ceiling,
-            {name: _scores(values) for name, values in summary.get("references", {}).items()},
             self._read_examples(),
-            tuple(self._read_run(run) for run in runs),
+            tuple(self._read_run(run) for run in sorted(runs)),
             dict(zip(zip(scores["case"], scores["method"], strict=True), values, strict=True)),
             self._read_table(self.left_out, ["image", "reason"]) if self.left_out.is_file() else None,
         )
         self._require_described(summary)  # an evaluation may have written meanwhile
         return found
 
-    def _require_described(self, summary: Mapping[str, Any]) -> None:
+    def _require_described(self, summary: Summary) -> None:
         """Refuse files that may be of another evaluation than the summary."""
         for path in self._described:
-            if path.name in summary["files"] and summary["files"][path.name] != digest_of(path):
+            if path.name in summary.files and summary.files[path.name] != digest_of(path):
                 raise RunError(
                     f"{path} is not the one that {self.summary.name} describes: an evaluation is being written, was "
                     f"cut short, or the file was edited; {self._remedy}"
@@ -283,7 +281,7 @@ class ResultsFolder:
 
         Raises `RunError` if the folder is damaged, or has no threshold for the method.
         """
-        thresholds = self.read_summary().get("thresholds", {})
+        thresholds = self.read_summary().thresholds
         threshold = thresholds.get(method)
         if not isinstance(threshold, int | float) or not np.isfinite(threshold) or threshold < 0:
             raise RunError(
@@ -292,20 +290,12 @@ class ResultsFolder:
             )
         return float(threshold)
 
-    def read_summary(self) -> dict[str, Any]:
+    def read_summary(self) -> Summary:
         """Content of ``summary.json``, checked; raises as `read` does."""
-        return self._read_summary()[0]
-
-    def _read_summary(self) -> tuple[dict[str, Any], dict[str, dict[str, Score]], dict[str, Score]]:
         if not self.summary.is_file():
             raise RunError(f"{self.path} must be a results folder, but holds no {self.summary.name}; {self._remedy}")
         with self._reading(self.summary):
-            summary = _Summary.model_validate_json(read_text(self.summary)).model_dump()
-            methods = {name: _scores(values) for name, values in summary["methods"].items()}
-            ceiling = _scores(summary.get("ceiling", {}))
-            if not any(methods.values()):
-                raise ValueError("scores of at least one method are required, found none")
-        return summary, methods, ceiling
+            return Summary.model_validate_json(read_text(self.summary))
 
     def _read_table(self, path: Path, columns: list[str]) -> pd.DataFrame:
         """A table of text; empty where there is no such file."""
@@ -402,17 +392,6 @@ def _left_out(cohort: Cohort) -> pd.DataFrame:
         if path.is_file()
     ]
     return pd.concat([pd.DataFrame(columns=["image", "reason"]), *tables])[["image", "reason"]]
-
-
-def _scores(values: Mapping[str, Any]) -> dict[str, Score]:
-    found = {}
-    for metric, score in values.items():
-        numbers = (score["mean"], score["std"], *score["ci95"])
-        mean, std, low, high = (
-            math.nan if number is None else float(number) for number in numbers
-        )  # None: undefined
-        found[metric] = Score(mean, std, low, high, int(score["n"]))
-    return found
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -63,6 +63,6 @@ def _training(run: Path) -> Mapping[str, Any]:
 def _scores(results: Path | None) -> str:
     if results is None:
         return ""
-    summary = ResultsFolder(results).read_summary()
+    summary = ResultsFolder(results).read_summary().model_dump()
     methods = {_escape_in_cell(name): scores for name, scores in summary["methods"].items()}
-    return Markup(markdown_table(methods, ceiling=summary.get("ceiling")))
+    return Markup(markdown_table(methods, ceiling=summary["ceiling"]))

@@ -6,9 +6,9 @@ Everything is drawn on `Figure` objects of its own: no global plotting state, no
 import io
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 import matplotlib as mpl
@@ -23,6 +23,7 @@ from matplotlib.text import Text
 
 from vagan.evaluation.evaluation import Examples
 from vagan.evaluation.metrics.registry import find_metric
+from vagan.evaluation.results import Summary
 from vagan.inference.overlay import EFFECT_COLOURS, Array, plane, symmetric_range
 
 Format = Literal["png", "svg", "pdf"]
@@ -147,7 +148,7 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None], ...] 
 )
 
 
-def score_bars(summary: Mapping[str, Any], *metrics: str) -> Figure:
+def score_bars(summary: Summary, *metrics: str) -> Figure:
     """Draw the mean scores of a ``summary.json``, a panel for each metric, the best method by the first one on top.
 
     Dot: mean; bar: 95 % interval of the mean; line: one standard deviation between cases; dashed lines: the ceiling
@@ -155,38 +156,39 @@ def score_bars(summary: Mapping[str, Any], *metrics: str) -> Figure:
     """
     metrics = metrics or ("ncc",)
     scores = {
-        (name, metric): np.array([numbers["mean"], numbers["std"], *numbers["ci95"]], float)
-        for name, values in summary["methods"].items()
-        for metric, numbers in values.items()
-        if metric in metrics and numbers["mean"] is not None
+        (name, metric): score
+        for name, values in summary.methods.items()
+        for metric, score in values.items()
+        if metric in metrics and not np.isnan(score.mean)
     }
     sign = -1 if find_metric(metrics[0]).direction == "lower" else 1
-    missing = np.array([-sign * np.inf])
-    names = sorted(
-        dict.fromkeys(name for name, _ in scores), key=lambda name: sign * scores.get((name, metrics[0]), missing)[0]
-    )
+
+    def rank(name: str) -> float:
+        return sign * scores[name, metrics[0]].mean if (name, metrics[0]) in scores else -np.inf
+
+    names = sorted(dict.fromkeys(name for name, _ in scores), key=rank)
     across = min(len(metrics), PANELS_ACROSS)
     down = -(-len(metrics) // across)
     height = 0.75 + 0.3 * max(len(names), 1)
     figure = Figure(figsize=(5.2 if across == 1 else 1.6 + 2.5 * across, down * height), layout="constrained")
     grid = figure.add_gridspec(down, across)
-    lines = {"ceiling": summary.get("ceiling", {}), **summary.get("references", {})}
+    lines = {"ceiling": summary.ceiling, **summary.references}
     for place, metric in enumerate(metrics):
         axes = figure.add_subplot(grid[divmod(place, across)])
         _plain(axes)
         for row, name in enumerate(names):
             if (name, metric) in scores:
-                mean, std, low, high = scores[name, metric]
+                mean, std, interval = scores[name, metric].mean, scores[name, metric].std, scores[name, metric].ci95
                 if not np.isclose(std**2, mean * (1 - mean)):  # of shares the interval says all
                     axes.plot([mean - std, mean + std], [row, row], color=BLUE, alpha=0.45, linewidth=1.2)
-                axes.plot([low, high], [row, row], color=BLUE, alpha=0.45, linewidth=10, solid_capstyle="butt")
+                axes.plot(interval, [row, row], color=BLUE, alpha=0.45, linewidth=10, solid_capstyle="butt")
                 axes.plot(mean, row, "o", color=BLUE, markersize=4.5)
         shown = [_shortened(name) for name in names] if place % across == 0 else []
         axes.set_yticks(range(len(names)), shown or [""] * len(names), fontsize=9, parse_math=False)
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(find_metric(metric).label, fontsize=9, parse_math=False)
-        marked = {name: of[metric]["mean"] for name, of in lines.items() if of.get(metric)}
+        marked = {name: of[metric].mean for name, of in lines.items() if metric in of}
         for (name, at), style in zip(marked.items(), ("--", ":", "-."), strict=False):
             axes.axvline(at, color=ORANGE, linewidth=1.2, linestyle=style, label=f"{name} {at:.3f}")
         if marked:

@@ -1,6 +1,5 @@
 """Figure 5 of the paper, from a results folder with follow-up scans."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +53,7 @@ def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
     try:
         pairs = pd.read_csv(results.pairs, dtype=str, keep_default_na=False)
         scores = pd.read_csv(results.scores).query("metric == 'ncc_brain'")
-        methods = list(json.loads(results.summary.read_text(encoding="utf-8"))["methods"])
+        methods = list(results.read_summary().methods)
         pairs = pairs[(pairs["kind"] == "converter") & (pairs["reason"] == "")]
         severity = pd.to_numeric(pairs["adas13"], errors="coerce")
         pairs = pairs.loc[severity.sort_values(kind="stable", na_position="first").index]

@@ -110,11 +110,11 @@ def _figures(results: Results, followed: Followed | None) -> dict[str, Figure]:
 
 def _plotted(results: Results) -> list[str]:
     """The headline; where the true effects are not known, all scores of counterfactuals."""
-    headline, *_ = results.metrics
+    headline, *_ = results.summary.metrics
     if find_metric(headline).needs_truth:
         return [headline]
     kinds = (*(name for name in WITHOUT_TRUTH if name != "probability_drop"), "baseline_response_ratio")
-    return [name for name in results.metrics if name.partition("/")[0] in kinds] or [headline]
+    return [name for name in results.summary.metrics if name.partition("/")[0] in kinds] or [headline]
 
 
 def _drawn(figure: Figure) -> Drawn:
@@ -130,8 +130,8 @@ def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
         summary=results.summary,
         figures=figures,
         ranked=ranked,
-        headline=results.metrics[0],
-        comparable=find_metric(results.metrics[0]).needs_truth,
+        headline=results.summary.metrics[0],
+        comparable=find_metric(results.summary.metrics[0]).needs_truth,
         describe=find_metric,
         seeds={run.name: run.settings["training.seed"] for run in results.runs if "training.seed" in run.settings},
         viewer=shown,
@@ -148,7 +148,7 @@ def _viewed(results: Results, examples: Examples, ranked: Sequence[str]) -> dict
     if examples.effects is not None:
         first, *others = maps
         maps = {first: maps[first], OBSERVED: examples.effects, **{name: maps[name] for name in others}}
-    label = find_metric(results.metrics[0]).label
+    label = find_metric(results.summary.metrics[0]).label
     cases = []
     for row, name in enumerate(examples.ids):
         scores = {
@@ -159,8 +159,8 @@ def _viewed(results: Results, examples: Examples, ranked: Sequence[str]) -> dict
         role = examples.roles[row] if examples.roles else RANDOM
         of_case = {method: of_method[row] for method, of_method in maps.items()}
         cases.append(Case(name, role, examples.images[row], of_case, scores, examples.affine))
-    classes = results.summary.get("cohort", {}).get("classes") or ["the baseline class"]
-    return viewer_data(cases, units=results.summary.get("units", {}), baseline=str(classes[0]))
+    classes = results.summary.cohort.get("classes") or ["the baseline class"]
+    return viewer_data(cases, units=results.summary.units, baseline=str(classes[0]))
 
 
 def _ranked(results: Results) -> list[tuple[str, Mapping[str, Score]]]:
@@ -168,12 +168,12 @@ def _ranked(results: Results) -> list[tuple[str, Mapping[str, Score]]]:
 
     def key(item: tuple[str, Mapping[str, Score]]) -> float:
         score, sign = (
-            item[1].get(results.metrics[0]),
-            -1 if find_metric(results.metrics[0]).direction != "lower" else 1,
+            item[1].get(results.summary.metrics[0]),
+            -1 if find_metric(results.summary.metrics[0]).direction != "lower" else 1,
         )
         return math.inf if score is None or math.isnan(score.mean) else sign * score.mean
 
-    return sorted(results.methods.items(), key=key)
+    return sorted(results.summary.methods.items(), key=key)
 
 
 def number(value: float, decimals: int) -> str:
