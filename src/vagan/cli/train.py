@@ -7,9 +7,6 @@ from cyclopts import Parameter
 
 from vagan.cli.options import parse_settings
 
-STOP_WITHIN_S = 9.0
-"""What asks a process to stop, such as a cluster, kills it soon afterwards."""
-
 
 def train(
     cohort: Path,
@@ -78,7 +75,6 @@ def train(
         monitor=mean_ncc,
         after_validation=draw_progress,
         devices=devices,
-        stop_within_s=STOP_WITHIN_S,
     )
     if with_classifier:
         labels = config.model_copy(update={"method": "label-classifier"})

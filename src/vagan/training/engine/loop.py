@@ -1,6 +1,5 @@
 """The training loop: checkpoints, resuming and stopping, for any task."""
 
-import os
 import signal
 import sys
 import threading
@@ -34,7 +33,6 @@ def train(
     monitor: Monitor | None = None,
     after_validation: Callable[[RunFolder], None] | None = None,
     devices: int | None = None,
-    stop_within_s: float | None = None,
 ) -> RunFolder:
     """Train, or resume, the model of a run folder.
 
@@ -61,9 +59,6 @@ def train(
         Devices of this host to train on; default: 1, or what torchrun started. Each takes its share of the batches
         that an update accumulates, so that their number changes nothing but rounding, and may change on resuming.
         The calling script is started again for each; all see the same folders.
-    stop_within_s
-        Seconds after Ctrl-C or SIGTERM at which the process ends in the middle of an update, with what the last
-        checkpoint holds; default: the update is finished first.
     """
     config = config or load_config()
     run = RunFolder(Path(path))
@@ -98,7 +93,7 @@ def train(
                 begun = "resumed" if resumes else "begun"
                 run.note(f"{begun} at update {state.updates} of {task.total} on {devices_used}, {precision}")
             if state.updates < task.total:
-                with _stop_signals(run, stop_within_s, processes) as stopped, record or nullcontext():
+                with _stop_signals() as stopped, record or nullcontext():
                     _fit(
                         task,
                         state,
@@ -173,35 +168,20 @@ def _one_process_reports(processes: Processes) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals(run: RunFolder, within_s: float | None, processes: Processes) -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event, so that an update is not cut in half unless it takes too long."""
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into an event, so that an update is not cut in half unless they come twice."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped  # Python delivers signals to the main thread alone
         return
 
-    def end() -> None:
-        if processes.is_first:
-            print(
-                f"vagan: stopped in the middle of an update that takes longer than {within_s:g} s; everything up to "
-                f"the last checkpoint is saved in {run.path}: repeat the command to resume",
-                file=sys.stderr,
-                flush=True,
-            )
-        os._exit(Interrupted.exit_code)  # as safe as a kill at any moment is
-
-    watchdog = threading.Timer(within_s or 0, end)
-    watchdog.daemon = True
-
-    def stop(*_: object) -> None:
-        if within_s is not None and not stopped.is_set():
-            watchdog.start()
+    def stop(number: int, _frame: Any) -> None:
         stopped.set()
+        signal.signal(number, before[number])
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopped
     finally:
-        watchdog.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)

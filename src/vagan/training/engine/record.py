@@ -126,18 +126,18 @@ class Record:
                     f"the weights of the {name} must be finite, but are not after update {state.updates}; "
                     f"the last good checkpoint is kept in {run.checkpoint}; lower the learning rate"
                 )
-        with run.guarded():
-            for folder in (run.model, run.checkpoint.parent):
-                folder.mkdir(exist_ok=True)  # but not the run folder, if its disk vanishes in this very moment
-            if in_a_hurry:
-                self._metrics.flush()
-                state.save(run.checkpoint)
-            # the checkpoint last: whoever is killed before goes on from the one before, and writes all again
-            with self._autocast():
-                save_model(run.model, *task.model(state), in_new_folder=False)
-            if not in_a_hurry:
-                self._metrics.flush()
-                state.save(run.checkpoint)
+        run.require_there()
+        for folder in (run.model, run.checkpoint.parent):
+            folder.mkdir(exist_ok=True)
+        if in_a_hurry:
+            self._metrics.flush()
+            state.save(run.checkpoint)
+        # the checkpoint last: whoever is killed before goes on from the one before, and writes all again
+        with self._autocast():
+            save_model(run.model, *task.model(state), in_new_folder=False)
+        if not in_a_hurry:
+            self._metrics.flush()
+            state.save(run.checkpoint)
         if self.figures:
             self._show()
 

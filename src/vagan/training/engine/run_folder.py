@@ -69,8 +69,6 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.model = path / "model"
         self.checkpoint = path / "checkpoints" / "latest.pt"
-        self._lock_file: os.stat_result | None = None
-        """While this process holds the lock."""
 
     @property
     def is_begun(self) -> bool:
@@ -153,29 +151,14 @@ class RunFolder:
                 f"{self.path} is not locked: its file system has no locks; do not train in it twice at a time",
                 stacklevel=3,
             )
-        self._lock_file = (self.path / LOCK).stat()
         try:
             yield
         finally:
-            self._lock_file = None
             unlock(held)
 
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Write only while the folder is the locked one: a vanished mount leaves another folder in its place."""
-        self._require_there()
-        try:
-            yield
-        except (OSError, OutputError):
-            self._require_there()
-            raise
-
-    def _require_there(self) -> None:
-        try:
-            there = self._lock_file is None or os.path.samestat(self._lock_file, (self.path / LOCK).stat())
-        except OSError:
-            there = False
-        if not there:
+    def require_there(self) -> None:
+        """Refuse to write where the locked folder was: a vanished mount leaves another, empty one in its place."""
+        if not (self.path / LOCK).exists():
             raise OutputError(
                 f"{self.path} has vanished during the training; is its disk still mounted? "
                 "its last checkpoint is in it: repeat the command when it is back"
@@ -204,7 +187,7 @@ class RunFolder:
     def write_examples(self, examples: ValidationExamples) -> None:
         """Keep what the last validation showed."""
         arrays = {name: getattr(examples, name).cpu().numpy() for name in ("images", "counterfactuals")}
-        with self.guarded(), replacing(self.examples, in_new_folder=False) as temporary, temporary.open("wb") as file:
+        with replacing(self.examples, in_new_folder=False) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, classes=np.array(examples.classes), **arrays)
 
     def read_examples(self) -> ValidationExamples | None:
@@ -265,20 +248,20 @@ class MetricsLog:
 
     def add(self, row: dict[str, Any]) -> None:
         """Record one row; ``update`` is its position in the run."""
+        self._run.require_there()
         self.rows.append(row)
-        with self._run.guarded():
-            for name, value in row.items():
-                if name != "update":
-                    self._writer.add_scalar(name, value, row["update"])
+        for name, value in row.items():
+            if name != "update":
+                self._writer.add_scalar(name, value, row["update"])
 
     def flush(self) -> None:
         """Write all rows; columns in order of first appearance, empty where a row has no value. No rows: no file."""
-        with self._run.guarded():
-            if self.rows:
-                write_table(self._path, pd.DataFrame(self.rows), in_new_folder=False)
-            else:
-                self._path.unlink(missing_ok=True)
-            self._writer.flush()
+        self._run.require_there()
+        if self.rows:
+            write_table(self._path, pd.DataFrame(self.rows), in_new_folder=False)
+        else:
+            self._path.unlink(missing_ok=True)
+        self._writer.flush()
 
     def __enter__(self) -> "MetricsLog":
         return self
