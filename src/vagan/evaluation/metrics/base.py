@@ -7,15 +7,13 @@ read at a time, so that volumes need no second copy in memory.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import update_wrapper
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy.typing import NDArray
 
 from vagan.errors import CohortError, ModelError
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 CaseMaps = Shaped[np.ndarray, "case channel *space"]
 CaseMasks = Bool[np.ndarray, "case channel *space"]
@@ -111,42 +109,30 @@ def score(metrics: Iterable[Metric], available: Mapping[Need, Any]) -> Scores:
     return scores
 
 
-def per_case(
-    *, needs_effect: bool = False
-) -> Callable[[Callable[[Pixels, Pixels], float]], Callable[[CaseMaps, CaseMaps], CaseScores]]:
-    """Make a metric ``(maps, effects)`` of a function of one case's map and effect, both ``(channel, *space)``.
+def per_case(*, needs_effect: bool = False) -> Callable[[Callable[..., float]], Callable[..., CaseScores]]:
+    """Make a metric ``(maps, effects, ...)`` of a function of one case's map and effect, ``(channel, *space)``.
 
-    It raises `ModelError` if a map is not finite, and `CohortError` if an effect is not, or is zero everywhere
-    although the metric needs one (``needs_effect``).
+    What else the metric needs is the same for all cases. It raises `ModelError` if a map is not finite, and
+    `CohortError` if an effect is not, or is zero everywhere although the metric needs one (``needs_effect``).
     """
 
-    def decorate(function: Callable[[Pixels, Pixels], float]) -> Callable[[CaseMaps, CaseMaps], CaseScores]:
-        def metric(maps: CaseMaps, effects: CaseMaps) -> CaseScores:
-            return for_each_case(function, maps, effects, needs_effect=needs_effect)
+    def decorate(function: Callable[..., float]) -> Callable[..., CaseScores]:
+        def metric(maps: CaseMaps, effects: CaseMaps, *more: float, **named: float) -> CaseScores:
+            require_pixels(maps)
+            if maps.shape != effects.shape:
+                raise ValueError(
+                    f"maps and effects must have the same shape: {maps.shape} and {effects.shape}; "
+                    "resample to one grid first"
+                )
+            pairs = ((map_of(maps, case), effect_of(effects, case, needs_effect)) for case in range(len(maps)))
+            return np.array([function(map_, effect, *more, **named) for map_, effect in pairs], dtype=np.float64)
 
-        return public(metric, function)
+        # but for the signature, which is its own
+        update_wrapper(metric, function, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+        del metric.__wrapped__  # type: ignore[attr-defined]
+        return metric
 
     return decorate
-
-
-def public(wrapper: F, function: Callable[..., Any]) -> F:
-    """Name and docstring of a function for what wraps it, which keeps its own signature."""
-    update_wrapper(wrapper, function, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
-    del wrapper.__wrapped__  # type: ignore[attr-defined]
-    return wrapper
-
-
-def for_each_case(
-    function: Callable[[Pixels, Pixels], float], maps: CaseMaps, effects: CaseMaps, *, needs_effect: bool = False
-) -> CaseScores:
-    """One value for each case from its map and its effect; see `per_case`."""
-    require_pixels(maps)
-    if maps.shape != effects.shape:
-        raise ValueError(
-            f"maps and effects must have the same shape: {maps.shape} and {effects.shape}; resample to one grid first"
-        )
-    values = [function(map_of(maps, case), effect_of(effects, case, needs_effect)) for case in range(len(maps))]
-    return np.array(values, dtype=np.float64)
 
 
 def require_pixels(maps: CaseMaps) -> None:

@@ -5,23 +5,9 @@ method: it needs no truth, and unlike a quantile no guess at how much of an imag
 connected component of the truth, neighbours touching at corners too, channels taken together.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
-from vagan.evaluation.metrics.base import (
-    CaseMaps,
-    CaseScores,
-    Metric,
-    Need,
-    Pixels,
-    Region,
-    for_each_case,
-    map_of,
-    public,
-    require_pixels,
-    truth_of,
-)
+from vagan.evaluation.metrics.base import CaseMaps, Metric, Need, Pixels, map_of, per_case, require_pixels, truth_of
 from vagan.inference.lesions import Mask, components
 
 OVERLAP = 0.1
@@ -43,58 +29,40 @@ def otsu_threshold(maps: CaseMaps) -> float:
     return float(threshold_otsu(strengths, nbins=256))
 
 
-def per_mask(
-    *, needs_effect: bool = False
-) -> Callable[[Callable[[Region, Region], float]], Callable[[CaseMaps, CaseMaps, float], CaseScores]]:
-    """Make a metric ``(maps, effects, threshold)`` of a function of what one case's map marks, and its truth.
-
-    The threshold is in units of the maps, at least 0, and must not come from the truth of these cases; see
-    `otsu_threshold`.
-    """
-
-    def decorate(function: Callable[[Region, Region], float]) -> Callable[[CaseMaps, CaseMaps, float], CaseScores]:
-        def metric(maps: CaseMaps, effects: CaseMaps, threshold: float) -> CaseScores:
-            if not (np.isfinite(threshold) and threshold >= 0):
-                raise ValueError(f"a threshold on |map| must be a number from 0, got {threshold}")
-
-            def of_case(map_: Pixels, effect: Pixels) -> float:
-                return function(np.abs(map_) > threshold, truth_of(effect))
-
-            return for_each_case(of_case, maps, effects, needs_effect=needs_effect)
-
-        return public(metric, function)
-
-    return decorate
-
-
-@per_mask()
-def dice(marked: Region, truth: Region) -> float:
+@per_case()
+def dice(map_: Pixels, effect: Pixels, threshold: float) -> float:
     """Dice overlap of the thresholded map with the affected region.
 
-    1 where both are empty.
+    1 where both are empty. As for the metrics below, the threshold is in units of the maps, at least 0, and must not
+    come from the truth of these cases; see `otsu_threshold`.
     """
+    marked, truth = _marked(map_, threshold), truth_of(effect)
     total = marked.sum() + truth.sum()
     return float(2 * (marked & truth).sum() / total) if total else 1.0
 
 
-@per_mask(needs_effect=True)
-def lesion_recall(marked: Region, truth: Region) -> float:
+@per_case(needs_effect=True)
+def lesion_recall(map_: Pixels, effect: Pixels, threshold: float) -> float:
     """Fraction of the lesions of which at least a tenth is marked; to be read with the false lesions.
 
     Reference: Commowick et al., Objective evaluation of multiple sclerosis lesion segmentation, Scientific Reports 8
     (2018).
     """
-    return float((_shares(_all_channels(truth), _all_channels(marked)) >= OVERLAP).mean())
+    marked, truth = _marked(map_, threshold).any(axis=0), truth_of(effect).any(axis=0)
+    return float((_shares(truth, marked) >= OVERLAP).mean())
 
 
-@per_mask()
-def false_lesions(marked: Region, truth: Region) -> float:
+@per_case()
+def false_lesions(map_: Pixels, effect: Pixels, threshold: float) -> float:
     """Number of marked components per image of which less than a tenth is affected."""
-    return float((_shares(_all_channels(marked), _all_channels(truth)) < OVERLAP).sum())
+    marked, truth = _marked(map_, threshold).any(axis=0), truth_of(effect).any(axis=0)
+    return float((_shares(marked, truth) < OVERLAP).sum())
 
 
-def _all_channels(mask: Region) -> Mask:
-    return np.asarray(mask.any(axis=0))
+def _marked(map_: Pixels, threshold: float) -> Mask:
+    if not (np.isfinite(threshold) and threshold >= 0):
+        raise ValueError(f"a threshold on |map| must be a number from 0, got {threshold}")
+    return np.asarray(np.abs(map_) > threshold)
 
 
 def _shares(mask: Mask, other: Mask) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

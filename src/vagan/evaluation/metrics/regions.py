@@ -9,14 +9,11 @@ from numpy.typing import NDArray
 from vagan.evaluation.metrics.agreement import expected_hits, mean_abs
 from vagan.evaluation.metrics.base import (
     Array,
-    CaseMaps,
-    CaseScores,
     Entry,
     Metric,
     Pixels,
     Values,
-    for_each_case,
-    require_pixels,
+    per_case,
     truth_mask,
 )
 from vagan.evaluation.statistics import correlation_entry, ratio_entry
@@ -25,21 +22,17 @@ Parts = Callable[[Array], Mapping[str, Array]]
 """Splits effects into named parts, arrays of the same shape."""
 
 
-def region_recall(maps: CaseMaps, regions: CaseMaps, area: int) -> CaseScores:
+@per_case(needs_effect=True)
+def region_recall(map_: Pixels, region: Pixels, area: int) -> float:
     """Share of a region's squared effect under the strongest pixels, the same number of them for every method.
 
-    ``regions`` hold the effect in the region, zero elsewhere; ``area`` is the number of strongest pixels that count
-    as covered. Of a mask it is the fraction of its pixels. Ties for the last places count by their expectation, as in
+    The region holds the effect in it, zero elsewhere; ``area`` is the number of strongest pixels that count as
+    covered. Of a mask it is the fraction of its pixels. Ties for the last places count by their expectation, as in
     `vagan.evaluation.metrics.agreement.relevance_rank`. `CohortError` if the region of a case is empty.
     """
-    require_pixels(maps)
-    if not 1 <= area <= maps[0].size:
-        raise ValueError(f"the area must be 1 to {maps[0].size} pixels, all there are; got {area}")
-
-    def share(map_: Pixels, region: Pixels) -> float:
-        return expected_hits(np.abs(map_), region**2, area) / float((region**2).sum())
-
-    return for_each_case(share, maps, regions, needs_effect=True)
+    if not 1 <= area <= map_.size:
+        raise ValueError(f"the area must be 1 to {map_.size} pixels, all there are; got {area}")
+    return expected_hits(np.abs(map_), region**2, area) / float((region**2).sum())
 
 
 def recall(maps: Array, effects: Array, parts: Callable[[int, Array], Mapping[str, Array]]) -> dict[str, Values]:
