@@ -22,13 +22,6 @@ Scores = Mapping[str, Mapping[str, Any]]
 """``{metric: {"mean", "std", "ci95": [low, high], "n"}}``."""
 
 
-def markdown_table(
-    summary: Mapping[str, Scores], *, ceiling: Scores | None = None, references: Mapping[str, Scores] | None = None
-) -> str:
-    """`score_cells` in Markdown, ending in a newline."""
-    return markdown_lines(score_cells(summary, ceiling=ceiling, references=references))
-
-
 def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table of cells, whose first line is the head."""
     head, *rows = lines
@@ -36,10 +29,10 @@ def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in marked)
 
 
-def score_cells(
+def markdown_table(
     summary: Mapping[str, Scores], *, ceiling: Scores | None = None, references: Mapping[str, Scores] | None = None
-) -> list[list[str]]:
-    """Names of the columns; then a row for each method, best first, of cells ``mean ± std [low, high]``.
+) -> str:
+    """A Markdown table with a row for each method, best first, of cells ``mean ± std [low, high]``.
 
     ``summary`` is that of `vagan.evaluation.statistics.summarise`; methods without a headline score come last. The
     ``ceiling``, scores of the exact effect, which no method can be asked to exceed, and then the
@@ -59,7 +52,7 @@ def score_cells(
         [name, *(score_text(scores.get(metric), find_metric(metric).decimals) for metric in metrics)]
         for name, scores in rows
     ]
-    return [["method", *metrics], *cells]
+    return markdown_lines([["method", *metrics], *cells])
 
 
 def score_text(score: Mapping[str, Any] | None, digits: int) -> str:

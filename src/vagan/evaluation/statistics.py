@@ -125,13 +125,14 @@ def summarise(rows: pd.DataFrame) -> Summary:
     summary: Summary = {}
     for (method, metric), scores in rows.groupby(["method", "metric"], sort=False):
         values = scores["value"].to_numpy(dtype=np.float64)
-        summary.setdefault(str(method), {})[str(metric)] = {
-            "mean": float(values.mean()),
-            "std": float(values.std()),
-            "ci95": list(bootstrap_interval(values, groups=scores["subject"])),
-            "n": len(values),
-        }
+        summary.setdefault(str(method), {})[str(metric)] = mean_entry(values, groups=scores["subject"])
     return summary
+
+
+def mean_entry(values: Values, *, groups: ArrayLike) -> dict[str, Any]:
+    """Mean of values ``(case,)`` with its `bootstrap_interval`, as an entry of a summary; see `summarise`."""
+    interval = list(bootstrap_interval(values, groups=groups))
+    return {"mean": float(values.mean()), "std": float(values.std()), "ci95": interval, "n": len(values)}
 
 
 def _bootstrap_means(values: ArrayLike, groups: ArrayLike | None, resamples: int, seed: int, purpose: str) -> Values:
@@ -141,7 +142,7 @@ def _bootstrap_means(values: ArrayLike, groups: ArrayLike | None, resamples: int
     if count == 1:
         return np.full(resamples, np.nan)
     drawn = numpy_generator(seed, purpose).integers(0, count, (resamples, count))
-    totals, sizes = _sums(values, of_case, count), np.bincount(of_case)
+    totals, sizes = np.bincount(of_case, weights=values), np.bincount(of_case)
     return totals[drawn].sum(axis=-1) / sizes[drawn].sum(axis=-1)
 
 
@@ -174,9 +175,3 @@ def _numbered(groups: ArrayLike | None, count: int) -> tuple[NDArray[np.int64], 
         raise ValueError(f"each of the {count} cases must have a group, got groups of shape {names.shape}")
     known, of_case = np.unique(names.astype(str), return_inverse=True)
     return of_case, len(known)
-
-
-def _sums(values: Values, of_case: NDArray[np.int64], count: int) -> Values:
-    sums = np.zeros(count)
-    np.add.at(sums, of_case, values)
-    return sums

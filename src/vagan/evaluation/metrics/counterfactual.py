@@ -19,7 +19,7 @@ from vagan.effect import without_effect
 from vagan.errors import CohortError
 from vagan.evaluation.metrics.agreement import mean_abs
 from vagan.evaluation.metrics.base import Array, Entry, Metric, Need, Values
-from vagan.evaluation.statistics import bootstrap_interval
+from vagan.evaluation.statistics import mean_entry
 from vagan.nn.classifier import CAMClassifier, Classifier
 
 BATCH = 25
@@ -101,8 +101,7 @@ def references(
         Of the former, and of the latter.
     """
     called = (healthy.probabilities <= 0.5).astype(np.float64)
-    interval = list(bootstrap_interval(called, groups=subjects[1]))
-    share = {"mean": float(called.mean()), "std": float(called.std()), "ci95": interval, "n": len(called)}
+    share = mean_entry(called, groups=subjects[1])
     far, near = (
         kernel_distance(found, reference, of) for found, of in zip((diseased, healthy), subjects, strict=True)
     )
@@ -144,9 +143,7 @@ def baseline_change(sizes: Values, contrasts: Values, subjects: NDArray[Any]) ->
     defined = contrasts > 0
     if not defined.any():
         return None
-    changes = sizes[defined] / contrasts[defined]
-    interval = list(bootstrap_interval(changes, groups=subjects[defined]))
-    return {"mean": float(changes.mean()), "std": float(changes.std()), "ci95": interval, "n": len(changes)}
+    return mean_entry(sizes[defined] / contrasts[defined], groups=subjects[defined])
 
 
 def empty_map(maps: Array, baseline: Values) -> Values:
