@@ -11,7 +11,7 @@ from PIL import Image
 
 from vagan.data.sources.synthetic import make_case
 from vagan.evaluation.results import Summary
-from vagan.inference.overlay import Overlays, overlay, plane, save_overlay, symmetric_range
+from vagan.inference.overlay import Overlays, overlay, plane, symmetric_range
 from vagan.inference.sheet import contact_sheets, small_row
 from vagan.reporting.figures import (
     DARK_INK,
@@ -29,6 +29,12 @@ def examples(size: tuple[int, ...], count: int = 2) -> Examples:
     images = np.stack([case.image[None] for case in cases])
     effects = np.stack([case.effect[None] for case in cases])
     return Examples(tuple("ab"[:count]), images, effects, {"strong": 5 * effects, "weak $x": -0.01 * effects})
+
+
+def save_overlay(path, image, effect):
+    with Overlays() as overlays:
+        overlays.add(path, image, effect)
+        overlays.write()
 
 
 def drawn_images(figure: Figure) -> list[list]:

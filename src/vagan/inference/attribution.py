@@ -54,10 +54,6 @@ class SourceImage(Protocol):
         """Of a NIfTI file: its grid and header."""
 
     @property
-    def num_bytes(self) -> int:
-        """Held in memory."""
-
-    @property
     def intensity_scale(self) -> float:
         """Prepared intensity times this is the file's own unit."""
 

@@ -1,7 +1,7 @@
 """Image files to prepared images, and maps back to files: 2-D images, volumes and raw scans."""
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,6 @@ from vagan.model.folder import ModelSpec
 from vagan.types import Images
 
 Array = NDArray[np.float32]
-HELD_BYTES = 2**30
-"""Files are read before anything is written; beyond this they are read again rather than kept in memory."""
 KINDS = ("effect", "overlay", "counterfactual", "log-jacobian", "displacement", "std", "sign-agreement", "mask")
 """Ends of the names of maps."""
 IN_MM = "mm towards right, front and top"
@@ -50,11 +48,6 @@ class FileImage:
     def volume(self) -> Volume | None:
         """Of a NIfTI file."""
         return self.file.volume
-
-    @property
-    def num_bytes(self) -> int:
-        """Held in memory."""
-        return self.file.array.nbytes
 
     @property
     def intensity_scale(self) -> float:
@@ -133,15 +126,10 @@ def read_source(path: Path, spec: ModelSpec) -> SourceImage:
 
 
 def read_sources(paths: Sequence[Path], spec: ModelSpec) -> Iterator[SourceImage]:
-    """Read image files one after the other; the first is given out after all were read without an error."""
-    held: deque[SourceImage | None] = deque()
-    free = HELD_BYTES
+    """Read image files one after the other; the first is given out after all were read once without an error."""
     for path in paths:
-        source = read_source(path, spec)
-        free -= source.num_bytes
-        held.append(source if free >= 0 else None)
-    for path in paths:
-        yield held.popleft() or read_source(path, spec)
+        read_source(path, spec)
+    yield from (read_source(path, spec) for path in paths)
 
 
 def prepared_batch(sources: Sequence[SourceImage]) -> Images:

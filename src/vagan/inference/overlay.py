@@ -81,7 +81,12 @@ class Overlays:
         self._folder.cleanup()
 
     def add(self, path: Path, image: Array, effect: Array) -> None:
-        """An overlay to be written to ``path``; image and effect as in `save_overlay`."""
+        """An overlay to be written to ``path`` as PNG, one pixel for each pixel of the image.
+
+        Image and effect are ``(channel, height, width)`` or ``(channel, x, y, z)``; see `overlay`. A volume, in RAS+
+        order, becomes a row of three slices through the largest effect, normal to x, y and z: sagittal, coronal,
+        axial.
+        """
         _require_same_shape(image, effect)
         if effect.any():
             self._limits.append(symmetric_range(effect)[1])
@@ -99,22 +104,6 @@ class Overlays:
 
     def _waiting(self, number: int) -> Path:
         return Path(self._folder.name) / f"{number}.npz"
-
-
-def save_overlay(path: Path, image: Array, effect: Array) -> None:
-    """Write an overlay as PNG, one pixel for each pixel of the image.
-
-    Parameters
-    ----------
-    path
-        File to write or replace.
-    image, effect
-        ``(channel, height, width)`` or ``(channel, x, y, z)``; see `overlay`. A volume, in RAS+ order, becomes a row
-        of three slices through the largest effect, normal to x, y and z: sagittal, coronal, axial.
-    """
-    with Overlays() as overlays:
-        overlays.add(path, image, effect)
-        overlays.write()
 
 
 def _planes(image: Array, effect: Array) -> Iterator[Array]:

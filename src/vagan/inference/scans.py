@@ -51,11 +51,6 @@ class ScanImage:
         return self.raw.volume
 
     @property
-    def num_bytes(self) -> int:
-        """Held in memory."""
-        return self.raw.scan.image.nbytes
-
-    @property
     def intensity_scale(self) -> float:
         """Prepared intensity times this is the file's own unit."""
         found = next((step["found"] for step in self._prepared.record if step["step"] == "rescale"), None)
