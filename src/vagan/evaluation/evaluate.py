@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import REQUIRED
 from vagan.errors import ConfigError, nearest
@@ -17,7 +18,6 @@ from vagan.evaluation.ground_truth import CEILING, ExactEffects, GroundTruth
 from vagan.evaluation.maps import (
     EXPENSIVE,
     Cases,
-    Method,
     MethodMaps,
     Rows,
     attribute_rows,
@@ -68,7 +68,7 @@ class EvaluationOptions:
     seed: int = 0
     """Decides the subset, the validation images and the examples."""
     device: str = "cpu"
-    """Where images are sent; networks of methods must be there."""
+    """Where the networks of attribution methods are; an `Attributor` knows where its own are."""
 
     def __post_init__(self) -> None:
         for name, most in (("limit", self.limit), ("subset", self.subset), ("examples", self.examples)):
@@ -77,7 +77,7 @@ class EvaluationOptions:
 
 
 def evaluate(
-    methods: Sequence[Method] | Mapping[str, Method],
+    methods: Sequence[Attributor | AttributionMethod] | Mapping[str, Attributor | AttributionMethod],
     cohort: Cohort,
     options: EvaluationOptions | None = None,
     *,
@@ -109,12 +109,15 @@ def evaluate(
     >>> evaluation.to_frame()  # doctest: +SKIP
     """
     options = options or EvaluationOptions()
-    named = methods if isinstance(methods, Mapping) else _by_name(methods)
+    named = {
+        name: method if isinstance(method, Attributor) else Attributor([method], device=options.device)
+        for name, method in (methods if isinstance(methods, Mapping) else _by_name(methods)).items()
+    }
     if truth is None:
         label = class_label(cohort, options.class_of_interest)
         truth = ExactEffects(cohort, label, limit=options.limit, parts=options.parts, seed=options.seed)
     cases = truth.cases
-    runs = {run for method in named.values() if isinstance(method, Attributor) for run in method.runs}
+    runs = {run for method in named.values() for run in method.runs}
     require_unseen(cohort, np.concatenate([cases.rows, cases.baseline]), runs, tell=False)
     scored = {n: cases.first(options.subset) if m.cost >= EXPENSIVE else cases for n, m in named.items()}
     known = _Known(cohort, cases, options)
@@ -126,7 +129,7 @@ def evaluate(
         with Bar(sum(map(len, scored.values())) + again, "scoring") as bar:
             for number, (name, method) in enumerate(named.items()):
                 part, folder = scored[name], Path(temporary) / str(number)
-                made = make_maps(name, method, part, cohort, folder=folder, device=options.device, bar=bar)
+                made = make_maps(name, method, part, cohort, folder=folder, bar=bar)
                 if on_maps is not None:
                     on_maps(made)
                 found = known.score(made, part, truth)
@@ -271,7 +274,7 @@ def _severity(cohort: Cohort, column: str, rows: Rows) -> Values:
     return values
 
 
-def _by_name(methods: Sequence[Method]) -> dict[str, Method]:
+def _by_name(methods: Sequence[Attributor | AttributionMethod]) -> dict[str, Attributor | AttributionMethod]:
     names = [method.name for method in methods]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -324,7 +327,7 @@ def choose_examples(rows: pd.DataFrame, cases: Sequence[str], *, random: int) ->
 
 
 def _examples(
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Attributor],
     maps: Mapping[str, MethodMaps],
     rows: pd.DataFrame,
     *,
@@ -342,8 +345,8 @@ def _examples(
         effect = maps[name].effect
         beyond = [position for position in roles if position >= len(effect)]  # of the subset of an expensive method
         with Bar(len(beyond), "examples") as bar:
-            batches = attribute_rows(methods[name], cases.rows[beyond], cohort, device=options.device, bar=bar)
-            more = dict(zip(beyond, (map_ for batch in batches for map_ in batch.effect), strict=True))
+            batches = attribute_rows(methods[name], cases.rows[beyond], cohort, bar=bar)
+            more = dict(zip(beyond, (map_.numpy() for batch in batches for map_ in batch.effect), strict=True))
         made[name] = np.stack([more[position] if position in more else effect[position] for position in roles])
     effects = [truth.effect(position) for position in roles]
     affine = cohort.metadata.affine

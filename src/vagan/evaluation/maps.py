@@ -5,14 +5,13 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from vagan.attribution.method import AttributionMethod, Convention, Unit
+from vagan.attribution.method import Convention, Unit
 from vagan.data.cohort import Cohort
 from vagan.effect import without_effect
 from vagan.errors import OutputError
@@ -23,15 +22,12 @@ from vagan.inference.attribution import Attribution
 from vagan.inference.attributor import Attributor
 from vagan.inference.strategies import ClassDecision
 from vagan.progress import Bar
-from vagan.types import Maps
 
 BATCH = 25
 EXPENSIVE = 20
 """Forward passes per map from which on a method is scored on a subset."""
 BATCH_VALUES = 2**21
 """In a batch of volumes at most, or else a single one: networks keep many times as many."""
-
-Method = AttributionMethod | Attributor
 
 Rows = NDArray[np.int64]
 """Of a cohort's manifest."""
@@ -105,69 +101,48 @@ class MethodMaps:
         return {need: value for need, value in found.items() if value is not None}
 
 
-class MapBatch(NamedTuple):
-    """Of a few images."""
-
-    effect: Array
-    ensemble_std: Array | None
-    log_jacobian: Array | None
-    decisions: tuple[ClassDecision, ...]
-
-
-def make_maps(
-    name: str, method: Method, cases: Cases, cohort: Cohort, *, folder: Path, device: torch.device | str, bar: Bar
-) -> MethodMaps:
-    """Attribute all images of the cases, a few at a time, on the device where the method's networks are.
+def make_maps(name: str, method: Attributor, cases: Cases, cohort: Cohort, *, folder: Path, bar: Bar) -> MethodMaps:
+    """Attribute all images of the cases, a few at a time.
 
     Maps are kept in files of the new ``folder``; the bar advances by one for each image.
     """
-
-    def batches(rows: Rows) -> Iterator[MapBatch]:
-        return attribute_rows(method, rows, cohort, device=device, bar=bar)
-
     threshold = None
     if len(cases.for_threshold):
-        marked = np.concatenate([batch.effect for batch in batches(cases.for_threshold)])
-        threshold = otsu_threshold(apply_convention(marked, method.convention))
+        marked = attribute_rows(method, cases.for_threshold, cohort, bar=bar)
+        threshold = otsu_threshold(apply_convention(np.concatenate([*map(_effect, marked)]), method.convention))
     begin = time.perf_counter()
-    made = _keep(batches(cases.rows), folder)
+    kept, decisions = _keep(attribute_rows(method, cases.rows, cohort, bar=bar), folder)
     seconds = (time.perf_counter() - begin) / len(cases.rows)
-    baseline = [(mean_abs(batch.effect), _sizes(batch.effect), batch.decisions) for batch in batches(cases.baseline)]
-    decisions = [decision for *_, found in baseline for decision in found]
+    baseline = [
+        (mean_abs(_effect(batch)), _sizes(_effect(batch)), batch.decisions or ())
+        for batch in attribute_rows(method, cases.baseline, cohort, bar=bar)
+    ]
     residual = []
     if is_attributed_again(method):
-        again = attribute_rows(method, cases.rows, cohort, device=device, bar=bar, without=made.effect)
-        residual = [mean_abs(batch.effect) for batch in again]
+        again = attribute_rows(method, cases.rows, cohort, bar=bar, without=kept["effect"])
+        residual = [mean_abs(_effect(batch)) for batch in again]
     return MethodMaps(
         name=name,
         convention=method.convention,
         unit=method.unit,
-        effect=made.effect,
-        ensemble_std=made.ensemble_std,
-        log_jacobian=made.log_jacobian,
+        **kept,
         baseline_mean_abs=np.concatenate([means for means, *_ in baseline]) if baseline else None,
         baseline_sizes=np.concatenate([sizes for _, sizes, _ in baseline]) if baseline else None,
         residual_mean_abs=np.concatenate(residual) if residual else None,
         threshold=threshold,
         seconds=seconds,
-        decisions=(*decisions, *made.decisions),
+        decisions=(*(decision for *_, found in baseline for decision in found), *decisions),
     )
 
 
-def is_attributed_again(method: Method) -> bool:
+def is_attributed_again(method: Attributor) -> bool:
     """Whether counterfactuals of the method, which are image minus effect, are attributed as well."""
     return method.unit == "intensity" and method.cost < EXPENSIVE
 
 
 def attribute_rows(
-    method: Method,
-    rows: Rows,
-    cohort: Cohort,
-    *,
-    device: torch.device | str,
-    bar: Bar,
-    without: Array | None = None,
-) -> Iterator[MapBatch]:
+    method: Attributor, rows: Rows, cohort: Cohort, *, bar: Bar, without: Array | None = None
+) -> Iterator[Attribution]:
     """Maps of some rows of a cohort, a batch at a time; of the images without these effects, if they are given."""
     size = min(BATCH, max(1, BATCH_VALUES // (cohort.channels * math.prod(cohort.shape))))
     for start in range(0, len(rows), size):
@@ -175,30 +150,30 @@ def attribute_rows(
         images = cohort.images(part)
         if without is not None:
             images = torch.from_numpy(without_effect(images.numpy(), without[start : start + size]))
-        yield _map_batch(method.attribute(images.to(device), cohort.manifest.table.iloc[part]))
+        yield method.attribute(images, cohort.manifest.table.iloc[part])
         bar.advance(by=len(part))
+
+
+def _effect(batch: Attribution) -> Array:
+    return batch.effect.numpy()
 
 
 def _sizes(maps: Array) -> Values:
     return np.array([float(np.linalg.norm(map_)) for map_ in maps])
 
 
-def _map_batch(found: Attribution | Maps) -> MapBatch:
-    if not isinstance(found, Attribution):
-        return MapBatch(found.cpu().numpy(), None, None, ())
-    std = None if found.uncertainty is None else found.uncertainty.std.cpu().numpy()
-    jacobian = None if found.deformation is None else found.deformation.log_jacobian.cpu().numpy()
-    return MapBatch(found.effect.cpu().numpy(), std, jacobian, found.decisions or ())
-
-
-def _keep(batches: Iterable[MapBatch], folder: Path) -> MapBatch:
-    """All batches as one, its arrays in files: maps of volumes would not fit into memory."""
+def _keep(batches: Iterable[Attribution], folder: Path) -> tuple[dict[str, Array], tuple[ClassDecision, ...]]:
+    """Arrays of all batches, which lie in files: maps of volumes would not fit into memory; and the decisions."""
     folder.mkdir()
     shapes: dict[str, tuple[int, ...]] = {}
     decisions: tuple[ClassDecision, ...] = ()
     for batch in batches:
-        decisions += batch.decisions
-        arrays = {"effect": batch.effect, "std": batch.ensemble_std, "log-jacobian": batch.log_jacobian}
+        decisions += batch.decisions or ()
+        arrays = {
+            "effect": batch.effect,
+            "ensemble_std": batch.uncertainty and batch.uncertainty.std,
+            "log_jacobian": batch.deformation and batch.deformation.log_jacobian,
+        }
         for name, array in arrays.items():
             if array is None:
                 continue
@@ -206,10 +181,12 @@ def _keep(batches: Iterable[MapBatch], folder: Path) -> MapBatch:
             shapes[name] = (count + len(array), *array.shape[1:])
             try:
                 with (folder / name).open("ab") as file:
-                    file.write(np.ascontiguousarray(array, np.float32).tobytes())
+                    file.write(np.ascontiguousarray(array.numpy(), np.float32).tobytes())
             except OSError as error:
                 raise OutputError(
                     f"cannot keep maps in {folder}: {error.strerror}; free some space, or set TMPDIR to another disk"
                 ) from error
-    kept = {name: np.asarray(np.memmap(folder / name, np.float32, "r", shape=shapes[name])) for name in shapes}
-    return MapBatch(kept["effect"], kept.get("std"), kept.get("log-jacobian"), decisions)
+    kept = {
+        name: np.asarray(np.memmap(folder / name, np.float32, "r", shape=shape)) for name, shape in shapes.items()
+    }
+    return kept, decisions
