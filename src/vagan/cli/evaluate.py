@@ -110,9 +110,10 @@ def evaluate(
         print(*filter(None, (evaluation.to_text(), evaluation.rules.get("verdict"))), sep="\n")
         print(f"all metrics: {out / 'table.md'}; next: vagan report {out}")
         return
-    from vagan.evaluation.longitudinal.evaluate import LongitudinalOptions, evaluate_longitudinal
+    from vagan.evaluation.longitudinal.evaluate import evaluate_longitudinal
 
-    followed = LongitudinalOptions(intensity=intensities, min_months=min_months)
     print(
-        evaluate_longitudinal(Cohort(cohort), runs, out, longitudinal=followed, options=options, selection=selection)
+        evaluate_longitudinal(
+            Cohort(cohort), runs, out, options, selection, intensity=intensities, min_months=min_months
+        )
     )

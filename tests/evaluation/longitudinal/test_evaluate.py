@@ -18,7 +18,6 @@ from vagan.evaluation.evaluation import Evaluation, Examples
 from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.longitudinal import evaluate as ground_truth
 from vagan.evaluation.longitudinal.evaluate import (
-    LongitudinalOptions,
     evaluate_longitudinal,
     longitudinal_table,
     noise_ceiling,
@@ -180,8 +179,7 @@ def test_observed_effects_are_kept_until_their_rule_changes(cohort, results, mon
     path.write_text("{damaged", encoding="utf-8")
     evaluate_longitudinal(cohort, [], results, selection=RANDOM)
     assert len(calls) == 1
-    other = LongitudinalOptions(intensity="linear")
-    evaluate_longitudinal(cohort, [], results, longitudinal=other, selection=RANDOM)
+    evaluate_longitudinal(cohort, [], results, intensity="linear", selection=RANDOM)
     assert len(calls) == 1 + 6
 
 
@@ -189,5 +187,5 @@ def test_mistakes_are_told_before_anything_is_written(cohort, tmp_path):
     with pytest.raises(ConfigError, match="needs the run of a map-generator"):
         evaluate_longitudinal(cohort, [], tmp_path / "out", selection=RunSelection(methods=["vagan"]))
     with pytest.raises(CohortError, match="less than 30 months apart"):
-        evaluate_longitudinal(cohort, [], tmp_path / "out", longitudinal=LongitudinalOptions(min_months=30.0))
+        evaluate_longitudinal(cohort, [], tmp_path / "out", min_months=30.0)
     assert not (tmp_path / "out").exists()

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,29 +31,12 @@ from vagan.seeding import numpy_generator
 from vagan.training.engine.device import find_device
 
 
-@dataclass(frozen=True)
-class LongitudinalOptions:
-    """How pairs are chosen and their difference is measured; see `find_pairs` and `observe`."""
-
-    intensity: Intensity = "smooth"
-    min_months: float = 0.0
-    split: str = "test"
-
-
-class Observation(NamedTuple):
-    """A pair, and what it is called in the results."""
-
-    pair: Pair
-    case: str
-    """``sub-002S0295_ses-m24x1p5T_from-blx1p5T``: the later scan, and the earlier one's session."""
-
-
 class ObservedEffects:
     """What changed between two scans; a `vagan.evaluation.ground_truth.GroundTruth`.
 
     Observed effects are written to the results folder; those that are there from before, made alike, are kept. See
-    `find_pairs` for what the manifest of the cohort needs. At most ``limit`` random converters, and as many stable
-    subjects, are taken.
+    `find_pairs` for what the manifest of the cohort needs, and `observe` for the other options. At most ``limit``
+    random converters, and as many stable subjects, are taken.
     """
 
     def __init__(
@@ -61,31 +44,31 @@ class ObservedEffects:
         cohort: Cohort,
         label: int,
         results: ResultsFolder,
-        options: LongitudinalOptions,
         *,
+        intensity: Intensity,
+        min_months: float,
         limit: int | None,
         seed: int,
     ) -> None:
-        self._cohort, self._results, self._intensity = cohort, results, options.intensity
-        self._pairs = find_pairs(cohort.manifest, label=label, min_months=options.min_months, split=options.split)
+        self._cohort, self._results, self._intensity = cohort, results, intensity
+        self._pairs = find_pairs(cohort.manifest, label=label, min_months=min_months)
         order = numpy_generator(seed, "converters to score").permutation(len(self._pairs.converters))[:limit]
-        self.converters = [self._named(self._pairs.converters[position]) for position in order]
-        self.stable = [self._named(pair) for pair in self._pairs.stable[:limit]]
-        rows = np.array([pair.after for pair, _ in self.converters])
+        self.converters = [self._pairs.converters[position] for position in order]
+        self.stable = self._pairs.stable[:limit]
+        rows = np.array([pair.after for pair in self.converters])
         table = cohort.manifest.table.iloc[rows][["subject", "label"]].reset_index(drop=True)
-        names = [case for _, case in self.converters]
         none = np.array([], dtype=np.int64)
-        self.cases = Cases(table.assign(case=names), rows, baseline=none, validation=none)
+        self.cases = Cases(table.assign(case=list(map(self._case, self.converters))), rows, none, none)
         self.rules: Mapping[str, str] = {
             "truth": "follow-up minus first scan, rigidly aligned within the brain, one mask, intensities: "
-            f"{options.intensity}; methods without a sign are scored against its size",
+            f"{intensity}; methods without a sign are scored against its size",
             "ceiling": f"from {len(self.stable)} subjects whose class stayed the same",
         }
         with Bar(len(self.converters) + len(self.stable), "observed effects") as bar:
-            for observation in (*self.converters, *self.stable):
-                self._observe(observation)
+            for pair in (*self.converters, *self.stable):
+                self._observe(pair)
                 bar.advance()
-        read = [self._read(observation) for observation in self.converters]
+        read = [self._read(pair) for pair in self.converters]
         self._effects = np.stack([effect[None] for effect, _ in read])
         self._masks = np.stack([mask[None] for _, mask in read])
 
@@ -124,11 +107,11 @@ class ObservedEffects:
         """Write ``pairs.csv``: all pairs, and subjects that give none with the reason."""
         table = self._cohort.manifest.table
         ids, severity = table["id"], table.get("adas13", pd.Series("", index=table.index))
-        used = {pair for pair, _ in (*self.converters, *self.stable)}
+        used = {*self.converters, *self.stable}
         rows = [
             {
                 "subject": pair.subject,
-                "case": self._named(pair).case,
+                "case": self._case(pair),
                 "kind": pair.kind,
                 "before": ids[pair.before],
                 "after": ids[pair.after],
@@ -142,18 +125,19 @@ class ObservedEffects:
         rows += [{"subject": name, "kind": "left out", "reason": why} for name, why in self._pairs.left_out.items()]
         write_table(self._results.pairs, pd.DataFrame(rows).fillna(""))
 
-    def _named(self, pair: Pair) -> Observation:
+    def _case(self, pair: Pair) -> str:
+        """``sub-002S0295_ses-m24x1p5T_from-blx1p5T``: the later scan, and the earlier one's session."""
         table = self._cohort.manifest.table
         sessions = [table["session"][row] or table["id"][row] for row in (pair.after, pair.before)]
         subject, after, before = (
             "".join(filter(str.isalnum, str(text).removeprefix("sub-").removeprefix("ses-")))
             for text in (pair.subject, *sessions)
         )
-        return Observation(pair, f"sub-{subject}_ses-{after}_from-{before}")
+        return f"sub-{subject}_ses-{after}_from-{before}"
 
-    def _observe(self, observation: Observation) -> None:
+    def _observe(self, pair: Pair) -> None:
         """Write an observed effect; the sidecar last, so that one that is there is whole."""
-        (pair, case), cohort, results = observation, self._cohort, self._results
+        case, cohort, results = self._case(pair), self._cohort, self._results
         about = {
             "Sources": [str(cohort.manifest.table["id"][row]) for row in (pair.before, pair.after)],
             "Cohort": cohort.metadata.content_hash,
@@ -177,9 +161,9 @@ class ObservedEffects:
             write_volume(path, array, after.grid.affine)
         write_json(sidecar, {**about, "Found": found.facts})
 
-    def _read(self, observation: Observation) -> tuple[Array, NDArray[np.bool_]]:
+    def _read(self, pair: Pair) -> tuple[Array, NDArray[np.bool_]]:
         """Effect, and the brain of both scans."""
-        effect, mask = self._results.observed_effect(observation.case), self._results.brain_mask(observation.case)
+        effect, mask = self._results.observed_effect(self._case(pair)), self._results.brain_mask(self._case(pair))
         return read_volume(effect).array, read_volume(mask).array > 0
 
 
@@ -206,10 +190,11 @@ def evaluate_longitudinal(
     cohort: Cohort,
     runs: Sequence[Path],
     out: Path,
-    *,
-    longitudinal: LongitudinalOptions | None = None,
     options: EvaluationOptions | None = None,
     selection: RunSelection | None = None,
+    *,
+    intensity: Intensity = "smooth",
+    min_months: float = 0.0,
 ) -> str:
     """Compare the maps of the later scans of subjects that changed their class with what changed in them.
 
@@ -218,13 +203,20 @@ def evaluate_longitudinal(
     ``table2.md``. Parameters are those of `evaluate_runs` and `ObservedEffects`; parts, severity and classifier do
     not apply.
     """
-    longitudinal, selection = longitudinal or LongitudinalOptions(), selection or RunSelection()
-    options = options or EvaluationOptions(device="auto")
+    options, selection = options or EvaluationOptions(device="auto"), selection or RunSelection()
     results, device = ResultsFolder(out), find_device(options.device)
     results.require_folder()
     cohort, excluded = without_seen(cohort, runs, exclude=selection.exclude_seen)
     loaded = load_methods(cohort, runs, selection, seed=options.seed, device=device)
-    truth = ObservedEffects(cohort, loaded.label, results, longitudinal, limit=options.limit, seed=options.seed)
+    truth = ObservedEffects(
+        cohort,
+        loaded.label,
+        results,
+        intensity=intensity,
+        min_months=min_months,
+        limit=options.limit,
+        seed=options.seed,
+    )
     options = replace(options, severity=None, classifiers=(), device=str(device))
     evaluation = evaluate(loaded.methods, cohort, options, truth=truth, on_maps=truth.write_maps)
     results.write(evaluation, cohort, loaded.models, rules=excluded)

@@ -40,8 +40,8 @@ class Pairs(NamedTuple):
     """Subjects that had both classes and give no pair, with the reason."""
 
 
-def find_pairs(manifest: Manifest, *, label: int = 1, min_months: float = 0.0, split: str = "test") -> Pairs:
-    """Converters and stable subjects of a part of a cohort.
+def find_pairs(manifest: Manifest, *, label: int = 1, min_months: float = 0.0) -> Pairs:
+    """Converters and stable subjects among the test images of a cohort.
 
     The manifest needs a column that orders a subject's scans: ``date``, ``age``, or sessions such as ``m12``;
     ``field_strength`` is respected where it is known. The first scan must be of the baseline class, and is paired
@@ -53,7 +53,7 @@ def find_pairs(manifest: Manifest, *, label: int = 1, min_months: float = 0.0, s
     when, unit = _times(table)
     field = next((table[name].astype(str) for name in FIELDS if name in table), pd.Series("", index=table.index))
     columns = {"subject": table["subject"].astype(str), "label": table["label"], "when": when, "field": field}
-    rows = pd.DataFrame(columns).iloc[manifest.indices(split)]
+    rows = pd.DataFrame(columns).iloc[manifest.indices("test")]
     rows = rows[rows["label"].isin([0, label])]
     rows = rows.sort_values("when", kind="stable")
     converters: list[Pair] = []
@@ -71,7 +71,7 @@ def find_pairs(manifest: Manifest, *, label: int = 1, min_months: float = 0.0, s
     if not converters:
         classes, one = manifest.classes, next(iter(left_out.items()), None)
         raise CohortError(
-            f"no {split} subject goes from {classes[0]} to {classes[label]} at one field strength"
+            f"no test subject goes from {classes[0]} to {classes[label]} at one field strength"
             + (f"; {one[0]}: {one[1]}" if one else "")
         )
     interval = float(np.median([pair.months for pair in converters]))
