@@ -87,7 +87,7 @@ def test_a_classifier_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("facts", "axes"),
     [
-        ({"output": "tanh", "channels": 3, "normalisation": "group"}, 2),
+        ({"output": "tanh", "channels": 3}, 2),
         ({"output": "warp"}, 2),
         ({"output": "warp+add", "global_context": True}, 3),
         ({"classes": ("healthy", "ill", "worse"), "global_context": True, "spacing_mm": (2.0, 1.0, 1.5)}, 3),

@@ -95,7 +95,6 @@ def model(tmp_path_factory):
         channels=1,
         shape=QUICK.grid.shape,
         width=2,
-        normalisation="none",
         classes=("CN", "AD"),
         preparation={"low": -1.0, "high": 1.0},
         pipeline=QUICK.model_dump(mode="json"),

@@ -111,9 +111,7 @@ class CAMClassifier(nn.Module):
 
 
 def _convolutions(num_spatial_dims: int, channels: int, width: int, *, poolings: int) -> nn.Sequential:
-    levels = conv_levels(
-        num_spatial_dims, channels, width, poolings=poolings, normalisation="batch", momentum=MOMENTUM
-    )
+    levels = conv_levels(num_spatial_dims, channels, width, poolings=poolings, momentum=MOMENTUM)
     return nn.Sequential(*chain(*levels))
 
 

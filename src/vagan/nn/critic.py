@@ -64,7 +64,7 @@ class Critic(nn.Module):
             width,
             first=patch_size - 1,
             poolings=poolings,
-            normalisation="none",
+            batch_norm=False,
         )
         self._ends = [0, *accumulate(map(len, levels))]
         features = 2**poolings * width

@@ -1,8 +1,6 @@
-"""Convolution, pooling, normalisation for any number of spatial axes, and the paper's initialisation."""
+"""Convolution, pooling, batch norm for any number of spatial axes, and the paper's initialisation."""
 
-import math
 from contextlib import nullcontext
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +9,6 @@ from torch.utils.checkpoint import checkpoint
 from vagan.axes import expand_over_space, spatial_mean
 from vagan.nn.batch_statistics import FrozenStatistics
 from vagan.nn.fast_double_backward import Conv2d, Conv3d
-
-Normalisation = Literal["batch", "group", "none"]
 
 _CONV = {2: Conv2d, 3: Conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -44,7 +40,6 @@ PAPER_MOMENTUM = 0.01
 """Weight of the newest batch in the running statistics; TensorFlow calls this a momentum of 0.99."""
 BATCH_NORM_EPS = 1e-3
 """The paper's."""
-GROUPS = 8
 
 
 class GlobalContext(nn.Module):
@@ -69,20 +64,18 @@ def conv_block(
     inputs: int,
     outputs: int,
     *,
-    normalisation: Normalisation,
+    batch_norm: bool = True,
     momentum: float = PAPER_MOMENTUM,
     up: bool = False,
 ) -> nn.Sequential:
-    """Convolution (transposed if ``up``), optional normalisation, ReLU.
+    """Convolution (transposed if ``up``), optional batch norm, ReLU.
 
     ReLU is a module of its own, not a function, so that attribution methods can hook it.
     """
     layer = conv_transpose if up else conv
-    layers: list[nn.Module] = [layer(num_spatial_dims, inputs, outputs, bias=normalisation == "none")]
-    if normalisation == "batch":
+    layers: list[nn.Module] = [layer(num_spatial_dims, inputs, outputs, bias=not batch_norm)]
+    if batch_norm:
         layers.append(_BATCH_NORM[num_spatial_dims](outputs, eps=BATCH_NORM_EPS, momentum=momentum))
-    if normalisation == "group":  # in at most eight groups (Wu and He 2018): no result depends on the batch
-        layers.append(nn.GroupNorm(math.gcd(GROUPS, outputs), outputs))
     return nn.Sequential(*layers, nn.ReLU())
 
 
@@ -93,7 +86,7 @@ def conv_levels(
     *,
     first: int = 0,
     poolings: int = 4,
-    normalisation: Normalisation,
+    batch_norm: bool = True,
     momentum: float = PAPER_MOMENTUM,
 ) -> list[list[nn.Module]]:
     """Layers of the critic and of the classifiers: 1, 1, 2, 2 and 3 convolutions, of twice as many maps each time.
@@ -106,9 +99,7 @@ def conv_levels(
         outputs = width * 2**level
         blocks: list[nn.Module] = []
         for _ in range(convolutions):
-            blocks.append(
-                conv_block(num_spatial_dims, inputs, outputs, normalisation=normalisation, momentum=momentum)
-            )
+            blocks.append(conv_block(num_spatial_dims, inputs, outputs, batch_norm=batch_norm, momentum=momentum))
             inputs = outputs
         levels.append([*blocks, max_pool(num_spatial_dims)] if level < poolings else blocks)
     return levels

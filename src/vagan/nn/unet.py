@@ -9,7 +9,7 @@ from vagan.deformation import BLOCK
 from vagan.effect import RawMap
 from vagan.errors import ModelError
 from vagan.nn.conditioning import Condition, FeatureModulation
-from vagan.nn.layers import GlobalContext, Normalisation, conv, conv_block, max_pool, recomputed
+from vagan.nn.layers import GlobalContext, conv, conv_block, max_pool, recomputed
 from vagan.types import Images
 
 
@@ -28,8 +28,6 @@ class MapGenerator(nn.Module):
         Channels of the map; default: those of the images. See `vagan.effect.raw_channels`.
     width
         Feature maps of the first level. The paper has 16.
-    normalisation
-        ``batch`` as in the paper, ``group`` or ``none``.
     global_context
         `GlobalContext` in the bottom; the paper has none. Without it the receptive field is 68 pixels.
     zero_init
@@ -52,7 +50,6 @@ class MapGenerator(nn.Module):
         channels: int = 1,
         outputs: int | None = None,
         width: int = 16,
-        normalisation: Normalisation = "batch",
         global_context: bool = False,
         zero_init: bool = True,
         conditions: int = 0,
@@ -65,12 +62,10 @@ class MapGenerator(nn.Module):
 
         def block(inputs: int, *outputs: int) -> nn.Sequential:
             widths = (inputs, *outputs)
-            return nn.Sequential(
-                *(conv_block(num_spatial_dims, a, b, normalisation=normalisation) for a, b in pairwise(widths))
-            )
+            return nn.Sequential(*(conv_block(num_spatial_dims, a, b) for a, b in pairwise(widths)))
 
         def up(inputs: int) -> nn.Sequential:
-            return conv_block(num_spatial_dims, inputs, width, normalisation=normalisation, up=True)
+            return conv_block(num_spatial_dims, inputs, width, up=True)
 
         downs = [(channels, width, width), (width, 2 * width, 2 * width), (2 * width, 4 * width, 4 * width)]
         self.encoders = nn.ModuleList(block(*widths) for widths in downs)

@@ -13,7 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from vagan.effect import Output
 from vagan.errors import ConfigError, nearest
 from vagan.files import read_text, write_text
-from vagan.nn.layers import Normalisation
 
 PIXELS_OF_THE_PAPER = 112 * 112
 """Of the paper's 2-D images, for which the default weights were found."""
@@ -46,8 +45,6 @@ class Generator(_Section):
 
     width: Width = 16
     """Feature maps of the first level."""
-    normalisation: Normalisation = "batch"
-    """Everywhere but in the last layer: batch, group or none."""
     joint_batch_norm: bool = True
     """Source and target images pass through batch norm in one batch, as in use. Otherwise (the authors' code) batch
     statistics reveal the class: training is faster, but maps then show the class in images that do not have it."""

@@ -72,7 +72,6 @@ class AdversarialTask:
             shape=cohort.shape,
             spacing_mm=cohort.metadata.spacing_mm,
             width=config.generator.width,
-            normalisation=config.generator.normalisation,
             global_context=config.generator.global_context,
             output=config.generator.output,
             classes=tuple(cohort.manifest.classes[label] for label in (0, *self._images.interests)),
