@@ -117,7 +117,7 @@ def per_case(*, needs_effect: bool = False) -> Callable[[Callable[..., float]], 
     """
 
     def decorate(function: Callable[..., float]) -> Callable[..., CaseScores]:
-        def metric(maps: CaseMaps, effects: CaseMaps, *more: float, **named: float) -> CaseScores:
+        def metric(maps: CaseMaps, effects: CaseMaps, *more: Any, **named: Any) -> CaseScores:
             require_pixels(maps)
             if maps.shape != effects.shape:
                 raise ValueError(
