@@ -5,7 +5,7 @@ from pathlib import Path
 from vagan.errors import CohortError
 
 # narrow classifiers separate these classes as well as the paper's wide ones, in a tenth of the time
-NARROW = {"classifier.width": "8", "classifier.updates": "150"}
+NARROW = {"classifier.width": "8", "classifier.updates": "150", "training.batch_size": "16"}
 TRAININGS = {
     "run": {},
     "classifier": {"method": "classifier", **NARROW},

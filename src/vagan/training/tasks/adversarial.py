@@ -34,8 +34,8 @@ RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no
 
 EXAMPLES = 4
 """Validation images of each class that are shown."""
-
-
+CLASSIFIER_WIDTH = 16
+"""Largest width of the classifier that judges distillation."""
 JUDGED_IMAGES = 256
 TOLERANCE = 0.02
 """Decrease of the classifier's mean probability at which distillation is rejected."""
@@ -88,11 +88,11 @@ class AdversarialTask:
         config, adam = self._config, self._config.optimizer
         checkpointing = config.training.gradient_checkpointing
 
-        def build_critic(*, patch_size: Literal[1, 2], position_aware: bool) -> Critic:
+        def build_critic(*, width: int, patch_size: Literal[1, 2], position_aware: bool) -> Critic:
             return Critic(
                 len(self._cohort.shape),
                 channels=self._cohort.channels,
-                width=config.critic.width,
+                width=width,
                 patch_size=patch_size,
                 shape=self._cohort.shape if position_aware else None,
                 conditions=self._images.critic_conditions,
@@ -103,7 +103,11 @@ class AdversarialTask:
             generator = build_network(
                 self._spec, zero_init=config.generator.zero_init, gradient_checkpointing=checkpointing
             )
-            critic = build_critic(patch_size=config.critic.patch_size, position_aware=config.critic.position_aware)
+            critic = build_critic(
+                width=config.critic.width,
+                patch_size=config.critic.patch_size,
+                position_aware=config.critic.position_aware,
+            )
 
         def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
             if not old.is_floating_point():
@@ -121,7 +125,9 @@ class AdversarialTask:
         if config.schedule.distillation_updates:
             optimizers["distillation"] = Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas)
             with seeded(config.training.seed, "weights of the classifier"):
-                networks["classifier"] = build_critic(patch_size=2, position_aware=True)
+                networks["classifier"] = build_critic(
+                    width=min(config.critic.width, CLASSIFIER_WIDTH), patch_size=2, position_aware=True
+                )
             optimizers["classifier"] = Adam(networks["classifier"].parameters(), lr=config.classifier.learning_rate)
         return TrainState(networks, optimizers)
 
