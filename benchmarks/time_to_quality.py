@@ -15,6 +15,7 @@ import argparse
 import copy
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -62,6 +63,7 @@ def main() -> None:
     seconds = _seconds_per_update(options)
     curves = {preset: [_curve(run, preset, seconds[preset]) for run in found] for preset, found in runs.items()}
     times = {preset: [_time_to(curve, options.ncc) for curve in found] for preset, found in curves.items()}
+    maps = {preset: _seconds_per_map(load_config(PRESETS[preset])) for preset in TRAINED}
     fast, wide = (statistics.mean(times[preset]) for preset in TRAINED)  # fails where a run never got there
     paper = _whole(load_config("paper"), seconds["paper"])
     print(f"NCC {options.ncc} in {fast:.0f} s; {wide / fast:.1f} times as long with networks of the paper's size")
@@ -72,6 +74,7 @@ def main() -> None:
         "precision": options.precision,
         "seeds": options.seeds,
         "seconds_per_update": seconds,
+        "seconds_per_map": maps,
         "seconds_to_ncc": times,
         "last_ncc": {preset: [float(curve[NCC].iloc[-1]) for curve in found] for preset, found in curves.items()},
         "seconds_of_the_whole_paper_preset": paper,
@@ -125,7 +128,7 @@ def _time_to(curve: pd.DataFrame, ncc: float) -> float | None:
 def _seconds_per_update(options: argparse.Namespace) -> dict[str, Seconds]:
     """Median processor time over repetitions in which all kinds of update of all presets take turns."""
     torch.set_num_threads(options.threads)
-    updates = {preset: _updates(load_config(name), options.precision) for preset, name in PRESETS.items()}
+    updates = {preset: updates_of(load_config(name), options.precision) for preset, name in PRESETS.items()}
     taken: dict[str, dict[str, list[float]]] = {
         preset: {kind: [] for kind in kinds} for preset, kinds in updates.items()
     }
@@ -141,7 +144,20 @@ def _seconds_per_update(options: argparse.Namespace) -> dict[str, Seconds]:
     }
 
 
-def _updates(config: Config, precision: str):
+def _seconds_per_map(config: Config, *, images: int = 16, repetitions: int = 5) -> float:
+    """Median processor time of the map of one image in a batch, in float32."""
+    generator = MapGenerator(2, width=config.generator.width, global_context=config.generator.global_context).eval()
+    generator.to(memory_format=channels_last(2))
+    batch, taken = torch.rand(images, 1, *SIZE), []
+    with torch.no_grad():
+        for _ in range(repetitions + 1):
+            begin = time.process_time()
+            generator(batch)
+            taken.append(time.process_time() - begin)
+    return statistics.median(taken[1:]) / images
+
+
+def updates_of(config: Config, precision: str) -> dict[str, Callable[[], None]]:
     """Each kind of update that the preset makes, on random images of the paper's size."""
     torch.manual_seed(0)
     generator = MapGenerator(
