@@ -206,7 +206,10 @@ class _Known:
             "subjects": cases.table["subject"].to_numpy(),
             "image contrasts": image_contrast(cohort, cases.rows),
         }
-        self._baseline_subjects = cohort.manifest.table["subject"].to_numpy()[cases.baseline]
+        self._of_baseline: dict[Need, Any] = {
+            "baseline subjects": cohort.manifest.table["subject"].to_numpy()[cases.baseline],
+            "baseline contrasts": image_contrast(cohort, cases.baseline),
+        }
         if options.severity is not None:
             self._of_cases["severity"] = _severity(cohort, options.severity, cases.rows)
         self._diseased = [classifier.predict(cases.rows) for classifier in options.classifiers]
@@ -216,7 +219,7 @@ class _Known:
         """Every metric of a method's maps of these first cases."""
         count = len(cases.rows)
         available = {need: values[:count] for need, values in self._of_cases.items()}
-        available["baseline subjects"] = self._baseline_subjects[: len(cases.baseline)]
+        available |= {need: values[: len(cases.baseline)] for need, values in self._of_baseline.items()}
         available |= {**maps.available(), **truth.available(maps)}
         if maps.unit != "intensity":
             del available["image contrasts"]  # only effects in intensity have a size relative to an image
@@ -242,7 +245,7 @@ class _Known:
 
     def references(self) -> References:
         """Scores of real images, by all classifiers."""
-        subjects = self._of_cases["subjects"], self._baseline_subjects
+        subjects = self._of_cases["subjects"], self._of_baseline["baseline subjects"]
         found: References = {}
         for number, classifier in enumerate(self._classifiers):
             diseased, healthy = self._diseased[number], self._healthy[number]

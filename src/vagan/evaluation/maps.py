@@ -76,6 +76,8 @@ class MethodMaps:
     """Of methods that deform: logarithm of the volume now over the volume before, ``(case, 1, *space)``."""
     baseline_mean_abs: Values | None = None
     """Mean size of each map of a baseline image."""
+    baseline_sizes: Values | None = None
+    """Euclidean size of the same maps."""
     residual_mean_abs: Values | None = None
     """Mean ``|map|`` of each counterfactual, attributed again; None where that is not possible or takes long."""
     threshold: float | None = None
@@ -92,6 +94,7 @@ class MethodMaps:
             "maps": apply_convention(self.effect, self.convention),
             "ensemble std": self.ensemble_std,
             "baseline mean abs": self.baseline_mean_abs,
+            "baseline sizes": self.baseline_sizes if self.unit == "intensity" else None,
             "residual mean abs": self.residual_mean_abs,
             "threshold": self.threshold,
         }
@@ -111,7 +114,7 @@ def make_maps(name: str, method: Attributor, cases: Cases, cohort: Cohort, *, fo
     kept, decisions = _keep(attribute_rows(method, cases.rows, cohort, bar=bar), folder)
     seconds = (time.perf_counter() - begin) / len(cases.rows)
     baseline = [
-        (mean_abs(_effect(batch)), batch.decisions or ())
+        (mean_abs(_effect(batch)), _sizes(_effect(batch)), batch.decisions or ())
         for batch in attribute_rows(method, cases.baseline, cohort, bar=bar)
     ]
     residual = []
@@ -123,11 +126,12 @@ def make_maps(name: str, method: Attributor, cases: Cases, cohort: Cohort, *, fo
         convention=method.convention,
         unit=method.unit,
         **kept,
-        baseline_mean_abs=np.concatenate([means for means, _ in baseline]) if baseline else None,
+        baseline_mean_abs=np.concatenate([means for means, *_ in baseline]) if baseline else None,
+        baseline_sizes=np.concatenate([sizes for _, sizes, _ in baseline]) if baseline else None,
         residual_mean_abs=np.concatenate(residual) if residual else None,
         threshold=threshold,
         seconds=seconds,
-        decisions=(*(decision for _, found in baseline for decision in found), *decisions),
+        decisions=(*(decision for *_, found in baseline for decision in found), *decisions),
     )
 
 
@@ -152,6 +156,10 @@ def attribute_rows(
 
 def _effect(batch: Attribution) -> Array:
     return batch.effect.numpy()
+
+
+def _sizes(maps: Array) -> Values:
+    return np.array([float(np.linalg.norm(map_)) for map_ in maps])
 
 
 def _keep(batches: Iterable[Attribution], folder: Path) -> tuple[dict[str, Array], tuple[ClassDecision, ...]]:

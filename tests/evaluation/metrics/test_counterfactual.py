@@ -89,6 +89,8 @@ def test_flips_by_hand(small_cohort, limit):
     # constant maps: as large on baseline images, and as large again on the counterfactual
     assert [summary["much"][name]["mean"] for name in ("empty_map", "residual_effect")] == pytest.approx([1, 1])
     assert "residual_effect" not in summary["none"]
+    contrasts = np.array([np.linalg.norm(one - one.mean()) for one in healthy])
+    assert summary["much"]["baseline_change"]["mean"] == pytest.approx((2 * 48**0.5 / contrasts).mean(), rel=1e-5)
     image = small_cohort.images(tests[:1]).numpy()
     row = evaluation.rows.query("method == 'much' and metric == 'relative_change'").set_index("case")["value"]
     expected = 2 * 48**0.5 / np.linalg.norm(image - image.mean())

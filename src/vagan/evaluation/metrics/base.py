@@ -29,7 +29,7 @@ Entry = dict[str, Any]
 Need = Literal[
     "raw maps", "maps", "effects", "known effects", "exact effects", "brain masks", "threshold", "parts",
     "region masks", "ensemble std", "errors", "severity", "baseline mean abs", "baseline subjects",
-    "residual mean abs", "subjects", "image contrasts",
+    "baseline sizes", "baseline contrasts", "residual mean abs", "subjects", "image contrasts",
     "prediction", "prediction without effect", "reference features",
 ]  # fmt: skip
 """What a function may require, in the order of its arguments. ``maps`` are read by their method's convention, see

@@ -130,6 +130,22 @@ def relative_change(maps: Array, contrasts: Values) -> Values:
     return np.divide(sizes, contrasts, out=np.full(len(maps), np.nan), where=contrasts > 0)
 
 
+def baseline_change(sizes: Values, contrasts: Values, subjects: NDArray[Any]) -> Entry | None:
+    """Relative change of images of the baseline class, which a map should leave as they are.
+
+    Parameters
+    ----------
+    sizes
+        Euclidean size of each baseline image's map.
+    contrasts
+        Of the same images; see `image_contrast`.
+    """
+    defined = contrasts > 0
+    if not defined.any():
+        return None
+    return mean_entry(sizes[defined] / contrasts[defined], groups=subjects[defined])
+
+
 def empty_map(maps: Array, baseline: Values) -> Values:
     """Share of images whose map is no larger than those of baseline images (95 % of them).
 
@@ -236,4 +252,11 @@ METRICS = (
     Metric(empty_map, "Empty maps", ("raw maps", "baseline mean abs"), direction="lower", best=0.0),
     Metric(residual_effect, "Residual effect", ("raw maps", "residual mean abs"), direction="lower"),
     Metric(relative_change, "Relative change", ("raw maps", "image contrasts"), direction="lower"),
+    Metric(
+        baseline_change,
+        "Relative change, baseline images",
+        ("baseline sizes", "baseline contrasts", "baseline subjects"),
+        direction="lower",
+        over="cohort",
+    ),
 )
