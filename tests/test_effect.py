@@ -7,6 +7,7 @@ from vagan.deformation import displacement_penalty, smoothness_penalty, velocity
 from vagan.effect import (
     added_effect,
     baseline_image,
+    counterfactual_image,
     deformation,
     deforms,
     difference,
@@ -44,6 +45,27 @@ def test_a_map_that_is_zero_can_be_learnt_from(output, space, rng):
     raw = raw_of(images, output).requires_grad_()
     baseline_image(images, raw, output).square().sum().backward()
     assert all(raw.grad[:, channel].any() for channel in range(raw.shape[1]))
+
+
+@every_form
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("space", SPACES)
+def test_a_counterfactual_in_use_stays_in_the_range_of_images(output, space, channels, rng):
+    images = torch.rand(2, channels, *space, generator=rng) * 2 - 1
+    images[:, :, 0] = -1  # background
+    raw = raw_of(images, output)
+    raw += torch.randn(raw.shape, generator=rng)
+    found, unclipped = counterfactual_image(images, raw, output), baseline_image(images, raw, output)
+    assert torch.equal(found, unclipped.clamp(-1, 1))
+    assert torch.equal(found, unclipped) == (output == "warp")
+    torch.testing.assert_close(without_effect(images, effect_map(images, found)), found, rtol=0, atol=3e-7)
+
+
+@every_form
+@pytest.mark.parametrize("space", SPACES)
+def test_pixels_that_are_out_of_range_already_are_no_effect(output, space, rng):
+    images = 3 * torch.randn(2, 1, *space, generator=rng)
+    assert torch.equal(counterfactual_image(images, raw_of(images, output), output), images)
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -1,7 +1,10 @@
 """Constants shared by all modules."""
 
 BACKGROUND = -1.0
-"""Intensity of the background of prepared images, which lie in [-1, 1]."""
+"""Intensity of the background of prepared images."""
+
+RANGE = (-1.0, 1.0)
+"""Of the intensities of prepared images."""
 
 LARGEST_VALUES = 2**27
 """Most values of an image: 512 x 512 x 512, half a gigabyte in single precision. A header can claim anything, so that

@@ -12,7 +12,8 @@ warp        ``x`` deformed                          a velocity: one for each axi
 warp+add    ``x`` deformed, ``+ M``                 velocity, then M
 ==========  ======================================  ==================================
 
-``y = x`` exactly where the raw map is 0, but for ``tanh``.
+``y = x`` exactly where the raw map is 0, but for ``tanh``. Networks are trained on ``y`` as in the table; in use it
+is clipped to the range of images, and the effect is that of the clipped image.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan.axes import num_channels, num_spatial_dims, scale_channels, spatial_shape, split_channels
+from vagan.conventions import RANGE
 from vagan.deformation import (
     Field,
     displacement_penalty,
@@ -69,6 +71,17 @@ def baseline_image(images: Images, raw_map: RawMap, output: Output = "add") -> I
         return warped + added if num_channels(added) else warped
     total = images + raw_map
     return total.tanh() if output == "tanh" else total
+
+
+def counterfactual_image(images: Images, raw_map: RawMap, output: Output = "add") -> Images:
+    """`baseline_image` within the range of images: the counterfactual of a trained generator.
+
+    Not for training: a pixel that is clipped has no gradient. Pixels that are outside the range in the image itself
+    may stay as they are, so that a zero map changes nothing.
+    """
+    low, high = RANGE
+    baseline = baseline_image(images, raw_map, output)
+    return baseline.maximum(images.clamp(max=low)).minimum(images.clamp(min=high))
 
 
 def effect_map(images: Images, baseline: Images) -> Maps:

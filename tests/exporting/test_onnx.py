@@ -37,6 +37,9 @@ def assert_same_numbers(folder, run, rng):
             wanted = network(image, **condition)
         for ours, theirs in zip(wanted, run_graph(folder / "model.onnx", image=image, **condition), strict=True):
             np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=1e-5)
+        assert wanted[0].abs().max() <= 1
+        if spec.output == "add":  # some pixels are clipped
+            assert (wanted[0].abs() == 1).any()
         assert wanted[1].abs().max() > 0.01
 
 

@@ -125,6 +125,21 @@ def test_everything_comes_from_the_same_raw_map(tmp_path, images):
     assert spec.classes == CLASSES
 
 
+@pytest.mark.parametrize("shape", [(24, 20), (8, 16, 9)])
+def test_counterfactuals_stay_in_the_range_of_images(tmp_path, rng, shape):
+    images = torch.rand(3, 1, *shape, generator=rng).round() * 2 - 1  # every pixel at one end
+    facts = {"num_spatial_dims": len(shape), "shape": shape, "bidirectional": True}
+    run = save_random_generator(tmp_path / "run", **facts)
+    for insert in (False, True):
+        attributor = Attributor.load(run, insert=insert)
+        raw, found = attributor.methods[0].raw_map(images), attributor.attribute(images)
+        assert (images + raw).abs().max() > 1.01
+        assert found.counterfactual.abs().max() <= 1
+        assert torch.equal(found.counterfactual, (images + raw).clamp(-1, 1))
+        effect = found.counterfactual - images if insert else images - found.counterfactual
+        assert torch.equal(found.effect, effect)
+
+
 def test_parts_and_pictures_of_an_attribution(tmp_path, images):
     spec = {"covariates": (Covariate(name="age", mean=60, std=9),), "output": "warp"}
     runs = [save_random_generator(tmp_path / str(seed), seed=seed, **spec) for seed in range(2)]

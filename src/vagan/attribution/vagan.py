@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from vagan.attribution.method import Convention, Covariates, Unit, preserving, require_images
 from vagan.axes import concatenate_channels
 from vagan.data.covariates import Covariate, encode_covariates
-from vagan.effect import Deformation, Output, RawMap, added_effect, baseline_image, deformation, deforms, effect_map
+from vagan.effect import (
+    Deformation,
+    Output,
+    RawMap,
+    added_effect,
+    counterfactual_image,
+    deformation,
+    deforms,
+    effect_map,
+)
 from vagan.errors import ModelError
 from vagan.model.ood import MahalanobisOOD, recording_features
 from vagan.nn.conditioning import Condition, concat_conditions, conditioned
@@ -83,7 +92,7 @@ class VAGAN:
         A condition, ``(batch, tasks)``, selects the task of each image, in place of the method's own.
         """
         raw_map, score = self._forward(images, self._conditions(len(images), covariates, condition))
-        counterfactual = baseline_image(images, raw_map, self.output)
+        counterfactual = counterfactual_image(images, raw_map, self.output)
         effect = (added_effect if self.insert else effect_map)(images, counterfactual)
         return Explanation(effect, counterfactual, self._deformation(raw_map), score)
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from vagan.data.image_file import name_of, suffix_of
-from vagan.effect import SIGN, Output
+from vagan.effect import SIGN
 from vagan.errors import ImageFileError, require_extra
 from vagan.exporting.card import CARD, model_card
 from vagan.exporting.generator import load_generator, shareable
@@ -35,8 +35,6 @@ EXPORT = FolderKind(
     '"vagan"',
 )
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-BOUNDED: tuple[Output, ...] = ("tanh", "warp")
-"""Outputs whose counterfactual lies in [-1, 1] as the image does."""
 PACKAGES = ("vagan", "safetensors", "pytorch-ignite", "nibabel")
 
 
@@ -145,7 +143,7 @@ def _metadata(spec: ModelSpec) -> dict[str, Any]:
         "pred_classes": SIGN,
         "network_data_format": {
             "inputs": {"image": _tensor(spec, "image", value_range=[-1, 1])},
-            "outputs": {"pred": _tensor(spec, "effect", value_range=[-2, 2] if spec.output in BOUNDED else [])},
+            "outputs": {"pred": _tensor(spec, "effect", value_range=[-2, 2])},
         },
     }
 
@@ -158,7 +156,7 @@ def _tensor(spec: ModelSpec, content: str, *, value_range: Sequence[int]) -> dic
         "num_channels": spec.channels,
         "spatial_shape": ["*"] * spec.num_spatial_dims,
         "dtype": "float32",
-        "value_range": list(value_range),  # none: not bounded
+        "value_range": list(value_range),
         "is_patch_data": False,
         "channel_def": {str(number): content for number in range(spec.channels)},
     }

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vagan.effect import Output, baseline_image, effect_map
+from vagan.effect import Output, counterfactual_image, effect_map
 from vagan.errors import require_extra
 from vagan.exporting.card import CARD, model_card
 from vagan.exporting.generator import axis_names, load_generator, metadata
@@ -41,7 +41,7 @@ class CounterfactualNetwork(nn.Module):
     def forward(self, image: Images, condition: Condition | None = None) -> tuple[Images, Maps]:
         """Counterfactual ``y`` and effect ``x - y``; ``condition`` selects the task if there are several."""
         raw_map = self.generator(image) if condition is None else self.generator(image, condition)
-        counterfactual = baseline_image(image, raw_map, self._output)
+        counterfactual = counterfactual_image(image, raw_map, self._output)
         return counterfactual, effect_map(image, counterfactual)
 
 
