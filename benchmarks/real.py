@@ -65,7 +65,9 @@ def _study(name: str, pair: str, size: int, options: argparse.Namespace) -> dict
     for seed in options.seeds:
         config = load_config(options.preset, settings_of(options, seed))
         runs.append(train(cohort, folder / f"{Path(options.preset).stem}-{seed}", config))
-    selection = RunSelection(methods=["vagan", "group-mean"], classifiers=[folder / method for method in CLASSIFIERS])
+    selection = RunSelection(
+        methods=["vagan", "group-mean-difference"], classifiers=[folder / method for method in CLASSIFIERS]
+    )
     evaluation = evaluate_runs(cohort, [run.path for run in runs], folder / "results", EvaluationOptions(), selection)
     build_report(folder / "results")
     methods = [name for name in evaluation.summary if name != CONTROL]

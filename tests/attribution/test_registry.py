@@ -6,6 +6,12 @@ from vagan.errors import ConfigError
 from vagan.inference.attributor import Attributor
 
 
+def test_options_and_tables_have_the_same_names():
+    for slug, entry in METHODS.items():
+        in_table = entry.label.lower().replace(",", "").replace(" ", "-")
+        assert slug == ("vagan" if in_table == "va-gan" else in_table)
+
+
 def test_a_name_leads_to_its_entry_and_a_mistyped_one_to_the_nearest():
     assert all(find_slug(name) == slug for slug, entry in METHODS.items() for name in (slug, entry.label.upper()))
     with pytest.raises(ConfigError, match=r"called 'guided-backprob'; did you mean 'guided-backprop'\?"):
@@ -24,7 +30,12 @@ def test_for_a_classifier_a_method_must_be_chosen(saved):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("map-generator", "cam"), ("classifier", "vagan"), ("classifier", "cam"), ("classifier", "group-mean")],
+    [
+        ("map-generator", "cam"),
+        ("classifier", "vagan"),
+        ("classifier", "cam"),
+        ("classifier", "group-mean-difference"),
+    ],
 )
 def test_a_method_that_cannot_explain_the_model_is_refused(saved, kind, name):
     with pytest.raises(ConfigError, match=f"{kind}.*{name}"):

@@ -63,7 +63,7 @@ def test_the_example_goes_the_whole_way_and_again_without_doing_anything_twice(d
     more = {
         "IMPORT": f"--test-subjects {tmp_path / 'test.txt'} --validation-subjects {tmp_path / 'validation.txt'}",
         "TRAIN": " ".join([*TINY, "training.batch_size=1", "classifier.updates=2", "classifier.width=2"]),
-        "EVALUATE": "--subset 1 --methods vagan cam gradient-magnitude random",
+        "EVALUATE": "--subset 1 --methods vagan cam gradient-magnitude random-map",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
     command = [str(EXAMPLE), str(download.images), str(download.tables), str(tmp_path / "out"), *SMALL]

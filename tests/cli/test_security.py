@@ -59,7 +59,7 @@ def test_names_neither_escape_the_output_folder_nor_inject_html(vagan, tmp_path)
         ("check", home / "cohort"),
         ("train", home / "cohort", home / "run", *TINY),
         ("attribute", home / "run", home / "1.npy", "--out", home / "maps"),
-        ("evaluate", home / "cohort", home / "run", "--out", home / "results", "--methods", "vagan", "random"),
+        ("evaluate", home / "cohort", home / "run", "--out", home / "results", "--methods", "vagan", "random-map"),
         ("report", home / "results"),
     ):
         code, _, error = vagan(*command)

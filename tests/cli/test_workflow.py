@@ -122,7 +122,7 @@ def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, traine
     image = pictures / "ill" / "03.png"
     kind = ("--method", "cam-classifier", *TINY, "--set", "classifier.updates=2", "--set", "classifier.width=2")
     assert vagan("train", tmp_path / "cohort", tmp_path / "cam", *kind)[0] == 0
-    for name, unit in (("cam", "class score"), ("perturbation", "intensity after scaling to [-1, 1]")):
+    for name, unit in (("cam", "class score"), ("additive-perturbation", "intensity after scaling to [-1, 1]")):
         out = tmp_path / name
         assert vagan("attribute", tmp_path / "cam", image, "--method", name, "--out", out)[0] == 0
         about = json.loads((out / "03_effect.json").read_text(encoding="utf-8"))

@@ -17,8 +17,8 @@ RATE = 0.25
 
 OPTIONS = {
     "occlusion": {"window": 1, "stride": 1, "reference": "background"},
-    "perturbation": {"updates": 1, "learning_rate": RATE},
-    "perturbation-paper": {"updates": 1, "learning_rate": RATE},
+    "additive-perturbation": {"updates": 1, "learning_rate": RATE},
+    "additive-perturbation-1500-steps": {"updates": 1, "learning_rate": RATE},
 }
 """Windows of one pixel, and single steps of Adam, can be followed by hand."""
 
@@ -105,8 +105,8 @@ ANSWERS = {
     "guided-backprop": (Dense, Dense.guided),
     "integrated-gradients": (Dense, Dense.share),
     "occlusion": (Dense, Dense.share),
-    "perturbation": (Dense, Dense.first_step),
-    "perturbation-paper": (Dense, Dense.first_step),
+    "additive-perturbation": (Dense, Dense.first_step),
+    "additive-perturbation-1500-steps": (Dense, Dense.first_step),
     "cam": (Averaged, Averaged.activation),
     "grad-cam": (Averaged, Averaged.activation_per_pixel),
 }

@@ -16,8 +16,8 @@ from vagan.nn.unet import MapGenerator
 
 FAST = {
     "integrated-gradients": {"steps": 3},
-    "perturbation": {"updates": 3, "learning_rate": 0.1},
-    "perturbation-paper": {"updates": 3, "learning_rate": 0.1},
+    "additive-perturbation": {"updates": 3, "learning_rate": 0.1},
+    "additive-perturbation-1500-steps": {"updates": 3, "learning_rate": 0.1},
     "occlusion": {"window": 8, "stride": 8},
 }
 

@@ -204,7 +204,7 @@ def test_runs_are_compared_and_what_is_written_agrees(small_cohort, tmp_path):
         train(small_cohort, tmp_path / name, load_config(settings=TINY_SETTINGS | more)).path
         for name, more in settings.items()
     ]
-    wanted = ["vagan", "guided-backprop", "integrated-gradients", "cam", "random", "group-mean"]
+    wanted = ["vagan", "guided-backprop", "integrated-gradients", "cam", "random-map", "group-mean-difference"]
     options, selection = EvaluationOptions(subset=3), RunSelection(methods=wanted)
     evaluation = evaluate_runs(small_cohort, runs, tmp_path / "out", options, selection)
     table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
@@ -279,7 +279,9 @@ def test_a_run_with_several_classes_is_scored_on_the_one_that_is_named(small_coh
     expected = np.abs(method.effect(three.images(cases)).numpy()).mean(axis=(1, 2, 3))
     found = rows[(rows["metric"] == "mean_abs") & (rows["label"] == 2)].set_index("case")["value"]
     np.testing.assert_allclose(found[three.manifest.table["id"].iloc[cases]], expected, rtol=1e-4)
-    evaluate_runs(three, single[1:], tmp_path / "one", selection=RunSelection(methods=["vagan", "group-mean"]))
+    evaluate_runs(
+        three, single[1:], tmp_path / "one", selection=RunSelection(methods=["vagan", "group-mean-difference"])
+    )
     rows = pd.read_csv(tmp_path / "one" / "scores.csv", dtype={"case": str})
     assert set(rows["label"]) == {0, 2}  # of the class that the run is about
 

@@ -24,8 +24,8 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures ü")
     cohort = write_brains(folder / "cohort", patients(stable=1))
     with pytest.MonkeyPatch.context() as patch:
-        made, selection = runs._control, RunSelection(methods=["group-mean", "random"])
-        oracle = {"group-mean": Oracle(cohort, "VA-GAN")}
+        made, selection = runs._control, RunSelection(methods=["group-mean-difference", "random-map"])
+        oracle = {"group-mean-difference": Oracle(cohort, "VA-GAN")}
         patch.setattr(runs, "_control", lambda slug, *args: oracle.get(slug) or made(slug, *args))
         evaluate_longitudinal(cohort, [], folder / "results", selection=selection)
     return folder / "results"

@@ -1,4 +1,7 @@
-"""Every attribution method by its slug, as options name it. A new method is one file and one line here."""
+"""Every attribution method by its slug, as options name it: its name in tables, in lower case and with hyphens.
+
+A new method is one file and one line here.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -51,16 +54,16 @@ METHODS: dict[str, Entry] = {
     "integrated-gradients": Entry(IntegratedGradients, "classifier"),
     "grad-cam": Entry(GradCAM, "classifier", {"layer": "convolutions"}),
     "occlusion": Entry(Occlusion, "classifier"),
-    "perturbation": Entry(
+    "additive-perturbation": Entry(
         AdditivePerturbation, "classifier", {"variation_weight": 1e-1, "learning_rate": 1e-1, "updates": 100}
     ),
-    "perturbation-paper": Entry(
+    "additive-perturbation-1500-steps": Entry(
         AdditivePerturbation, "classifier", {"updates": 1500, "name": "additive perturbation, 1500 steps"}
     ),
     "cam": Entry(CAM, "cam-classifier"),
-    "group-mean": Entry(GroupMeanDifference, "training images"),
+    "group-mean-difference": Entry(GroupMeanDifference, "training images"),
     "gradient-magnitude": Entry(GradientMagnitude, "nothing"),
-    "random": Entry(RandomSmoothMap, "nothing"),
+    "random-map": Entry(RandomSmoothMap, "nothing"),
 }
 """All methods by slug."""
 

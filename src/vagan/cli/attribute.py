@@ -42,8 +42,8 @@ def attribute(
     out
         Folder for the maps.
     method
-        For a classifier: guided-backprop, integrated-gradients, grad-cam, occlusion, perturbation,
-        perturbation-paper; for a CAM classifier cam as well.
+        For a classifier: guided-backprop, integrated-gradients, grad-cam, occlusion, additive-perturbation,
+        additive-perturbation-1500-steps; for a CAM classifier cam as well.
     class_of_interest
         Name of the class of interest; needed where the run has several.
     predict_class

@@ -86,7 +86,7 @@ def evaluate(
         error.
     """
     if not runs and not methods:
-        raise ConfigError("nothing to score: give run folders after the cohort, or controls with --methods random")
+        raise ConfigError("nothing to score: give run folders after the cohort, or controls by --methods random-map")
 
     from vagan.data.cohort import Cohort
     from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs

@@ -26,8 +26,8 @@ from vagan.evaluation.metrics.agreement import ncc
 from vagan.evaluation.runs import RunSelection
 from vagan.inference.attributor import Attributor
 
-CONTROLS = ("group-mean", "random")
-RANDOM = RunSelection(methods=["random"])
+CONTROLS = ("group-mean-difference", "random-map")
+RANDOM = RunSelection(methods=["random-map"])
 
 
 @pytest.fixture(scope="module")

@@ -113,10 +113,10 @@ def test_an_image_with_its_exact_effect_taken_out_is_as_near_as_a_baseline_image
 
 
 def test_maps_in_other_units_are_not_removed_from_images(small_cohort, limit):
-    random = METHODS["random"].make()
+    random = METHODS["random-map"].make()
     assert random.unit == "none"
     assert VAGAN(Adding(0.1)).unit == "intensity"
-    assert METHODS["perturbation"].make(Brightness(0.0)).unit == "intensity"
+    assert METHODS["additive-perturbation"].make(Brightness(0.0)).unit == "intensity"
     assert METHODS["cam"].make(CAMClassifier(2, width=2)).unit == "class score"
     classifier = IndependentClassifier(Brightness(limit).eval(), small_cohort)
     scores = evaluate([random], small_cohort, EvaluationOptions(classifiers=[classifier])).summary
@@ -173,7 +173,7 @@ def test_a_classifier_must_be_independent_of_the_runs(small_cohort, tmp_path):
         train(small_cohort, tmp_path / name, load_config(settings=TINY_SETTINGS | more)).path
         for name, more in settings.items()
     )
-    out, methods = tmp_path / "out", ["vagan", "random"]
+    out, methods = tmp_path / "out", ["vagan", "random-map"]
     evaluate_runs(small_cohort, [run, seen], out, selection=RunSelection(methods=methods, classifiers=[other]))
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     assert summary["rules"]["classifiers"].startswith("other, independent of all methods")
