@@ -108,6 +108,7 @@ def test_the_ceiling_is_the_exact_counterfactual_and_amplitude_is_measured_by_it
     without = small_cohort.counterfactuals(np.arange(80)).numpy()
     half = Known(small_cohort, lambda row: 0.5 * (images[row] - without[row]))
     evaluation = evaluate({"half": half}, small_cohort)
+    assert evaluation.examples.effects_name == "true effect"
     expected = ncc(exact, small_cohort.effects(tests).numpy()).mean()
     assert mean(evaluation, "ceiling", "ncc") == pytest.approx(expected)
     assert mean(evaluation, "half", "ncc") == pytest.approx(expected, abs=1e-6)

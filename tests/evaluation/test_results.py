@@ -25,7 +25,14 @@ def evaluation(small_cohort):
         pd.DataFrame(rows),
         {"one": {"flip_rate": entry, "ncc": entry}, "other": {"ncc": {**entry, "mean": 0.75}}},
         {"ncc": {**entry, "mean": 0.9}},
-        Examples(("a", "b"), images, None, {"one": 0 * images, "other": images}, roles=("best", "random")),
+        Examples(
+            ("a", "b"),
+            images,
+            None,
+            {"one": 0 * images, "other": images},
+            roles=("best", "random"),
+            effects_name="observed effect",
+        ),
         thresholds={"one": 0.125},
         units={"one": "intensity", "other": "none"},
     )
@@ -42,6 +49,7 @@ def test_everything_that_is_written_is_read(evaluation, small_cohort, tmp_path):
     assert found.values == {("a", "one"): 0.25, ("a", "other"): 0.25, ("b", "one"): 0.75, ("b", "other"): 0.75}
     assert found.summary.units == {"one": "intensity", "other": "none"}
     assert found.examples.ids == ("a", "b")
+    assert found.examples.effects_name == "observed effect"
     np.testing.assert_array_equal(found.examples.maps["other"], evaluation.examples.images)
     assert found.examples.random().ids == ("b",)
     assert folder.threshold("one") == 0.125

@@ -139,6 +139,7 @@ def test_planes_look_the_way_radiographs_hang():
 def test_grid_shares_one_range_within_a_method_and_shows_the_arrays_themselves():
     figure = example_grid(examples((37, 52)), ["strong", "weak $x"])
     image, observed, strong, weak = drawn_images(figure)
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()][1] == "known effect"
     assert {drawn.get_clim() for drawn in image} == {(-1.0, 1.0)}
     assert {drawn.get_clim() for drawn in observed} == {(-1.0, 1.0)}
     assert {drawn.get_clim() for drawn in strong} == {(-5.0, 5.0)}

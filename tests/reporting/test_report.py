@@ -13,7 +13,7 @@ import pytest
 
 from models import save_random_generator
 from vagan.data.sources.synthetic import make_case
-from vagan.errors import RunError
+from vagan.errors import OutputError, RunError
 from vagan.evaluation.evaluate import evaluate
 from vagan.evaluation.results import ResultsFolder
 from vagan.inference.attributor import Attributor
@@ -176,7 +176,7 @@ def test_the_viewer_shows_the_examples_with_their_own_scores(folder):
         data = viewer_of(folder, hide_ids=hide)
         assert [case["name"] for case in data["cases"]] == names
         assert [case["scores"] for case in data["cases"]] == [{"vagan": "NCC 0.910"}, {"vagan": "NCC −0.200"}]
-        assert [method["name"] for method in data["methods"]] == ["vagan", "observed effect"]
+        assert [method["name"] for method in data["methods"]] == ["vagan", "known effect"]
 
 
 def test_figures_have_words_and_files(folder):
@@ -254,6 +254,18 @@ def test_older_report_stays_whole_if_building_fails(folder, monkeypatch, part):
     with pytest.raises(RuntimeError, match="drawing failed"):
         build_report(folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_page_of_somebody_else_is_not_replaced(folder):
+    page = folder / "report.html"
+    page.write_text("<html><title>My report</title></html>", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"report\.html is not of `vagan report`"):
+        build_report(folder)
+    assert "My report" in page.read_text(encoding="utf-8")
+    assert not (folder / "figures").exists()
+    page.unlink()
+    build_report(folder)
+    build_report(folder)  # its own is
 
 
 def test_numbers_are_written_for_readers():

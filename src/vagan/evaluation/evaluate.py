@@ -358,4 +358,5 @@ def _examples(
         roles=tuple(roles.values()),
         affine=None if affine is None else np.array(affine),
         rule=rule,
+        effects_name=truth.effects_name,
     )

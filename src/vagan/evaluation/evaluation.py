@@ -76,6 +76,8 @@ def _known(value: float | None) -> TypeGuard[float]:
     return value is not None and not math.isnan(value)
 
 
+TRUE_EFFECT, KNOWN_EFFECT, OBSERVED_EFFECT = "true effect", "known effect", "observed effect"
+"""What figures call effects: exact ones, those that a cohort was given, and changes between two scans."""
 RANDOM = "random"
 RANDOM_RULE = "the first test images of the class of interest in a random order that does not depend on any score"
 
@@ -104,6 +106,8 @@ class Examples:
     """Of volumes: voxels to mm, if known."""
     rule: str = RANDOM_RULE
     """How they were chosen."""
+    effects_name: str = KNOWN_EFFECT
+    """What figures call the effects; see `vagan.evaluation.ground_truth.GroundTruth`."""
 
     def random(self) -> "Examples":
         """Those alone that were not chosen by their scores."""

@@ -8,6 +8,7 @@ import numpy as np
 from vagan.data.cohort import Cohort
 from vagan.effect import effect_map
 from vagan.errors import CohortError
+from vagan.evaluation.evaluation import KNOWN_EFFECT, TRUE_EFFECT
 from vagan.evaluation.maps import Cases, MethodMaps, Rows
 from vagan.evaluation.metrics.agreement import compared_with
 from vagan.evaluation.metrics.base import Array, Need, Values, score, truth_mask
@@ -28,6 +29,8 @@ class GroundTruth(Protocol):
     cases: Cases
     rules: Mapping[str, str]
     """What a reader must know of it."""
+    effects_name: str
+    """What figures call the effects: ``true effect`` where they are exact."""
 
     def effect(self, case: int) -> Array | None:
         """Effect of a case, ``(channel, *space)``; None where it is not known."""
@@ -54,6 +57,7 @@ class ExactEffects:
         table = cohort.manifest.table.iloc[rows].rename(columns={"id": "case"}).reset_index(drop=True)
         self.cases = Cases(table[["case", "subject", "label"]], rows, baseline, validation)
         self._effects: Array | None = cohort.effects(rows).numpy() if cohort.has_effects else None
+        self.effects_name = TRUE_EFFECT if cohort.has_counterfactuals else KNOWN_EFFECT
         self._exact = _exact_effects(cohort, rows) if cohort.has_effects and cohort.has_counterfactuals else None
 
     def effect(self, case: int) -> Array | None:

@@ -21,7 +21,7 @@ from vagan.data.cohort import Cohort
 from vagan.data.schema import DROPPED
 from vagan.data.table import write_table
 from vagan.errors import ConfigError, OutputError, RunError
-from vagan.evaluation.evaluation import HEADLINE, Evaluation, Examples
+from vagan.evaluation.evaluation import HEADLINE, KNOWN_EFFECT, Evaluation, Examples
 from vagan.evaluation.metrics import counterfactual
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.files import digest_of, read_text, replacing, write_json, write_text
@@ -312,7 +312,7 @@ class ResultsFolder:
                 raise ValueError(f"it must not decompress to more than {MOST_EXAMPLE_BYTES} bytes")
             arrays = dict(file)
             ids, roles = (tuple(map(str, arrays.pop(name, ()))) for name in ("ids", "roles"))
-            affine = arrays.pop("affine", None)
+            affine, named = arrays.pop("affine", None), str(arrays.pop("effects_name", KNOWN_EFFECT))
             arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
             images = arrays["images"]
             if not ids or images.ndim not in (4, 5) or images.size == 0:
@@ -326,7 +326,7 @@ class ResultsFolder:
             if len(roles) not in (0, len(ids)) or (affine is not None and affine.shape != (4, 4)):
                 raise ValueError("must hold one role for each image and a 4x4 affine")
         maps = {name.removeprefix("maps/"): array for name, array in arrays.items() if name.startswith("maps/")}
-        return Examples(ids, images, arrays.get("effects"), maps, roles, affine)
+        return Examples(ids, images, arrays.get("effects"), maps, roles, affine, effects_name=named)
 
     def _read_run(self, path: Path) -> Run:
         run = RunFolder(path)
@@ -381,7 +381,8 @@ def _write_examples(path: Path, examples: Examples) -> None:
     arrays = {"images": examples.images, "effects": examples.effects, "affine": examples.affine}
     arrays |= {f"maps/{name}": maps for name, maps in examples.maps.items()}
     there: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
-    np.savez_compressed(path, ids=np.array(examples.ids), roles=np.array(examples.roles, str), **there)
+    words = {name: np.array(getattr(examples, name), str) for name in ("ids", "roles", "effects_name")}
+    np.savez_compressed(path, **words, **there)
 
 
 def _left_out(cohort: Cohort) -> pd.DataFrame:

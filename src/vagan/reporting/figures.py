@@ -41,12 +41,12 @@ SMOOTHING_WINDOWS = 25
 def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
     """Draw Figure 4 of the paper: one row for each image, one column for each method with one colour range.
 
-    A volume is shown by its axial slice (normal to the last axis) with the most observed effect, or with the largest
-    maps where no effect is known.
+    A volume is shown by its axial slice (normal to the last axis) with the most effect, or with the largest maps
+    where no effect is known.
     """
     columns: list[tuple[str, Array]] = [("image", examples.images)]
     if examples.effects is not None:
-        columns.append(("observed effect", examples.effects))
+        columns.append((examples.effects_name, examples.effects))
     columns += [(method, examples.maps[method]) for method in methods]
     places = _places(examples, methods)
     count, width = len(examples.ids), 1.35

@@ -12,12 +12,12 @@ from scipy.ndimage import gaussian_filter
 
 from vagan.data.volume import read_volume
 from vagan.errors import RunError
+from vagan.evaluation.evaluation import OBSERVED_EFFECT
 from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.results import ResultsFolder
 from vagan.inference.overlay import overlay, plane, symmetric_range
 from vagan.reporting.figures import in_lines
 
-OBSERVED = "observed effect"
 ROWS = 4
 CORONAL, SAGITTAL = 1, 0
 Array = NDArray[np.float32]
@@ -39,7 +39,7 @@ class Followed:
     @property
     def all_maps(self) -> dict[str, Mapping[int, Array]]:
         """Those of the methods behind the observed effects."""
-        return {OBSERVED: dict(enumerate(self.observed)), **self.maps}
+        return {OBSERVED_EFFECT: dict(enumerate(self.observed)), **self.maps}
 
 
 def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:

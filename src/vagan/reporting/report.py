@@ -10,10 +10,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vagan.data.sources.files import kind_of_reason
+from vagan.errors import OutputError
 from vagan.evaluation.evaluation import RANDOM, Examples
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import WITHOUT_TRUTH, Results, ResultsFolder, Score
-from vagan.files import replacing, write_text
+from vagan.files import regular, replacing, write_text
 from vagan.progress import duration
 from vagan.reporting.figures import (
     DARK_INK,
@@ -25,7 +26,6 @@ from vagan.reporting.figures import (
     training_curves,
 )
 from vagan.reporting.longitudinal import (
-    OBSERVED,
     Followed,
     figure5,
     read_followed,
@@ -35,6 +35,8 @@ from vagan.reporting.viewer import Case, asset, hue_bytes, viewer_data, viewer_s
 
 _NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[\d/\\_]\S*|\S+\.\w+")
 """In a reason, what may be the name of a file or a subject."""
+TITLE = "<title>Effect maps: "
+"""In the head of every page, by which it is recognised."""
 FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
 
 
@@ -53,7 +55,8 @@ def build_report(folder: Path, *, hide_ids: bool = False) -> Path:
 
     Everything is drawn before anything is written, and the page is replaced last: if building fails, the older
     report is still there and whole. The page needs no other file and no network. Raises `RunError` if the folder
-    holds no results, or a file in it is damaged; `OutputError` if the folder cannot be written to.
+    holds no results, or a file in it is damaged; `OutputError` if the folder cannot be written to, or its
+    ``report.html`` is not a report.
 
     Parameters
     ----------
@@ -64,7 +67,8 @@ def build_report(folder: Path, *, hide_ids: bool = False) -> Path:
         Number the subjects in figures and page instead of naming them, and leave out names of files. The other files
         of the folder keep them.
     """
-    results = ResultsFolder(folder).read()
+    results, written = ResultsFolder(folder).read(), folder / "report.html"
+    _require_own(written)
     if hide_ids:
         results = _anonymous(results)
     followed = read_followed(folder, hide_ids=hide_ids)
@@ -74,8 +78,21 @@ def build_report(folder: Path, *, hide_ids: bool = False) -> Path:
         for kind, content in figure.files.items():
             with replacing(folder / "figures" / f"{name}.{kind}") as temporary:
                 temporary.write_bytes(content)
-    write_text(folder / "report.html", page)
-    return folder / "report.html"
+    write_text(written, page)
+    return written
+
+
+def _require_own(page: Path) -> None:
+    """Refuse to replace a page that is of somebody else."""
+    try:
+        with regular(page).open("rb") as file:
+            is_own = TITLE.encode() in file.read(4096)
+    except FileNotFoundError:
+        return
+    except OSError:
+        is_own = False
+    if not is_own:
+        raise OutputError(f"{page} is not of `vagan report`, which would replace it; move it, or rename it")
 
 
 def _anonymous(results: Results) -> Results:
@@ -143,11 +160,11 @@ def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
 
 
 def _viewed(results: Results, examples: Examples, ranked: Sequence[str]) -> dict[str, Any]:
-    """The examples for the viewer: the best method first, and the observed effect behind it."""
+    """The examples for the viewer: the best method first, and the effect behind it, if known."""
     maps = {name: examples.maps[name] for name in dict.fromkeys([*ranked, *examples.maps]) if name in examples.maps}
     if examples.effects is not None:
         first, *others = maps
-        maps = {first: maps[first], OBSERVED: examples.effects, **{name: maps[name] for name in others}}
+        maps = {first: maps[first], examples.effects_name: examples.effects, **{name: maps[name] for name in others}}
     label = find_metric(results.summary.metrics[0]).label
     cases = []
     for row, name in enumerate(examples.ids):

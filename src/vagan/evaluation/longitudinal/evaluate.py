@@ -14,7 +14,7 @@ from vagan.data.cohort import Cohort
 from vagan.data.table import write_table
 from vagan.data.volume import read_volume, write_volume
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate
-from vagan.evaluation.evaluation import MISSING, Evaluation, markdown_lines, score_text
+from vagan.evaluation.evaluation import MISSING, OBSERVED_EFFECT, Evaluation, markdown_lines, score_text
 from vagan.evaluation.longitudinal.observed import Intensity, observe
 from vagan.evaluation.longitudinal.pairs import Pair, find_pairs
 from vagan.evaluation.maps import Cases, MethodMaps
@@ -38,6 +38,8 @@ class ObservedEffects:
     `find_pairs` for what the manifest of the cohort needs, and `observe` for the other options. At most ``limit``
     random converters, and as many stable subjects, are taken.
     """
+
+    effects_name = OBSERVED_EFFECT
 
     def __init__(
         self,
