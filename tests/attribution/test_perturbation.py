@@ -66,7 +66,10 @@ def test_the_objective_worked_by_hand():
 
 def test_the_variants_are_the_published_numbers():
     names = ("map_weight", "variation_weight", "exponent", "learning_rate", "updates", "cost")
-    published = {"perturbation-paper": (1e-2, 1e-5, 2.0, 1e-2, 1500), "perturbation": (1e-2, 0.1, 2.0, 0.1, 100)}
+    published = {
+        "additive-perturbation-1500-steps": (1e-2, 1e-5, 2.0, 1e-2, 1500),
+        "additive-perturbation": (1e-2, 0.1, 2.0, 0.1, 100),
+    }
     for slug, expected in published.items():
         entry = METHODS[slug]
         made = entry.make(nn.Identity())
