@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from heads import oriented, rotation
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.schema import CohortCase, CohortMetadata
@@ -64,8 +65,6 @@ def exact_effect(grid=GRID, pose=None, *, gain=1.0, seed=0, disease=0.0, before=
 
 def raw_head(seed, disease, codes, *, draw=0, spacing_mm=(5.0, 5.5, 6.0), shape=(30, 32, 24)):
     """A stripped head of the scanner: turned and shifted, with noise and shading, 0 outside, axes along ``codes``."""
-    from heads import rotation
-
     rng = np.random.default_rng([seed, draw])
     pose = rotation(rng.normal(0, 3, 3))
     pose[:3, 3] = rng.normal(0, 2, 3)
@@ -76,8 +75,7 @@ def raw_head(seed, disease, codes, *, draw=0, spacing_mm=(5.0, 5.5, 6.0), shape=
     noisy = np.hypot(values * field + rng.normal(0, 2, shape), rng.normal(0, 2, shape)) * rng.uniform(0.9, 1.1)
     image = nib.Nifti1Image(np.where(inside, noisy, 0).astype(np.float32), grid.affine)
     image.header.set_xyzt_units("mm")
-    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(codes))
-    return image.as_reoriented(turn)
+    return oriented(image, codes)
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,6 @@ COARSE = Grid.upright((20, 24, 19), (7.0, 7.0, 7.0), (0, 0, 0))
 
 def write_brains(folder, visits, *, noise=0.02, pose_sd=0.7, grid=COARSE):
     """A cohort of prepared brains, each visit in a slightly different pose, with shading, gain and noise."""
-    from heads import rotation
-
     names = [visit.subject for visit in visits]
     table = pd.DataFrame(
         {

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from models import save_random_generator, unchecked_shapes
+from tables import with_columns
 from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
 
@@ -30,6 +31,14 @@ def rng() -> torch.Generator:
 def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     """Forty 2-D images of 24x20 with both subtypes in every part."""
     return make_synthetic_cohort(tmp_path_factory.mktemp("cohort") / "small", n=80, size=(24, 20), seed=3)
+
+
+@pytest.fixture(scope="session")
+def three_classes(small_cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """The same images, with the subtypes as classes of their own."""
+    label = small_cohort.manifest.table["subtype"].map({"": 0, "A": 1, "B": 2})
+    names = label.map(["baseline", "type A", "type B"].__getitem__)
+    return with_columns(small_cohort, tmp_path_factory.mktemp("three") / "cohort", label=label, **{"class": names})
 
 
 @pytest.fixture(scope="session")

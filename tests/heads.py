@@ -34,14 +34,19 @@ def ball(seed=0, shape=SHAPE, spacing=SPACING_MM):
     return np.where(inside, texture + 60 * left, 0).astype(np.float32), affine
 
 
+def oriented(image, codes):
+    """The same image with its axes along the given directions."""
+    there = nib.orientations.axcodes2ornt(codes)
+    return image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), there))
+
+
 def save_head(path: Path, seed=0, codes="RAS", **more):
     """Write a ball as NIfTI with its axes along the given directions."""
     array, affine = ball(seed, **more)
     image = nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
-    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(codes))
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(image.as_reoriented(turn), path)
+    nib.save(oriented(image, codes), path)
     return path
 
 

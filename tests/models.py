@@ -1,12 +1,14 @@
 """Model folders whose maps are not zero, without a training."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import jaxtyping
 import torch
 
+from tables import rows_by_image
+from vagan.data.cohort import Cohort
 from vagan.data.preparation import Preparation
 from vagan.model.folder import ModelSpec, build_network, save_model
 
@@ -23,6 +25,27 @@ def save_random_generator(folder: Path, *, seed: int = 0, **facts) -> Path:
         weight.data.uniform_(-0.2, 0.2, generator=generator)
     save_model(folder, network, about)
     return folder
+
+
+def linear_model(space: tuple[int, ...], channels: int = 1) -> torch.nn.Sequential:
+    """Logits of two classes that are linear in the image."""
+    torch.manual_seed(1)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * torch.Size(space).numel(), 2))
+
+
+class Known:
+    """A method whose maps are known: of the image of a row ``map_of(row)``."""
+
+    name, unit, cost = "known", "none", 1
+
+    def __init__(self, cohort: Cohort, map_of: Callable[[int], object], convention: str = "signed") -> None:
+        self._rows, self._map_of, self.convention = rows_by_image(cohort), map_of, convention
+        self.asked: list[int] = []
+
+    def attribute(self, images: torch.Tensor, covariates: object = None) -> torch.Tensor:
+        rows = [self._rows[image.numpy().tobytes()] for image in images]
+        self.asked += rows
+        return torch.stack([torch.as_tensor(self._map_of(row), dtype=torch.float32) for row in rows])
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 import string
 
+import numpy as np
 import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vagan.data.manifest import REQUIRED, SPLITS, Manifest
+from vagan.data.splits import assign_splits
 from vagan.data.table import read_table
 from vagan.errors import ConfigError, ManifestError
 from vagan.training.config import known_keys, load_config, parse_yaml
@@ -40,6 +42,19 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path_factory, rows):
     Manifest(table).write(path)
     again = Manifest.read(path).table
     assert again.astype(str).equals(table.astype(str))
+
+
+@quickly
+@given(counts=st.lists(st.integers(1, 4), min_size=8, max_size=60), seed=st.integers(0, 5), test=st.floats(0.1, 0.5))
+def test_splits_never_share_a_subject_and_keep_their_proportions(counts, seed, test):
+    subjects = np.repeat(np.arange(len(counts)), counts)
+    frame = pd.DataFrame({"subject": subjects, "label": subjects % 2})
+    split = assign_splits(frame, seed=seed, test=test)
+    assert split.groupby(frame["subject"]).nunique().max() == 1
+    for label in (0, 1):
+        parts = split[frame["label"] == label].groupby(frame["subject"]).first()
+        assert abs((parts == "test").sum() - test * len(parts)) <= 0.5
+    pd.testing.assert_series_equal(split, assign_splits(frame, seed=seed, test=test))
 
 
 def refusal(kind, read):

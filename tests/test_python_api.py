@@ -10,14 +10,10 @@ import torch
 
 import vagan
 from models import save_random_generator
-from tables import table_of
+from tables import table_of, write_made_up
 from trainings import TINY_SETTINGS
 from vagan.attribution import IntegratedGradients
-from vagan.attribution.registry import METHODS
-from vagan.data.manifest import Manifest
-from vagan.data.preparation import Preparation
-from vagan.data.schema import CohortCase, CohortMetadata
-from vagan.data.write import write_cohort
+from vagan.data.schema import CohortCase
 from vagan.errors import ConfigError
 from vagan.nn.classifier import CAMClassifier
 
@@ -51,15 +47,10 @@ def test_typed_settings_are_those_of_the_command_line(cohort, model, folder):
 def test_an_attribution_of_a_selection(cohort, model, folder):
     x = cohort.select(split="test", label=1)[:4]
     a = model.attribute(x)
-    assert a.effect.shape == a.counterfactual.shape == (4, 1, 24, 20)
-    assert torch.equal(a.effect, x.images - a.counterfactual)
-    assert a.ood_score.shape == (4,)
+    assert a.effect.shape == (4, 1, 24, 20)
     saved = a.save(folder / "maps")
     assert [one.path.name for one in saved] == [f"{name}_effect.npy" for name in x.ids]
     np.testing.assert_array_equal(np.load(saved[3].path), a.effect[3, 0])
-    sheet, _ = a.plot().axes  # and the colour bar
-    assert len(sheet.images) == 4 * 3
-    assert a._repr_png_().startswith(b"\x89PNG")
 
 
 def test_arrays_are_taken_like_tensors_and_integers_refused(cohort, model):
@@ -119,10 +110,9 @@ def test_a_volume_file(tmp_path, rng):
 
 def test_volumes_of_a_cohort_are_saved_where_they_lie(tmp_path):
     affine = ((2.0, 0, 0, -7), (0, 1.5, 0, 5), (0, 0, 3.0, 1), (0, 0, 0, 1))
-    metadata = CohortMetadata(source="noise", preparation=Preparation(), affine=affine)
-    table = table_of([0, 1], split="test")
     noise = np.random.default_rng(0).uniform(-1, 1, (2, 1, 16, 17, 18)).astype(np.float32)
-    cohort = write_cohort(tmp_path / "cohort", Manifest(table), metadata, lambda row: CohortCase(noise[row]))
+    table = table_of([0, 1], split="test")
+    cohort = write_made_up(tmp_path / "cohort", table, lambda row: CohortCase(noise[row]), affine=affine)
     save_random_generator(tmp_path / "run", num_spatial_dims=3, shape=cohort.shape, output="warp")
     x = cohort.select(label=1)[:1]
     a = vagan.load(tmp_path / "run").attribute(x)
@@ -135,17 +125,10 @@ def test_volumes_of_a_cohort_are_saved_where_they_lie(tmp_path):
 
 
 def test_every_public_object_shows_what_it_is(cohort, model):
-    net = CAMClassifier(2, width=2)
     x = cohort.select(split="test", label=1)
-    shown = {repr(one) for one in (cohort, x, model, model.attribute(x[:1]), *model.methods)}
-    shown |= {
-        repr(
-            entry.make(*([x.images] * 2 if entry.needs == "training images" else [net] * (entry.needs != "nothing")))
-        )
-        for entry in METHODS.values()
-    }
+    shown = [repr(one) for one in (cohort, x, model, model.attribute(x[:1]))]  # of methods: their contract
     assert not [one for one in shown if " object at 0x" in one]
-    assert any(one.startswith("IntegratedGradients(target=1, steps=50") for one in shown)
+    assert repr(IntegratedGradients(CAMClassifier(2, width=2))).startswith("IntegratedGradients(target=1, steps=50")
     assert repr(cohort.manifest).startswith("Manifest(80 images of")
     assert "\n" not in repr(cohort.manifest)
 
@@ -162,9 +145,3 @@ def test_names_are_complete_and_imported_when_used():
     code = "import sys, vagan; assert 'torch' not in sys.modules; print(dir(vagan))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert "'fit'" in done.stdout
-
-
-def test_methods_are_compared(cohort, model):
-    net = CAMClassifier(2, width=2).eval()
-    scores = vagan.evaluate([model, IntegratedGradients(net, target=1)], cohort)
-    assert {"VA-GAN", "integrated gradients"} <= set(scores.to_frame().index)

@@ -66,6 +66,18 @@ def stop_after(count, monkeypatch, action, task=adversarial.AdversarialTask):
     monkeypatch.setattr(task, "update", counted)
 
 
+def before_update(count, monkeypatch, action):
+    """Let ``action(state)`` happen right before the update after the given number of them."""
+    update = adversarial.AdversarialTask.update
+
+    def preceded(self, state, batches, backward):
+        if state.updates == count:
+            action(state)
+        return update(self, state, batches, backward)
+
+    monkeypatch.setattr(adversarial.AdversarialTask, "update", preceded)
+
+
 def assert_resumes(cohort, path, config, whole, monkeypatch, *, count=5, **more):
     """A training that is cut short after some updates, and begun again, ends in the same bits as a whole one."""
 

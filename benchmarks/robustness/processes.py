@@ -58,6 +58,7 @@ class Child:
 
 def start(work: Work, log: Path) -> Child:
     """Start some work in a fork; the exit code is that of `SystemExit`, or 1 after any other exception."""
+    log.touch()  # whoever asks at once for what was said
     child = os.fork()
     if child:
         return Child(child, log)

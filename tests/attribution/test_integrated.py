@@ -4,17 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from models import linear_model
 from shapes import NETWORK_SPACES, SPACES
-from vagan.attribution import gradients
 from vagan.attribution.gradients import IntegratedGradients, reference_images
 from vagan.errors import ConfigError, ModelError
 from vagan.nn.classifier import CAMClassifier
-
-
-def linear_model(space, channels=1):
-    torch.manual_seed(1)
-    pixels = channels * torch.Size(space).numel()
-    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, 2))
 
 
 def smooth_model(space):
@@ -72,18 +66,6 @@ def test_the_gain_of_one_relu_is_shared_in_proportion_to_the_differences():
     images = torch.tensor([[[[3.0, 1.0]]]])
     fine = IntegratedGradients(model, reference="zero", steps=1000)
     torch.testing.assert_close(fine.attribute(images), torch.tensor([[[[2.25, 0.75]]]]), rtol=2e-3, atol=0)
-
-
-@pytest.mark.parametrize("at_once", [1, 3, 4, 1000])
-def test_the_number_evaluated_at_once_is_a_bound_and_changes_nothing(at_once, monkeypatch, rng):
-    model, images = smooth_model((7, 8)), torch.randn(5, 1, 7, 8, generator=rng)
-    expected = IntegratedGradients(model, steps=7).attribute(images)
-    sizes = []
-    model.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
-    monkeypatch.setattr(gradients, "AT_ONCE", at_once)
-    maps = IntegratedGradients(model, steps=7).attribute(images)
-    assert max(sizes) <= at_once
-    torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_mistakes_are_clear_errors():

@@ -2,25 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from vagan.attribution.method import class_scores, differentiating
+from vagan.attribution.method import class_scores
 from vagan.errors import ModelError
-
-
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_gradients_can_be_taken_where_the_caller_wants_none(context):
-    model = nn.Linear(3, 2)
-    with context():
-        images = torch.ones(1, 3, 1, 1)
-        with differentiating(model, images) as points:
-            (gradient,) = torch.autograd.grad(class_scores(model_on_flat(model), points, 1).sum(), points)
-            assert not any(weight.requires_grad for weight in model.parameters())
-    torch.testing.assert_close(gradient[..., 0, 0], model.weight[1:2].detach())
-    assert not images.requires_grad
-    assert all(weight.requires_grad for weight in model.parameters())
-
-
-def model_on_flat(linear):
-    return nn.Sequential(nn.Flatten(), linear)
 
 
 def test_a_model_that_works_in_place_does_not_change_the_images():

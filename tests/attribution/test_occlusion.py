@@ -4,15 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from models import linear_model
 from shapes import SPACES
-from vagan.attribution import perturbation
 from vagan.attribution.perturbation import Occlusion
 from vagan.errors import ConfigError
-
-
-def linear_model(space, channels=1):
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Flatten(), nn.Linear(channels * torch.Size(space).numel(), 2))
 
 
 def reference(model, images, *, window, stride, fill, target=1):
@@ -41,18 +36,6 @@ def test_equals_a_slow_loop_over_windows(space, window, stride, rng):
     found = Occlusion(model, window=window, stride=stride, reference=0.5).attribute(images)
     expected = reference(model, images, window=window, stride=stride, fill=0.5)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("at_once", [1, 3, 4, 1000])
-def test_the_number_evaluated_at_once_is_a_bound_and_changes_nothing(at_once, monkeypatch, rng):
-    model, images = linear_model((7, 8)), torch.randn(5, 1, 7, 8, generator=rng)
-    expected = Occlusion(model, window=3, stride=2).attribute(images)
-    sizes = []
-    model.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
-    monkeypatch.setattr(perturbation, "AT_ONCE", at_once)
-    maps = Occlusion(model, window=3, stride=2).attribute(images)
-    assert max(sizes) <= at_once
-    torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_windows_are_an_eighth_of_the_image_half_apart_and_filled_with_each_images_mean(rng):

@@ -3,17 +3,11 @@ import pytest
 import torch
 from torch import nn
 
+from models import linear_model
 from shapes import SPACES
 from vagan.attribution.perturbation import AdditivePerturbation
 from vagan.attribution.registry import METHODS
 from vagan.errors import ConfigError, DivergenceError
-
-
-def linear_model(space, scale=1.0):
-    torch.manual_seed(1)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(torch.Size(space).numel(), 2)).double()
-    model[1].weight.data *= scale
-    return model
 
 
 def reference(model, image, *, w1, w2, rate, updates):
@@ -43,7 +37,7 @@ def reference(model, image, *, w1, w2, rate, updates):
 @pytest.mark.parametrize("space", SPACES)
 def test_equals_a_slow_loop_over_single_images(space, rng):
     images = torch.randn(2, 1, *space, generator=rng, dtype=torch.float64)
-    model = linear_model(space)
+    model = linear_model(space).double()
     method = AdditivePerturbation(model, map_weight=3e-3, variation_weight=0.5, learning_rate=0.02, updates=12)
     for image, found in zip(images, method.attribute(images), strict=True):
         expected = reference(model, image.numpy(), w1=3e-3, w2=0.5, rate=0.02, updates=12)
@@ -82,7 +76,7 @@ def test_mistakes_are_clear_errors():
         AdditivePerturbation(nn.Identity(), map_weight=-1.0)
     with pytest.raises(ConfigError, match=r"updates at least 1.*updates=0"):
         AdditivePerturbation(nn.Identity(), updates=0)
-    model = linear_model((7, 8))
+    model = linear_model((7, 8)).double()
     model[1].bias.data[0] = float("nan")
     with pytest.raises(DivergenceError, match="check the classifier's output"):
         AdditivePerturbation(model, updates=2).attribute(torch.zeros(1, 1, 7, 8, dtype=torch.float64))

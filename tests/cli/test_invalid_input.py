@@ -208,9 +208,12 @@ OPTIONS = {
     "evaluate cohort model-3d --out new": "model-3d",
     "report nowhere": "vagan evaluate",
     "export model thesis": "thesis",
+    "export model new --results thesis": "results folder",
     "export model new --format pickle": "--format",
     "serve model --port 99999": "99999",
     "serve model --largest-mb 0": "--largest-mb",
+    "attribute model picture.png --out new --insert": "bidirectional",
+    "attribute model picture.png --out new --insert --masks thesis": "--masks excludes --insert",
     "attribute model picture.png --out new --predict-class --insert": "--predict-class excludes --insert",
     "attribute model picture.png --out new --reject-interval 0.1:0.2": "--reject-interval needs --predict-class",
     "attribute model picture.png --out new --masks model": "must be a results folder",
@@ -331,6 +334,9 @@ TABLES = {
     "unclosed quote": (text(lambda t: t.replace("ill", '"ill', 1)), "ill/0.png"),
     "cell too many": (text(lambda t: t + "a,b,c,d,e,f\n"), "table.csv"),
     "column twice": (text(lambda t: t.replace("image,class", "image,image")), "once"),
+    "nothing": (text(lambda t: ""), "table.csv"),
+    "a line without end": (text(lambda t: "x" * (2**17 + 1) + "\n1\n"), "table.csv"),
+    "no text": (text(lambda t: b"a,b\n\x00\xff\n1,2,3"), "table.csv"),
 }
 
 

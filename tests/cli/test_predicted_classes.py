@@ -57,11 +57,7 @@ def test_a_classifier_decides_and_the_map_follows(vagan, refused, trained, pictu
     told = json.loads((tmp_path / "wide" / "ill_effect.json").read_text(encoding="utf-8"))["predicted_class"]
     assert told["decision"] == "abstained"
 
-    out = ("--out", tmp_path / "no")
-    assert "needs --predict-class" in refused("attribute", trained, renamed[0], *out, "--reject-interval", "0.4:0.6")
-    line = refused("attribute", trained, renamed[0], *out, "--predict-class", "--reject-interval", "0.6:0.4")
-    assert "the lower one first" in line
-    line = refused("attribute", trained / "model", renamed[0], *out, "--predict-class")
+    line = refused("attribute", trained / "model", renamed[0], "--out", tmp_path / "no", "--predict-class")
     assert "--with-classifier" in line
 
 
@@ -92,9 +88,7 @@ def test_scores_stand_side_by_side_and_each_network_is_loaded_once(vagan, traine
     healthy = cohort.manifest.table["class"].iloc[rows].to_numpy() == "healthy"
     assert (predicted[cohort.manifest.table["id"].iloc[rows[healthy]]] == 0).mean() > 0.5
     summary = json.loads((tmp_path / "results" / "summary.json").read_text(encoding="utf-8"))
-    about = summary["classifiers"]["run, class gate"]
-    assert about["accuracy"] > 0.6
-    assert 0 <= about["calibration_error"] < 0.5
+    assert summary["classifiers"]["run, class gate"]["accuracy"] > 0.6
     assert "abstained" in summary["rules"]["predicted classes of run"]
 
 

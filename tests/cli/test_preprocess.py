@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from heads import save_head
+from heads import oriented, save_head
 from trainings import TINY
 
 
@@ -47,11 +47,8 @@ class TestRealHeads:
         for name, codes in (("CN", "RAS"), ("AD", "PIL")):
             for number in range(4):  # two for training, one for each other part
                 noisy = nib.Nifti1Image((data + rng.normal(0, 5, data.shape)).astype(np.float32), atlas.affine)
-                turn = nib.orientations.ornt_transform(
-                    nib.io_orientation(atlas.affine), nib.orientations.axcodes2ornt(codes)
-                )
                 (root / "raw" / name).mkdir(parents=True, exist_ok=True)
-                nib.save(noisy.as_reoriented(turn), root / "raw" / name / f"{name}{number}.nii.gz")
+                nib.save(oriented(noisy, codes), root / "raw" / name / f"{name}{number}.nii.gz")
         return root
 
     def test_from_raw_scans_to_a_map_on_a_raw_scan(self, vagan, study):

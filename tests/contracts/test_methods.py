@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from shapes import NETWORK_SPACES
+from vagan.attribution import gradients, perturbation
 from vagan.attribution.method import AttributionMethod, Convention, Unit
 from vagan.attribution.registry import METHODS
 from vagan.effect import Output, is_coarse, raw_channels
@@ -120,6 +121,22 @@ def test_a_batch_is_a_loop_over_its_images(name, space, images):
     together = method.attribute(images)
     alone = torch.cat([method.attribute(image[None]) for image in images])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6 * together.abs().max().item())
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 4, 1000])
+@pytest.mark.parametrize("name", ["integrated-gradients", "occlusion"])
+@pytest.mark.parametrize("space", NETWORK_SPACES[:1])
+def test_the_number_evaluated_at_once_is_a_bound_and_changes_nothing(name, at_once, space, images, monkeypatch):
+    method, network = make_method(name, images)
+    sizes = []
+    network.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
+    expected = method.attribute(images)
+    sizes.clear()
+    for module in (gradients, perturbation):
+        monkeypatch.setattr(module, "AT_ONCE", at_once)
+    found = method.attribute(images)
+    assert max(sizes) <= at_once
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @every_method

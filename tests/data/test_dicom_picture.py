@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 
 pydicom = pytest.importorskip("pydicom")
-from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: E402
-from pydicom.uid import (  # noqa: E402
-    DigitalXRayImageStorageForPresentation,
-    ExplicitVRLittleEndian,
-    RLELossless,
-    generate_uid,
-)
+from pydicom.uid import DigitalXRayImageStorageForPresentation, RLELossless  # noqa: E402
 
+from dicoms import file_dataset  # noqa: E402
 from vagan.data.dicom_picture import decode_dicom_picture, is_dicom  # noqa: E402
 from vagan.data.image_file import read_image  # noqa: E402
 from vagan.errors import ImageFileError  # noqa: E402
@@ -19,24 +14,15 @@ from vagan.errors import ImageFileError  # noqa: E402
 STORED = (np.add.outer(np.arange(9) * 300, np.arange(14) * 20) % 4096).astype(np.uint16)
 
 
-def dicom(pixels=STORED, interpretation="MONOCHROME2", syntax=ExplicitVRLittleEndian, bits=12, **header):
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
-    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel = 1 if pixels.ndim == 2 else 3
-    if pixels.ndim == 3:
-        dataset.PlanarConfiguration = 0
-    dataset.PhotometricInterpretation = interpretation
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8 * pixels.itemsize, bits, bits - 1
-    dataset.PixelRepresentation = int(np.issubdtype(pixels.dtype, np.signedinteger))
-    dataset.PixelData = pixels.tobytes()
-    for name, value in header.items():
-        setattr(dataset, name, value)
-    if syntax == RLELossless:
+def dicom(pixels=STORED, interpretation="MONOCHROME2", bits=12, *, compressed=False, **header):
+    image = {
+        "Rows": pixels.shape[0], "Columns": pixels.shape[1], "PixelData": pixels.tobytes(),
+        "SamplesPerPixel": 1 if pixels.ndim == 2 else 3, "PhotometricInterpretation": interpretation,
+        "BitsAllocated": 8 * pixels.itemsize, "BitsStored": bits, "HighBit": bits - 1,
+        "PixelRepresentation": int(np.issubdtype(pixels.dtype, np.signedinteger)),
+    } | ({"PlanarConfiguration": 0} if pixels.ndim == 3 else {})  # fmt: skip
+    dataset = file_dataset(DigitalXRayImageStorageForPresentation, **image | header)
+    if compressed:
         dataset.compress(RLELossless)
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
@@ -74,7 +60,7 @@ def test_signed_pixels_keep_their_sign_and_all_images_one_range():
 
 
 def test_compressed_pixels_and_colour():
-    assert np.array_equal(decode_dicom_picture(dicom(syntax=RLELossless)), STORED)
+    assert np.array_equal(decode_dicom_picture(dicom(compressed=True)), STORED)
     colour = np.random.default_rng(0).integers(0, 255, (8, 10, 3), dtype=np.uint8)
     assert np.array_equal(decode_dicom_picture(dicom(colour, "RGB", bits=8)), colour)
     from pydicom.pixels.processing import convert_color_space

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
+from models import Known
 from trainings import TINY_SETTINGS
 from vagan.data.manifest import Manifest
 from vagan.data.schema import CohortCase
@@ -20,32 +20,6 @@ from vagan.evaluation.runs import RunSelection
 from vagan.inference.attributor import Attributor
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
-
-
-class Known:
-    """Maps looked up by image: what ``map_of(row)`` says."""
-
-    name, unit, cost = "known", "none", 1
-
-    def __init__(self, cohort, map_of, convention="signed"):
-        images = cohort.images(np.arange(len(cohort.manifest)))
-        self._rows = {image.numpy().tobytes(): row for row, image in enumerate(images)}
-        self._map_of, self.convention = map_of, convention
-        self.asked = []
-
-    def attribute(self, images, covariates=None):
-        rows = [self._rows[image.numpy().tobytes()] for image in images]
-        self.asked += rows
-        return torch.stack([torch.as_tensor(self._map_of(row), dtype=torch.float32) for row in rows])
-
-
-def three_classes(cohort, path):
-    """The same images, with the subtypes as classes of their own."""
-    table = cohort.manifest.table.copy()
-    table["label"] = table["subtype"].map({"": 0, "A": 1, "B": 2})
-    table["class"] = table["label"].map(["baseline", "type A", "type B"].__getitem__)
-    images, effects = (read(np.arange(len(table))).numpy() for read in (cohort.images, cohort.effects))
-    return write_cohort(path, Manifest(table), cohort.metadata, lambda row: CohortCase(images[row], effects[row]))
 
 
 @pytest.fixture
@@ -257,8 +231,8 @@ def test_uncertainty_that_predicts_the_error_scores_one(small_cohort, truth):
     assert summary["calibrated"]["ncc"]["mean"] == pytest.approx(summary["overconfident"]["ncc"]["mean"], abs=1e-5)
 
 
-def test_a_run_with_several_classes_is_scored_on_the_one_that_is_named(small_cohort, tmp_path):
-    three = three_classes(small_cohort, tmp_path / "three")
+def test_a_run_with_several_classes_is_scored_on_the_one_that_is_named(three_classes, tmp_path):
+    three = three_classes
     run = train(three, tmp_path / "run", load_config(settings=TINY_SETTINGS)).path
     single = [
         train(three, tmp_path / name, load_config(settings=TINY_SETTINGS | {"training.class_of_interest": name})).path

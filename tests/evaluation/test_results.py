@@ -58,15 +58,6 @@ def test_everything_that_is_written_is_read(evaluation, small_cohort, tmp_path):
         folder.threshold("other")
 
 
-@pytest.mark.parametrize("name", ["summary.json", "examples.npz", "scores.csv"])
-def test_a_damaged_file_is_named(evaluation, small_cohort, tmp_path, name):
-    folder = ResultsFolder(tmp_path)
-    folder.write(evaluation, small_cohort)
-    (tmp_path / name).write_bytes(b"\x00damaged")
-    with pytest.raises(RunError, match=name):
-        folder.read()
-
-
 @pytest.mark.parametrize("name", ["scores.csv", "table.md", "examples.npz", "left_out.csv"])
 def test_files_of_two_evaluations_are_not_read_as_one(evaluation, small_cohort, tmp_path, name):
     for folder in ("one", "other"):

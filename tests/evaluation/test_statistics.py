@@ -44,6 +44,7 @@ class TestBootstrap:
         ).confidence_interval  # fmt: skip
         found = bootstrap_interval(values, level=level, seed=7)
         assert found == pytest.approx((expected.low, expected.high), rel=1e-12)
+        assert found != bootstrap_interval(values, level=level, seed=8)
 
     def test_groups_of_unequal_size_as_a_loop_draws_them(self):
         generator = np.random.default_rng(0)
@@ -58,16 +59,6 @@ class TestBootstrap:
         values = np.random.default_rng(0).normal(size=12)
         repeated = bootstrap_interval(np.repeat(values, 10), groups=np.repeat(list("abcdefghijkl"), 10))
         assert repeated == pytest.approx(bootstrap_interval(values))
-
-    def test_covers_the_true_mean_as_often_as_it_says(self):
-        draws = np.random.default_rng(0).exponential(size=(400, 40)) - 1
-        intervals = [bootstrap_interval(row, level=0.8, resamples=400, seed=i) for i, row in enumerate(draws)]
-        covered = np.mean([low <= 0 <= high for low, high in intervals])
-        # 0.8, less the percentile bootstrap's known shortfall on 40 skewed values; 0.02 is one standard error
-        assert 0.72 < covered < 0.84
-        values = np.random.default_rng(0).normal(size=20)
-        assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
-        assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
 
     @pytest.mark.parametrize(("values", "groups"), [([0.4], None), ([0.4, 0.9], ["one", "one"])])
     def test_one_subject_has_no_interval(self, values, groups):
@@ -123,8 +114,7 @@ class TestSummarise:
             ]
         )
         summary = summarise(rows)
-        assert list(summary) == ["vagan", "cam"]
-        assert list(summary["cam"]) == ["ncc", "mass"]
+        assert {name: list(scores) for name, scores in summary.items()} == {"vagan": ["ncc"], "cam": ["ncc", "mass"]}
         vagan = summary["vagan"]["ncc"]
         assert vagan["mean"] == pytest.approx(0.75)
         assert vagan["std"] == pytest.approx(np.sqrt((0.15**2 + 0.05**2) / 2))

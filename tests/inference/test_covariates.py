@@ -42,8 +42,6 @@ def test_a_text_is_parsed_and_never_names_a_file(tmp_path):
         (None, ConfigError, "missing covariates: .*age, sex"),
         ({"age": 70}, ConfigError, "must be age, sex: found age"),
         ({"age": 70, "sex": "F", "apoe": 1}, ConfigError, "must be age, sex"),
-        ({"age": 70, "sex": "X"}, CohortError, "sex must be .*found 'X'"),
-        ({"age": "", "sex": "F"}, CohortError, "age is required"),
         (pd.DataFrame({"age": [1, 2, 3], "sex": ["F"] * 3}), ConfigError, "3 rows for 2 images"),
         (pd.DataFrame({"age": [1, 2]}), CohortError, "sex is required"),
     ],

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from heads import posed, rotation
+from heads import oriented, posed, rotation
 from vagan.data.volume import read_volume, write_volume
 from vagan.geometry import Grid, transform_points
 from vagan.preprocessing.pipeline import Pipeline, make_pipeline
@@ -88,9 +88,7 @@ def raw_file(template, tmp_path_factory):
     spot = transform_points(pose, LANDMARK_MM)  # marked on the left
     places = transform_points(grid.affine, np.moveaxis(np.indices(grid.shape), 0, -1))
     image = np.where(np.linalg.norm(places - spot, axis=-1) < 6, 1.6 * image.max(), image) * 400
-    file = nib.Nifti1Image(image.astype(np.float32), grid.affine)
-    turn = nib.orientations.ornt_transform([[0, 1], [1, 1], [2, 1]], nib.orientations.axcodes2ornt("PSR"))
-    file = file.as_reoriented(turn)
+    file = oriented(nib.Nifti1Image(image.astype(np.float32), grid.affine), "PSR")
     file.header.set_xyzt_units("mm")
     file.set_data_dtype(np.int16)
     path = tmp_path_factory.mktemp("raw") / "a scan ü.nii.gz"

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from heads import QUICK, ball, rotation
+from heads import QUICK, ball, oriented, rotation
 from vagan.data.volume import write_like
 from vagan.geometry import transform_points
 from vagan.preprocessing.scan import read_scan
@@ -26,9 +26,7 @@ def save_oblique(path, codes):
     array, affine = ball()
     tilted = rotation((7, -5, 11)) @ affine
     kind = nib.MGHImage if path.suffix == ".mgz" else nib.Nifti1Image
-    image = kind(array, tilted.astype(np.float32))
-    turn = nib.orientations.ornt_transform(nib.io_orientation(tilted), nib.orientations.axcodes2ornt(codes))
-    image = image.as_reoriented(turn)
+    image = oriented(kind(array, tilted.astype(np.float32)), codes)
     if kind is nib.Nifti1Image:
         image.header.set_xyzt_units("mm")
         image.set_data_dtype(np.int16)
@@ -41,6 +39,7 @@ def test_a_map_returns_to_its_place_in_a_file_of_any_axes(number, codes, tmp_pat
     path = save_oblique(tmp_path / f"a{SUFFIXES[number % 3]}", codes)
     raw = read_scan(path)
     assert raw.volume.orientation_code == codes
+    assert raw.warnings == ()
     prepared = QUICK.run(raw)
     grid = prepared.scan.grid
     in_template = field(transform_points(grid.affine, np.moveaxis(np.indices(grid.shape), 0, -1)))

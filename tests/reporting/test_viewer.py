@@ -74,6 +74,3 @@ def test_an_image_without_a_methods_map_says_so_and_scripts_cannot_end_their_ele
     given = Case("a", "", np.zeros((1, 3, 4), np.float32), {"m": np.zeros((1, 3, 4), np.float32)}, {})
     ((entry,),) = (method["maps"] for method in viewer_data([given], units={}, baseline="b")["methods"])
     assert not decode(entry["data"], (3, 4), np.int8).any()
-
-
-# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB

@@ -1,8 +1,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from sklearn.metrics import balanced_accuracy_score
 
 from trainings import TINY_SETTINGS, assert_resumes
 from vagan.data.sources.synthetic import make_synthetic_cohort
@@ -40,29 +38,12 @@ def test_a_classifier_resumes_bit_equal(small_cohort, tmp_path, monkeypatch):
     assert_resumes(small_cohort, tmp_path / "run", config, whole, monkeypatch, task=ClassifierTask)
 
 
-def test_the_model_has_the_statistics_of_its_own_weights(small_cohort, tmp_path):
-    settings = SETTINGS | {"method": "cam-classifier", "classifier.updates": "3"}
-    errors = []
-    for count in (1000, 0):  # all training images, or the running statistics as they are
-        config = load_config(settings=settings | {"classifier.bn_recalibration_images": str(count)})
-        network, _ = load_model(train(small_cohort, tmp_path / str(count), config).path)
-        norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
-        reached = []
-        norm.register_forward_pre_hook(lambda _, inputs, reached=reached: reached.append(inputs[0].mean((0, 2, 3))))
-        with torch.no_grad():
-            network(small_cohort.images(small_cohort.manifest.indices("train")))
-        errors.append((norm.running_mean - reached[0]).norm() / reached[0].norm())
-    assert errors[0] < 0.02
-    assert errors[1] > 0.3
-
-
 def test_figures_and_calibration_of_hand_worked_cases():
     probabilities = np.array([0.9, 0.8, 0.4, 0.3, 0.6])
     labels = np.array([1, 1, 1, 0, 0])
     figures = binary_metrics(probabilities, labels)
     assert figures["accuracy"] == pytest.approx(3 / 5)
     assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
-    assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, probabilities > 0.5))
     assert figures["auc"] == pytest.approx(5 / 6)  # of six pairs only (0.4, 0.6) is in the wrong order
     sure = np.full(10, 0.95)
     assert _calibration_error(sure, np.array([1] * 6 + [0] * 4)) == pytest.approx(0.35)

@@ -1,15 +1,13 @@
 """Networks conditioned on age and sex, so that their effects are not attributed to the class."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from tables import rows_by_image, with_columns
 from trainings import assert_resumes, tiny
-from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.errors import CohortError, ConfigError, ModelError, VaganError
 from vagan.evaluation.evaluate import evaluate
@@ -25,20 +23,12 @@ from vagan.training.tasks import adversarial
 CONDITIONED = {"training__covariates": "[age, sex]"}
 
 
-def with_sex(cohort, folder, **columns):
-    """The cohort with more columns; every third subject is a man."""
-    shutil.copytree(cohort.path, folder)
-    table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
-    table["sex"] = np.where(np.arange(len(table)) % 3 == 0, "M", "F")
-    table.assign(**columns).to_csv(folder / "manifest.csv", index=False)
-    return Cohort(folder)
-
-
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
+    """Images that show their age; every third subject is a man."""
     folder = tmp_path_factory.mktemp("aged")
     made = make_synthetic_cohort(folder / "made", n=160, size=(24, 20), intensity="fixed", ageing=40.0)
-    return with_sex(made, folder / "cohort")
+    return with_columns(made, folder / "cohort", sex=np.where(np.arange(160) % 3 == 0, "M", "F"))
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +84,7 @@ def test_every_image_comes_with_its_own_condition(space, joint_batch_norm, rng):
 
 def test_batches_are_conditioned_on_their_own_images_and_classes_match(cohort):
     task = adversarial.AdversarialTask(tiny(training__batch_size=16, **CONDITIONED), cohort)
-    table, images = cohort.manifest.table, cohort.images(range(len(cohort.manifest))).numpy()
-    row_of = {image.tobytes(): row for row, image in enumerate(images)}
+    table, row_of = cohort.manifest.table, rows_by_image(cohort)
     ages, training = table["age"].to_numpy(float), (table["split"] == "train").to_numpy()
     drawn = {0: [], 1: []}
     for update in range(12):
@@ -119,11 +108,10 @@ def test_batches_are_conditioned_on_their_own_images_and_classes_match(cohort):
 
 
 def test_each_class_has_baseline_images_like_its_own(cohort, tmp_path):
-    labels = {"label": cohort.manifest.table["label"].astype(int).to_numpy().copy()}
-    labels["label"][cohort.manifest.table["subtype"] == "B"] = 2
-    names = np.array(["baseline", "A", "B"])[labels["label"]]
-    ages = np.array([60.0, 70.0, 50.0])[labels["label"]] + np.arange(len(names)) % 20 - 10
-    three = with_sex(cohort, tmp_path / "three", age=ages.astype(str), **{"class": names}, label=labels["label"])
+    labels = cohort.manifest.table["subtype"].map({"": 0, "A": 1, "B": 2}).to_numpy()
+    names = np.array(["baseline", "A", "B"])[labels]
+    ages = np.array([60.0, 70.0, 50.0])[labels] + np.arange(len(names)) % 20 - 10
+    three = with_columns(cohort, tmp_path / "three", age=ages, **{"class": names}, label=labels)
     task = adversarial.AdversarialTask(tiny(training__batch_size=8, training__covariates="age"), three)
     found = torch.cat([torch.cat([b.target_condition, b.condition], 1) for u in range(6) for b in task.load(u)])
     assert torch.equal(found[:, :2], found[:, 3:5])
@@ -175,7 +163,7 @@ def test_scores_and_ensembles_take_covariates_of_the_table(cohort, run):
 def test_mistakes_are_refused_before_anything_is_written(cohort, tmp_path):
     with pytest.raises(ConfigError, match=r"training\.covariates: 'agee' must be a column .* did you mean 'age'"):
         train(cohort, tmp_path / "run", tiny(training__covariates="agee"))
-    unknown = with_sex(cohort, tmp_path / "gaps", age=[""] + ["70"] * 159)
+    unknown = with_columns(cohort, tmp_path / "gaps", age=[""] + ["70"] * 159)
     with pytest.raises(CohortError, match="1 of"):
         train(unknown, tmp_path / "run", tiny(training__covariates="age"))
     assert not (tmp_path / "run").exists()

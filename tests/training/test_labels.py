@@ -18,10 +18,6 @@ def test_the_temperature_is_that_by_which_a_classifier_is_too_sure(classes, scal
     assert fitted_temperature(scale * logits, labels) == pytest.approx(scale, rel=0.07)
 
 
-def _calibration_error(probabilities, labels):
-    return binary_metrics(probabilities, labels)["calibration_error"]
-
-
 def test_calibration_makes_the_error_small():
     rng = np.random.default_rng(2)
     logits = np.stack([np.zeros(4000), rng.normal(0, 2, 4000)], axis=1)
@@ -29,7 +25,8 @@ def test_calibration_makes_the_error_small():
     overconfident = 4 * logits
     temperature = fitted_temperature(overconfident[:2000], labels[:2000])
     before, after = (
-        _calibration_error(softmax(overconfident[2000:] / t, axis=1)[:, 1], labels[2000:]) for t in (1, temperature)
+        binary_metrics(softmax(overconfident[2000:] / t, axis=1)[:, 1], labels[2000:])["calibration_error"]
+        for t in (1, temperature)
     )
     assert before > 0.1
     assert after < 0.03

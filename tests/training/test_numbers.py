@@ -8,7 +8,7 @@ import pytest
 import torch
 import zarr
 
-from trainings import tiny, weights_of
+from trainings import before_update, stop_after, tiny, weights_of
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError, DivergenceError, OutputError
 from vagan.nn.critic import Critic
@@ -80,17 +80,11 @@ def test_constant_images_and_classes_alike_leave_all_weights_finite(space, rng):
 
 
 def test_a_dead_critic_has_no_slope_and_is_an_error(small_cohort, tmp_path, monkeypatch):
-    from vagan.training.tasks import adversarial
+    def kill(state):
+        for weight in state.networks["critic"].parameters():
+            weight.data.zero_()
 
-    update = adversarial.AdversarialTask.update
-
-    def killing(self, state, batches, backward):
-        if state.updates == 3:
-            for weight in state.networks["critic"].parameters():
-                weight.data.zero_()
-        return update(self, state, batches, backward)
-
-    monkeypatch.setattr(adversarial.AdversarialTask, "update", killing)
+    before_update(3, monkeypatch, kill)
     with pytest.raises(DivergenceError, match="the critic has collapsed"):
         train(small_cohort, tmp_path / "run", tiny())
 
@@ -122,8 +116,6 @@ def test_zero_maps_are_a_warning_at_the_end_of_training(small_cohort, tmp_path, 
 
 def test_a_folder_that_vanishes_gets_no_checkpoint(small_cohort, tmp_path, monkeypatch):
     """As when its disk is unmounted: another, empty folder is in its place."""
-    from trainings import stop_after
-
     stop_after(3, monkeypatch, lambda: ((tmp_path / "run").rename(tmp_path / "away"), (tmp_path / "run").mkdir()))
     with pytest.raises(OutputError, match="has vanished during the training; is its disk still mounted"):
         train(small_cohort, tmp_path / "run", tiny())

@@ -59,11 +59,6 @@ def test_without_locks_in_the_file_system_work_continues_with_a_warning(run, mon
         pass
 
 
-def test_a_second_training_in_one_folder_is_refused(run):
-    with run.locked(), pytest.raises(RunError, match="another training"), RunFolder(run.path).locked():
-        pass
-
-
 @pytest.mark.parametrize("name", ["lock", "log.txt", "checkpoints", "model", "tensorboard", "metrics.csv"])
 def test_a_link_in_a_run_folder_is_never_followed(run, name, tmp_path):
     outside = tmp_path / "outside"

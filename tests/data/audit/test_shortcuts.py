@@ -4,16 +4,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from tables import table_of
+from tables import table_of, write_made_up
 from vagan.data.audit import shortcuts as module
 from vagan.data.audit.shortcuts import border, coarse, confounder_table, corners, find_confounders, frequencies
-from vagan.data.manifest import Manifest
-from vagan.data.preparation import Preparation
-from vagan.data.schema import CohortCase, CohortMetadata
-from vagan.data.write import write_cohort
+from vagan.data.schema import CohortCase
 from vagan.errors import CohortError
-
-FACTS = CohortMetadata(source="noise", preparation=Preparation(low=-1.0, high=1.0))
 
 
 def tag(image, rng):
@@ -53,7 +48,7 @@ def noise_cohort(path, space=(24, 20), *, plant=None, count=120, seed=0, per_sub
             plant(images[row], rng)
     columns = {name: make(labels, rng) for name, make in columns.items()}
     table = table_of(labels, subject=[f"s{n // per_subject}" for n in range(count)], **columns)
-    return write_cohort(path, Manifest(table), FACTS, lambda row: CohortCase(images[row].clip(-1, 1)))
+    return write_made_up(path, table, lambda row: CohortCase(images[row].clip(-1, 1)))
 
 
 def found(cohort):
@@ -103,23 +98,15 @@ def test_many_images_of_few_subjects_are_no_evidence(tmp_path):
 
 
 def test_columns_and_volumes_with_something_in_the_background(tmp_path):
-    def ghost(image, rng):
-        image[:, 2:4, 1:3, 1:4] = -0.7
-
-    def masked(image, rng):
-        inside = np.zeros(image.shape, bool)
-        inside[:, 6:12, 5:11, 5:12] = True
-        image[~inside] = -1
-
-    path = tmp_path / "c"
-    plain = noise_cohort(path, (18, 16, 17), count=60, site=lambda labels, rng: np.where(labels, "A", "B"))
+    site = {"site": lambda labels, rng: np.where(labels, "A", "B")}
+    plain = noise_cohort(tmp_path / "c", (18, 16, 17), count=60, **site)
     images, labels = plain.images(np.arange(60)).numpy(), plain.manifest.table["label"]
-    for row, image in enumerate(images):
-        masked(image, None)
-        if labels[row]:
-            ghost(image, None)
+    outside = np.ones(images.shape[1:], bool)
+    outside[:, 6:12, 5:11, 5:12] = False
+    images[:, outside] = -1
+    images[labels == 1, :, 2:4, 1:3, 1:4] = -0.7
     table = plain.manifest.table.assign(sex=["F", "M", "", "F", "M"] * 12)
-    cohort = write_cohort(tmp_path / "masked", Manifest(table), FACTS, lambda row: CohortCase(images[row]))
+    cohort = write_made_up(tmp_path / "masked", table, lambda row: CohortCase(images[row]))
     findings = {entry.name: entry for entry in find_confounders(cohort)}
     assert findings["outside"].is_found
     assert findings["column site"].is_found

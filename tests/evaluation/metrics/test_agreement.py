@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from scipy.stats import pearsonr
 
+from tables import one_case
 from vagan.errors import ConfigError
 from vagan.evaluation.metrics.agreement import (
     amplitude_slope,
@@ -32,11 +32,6 @@ OF_PLACE = [
 ]
 
 
-def one_case(*values):
-    """A single case whose pixels are these."""
-    return np.array(values, dtype=np.float32).reshape(1, 1, 1, -1)
-
-
 def random_pair(shape, seed=0):
     """Noisy maps and sparse effects of either sign; every case has both truth and background, no effect is faint."""
     generator = np.random.default_rng(seed)
@@ -54,17 +49,12 @@ class TestNCC:
         maps, effects = random_pair(shape)
         pairs = [(m.ravel(), e.ravel()) for m, e in zip(maps, effects, strict=True)]
         np.testing.assert_allclose(ncc(maps, effects), [np.corrcoef(m, e)[0, 1] for m, e in pairs], rtol=1e-12)
-        np.testing.assert_allclose(ncc(maps, effects), [pearsonr(m, e).statistic for m, e in pairs], rtol=1e-12)
 
-    def test_blind_to_offset_and_amplitude_but_not_to_sign_and_not_rounded(self):
-        maps, effects = random_pair((3, 1, 7, 8))
-        np.testing.assert_allclose(ncc(0.01 * maps + 50, 3 * effects - 2), ncc(maps, effects), rtol=1e-9)
-        np.testing.assert_allclose(ncc(-2 * maps, effects), -ncc(maps, effects), rtol=1e-12)
+    def test_not_rounded_far_from_zero_and_a_mean_of_its_cases(self):
         maps, effects = (x.astype(np.float32) for x in random_pair((3, 1, 7, 8)))
         far = maps + np.float32(1000)
         exact = [np.corrcoef(f.ravel().astype(float), e.ravel())[0, 1] for f, e in zip(far, effects, strict=True)]
         np.testing.assert_allclose(ncc(far, effects), exact, rtol=1e-6)
-        maps, effects = random_pair((3, 1, 7, 8))
         mean = mean_ncc(*(torch.tensor(values, requires_grad=True) for values in (maps, effects)))
         assert mean == pytest.approx(sum(ncc(maps, effects)) / 3)
 
@@ -109,14 +99,6 @@ class TestRelevance:
             outcomes.append(sum(truth[i] for i in ranked[:3]) / 3)
         assert relevance_rank(one_case(*strength), one_case(*truth)) == pytest.approx([np.mean(outcomes)])
 
-    def test_rank_ignores_pixel_order(self):
-        maps, effects = random_pair((1, 1, 7, 8))
-        maps = maps.round()  # many ties
-        shuffled = np.random.default_rng(1).permutation(maps.size)
-        again = relevance_rank(*(x.ravel()[shuffled].reshape(x.shape) for x in (maps, effects)))
-        assert again == pytest.approx(relevance_rank(maps, effects))
-        assert relevance_rank(np.ones_like(maps), effects) == pytest.approx([(effects != 0).mean()])
-
     @pytest.mark.parametrize("shape", SHAPES)
     def test_slow_loops(self, shape):
         maps, effects = random_pair(shape)
@@ -157,24 +139,16 @@ class TestTruth:
         np.testing.assert_array_equal(function(maps, faint), function(maps, effects))
 
 
-class TestPointingGame:
-    def test_hand_worked(self):
-        maps = np.array([[1, -5, 2, 3], [5, 0, 2, 5]]).reshape(2, 1, 2, 2)
-        effects = np.array([[0, 1, 0, 0], [0, 1, 1, 2]]).reshape(2, 1, 2, 2)
-        assert pointing_game(maps, effects).tolist() == [1, 0.5]
-        _, effects = random_pair((3, 1, 7, 8))
-        np.testing.assert_allclose(pointing_game(np.ones_like(effects), effects), (effects != 0).mean((1, 2, 3)))
+def test_pointing_game_hand_worked():
+    maps = np.array([[1, -5, 2, 3], [5, 0, 2, 5]]).reshape(2, 1, 2, 2)
+    effects = np.array([[0, 1, 0, 0], [0, 1, 1, 2]]).reshape(2, 1, 2, 2)
+    assert pointing_game(maps, effects).tolist() == [1, 0.5]
+    _, effects = random_pair((3, 1, 7, 8))
+    np.testing.assert_allclose(pointing_game(np.ones_like(effects), effects), (effects != 0).mean((1, 2, 3)))
 
 
-class TestMeanAbs:
-    def test_hand_worked(self):
-        assert mean_abs(np.array([[-1, 2], [0, 0.5]]).reshape(2, 1, 1, 2)) == pytest.approx([1.5, 0.25])
-
-    @pytest.mark.parametrize("shape", SHAPES)
-    def test_scales_with_the_map_and_adds_over_equal_halves(self, shape):
-        maps, _ = random_pair(shape)
-        np.testing.assert_allclose(mean_abs(-3 * maps), 3 * mean_abs(maps))
-        np.testing.assert_allclose(mean_abs(np.concatenate([maps, 0 * maps], axis=1)), mean_abs(maps) / 2)
+def test_mean_abs_hand_worked():
+    assert mean_abs(np.array([[-1, 2], [0, 0.5]]).reshape(2, 1, 1, 2)) == pytest.approx([1.5, 0.25])
 
 
 class TestAmplitudeSlope:

@@ -5,18 +5,9 @@ import pytest
 from skimage.measure import label, regionprops
 
 from shapes import SPACES
-from vagan.evaluation.metrics.detection import (
-    dice,
-    false_lesions,
-    lesion_recall,
-    otsu_threshold,
-)
+from tables import one_case
+from vagan.evaluation.metrics.detection import dice, false_lesions, lesion_recall, otsu_threshold
 from vagan.inference.lesions import components
-
-
-def one_case(*values):
-    """A single case whose pixels are these."""
-    return np.array(values, dtype=np.float32).reshape(1, 1, 1, -1)
 
 
 def picture(*lines):

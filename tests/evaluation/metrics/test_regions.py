@@ -5,11 +5,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from tables import table_of
-from vagan.data.manifest import Manifest
-from vagan.data.preparation import Preparation
-from vagan.data.schema import CohortCase, CohortMetadata
-from vagan.data.write import write_cohort
+from models import Known
+from tables import table_of, write_made_up
+from vagan.data.schema import CohortCase
 from vagan.errors import ConfigError
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate
 from vagan.evaluation.metrics.regions import recall, regional
@@ -33,32 +31,22 @@ def cohort(tmp_path_factory):
         effects[row, 0, 0, 1:4, 1] = -severity[row]
         effects[row, 0, 4, 2:4, :2] = 0.5 * severity[row] * (row % 4 == 1)
     healthy = rng.uniform(-0.5, 0, effects.shape).astype(np.float32)
-    facts = CohortMetadata(source="made up", preparation=Preparation(low=-1.0, high=1.0), regions=("front", "back"))
-    return write_cohort(
+    return write_made_up(
         tmp_path_factory.mktemp("regions") / "c",
-        Manifest(table),
-        facts,
+        table,
         lambda row: CohortCase(healthy[row] + effects[row], effects[row], healthy[row], NUMBERS),
+        regions=("front", "back"),
     )
 
 
-class Lookup:
-    name, convention, unit, cost = "lookup", "signed", "none", 1
-
-    def __init__(self, cohort, map_of):
-        images = cohort.images(np.arange(len(cohort.manifest)))
-        self._rows = {image.numpy().tobytes(): row for row, image in enumerate(images)}
-        self._maps = cohort.effects(np.arange(len(images))) * 0
-        for row, effect in enumerate(cohort.effects(np.arange(len(images)))):
-            self._maps[row] = map_of(effect)
-
-    def attribute(self, images, covariates=None):
-        return self._maps[[self._rows[image.numpy().tobytes()] for image in images]]
+@pytest.fixture
+def exact(cohort):
+    """A method that knows the effects."""
+    return Known(cohort, lambda row: cohort.effects([row])[0])
 
 
-def test_a_map_of_one_region_finds_that_and_no_other(cohort):
-    only_front = Lookup(cohort, lambda effect: effect * (torch.arange(5) < 2)[:, None, None])
-    exact = Lookup(cohort, lambda effect: effect)
+def test_a_map_of_one_region_finds_that_and_no_other(cohort, exact):
+    only_front = Known(cohort, lambda row: cohort.effects([row])[0] * (torch.arange(5) < 2)[:, None, None])
     evaluation = evaluate({"front": only_front, "exact": exact}, cohort, EvaluationOptions(severity="severity"))
     summary = evaluation.summary
     assert summary["front"]["recall/front"]["mean"] == 1
@@ -79,11 +67,8 @@ def test_recall_weighs_by_the_squared_effect(cohort):
     effect[0, 0, 0, :2, 0] = 3, 1
     effect[0, 0, 4, :2, 0] = 2, 1
     map_ = np.zeros_like(effect)
-    map_[0, 0, 0, 0, 0], map_[0, 0, 4, 1, 0], map_[0, 0, 2, :2, 0] = (
-        5,
-        4,
-        3,
-    )  # K is four; two fall between the regions
+    map_[0, 0, 0, 0, 0], map_[0, 0, 4, 1, 0] = 5, 4
+    map_[0, 0, 2, :2, 0] = 3  # K is four; two fall between the regions
     found = recall(map_, effect, lambda _, whole: {name: whole * mask for name, mask in cohort.regions([1]).items()})
     assert found["front"] == pytest.approx([9 / 10])
     assert found["back"] == pytest.approx([1 / 5])
@@ -100,14 +85,12 @@ def test_means_over_regions_are_compared_by_rank():
     assert found["front"]["mean"] == pytest.approx(1 - 6 * (0 + 4 + 4 + 0) / (4 * 15))
 
 
-def test_what_is_no_severity_is_refused(cohort):
-    exact = {"exact": Lookup(cohort, lambda effect: effect)}
-    with pytest.raises(ConfigError, match="did you mean 'severity'"):
-        evaluate(exact, cohort, EvaluationOptions(severity="severty"))
-    with pytest.raises(ConfigError, match="severity"):
-        evaluate(exact, cohort, EvaluationOptions(severity="class"))
-    with pytest.raises(ConfigError, match="'label'"):
-        evaluate(exact, cohort, EvaluationOptions(severity="label"))
+@pytest.mark.parametrize(
+    ("severity", "told"), [("severty", "did you mean 'severity'"), ("class", "severity"), ("label", "'label'")]
+)
+def test_what_is_no_severity_is_refused(cohort, exact, severity, told):
+    with pytest.raises(ConfigError, match=told):
+        evaluate({"exact": exact}, cohort, EvaluationOptions(severity=severity))
 
 
 def test_rank_correlation_is_scipys_and_its_interval_draws_subjects():
