@@ -4,14 +4,11 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 import torch
 
 from heads import oriented, rotation
-from vagan.data.manifest import Manifest
-from vagan.data.preparation import Preparation
-from vagan.data.schema import CohortCase, CohortMetadata
-from vagan.data.write import write_cohort
+from tables import table_of, write_made_up
+from vagan.data.schema import CohortCase
 from vagan.geometry import Grid, transform_points
 from vagan.preprocessing.scan import Scan
 
@@ -95,17 +92,15 @@ COARSE = Grid.upright((20, 24, 19), (7.0, 7.0, 7.0), (0, 0, 0))
 def write_brains(folder, visits, *, noise=0.02, pose_sd=0.7, grid=COARSE):
     """A cohort of prepared brains, each visit in a slightly different pose, with shading, gain and noise."""
     names = [visit.subject for visit in visits]
-    table = pd.DataFrame(
-        {
-            "id": [f"{visit.subject}_{visit.session}" for visit in visits],
-            "subject": names,
-            "session": [visit.session for visit in visits],
-            "label": [visit.label for visit in visits],
-            "class": [("MCI", "AD")[visit.label] for visit in visits],
-            "split": [visit.split for visit in visits],
-            "field_strength": "3",
-            "adas13": [f"{10 + 15 * visit.label + len(names) - place}" for place, visit in enumerate(visits)],
-        }
+    table = table_of(
+        [visit.label for visit in visits],
+        ("MCI", "AD"),
+        [visit.split for visit in visits],
+        id=[f"{visit.subject}_{visit.session}" for visit in visits],
+        subject=names,
+        session=[visit.session for visit in visits],
+        field_strength="3",
+        adas13=[f"{10 + 15 * visit.label + len(names) - place}" for place, visit in enumerate(visits)],
     )
 
     def case_at(row):
@@ -117,13 +112,7 @@ def write_brains(folder, visits, *, noise=0.02, pose_sd=0.7, grid=COARSE):
         scan = prepared(grid, pose, noise=noise, shading=0.03, gain=gain, draw=row, seed=seed, disease=visit.disease)
         return CohortCase(scan.image[None])
 
-    facts = CohortMetadata(
-        source="made-up brains",
-        preparation=Preparation(),
-        spacing_mm=tuple(float(step) for step in grid.spacing_mm),
-        affine=tuple(tuple(float(value) for value in row) for row in grid.affine),
-    )
-    return write_cohort(folder, Manifest(table), facts, case_at, threads=1)
+    return write_made_up(folder, table, case_at, spacing_mm=grid.spacing_mm.tolist(), affine=grid.affine.tolist())
 
 
 def patients(converters=3, stable=3, learned=3):

@@ -445,10 +445,7 @@ def test_contents(case, assert_refused):
 
 @pytest.mark.parametrize(
     ("command", "extra"),
-    [
-        ("export model new --format onnx", "vagan[onnx]"),
-        ("export model new --format monai", "vagan[monai]"),
-    ],
+    [("export model new --format onnx", "vagan[onnx]"), ("export model new --format monai", "vagan[monai]")],
 )
 def test_a_missing_package_is_named_by_its_extra(command, extra, assert_refused, monkeypatch):
     monkeypatch.setattr("vagan.errors.find_spec", lambda _: None)

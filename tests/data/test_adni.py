@@ -88,10 +88,7 @@ REASONS = {
 
 def test_other_classes_fields_and_less_doubt(download, tmp_path):
     table, dropped = imported(download, tmp_path, classes=("CN", "AD"), one_field="1.5", least_confidence="high")
-    assert table["class"].to_dict() == {
-        "002_S_0413_m06x1p5T": "AD",
-        "005_S_1001_blx1p5T": "CN",
-    }
+    assert table["class"].to_dict() == {"002_S_0413_m06x1p5T": "AD", "005_S_1001_blx1p5T": "CN"}
     reasons = dropped.set_index("image_id")["reason"]
     assert reasons["1004"] == "field strength 3, not 1.5"
     assert "low confidence only: visit bl, although 400 days apart" in reasons["1601"]

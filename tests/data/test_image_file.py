@@ -96,14 +96,6 @@ def test_of_a_picture_that_is_refused_its_reader_says_nothing_besides(tmp_path, 
     assert not caplog.records
 
 
-def test_what_a_reader_remarks_on_a_picture_that_is_read_is_passed_on(grey, tmp_path, caplog, monkeypatch):
-    imageio.imwrite(tmp_path / "a.tif", grey)
-    read, logger = tifffile.TiffPage.asarray, logging.getLogger("tifffile")
-    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda page: logger.warning("an unusual tag") or read(page))
-    read_image(tmp_path / "a.tif")
-    assert [record.getMessage() for record in caplog.records] == ["an unusual tag"]
-
-
 def test_arrays_that_are_archives_empty_absurd_pickled_or_damaged_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.eye(3))
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")

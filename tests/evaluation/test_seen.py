@@ -39,9 +39,7 @@ def study(folder, *, first=0, visits=1, name="table.csv"):
 
 
 def cohort_of(table, out, change=lambda table: table, **options):
-    changed = change(pd.read_csv(table, dtype=str))
-    changed.to_csv(table.with_name("changed.csv"), index=False)
-    shutil.copy(table.with_name("changed.csv"), table)
+    change(pd.read_csv(table, dtype=str)).to_csv(table, index=False)
     return import_csv(table, out, ImportOptions(**options))
 
 
@@ -93,8 +91,7 @@ def test_images_of_the_training_are_known_whatever_cohort_they_come_in(change, o
 
 
 @pytest.mark.parametrize(
-    ("first", "outcome"),
-    [("validation", pytest.raises(LeakageError, match="12 of 12")), ("", nullcontext())],
+    ("first", "outcome"), [("validation", pytest.raises(LeakageError, match="12 of 12")), ("", nullcontext())]
 )
 def test_a_later_visit_is_seen_where_other_images_show_that_subjects_are_the_same(
     first, outcome, run, tmp_path, capsys

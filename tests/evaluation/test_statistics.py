@@ -7,11 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import bootstrap
 
-from vagan.evaluation.statistics import (
-    bootstrap_interval,
-    ratio_interval,
-    summarise,
-)
+from vagan.evaluation.statistics import bootstrap_interval, ratio_interval, summarise
 from vagan.seeding import numpy_generator
 
 

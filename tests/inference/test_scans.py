@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from heads import QUICK, save_head
+from models import save_random_generator
 from vagan.inference.attributor import Attributor
 from vagan.inference.scans import ScanImage
-from vagan.model.folder import ModelSpec, build_network, load_model, save_model
+from vagan.model.folder import build_network, load_model, save_model
 from vagan.preprocessing import study as preprocessing
 from vagan.preprocessing.derivatives import DerivativePaths
 from vagan.preprocessing.pipeline import Prepared
@@ -88,23 +89,10 @@ class TestPages:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A generator of random weights that knows how its scans were prepared."""
-    torch.manual_seed(3)
-    facts = ModelSpec(
-        kind="map-generator",
-        num_spatial_dims=3,
-        channels=1,
-        shape=QUICK.grid.shape,
-        width=2,
-        classes=("CN", "AD"),
-        preparation={"low": -1.0, "high": 1.0},
-        pipeline=QUICK.model_dump(mode="json"),
-        rule="made up",
-    )
-    network = build_network(facts)
-    torch.nn.init.normal_(network.last.weight, std=0.1)
-    folder = tmp_path_factory.mktemp("model")
-    save_model(folder, network, facts)
-    return folder, network.eval()
+    about = {"num_spatial_dims": 3, "shape": QUICK.grid.shape, "width": 2}
+    about |= {"preparation": {"low": -1.0, "high": 1.0}, "pipeline": QUICK.model_dump(mode="json")}
+    folder = save_random_generator(tmp_path_factory.mktemp("model"), classes=("CN", "AD"), **about)
+    return folder, load_model(folder)[0]
 
 
 class TestMapsOfRawScans:

@@ -7,7 +7,7 @@ from shapes import SPACES
 from vagan.axes import spatial_mean
 from vagan.errors import ModelError
 from vagan.nn.batch_statistics import measuring_statistics
-from vagan.nn.conditioning import FeatureModulation, conditioned
+from vagan.nn.conditioning import FeatureModulation
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 
@@ -26,19 +26,6 @@ def test_modulation_starts_as_the_identity_and_scales_and_shifts_each_map(rng):
     expected[1, 1] *= 2  # 1 + 2 * 0.5
     expected[..., 2, :, :] += 7
     torch.testing.assert_close(layer(features, condition), expected)
-
-
-def test_images_get_the_condition_of_their_position_in_the_batch():
-    class Sum(nn.Module):
-        def forward(self, images, condition):
-            return images.flatten(1).sum(1) + condition[:, 0]
-
-    condition = torch.tensor([[10.0], [20.0], [30.0]])
-    images = torch.arange(6.0).reshape(6, 1, 1, 1)
-    network = Sum()
-    assert conditioned(network, condition)(images).tolist() == [10, 21, 32, 13, 24, 35]
-    assert conditioned(network, condition)(images[:2]).tolist() == [10, 21]
-    assert conditioned(network, None) is network
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -16,16 +16,12 @@ def convolutions(network):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_the_critic_is_the_papers(dims):
+def test_the_critic_is_the_papers_and_one_of_patches_begins_at_the_second_level(dims):
     layers = convolutions(Critic(dims))
     assert [layer.out_channels for layer in layers] == [16, 32, 64, 64, 128, 128, 256, 256, 256, 1]
     assert {layer.kernel_size[0] for layer in layers[:-1]} == {3}
     assert layers[-1].kernel_size == (1,) * dims
     assert not any("Norm" in type(module).__name__ for module in Critic(dims).modules())
-
-
-@pytest.mark.parametrize("dims", [2, 3])
-def test_a_critic_of_patches_begins_at_the_second_level(dims):
     layers = convolutions(Critic(dims, patch_size=2))
     assert [layer.out_channels for layer in layers] == [16, 32, 32, 64, 64, 128, 128, 128, 1]
     assert layers[0].in_channels == 2**dims

@@ -231,9 +231,3 @@ class TestDicom:
         write_dicom(tmp_path / "other", uid="1.10", slope=lambda k: 2, SeriesInstanceUID="1.2.3")  # another echo
         with pytest.raises(ImageFileError, match="one image at each place"):
             read_scan(tmp_path / "other")
-
-    def test_a_folder_without_a_series_is_told(self, tmp_path):
-        with pytest.raises(
-            ImageFileError, match="one DICOM series of 16 slices or more in parallel planes, found none"
-        ):
-            read_scan(tmp_path)

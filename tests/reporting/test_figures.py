@@ -1,6 +1,5 @@
 """Colours, ranges and pixel sizes of what readers look at."""
 
-import io
 import re
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image
 
 from vagan.data.sources.synthetic import make_case
 from vagan.evaluation.results import Summary
-from vagan.inference.overlay import Overlays, overlay, plane, symmetric_range
+from vagan.inference.overlay import Overlays, overlay, symmetric_range
 from vagan.inference.sheet import contact_sheets, small_row
 from vagan.reporting.figures import (
     DARK_INK,
@@ -102,12 +101,8 @@ def test_overlays_of_one_call_share_the_range_of_the_strongest(tmp_path):
 
 
 def test_a_contact_sheet_holds_all_images_of_any_shape_in_one_range():
-    rows = [
-        small_row(
-            f"{n}", {name: np.full((7, 600 if n else 8), 0.1 * n) for name in ("image", "counterfactual", "effect")}
-        )
-        for n in range(130)
-    ]
+    parts = ("image", "counterfactual", "effect")
+    rows = [small_row(f"{n}", dict.fromkeys(parts, np.full((7, 600 if n else 8), 0.1 * n))) for n in range(130)]
     first, second = (figure.axes[0].images for figure in contact_sheets(rows))
     assert (len(first), len(second)) == (3 * 120, 3 * 10)
     assert {picture.get_clim() for picture in [*first[2::3], *second[2::3]]} == {(-12.9, 12.9)}
@@ -127,32 +122,20 @@ def test_saved_overlay_of_a_volume_cuts_through_the_peak(tmp_path):
     np.testing.assert_array_equal(blue, [[1, 3], [1, 9 + 2], [1 + 5, 9 + 7 + 2]])
 
 
-def test_planes_look_the_way_radiographs_hang():
-    x, y, z = np.meshgrid(range(7), range(8), range(9), indexing="ij")
-    axial = plane(np.stack([x, y, z]).astype(float), 2, 4)
-    assert axial.shape == (3, 8, 7)
-    np.testing.assert_array_equal(axial[:, 0, -1], [6, 7, 4])
-    sagittal = plane(np.stack([x, y, z]).astype(float), 0, 3)
-    np.testing.assert_array_equal(sagittal[:, 0, -1], [3, 7, 8])
-
-
 def test_grid_shares_one_range_within_a_method_and_shows_the_arrays_themselves():
-    figure = example_grid(examples((37, 52)), ["strong", "weak $x"])
-    image, observed, strong, weak = drawn_images(figure)
+    shown = examples((37, 52))
+    figure = example_grid(shown, ["strong", "weak $x"])
     assert [axes.get_title() for axes in figure.axes if axes.get_title()][1] == "known effect"
-    assert {drawn.get_clim() for drawn in image} == {(-1.0, 1.0)}
-    assert {drawn.get_clim() for drawn in observed} == {(-1.0, 1.0)}
-    assert {drawn.get_clim() for drawn in strong} == {(-5.0, 5.0)}
-    (low, high) = weak[0].get_clim()
-    assert (low, high) == pytest.approx((-0.01, 0.01))
-    assert {drawn.get_cmap().name for drawn in observed + strong + weak} == {"RdBu_r"}
+    columns = drawn_images(figure)
+    for column, arrays, limit in zip(
+        columns, [shown.images, shown.effects, *shown.maps.values()], (1, 1, 5, 0.01), strict=True
+    ):
+        for drawn, array in zip(column, arrays, strict=True):
+            assert drawn.get_clim() == pytest.approx((-limit, limit))
+            np.testing.assert_array_equal(drawn.get_array(), array[0])
+    assert {drawn.get_cmap().name for column in columns[1:] for drawn in column} == {"RdBu_r"}
     printed = [label.get_text() for axes in figure.axes for label in axes.get_xticklabels()]
     assert {"−5", "+5", "−0.01", "+0.01"} <= set(printed)
-    shown = examples((37, 52))
-    columns = drawn_images(example_grid(shown, ["strong"]))
-    for column, arrays in zip(columns, [shown.images, shown.effects, shown.maps["strong"]], strict=True):
-        for drawn, array in zip(column, arrays, strict=True):
-            np.testing.assert_array_equal(drawn.get_array(), array[0])
 
 
 def test_grid_of_volumes_shows_the_slice_with_most_effect_and_names_it():
@@ -185,7 +168,6 @@ def test_training_curves_hold_the_logged_values():
         return [axes.get_title(loc="left") for axes in training_curves(table).axes]
 
     figure = training_curves(metrics())
-    assert len(titles(metrics())) == 5
     assert sum("never used for selection" in title for title in titles(metrics())) == 1
     raw, smooth = figure.axes[0].lines
     np.testing.assert_allclose(raw.get_ydata(), 1 / np.arange(1, 41))
@@ -226,7 +208,4 @@ def test_data_uri_is_vectors_without_outside_references():
     kind, _, content = address.partition(",")
     assert kind == "data:image/svg+xml"
     assert not set(content) & set(" \"'<>,")
-    svg = unquote(content)
-    assert DARK_INK in svg
-    assert not re.search(r"""(href|src)\s*=\s*["'](?!#|data:)""", svg)
-    assert io.StringIO(svg).read(5) == "<?xml"
+    assert not re.search(r"""(href|src)\s*=\s*["'](?!#|data:)""", unquote(content))

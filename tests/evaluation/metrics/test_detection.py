@@ -15,14 +15,7 @@ def picture(*lines):
     return np.array([[float(mark) if mark.isdigit() else 0.0 for mark in line] for line in lines])[None, None]
 
 
-TWO_LESIONS = picture(
-    "11........",
-    "11........",
-    "..........",
-    "......1111",
-    "......1111",
-    "......1111",
-)
+TWO_LESIONS = picture("11........", "11........", "..........", "......1111", "......1111", "......1111")
 
 
 class TestDice:
@@ -87,14 +80,7 @@ class TestComponents:
 class TestLesions:
     def test_hand_worked(self):
         # of the small lesion one pixel of four is marked, of the large one one of twelve: less than a tenth
-        maps = picture(
-            "..........",
-            ".9333.....",
-            "....3.....",
-            "......4...",
-            "4.........",
-            "444.......",
-        )
+        maps = picture("..........", ".9333.....", "....3.....", "......4...", "4.........", "444.......")
         # the component at the left has nothing in the truth, the speck does not count, the other has 1 of 5 in it
         assert lesion_recall(maps, TWO_LESIONS, 1.0).tolist() == [0.5]
         assert false_lesions(maps, TWO_LESIONS, 1.0).tolist() == [1]
