@@ -1,13 +1,13 @@
 """Exit code and messages of `.ci/audit.py` for what pip-audit may return."""
 
-import importlib.util
+import importlib
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[1] / ".ci" / "audit.py"
+FOLDER = Path(__file__).parents[1] / ".ci"
 VULNERABILITY = {"id": "CVE-1", "fix_versions": ["2.1"], "aliases": [], "description": ""}
 SOUND = {"name": "a", "version": "1", "vulns": []}
 BROKEN = {"name": "b", "version": "2", "vulns": [VULNERABILITY]}
@@ -16,9 +16,8 @@ UNKNOWN = {"name": "c", "skip_reason": "Dependency not found"}
 
 @pytest.fixture
 def audit(monkeypatch):
-    spec = importlib.util.spec_from_file_location("audit", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    module = importlib.import_module("audit")
 
     def answered(packages, *words, error=""):
         output = "" if packages is None else json.dumps({"dependencies": packages, "fixes": []})

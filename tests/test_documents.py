@@ -116,14 +116,10 @@ def test_code_in_running_text_names_what_exists(path):
                 assert method in {*METHODS, "vagan", "classifier", "cam-classifier"}, span
 
 
-def test_measured_results_are_those_of_the_files():
-    import sys
+def test_measured_results_are_those_of_the_files(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from measured import BEGIN, END, README, documents
 
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        from measured import BEGIN, END, README, documents
-    finally:
-        sys.path.pop(0)
     for path, text in documents().items():
         assert path.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0] == text
     assert documents()[README].count("\n") <= 2 + 8

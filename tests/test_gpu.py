@@ -1,17 +1,16 @@
 """What holds on an NVIDIA GPU as on the CPU: the numbers, trainings that are stopped or moved, methods, the verbs."""
 
 import copy
-import importlib.util
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
+import contracts.test_methods as contract
 from shapes import NETWORK_SPACES
 from trainings import SETTINGS, TINY, stop_after, tiny, weights_of
 from vagan.attribution.registry import METHODS
@@ -32,18 +31,6 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 SIZES = [(24, 20), (18, 20, 17)]
 PLAIN = {"training__precision": "32-true"}
 every_space = pytest.mark.parametrize("space", NETWORK_SPACES, ids=["2-D", "3-D"])
-
-
-def _contracts():
-    """The module with the methods' contract, from its file: the test folders are no packages."""
-    path = Path(__file__).parent / "contracts" / "test_methods.py"
-    spec = importlib.util.spec_from_file_location("contract_of_methods", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-contract = _contracts()
 
 
 @pytest.fixture(autouse=True)

@@ -17,42 +17,34 @@ def offline(monkeypatch):
     return offline
 
 
-@pytest.mark.parametrize(
-    ("suffix", "text"),
-    [
-        (".html", '<script async src="//cdn.example/x.js">'),
-        (".html", '<link rel="preconnect" href="https://fonts.example">'),
-        (".html", '<img srcset="https://pictures.example/2x.png 2x">'),
-        (".html", '<svg><use xlink:href="https://icons.example/i.svg#a"/></svg>'),
-        (".html", "<div style=\"background: url('https://pictures.example/a.png')\">"),
-        (".html", "<style>@import 'https://fonts.example/css';</style>"),
-        (".html", '<script>const a = fetch("https://api.example/v1")</script>'),
-        (".html", '<meta http-equiv="refresh" content="0; url=https://elsewhere.example">'),
-        (".css", "@font-face { src: url(https://fonts.example/a.woff2) }"),
-        (".js", 's.src = "https://cdn.example/mathjax.js"'),
-        (".js", "import('https://cdn.example/m.mjs')"),
-    ],
-)
-def test_what_a_browser_would_fetch_is_found(offline, suffix, text):
-    (found,) = offline.loads(text, suffix)
-    assert "example" in found
+FETCHED = [
+    (".html", '<script async src="//cdn.example/x.js">'),
+    (".html", '<link rel="preconnect" href="https://fonts.example">'),
+    (".html", '<img srcset="https://pictures.example/2x.png 2x">'),
+    (".html", '<svg><use xlink:href="https://icons.example/i.svg#a"/></svg>'),
+    (".html", "<div style=\"background: url('https://pictures.example/a.png')\">"),
+    (".html", "<style>@import 'https://fonts.example/css';</style>"),
+    (".html", '<script>const a = fetch("https://api.example/v1")</script>'),
+    (".html", '<meta http-equiv="refresh" content="0; url=https://elsewhere.example">'),
+    (".css", "@font-face { src: url(https://fonts.example/a.woff2) }"),
+    (".js", 's.src = "https://cdn.example/mathjax.js"'),
+    (".js", "import('https://cdn.example/m.mjs')"),
+]
+LINKED = [
+    (".html", '<a href="https://doi.org/1">paper</a>'),
+    (".html", '<link rel="canonical" href="https://home.example/page"><link rel="next" href="b.html">'),
+    (".html", '<img src="../_images/a.png"><script src="_static/x.js?v=1"></script>'),
+    (".html", '<img src="data:image/png;base64,AA//BB==">'),
+    (".html", '<math xmlns="http://www.w3.org/1998/Math/MathML"><mi>x</mi></math>'),
+    (".html", "<pre>fetch('https://not.a.script')</pre>"),
+    (".css", "a { background: url(data:image/svg+xml;base64,AA//) } /* https://sphinx-doc.org */"),
+    (".js", "// see https://example.org\nfetch('searchindex.js')"),
+]
 
 
-@pytest.mark.parametrize(
-    ("suffix", "text"),
-    [
-        (".html", '<a href="https://doi.org/1">paper</a>'),
-        (".html", '<link rel="canonical" href="https://home.example/page"><link rel="next" href="b.html">'),
-        (".html", '<img src="../_images/a.png"><script src="_static/x.js?v=1"></script>'),
-        (".html", '<img src="data:image/png;base64,AA//BB==">'),
-        (".html", '<math xmlns="http://www.w3.org/1998/Math/MathML"><mi>x</mi></math>'),
-        (".html", "<pre>fetch('https://not.a.script')</pre>"),
-        (".css", "a { background: url(data:image/svg+xml;base64,AA//) } /* https://sphinx-doc.org */"),
-        (".js", "// see https://example.org\nfetch('searchindex.js')"),
-    ],
-)
-def test_links_and_files_of_the_site_are_not_complained_of(offline, suffix, text):
-    assert offline.loads(text, suffix) == []
+@pytest.mark.parametrize(("suffix", "text"), [*FETCHED, *LINKED])
+def test_what_a_browser_would_fetch_is_found_and_links_are_not_complained_of(offline, suffix, text):
+    assert len(offline.loads(text, suffix)) == ((suffix, text) in FETCHED)
 
 
 def test_files_are_named_with_what_they_load(offline, tmp_path):

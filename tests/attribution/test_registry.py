@@ -18,15 +18,11 @@ def test_a_name_leads_to_its_entry_and_a_mistyped_one_to_the_nearest():
         find_slug("guided-backprob")
 
 
-@pytest.fixture
-def saved(tmp_path):
-    return lambda kind: save_random_generator(tmp_path / kind, kind=kind)
-
-
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("map-generator", "cam"), *(("classifier", name) for name in (None, "vagan", "cam", "group-mean"))],
 )
-def test_a_method_that_cannot_explain_the_model_is_refused(saved, kind, name):
+def test_a_method_that_cannot_explain_the_model_is_refused(tmp_path, kind, name):
+    model = save_random_generator(tmp_path / "model", kind=kind)
     with pytest.raises(ConfigError, match=f"{kind}.*{name or 'guided-backprop, .*random'}"):
-        Attributor.load(saved(kind), name)
+        Attributor.load(model, name)

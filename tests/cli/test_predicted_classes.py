@@ -90,9 +90,3 @@ def test_scores_stand_side_by_side_and_each_network_is_loaded_once(vagan, traine
     summary = json.loads((tmp_path / "results" / "summary.json").read_text(encoding="utf-8"))
     assert summary["classifiers"]["run, class gate"]["accuracy"] > 0.6
     assert "abstained" in summary["rules"]["predicted classes of run"]
-
-
-def test_a_classifier_goes_with_a_map_generator(refused, vagan, pictures, tmp_path):
-    vagan("import", "folder", pictures, tmp_path / "cohort", "--range", 0, 255)
-    line = refused("train", tmp_path / "cohort", tmp_path / "run", "--method", "cam-classifier", "--with-classifier")
-    assert "--method label-classifier" in line

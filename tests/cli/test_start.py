@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.metadata import version
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,13 +37,6 @@ def test_help_takes_less_than_half_a_second_and_imports_nothing_heavy(pages, mos
     assert done.stdout.count("Usage: vagan ") == len(pages)
     assert [name for name in HEAVY if name in modules] == []
     assert float(seconds) < most_seconds
-
-
-def test_the_package_runs_as_a_module():
-    done = subprocess.run(
-        [sys.executable, "-m", "vagan", "--version"], capture_output=True, encoding="utf-8", check=True
-    )
-    assert done.stdout.strip() == version("vagan")
 
 
 def test_the_table_of_scores_fits_a_terminal():

@@ -1,5 +1,4 @@
 import json
-import re
 
 import imageio.v3 as imageio
 import nibabel as nib
@@ -9,7 +8,6 @@ import pytest
 import torch
 
 from trainings import TINY
-from vagan.cli.app import IMPORTS, VERBS
 from vagan.data.cohort import Cohort
 from vagan.inference.attributor import Attributor
 
@@ -117,14 +115,6 @@ def test_a_classifier_is_explained_by_the_method_that_is_asked_for(vagan, traine
         np.testing.assert_allclose(np.load(out / "03_effect.npy"), expected, atol=1e-5)
         assert (about["method"], about["unit"]) == (method.name, unit)
         assert ("times_this_in_the_units_of_the_file" in about) == (method.unit == "intensity")
-
-
-@pytest.mark.parametrize(("page", "verbs"), [((), VERBS), (("import",), IMPORTS)])
-def test_help_says_what_every_verb_does(vagan, page, verbs):
-    out = vagan(*page, "--help")[1]
-    for verb in (function.__name__ for function in verbs):
-        assert re.search(rf"^│ {verb} +[A-Z]\w* [a-zA-Z]", out, re.MULTILINE), verb
-        assert len(vagan(*page, verb, "--help")[1]) > 200
 
 
 def test_an_image_of_another_kind_is_flagged(vagan, trained, pictures, tmp_path):

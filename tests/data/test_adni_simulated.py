@@ -3,7 +3,6 @@
 import nibabel as nib
 import numpy as np
 import pandas as pd
-import pytest
 
 from simulate import simulate
 from vagan.data.sources.adni.study import AdniOptions, import_adni
@@ -15,15 +14,8 @@ from vagan.simulation.subject import draw_subject
 GROUPS = ("", "hippocampal", "", "ventricular")
 
 
-@pytest.fixture(scope="module")
-def people():
-    return [draw_subject(n + 1, GROUPS[n % 4], seed=3, healthy_follow_up=True) for n in range(20)]
-
-
-@pytest.fixture(scope="module")
-def download(tmp_path_factory, people):
-    """Twenty people; in place of each head a few voxels that tell whose it is."""
-    root = tmp_path_factory.mktemp("simulated ü")
+def simulated_download(root, people):
+    """In place of each head a few voxels that tell whose it is."""
     rows = [
         {
             "id": f"{person.name}_{visit.session}", "subject": person.name, "session": visit.session,
@@ -42,7 +34,9 @@ def download(tmp_path_factory, people):
     return simulate(root / "raw", root / "download")
 
 
-def test_the_import_takes_each_simulated_scan_once_with_its_class_age_and_field(download, people):
+def test_the_import_takes_each_simulated_scan_once_with_its_class_age_and_field(tmp_path):
+    people = [draw_subject(n + 1, GROUPS[n % 4], seed=3, healthy_follow_up=True) for n in range(20)]
+    download = simulated_download(tmp_path / "simulated ü", people)
     root = download.tables.parent
     lists = SubjectLists.read(root / "test_subjects.txt", root / "validation_subjects.txt")
     import_adni(download.images, download.tables, root / "study", AdniOptions(lists=lists))

@@ -31,13 +31,6 @@ def test_discs_are_where_the_squares_are_and_as_large(size):
         assert 0.7 < overlap < 1
 
 
-def test_a_disc_is_round():
-    mask = discs((112, 112), "A", np.random.default_rng(0))[40:72, 40:72]
-    assert np.array_equal(mask, mask.T)
-    assert np.array_equal(mask, mask[::-1])
-    assert mask.sum() == pytest.approx(400, rel=0.03)
-
-
 def test_each_site_is_there_about_half_of_the_time_and_never_none():
     rng = np.random.default_rng(1)
     counts, where = [], np.zeros(3)

@@ -27,15 +27,7 @@ def test_mean_std_and_agreement_by_hand(space, rng):
     torch.testing.assert_close(found.counterfactual, 0.2 * images)
     torch.testing.assert_close(found.uncertainty.std, images.abs() * (torch.tensor([1, 2, -0.6])).std())
     torch.testing.assert_close(found.uncertainty.sign_agreement, torch.full_like(images, 1 / 3))
-    assert (ensemble.name, ensemble.cost, found.members) == ("times, mean of 3", 3, 3)
-
-
-@pytest.mark.parametrize("unit", ["intensity", "class score"])
-def test_an_ensemble_has_the_unit_of_its_members(unit, rng):
-    images = torch.randn((2, 1, 7, 8), generator=rng)
-    ensemble = Attributor([Times(1.0, unit=unit), Times(2.0, unit=unit)])
-    assert ensemble.unit == ensemble.attribute(images).unit == unit
-    assert (ensemble.attribute(images).counterfactual is not None) == (unit == "intensity")
+    assert (ensemble.name, ensemble.cost, found.members, found.unit) == ("times, mean of 3", 3, 3, "intensity")
 
 
 def test_equal_members_agree_and_others_are_refused(rng):
@@ -47,6 +39,8 @@ def test_equal_members_agree_and_others_are_refused(rng):
     assert (found.uncertainty.sign_agreement == 1).all()
     assert (ensemble.attribute(0 * images).uncertainty.sign_agreement == 0).all()  # no sign, nothing to agree on
     assert Attributor([Times(2.0)]).attribute(images).uncertainty is None
+    of_scores = Attributor([Times(1.0, unit="class score"), Times(2.0, unit="class score")]).attribute(images)
+    assert (of_scores.unit, of_scores.counterfactual) == ("class score", None)
     for other in (Times(1.0, "absolute"), Times(1.0, unit="none")):
         with pytest.raises(ConfigError, match="convention and unit"):
             Attributor([Times(1.0), other])

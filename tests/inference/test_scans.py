@@ -25,11 +25,6 @@ from vagan.reporting.scan_pages import GROUP_PAGE, PAGES, outliers
 prepare_study = partial(preprocessing.prepare_study, pages=PAGES)
 
 
-def read_vectors(path):
-    """In RAS+ order of the places; ``save_head`` writes so."""
-    return nib.load(path).get_fdata()[:, :, :, 0]
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Ten scans of two classes, one of them broken, one twice."""
@@ -155,7 +150,7 @@ class TestMapsOfRawScans:
         image = ScanImage(raw, QUICK)
         vars(image)["_prepared"] = Prepared(scan, raw.scan.grid, [])  # in place of the pipeline's result
         image.write_displacement(tmp_path / "a", field)
-        written = read_vectors(tmp_path / "a_displacement.nii.gz")
+        written = nib.load(tmp_path / "a_displacement.nii.gz").get_fdata()[:, :, :, 0]
         step = raw.scan.grid.spacing_mm[1]
         middle = tuple(extent // 2 for extent in raw.scan.grid.shape)
         expected = (0, step, 0) if turn == 0 else (step, 0, 0)

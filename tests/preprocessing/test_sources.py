@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 
 from heads import save_head
-from vagan.errors import ManifestError
 from vagan.preprocessing.sources import collect_scans, jobs_of, repeated_rows, upstream_of
 
 
@@ -84,14 +83,3 @@ def test_a_mask_beside_a_scan_is_its_mask_and_no_scan(tmp_path):
     for source in (tmp_path, scan):
         (job,) = jobs_of(collect_scans(source))
         assert (job.image, job.mask) == (scan, mask)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [("nothing", "does not exist"), ("empty", "holds no scan"), ("t.csv", "needs a column 'image'")],
-)
-def test_mistakes_are_told(tmp_path, name, words):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "t.csv").write_text("scan\na.nii\n", encoding="utf-8")
-    with pytest.raises(ManifestError, match=words):
-        collect_scans(tmp_path / name)

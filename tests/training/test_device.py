@@ -26,7 +26,6 @@ class TestPrecision:
     )
     def test_auto_asks_the_processor(self, monkeypatch, found, expected):
         monkeypatch.setattr("vagan.training.engine.device._capabilities", lambda: found)
-
         assert fast_precision(torch.device("cpu")) == expected
         assert precision(settings(device="cpu")) == expected
 

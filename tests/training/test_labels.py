@@ -18,6 +18,24 @@ def test_the_temperature_is_that_by_which_a_classifier_is_too_sure(classes, scal
     assert fitted_temperature(scale * logits, labels) == pytest.approx(scale, rel=0.07)
 
 
+def calibration_error(probabilities, labels):
+    return binary_metrics(probabilities, labels)["calibration_error"]
+
+
+def test_figures_and_calibration_of_hand_worked_cases():
+    probabilities = np.array([0.9, 0.8, 0.4, 0.3, 0.6])
+    labels = np.array([1, 1, 1, 0, 0])
+    figures = binary_metrics(probabilities, labels)
+    assert figures["accuracy"] == pytest.approx(3 / 5)
+    assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert figures["auc"] == pytest.approx(5 / 6)  # of six pairs only (0.4, 0.6) is in the wrong order
+    assert calibration_error(np.full(10, 0.95), np.array([1] * 6 + [0] * 4)) == pytest.approx(0.35)
+    assert calibration_error(np.array([1.0, 0.0]), np.array([1, 0])) == pytest.approx(0)
+    # two bins: 0.9 is right half of the time, 0.6 always; each holds half of the cases
+    mixed = np.array([0.92, 0.92, 0.62, 0.62])
+    assert calibration_error(mixed, np.array([1, 0, 1, 1])) == pytest.approx((0.42 + 0.38) / 2)
+
+
 def test_calibration_makes_the_error_small():
     rng = np.random.default_rng(2)
     logits = np.stack([np.zeros(4000), rng.normal(0, 2, 4000)], axis=1)
@@ -25,8 +43,7 @@ def test_calibration_makes_the_error_small():
     overconfident = 4 * logits
     temperature = fitted_temperature(overconfident[:2000], labels[:2000])
     before, after = (
-        binary_metrics(softmax(overconfident[2000:] / t, axis=1)[:, 1], labels[2000:])["calibration_error"]
-        for t in (1, temperature)
+        calibration_error(softmax(overconfident[2000:] / t, axis=1)[:, 1], labels[2000:]) for t in (1, temperature)
     )
     assert before > 0.1
     assert after < 0.03

@@ -192,23 +192,15 @@ def test_a_classifier_must_be_independent_of_the_runs(small_cohort, tmp_path):
         (0.9, 0.2, "better than"),
         (0.6, 0.9, "no better than"),
         (0.5, 1.5, "no better than"),
-        (0.9, 0.9, "not clearly better than the group mean difference (not by kernel distance)"),
+        (0.9, 0.9, "not clearly better than"),
     ],
 )
 def test_the_verdict_compares_with_the_group_mean_difference(flips, distance, judged):
-    def scores(flips, distance, **more):
-        means = {"flip_rate": flips, "kernel_distance": distance, **more}
+    def scores(flips, distance):
+        means = {"flip_rate": flips, "kernel_distance": distance}
         return {name: {"mean": mean, "ci95": [mean - 0.1, mean + 0.1]} for name, mean in means.items()}
 
-    summary = {
-        "VA-GAN": scores(flips, distance, empty_map=0.21),
-        "group mean difference": scores(0.6, 0.9),
-        "map": {},
-    }
+    summary = {"VA-GAN": scores(flips, distance), "group mean difference": scores(0.6, 0.9), "map": {}}
     real = {"real baseline images": scores(0.96, 0.0)}
-    first, second, third = verdict(summary, real, "sneaker")
-    assert first.startswith(f"VA-GAN: {judged}")
-    assert f"{flips:.0%} of the images are classified as sneaker" in second
-    assert "96%" in second
-    assert third.startswith("21% of the maps")
+    assert verdict(summary, real, "sneaker")[0].startswith(f"VA-GAN: {judged}")
     assert not verdict({"VA-GAN": summary["VA-GAN"]}, real, "sneaker")  # without a control there is none
