@@ -285,15 +285,11 @@ def test_files(file, damage, assert_refused):
     assert_refused(command, name, change=lambda folder: DAMAGES[damage](folder / file))
 
 
-OF_A_RUN = {
-    "config.yaml": "train cohort run",
-    "cohort.json": "train cohort run",
-    "checkpoints/latest.pt": "train cohort run",
-}
+OF_A_RUN = [(name, "train cohort run") for name in ("config.yaml", "cohort.json", "checkpoints/latest.pt")]
 
 
 @pytest.mark.parametrize("damage", ["noise", "pickle", "folder", "pipe"])
-@pytest.mark.parametrize(("file", "command"), [*OF_A_RUN.items(), ("config.yaml", "evaluate cohort run --out new")])
+@pytest.mark.parametrize(("file", "command"), [*OF_A_RUN, ("config.yaml", "evaluate cohort run --out new")])
 def test_files_of_a_run(file, command, damage, assert_refused):
     assert_refused(command, "run", change=lambda folder: DAMAGES[damage](folder / "run" / file), leaves="run/l")
 

@@ -11,6 +11,7 @@ from vagan.data.table import read_table
 from vagan.errors import ManifestError
 from vagan.preprocessing.sources import collect_scans, repeated_rows
 
+SHOTS = [shot for person in small_study() for visit in person.visits for shot in visit.shots]
 GENERATIONS = {"today": {"legacy": False}, "legacy": {"today": False}, "both": {}}
 
 
@@ -21,9 +22,8 @@ def download(request, tmp_path):
 
 def imported(download, tmp_path, **options):
     import_adni(download.images, download.tables, tmp_path / "study", AdniOptions(**options))
-    return read_table(tmp_path / "study" / "manifest.csv").set_index("id"), read_table(
-        tmp_path / "study" / "dropped.csv"
-    )
+    table, dropped = (read_table(tmp_path / "study" / f"{name}.csv") for name in ("manifest", "dropped"))
+    return table.set_index("id"), dropped
 
 
 def test_every_generation_of_tables_gives_the_same_study(download, tmp_path):
@@ -66,7 +66,7 @@ def test_every_generation_of_tables_gives_the_same_study(download, tmp_path):
     Manifest.read(tmp_path / "study" / "manifest.csv")
     reasons = dropped.set_index("image_id")["reason"]
     listed = download.tables.joinpath("my_collection_11_24_2026.csv").exists()
-    every = {str(shot.image) for person in small_study() for visit in person.visits for shot in visit.shots}
+    every = {str(shot.image) for shot in SHOTS}
     assert set(table["image_id"]) | set(reasons.index) == every - (set() if listed else {"1202"})
     assert not set(table["image_id"]) & set(reasons.index)
     for image, words in REASONS.items():
@@ -94,20 +94,11 @@ def test_other_classes_fields_and_less_doubt(download, tmp_path):
     assert "low confidence only: visit bl, although 400 days apart" in reasons["1601"]
 
 
-def diagnoses_changed(download, change):
-    path = download.tables / "All_Subjects_DXSUM_24Nov2026.csv"
-    rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").to_dict("records")
-    write_rows(path, change(rows), bom=True)
-
-
 def test_what_failed_quality_control_yields_to_the_next_image(tmp_path):
     download = write_download(tmp_path, small_study(), legacy=False)
-    failing = next(
-        shot for person in small_study() for visit in person.visits for shot in visit.shots if shot.image == 1102
-    )
-    write_rows(
-        download.tables / "MAYOADIRL_MRI_IMAGEQC_12_08_15.csv", [{"loni_image": "I1002", "series_quality": "4"}]
-    )
+    (failing,) = (shot for shot in SHOTS if shot.image == 1102)
+    failed = [{"loni_image": "I1002", "series_quality": "4"}]
+    write_rows(download.tables / "MAYOADIRL_MRI_IMAGEQC_12_08_15.csv", failed)
     write_rows(download.tables / "MRIQUALITY.csv", [{"LONIUID": f"S{failing.series}", "PASS": "0"}])
     table, dropped = imported(download, tmp_path)
     assert table.loc["002_S_0295_blx1p5T", "image_id"] == "1001"
@@ -163,7 +154,9 @@ def test_published_subject_lists_decide(download, tmp_path):
 def test_mistakes_are_told_and_nothing_is_written(tmp_path, options, words):
     download = write_download(tmp_path, small_study(), legacy=False)
     if not options:
-        diagnoses_changed(download, lambda rows: rows[:2])
+        path = download.tables / "All_Subjects_DXSUM_24Nov2026.csv"
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").to_dict("records")
+        write_rows(path, rows[:2], bom=True)
     with pytest.raises(ManifestError, match=words):
         imported(download, tmp_path, **options)
     with pytest.raises(ManifestError, match="below folders such as 002_S_0295"):

@@ -22,7 +22,10 @@ def test_terms_hand_worked():
     weights[0, 0, 0, 0] = 0.5
     images = torch.zeros(2, 1, 2, 3)
     assert gradient_penalty(linear_critic(weights), images, "one-sided")[0].item() == 0.0
-    assert gradient_penalty(linear_critic(weights), images, "two-sided")[0].item() == pytest.approx(0.25)
+    penalty, _ = gradient_penalty(linear_critic(weights.requires_grad_()), images, "two-sided")
+    assert penalty.item() == pytest.approx(0.25)
+    penalty.backward()
+    assert weights.grad[0, 0, 0, 0].item() == pytest.approx(2 * (0.5 - 1))
 
 
 @pytest.mark.parametrize("space", SPACES)
