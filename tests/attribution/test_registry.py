@@ -20,7 +20,7 @@ def test_a_name_leads_to_its_entry_and_a_mistyped_one_to_the_nearest():
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("map-generator", "cam"), *(("classifier", name) for name in ("", "vagan", "cam", "group-mean"))],
+    [("map-generator", "cam"), *(("classifier", name) for name in ("", "vagan", "cam", "group-mean-difference"))],
 )
 def test_a_method_that_cannot_explain_the_model_is_refused(tmp_path, kind, name):
     model = save_random_generator(tmp_path / "model", kind=kind)
