@@ -128,7 +128,7 @@ class Schedule(_Section):
     direction, from which it recovers slowly."""
     boost_every: Annotated[int, Field(ge=0)] = 0
     """Boost the critic before every n-th generator update; 0 for never."""
-    distillation_updates: Annotated[int, Field(ge=0)] = 30
+    distillation_updates: Annotated[int, Field(ge=0)] = 40
     """Generator updates at the end that learn to recover the averaged generator's effects from images of the baseline
     class, without the critic. This removes the texture of the image from its map. Rejected at the end where a
     classifier finds that it lost part of the effect."""
@@ -184,7 +184,7 @@ class Augmentation(_Section):
 class Training(_Section):
     """What is learned, and on what hardware."""
 
-    generator_updates: Count = 180
+    generator_updates: Count = 240
     """Generator updates against the critic."""
     batch_size: Count = 8
     """Images of each class in one gradient computation."""
