@@ -96,12 +96,11 @@ def test_a_folder_with_other_things_in_it_is_never_touched(name, name_of_table, 
 @every_source
 def test_a_failure_while_writing_leaves_the_older_cohort(name, tmp_path, monkeypatch):
     cohort = SOURCES[name](tmp_path / "first", (21, 18), tmp_path / "cohort")
-    from vagan.data import write as module
 
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(module, "_create_array", full)
+    monkeypatch.setattr("vagan.data.write._create_array", full)
     with pytest.raises(OutputError, match="no space"):
         SOURCES[name](tmp_path / "second", (21, 18), tmp_path / "cohort")
     assert Cohort(cohort.path).metadata == cohort.metadata

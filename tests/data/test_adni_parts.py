@@ -72,16 +72,13 @@ CELLS = {
 }
 
 
-class TestCells:
-    @pytest.mark.parametrize(
-        ("read", "cell", "expected"),
-        [(read, *pair) for read, pairs in CELLS.items() for pair in pairs],
-        ids=lambda value: getattr(value, "__name__", None),
-    )
-    def test_of_each_kind(self, read, cell, expected):
-        assert read(cell) == expected
-        assert visit("", "v11", "m24", "m12") == "m24"  # the first that tells one
-        assert all(math.isnan(number(other)) for other in ("", "-4", "<200", ">1700", "12a"))
+@pytest.mark.parametrize(
+    ("read", "cell", "expected"), [(read, *pair) for read, pairs in CELLS.items() for pair in pairs]
+)
+def test_cells_of_each_kind(read, cell, expected):
+    assert read(cell) == expected
+    assert visit("", "v11", "m24", "m12") == "m24"  # the first that tells one
+    assert all(math.isnan(number(other)) for other in ("", "-4", "<200", ">1700", "12a"))
 
 
 class TestFiles:

@@ -100,8 +100,6 @@ class TestMany:
         assert {outcome.status for outcome in prepare_all(jobs, other, tmp_path / "out")} == {"done"}
 
     def test_a_stop_in_the_middle_of_a_scan_leaves_it_unfinished(self, tmp_path, monkeypatch):
-        from vagan.preprocessing import derivatives
-
         jobs = jobs_in(tmp_path, 1)
         list(prepare_all(jobs, QUICK, tmp_path / "out"))
         save_head(jobs[0].image, seed=5)
@@ -109,7 +107,7 @@ class TestMany:
         def stop(*_args):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(derivatives, "itk_text", stop)
+        monkeypatch.setattr("vagan.preprocessing.derivatives.itk_text", stop)
         with pytest.raises(KeyboardInterrupt):
             list(prepare_all(jobs, QUICK, tmp_path / "out"))
         place = DerivativePaths.of(tmp_path / "out", QUICK, "s0", "m00")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from heads import ball
 from vagan.errors import ImageFileError, PreprocessingError
 from vagan.geometry import Grid, resample, transform_points
-from vagan.preprocessing.brain import Command, StripSkull, dice, find_brain
+from vagan.preprocessing.brain import STRIPPERS, Command, StripSkull, dice, find_brain
 from vagan.preprocessing.pipeline import STEPS as KNOWN_STEPS
 from vagan.preprocessing.pipeline import Pipeline, make_pipeline
 from vagan.preprocessing.registration import Register
@@ -127,12 +127,10 @@ class TestStripSkull:
         assert facts["used"] == "given"
 
     def test_the_other_one_is_asked_where_the_first_is_not_believed(self, scan, monkeypatch):
-        from vagan.preprocessing import brain as module
-
         everything = lambda image, grid: np.ones(image.shape, bool)  # noqa: E731
         right = lambda image, grid: image > 50  # noqa: E731
-        monkeypatch.setitem(module.STRIPPERS, "robex", everything)
-        monkeypatch.setitem(module.STRIPPERS, "deepbet", right)
+        monkeypatch.setitem(STRIPPERS, "robex", everything)
+        monkeypatch.setitem(STRIPPERS, "deepbet", right)
         after, facts = StripSkull(method="robex", brain_ml=(500, 1000)).apply(scan)
         assert facts["used"] == "deepbet"
         assert facts["refused"] == "robex"
@@ -140,13 +138,11 @@ class TestStripSkull:
         assert np.array_equal(after.mask, scan.image > 50)
 
     def test_what_both_found_is_told_where_neither_is_believed(self, scan, monkeypatch):
-        from vagan.preprocessing import brain as module
-
         def fails(image, grid):
             raise PreprocessingError("it broke")
 
-        monkeypatch.setitem(module.STRIPPERS, "deepbet", lambda image, grid: np.zeros(image.shape, bool))
-        monkeypatch.setitem(module.STRIPPERS, "robex", fails)
+        monkeypatch.setitem(STRIPPERS, "deepbet", lambda image, grid: np.zeros(image.shape, bool))
+        monkeypatch.setitem(STRIPPERS, "robex", fails)
         with pytest.raises(PreprocessingError, match="deepbet.* 0 ml"):
             StripSkull().apply(scan)
 
@@ -177,10 +173,8 @@ def test_dice_hand_worked():
 
 
 def test_a_registration_that_resembles_too_little_is_told(brain, monkeypatch):
-    from vagan.preprocessing import registration as module
-
-    monkeypatch.setattr(module, "load_template", lambda *_: None)
-    monkeypatch.setattr(module, "register", lambda *_: (np.eye(4), 0.49))
+    monkeypatch.setattr("vagan.preprocessing.registration.load_template", lambda *_: None)
+    monkeypatch.setattr("vagan.preprocessing.registration.register", lambda *_: (np.eye(4), 0.49))
     with pytest.raises(PreprocessingError, match=r"correlation 0.5 or more\), found 0.49"):
         Register().apply(brain)
 

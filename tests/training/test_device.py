@@ -32,13 +32,11 @@ class TestPrecision:
     @pytest.mark.parametrize("has_units", [True, False])
     def test_a_named_precision_is_taken_as_it_is(self, monkeypatch, has_units):
         monkeypatch.setattr("vagan.training.engine.device._capabilities", lambda: {"amx_bf16": has_units})
-
         assert precision(settings(device="cpu", precision="32-true")) == "32-true"
         assert precision(settings(device="cpu", precision="bf16-mixed")) == "bf16-mixed"
 
     def test_small_volumes_are_never_trained_in_bfloat16_on_the_cpu(self):
         bfloat16 = settings(device="cpu", precision="bf16-mixed")
-
         assert precision(bfloat16, (SAFE_EXTENT - 1, 64, 64)) == "32-true"
         assert precision(bfloat16, (SAFE_EXTENT, 64, 64)) == "bf16-mixed"
 
