@@ -6,7 +6,7 @@ import torch
 
 from shapes import SPACES
 from vagan.attribution.controls import GradientMagnitude, GroupMeanDifference, RandomSmoothMap
-from vagan.errors import ConfigError, ModelError
+from vagan.errors import ModelError
 
 
 def interior(maps):
@@ -53,14 +53,12 @@ def test_random_maps_belong_to_the_image_not_to_its_place(space, rng):
 
 def test_random_maps_have_unit_deviation_are_smooth_and_say_nothing_about_the_image(rng):
     images = torch.randn(2, 1, 64, 60, generator=rng)
-    maps = RandomSmoothMap(smoothness_vox=2.5).attribute(images)
+    maps = RandomSmoothMap().attribute(images)
     for one in maps:
         assert one.std(correction=0).item() == pytest.approx(1, rel=1e-5)
     # noise smoothed with s has correlation exp(-1 / (4 s^2)) between neighbours
     neighbours = np.corrcoef(maps[..., 1:].flatten(), maps[..., :-1].flatten())[0, 1]
     assert neighbours == pytest.approx(math.exp(-1 / (4 * 2.5**2)), abs=0.01)
-    rough = RandomSmoothMap(smoothness_vox=0.0).attribute(images)
-    assert abs(np.corrcoef(rough[..., 1:].flatten(), rough[..., :-1].flatten())[0, 1]) < 0.05
     images = torch.randn(40, 1, 32, 30, generator=rng)
     maps = RandomSmoothMap().attribute(images)
     correlations = [np.corrcoef(x.flatten(), m.flatten())[0, 1] for x, m in zip(images, maps, strict=True)]
@@ -81,11 +79,5 @@ def test_group_mean_difference_is_brighter_where_the_class_is(space):
 
 def test_mistakes_are_clear_errors():
     images = torch.zeros(2, 1, 7, 8)
-    with pytest.raises(ModelError, match=r"found shapes \(2, 1, 7, 8\) and \(2, 1, 8, 7\)"):
-        GroupMeanDifference(images, torch.zeros(2, 1, 8, 7))
-    with pytest.raises(ModelError, match=r"must have images.*\(0, 1, 7, 8\)"):
-        GroupMeanDifference(images, torch.zeros(0, 1, 7, 8))
     with pytest.raises(ModelError, match=r"\(1, 1, 7, 8\): found \(2, 3, 7, 8\)"):
         GroupMeanDifference(images, images).attribute(torch.zeros(2, 3, 7, 8))
-    with pytest.raises(ConfigError, match=r"found -1 and 2\.5"):
-        RandomSmoothMap(-1)

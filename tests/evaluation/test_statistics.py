@@ -123,12 +123,3 @@ class TestSummarise:
         score = summarise(score_rows({"a": np.float32([0.5, 0.25, 0.5])}))["a"]["ncc"]
         assert [type(score[key]) for key in ("mean", "std", "n")] == [float, float, int]
         assert [type(limit) for limit in score["ci95"]] == [float, float]
-
-    def test_refuses_incomplete_rows_and_a_case_scored_twice(self):
-        rows = score_rows({"a": [0.1, 0.2]})
-        with pytest.raises(ValueError, match="subject"):
-            summarise(rows.drop(columns="subject"))
-        with pytest.raises(ValueError, match="value"):
-            summarise(rows.assign(value=[0.1, np.nan]))
-        with pytest.raises(ValueError, match="'c0' has more than one 'ncc' of 'a'"):
-            summarise(pd.concat([rows, score_rows({"a": [0.3]})]))

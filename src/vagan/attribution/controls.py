@@ -1,8 +1,7 @@
 """Controls: maps that depend on no classifier, which a method must beat."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,12 +14,11 @@ from torch import Tensor
 from vagan.attribution.method import Convention, Covariates, Unit, require_images
 from vagan.axes import batch_mean, num_channels, num_spatial_dims, spatial_shape
 from vagan.effect import effect_map
-from vagan.errors import ConfigError, ModelError
+from vagan.errors import ModelError
 from vagan.seeding import numpy_generator
 from vagan.types import Images, Maps
 
-Plane = NDArray[Any]
-"""One channel of one image: spatial axes only."""
+SMOOTHNESS_VOX = 2.5
 
 
 @dataclass(frozen=True)
@@ -38,36 +36,27 @@ class GradientMagnitude:
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Gradient magnitude of each channel; never negative."""
         require_images(images)
+        array = images.detach().cpu().numpy()
+        planes = array.reshape(-1, *spatial_shape(images))
         # Sobel's filter is the difference over two pixels, and sums with weights 1, 2, 1 along all other axes
         gain = 2 * 4 ** (num_spatial_dims(images) - 1)
-
-        def magnitude(plane: Plane) -> Plane:
-            return ndimage.generic_gradient_magnitude(plane, ndimage.sobel, mode="nearest") / gain
-
-        return _each_plane(magnitude, images)
+        found = [ndimage.generic_gradient_magnitude(plane, ndimage.sobel, mode="nearest") / gain for plane in planes]
+        return torch.as_tensor(np.stack(found).reshape(array.shape)).to(images)
 
 
 @dataclass(frozen=True)
 class RandomSmoothMap:
-    """Gaussian noise, smoothed by ``smoothness_vox`` pixels and scaled to standard deviation one: chance level.
+    """Gaussian noise, smoothed by 2.5 pixels and scaled to standard deviation one: chance level.
 
     The same seed gives the same image the same map, alone or in any batch; a pixel changed gives another map.
     """
 
     seed: int = 0
-    _: KW_ONLY
-    smoothness_vox: float = 2.5
 
     name = "random map"
     unit: ClassVar[Unit] = "none"
     cost = 1
     convention: ClassVar[Convention] = "signed"
-
-    def __post_init__(self) -> None:
-        if self.seed < 0 or self.smoothness_vox < 0:
-            raise ConfigError(
-                f"seed and smoothness_vox must not be negative: found {self.seed} and {self.smoothness_vox}"
-            )
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Random map of each image."""
@@ -75,11 +64,11 @@ class RandomSmoothMap:
         maps = [self._map(image) for image in images.detach().cpu().numpy()]
         return torch.as_tensor(np.stack(maps)).to(images)
 
-    def _map(self, image: Plane) -> Plane:
+    def _map(self, image: NDArray[Any]) -> NDArray[Any]:
         content = hashlib.sha256(np.ascontiguousarray(image, dtype=np.float32).tobytes()).digest()
         generator = numpy_generator(self.seed, "random map", int.from_bytes(content[:8], "little"))
         noise = generator.normal(size=image.shape)
-        channels = [ndimage.gaussian_filter(plane, self.smoothness_vox) for plane in noise]
+        channels = [ndimage.gaussian_filter(plane, SMOOTHNESS_VOX) for plane in noise]
         return np.stack(channels) / np.std(channels)
 
 
@@ -97,15 +86,9 @@ class GroupMeanDifference:
     def __init__(
         self,
         baseline_images: Float[Tensor, "baseline_batch channel *space"],
-        class_images: Float[Tensor, "class_batch class_channel *class_space"],
+        class_images: Float[Tensor, "class_batch channel *space"],
     ) -> None:
-        baseline, interest = batch_mean(baseline_images.detach()), batch_mean(class_images.detach())
-        if len(baseline_images) == 0 or len(class_images) == 0 or baseline.shape != interest.shape:
-            raise ModelError(
-                "both classes must have images, of one shape: found shapes "
-                f"{tuple(baseline_images.shape)} and {tuple(class_images.shape)}"
-            )
-        self._map = effect_map(interest, baseline)
+        self._map = effect_map(batch_mean(class_images.detach()), batch_mean(baseline_images.detach()))
 
     def __repr__(self) -> str:
         return f"GroupMeanDifference(of images {tuple(self._map.shape)})"
@@ -119,10 +102,3 @@ class GroupMeanDifference:
                 f"found {tuple(images.shape)}"
             )
         return self._map.to(images).expand_as(images).clone()
-
-
-def _each_plane(function: Callable[[Plane], Plane], images: Images) -> Maps:
-    """Apply a function of spatial axes to every channel of every image."""
-    array = images.detach().cpu().numpy()
-    planes = [function(plane) for plane in array.reshape(-1, *spatial_shape(images))]
-    return torch.as_tensor(np.stack(planes).reshape(array.shape)).to(images)

@@ -9,8 +9,6 @@ from scipy.stats import spearmanr
 
 from vagan.seeding import numpy_generator
 
-COLUMNS = ("case", "subject", "label", "method", "metric", "value")
-
 Values = NDArray[np.float64]
 Summary = dict[str, dict[str, dict[str, Any]]]
 """By method and metric; see `summarise`."""
@@ -106,22 +104,9 @@ def summarise(rows: pd.DataFrame) -> Summary:
     """Mean of every method's every score over cases.
 
     ``rows`` have the columns case, subject, label, method, metric and value; one row for each case, method and
-    metric. `ValueError` if a column is missing, a cell is empty, or a case was scored twice. Returns ``{method:
-    {metric: {"mean", "std", "ci95": [low, high], "n"}}}``, in order of appearance. ``std`` is the population's, over
-    cases, as the paper prints it; ``ci95`` of the mean, from 2000 draws of whole subjects.
+    metric. Returns ``{method: {metric: {"mean", "std", "ci95": [low, high], "n"}}}``, in order of appearance. ``std``
+    is the population's, over cases, as the paper prints it; ``ci95`` of the mean, from 2000 draws of whole subjects.
     """
-    wrong = [name for name in COLUMNS if name not in rows or rows[name].isna().any()]
-    if wrong:
-        raise ValueError(
-            f"score rows must have {', '.join(COLUMNS)} without NaN: {', '.join(wrong)} missing or empty"
-        )
-    repeated = rows[rows.duplicated(["case", "method", "metric"])]
-    if len(repeated):
-        case, method, metric = repeated.iloc[0][["case", "method", "metric"]]
-        raise ValueError(
-            f"each case must be scored once: {case!r} has more than one {metric!r} of {method!r}; "
-            "give runs that are scored together different method names"
-        )
     summary: Summary = {}
     for (method, metric), scores in rows.groupby(["method", "metric"], sort=False):
         values = scores["value"].to_numpy(dtype=np.float64)

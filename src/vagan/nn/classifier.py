@@ -15,6 +15,7 @@ from vagan.types import Images
 Logits = Float[Tensor, "batch classes"]
 Features = Float[Tensor, "batch features *reduced"]
 
+POOLINGS = 4
 MOMENTUM = 0.1
 """Ten times the paper's, whose statistics in a run of some hundred updates are those of its start."""
 
@@ -27,7 +28,8 @@ class Classifier(nn.Module):
     num_spatial_dims, channels
         2 or 3; channels of the images.
     shape
-        Spatial shape of the images; the first dense layer sees every pixel of the last feature maps, so it is fixed.
+        Spatial shape of the images, at least 16 along each axis; the first dense layer sees every pixel of the last
+        feature maps, so it is fixed.
     num_classes
         Number of logits. Class 0 is the baseline class.
     width
@@ -35,9 +37,6 @@ class Classifier(nn.Module):
         is as wide as the last feature maps, ``16 * width``, as in the authors' code: at 112x112 most weights are
         there, and for volumes a smaller width is advisable.
     """
-
-    smallest_extent = 16
-    """Four poolings would reduce less to nothing."""
 
     def __init__(
         self,
@@ -49,15 +48,9 @@ class Classifier(nn.Module):
         width: int = 32,
     ) -> None:
         super().__init__()
-        if len(shape) != num_spatial_dims:
-            raise ModelError(
-                f"a {num_spatial_dims}-D classifier needs {num_spatial_dims} extents: found shape {tuple(shape)}; "
-                "give the images' spatial shape, without batch and channel"
-            )
-        _require_extents(tuple(shape), self.smallest_extent, "pad the images, or use the CAM classifier")
         self._shape = tuple(shape)
-        self.convolutions = _convolutions(num_spatial_dims, channels, width, poolings=4)
-        pixels = math.prod(extent // self.smallest_extent for extent in shape)
+        self.convolutions = _convolutions(num_spatial_dims, channels, width, poolings=POOLINGS)
+        pixels = math.prod(extent // 2**POOLINGS for extent in shape)
         hidden = 16 * width
         self.dense = nn.Sequential(
             nn.Flatten(),
@@ -93,8 +86,6 @@ class CAMClassifier(nn.Module):
         As of `Classifier`.
     """
 
-    smallest_extent = 4
-
     def __init__(self, num_spatial_dims: int, *, channels: int = 1, num_classes: int = 2, width: int = 32) -> None:
         super().__init__()
         self.convolutions = _convolutions(num_spatial_dims, channels, width, poolings=2)
@@ -102,7 +93,6 @@ class CAMClassifier(nn.Module):
 
     def features(self, images: Images) -> Features:
         """Last feature maps, after their ReLU: ``16 * width`` maps, a quarter of each extent, rounded down."""
-        _require_extents(spatial_shape(images), self.smallest_extent, "pad the images")
         return self.convolutions(images)
 
     def forward(self, images: Images) -> Logits:
@@ -121,8 +111,3 @@ def _dense(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def _require_extents(shape: tuple[int, ...], smallest: int, remedy: str) -> None:
-    if min(shape) < smallest:
-        raise ModelError(f"every extent must be at least {smallest} pixels: found shape {shape}; {remedy}")
