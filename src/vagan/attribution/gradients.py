@@ -157,13 +157,14 @@ class _GuidedReLUs(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name.rstrip("_") == "relu":
+        plain = name.strip("_")
+        if plain == "relu":
             self.found += 1
             rectified = _GuidedReLU.apply(args[0])
             return args[0].copy_(rectified) if name == "relu_" or kwargs.get("inplace") else rectified
-        if name.rstrip("_") in _OTHER_RECTIFIERS and _cuts_below(name, args, kwargs):
+        if plain in _OTHER_RECTIFIERS and _cuts_below(plain, args, kwargs):
             raise ModelError(
-                f"guided backpropagation needs every activation to be a ReLU: found {name}; replace it by nn.ReLU, "
+                f"guided backpropagation needs every activation to be a ReLU: found {plain}; replace it by nn.ReLU, "
                 "or use integrated gradients"
             )
         return func(*args, **kwargs)
