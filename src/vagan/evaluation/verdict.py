@@ -40,7 +40,7 @@ def verdict(summary: Mapping[str, Scores], references: Mapping[str, Scores], bas
         sentences.append(
             f"{name}: {judged} the {CONTROL}{f' (not by {labels})' if judged.startswith('not ') else ''}."
         )
-        if "flip_rate" in real:
+        if all("flip_rate" in each for each in (scores, control, real)):
             effect, control_effect, of_real = (each["flip_rate"]["mean"] for each in (scores, control, real))
             sentences.append(
                 f"With the effect removed {effect:.0%} of the images are classified as {baseline}, with the "
