@@ -196,9 +196,6 @@ def test_runs_are_compared_and_what_is_written_agrees(small_cohort, tmp_path):
         assert f"| {method} |" in table
     assert summary["runs"] == ["vagan", "classifier", "cam"]
     assert summary["rules"]["conventions"]["CAM"] == "positive"
-    method, error = summary["rules"]["completeness error"].removesuffix(" in logits").split(": ")
-    assert method == "integrated gradients"
-    assert 0 <= float(error) < 10
     for name in ("classifier", "cam"):
         assert (16 * summary["classifiers"][name]["accuracy"]) % 1 == 0
     difference = small_cohort.images(small_cohort.manifest.indices("train", 1)).mean(0)
