@@ -20,10 +20,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from study import keep
 
 from vagan import Attributor, load_config, train
+from vagan.data.cohort import write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.schema import CohortCase, CohortMetadata
-from vagan.data.write import write_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc
 
 SHAPE = (48, 40)

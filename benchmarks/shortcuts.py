@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from study import as_table, column, keep, named, options_of, settings_of, with_seeds
 
-from vagan.data.audit.shortcuts import find_confounders
-from vagan.data.cohort import Cohort
+from vagan.data.audit.shortcuts import Finding, find_confounders
+from vagan.data.cohort import Cohort, write_cohort
 from vagan.data.schema import CohortCase
 from vagan.data.sources.synthetic import make_synthetic_cohort
-from vagan.data.write import write_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.inference.attributor import Attributor
 from vagan.seeding import numpy_generator
@@ -80,7 +79,7 @@ def main() -> None:
     for name in options.runs:
         folder = options.work / name.replace(" ", "-")
         cohort = plain if name == NONE else kept(folder / "cohort", _with_shortcut, plain=plain, name=name)
-        audits[name] = [vars(finding) | {"is_found": finding.is_found} for finding in find_confounders(cohort)]
+        audits[name] = [_record_of(finding) for finding in find_confounders(cohort)]
     for seed in options.seeds:
         for name in options.runs:
             folder = options.work / name.replace(" ", "-")
@@ -121,6 +120,12 @@ def _shortcut(image: Image, row: int, name: str) -> tuple[Image, bool]:
     rng = numpy_generator(0, "shortcut", row)
     is_held = rng.random() < HELD_BY
     return SHORTCUTS[name](image, rng), is_held
+
+
+def _record_of(finding: Finding) -> dict[str, Any]:
+    record = {key: value for key, value in vars(finding).items() if key != "probe"}
+    probe = finding.probe
+    return {"name": probe.name, "may_be_the_class": probe.may_be_the_class, "is_found": finding.is_found} | record
 
 
 def _figures(plain: Cohort, cohort: Cohort, run: Path, name: str) -> dict[str, Any]:

@@ -5,11 +5,10 @@ import shutil
 import numpy as np
 import pandas as pd
 
-from vagan.data.cohort import Cohort
+from vagan.data.cohort import Cohort, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.schema import CohortMetadata
-from vagan.data.write import write_cohort
 
 
 def table_of(labels, classes=("healthy", "ill"), split="train", **columns):

@@ -1,4 +1,4 @@
-"""A look-alike of an ADNI download: a LONI tree, and study tables of both generations with their dirt.
+"""A look-alike of an ADNI download: a LONI tree, and study tables with their dirt.
 
 Nobody in it exists. Column names and kinds of dirt are those of the real tables: byte-order marks, quotes, ``-4``,
 empty cells, ``<`` and ``>`` before numbers, American dates, visit codes that only their phase understands.
@@ -27,7 +27,7 @@ class Shot:
     """After the visit's examination."""
     on_disk: bool = True
     disputed_days: int = 0
-    """By which MRIQC and MPRAGEMETA have another date than all others."""
+    """By which MRIQC has another date than all others."""
 
     @property
     def series(self):
@@ -49,7 +49,6 @@ class Visit:
     phase_code: str = ""
     """VISCODE; that of ADNI1 by default."""
     adas13: str = "12.33"
-    mmse: str = "27"
 
     @property
     def viscode(self):
@@ -65,7 +64,6 @@ class Subject:
     visits: tuple[Visit, ...]
     sex: str = "Male"
     age: float = 74.3
-    apoe4: str = "1"
 
 
 @dataclass
@@ -99,7 +97,7 @@ def small_study():
                 Shot(1004, "MT1; GradWarp; N3m", field="3", days=12),
                 Shot(1005, "MPR; GradWarp; B1 Correction; N3; Scaled")), adas13="19.67"),
             Visit(a, "m12", first + year, "MCI", (Shot(1011, days=-20),), adas13="-4"),
-            # two tables have another date for it
+            # one table has another date for it
             Visit(a, "m24", first + 2 * year, "AD", (Shot(1021, disputed_days=9),), adas13="31"),
         )),
         # goes to AD and comes back
@@ -107,7 +105,7 @@ def small_study():
             Visit(b, "bl", first, "MCI", (Shot(1101),)),
             Visit(b, "m06", first + year / 2, "AD", (Shot(1102),)),
             Visit(b, "m12", first + year, "MCI", (Shot(1103),)),
-        ), sex="Female", age=81.0, apoe4="0"),
+        ), sex="Female", age=81.0),
         # always healthy: not one of the classes by default; its second scan is not on the disk
         Subject(c, (
             Visit(c, "bl", first, "CN", (Shot(1201),)),
@@ -133,17 +131,14 @@ def small_study():
     ]  # fmt: skip
 
 
-def write_download(root, subjects, *, today=True, legacy=True, head=None, suffix=".nii"):
+def write_download(root, subjects, *, head=None, suffix=".nii"):
     """Write images and tables; ``head(subject, visit number, shot)`` gives an image."""
     download = Download(root / "ADNI ü", root / "tables", list(subjects))
     for person, number, visit, shot in _shots(subjects):
         if shot.on_disk:
             _write_image(download.images, visit, shot, (head or one_dot)(person, number, shot), suffix)
     download.tables.mkdir(parents=True, exist_ok=True)
-    if today:
-        _write_todays(download)
-    if legacy:
-        _write_legacy(download)
+    _write_tables(download)
     return download
 
 
@@ -194,7 +189,7 @@ def one_dot(_person, _number, shot):
     return nib.Nifti1Image(values, np.diag([2.0, 3, 4, 1]))
 
 
-def _write_todays(download):
+def _write_tables(download):
     """``All_Subjects_<TABLE>_<date>.csv``, with a byte-order mark and everything quoted."""
     shots = list(_shots(download.subjects))
     key, quality, dxsum, entry, demographics, adas = [], [], [], [], [], []
@@ -241,47 +236,3 @@ def _write_todays(download):
 
 def _flag(visit, name):
     return ("1" if visit.dx == name else "0") if visit.phase == "ADNI1" else "-4"
-
-
-def _write_legacy(download):
-    """The tables of 2018: no image ids in MRIMETA and MRI3META, ages at baseline in every row."""
-    merge, dxsum, sessions, mprage = [], [], {"1.5": [], "3": []}, []
-    for person in download.subjects:
-        for number, visit in enumerate(person.visits):
-            months = "0" if visit.code == "bl" else str(int(visit.code[1:]))
-            merge.append({"RID": rid_of(visit.subject), "PTID": visit.subject, "VISCODE": visit.code,
-                          "SITE": int(visit.subject[:3]), "COLPROT": visit.phase, "ORIGPROT": person.visits[0].phase,
-                          "EXAMDATE": f"{visit.day}", "DX_bl": {"AD": "AD", "MCI": "LMCI", "CN": "CN", "": ""}[
-                              person.visits[0].dx],
-                          "DX": "Dementia" if visit.dx == "AD" else visit.dx, "AGE": person.age,
-                          "PTGENDER": person.sex, "APOE4": person.apoe4, "MMSE": visit.mmse, "ADAS13": visit.adas13,
-                          "ABETA": "<200", "EXAMDATE_bl": f"{person.visits[0].day}", "M": months})  # fmt: skip
-            if visit.dx:
-                before = person.visits[max(number - 1, 0)].dx
-                change = {("CN", "CN"): 1, ("MCI", "MCI"): 2, ("AD", "AD"): 3, ("MCI", "AD"): 5, ("AD", "MCI"): 8}
-                dxsum.append({"Phase": visit.phase, "RID": rid_of(visit.subject), "VISCODE": visit.viscode,
-                              "VISCODE2": visit.code, "EXAMDATE": american(visit.day),
-                              "DXCHANGE": "-4" if visit.phase == "ADNI1" else change[before, visit.dx],
-                              "DXCURREN": CODES[visit.dx] if visit.phase == "ADNI1" else ""})  # fmt: skip
-            for strength in dict.fromkeys(shot.field for shot in visit.shots):
-                made = min(shot.days for shot in visit.shots if shot.field == strength)
-                sessions[strength].append({"RID": rid_of(visit.subject), "PTID": visit.subject,
-                                           "VISCODE": visit.viscode, "VISCODE2": visit.code, "MMCONDCT": "1",
-                                           "EXAMDATE": american(visit.day + timedelta(days=made)),
-                                           "FIELD_STRENGTH": strength})  # fmt: skip
-            mprage += [{"SubjectID": visit.subject, "Visit": _in_words(visit), "Orig/Proc": "Processed",
-                        "ScanDate": f"{visit.day + timedelta(days=shot.days + shot.disputed_days)}",
-                        "Sequence": shot.description,
-                        "MagStrength": "" if shot.image % 2 else f"{float(shot.field)}",
-                        "SeriesID": shot.series, "ImageUID": shot.image} for shot in visit.shots]  # fmt: skip
-    write_rows(download.tables / "ADNIMERGE.csv", merge, quoted=True)
-    write_rows(download.tables / "DXSUM_PDXCONV_ADNIALL.csv", dxsum)
-    write_rows(download.tables / "MRIMETA_05Feb2018.csv", sessions["1.5"])
-    write_rows(download.tables / "MRI3META_05Feb2018.csv", sessions["3"])
-    write_rows(download.tables / "MPRAGEMETA.csv", mprage, bom=True)
-
-
-def _in_words(visit):
-    if visit.phase == "ADNI2":
-        return "ADNI2 Screening MRI-New Pt" if visit.code == "bl" else "ADNI2 Year 1 Visit"
-    return "ADNI Screening" if visit.code == "bl" else f"ADNI1/GO Month {int(visit.code[1:])}"

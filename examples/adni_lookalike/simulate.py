@@ -4,8 +4,8 @@
     python examples/adni_lookalike/simulate.py raw download
     examples/adni.sh "download/ADNI ü" download/tables out --strip none
 
-Healthy scans become MCI and those with the disease AD, in a LONI tree, with study tables of both generations and what
-is wrong with such: repeated, unprocessed, missing and other images, disputed dates, missing scores, visit codes of a
+Healthy scans become MCI and those with the disease AD, in a LONI tree, with study tables and what is wrong with
+such: repeated, unprocessed, missing and other images, disputed dates, missing scores, visit codes of a
 phase's own, five-digit numbers, people without a diagnosis, and one that reverts. ``truth.csv`` tells the simulated
 scan behind each image that the import should take; ``test_subjects.txt`` and ``validation_subjects.txt`` are lists.
 """
@@ -107,11 +107,10 @@ def _person(place: int, scans: pd.DataFrame, *, reverts: bool) -> Subject:
                 phase,
                 codes.get(code, ""),
                 adas13="-4" if place % 5 == 4 and number == 0 else f"{12 + 25 * float(severity):.2f}",
-                mmse="" if place % 5 == 3 else f"{29 - 8 * float(severity):.0f}",
             )
         )
     sex = {"F": "Female", "M": "Male"}[scans["sex"].iloc[0]]
-    return Subject(name, tuple(visits), sex, round(ages[0], 1), apoe4=str(place % 3))
+    return Subject(name, tuple(visits), sex, round(ages[0], 1))
 
 
 def _more(place: int, image: int, phase: str) -> tuple[Shot, ...]:

@@ -18,6 +18,9 @@ Points = NDArray[Any] | Sequence[float] | Sequence[int]
 Coordinates = Float32[np.ndarray, "3 x y z"]
 """Points in mm, RAS+, in the arrangement of a volume."""
 
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""To the coordinates of DICOM and ITK, and back."""
+
 COARSER = 1.5
 """From this ratio of target to source spacing on, an image is smoothed first, lest fine detail turn into noise."""
 

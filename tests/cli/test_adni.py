@@ -47,7 +47,7 @@ def download(tmp_path_factory):
     names = [person.name for person in people()]
     (root / "test_subjects.txt").write_text("\n".join(names[:2]) + "\n", encoding="utf-8")
     (root / "validation_subjects.txt").write_text("\n".join(names[2:4]) + "\n", encoding="utf-8")
-    return write_download(root, people(), legacy=False, head=head)
+    return write_download(root, people(), head=head)
 
 
 SMALL = ("--strip", "none", "--spacing", "7", "--size", "20x24x19", "--jobs", "1")

@@ -100,7 +100,7 @@ def test_a_failure_while_writing_leaves_the_older_cohort(name, tmp_path, monkeyp
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("vagan.data.write._create_array", full)
+    monkeypatch.setattr("vagan.data.cohort._create_array", full)
     with pytest.raises(OutputError, match="no space"):
         SOURCES[name](tmp_path / "second", (21, 18), tmp_path / "cohort")
     assert Cohort(cohort.path).metadata == cohort.metadata

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from vagan.data.sources.adni.images import (
+from vagan.data.sources.adni.scans import (
+    FoundScan,
     ImageFacts,
-    ImageIndex,
-    in_order,
+    facts_of,
+    find_scans,
     is_repeat,
     listed_images,
-    quality_failures,
+    precedence,
     refusal,
 )
-from vagan.data.sources.adni.subjects import CovariateIndex, Diagnosis, class_of, label_of, read_diagnoses
+from vagan.data.sources.adni.subjects import Covariates, Diagnosis, class_of, label_of, read_diagnoses
 from vagan.data.sources.adni.tables import (
-    Tables,
     clean,
     day,
     loni,
@@ -29,14 +29,13 @@ from vagan.data.sources.adni.tables import (
     visit,
     whole,
 )
-from vagan.data.sources.adni.tree import FoundScan, find_scans
 from vagan.errors import ManifestError
 
 
 def tables_of(**frames):
     import pandas as pd
 
-    return Tables({name: pd.DataFrame(rows).fillna("").astype(str) for name, rows in frames.items()}, {})
+    return {name: pd.DataFrame(rows).fillna("").astype(str) for name, rows in frames.items()}
 
 
 def scan(subject="002_S_0295", image="45108", series="13407", description="MPRAGE", made=date(2006, 4, 18)):
@@ -82,23 +81,22 @@ def test_cells_of_each_kind(read, cell, expected):
 
 
 class TestFiles:
-    def test_todays_and_older_names(self, tmp_path):
+    def test_names(self, tmp_path):
         for name in (
-            *("All_Subjects_DXSUM_24Nov2026", "DXSUM_PDXCONV_ADNIALL", "ADNIMERGE_05Feb2018", "MRI3META", "NEUROBAT"),
-            *("study_a_All_Images_1Jan2026", "MAYOADIRL_MRI_IMAGEQC_12_08_15", "ADAS_ADNIGO23"),
+            *("All_Subjects_DXSUM_24Nov2026", "NEUROBAT", "PTDEMOG"),
+            *("Key_MRI_05Feb2025", "study_a_All_Images_1Jan2026"),
         ):
             (tmp_path / f"{name}.csv").write_text("RID\n1\n", encoding="utf-8")
-        assert set(read_tables(tmp_path).frames) == {
-            "DXSUM", "DXSUM_PDXCONV", "ADNIMERGE", "MRI3META", "ALL_IMAGES", "IMAGEQC", "ADAS_ADNIGO23"}  # fmt: skip
+        assert set(read_tables(tmp_path)) == {"DXSUM", "PTDEMOG", "KEY_MRI", "ALL_IMAGES"}
 
     @pytest.mark.parametrize(
         ("names", "message"),
         [
             (
-                ["DXSUM_05Feb2018", "All_Subjects_DXSUM_24Nov2026"],
-                "DXSUM, found All_Subjects.*, DXSUM_05Feb2018.csv; keep the newest",
+                ["DXSUM_05Feb2025", "All_Subjects_DXSUM_24Nov2026"],
+                "DXSUM, found All_Subjects.*, DXSUM_05Feb2025.csv; keep the newest",
             ),
-            (["MRIQC"], r"DXSUM, DXSUM_PDXCONV or ADNIMERGE.*found MRIQC"),
+            (["MRIQC"], r"the table of diagnoses, DXSUM; found MRIQC"),
         ],
     )
     def test_what_cannot_be_used_is_told(self, names, message, tmp_path):
@@ -128,11 +126,11 @@ class TestFiles:
         folder.mkdir(parents=True)
         for slice_ in (1, 2):
             (folder / f"ADNI_002_S_0295_MR_MP-RAGE__br_raw_20060418193713091_{slice_}_S13407_I13721.dcm").touch()
-        (found,) = find_scans(tmp_path / "002_S_0295").scans
+        (found,) = find_scans(tmp_path / "002_S_0295")
         assert found == FoundScan(folder, "002_S_0295", "13721", "13407", "MP-RAGE", date(2006, 4, 18))
         path = folder / "ADNI_002_S_0295_MR_MP-RAGE_Br_20060418193713091_S13407_I13721.nii"
         path.touch()
-        assert [found.path for found in find_scans(tmp_path).scans] == [path]
+        assert [found.path for found in find_scans(tmp_path)] == [path]
 
     def test_dicom_without_a_suffix_is_known_by_its_mark_and_other_files_are_not_taken(self, tmp_path):
         folder = tmp_path / "002_S_0295" / "MP-RAGE" / "2006-04-18_08_20_30.0" / "I13721"
@@ -142,38 +140,27 @@ class TestFiles:
         with pytest.raises(ManifestError, match="found none"):
             find_scans(tmp_path)
         (folder / "1.2.840.113619.2.5").write_bytes(bytes(128) + b"DICM" + bytes(8))
-        (found,) = find_scans(tmp_path).scans
+        (found,) = find_scans(tmp_path)
         assert found == FoundScan(folder, "002_S_0295", "13721", "", "MP-RAGE", date(2006, 4, 18))
 
     def test_a_flat_folder_is_read_by_the_names_of_its_files(self, tmp_path):
         name = "ADNI_002_S_0295_MR_MPR__GradWarp__N3_Br_20070319113435930_S13408_I45108.nii.gz"
         (tmp_path / name).touch()
         (tmp_path / "other.nii").touch()
-        tree = find_scans(tmp_path)
-        assert tree.scans == [FoundScan(tmp_path / name, "002_S_0295", "45108", "13408", "MPR__GradWarp__N3", None)]
-        assert [entry.image for entry in tree.dropped] == [str(tmp_path / "other.nii")]
+        named, other = find_scans(tmp_path)
+        assert named == FoundScan(tmp_path / name, "002_S_0295", "45108", "13408", "MPR__GradWarp__N3", None)
+        assert (other.path, other.subject) == (tmp_path / "other.nii", "")
 
 
 class TestClass:
     @pytest.mark.parametrize(
         ("row", "expected"),
         [
-            ({"DIAGNOSIS": "2", "DXCHANGE": "1"}, ("MCI", "DIAGNOSIS")),
-            ({"DIAGNOSIS": "3.0"}, ("AD", "DIAGNOSIS")),
-            ({"DIAGNOSIS": "Dementia"}, ("AD", "DIAGNOSIS")),  # tables of the R package have words
-            ({"DIAGNOSIS": "CN"}, ("CN", "DIAGNOSIS")),
-            *[({"DIAGNOSIS": "", "DXCHANGE": c}, ("CN", "DXCHANGE")) for c in "179"],
-            *[({"DXCHANGE": c}, ("MCI", "DXCHANGE")) for c in "248"],
-            *[({"DXCHANGE": c}, ("AD", "DXCHANGE")) for c in "356"],
-            ({"DXCHANGE": "Conversion: MCI to Dementia"}, ("AD", "DXCHANGE")),
-            ({"DXCHANGE": "Reversion: MCI to NL"}, ("CN", "DXCHANGE")),
-            ({"DXCHANGE": "", "DXCURREN": "3"}, ("AD", "DXCURREN")),
-            ({"DIAGNOSIS": "", "DXNORM": "", "DXMCI": "1", "DXAD": "0"}, ("MCI", "DXMCI")),
-            ({"DXMCI": "1", "DXAD": "1"}, ("", "")),  # contradicts itself
-            ({"DX": "EMCI"}, ("MCI", "DX")),
-            ({"DX": "SMC"}, ("CN", "DX")),
-            ({"DX_BL": "AD"}, ("", "")),  # not of this visit
-            ({"DIAGNOSIS": "4"}, ("", "")),
+            ({"DIAGNOSIS": "2", "DXAD": "1"}, "MCI"),
+            ({"DIAGNOSIS": "3.0"}, "AD"),
+            ({"DIAGNOSIS": "", "DXNORM": "", "DXMCI": "1", "DXAD": "0"}, "MCI"),
+            ({"DXMCI": "1", "DXAD": "1"}, ""),  # contradicts itself
+            ({"DIAGNOSIS": "4"}, ""),
         ],
     )
     def test_of_a_row(self, row, expected):
@@ -183,23 +170,16 @@ class TestClass:
         rows = [{"RID": 1, "VISCODE": code, "DIAGNOSIS": 2, "USERDATE": "2006-01-02"} for code in ("f", "nv", "uns1")]
         (only,) = read_diagnoses(tables_of(DXSUM=rows))[1]
         assert (only.visit, only.day) == ("", date(2006, 1, 2))  # an unscheduled one can still be found by its date
-
-    def test_the_newer_table_comes_first_and_subjects_are_known_by_either_name(self):
-        found = read_diagnoses(
-            tables_of(
-                ADNIMERGE=[{"PTID": "011_S_10501", "VISCODE": "bl", "DX": "MCI"}],
-                DXSUM=[{"RID": 10501, "VISCODE2": "sc", "DIAGNOSIS": 3}],
-            )
-        )[10501]
-        assert [(entry.source, entry.visit) for entry in found] == [("DXSUM.DIAGNOSIS", "bl"), ("ADNIMERGE.DX", "bl")]
+        (only,) = read_diagnoses(tables_of(DXSUM=[{"PTID": "011_S_10501", "VISCODE2": "sc", "DIAGNOSIS": 3}]))[10501]
+        assert (only.name, only.visit) == ("AD", "bl")
 
 
 NEAR, FAR = date(2008, 3, 20), date(2006, 3, 1)
 MADE = date(2008, 3, 1)
 
 
-def entry(name, code, when, source="DXSUM.DIAGNOSIS"):
-    return Diagnosis(name, code, when, source)
+def entry(name, code, when):
+    return Diagnosis(name, code, when)
 
 
 def days_off(days):
@@ -227,15 +207,12 @@ class TestJoin:
     @pytest.mark.parametrize(("entries", "code", "name", "confidence", "join"), JOINS.values(), ids=JOINS)
     def test_visit_before_date(self, entries, code, name, confidence, join):
         found = label_of(entries, code, MADE, 90)
-        assert found.diagnosis.name == name
+        assert found.name == name
         assert found.confidence == (confidence or found.confidence)
         assert join in found.join
 
-    def test_tables_that_disagree_make_it_less_sure_and_are_told(self):
-        entries = [entry("AD", "m24", MADE), entry("MCI", "m24", MADE, "ADNIMERGE.DX")]
-        found = label_of(entries, "m24", MADE, 90)
-        assert (found.diagnosis.name, found.confidence, found.notes) == ("AD", "medium", ("ADNIMERGE.DX says MCI",))
-        assert label_of(entries[:1], "m24", MADE, 90, sure_of_scan=False).confidence == "medium"
+    def test_tables_that_disagree_about_the_scan_make_it_less_sure(self):
+        assert label_of([entry("AD", "m24", MADE)], "m24", MADE, 90, sure_of_scan=False).confidence == "medium"
 
     def test_without_visit_and_date_there_is_no_label(self):
         assert label_of([entry("MCI", "bl", MADE)], "", None, 90) is None
@@ -243,8 +220,7 @@ class TestJoin:
 
 
 def known(tables, found=None):
-    found = found or scan()
-    return ImageIndex(tables, [found]).facts(found, 90)
+    return facts_of(tables, [found or scan()])[0]
 
 
 class TestImages:
@@ -255,34 +231,22 @@ class TestImages:
                         "MAGNETICFIELDSTRENGTH": "1.494"}],
                 KEY_MRI=[{"IMAGE_ID": "45108", "IMAGE_VISIT": "v04", "IMAGE_DATE": "2006/04/18",
                           "MAGNETIC_FIELD_STRENGTH": "1.5", "SERIES_TYPE": "T1w"}],
-                MPRAGEMETA=[{"IMAGEUID": "45108", "VISIT": "ADNI Screening", "MAGSTRENGTH": "3.0"}],
+                ALL_IMAGES=[{"IMAGE_ID": "45108", "VISIT": "ADNI Screening",
+                             "MAGNETIC_FIELD_STRENGTH": "3.0"}],
             )
         )  # fmt: skip
         assert (found.visit, found.field, found.day) == ("m06", "1.5", date(2006, 4, 18))
-        assert found.sources == ("KEY_MRI", "MRIQC", "MPRAGEMETA")
+        assert found.sources == ("KEY_MRI", "MRIQC", "ALL_IMAGES")
         assert found.notes == (
             "dates: path 2006-04-18, KEY_MRI 2006-04-18, MRIQC 2006-05-02",
-            "visits: MRIQC m06, MPRAGEMETA bl",
-            "field: KEY_MRI 1.5, MRIQC 1.5, MPRAGEMETA 3",
+            "visits: MRIQC m06, ALL_IMAGES bl",
+            "field: KEY_MRI 1.5, MRIQC 1.5, ALL_IMAGES 3",
         )
 
     def test_a_series_is_known_by_its_own_number_and_of_its_own_subject_alone(self):
-        tables = tables_of(MPRAGEMETA=[{"SERIESID": "13407", "IMAGEUID": "1", "MAGSTRENGTH": "3"}])
+        tables = tables_of(MRIQC=[{"LONISERIES": "13407", "LONIIMAGE": "1", "MAGNETICFIELDSTRENGTH": "3"}])
         assert known(tables, scan(image="")).field == "3"
         assert known(tables_of(KEY_MRI=[{"IMAGE_ID": "45108", "SUBJECT_ID": "005_S_0001"}])).sources == ()
-
-    @pytest.mark.parametrize(("days", "field", "code"), [(0, "3", "m12"), (90, "3", "m12"), (91, "", "")])
-    def test_field_and_visit_from_the_session_nearest_in_time(self, days, field, code):
-        at = {"RID": 295, "VISCODE": "m12", "EXAMDATE": "2006-04-18"}
-        tables = tables_of(
-            MRIMETA=[{"RID": 295, "VISCODE": "bl", "EXAMDATE": "4/18/2004"}, at | {"MMCONDCT": "0"}],  # not conducted
-            MRI3META=[at | {"MMCONDCT": "1"}],
-        )
-        found = known(tables, scan(made=date.fromordinal(date(2006, 4, 18).toordinal() + days)))
-        assert (found.field, found.visit) == (field, code)
-        rows = [{"RID": 295, "VISCODE": c, "EXAMDATE": d} for c, d in (("bl", "3/1/2006"), ("m06", "4/30/2006"))]
-        assert known(tables_of(MRIMETA=rows[:1], MRI3META=rows[1:])).field == "3"
-        assert known(tables_of(MRIMETA=rows[1:], MRI3META=rows[1:])).field == ""  # both fields on one day tell none
 
     @pytest.mark.parametrize(
         ("cell", "field"),
@@ -291,15 +255,6 @@ class TestImages:
     def test_nominal_field_strength(self, cell, field):
         assert known(tables_of(KEY_MRI=[{"IMAGE_ID": "45108", "MAGNETIC_FIELD_STRENGTH": cell}])).field == field
 
-    def test_quality_control(self):
-        failed = quality_failures(
-            tables_of(
-                MRIQUALITY=[{"LONIUID": "S13407", "PASS": "0"}, {"LONIUID": "S2", "PASS": "1"}],
-                IMAGEQC=[{"LONI_IMAGE": "I77", "SERIES_QUALITY": "4"}, {"LONI_IMAGE": "I78", "SERIES_QUALITY": "1"}],
-            )
-        )
-        assert failed == {"S13407": "MRIQUALITY", "I77": "MRI_IMAGEQC"}
-
 
 class TestChoice:
     def test_the_order_of_the_authors(self):
@@ -307,13 +262,13 @@ class TestChoice:
                  "MT1__GradWarp__N3m", "MPR__GradWarp__B1_Correction__N3__Scaled", "MPRAGE",
                  "MPR-R__GradWarp__B1_Correction__N3"]  # fmt: skip
         images = [facts(name, image=str(n), folder=name) for n, name in enumerate(names)]
-        order = [image.description for image in in_order(images)]
+        order = [image.description for image in sorted(images, key=precedence)]
         assert order == [names[k] for k in (4, 3, 2, 1, 0, 5, 6, 7)]
         equals = [facts("MPRAGE", image=str(n)) for n in (1002, 999)]
-        assert in_order(equals)[0].scan.image_id == "999"
+        assert min(equals, key=precedence).scan.image_id == "999"
         # the folder tells the processing where tables name the sequence
         images = [facts("MPRAGE", image=str(n), folder=name) for n, name in enumerate(names[:2])]
-        assert [image.scan.image_id for image in in_order(images)] == ["1", "0"]
+        assert [image.scan.image_id for image in sorted(images, key=precedence)] == ["1", "0"]
 
     @pytest.mark.parametrize(
         ("accepted", "names"),
@@ -343,15 +298,10 @@ class TestChoice:
 
 class TestCovariates:
     def of(self, tables, **more):
-        return CovariateIndex(tables).of(facts("MPRAGE", **({"day": date(2008, 7, 1)} | more)), 90)
+        return Covariates(tables).of(facts("MPRAGE", **({"day": date(2008, 7, 1)} | more)), 90)
 
     AGES = (
         {"STUDY_ENTRY": [{"SUBJECT_ID": "002_S_0295", "ENTRY_AGE": "70.5", "ENTRY_DATE": "2006-07-01"}]},
-        # ADNIMERGE repeats the age at baseline, with the date of that or without
-        {"ADNIMERGE": [{"RID": 295, "VISCODE": "m24", "AGE": "70.5", "EXAMDATE": "2008-07-01",
-                        "EXAMDATE_BL": "2006-07-01"}]},
-        {"ADNIMERGE": [{"RID": 295, "VISCODE": "m24", "AGE": "70.5", "EXAMDATE": "2008-07-01"},
-                       {"RID": 295, "VISCODE": "bl", "AGE": "70.5", "EXAMDATE": "2006-07-01"}]},
         {"PTDEMOG": [{"RID": 295, "PTDOBYY": "1936", "PTDOBMM": "1"}]},
     )  # fmt: skip
 
@@ -362,17 +312,13 @@ class TestCovariates:
         # a year without a month is taken in its middle
         assert self.of(tables_of(PTDEMOG=[{"RID": 295, "PTDOBYY": "1936.0"}]))["age"] == "72.0"
 
-    def test_sex_site_and_alleles(self):
-        found = self.of(tables_of(PTDEMOG=[{"RID": 295, "PTGENDER": "2"}],
-                                  APOERES=[{"RID": 295, "APGEN1": "3", "APGEN2": "4"}],
-                                  ADNIMERGE=[{"RID": 295, "PTGENDER": "Male", "APOE4": "0"}]))  # fmt: skip
-        assert (found["site"], found["apoe4"], found["sex"]) == ("002", "1", "M")
-        assert self.of(tables_of(APOERES=[{"PTID": "002_S_0295", "GENOTYPE": "4/4"}]))["apoe4"] == "2"
+    def test_sex_and_site(self):
+        found = self.of(tables_of(PTDEMOG=[{"RID": 295, "PTGENDER": "2"}]))
+        assert (found["site"], found["sex"]) == ("002", "F")
         assert self.of(tables_of(), sex="Female")["sex"] == "F"
 
     @pytest.mark.parametrize(("table", "column", "name"), [
-        ("ADNIMERGE", "ADAS13", "adas13"), ("ADAS", "TOTAL13", "adas13"), ("ADAS_ADNIGO23", "TOTAL13", "adas13"),
-        ("ADASSCORES", "TOTALMOD", "adas13"), ("ADNIMERGE", "MMSE", "mmse"), ("MMSE", "MMSCORE", "mmse"),
+        ("ADAS", "TOTAL13", "adas13"), ("MMSE", "MMSCORE", "mmse"),
     ])  # fmt: skip
     def test_every_table_of_scores_is_asked(self, table, column, name):
         row = {"RID": 295, "VISCODE": "m24", "EXAMDATE": "2008-07-01", column: "21"}

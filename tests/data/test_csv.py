@@ -45,14 +45,7 @@ def test_images_without_a_class_are_left_out_with_the_reason(cell, folder):
     assert "class" in dropped["reason"][0]
 
 
-def test_a_class_may_be_called_na_if_it_is_named_and_names_differ_in_more_than_case(folder):
-    classes = ["NA", "AD"] * (NUMBER // 2)
-    cohort = import_csv(
-        table(folder, classes), folder / "cohort", classes=["AD", "NA"], options=ImportOptions(baseline="NA")
-    )
-    assert cohort.manifest.classes == ("NA", "AD")
-    with pytest.raises(VaganError):
-        import_csv(table(folder, classes), folder / "other")
+def test_names_of_classes_differ_in_more_than_case(folder):
     with pytest.raises(ManifestError, match=r"'AD' and 'ad'"):
         import_csv(table(folder, ["ad", "control", *CLASSES[2:]]), folder / "cohort")
 

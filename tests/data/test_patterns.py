@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vagan.data.sources.patterns import CLASS_NAMES, PATTERNS, discs, sites, squares
-from vagan.data.sources.synthetic import make_case
+from vagan.data.sources.synthetic import CLASS_NAMES, PATTERNS, discs, make_case, sites, squares
 
 SIZES = [(112, 112), (96, 80), (56, 28, 40)]
 

@@ -64,16 +64,14 @@ def test_a_tiff_compressed_as_jpeg_is_rgb():
     assert np.abs(ours - theirs).max() <= 4
 
 
-@pytest.mark.parametrize("bits", [1, 8, 16])
+@pytest.mark.parametrize("bits", [1, 8])
 def test_white_is_zero_is_inverted(bits):
     if bits == 1:
         content = pillow(Image.fromarray(GREY > 100), format="TIFF", compression="group4")
         assert np.array_equal(decode_picture(content), by_pillow(content, "L"))
         return
-    pixels = GREY.astype(f"uint{bits}") * (1 if bits == 8 else 250)
-    content = tiff((2**bits - 1 - pixels).astype(pixels.dtype), photometric="miniswhite")
-    assert np.array_equal(decode_picture(content), pixels)
-    assert bits == 16 or np.array_equal(decode_picture(content), by_pillow(content))
+    content = tiff(255 - GREY, photometric="miniswhite")
+    assert np.array_equal(decode_picture(content), GREY)
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])
@@ -82,9 +80,6 @@ def test_a_palette_is_looked_up(kind):
     image.putpalette(np.random.default_rng(0).integers(0, 256, 3 * 256, dtype=np.uint8).tobytes())
     content = pillow(image, format=kind)
     assert np.array_equal(decode_picture(content), by_pillow(content, "RGB"))
-    colours = np.random.default_rng(0).integers(0, 2**16, (3, 256), dtype=np.uint16)
-    found = decode_picture(tiff(GREY, photometric="palette", colormap=colours))
-    assert np.array_equal(found, np.moveaxis(colours[:, GREY], 0, -1))
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
@@ -156,7 +151,7 @@ FRAMES = [Image.fromarray(GREY), Image.fromarray(GREY[::-1])]
     ("content", "message"),
     [
         (tiff(np.stack([GREY, GREY]), photometric="minisblack"), "2 images"),
-        (tiff(GREY.astype(np.float32), photometric="miniswhite"), "white-is-zero"),
+        (tiff(GREY.astype(np.uint16), photometric="miniswhite"), "MINISWHITE of 16 bits"),
         (tiff(RGB, photometric="cielab"), "(?i)cielab"),
         (tiff(RGB, photometric="ycbcr"), "(?i)ycbcr"),
         (pillow(FRAMES[0], format="PNG", save_all=True, append_images=FRAMES[1:]), "2 frames"),

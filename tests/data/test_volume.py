@@ -1,6 +1,5 @@
 import gzip
 import itertools
-import struct
 
 import nibabel as nib
 import numpy as np
@@ -144,15 +143,12 @@ def test_extensions_before_the_voxels_are_read_over(kind, endianness, tmp_path):
     ("at", "content", "words"),
     [
         (0, b"\x5d\1\0\0", "header of 348 bytes, found one of 349"),
-        (108, struct.pack("<f", 352), "one of 32 bytes ends at byte 384.* begin at 352"),
         (348, b"\1\0\0\0" + (64).to_bytes(4, "little"), "cannot be read as NIfTI"),
         (348, b"\1\0\0\0" + (4).to_bytes(4, "little"), "cannot be read as NIfTI"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_headers_of_another_length_or_with_extensions_among_the_voxels_are_refused(
-    at, content, words, suffix, tmp_path
-):
+def test_headers_of_another_length_or_with_damaged_extensions_are_refused(at, content, words, suffix, tmp_path):
     ras, affine = head(tmp_path / "plain.nii", "RAS")
     image = nib.Nifti1Image(ras, affine)
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"scanned at noon"))

@@ -8,10 +8,10 @@ import pytest
 
 from models import Known
 from trainings import TINY_SETTINGS
+from vagan.data.cohort import write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.schema import CohortCase
 from vagan.data.sources.synthetic import square_regions
-from vagan.data.write import write_cohort
 from vagan.errors import CohortError, ConfigError
 from vagan.evaluation.evaluate import EvaluationOptions, choose_examples, evaluate, evaluate_runs
 from vagan.evaluation.metrics.agreement import ncc

@@ -10,7 +10,7 @@ import torch
 from models import FIXED, save_random_generator, unchecked_shapes
 from vagan.data.preparation import Preparation
 from vagan.errors import ModelError
-from vagan.exporting.generator import load_generator
+from vagan.exporting.card import load_generator
 from vagan.exporting.onnx import CounterfactualNetwork, export_onnx
 from vagan.inference.attributor import Attributor
 

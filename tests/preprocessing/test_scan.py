@@ -8,7 +8,6 @@ import pytest
 from heads import SHAPE, ball, save_head
 from vagan.data.volume import make_volume, write_like
 from vagan.errors import ImageFileError
-from vagan.preprocessing.itk import from_itk
 from vagan.preprocessing.scan import read_scan
 from vagan.preprocessing.sources import collect_scans
 
@@ -190,8 +189,11 @@ class TestDicom:
         else:
             image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "dicom")))
         volume = read_scan(tmp_path / "dicom").volume
-        array, affine = from_itk(image)
-        back = make_volume(array, affine)
+        lps = np.eye(4)
+        lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+        lps[:3, 3] = image.GetOrigin()
+        array = np.ascontiguousarray(sitk.GetArrayFromImage(image).T, np.float32)
+        back = make_volume(array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
         assert np.array_equal(volume.array, back.array)
         assert volume.affine == pytest.approx(back.affine, abs=1e-5)
 

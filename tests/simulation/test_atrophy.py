@@ -8,8 +8,8 @@ from vagan.simulation.base import REGIONS, _shading
 from vagan.simulation.fields import integrate_velocity, sample, smooth_noise
 from vagan.simulation.morphology import REGION_GRID
 from vagan.simulation.simulation import Simulation, prepared_grid
-from vagan.simulation.study import _in_worker, make_atrophy_cohort, measure, simulate_subject, simulators
-from vagan.simulation.subject import ANATOMY, Subject, Visit, draw_subject
+from vagan.simulation.study import make_atrophy_cohort, measure, simulate_scan, start_executor
+from vagan.simulation.subject import ANATOMY, Subject, Visit, anatomy_velocity, draw_subject
 
 SMALL = Grid.upright((9, 8, 11), 2.0, (5, 8, 30))
 COARSE = prepared_grid(5.2)
@@ -24,6 +24,12 @@ def simulation():
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     return make_atrophy_cohort(tmp_path_factory.mktemp("atrophy") / "cohort", subjects=20, spacing_mm=8.0, jobs=1)
+
+
+def jacobian_of(warp):
+    """Determinant of the map's derivative at the grid's voxels: positive where space does not fold."""
+    rows = [np.stack(np.gradient(part, warp.grid.spacing_mm[0])) for part in warp.displacement_mm]
+    return np.linalg.det(np.moveaxis(np.stack(rows), (0, 1), (-2, -1)) + np.eye(3))
 
 
 def with_disease(**log_volumes):
@@ -54,22 +60,22 @@ def test_the_flow_of_a_constant_velocity_is_a_shift_and_of_a_linear_one_an_expon
     inside = (slice(8, -8),) * 3
     np.testing.assert_allclose(growth.displacement_mm[0][inside], (np.exp(0.1) - 1) * x[inside], atol=4e-3)
     np.testing.assert_allclose(growth.displacement_mm[1][inside], (np.exp(-0.05) - 1) * y[inside], atol=4e-3)
-    np.testing.assert_allclose(growth.jacobian()[inside], np.exp(0.05), rtol=1e-3)
+    np.testing.assert_allclose(jacobian_of(growth)[inside], np.exp(0.05), rtol=1e-3)
 
 
 def test_anatomies_do_not_fold_and_the_opposite_flow_leads_back(simulation):
     inner = tuple(slice(6, -6) for _ in range(3))
     for number in (1, 2, 3):
-        velocity = simulation.anatomist.velocity(number, seed=5)
+        velocity = anatomy_velocity(number, simulation.brain_weight, seed=5)
         there, back = (integrate_velocity(v, ANATOMY, outside="border") for v in (velocity, -velocity))
-        assert there.jacobian()[inner].min() > 0.2
+        assert jacobian_of(there)[inner].min() > 0.2
         coordinates = ANATOMY.coordinates()
         moved = np.linalg.norm(there(coordinates) - coordinates, axis=0)[inner]
         error = np.linalg.norm(there(back(coordinates)) - coordinates, axis=0)[inner]
         assert moved.mean() > 2
         assert error.max() < 0.05 * moved.max()
         assert error.mean() < 0.02 * moved.mean()
-        shift = [np.average(part, weights=simulation.anatomist.brain) for part in velocity]
+        shift = [np.average(part, weights=simulation.brain_weight) for part in velocity]
         np.testing.assert_allclose(shift, 0, atol=1e-3)  # the brain stays in its place
 
 
@@ -89,7 +95,7 @@ def test_regions_change_as_much_as_was_asked_and_the_others_do_not(simulation, w
     deformation = simulation.morphology.deformation(wanted)
     change = np.log(simulation.morphology.volumes_ml(deformation(coordinates)) / before)
     np.testing.assert_allclose(change, [wanted.get(name, 0) for name in REGIONS], rtol=0.1, atol=0.02)
-    assert deformation.jacobian().min() > 0
+    assert jacobian_of(deformation).min() > 0
     assert (deformation.displacement_mm[:, [0, -1]] == 0).all()  # nothing moves at the border of its grid
 
 
@@ -199,9 +205,6 @@ def test_late_stage_is_for_severe_disease_and_twice_the_strength_is_twice_the_di
     severe = [draw_subject(number, "hippocampal", seed=2) for number in range(200)]
     late = [any(name.startswith("temporal") for name in s.visits[1].disease) for s in severe]
     assert late == [s.severity > 0.6 for s in severe]
-    never = [draw_subject(number, "hippocampal", seed=2, late_stage=False) for number in range(20)]
-    assert not any(name.startswith("temporal") for s in never for name in s.visits[1].disease)
-    assert [s.severity for s in never] == [s.severity for s in severe[:20]]
     once, twice = (draw_subject(3, "ventricular", seed=0, strength=strength) for strength in (1.0, 2.0))
     for name, change in once.visits[1].disease.items():
         assert twice.visits[1].disease[name] == pytest.approx(2 * change)
@@ -255,13 +258,13 @@ def test_the_cohort_is_sound_and_its_volumes_are_those_of_the_disease(cohort):
 def test_same_seed_same_bits_whatever_the_number_of_processes(simulation):
     people = [draw_subject(1, "hippocampal", seed=5)]
     grid = prepared_grid(8.0)
-    with simulators(simulation, 2) as (executor, _):
-        shared = executor.submit(_in_worker, simulate_subject, people[0], grid, None, 1.0).result()
+    with start_executor(simulation, 2) as executor:
+        row, shared = executor.submit(simulate_scan, people[0], 1, grid, None, 1.0).result()
     alone = simulation.prepared(people[0], people[0].visits[1], grid)
-    assert np.array_equal(shared.cases[1].image, alone.image)
-    assert np.array_equal(shared.cases[1].effect, alone.effect)
-    assert shared.rows == measure(simulation, people[0])
-    other = Simulation(simulation.base, simulation.morphology, simulation.anatomist, seed=6)
+    assert np.array_equal(shared.image, alone.image)
+    assert np.array_equal(shared.effect, alone.effect)
+    assert row == measure(simulation, people[0], people[0].visits[1])
+    other = Simulation(simulation.base, simulation.morphology, seed=6)
     assert not np.array_equal(other.prepared(people[0], people[0].visits[1], grid).image, alone.image)
 
 

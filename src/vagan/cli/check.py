@@ -16,9 +16,8 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
 
     Warns of bit depths, voxel sizes and places that differ, and of nearly black or constant images.
 
-    Also reports spacing, orientation and brain volume of volumes, and how far the classes differ in age, sex, site,
-    field strength and scanner where these are known: maps show such differences too. Exit code 0 if there is no
-    problem, 2 otherwise.
+    Also reports how far the classes differ in age, sex, site, field strength and scanner where these are known: maps
+    show such differences too. Exit code 0 if there is no problem, 2 otherwise.
 
     Parameters
     ----------
@@ -26,13 +25,13 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
         A cohort folder or a manifest.csv.
     confounders
         Screen the training images of a cohort for confounders too: are the classes separable by the corners, the
-        border, the background, brightness, frequencies, a coarse image, or age, sex, site and scanner alone? Each is
-        cross-validated by subject and compared with shuffled labels.
+        border, the background, brightness, frequencies or a coarse image alone? Each is cross-validated by subject
+        and compared with shuffled labels.
     seed
         Selects the images that are screened, and the shuffles.
     """
     from vagan.data.audit.balance import describe_balance
-    from vagan.data.audit.defects import Problem, describe_volumes, find_problems
+    from vagan.data.audit.defects import Problem, find_problems
     from vagan.data.audit.shortcuts import confounder_table, find_confounders
     from vagan.data.cohort import Cohort as CohortFolder
     from vagan.data.manifest import Manifest
@@ -45,7 +44,7 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
     problems, warned = ([one for one in found if one.is_warning == which] for which in (False, True))
     if not problems and is_cohort and _is_stale(CohortFolder(path)):
         problems = [Problem("scans were prepared again since", remedy="run the same `vagan preprocess` again")]
-    lines = describe_volumes(path)
+    lines = []
     if not problems:
         lines += describe_balance(Manifest.read(path / MANIFEST if path.is_dir() else path))
     if confounders and not problems:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from vagan.cli.options import parse_size, warn_of_size
+from vagan.cli.options import Splitting, parse_size
 
 if TYPE_CHECKING:
     from vagan.data.cohort import Cohort
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Preparing:
+class Preparing(Splitting):
     """How files are read, prepared and split."""
 
     baseline: str | None = None
@@ -28,12 +28,6 @@ class Preparing:
     """Rescale all images by one range, or each by its own, to [-1, 1]."""
     range: tuple[float, float] | None = None
     """Range for --intensity fixed [default: the extremes of the training images]."""
-    seed: int = 0
-    """Random seed of the split into train, validation and test."""
-    test_subjects: Path | None = None
-    """File with the test subjects, one per line, e.g. a published list; the others are train and validation."""
-    validation_subjects: Path | None = None
-    """File with the validation subjects."""
     drop_bad: Annotated[bool, Parameter(negative=())] = False
     """Exclude unreadable, NaN and constant images instead of stopping."""
 
@@ -67,7 +61,6 @@ def csv(
     out: Path,
     *,
     class_column: str = "class",
-    classes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     preparing: Preparing | None = None,
 ) -> None:
     """Make a cohort from a CSV table with a row for each image.
@@ -82,13 +75,11 @@ def csv(
     out
         Cohort folder to write: manifest.csv, dropped.csv, cohort.zarr.
     class_column
-        Column with the class names.
-    classes
-        Names that may occur; any other is an error [default: all that occur].
+        Column with the class names; images without one are left out.
     """
     from vagan.data.sources.csv import import_csv
 
-    cohort = import_csv(source, out, _options(preparing), class_column=class_column, classes=classes or ())
+    cohort = import_csv(source, out, _options(preparing), class_column=class_column)
     _print_counts(cohort)
 
 
@@ -125,17 +116,14 @@ def adni(
     *,
     classes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     max_days: int = 90,
-    least_confidence: Literal["high", "medium", "low"] = "low",
     field: Literal["1.5", "3"] | None = None,
-    seed: int = 0,
-    test_subjects: Path | None = None,
-    validation_subjects: Path | None = None,
+    splitting: Splitting | None = None,
 ) -> None:
     """Make a table of raw scans for `vagan preprocess` from an ADNI download and ADNI's study tables.
 
-    Reads today's tables (Key_MRI, MRIQC, All_Images, DXSUM, Study_Entry, ...) and the older ones (ADNIMERGE, MRIMETA,
-    MRI3META, DXSUM_PDXCONV, MPRAGEMETA, ...) in any mix. One scan for each subject, visit and field strength. Every
-    excluded image is in dropped.csv with the reason; summary.md has the counts.
+    Reads the tables that LONI exports (DXSUM, Key_MRI, MRIQC, All_Images, Study_Entry, PTDEMOG, ...). One scan for
+    each subject, visit and field strength. Every excluded image is in dropped.csv with the reason; summary.md has the
+    counts.
 
     Parameters
     ----------
@@ -149,27 +137,18 @@ def adni(
         Two or three of CN, MCI and AD, the baseline class first [default: MCI AD].
     max_days
         Largest number of days between a scan and a diagnosis without a common visit code.
-    least_confidence
-        Exclude labels with lower confidence.
     field
         Only scans of this field strength, in tesla.
-    seed
-        Random seed of the split into train, validation and test.
-    test_subjects
-        File with the test subjects, one per line, e.g. a published list; the others are train and validation.
-    validation_subjects
-        File with the validation subjects.
     """
     from vagan.data.sources.adni.study import AdniOptions, import_adni
-    from vagan.data.splits import SubjectLists
 
+    chosen = splitting or Splitting()
     options = AdniOptions(
         classes=tuple(classes or ("MCI", "AD")),
         max_days=max_days,
-        least_confidence=least_confidence,
         one_field=field or "",
-        seed=seed,
-        lists=SubjectLists.read(test_subjects, validation_subjects),
+        seed=chosen.seed,
+        lists=chosen.lists(),
     )
     print(import_adni(images, tables, out, options))
     print(f"next: vagan preprocess {out} PREPARED")
@@ -177,7 +156,6 @@ def adni(
 
 def _options(preparing: Preparing | None) -> "ImportOptions":
     from vagan.data.sources.files import ImportOptions
-    from vagan.data.splits import SubjectLists
 
     given = preparing or Preparing()
     return ImportOptions(
@@ -187,7 +165,7 @@ def _options(preparing: Preparing | None) -> "ImportOptions":
         intensity=given.intensity,
         intensity_range=given.range,
         seed=given.seed,
-        lists=SubjectLists.read(given.test_subjects, given.validation_subjects),
+        lists=given.lists(),
         drop_bad=given.drop_bad,
     )
 
@@ -205,4 +183,3 @@ def _print_counts(cohort: "Cohort") -> None:
     where = " on one grid" if cohort.metadata.affine else ""
     print(f"{len(table)} images of {'x'.join(map(str, cohort.shape))}{where} in {cohort.path}")
     print(table.groupby(["split", "class"], sort=False).size().unstack(fill_value=0).to_string())
-    warn_of_size(cohort)

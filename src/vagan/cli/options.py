@@ -2,13 +2,37 @@
 
 import math
 from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cyclopts import Parameter
+
 from vagan.conventions import LARGEST_VALUES
-from vagan.errors import CohortError, ConfigError
+from vagan.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vagan.data.cohort import Cohort
+    from vagan.data.splits import SubjectLists
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Splitting:
+    """How subjects are split into train, validation and test."""
+
+    seed: int = 0
+    """Random seed of the split into train, validation and test."""
+    test_subjects: Path | None = None
+    """File with the test subjects, one per line, e.g. a published list; the others are train and validation."""
+    validation_subjects: Path | None = None
+    """File with the validation subjects."""
+
+    def lists(self) -> "SubjectLists":
+        """The subjects that are listed."""
+        from vagan.data.splits import SubjectLists
+
+        return SubjectLists.read(self.test_subjects, self.validation_subjects)
+
 
 MOST_DIGITS = 9
 LONGEST = 2**16
@@ -65,17 +89,3 @@ def parse_settings(settings: list[str]) -> dict[str, str]:
             raise ConfigError(f"a setting must read like training.seed=3, found {setting!r}")
         parsed[key.strip()] = value.strip()
     return parsed
-
-
-def warn_of_size(cohort: "Cohort") -> None:
-    """Print why a cohort is too small to be trained on with the usual preset, if it is."""
-    from vagan.training.config import load_config
-    from vagan.training.sampling import training_rows, validation_rows
-
-    preset = "brain" if len(cohort.shape) == 3 else "fast"
-    settings, interests = load_config(preset).training, tuple(range(1, len(cohort.manifest.classes)))
-    try:
-        training_rows(cohort, interests, settings)
-        validation_rows(cohort, interests, settings)
-    except CohortError as error:
-        print(f"WARNING: too small to train with the preset {preset}: {error}")

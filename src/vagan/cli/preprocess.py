@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from vagan.cli.options import Splitting, parse_size
+
 
 def preprocess(
     source: Path,
@@ -24,11 +26,8 @@ def preprocess(
     class_column: str = "class",
     classes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     baseline: str | None = None,
-    seed: int = 0,
-    test_subjects: Path | None = None,
-    validation_subjects: Path | None = None,
+    splitting: Splitting | None = None,
     jobs: int = 0,
-    scheduler: str = "",
 ) -> None:
     """Preprocess T1-weighted brain scans: skull stripping, bias correction, registration, resampling, rescaling.
 
@@ -71,25 +70,14 @@ def preprocess(
         Classes of the cohort, e.g. MCI AD [default: all scans with a class].
     baseline
         Name of the baseline class [default: the one called baseline, healthy, control, normal, CN or 0].
-    seed
-        Random seed of the split into train, validation and test.
-    test_subjects
-        File with the test subjects, one per line, e.g. a published list; the others are train and validation.
-    validation_subjects
-        File with the validation subjects.
     jobs
         Parallel processes, one thread and up to 2 GB each [default: one per core].
-    scheduler
-        Address of a Dask scheduler whose workers see the same files, e.g. tcp://node1:8786; instead of --jobs.
     """
-    from vagan.cli.options import parse_size, warn_of_size
-    from vagan.data.cohort import Cohort
-    from vagan.data.splits import SubjectLists
     from vagan.preprocessing.pipeline import make_pipeline
-    from vagan.preprocessing.study import COHORT, prepare_study
+    from vagan.preprocessing.study import prepare_study
     from vagan.reporting.scan_pages import PAGES
 
-    shape = parse_size(size, axes=3) if size else None
+    chosen, shape = splitting or Splitting(), parse_size(size, axes=3) if size else None
     pipeline = make_pipeline(
         preset,
         dof=dof,
@@ -99,7 +87,7 @@ def preprocess(
         template=str(template.resolve()) if template else None,
         template_mask=str(template_mask.resolve()) if template_mask else None,
     )
-    summary = prepare_study(
+    report = prepare_study(
         source,
         out,
         pipeline,
@@ -108,12 +96,9 @@ def preprocess(
         class_column=class_column,
         classes=classes or (),
         baseline=baseline,
-        seed=seed,
-        lists=SubjectLists.read(test_subjects, validation_subjects),
+        seed=chosen.seed,
+        lists=chosen.lists(),
         processes=jobs,
-        scheduler=scheduler,
         pages=PAGES,
     )
-    print(summary)
-    if level != "participant" and (out / COHORT).is_dir():
-        warn_of_size(Cohort(out / COHORT))
+    print(report)

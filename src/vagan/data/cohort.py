@@ -1,9 +1,10 @@
 """Prepared images of a study in one folder, ``manifest.csv`` and ``cohort.zarr``: a PyTorch dataset."""
 
+import hashlib
 import math
-import stat
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,14 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+from zarr.codecs import BloscCodec
 
 from vagan.conventions import LARGEST_VALUES
 from vagan.data.manifest import SPLITS, Manifest
-from vagan.data.schema import MANIFEST, STORE, CohortMetadata
+from vagan.data.schema import ARRAYS, COHORT, MANIFEST, STORE, CohortCase, CohortMetadata
 from vagan.errors import CohortError, nearest
-from vagan.files import regular
+from vagan.files import new_folder, regular
+from vagan.progress import track
 from vagan.types import Images
 
 READ_BLOCK = 256
@@ -72,8 +75,7 @@ class Cohort(Dataset[CohortItem]):
                 "make one with `vagan synth` or `vagan import`"
             )
         self.path = path
-        self._opened = {file: _state(file) for file in (path / MANIFEST, path / STORE / "zarr.json")}
-        """States of the files that this was read from; those of the arrays are added below."""
+        self._opened = _states(path)
         self.manifest = Manifest.read(path / MANIFEST)
         try:
             self.metadata, self._arrays = _open_store(path / STORE)
@@ -92,13 +94,13 @@ class Cohort(Dataset[CohortItem]):
                 f"{len(self.manifest)} rows, {shape[0]} images in {path}"
             )
         for name, array in self._arrays.items():
-            cases = (array.shards or array.chunks)[0]
-            self._opened |= {file: _state(file) for file in self._files(name, range(0, array.shape[0], cases))}
-        if lost := next((file for file, state in self._opened.items() if state is None), None):
-            raise CohortError(
-                f"{lost} must hold images of the cohort, but there is no such file; make the cohort again"
-            )
-        self._require_unchanged(())
+            shards = range(-(-array.shape[0] // (array.shards or array.chunks)[0]))
+            files = [path.joinpath(STORE, name, "c", str(shard), *["0"] * (array.ndim - 1)) for shard in shards]
+            if lost := next((file for file in files if not file.is_file()), None):
+                raise CohortError(
+                    f"{lost} must hold images of the cohort, but there is no such file; make the cohort again"
+                )
+        self._require_unchanged()
 
     @classmethod
     def synthetic(cls, path: Path | str, n: int = 10_000, **options: Any) -> "Cohort":
@@ -199,7 +201,6 @@ class Cohort(Dataset[CohortItem]):
         if name not in self._arrays:
             raise CohortError(f"{self.path} holds no {name}; this needs a cohort with known truth")
         array = self._arrays[name]
-        files = self._files(name, indices)
         # storage order, each image once: neighbours share a shard, which is then opened once
         wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         read = np.empty((len(wanted), *array.shape[1:]), np.float32)
@@ -215,26 +216,17 @@ class Cohort(Dataset[CohortItem]):
                 for start in range(0, len(wanted), READ_BLOCK):
                     read[start : start + READ_BLOCK] = array.oindex[wanted[start : start + READ_BLOCK]]
         except Exception as error:  # damaged data raise whatever they lead to
-            self._require_unchanged(files)
+            self._require_unchanged()
             raise CohortError(f"{name} of {self.path} are damaged ({error}); make the cohort again") from error
-        self._require_unchanged(files)
+        self._require_unchanged()
         return torch.from_numpy(read[places])
 
-    def _files(self, name: str, indices: ArrayLike) -> list[Path]:
-        """Where an array stores these images."""
-        array = self._arrays[name]
-        numbers = np.unique(np.asarray(indices, dtype=np.int64) // (array.shards or array.chunks)[0])
-        inner = ["0"] * (len(array.shape) - 1)
-        return [self.path.joinpath(STORE, name, "c", str(number), *inner) for number in numbers]
-
-    def _require_unchanged(self, files: Sequence[Path]) -> None:
+    def _require_unchanged(self) -> None:
         """Refuse images that may be others than the manifest describes."""
-        for file in (self.path / MANIFEST, self.path / STORE / "zarr.json", *files):
-            if _state(file) != self._opened[file]:
-                raise CohortError(
-                    f"{self.path} was changed while it was in use: {file.relative_to(self.path)} is not what was "
-                    "opened; let whatever writes it end, and repeat the command"
-                )
+        if _states(self.path) != self._opened:
+            raise CohortError(
+                f"{self.path} was changed while it was in use; let whatever writes it end, and repeat the command"
+            )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -316,15 +308,10 @@ def _reopened(path: Path, content_hash: str) -> Cohort:
     return cohort
 
 
-def _state(file: Path) -> tuple[int, int, int] | None:
-    """Differs if a regular file is replaced, rewritten or shortened; None if there is none."""
-    try:
-        found = file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+def _states(path: Path) -> list[tuple[int, int, int]]:
+    """Of the table and of the facts in a cohort folder: differs if one is replaced, rewritten, shortened or lost."""
+    found = [file.stat() for file in (path / MANIFEST, path / STORE / "zarr.json") if file.is_file()]
+    return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in found]
 
 
 def _open_store(path: Path) -> tuple[CohortMetadata, "dict[str, zarr.Array[Any]]"]:
@@ -350,3 +337,71 @@ def _require_images(name: str, array: "zarr.Array[Any]") -> None:
         )
     if not 0 < math.prod(stored_together) <= LARGEST_VALUES:
         raise ValueError(f"{name} must have 1 to {LARGEST_VALUES} values in a file, found {stored_together}")
+
+
+SHARD_BYTES = 2**24
+"""Of a file of the store, at least one image."""
+
+
+def write_cohort(
+    path: Path,
+    manifest: Manifest | Callable[[], Manifest],
+    metadata: CohortMetadata,
+    case_at: Callable[[int], CohortCase],
+    *,
+    num_images: int | None = None,
+    threads: int | None = None,
+) -> Cohort:
+    """Write a cohort folder, new, empty or an older cohort that is replaced; it appears whole or not at all.
+
+    ``manifest`` is the table; or, where it is known only after all images are written, a function that gives it, with
+    ``num_images``. ``metadata`` is what is true of all images; the content hash is filled in. ``case_at`` gives the
+    arrays of a row. It is called once for each row, from several threads (by default one for each core), in no
+    particular order, with one shard of cases per thread in memory. All cases must have the shapes and the fields of
+    row 0.
+    """
+    count = len(manifest) if isinstance(manifest, Manifest) else num_images or 0
+    first = case_at(0)
+    shard = max(1, SHARD_BYTES // first.image.nbytes)
+    blocks = [range(start, min(start + shard, count)) for start in range(0, count, shard)]
+    with new_folder(path, COHORT) as folder:
+        store = zarr.open_group(folder / STORE, mode="w")
+        arrays = {
+            name: _create_array(store, name, count, getattr(first, field).shape, shard)
+            for name, field in ARRAYS.items()
+            if getattr(first, field) is not None
+        }
+
+        def write_block(rows: range) -> bytes:
+            cases = [case_at(row) if row else first for row in rows]
+            digest = hashlib.blake2b()
+            for name, array in arrays.items():
+                values = np.stack([getattr(case, ARRAYS[name]) for case in cases])
+                array[rows.start : rows.stop] = values
+                digest.update(values.tobytes())
+            return digest.digest()
+
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            try:
+                parts = list(track(pool.map(write_block, blocks), len(blocks), f"writing {path.name}"))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # if stopped, not to the end
+        (manifest if isinstance(manifest, Manifest) else manifest()).write(folder / MANIFEST)
+        content = hashlib.blake2b((folder / MANIFEST).read_bytes(), digest_size=16)
+        for part in parts:
+            content.update(part)
+        store.attrs.update(metadata.model_copy(update={"content_hash": content.hexdigest()}).model_dump(mode="json"))
+    return Cohort(path)
+
+
+def _create_array(store: zarr.Group, name: str, count: int, shape: tuple[int, ...], shard: int) -> "zarr.Array[Any]":
+    """One chunk for each image; small images share a file, so that a cohort is not ten thousand of them."""
+    return store.create_array(
+        name,
+        shape=(count, *shape),
+        dtype="float32",
+        fill_value=float("nan"),  # a chunk that is lost must not look like an image
+        chunks=(1, *shape),
+        shards=(shard, *shape) if shard > 1 else None,
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+    )

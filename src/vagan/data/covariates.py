@@ -9,9 +9,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from vagan.data.table import is_missing
 from vagan.errors import CohortError, ConfigError, nearest
 
-MISSING = ("", "nan", "n/a", "na", "none")
 MOST_CATEGORIES = 20
 DISTINCT = 0.9
 """Categories per image from which on a text is that of single images."""
@@ -165,7 +165,7 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
             f"{', '.join(map(str, table.columns)) or 'none'}"
         )
     values = table[name].astype(str).str.strip()
-    missing = values.str.lower().isin(MISSING).to_numpy()
+    missing = values.map(lambda cell: is_missing(cell) or cell.lower() == "none").to_numpy()
     if missing.any():
         first = table["id"].iloc[int(missing.argmax())] if "id" in table else "the image"
         raise CohortError(

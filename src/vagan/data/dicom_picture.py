@@ -1,7 +1,6 @@
 """Single-frame DICOM images: radiographs, mammograms, ultrasound."""
 
 import io
-import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.conventions import LARGEST_VALUES
+from vagan.data.picture import require_size
 from vagan.errors import require_extra
 
 _FIRST_TAGS = (b"\x02\0\0\0", b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0")
@@ -50,9 +49,7 @@ def decode_dicom_picture(content: bytes) -> NDArray[Any]:
         frames = int(dataset.get("NumberOfFrames") or 1)
         if frames != 1:
             raise ValueError(f"it holds {frames} frames, but must hold one picture; split it first")
-        declared = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
-        if not 0 < math.prod(declared) <= LARGEST_VALUES:
-            raise ValueError(f"it declares {declared} values, and 1 to {LARGEST_VALUES} are read")
+        require_size((int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel)))
         pixels = pixel_array(dataset)  # colour is RGB
         interpretation = str(dataset.PhotometricInterpretation)
         if interpretation == "PALETTE COLOR":

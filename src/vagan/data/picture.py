@@ -9,9 +9,8 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -33,6 +32,10 @@ SIGNATURES: dict[bytes, Format] = {
     b"MM\x00+": "TIFF",
 }
 
+COLOURS = {"MINISBLACK": 1, "RGB": 3}
+"""Samples of a pixel by the name of TIFF's photometric interpretation."""
+BY_PILLOW = ("MINISWHITE", "PALETTE", "SEPARATED")
+"""Interpretations that Pillow converts to greyscale or RGB, with 8 bits a sample."""
 REDUCED, MASK = 1, 4
 """Bits of TIFF's NewSubfileType: a thumbnail, and a transparency mask."""
 
@@ -57,18 +60,20 @@ def decode_picture(content: bytes) -> Pixels:
 
 
 def _decode_with_pillow(content: bytes, name: Format) -> Pixels:
+    from imagecodecs import png_decode
     from PIL import Image, ImageOps
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's limit; LARGEST_VALUES is ours
         with Image.open(io.BytesIO(content), formats=[name]) as image:
-            _require_size((*image.size, len(image.getbands())))
+            require_size((*image.size, len(image.getbands())))
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
                 raise ValueError(f"it holds {frames} frames, but must hold one image; split it first")
             upright = ImageOps.exif_transpose(image)
             if name == "PNG" and content[24] == 16 and image.mode in ("RGB", "RGBA", "LA"):
-                return _transposed(_sixteen_bit_png(content), image.getexif().get(0x0112, 1))
+                # Pillow keeps 8 of them
+                return _transposed(np.asarray(png_decode(content)), image.getexif().get(0x0112, 1))
             if upright.mode == "P" or "transparency" in upright.info:
                 has_alpha = "transparency" in upright.info
                 grey = upright.mode in ("1", "L")
@@ -78,13 +83,6 @@ def _decode_with_pillow(content: bytes, name: Format) -> Pixels:
             elif upright.mode == "1":
                 upright = upright.convert("L")
             return np.asarray(upright)
-
-
-def _sixteen_bit_png(content: bytes) -> Pixels:
-    """Colour of 16 bits, of which Pillow keeps 8."""
-    import imagecodecs
-
-    return np.asarray(imagecodecs.png_decode(content))
 
 
 def _decode_tiff(content: bytes) -> Pixels:
@@ -100,11 +98,16 @@ def _decode_tiff(content: bytes) -> Pixels:
         if len(images) != 1:
             raise ValueError(f"it holds {len(images)} images, but must hold one; split it first")
         (page,) = images
-        _require_size(page.shape)
+        require_size(page.shape)
         interpretation = page.photometric.name
-        if interpretation not in INTERPRETED:
+        if interpretation == "YCBCR" and page.compression.name in ("JPEG", "OJPEG"):
+            interpretation = "RGB"  # its decoder returns that
+        if interpretation in BY_PILLOW and page.bitspersample <= 8:
+            return _decode_with_pillow(content, "TIFF")
+        if interpretation not in COLOURS:
             raise ValueError(
-                f"its photometric interpretation {interpretation} is not supported; convert it to greyscale or RGB"
+                f"its photometric interpretation {interpretation} of {page.bitspersample} bits is not supported; "
+                "convert it to greyscale or RGB"
             )
         if page.sampleformat is not None and int(page.sampleformat) not in (1, 2, 3):
             raise ValueError(f"its samples are {page.sampleformat!r}, but must be integers or floating-point numbers")
@@ -115,43 +118,8 @@ def _decode_tiff(content: bytes) -> Pixels:
             raise ValueError(f"it holds one image of shape {pixels.shape}, but must hold a picture; split it first")
         if page.bitspersample == 1:
             pixels = np.where(pixels, np.uint8(255), np.uint8(0))
-        pixels = INTERPRETED[interpretation](pixels, page)
+        pixels = _without_unspecified_samples(pixels, page, COLOURS[interpretation])
         return _transposed(pixels, int(page.tags.valueof("Orientation", 1)))
-
-
-def _white_is_zero(pixels: Pixels, page: Any) -> Pixels:
-    pixels = _without_unspecified_samples(pixels, page, 1)
-    if pixels.dtype.kind != "u":
-        raise ValueError(f"white-is-zero is not defined for pixels of type {pixels.dtype}; convert it")
-    bits = max(page.bitspersample, 8)
-    white = np.array(2**bits - 1, dtype=pixels.dtype)
-    if pixels.ndim == 2:
-        return white - pixels
-    return np.concatenate([white - pixels[..., :1], pixels[..., 1:]], axis=-1)  # alpha is not inverted
-
-
-def _palette(pixels: Pixels, page: Any) -> Pixels:
-    colours = np.asarray(page.colormap)
-    if not (colours % 256).any() or not (colours % 257).any():  # colours of 8 bits, as programs write them
-        colours = (colours // 256).astype(np.uint8)
-    return np.moveaxis(colours[:, pixels.astype(np.int64)], 0, -1)
-
-
-def _separated(pixels: Pixels, page: Any) -> Pixels:
-    """CMYK by the formula that Pillow uses, without a colour profile."""
-    if page.tags.valueof("InkSet", 1) != 1 or pixels.ndim != 3 or pixels.shape[-1] != 4:
-        raise ValueError("its inks are not cyan, magenta, yellow and black; convert it to RGB")
-    if pixels.dtype.kind != "u":
-        raise ValueError(f"its inks are of type {pixels.dtype}, but must be unsigned integers; convert it to RGB")
-    most = np.float64(np.iinfo(pixels.dtype).max)
-    inks = pixels.astype(np.float64) / most
-    return np.rint(most * (1 - inks[..., :3]) * (1 - inks[..., 3:])).astype(pixels.dtype)
-
-
-def _ycbcr(pixels: Pixels, page: Any) -> Pixels:
-    if page.compression.name not in ("JPEG", "OJPEG"):  # that decoder returns RGB
-        raise ValueError("its YCbCr pixels are not compressed as JPEG; convert it to RGB")
-    return _without_unspecified_samples(pixels, page, 3)
 
 
 def _without_unspecified_samples(pixels: Pixels, page: Any, colours: int) -> Pixels:
@@ -164,17 +132,6 @@ def _without_unspecified_samples(pixels: Pixels, page: Any, colours: int) -> Pix
     if len(extra) == 1 and extra[0] in (1, 2) and pixels.shape[-1] == colours + 1:
         return pixels
     raise ValueError(f"it has {pixels.shape[-1]} samples per pixel, of which {colours} are colours; keep those alone")
-
-
-INTERPRETED: dict[str, Callable[[Pixels, Any], Pixels]] = {
-    "MINISBLACK": partial(_without_unspecified_samples, colours=1),
-    "MINISWHITE": _white_is_zero,
-    "RGB": partial(_without_unspecified_samples, colours=3),
-    "PALETTE": _palette,
-    "SEPARATED": _separated,
-    "YCBCR": _ycbcr,
-}
-"""By the name of TIFF's photometric interpretation."""
 
 
 def _transposed(pixels: Pixels, orientation: int) -> Pixels:
@@ -190,27 +147,26 @@ def _transposed(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def _require_size(declared: tuple[int, ...]) -> None:
+def require_size(declared: tuple[int, ...]) -> None:
+    """Refuse a picture by what its header declares, before memory is allocated."""
     if not 0 < math.prod(declared) <= LARGEST_VALUES:
         raise ValueError(f"it declares {declared} values, and 1 to {LARGEST_VALUES} are read")
 
 
 @contextmanager
 def _strict() -> Iterator[None]:
-    """Turn what the TIFF reader logs as an error, and reads on, into an error; other messages pass afterwards."""
-    log, held = logging.getLogger("tifffile"), list[logging.LogRecord]()
+    """Turn what the TIFF reader logs as an error, and reads on, into an error."""
+    log, errors = logging.getLogger("tifffile"), list[str]()
 
-    def hold(record: logging.LogRecord) -> bool:
-        held.append(record)
-        return False
+    def is_remark(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            errors.append(record.getMessage())
+        return record.levelno < logging.ERROR
 
-    log.addFilter(hold)
+    log.addFilter(is_remark)
     try:
         yield
     finally:
-        log.removeFilter(hold)
-    for record in held:
-        if record.levelno >= logging.ERROR:
-            raise ValueError(record.getMessage())
-    for record in held:
-        log.handle(record)
+        log.removeFilter(is_remark)
+    if errors:
+        raise ValueError(errors[0])

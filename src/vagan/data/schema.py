@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from vagan.data.preparation import Preparation
 from vagan.files import FolderKind
@@ -19,6 +19,10 @@ ARRAYS = {"images": "image", "effects": "effect", "counterfactuals": "counterfac
 """Arrays of the store, and the field of a case that each one holds."""
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+AffineRow = tuple[Finite, Finite, Finite, Finite]
+
+
 class CohortMetadata(BaseModel):
     """What is true of all images; the store's attributes."""
 
@@ -28,8 +32,8 @@ class CohortMetadata(BaseModel):
     """How the cohort was made, in words."""
     preparation: Preparation
     spacing_mm: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
-    affine: tuple[tuple[float, ...], ...] | None = None
-    """Takes voxel indices to mm, four by four."""
+    affine: tuple[AffineRow, AffineRow, AffineRow, AffineRow] | None = None
+    """Takes voxel indices to mm."""
     pipeline: dict[str, list[dict[str, Any]]] | None = None
     """Of scans: the preprocessing that new scans must go through too; see ``vagan.preprocessing``."""
     made_from: str = ""
@@ -40,18 +44,6 @@ class CohortMetadata(BaseModel):
     """Names of the regions where the class acts, where the cohort knows them: numbered from 1 in ``regions``."""
     content_hash: str = ""
     """Digest of the table and of every pixel; the same data give the same digest."""
-
-    @field_validator("affine")
-    @classmethod
-    def _places_voxels(cls, rows: tuple[tuple[float, ...], ...] | None) -> tuple[tuple[float, ...], ...] | None:
-        if rows is None:
-            return None
-        if [len(row) for row in rows] != [4] * 4:
-            raise ValueError("the affine must have four rows of four numbers")
-        affine = np.array(rows)
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-            raise ValueError("the affine must be finite and not flat")
-        return rows
 
 
 @dataclass(frozen=True)

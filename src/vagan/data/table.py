@@ -3,7 +3,7 @@
 import codecs
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +111,9 @@ def is_missing(cell: str) -> bool:
     return cell.strip().lower() in MISSING
 
 
-def without_missing(column: pd.Series, keep: Iterable[str] = ()) -> pd.Series:
-    """The same cells, empty where they hold no value, except those that ``keep`` names, such as a class ``NA``."""
-    kept = set(keep)
-    return column.map(lambda cell: "" if cell not in kept and is_missing(cell) else cell)
+def without_missing(column: pd.Series) -> pd.Series:
+    """The same cells, empty where they hold no value."""
+    return column.map(lambda cell: "" if is_missing(cell) else cell)
 
 
 def with_known_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 import gzip
 import logging
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import Literal
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import voxel_sizes
+from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes, ornt_transform
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
@@ -73,20 +72,6 @@ class Volume:
         return self.affine[:3, :3][:, np.array(extents) > 1]
 
 
-@dataclass(frozen=True)
-class HeaderFacts:
-    """What a header says about the place of its voxels."""
-
-    placed: bool
-    """Whether it says it at all."""
-    unit: str
-    """Of lengths: mm, meter, micron or unknown."""
-    mirrored: bool
-    """Whether sform and qform disagree about left and right."""
-    disagreement_mm: float
-    """Largest distance between a corner by sform and by qform; 0 if only one is given."""
-
-
 def read_volume(path: Path) -> Volume:
     """Read a NIfTI or MGZ file of one 2-D or 3-D image.
 
@@ -136,7 +121,7 @@ def _opened(path: Path) -> Iterator[SpatialImage]:
 
 
 def _require_own_voxels(path: Path, file: SpatialImage) -> None:
-    """Refuse half of a pair, headers of another length, and extensions among the voxels: nibabel lets them pass."""
+    """Refuse half of a pair, and headers of another length: nibabel lets them pass."""
     kind = type(file.header)
     if not issubclass(kind, nib.Nifti1Header):
         return
@@ -152,16 +137,6 @@ def _require_own_voxels(path: Path, file: SpatialImage) -> None:
                 f"{path} must hold its voxels, but its header is one half of a pair, whose other half is an .img "
                 "file; convert both to one .nii"
             )
-        has_more, end, voxels_at = stream.read(4)[:1] not in (b"", b"\0"), kind.sizeof_hdr + 4, file.dataobj.offset
-        while has_more and (length := struct.unpack(f"{stored.endianness}2i", stream.read(8))[0]):  # 0: padding
-            end += length
-            if end > voxels_at:
-                raise ImageFileError(
-                    f"{path} must hold its voxels after its header's extensions, but one of {length} bytes ends at "
-                    f"byte {end}, and the voxels begin at {voxels_at}; convert it again"
-                )
-            has_more = end + 8 <= voxels_at
-            stream.seek(end)
 
 
 def _voxels(path: Path, file: SpatialImage) -> NDArray[np.float32]:
@@ -186,20 +161,30 @@ def _voxels(path: Path, file: SpatialImage) -> NDArray[np.float32]:
         return np.asarray(file.dataobj, dtype=np.float32).reshape((*shape, 1, 1)[:3])
 
 
-def describe_header(path: Path) -> HeaderFacts:
-    """Read the header alone. MGZ files say all in one way."""
+def header_warnings(path: Path) -> list[str]:
+    """What is odd about the place of a file's voxels, by its header alone; MGZ files say all in one way.
+
+    Raises `ImageFileError` if lengths are not in mm, or left and right are not defined.
+    """
     header = nib.load(path).header
     if not isinstance(header, nib.Nifti1Header):
-        return HeaderFacts(placed=True, unit="mm", mirrored=False, disagreement_mm=0.0)
+        return []
     sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    if sform is None and qform is None:
+        raise ImageFileError(
+            f"{path} must define left and right: it has neither qform nor sform; set one, e.g. with fslorient"
+        )
+    if header.get_xyzt_units()[0] not in ("mm", "unknown"):
+        raise ImageFileError(
+            f"{path} must be in mm, its header says {header.get_xyzt_units()[0]}; correct xyzt_units"
+        )
+    if sform is None or qform is None:
+        return []
+    if np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:
+        return ["sform and qform disagree about which side is left; the sform was taken: check the orientation"]
     corners = np.array(np.meshgrid(*[(0, extent - 1) for extent in header.get_data_shape()[:3]])).reshape(3, -1).T
-    both = sform is not None and qform is not None
-    return HeaderFacts(
-        placed=sform is not None or qform is not None,
-        unit=header.get_xyzt_units()[0],
-        mirrored=both and bool(np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0),
-        disagreement_mm=_largest_distance(sform, qform, corners) if both else 0.0,
-    )
+    apart_mm = np.linalg.norm(apply_affine(sform, corners) - apply_affine(qform, corners), axis=1).max()
+    return [f"sform and qform differ by {apart_mm:.1f} mm; the sform was taken"] if apart_mm > 1 else []
 
 
 def make_volume(array: NDArray[np.float32], affine: NDArray[np.float64]) -> Volume:
@@ -271,8 +256,3 @@ def _save_like(path: Path, stored: NDArray[np.float32], volume: Volume, *, vecto
     image = nib.Nifti1Image(stored, volume.grid_affine, header)
     with replacing(path) as temporary:
         nib.save(image, temporary)
-
-
-def _largest_distance(one: NDArray[np.float64], other: NDArray[np.float64], points: NDArray[np.int64]) -> float:
-    between = (one - other)[:3]
-    return float(np.linalg.norm(points @ between[:, :3].T + between[:, 3], axis=1).max())

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from vagan.exporting.card import CARD, model_card
-from vagan.exporting.generator import shareable
+from vagan.exporting.card import CARD, model_card, shareable
 from vagan.files import FolderKind, new_folder
 from vagan.model.folder import CONFIG, WEIGHTS, load_model, save_model
 from vagan.model.ood import OOD_FILE, MahalanobisOOD

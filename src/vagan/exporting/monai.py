@@ -4,6 +4,7 @@ The classes are the parts that ``templates/inference.json`` names; its own names
 read, prepare and write images as `vagan attribute` does.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
@@ -18,8 +19,7 @@ from torch import nn
 from vagan.data.image_file import name_of, suffix_of
 from vagan.effect import SIGN
 from vagan.errors import ImageFileError, require_extra
-from vagan.exporting.card import CARD, model_card
-from vagan.exporting.generator import load_generator, shareable
+from vagan.exporting.card import CARD, load_generator, model_card, shareable
 from vagan.files import FolderKind, new_folder, write_json
 from vagan.inference.attribution import SourceImage
 from vagan.inference.attributor import Attributor
@@ -34,7 +34,6 @@ EXPORT = FolderKind(
     METADATA,
     '"vagan"',
 )
-SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 PACKAGES = ("vagan", "safetensors", "pytorch-ignite", "nibabel")
 
 
@@ -50,8 +49,7 @@ def export_monai(run: Path, out: Path, *, results: Path | None = None) -> Path:
         for name in (CONFIGS, MODELS, DOCS):
             (folder / name).mkdir()
         write_json(folder / METADATA, _metadata(spec))
-        inference = files("vagan.exporting").joinpath("templates", "inference.json").read_bytes()
-        (folder / CONFIGS / "inference.json").write_bytes(inference)
+        (folder / CONFIGS / "inference.json").write_text(_template("inference.json"), encoding="utf-8")
         save_model(folder / MODELS, generator, shareable(spec))
         (folder / DOCS / CARD).write_text(card, encoding="utf-8")
     return out
@@ -124,10 +122,7 @@ def _metadata(spec: ModelSpec) -> dict[str, Any]:
     """The mandatory entries. Class names are only used within sentences: MONAI evaluates text that begins with $."""
     baseline, *classes_of_interest = spec.classes
     classes = ", ".join(classes_of_interest)
-    return {
-        "schema": SCHEMA,
-        "version": "0.1.0",
-        "changelog": {"0.1.0": "exported"},
+    return json.loads(_template("metadata.json")) | {
         "monai_version": version("monai"),
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
@@ -136,16 +131,16 @@ def _metadata(spec: ModelSpec) -> dict[str, Any]:
         "task": f"Visual attribution: the effect of {classes} in each image, compared with {baseline}",
         "description": "Map generator of VA-GAN (Baumgartner et al., CVPR 2018): the image minus its effect is the "
         f"image as if of the class {baseline}. Not a diagnosis: every image gets a map.",
-        "authors": "Fill in before publishing",
-        "copyright": "Fill in before publishing; the weights are subject to the licence of their training data",
-        "intended_use": "Research; not for diagnosis",
-        "image_classes": "prepared images: scaled to [-1, 1], background -1",
         "pred_classes": SIGN,
         "network_data_format": {
             "inputs": {"image": _tensor(spec, "image", value_range=[-1, 1])},
             "outputs": {"pred": _tensor(spec, "effect", value_range=[-2, 2])},
         },
     }
+
+
+def _template(name: str) -> str:
+    return files("vagan.exporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _tensor(spec: ModelSpec, content: str, *, value_range: Sequence[int]) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from torch import nn
 
 from vagan.effect import Output, counterfactual_image, effect_map
 from vagan.errors import require_extra
-from vagan.exporting.card import CARD, model_card
-from vagan.exporting.generator import axis_names, load_generator, metadata
+from vagan.exporting.card import CARD, axis_names, load_generator, metadata, model_card
 from vagan.files import FolderKind, new_folder, write_json
 from vagan.model.folder import ModelSpec
 from vagan.nn.conditioning import Condition

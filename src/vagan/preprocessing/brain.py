@@ -47,30 +47,19 @@ class StripSkull(Step):
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """The scan with its mask. A mask that came with the scan is kept."""
-        if scan.mask is not None:
-            return self._believed(scan, "given", scan.mask)
-        found = find_brain(self.method, scan)
-        if self._believes(scan, found) or not (self.second_opinion and self.method in STRIPPERS):
-            return self._believed(scan, self.method, found)
-        refused_ml = scan.with_mask(found).brain_ml
-        other = next(name for name in STRIPPERS if name != self.method)
-        try:
-            stripped, facts = self._believed(scan, other, find_brain(other, scan))
-        except PreprocessingError as error:
-            raise PreprocessingError(f"{self.method} found {refused_ml:.0f} ml of brain, and {error}") from error
-        return stripped, facts | {"refused": self.method, "refused_ml": refused_ml}
-
-    def _believes(self, scan: Scan, found: NDArray[np.bool_]) -> bool:
-        return self.brain_ml[0] <= scan.with_mask(found).brain_ml <= self.brain_ml[1]
-
-    def _believed(self, scan: Scan, name: str, found: NDArray[np.bool_]) -> tuple[Scan, Facts]:
-        stripped = scan.with_mask(found)
-        if not self._believes(scan, found):
-            raise PreprocessingError(
-                f"the brain must have {self.brain_ml[0]:g} to {self.brain_ml[1]:g} ml, {name} found "
-                f"{stripped.brain_ml:.0f}; is it a whole head with T1 contrast? give a mask if it is"
-            )
-        return stripped, {"used": name, "brain_ml": stripped.brain_ml}
+        low, high = self.brain_ml
+        others = [name for name in STRIPPERS if name != self.method] if self.method in STRIPPERS else []
+        methods = ["given"] if scan.mask is not None else [self.method, *others * self.second_opinion]
+        refused: Facts = {}
+        for name in methods:
+            stripped = scan.with_mask(scan.mask if scan.mask is not None else find_brain(name, scan))
+            if low <= stripped.brain_ml <= high:
+                return stripped, {"used": name, "brain_ml": stripped.brain_ml} | refused
+            refused = {"refused": name, "refused_ml": stripped.brain_ml}
+        raise PreprocessingError(
+            f"the brain must have {low:g} to {high:g} ml, {' and '.join(methods)} found {stripped.brain_ml:.0f}; "
+            "is it a whole head with T1 contrast? give a mask if it is"
+        )
 
 
 def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:

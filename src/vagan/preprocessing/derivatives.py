@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from vagan.data.volume import write_volume
 from vagan.errors import PreprocessingError
 from vagan.files import digest_of, read_text, replacing, without_folders, write_json, write_text
+from vagan.geometry import LPS_FROM_RAS
 from vagan.preprocessing.pipeline import Pipeline, Prepared
 from vagan.preprocessing.registration import PACKAGED, Register
 
@@ -220,8 +221,6 @@ def write_description(out: Path, pipeline: Pipeline, source: Path | None) -> Non
 
 def itk_text(scanner_from_template: NDArray[np.floating[Any]]) -> str:
     """A linear transform as ITK, ANTs and Slicer read it."""
-    from vagan.preprocessing.itk import LPS_FROM_RAS
-
     lps = LPS_FROM_RAS @ scanner_from_template @ LPS_FROM_RAS
     numbers = " ".join(f"{value:.17g}" for value in [*lps[:3, :3].ravel(), *lps[:3, 3]])
     return (

@@ -1,6 +1,5 @@
 """A DICOM series as a volume: single-frame files, or enhanced multi-frame ones."""
 
-import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.conventions import LARGEST_VALUES
 from vagan.data.dicom_picture import is_dicom_file, modality_values, name_encoding
 from vagan.data.image_file import is_clutter
+from vagan.data.picture import require_size
 from vagan.errors import ImageFileError, first_line, require_extra
-from vagan.geometry import Matrix
+from vagan.geometry import LPS_FROM_RAS, Matrix
 
 FEWEST_SLICES = 16
 """Series of fewer are localizers or lone pictures."""
@@ -21,8 +20,6 @@ ALIKE = 1e-3
 """Largest difference of direction cosines and pixel spacings (mm) within a volume."""
 UNEVEN = 0.05
 """Largest spread of the distances of neighbouring slices, relative to their mean; positions are often rounded."""
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class _Slice(NamedTuple):
@@ -99,8 +96,7 @@ def _slices(path: Path) -> Iterator[_Slice]:
         return
     frames = int(dataset.get("NumberOfFrames") or 1)
     size = int(dataset.Rows), int(dataset.Columns)
-    if not 0 < math.prod(size) * frames <= LARGEST_VALUES:
-        raise ValueError(f"it claims {frames} frames of {size}, and 1 to {LARGEST_VALUES} values are read")
+    require_size((frames, *size))
     shared = dataset.get("SharedFunctionalGroupsSequence") or [{}]
     own = dataset.get("PerFrameFunctionalGroupsSequence") or [{}] * frames
     title = f"series {dataset.get('SeriesNumber', '?')} {dataset.get('SeriesDescription', '')}".strip()
@@ -163,7 +159,7 @@ def _assemble(folder: Path, slices: list[_Slice]) -> tuple[NDArray[np.float32], 
     lps = np.eye(4)
     lps[:3, :3] = np.stack([along_row * spacing[0], along_column * spacing[1], step], axis=1)
     lps[:3, 3] = positions[0]
-    return np.stack([pixels[number].T for number in kept], axis=-1), LPS_TO_RAS @ lps, repeated
+    return np.stack([pixels[number].T for number in kept], axis=-1), LPS_FROM_RAS @ lps, repeated
 
 
 def _even_step(

@@ -134,9 +134,9 @@ class Prepared:
     record: list[dict[str, Any]]
     """One entry for each step: its settings, what it found, its seconds."""
 
-    def to_raw(self, values: NDArray[np.float32], *, order: Literal[0, 1, 3] = 1) -> NDArray[np.float32]:
+    def to_raw(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map of the prepared scan on the raw scan's grid, 0 where it does not reach; one interpolation."""
-        return resample(values, self.scan.grid, self.raw_grid, self.scan.template_from_scanner, order=order)
+        return resample(values, self.scan.grid, self.raw_grid, self.scan.template_from_scanner)
 
 
 Preset = Literal["default", "paper"]

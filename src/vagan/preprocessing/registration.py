@@ -13,12 +13,19 @@ from pydantic import Field
 from scipy.ndimage import binary_dilation
 
 from vagan.data.volume import read_volume
-from vagan.errors import PreprocessingError, require_extra
+from vagan.errors import MissingExtraError, PreprocessingError, require_extra
 from vagan.files import digest_of
-from vagan.geometry import Grid, Matrix, bounding_box, nearest_rigid, resample, transform_points
+from vagan.geometry import LPS_FROM_RAS, Grid, Matrix, bounding_box, nearest_rigid, resample, transform_points
 from vagan.preprocessing.brain import already_stripped
-from vagan.preprocessing.itk import LPS_FROM_RAS, matrix_of, sitk, to_itk
 from vagan.preprocessing.scan import Facts, Scan, Step
+
+try:
+    import SimpleITK as sitk
+except ImportError as error:
+    raise MissingExtraError("brain scans need SimpleITK: pip install 'vagan[mri]'") from error
+
+# ITK's sums depend on the number of threads; scans, not their parts, are the parallel work
+sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 Dof = Literal[6, 7, 12]
 
@@ -174,6 +181,28 @@ def _refine(
     value = -method.GetMetricValue()
     pair.last_metric = float(np.sqrt(max(value, 0))) if pair.correlation else value  # ITK gives the square
     return start
+
+
+def to_itk(values: NDArray[np.generic], grid: Grid) -> Any:
+    """An image for SimpleITK; its first axis is numpy's last, so that the array is turned around."""
+    spacing = grid.spacing_mm
+    lps = LPS_FROM_RAS @ grid.affine
+    stored = values.astype(np.uint8) if values.dtype == bool else values
+    image = sitk.GetImageFromArray(np.ascontiguousarray(stored.T))
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    return image
+
+
+def matrix_of(transform: Any) -> Matrix:
+    """A linear transform of SimpleITK as a matrix on RAS+ points."""
+    linear = np.array(transform.GetMatrix()).reshape(3, 3)
+    center, shift = np.array(transform.GetCenter()), np.array(transform.GetTranslation())
+    lps = np.eye(4)
+    lps[:3, :3] = linear
+    lps[:3, 3] = shift + center - linear @ center
+    return LPS_FROM_RAS @ lps @ LPS_FROM_RAS
 
 
 PACKAGED = "mni152"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from vagan.data.volume import SUFFIXES, Volume, describe_header, make_volume, read_volume
+from vagan.data.volume import SUFFIXES, Volume, header_warnings, make_volume, read_volume
 from vagan.errors import ImageFileError
 from vagan.geometry import Grid, Matrix
 
@@ -87,23 +87,7 @@ def _read(path: Path) -> tuple[Volume, list[str]]:
         raise ImageFileError(
             f"{path} is not a scan: its name must end in one of {', '.join(SUFFIXES)}, or it must be a DICOM folder"
         )
-    volume = read_volume(path)
-    return volume, _header_warnings(path)
-
-
-def _header_warnings(path: Path) -> list[str]:
-    header = describe_header(path)
-    if not header.placed:
-        raise ImageFileError(
-            f"{path} must define left and right: it has neither qform nor sform; set one, e.g. with fslorient"
-        )
-    if header.unit not in ("mm", "unknown"):
-        raise ImageFileError(f"{path} must be in mm, its header says {header.unit}; correct xyzt_units")
-    if header.mirrored:
-        return ["sform and qform disagree about which side is left; the sform was taken: check the orientation"]
-    if header.disagreement_mm > 1:
-        return [f"sform and qform differ by {header.disagreement_mm:.1f} mm; the sform was taken"]
-    return []
+    return read_volume(path), header_warnings(path)
 
 
 def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from vagan.data.dicom_picture import is_dicom_file
-from vagan.data.image_file import is_clutter
+from vagan.data.image_file import is_clutter, name_of
 from vagan.data.schema import MANIFEST
 from vagan.data.sources.bids import entities_of, find_scans, is_bids, mask_beside
 from vagan.data.table import read_table, with_class_column
@@ -37,7 +37,7 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
         table = _from_folder(source)
         table["mask"] = [mask_beside(Path(name)) for name in table["image"]]
     else:
-        row = {"image": str(source.absolute()), "subject": _stem(source), "mask": mask_beside(source)}
+        row = {"image": str(source.absolute()), "subject": name_of(source), "mask": mask_beside(source)}
         table = pd.DataFrame([row])
     for column in ("session", "mask"):
         if column not in table:
@@ -96,7 +96,7 @@ def _from_table(path: Path, class_column: str) -> pd.DataFrame:
             str((path.parent / name.strip()).absolute()) if name.strip() else "" for name in table[column]
         ]
     if "subject" not in table:
-        table["subject"] = table.get("id", pd.Series([_stem(Path(name)) for name in table["image"]]))
+        table["subject"] = table.get("id", pd.Series([name_of(Path(name)) for name in table["image"]]))
     table = with_class_column(table, class_column)
     return table if {"label", "class"} <= set(table) else table.drop(columns="label", errors="ignore")
 
@@ -104,9 +104,9 @@ def _from_table(path: Path, class_column: str) -> pd.DataFrame:
 def _from_folder(folder: Path) -> pd.DataFrame:
     """Scans in the folder itself, or in one folder for each class."""
     if here := _scans_in(folder):
-        return pd.DataFrame({"image": map(_absolute, here), "subject": map(_stem, here)})
+        return pd.DataFrame({"image": [str(path.absolute()) for path in here], "subject": map(name_of, here)})
     inner = sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name))
-    rows = [(_absolute(path), _stem(path), each.name) for each in inner for path in _scans_in(each)]
+    rows = [(str(path.absolute()), name_of(path), each.name) for each in inner for path in _scans_in(each)]
     return pd.DataFrame(rows, columns=["image", "subject", "class"])
 
 
@@ -116,7 +116,7 @@ def _scans_in(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if not is_clutter(path.name)
         and (
-            (path.name.lower().endswith(SUFFIXES) and not _stem(path).endswith("_mask"))
+            (path.name.lower().endswith(SUFFIXES) and not name_of(path).endswith("_mask"))
             or (path.is_dir() and _is_dicom(path))
         )
     )
@@ -125,12 +125,3 @@ def _scans_in(folder: Path) -> list[Path]:
 def _is_dicom(folder: Path) -> bool:
     """Whether a folder holds a DICOM file, whatever else is in it."""
     return any(is_dicom_file(path) for path in sorted(folder.iterdir()) if not is_clutter(path.name))
-
-
-def _absolute(path: Path) -> str:
-    return str(path.absolute())
-
-
-def _stem(path: Path) -> str:
-    suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), "")
-    return path.name[: -len(suffix)] if suffix else path.name

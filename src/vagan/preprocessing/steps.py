@@ -9,7 +9,7 @@ from pydantic import Field
 from vagan.conventions import BACKGROUND
 from vagan.errors import ImageFileError, PreprocessingError
 from vagan.geometry import Grid, bounding_box, resample
-from vagan.preprocessing.itk import from_itk, sitk, to_itk
+from vagan.preprocessing.registration import to_itk
 from vagan.preprocessing.scan import Facts, Scan, Step
 
 Percentile = Annotated[float, Field(ge=0, le=100)]
@@ -81,6 +81,8 @@ def log_bias_field(
     iterations: tuple[int, ...],
 ) -> NDArray[np.float32]:
     """Logarithm of the field by which N4 finds the image multiplied, fitted to every ``shrink``-th voxel."""
+    import SimpleITK as sitk
+
     positive = np.maximum(image, 0)
     if not (positive[where] > 0).any():
         raise ImageFileError("the head must be brighter than 0 somewhere; are the intensities inverted?")
@@ -92,8 +94,7 @@ def log_bias_field(
         n4.Execute(sitk.Shrink(full, factors), sitk.Shrink(mask, factors))
     except RuntimeError as error:
         raise ImageFileError(f"N4 found no field: {str(error).strip().splitlines()[-1]}") from error
-    field, _ = from_itk(n4.GetLogBiasFieldAsImage(full))
-    return field
+    return np.ascontiguousarray(sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(full)).T, np.float32)
 
 
 Extent = Annotated[int, Field(ge=8, le=1024)]

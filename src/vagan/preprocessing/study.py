@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from vagan.conventions import BACKGROUND
-from vagan.data.cohort import Cohort
+from vagan.data.cohort import Cohort, write_cohort
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import Preparation
 from vagan.data.schema import STORE, CohortCase, CohortMetadata
 from vagan.data.splits import DRAWN, SubjectLists, assign_splits
 from vagan.data.volume import read_volume
-from vagan.data.write import write_cohort
 from vagan.errors import CohortError, ManifestError, OutputError, PreprocessingError
 from vagan.geometry import Grid
 from vagan.preprocessing.brain import already_stripped
@@ -72,8 +71,8 @@ def pack_cohort(
     metadata = CohortMetadata(
         source=f"{len(table)} T1-weighted scans",
         preparation=Preparation(low=-1.0, high=1.0),
-        spacing_mm=tuple(float(value) for value in pipeline.grid.spacing_mm),
-        affine=tuple(tuple(float(value) for value in row) for row in pipeline.grid.affine),
+        spacing_mm=pipeline.grid.spacing_mm.tolist(),
+        affine=pipeline.grid.affine.tolist(),
         pipeline=pipeline.model_dump(mode="json"),
         made_from=made_from,
     )
@@ -165,7 +164,6 @@ def prepare_study(
     seed: int = 0,
     lists: SubjectLists = DRAWN,
     processes: int = 0,
-    scheduler: str = "",
     pages: Pages | None = None,
 ) -> str:
     """Prepare every scan of a source; see ``vagan preprocess --help`` for the other parameters.
@@ -182,9 +180,7 @@ def prepare_study(
     unique = table.drop(repeated.index).reset_index(drop=True)
     report = []
     if level != "group":
-        outcomes = _prepare(
-            unique, repeated, out, pipeline, processes=processes, scheduler=scheduler, source=source, pages=pages
-        )
+        outcomes = _prepare(unique, repeated, out, pipeline, processes=processes, source=source, pages=pages)
         counts = Counter(outcome.status for outcome in outcomes)
         report.append(
             f"{counts['done']} scans prepared, {counts['kept']} kept from before, {counts['failed']} failed in {out}"
@@ -221,7 +217,6 @@ def _prepare(
     pipeline: Pipeline,
     *,
     processes: int,
-    scheduler: str,
     source: Path,
     pages: Pages | None,
 ) -> list[Outcome]:
@@ -232,7 +227,7 @@ def _prepare(
     failures = Failures(out)
     try:
         with Bar(len(jobs), "preparing scans") as bar:
-            for outcome in prepare_all(jobs, pipeline, out, processes=count, scheduler=scheduler):
+            for outcome in prepare_all(jobs, pipeline, out, processes=count):
                 outcomes.append(outcome)
                 failures.record(outcome)
                 if outcome.status != "failed":

@@ -25,7 +25,7 @@ from scipy.ndimage import (
 
 from vagan.data.volume import Volume, read_volume
 from vagan.errors import CohortError, MissingExtraError
-from vagan.geometry import Grid
+from vagan.geometry import Grid, resample
 from vagan.simulation.fields import spacing_of
 
 Tissue = Literal["csf", "grey", "brain"]
@@ -275,11 +275,7 @@ def _packaged(package: str, path: str) -> Path:
 
 def _onto(grid: Grid, volume: Volume, file_from_mni: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
     """A file's values at the points of a grid."""
-    world = np.eye(4) if file_from_mni is None else file_from_mni
-    voxels = np.linalg.inv(volume.affine) @ world @ grid.affine
-    if volume.array.shape == grid.shape and np.allclose(voxels, np.eye(4)):
-        return volume.array
-    return affine_transform(volume.array, voxels[:3, :3], voxels[:3, 3], grid.shape, order=1)
+    return resample(volume.array, Grid(volume.array.shape, volume.affine), grid, file_from_mni)
 
 
 BASES: dict[str, Callable[[], Base]] = {"mni152": _mni152, "robex": _robex}

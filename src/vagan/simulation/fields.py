@@ -58,12 +58,6 @@ class Warp:
         """Where the map takes these points."""
         return coordinates + sample(self.displacement_mm, self.grid, coordinates, outside=self.outside)
 
-    def jacobian(self) -> Float32[np.ndarray, "x y z"]:
-        """Determinant of the map's derivative at the grid's voxels: positive where space does not fold."""
-        rows = [np.stack(np.gradient(part, spacing_of(self.grid))) for part in self.displacement_mm]
-        derivative = np.moveaxis(np.stack(rows), (0, 1), (-2, -1)) + np.eye(3)
-        return np.linalg.det(derivative).astype(np.float32)
-
 
 def integrate_velocity(velocity_mm: Vectors, grid: Grid, *, outside: Outside = "zeros") -> Warp:
     """Flow along a velocity for one unit of time; the flow along the negative velocity is the inverse map."""

@@ -1,9 +1,7 @@
 """Raw scans in a BIDS tree: any orientation, tilted heads, shading, native size."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +40,7 @@ HEAD_FIELD_MM = ((-95.0, -130.0, -125.0), (95.0, 120.0, 110.0))
 WHITE_MATTER = 1000.0
 """Intensity in a raw file."""
 
+DESCRIPTION = "dataset_description.json"
 TRUTH = "derivatives/truth"
 """Exact effects, on the grids of the raw files."""
 
@@ -50,10 +49,11 @@ def write_tables(folder: Path, table: pd.DataFrame, source: str, *, skull_stripp
     """Write what BIDS says of a dataset, its participants and their sessions."""
     folder.joinpath(TRUTH).mkdir(parents=True, exist_ok=True)
     facts = {"Name": source, "BIDSVersion": "1.9.0"}
-    _write_json(folder, facts | {"DatasetType": "raw"})
-    _write_json(folder / TRUTH, facts | {"DatasetType": "derivative", "GeneratedBy": [{"Name": "vagan"}]})
+    write_json(folder / DESCRIPTION, facts | {"DatasetType": "raw"})
+    derived = {"DatasetType": "derivative", "GeneratedBy": [{"Name": "vagan"}]}
+    write_json(folder / TRUTH / DESCRIPTION, facts | derived)
     described = {"Description": "What the disease adds to the scan of the same name", "SkullStripped": skull_stripped}
-    _write_json(folder / TRUTH, described, "desc-effect_T1w.json")  # of all files so named
+    write_json(folder / TRUTH / "desc-effect_T1w.json", described)  # of all files so named
     people = table.drop_duplicates("subject")[["subject", "sex"]].rename(columns={"subject": "participant_id"})
     _write_tsv(folder / "participants.tsv", people)
     visits = table.drop(columns=["id", "label", "split", "sex"]).rename(columns={"session": "session_id"})
@@ -144,7 +144,3 @@ def _draw_grid(
 
 def _write_tsv(path: Path, table: pd.DataFrame) -> None:
     write_table(path, table.replace("", "n/a"), delimiter="\t")
-
-
-def _write_json(folder: Path, about: Mapping[str, Any], name: str = "dataset_description.json") -> None:
-    write_json(folder / name, about)

@@ -13,9 +13,9 @@ from vagan.data.schema import CohortCase
 from vagan.geometry import SIGMA_OF_FWHM, Coordinates, Grid
 from vagan.seeding import numpy_generator
 from vagan.simulation.base import Base, load_base
-from vagan.simulation.fields import Warp, sample, smooth_noise, spacing_of
+from vagan.simulation.fields import Warp, integrate_velocity, sample, smooth_noise, spacing_of
 from vagan.simulation.morphology import REGION_GRID, LogVolumes, Morphology
-from vagan.simulation.subject import Anatomist, Subject, Visit
+from vagan.simulation.subject import ANATOMY, Subject, Visit, anatomy_velocity, brain_weight
 
 Image = Float32[np.ndarray, "x y z"]
 
@@ -104,9 +104,9 @@ def prepared_grid(spacing_mm: float) -> Grid:
 
 
 @lru_cache(maxsize=1)
-def _prepared_base(name: str) -> tuple[Base, Morphology, Anatomist]:
+def _prepared_base(name: str) -> tuple[Base, Morphology]:
     base = load_base(name)
-    return base, Morphology.of(base), Anatomist.of(base)
+    return base, Morphology.of(base)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,6 @@ class Simulation:
 
     base: Base
     morphology: Morphology
-    anatomist: Anatomist
     seed: int
 
     @classmethod
@@ -209,8 +208,14 @@ class Simulation:
         """The map from the subject's template-sized space to the base."""
         if subject.number not in self._anatomies:
             self._anatomies.clear()  # a subject's scans come one after the other
-            self._anatomies[subject.number] = self.anatomist.anatomy(subject.number, seed=self.seed)
+            velocity = anatomy_velocity(subject.number, self.brain_weight, seed=self.seed)
+            self._anatomies[subject.number] = integrate_velocity(velocity, ANATOMY, outside="border")
         return self._anatomies[subject.number]
+
+    @cached_property
+    def brain_weight(self) -> Image:
+        """See `vagan.simulation.subject.brain_weight`."""
+        return brain_weight(self.base)
 
     @cached_property
     def _anatomies(self) -> dict[int, Warp]:

@@ -2,21 +2,18 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Lock
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import pandas as pd
 
-from vagan.data.cohort import Cohort
+from vagan.data.cohort import Cohort, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.schema import COHORT, CohortCase, CohortMetadata
 from vagan.data.splits import assign_splits
-from vagan.data.write import write_cohort
 from vagan.errors import CohortError
 from vagan.files import FolderKind, new_folder, require_replaceable
 from vagan.geometry import Grid
@@ -24,9 +21,7 @@ from vagan.simulation.base import REGIONS
 from vagan.simulation.raw import SPACING_MM as RAW_SPACING_MM
 from vagan.simulation.raw import write_scan, write_tables
 from vagan.simulation.simulation import Simulation, prepared_grid
-from vagan.simulation.subject import Subject, Subtype, draw_subject
-
-T = TypeVar("T")
+from vagan.simulation.subject import Subject, Subtype, Visit, draw_subject
 
 GROUPS: tuple[Subtype, ...] = ("", "hippocampal", "", "ventricular")
 """Half of the subjects stay healthy."""
@@ -43,7 +38,6 @@ def make_atrophy_cohort(
     spacing_mm: float = 2.6,
     base: str = "mni152",
     strength: float = 1.0,
-    late_stage: bool = True,
     healthy_follow_up: bool = False,
     seed: int = 0,
     jobs: int = 0,
@@ -65,7 +59,7 @@ def make_atrophy_cohort(
         Voxel sizes; 2.6 gives 64x80x56 voxels, 1.3 gives 128x160x112.
     base
         The brain that they are variations of; see `load_base`.
-    strength, late_stage, healthy_follow_up
+    strength, healthy_follow_up
         See `draw_subject`.
     seed
         Same arguments, same bits.
@@ -101,7 +95,6 @@ def make_atrophy_cohort(
             GROUPS[number % len(GROUPS)],
             seed=seed,
             strength=strength,
-            late_stage=late_stage,
             healthy_follow_up=healthy_follow_up,
         )
         for number in range(subjects)
@@ -109,37 +102,39 @@ def make_atrophy_cohort(
     grid = prepared_grid(spacing_mm)
     metadata = CohortMetadata(
         source=f"simulated atrophy on {simulation.base.name}: {subjects} subjects, {spacing_mm:g} mm, seed {seed}, "
-        f"strength {strength:g}{'' if late_stage else ', no late stage'}"
+        f"strength {strength:g}"
         f"{', healthy subjects twice' if healthy_follow_up else ''}",
         preparation=Preparation(low=-1.0, high=1.0),
         spacing_mm=(spacing_mm,) * 3,
-        affine=tuple(tuple(map(float, row)) for row in grid.affine),
+        affine=grid.affine.tolist(),
         regions=REGIONS,
     )
-    row_of = [(number, visit) for number, subject in enumerate(people) for visit in range(len(subject.visits))]
-    measured: dict[int, list[dict[str, Any]]] = {}
+    scans = [(subject, visit) for subject in people for visit in range(len(subject.visits))]
+    rows: dict[int, dict[str, Any]] = {}
+    processes = jobs or os.cpu_count() or 1
     with ExitStack() as stack:
         raw_folder = stack.enter_context(new_folder(Path(raw), FolderKind())) if raw is not None else None
-        executor, processes = stack.enter_context(simulators(simulation, jobs))
-
-        def start(number: int) -> Future[SimulatedSubject]:
-            return executor.submit(_in_worker, simulate_subject, people[number], grid, raw_folder, raw_spacing_mm)
-
-        simulated = Ahead(start, [len(subject.visits) for subject in people], most=2 * processes)
+        executor = start_executor(simulation, processes)
+        stack.callback(executor.shutdown, cancel_futures=True)
+        waiting = {
+            row: executor.submit(simulate_scan, subject, visit, grid, raw_folder, raw_spacing_mm)
+            for row, (subject, visit) in enumerate(scans)
+        }
 
         def case_at(row: int) -> CohortCase:
-            number, visit = row_of[row]
-            subject = simulated.take(number)
-            measured[number] = subject.rows
-            return subject.cases[visit]
+            try:
+                rows[row], case = waiting.pop(row).result()
+            except BrokenExecutor as error:
+                raise CohortError("a worker process died, possibly for lack of memory; use fewer `jobs`") from error
+            return case
 
         def manifest() -> Manifest:
-            table = pd.DataFrame([row for number in range(len(people)) for row in measured[number]])
-            groups = table.assign(group=table["subject"].map({who.name: who.subtype for who in people}))
+            table = pd.DataFrame([rows[row] for row in range(len(scans))])
+            groups = table.assign(group=[subject.subtype for subject, _ in scans])
             table.insert(5, "split", assign_splits(groups, strata=("group",), seed=seed))
             return Manifest(table)
 
-        cohort = write_cohort(path, manifest, metadata, case_at, num_images=len(row_of), threads=processes)
+        cohort = write_cohort(path, manifest, metadata, case_at, num_images=len(scans), threads=processes)
         if raw_folder is not None:
             write_tables(
                 raw_folder, cohort.manifest.table, metadata.source, skull_stripped=simulation.base.head is None
@@ -147,95 +142,36 @@ def make_atrophy_cohort(
     return cohort
 
 
-class SimulatedSubject(NamedTuple):
-    """All scans of a subject, and their rows of the table."""
-
-    rows: list[dict[str, Any]]
-    cases: list[CohortCase]
-
-
-def simulate_subject(
-    simulation: Simulation, subject: Subject, grid: Grid, raw: Path | None, raw_spacing_mm: float
-) -> SimulatedSubject:
-    """Measure a subject, prepare its scans, and write its raw scans into a folder if there is one."""
-    if raw is not None:
-        for visit in range(len(subject.visits)):
-            write_scan(simulation, subject, visit, raw, raw_spacing_mm)
-    cases = [simulation.prepared(subject, visit, grid) for visit in subject.visits]
-    return SimulatedSubject(measure(simulation, subject), cases)
-
-
-def measure(simulation: Simulation, subject: Subject) -> list[dict[str, Any]]:
-    """One row of the table for each scan, without its split."""
-    brain_ml = simulation.brain_ml(subject)
-    rows = []
-    for visit in subject.visits:
-        volumes, without = simulation.volumes_ml(subject, visit)
-        rows.append(
-            {
-                "id": f"{subject.name}_{visit.session}",
-                "subject": subject.name,
-                "session": visit.session,
-                "label": int(visit.ill),
-                "class": "atrophy" if visit.ill else "baseline",
-                "subtype": subject.subtype if visit.ill else "",
-                "severity": round(subject.severity, 4) if visit.ill else 0.0,
-                "age": round(visit.age_years, 2),
-                "sex": subject.sex,
-                "brain_ml": round(brain_ml, 1),
-            }
-            | {f"{name}_ml": round(float(ml), 4) for name, ml in zip(REGIONS, volumes, strict=True)}
-            | {f"{name}_change_ml": round(float(ml), 4) for name, ml in zip(REGIONS, volumes - without, strict=True)}
-        )
-    return rows
-
-
-class Ahead:
-    """Simulated subjects: those that are taken, and the next ones meanwhile, so that all processes are busy."""
-
-    def __init__(self, start: Callable[[int], Future[SimulatedSubject]], times: list[int], *, most: int) -> None:
-        self._start = start
-        self._left = times  # how many times each subject will still be taken
-        self._most = most  # that are started ahead or kept in memory
-        self._started: dict[int, Future[SimulatedSubject]] = {}
-        self._lock = Lock()
-
-    def take(self, number: int) -> SimulatedSubject:
-        """Wait for a subject; may be called from several threads."""
-        try:
-            with self._lock:
-                for later in range(number, len(self._left)):
-                    if later > number and len(self._started) >= self._most:
-                        break
-                    if self._left[later] and later not in self._started:
-                        self._started[later] = self._start(later)
-                found = self._started[number]
-                self._left[number] -= 1
-                if not self._left[number]:
-                    del self._started[number]  # lest all of them be kept in memory
-            return found.result()
-        except BrokenExecutor as error:
-            raise CohortError("a worker process died, possibly for lack of memory; use fewer `jobs`") from error
-
-
-@contextmanager
-def simulators(simulation: Simulation, jobs: int) -> Iterator[tuple[Executor, int]]:
-    """Processes of one thread each that hold the simulation, or this one; the same results whatever their number."""
-    processes = jobs or os.cpu_count() or 1
-    executor: Executor
-    if processes == 1:
-        executor = ThreadPoolExecutor(1, initializer=_hold, initargs=(simulation,))
-    else:
-        context = multiprocessing.get_context("spawn")
-        executor = ProcessPoolExecutor(processes, context, _start_worker, (simulation,))
-    try:
-        yield executor, processes
-    finally:
-        executor.shutdown(cancel_futures=True)
+def measure(simulation: Simulation, subject: Subject, visit: Visit) -> dict[str, Any]:
+    """Row of the table of one scan, without its split."""
+    volumes, without = simulation.volumes_ml(subject, visit)
+    return (
+        {
+            "id": f"{subject.name}_{visit.session}",
+            "subject": subject.name,
+            "session": visit.session,
+            "label": int(visit.ill),
+            "class": "atrophy" if visit.ill else "baseline",
+            "subtype": subject.subtype if visit.ill else "",
+            "severity": round(subject.severity, 4) if visit.ill else 0.0,
+            "age": round(visit.age_years, 2),
+            "sex": subject.sex,
+            "brain_ml": round(simulation.brain_ml(subject), 1),
+        }
+        | {f"{name}_ml": round(float(ml), 4) for name, ml in zip(REGIONS, volumes, strict=True)}
+        | {f"{name}_change_ml": round(float(ml), 4) for name, ml in zip(REGIONS, volumes - without, strict=True)}
+    )
 
 
 _held: list[Simulation] = []
 """The simulation of a worker process."""
+
+
+def start_executor(simulation: Simulation, processes: int) -> Executor:
+    """Processes of one thread each that hold the simulation, or this one; the same results whatever their number."""
+    if processes == 1:
+        return ThreadPoolExecutor(1, initializer=_hold, initargs=(simulation,))
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start_worker, (simulation,))
 
 
 def _hold(simulation: Simulation) -> None:
@@ -249,5 +185,11 @@ def _start_worker(simulation: Simulation) -> None:
     _hold(simulation)
 
 
-def _in_worker(work: Callable[..., T], *arguments: Any) -> T:
-    return work(_held[0], *arguments)
+def simulate_scan(
+    subject: Subject, visit: int, grid: Grid, raw: Path | None, raw_spacing_mm: float
+) -> tuple[dict[str, Any], CohortCase]:
+    """Measure and prepare one scan in a worker, and write its raw scan into a folder if there is one."""
+    (simulation,), seen = _held, subject.visits[visit]
+    if raw is not None:
+        write_scan(simulation, subject, visit, raw, raw_spacing_mm)
+    return measure(simulation, subject, seen), simulation.prepared(subject, seen, grid)

@@ -6,12 +6,11 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
-from numpy.typing import NDArray
 
 from vagan.geometry import Grid
 from vagan.seeding import numpy_generator
 from vagan.simulation.base import REGIONS, Base, part_of
-from vagan.simulation.fields import Warp, integrate_velocity, sample, smooth_noise, spacing_of
+from vagan.simulation.fields import Vectors, sample, smooth_noise, spacing_of
 from vagan.simulation.morphology import LogVolumes
 
 Subtype = Literal["", "hippocampal", "ventricular"]
@@ -93,15 +92,13 @@ def draw_subject(
     *,
     seed: int,
     strength: float = 1.0,
-    late_stage: bool = True,
     healthy_follow_up: bool = False,
 ) -> Subject:
     """Draw a subject; the same arguments give the same one.
 
     Each ``number``, from 1, has its own randomness under the cohort's ``seed``. ``subtype`` is that of the disease
-    that the second visit finds, ``""`` for healthy subjects; ``strength`` a factor of all that the disease does; with
-    ``late_stage`` severe disease shrinks the temporal lobes too. With ``healthy_follow_up`` healthy subjects come
-    twice, as far apart as patients; nothing else changes by it.
+    that the second visit finds, ``""`` for healthy subjects; ``strength`` a factor of all that the disease does. With
+    ``healthy_follow_up`` healthy subjects come twice, as far apart as patients; nothing else changes by it.
 
     Healthy subjects are scanned at the age that they would have two visits later, with a follow-up at the age of the
     visit before too, so that both classes are of the same age on average.
@@ -125,7 +122,7 @@ def draw_subject(
         visits = tuple(Visit(f"ses-{n:02d}", age, normal(age)) for n, age in enumerate(ages, start=1))
         return Subject(number, sex, size, "", 0.0, visits)
     changes = {part: severity * (strength * change) for part, change in DISEASE[subtype].items()}
-    if late_stage and severity > LATE_FROM:
+    if severity > LATE_FROM:
         share = (severity - LATE_FROM) / (1 - LATE_FROM)
         changes |= {part: strength * share * change for part, change in LATE_STAGE.items()}
     disease = {
@@ -138,31 +135,22 @@ def draw_subject(
     return Subject(number, sex, size, subtype, severity, visits)
 
 
-@dataclass(frozen=True)
-class Anatomist:
-    """Gives each subject an own anatomy, by smooth invertible warps of the base."""
+def brain_weight(base: Base) -> Float32[np.ndarray, "x y z"]:
+    """Weight of the brain on `ANATOMY`, for `anatomy_velocity`."""
+    return sample(base.brain[None].astype(np.float32), base.grid, ANATOMY.coordinates(), outside="zeros")[0]
 
-    brain: Float32[np.ndarray, "x y z"]
-    """Weight of the brain on `ANATOMY`: it stays in its place on average."""
 
-    @classmethod
-    def of(cls, base: Base) -> "Anatomist":
-        """Of a base."""
-        brain = sample(base.brain[None].astype(np.float32), base.grid, ANATOMY.coordinates(), outside="zeros")
-        return cls(brain[0])
+def anatomy_velocity(number: int, brain: Float32[np.ndarray, "x y z"], *, seed: int) -> Vectors:
+    """Velocity, on `ANATOMY`, whose flow takes points of a subject's head, of the template's size, to the base.
 
-    def velocity(self, number: int, *, seed: int) -> NDArray[np.float32]:
-        """Velocity whose flow takes points of the subject's head to the base."""
-        rng = numpy_generator(seed, "atrophy anatomy", number)
-        parts = [
-            sum(
-                np.float32(amount) * smooth_noise(rng, ANATOMY.shape, sigma / spacing_of(ANATOMY))
-                for amount, sigma in ANATOMY_MM
-            )
-            for _ in range(3)
-        ]
-        return np.stack([part - np.average(part, weights=self.brain).astype(np.float32) for part in parts])
-
-    def anatomy(self, number: int, *, seed: int) -> Warp:
-        """The map from the subject's head, in a space of the template's size, to the base."""
-        return integrate_velocity(self.velocity(number, seed=seed), ANATOMY, outside="border")
+    It gives each subject an own anatomy by a smooth, invertible warp; ``brain`` stays in its place on average.
+    """
+    rng = numpy_generator(seed, "atrophy anatomy", number)
+    parts = [
+        sum(
+            np.float32(amount) * smooth_noise(rng, ANATOMY.shape, sigma / spacing_of(ANATOMY))
+            for amount, sigma in ANATOMY_MM
+        )
+        for _ in range(3)
+    ]
+    return np.stack([part - np.average(part, weights=brain).astype(np.float32) for part in parts])

@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,101 +19,68 @@ COVARIATES = {
 }
 """Covariates that are compared where a manifest has them, and the names of their columns."""
 
-
-def known_covariates(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Columns of `COVARIATES` with a value in some row: name of the covariate to column; missing cells are empty."""
-    found = {}
-    for covariate, names in COVARIATES.items():
-        column = next((name for name in names if name in table), None)
-        if column is not None and (values := table[column].astype(object).fillna("")).astype(str).ne("").any():
-            found[covariate] = values
-    return found
-
-
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, columns aligned; none without rows."""
-    if not rows:
-        return []
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in (head, *rows)]
-
-
 LARGE = 0.25
 """Standardised difference from which on groups are not comparable (Rubin 2001); 0.1 is the strict limit."""
 CHANCE = 0.01
+"""Probability in two samples of one population below which a large difference is reported."""
 
 
-@dataclass(frozen=True)
-class Imbalance:
-    """How far a class of interest lies from the baseline class in one covariate."""
-
-    covariate: str
-    interest: str
-    """Column, and name of the class."""
-    baseline_value: str
-    interest_value: str
-    """Mean and standard deviation, or the most frequent value, of the two classes."""
-    difference: float
-    """Standardised: of numbers in pooled standard deviations and signed, of kinds always positive."""
-    by_chance: float
-    """Probability of one as large in two samples of one population."""
-    missing: int
-    """Subjects of the two classes of whom it is not known."""
-
-    @property
-    def is_large(self) -> bool:
-        """Whether it is both large and more than chance."""
-        return abs(self.difference) > LARGE and self.by_chance < CHANCE
-
-
-def imbalances(table: pd.DataFrame) -> list[Imbalance]:
+def imbalances(table: pd.DataFrame) -> pd.DataFrame:
     """Compare the classes of a manifest's training part, each subject counted once in a class.
 
-    Returns one entry for each known covariate and class of interest. Reference: Austin, An introduction to propensity
-    score methods, Multivariate Behavioral Research 46 (2011); of kinds: Yang and Dalton, A unified approach to
-    measuring the effect size between two groups, SAS Global Forum (2012).
+    Reference: Austin, An introduction to propensity score methods, Multivariate Behavioral Research 46 (2011); of
+    kinds: Yang and Dalton, A unified approach to measuring the effect size between two groups, SAS Global Forum
+    (2012).
+
+    Returns
+    -------
+    DataFrame
+        A row for each known covariate and class of interest: ``covariate``, ``class``; ``baseline`` and ``interest``,
+        the mean and standard deviation, or the most frequent kind, of the two classes; ``difference``, of numbers in
+        pooled standard deviations and signed, of kinds always positive; ``by_chance``, the probability of one as
+        large in two samples of one population; ``is_large`` if it is both large and more than chance.
     """
     learned = table[table["split"] == "train"].drop_duplicates(["subject", "class"])
-    is_baseline = learned["label"] == 0
-    found = [
-        _compare(covariate, column[is_baseline], column[of_class.index], str(of_class["class"].iloc[0]))
-        for covariate, column in known_covariates(learned).items()
-        for _, of_class in learned[~is_baseline].groupby("label")
-    ]
-    return [entry for entry in found if entry is not None]
+    rows = []
+    for covariate, names in COVARIATES.items():
+        column = next((name for name in names if name in learned), None)
+        if column is None:
+            continue
+        known = learned[learned[column].astype(object).fillna("").astype(str).ne("")]
+        baseline = known[column][known["label"] == 0]
+        for _, of_class in known[known["label"] != 0].groupby("label"):
+            if min(len(baseline), len(of_class)) >= 2:
+                rows.append((covariate, of_class["class"].iloc[0], *_compare(covariate, baseline, of_class[column])))
+    found = pd.DataFrame(rows, columns=["covariate", "class", "baseline", "interest", "difference", "by_chance"])
+    return found.assign(is_large=(found["difference"].abs() > LARGE) & (found["by_chance"] < CHANCE))
 
 
 def describe_balance(manifest: Manifest) -> list[str]:
     """A table of how far the classes of the training images differ in known covariates, and warnings."""
     found, baseline = imbalances(manifest.table), manifest.classes[0]
-    rows = [
-        (one.covariate, one.baseline_value, one.interest, one.interest_value,
-         f"{one.difference:+.2f}{' !' if one.is_large else ''}")
-        for one in found
-    ]  # fmt: skip
-    warnings = [
-        f"warning: {entry.interest} and {baseline} differ in {entry.covariate} ({entry.difference:.2f} standard "
+    if found.empty:
+        return []
+    shown = found[["covariate", "baseline", "class", "interest"]].assign(
+        difference=[
+            f"{difference:+.2f}{' !' if large else ''}"
+            for difference, large in zip(found["difference"], found["is_large"], strict=True)
+        ]
+    )
+    shown.columns = pd.Index(["covariate", baseline, "against", "", "difference"])
+    return shown.to_string(index=False).splitlines() + [
+        f"warning: {one['class']} and {baseline} differ in {one['covariate']} ({one['difference']:.2f} standard "
         "deviations), which maps will show too; balance the training images, or add it to training.covariates"
-        for entry in found
-        if entry.is_large
+        for one in found[found["is_large"]].to_dict("records")
     ]
-    return text_table(("covariate", baseline, "against", "", "difference"), rows) + warnings
 
 
-def _compare(name: str, baseline: pd.Series, interest: pd.Series, label: str) -> Imbalance | None:
-    known = [part[part.astype(str).ne("")] for part in (baseline, interest)]
-    if any(len(part) < 2 for part in known):
-        return None
-    missing = len(baseline) + len(interest) - sum(map(len, known))
-    numbers = [pd.to_numeric(part, errors="coerce").to_numpy(float) for part in known]
+def _compare(name: str, baseline: pd.Series, interest: pd.Series) -> tuple[str, str, float, float]:
+    numbers = [pd.to_numeric(part, errors="coerce").to_numpy(float) for part in (baseline, interest)]
     if name == "age" and all(np.isfinite(part).all() for part in numbers):
-        difference, chance = difference_of_numbers(*numbers)
-        values = [f"{part.mean():.1f} ± {part.std(ddof=1):.1f}" for part in numbers]
-    else:
-        kinds = [[str(kind) for kind in part] for part in known]
-        difference, chance = difference_of_kinds(*kinds)
-        values = [_most_frequent(part) for part in kinds]
-    return Imbalance(name, label, values[0], values[1], difference, chance, missing)
+        ours, theirs = (f"{part.mean():.1f} ± {part.std(ddof=1):.1f}" for part in numbers)
+        return ours, theirs, *difference_of_numbers(*numbers)
+    kinds = [[str(kind) for kind in part] for part in (baseline, interest)]
+    return _most_frequent(kinds[0]), _most_frequent(kinds[1]), *difference_of_kinds(*kinds)
 
 
 def difference_of_numbers(baseline: NDArray[np.float64], interest: NDArray[np.float64]) -> tuple[float, float]:
@@ -142,11 +108,9 @@ def difference_of_kinds(baseline: Sequence[str], interest: Sequence[str]) -> tup
     shares = (counts / counts.sum(axis=1, keepdims=True))[:, 1:]  # the first kind's share follows from the others
     gap = shares[1] - shares[0]
     spread = np.mean([np.diag(share) - np.outer(share, share) for share in shares], axis=0)
-    if np.linalg.matrix_rank(spread) < len(spread):
-        apart = not np.allclose(spread @ np.linalg.pinv(spread) @ gap, gap)  # e.g. all men here, all women there
-        distance = math.inf if apart else math.sqrt(max(float(gap @ np.linalg.pinv(spread) @ gap), 0.0))
-    else:
-        distance = math.sqrt(float(gap @ np.linalg.solve(spread, gap)))
+    inverse = np.linalg.pinv(spread)  # not of full rank if a kind is in one class alone, e.g. all men here
+    apart = not np.allclose(spread @ inverse @ gap, gap)
+    distance = math.inf if apart else math.sqrt(max(float(gap @ inverse @ gap), 0.0))
     return distance, float(chi2_contingency(counts, correction=False).pvalue)
 
 

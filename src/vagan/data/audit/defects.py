@@ -1,8 +1,7 @@
 """All defects of a manifest or a cohort, found before training."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +13,7 @@ from vagan.data.image_file import read_image
 from vagan.data.manifest import find_defects, require_disjoint_subjects
 from vagan.data.preparation import Preparation
 from vagan.data.schema import MANIFEST, STORE
-from vagan.data.sources.files import FLAT, FileFacts, ImportOptions, flat_warning, require_one_kind
 from vagan.data.table import read_table
-from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
-from vagan.data.volume import Volume, read_volume
 from vagan.errors import ImageFileError, LeakageError, ManifestError, VaganError
 from vagan.progress import track
 
@@ -47,8 +43,8 @@ def find_problems(path: Path) -> list[Problem]:
     """Problems of a cohort folder or of a ``manifest.csv``; an empty list means none.
 
     A cohort's images are all read: NaN, constant images, intensities outside [-1, 1], identical images under
-    different names. A manifest's files are opened: missing, unreadable, of different shapes. Warnings: nearly black
-    or constant images, and bit depths, voxel sizes or places that differ.
+    different names. A manifest's files are opened: missing, unreadable, of different shapes. Warnings: what was odd
+    on import, such as nearly black images, and bit depths, voxel sizes or places that differ.
     """
     if path.is_dir():
         if not (path / STORE).exists() and (path / MANIFEST).is_file():
@@ -56,45 +52,6 @@ def find_problems(path: Path) -> list[Problem]:
         problems = _table_problems(path / MANIFEST)
         return problems or _cohort_problems(path)
     return _table_problems(path) or _file_problems(path)
-
-
-def describe_volumes(path: Path) -> list[str]:
-    """Spacing, orientation and amount of brain of volumes, a line each; nothing for pictures or damaged data."""
-    try:
-        if (path / STORE).is_dir():
-            return _describe_cohort(Cohort(path))
-        table = read_table(path / MANIFEST if path.is_dir() else path)
-        folder = path if path.is_dir() else path.parent
-        volumes = [volume for name in table.get("image", []) if (volume := _volume(folder / name)) is not None]
-    except VaganError:
-        return []
-    kinds = Counter((volume.orientation_code, *np.round(volume.spacing_mm, 3).tolist()) for volume in volumes)
-    return [f"{count} volumes: {code}, {_times(spacing)} mm" for (code, *spacing), count in kinds.most_common()]
-
-
-def _volume(path: Path) -> Volume | None:
-    try:
-        volume = read_volume(path) if path.name.endswith(VOLUME_SUFFIXES) else None
-    except ImageFileError:
-        return None  # `find_problems` reports why
-    return volume if volume is not None and volume.array.ndim == 3 else None
-
-
-def _describe_cohort(cohort: Cohort) -> list[str]:
-    spacing = cohort.metadata.spacing_mm
-    if spacing is None or len(cohort.shape) != 3:
-        return []
-    voxel_ml = float(np.prod(spacing)) / 1000
-    amounts = np.array([(cohort.images([row]) > -1).sum().item() for row in range(len(cohort.manifest))]) * voxel_ml
-    low, middle, high = np.percentile(amounts, (0, 50, 100))
-    return [
-        f"{len(amounts)} volumes: RAS, {_times(spacing)} mm",
-        f"brighter than the background: {low:.0f} to {high:.0f} ml, half of them below {middle:.0f} ml",
-    ]
-
-
-def _times(values: Sequence[float]) -> str:
-    return " x ".join(f"{value:g}" for value in values)
 
 
 def _table_problems(path: Path) -> list[Problem]:
@@ -121,7 +78,6 @@ def _cohort_problems(path: Path) -> list[Problem]:
     names, splits = list(cohort.manifest.table["id"]), list(cohort.manifest.table["split"])
     found = defaultdict[str, list[str]](list)
     seen: dict[bytes, int] = {}
-    flat: list[str] = []
     for start in track(range(0, len(names), BLOCK), -(-len(names) // BLOCK), "checking images"):
         rows = range(start, min(start + BLOCK, len(names)))
         for row, image in zip(rows, cohort.images(rows).numpy(), strict=True):
@@ -129,8 +85,6 @@ def _cohort_problems(path: Path) -> list[Problem]:
                 found["images hold NaN or infinite values"].append(names[row])
             elif image.min() == image.max():
                 found["images are constant"].append(names[row])
-            elif image.std() < FLAT:
-                flat.append(names[row])
             elif image.min() < -1 - 1e-5 or image.max() > 1 + 1e-5:
                 found["intensities must lie in [-1, 1]"].append(f"{names[row]} ({image.min():g} to {image.max():g})")
             twin = seen.setdefault(hashlib.blake2b(image.tobytes()).digest(), row)
@@ -138,9 +92,8 @@ def _cohort_problems(path: Path) -> list[Problem]:
                 apart = "" if splits[twin] == splits[row] else f" ({splits[twin]} and {splits[row]})"
                 found["images are identical"].append(f"{names[twin]} and {names[row]}{apart}")
     again = "correct the source and make the cohort again"
-    warned = dict.fromkeys([*cohort.metadata.warnings, *([flat_warning(flat)] if flat else [])])
     problems = [Problem(problem, tuple(examples), again) for problem, examples in found.items()]
-    return problems + [Problem(text, is_warning=True) for text in warned]
+    return problems + [Problem(text, is_warning=True) for text in cohort.metadata.warnings]
 
 
 def _file_problems(path: Path) -> list[Problem]:
@@ -150,26 +103,19 @@ def _file_problems(path: Path) -> list[Problem]:
     is_cohort = (path.parent / STORE).is_dir()
     preparation = Cohort(path.parent).metadata.preparation if is_cohort else Preparation()
     shapes: dict[tuple[int, ...], str] = {}
-    unreadable, empty, names = [], [], []
-    facts: list[FileFacts] = []
+    problems, empty = [], []
     for name in track(table["image"], len(table), "reading images"):
         if (path.parent / name).is_dir():  # a DICOM series, which the preprocessing will read
             empty += [] if any((path.parent / name).iterdir()) else [name]
             continue
         try:
-            facts.append(FileFacts.of(read_image(path.parent / name, preparation.colour)))
-            names.append(name)
-            shapes.setdefault(facts[-1].shape, name)
+            shapes.setdefault(read_image(path.parent / name, preparation.colour).array.shape, name)
         except ImageFileError as error:
-            unreadable.append(str(error))
-    problems = [Problem(error) for error in unreadable]
+            problems.append(Problem(str(error)))
     if empty:
         problems.append(Problem("folders of DICOM series are empty", tuple(empty), "copy them again"))
     raw_scans = not is_cohort and all(len(shape) == 4 for shape in shapes)  # the preprocessing gives them one shape
     if len(shapes) > 1 and preparation.size is None and not raw_scans:
         found = tuple(f"{shape[1:]} ({name})" for shape, name in shapes.items())
         problems.append(Problem("images differ in shape", found, "resize them to one"))
-    if facts and not raw_scans:
-        tolerant = ImportOptions(size=preparation.size or (1,), intensity="per-image")
-        problems += [Problem(text, is_warning=True) for text in require_one_kind(names, facts, tolerant)]
     return problems

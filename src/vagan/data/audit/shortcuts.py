@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vagan.data.audit.balance import known_covariates, text_table
 from vagan.data.cohort import Cohort
 from vagan.errors import CohortError
 from vagan.progress import track
@@ -26,7 +25,6 @@ MOST_IMAGES = 500
 LEAST_IMAGES = 20
 FOLDS = 5
 SHUFFLES = 499
-RESAMPLES = 300
 RIDGE = 0.05
 """Shrinkage of the linear classifier's weights, as a part of the number of images."""
 CHANCE = 0.05
@@ -51,6 +49,8 @@ class Probe:
 
     name: str
     """In the table."""
+    features: Callable[[ImageArrays], Features]
+    """From images ``(image, channel, *space)`` to numbers ``(image, feature)``."""
     remedy: str
     """What it may be if the classes differ there, and what to do."""
     may_be_the_class: bool = False
@@ -61,16 +61,11 @@ class Probe:
 class Finding:
     """How well a probe separates a class of interest from the baseline class."""
 
-    name: str
+    probe: Probe
     interest: str
-    remedy: str
-    may_be_the_class: bool
-    """See `Probe`; the class of interest."""
+    """The class of interest."""
     auc: float
     """Area under the ROC curve of a linear classifier, cross-validated by subject; 0.5 is chance."""
-    low: float
-    high: float
-    """Its 95 % interval over subjects."""
     chance: float
     """What 95 % of classifiers of shuffled labels stay below."""
     p_value: float
@@ -83,7 +78,7 @@ class Finding:
 
 
 def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
-    """Screen the training images for confounders, by all probes and by the known covariates.
+    """Screen the training images for confounders, by all probes.
 
     Returns one finding for each probe and class of interest. ``seed`` decides which images, folds and shuffles.
     Raises `CohortError` if a class has fewer than `LEAST_IMAGES` training images.
@@ -94,34 +89,30 @@ def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
         rows = np.concatenate([_drawn(cohort, kind, seed) for kind in (0, label)])
         labels = (table["label"].to_numpy()[rows] != 0).astype(np.int64)
         subjects = table["subject"].to_numpy()[rows]
-        columns = known_covariates(table.iloc[rows])
-        found = _image_features(cohort, rows) + [
-            (Probe(f"column {name}", "balance the training images in it"), _coded(cells))
-            for name, cells in columns.items()
-        ]
-        for probe, features in found:
-            figures = _tell_apart(features, labels, subjects, tests=len(found), seed=seed)
-            interest = cohort.manifest.classes[label]
-            findings.append(Finding(probe.name, interest, probe.remedy, probe.may_be_the_class, *figures))
+        seen = _image_features(cohort, rows)
+        for probe, features in seen:
+            figures = _tell_apart(features, labels, subjects, tests=len(seen), seed=seed)
+            findings.append(Finding(probe, cohort.manifest.classes[label], *figures))
     return findings
 
 
 def confounder_table(findings: Sequence[Finding], baseline: str) -> list[str]:
     """Lines of a table, and a warning for each confounder that was found."""
     rows = [
-        (one.name, one.interest, f"{one.auc:.2f}", f"{one.low:.2f} to {one.high:.2f}", f"up to {one.chance:.2f}",
-         ("?" if one.may_be_the_class else "!") if one.is_found else "")
+        (one.probe.name, one.interest, one.auc, f"up to {one.chance:.2f}",
+         ("?" if one.probe.may_be_the_class else "!") if one.is_found else "")
         for one in findings
     ]  # fmt: skip
     warnings = [
-        f"{'perhaps' if entry.may_be_the_class else 'warning'}: {entry.name} alone separates {entry.interest} from "
-        f"{baseline} (AUC {entry.auc:.2f}), which maps will show too: {entry.remedy}"
-        for entry in findings
-        if entry.is_found
+        f"{'perhaps' if one.probe.may_be_the_class else 'warning'}: {one.probe.name} alone separates {one.interest} "
+        f"from {baseline} (AUC {one.auc:.2f}), which maps will show too: {one.probe.remedy}"
+        for one in findings
+        if one.is_found
     ]
+    table = pd.DataFrame(rows, columns=["probe", f"against {baseline}", "AUC", "by chance", ""])
     legend = "!: the classes can be told apart by it; ?: so they can, but it may be what the class looks like"
-    table = text_table(("probe", f"against {baseline}", "AUC", "95 % interval", "by chance", ""), rows)
-    return [*table, *([legend] if warnings else []), *warnings]
+    shown = table.to_string(index=False, float_format="%.2f").splitlines()
+    return [*shown, *([legend] if warnings else []), *warnings]
 
 
 def corners(images: ImageArrays) -> Features:
@@ -173,39 +164,29 @@ def coarse(images: ImageArrays) -> Features:
     return grey.reshape(len(grey), -1).astype(np.float64)
 
 
-PROBES: tuple[tuple[Probe, Callable[[ImageArrays], Features]], ...] = (
-    (
-        Probe(
-            "corners",
-            "look for tags, text or markers there, and crop or mask them in all images; if the classes differ "
-            "in shape or size it may be the class",
-        ),
-        corners,
-    ),
-    (
-        Probe(
-            "border",
-            "look for frames, padding, another range of intensities or stripes, and crop or scale alike; if the "
-            "classes differ in shape or size it may be the class",
-        ),
-        border,
-    ),
-    (
-        Probe(
-            "brightness", "another device, exposure or scaling, unless the class is brighter or darker itself", True
-        ),
-        brightness,
-    ),
-    (Probe("frequencies", "blur, noise, stripes or resampling, unless the class adds structure", True), frequencies),
-    (Probe("coarse image", "position, shading or field of view, unless the class acts so broadly", True), coarse),
-)
-"""What is looked at in every cohort: from images ``(image, channel, *space)`` to numbers ``(image, feature)``."""
+def _moments(images: ImageArrays) -> Features:
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    return np.stack([flat.mean(axis=1), flat.std(axis=1), flat.min(axis=1), flat.max(axis=1)], axis=1)
 
-OUTSIDE = Probe(
-    "outside",
-    "look for noise, tags, shadows or (of scans) remains of the skull in the background, and mask it in all "
-    "images; if the classes differ in shape or size it may be the class",
+
+SHAPE = "if the classes differ in shape or size it may be the class"
+PROBES = (
+    Probe("corners", corners, f"look for tags, text or markers there, and crop or mask them in all images; {SHAPE}"),
+    Probe(
+        "border",
+        border,
+        f"look for frames, padding, another range of intensities or stripes, and crop or scale alike; {SHAPE}",
+    ),
+    Probe(
+        "brightness",
+        brightness,
+        "another device, exposure or scaling, unless the class is brighter or darker itself",
+        may_be_the_class=True,
+    ),
+    Probe("frequencies", frequencies, "blur, noise, stripes or resampling, unless the class adds structure", True),
+    Probe("coarse image", coarse, "position, shading or field of view, unless the class acts so broadly", True),
 )
+"""What is looked at in every cohort."""
 
 
 def _drawn(cohort: Cohort, label: int, seed: int) -> NDArray[np.int64]:
@@ -223,13 +204,16 @@ def _image_features(cohort: Cohort, rows: NDArray[np.int64]) -> list[tuple[Probe
     probes = list(PROBES)
     mask = _outside_mask(cohort.images(rows[:: -(-len(rows) // MASK_IMAGES)]).numpy())
     if mask.mean() > LEAST_OUTSIDE:
-        probes.insert(2, (OUTSIDE, lambda images: _moments(images[:, :, mask])))
+        remedy = (
+            "look for noise, tags, shadows or (of scans) remains of the skull in the background, and mask it in all"
+        )
+        probes.insert(2, Probe("outside", lambda images: _moments(images[:, :, mask]), f"{remedy} images; {SHAPE}"))
     found: list[list[Features]] = [[] for _ in probes]
     for start in track(range(0, len(rows), BLOCK), -(-len(rows) // BLOCK), "looking for confounders"):
         images = cohort.images(rows[start : start + BLOCK]).numpy()
-        for (_, features), parts in zip(probes, found, strict=True):
-            parts.append(features(images))
-    return [(probe, np.concatenate(parts)) for (probe, _), parts in zip(probes, found, strict=True)]
+        for probe, parts in zip(probes, found, strict=True):
+            parts.append(probe.features(images))
+    return [(probe, np.concatenate(parts)) for probe, parts in zip(probes, found, strict=True)]
 
 
 def _outside_mask(images: ImageArrays) -> NDArray[np.bool_]:
@@ -242,27 +226,11 @@ def _outside_mask(images: ImageArrays) -> NDArray[np.bool_]:
     return np.asarray(distance_transform_edt(~shown) > max(2, min(shown.shape) / 16))
 
 
-def _coded(column: pd.Series) -> Features:
-    """A number and whether it is missing, or a column of zeros and ones for each frequent kind."""
-    text = column.astype(str)
-    numbers = pd.to_numeric(text, errors="coerce")
-    missing = text.eq("").to_numpy(float)
-    if numbers.notna().sum() == len(text) - missing.sum():
-        return np.stack([numbers.fillna(numbers.mean()).to_numpy(float), missing], axis=1)
-    kinds = text.value_counts()
-    return np.stack([text.eq(kind).to_numpy(float) for kind in kinds.index[kinds >= 2]] + [missing], axis=1)
-
-
-def _moments(images: ImageArrays) -> Features:
-    flat = images.reshape(len(images), -1).astype(np.float64)
-    return np.stack([flat.mean(axis=1), flat.std(axis=1), flat.min(axis=1), flat.max(axis=1)], axis=1)
-
-
 def _tell_apart(
     features: Features, labels: NDArray[np.int64], subjects: NDArray[np.object_], *, tests: int, seed: int
-) -> tuple[float, float, float, float, float]:
-    """AUC, its interval, what chance reaches, and the corrected p-value; see `Finding`."""
-    known, of_image = np.unique(subjects.astype(str), return_inverse=True)
+) -> tuple[float, float, float]:
+    """AUC, what chance reaches, and the corrected p-value; see `Finding`."""
+    of_image = np.unique(subjects.astype(str), return_inverse=True)[1]
     rng = numpy_generator(seed, "audit")
     folds = _folds(labels, of_image, rng)
     targets = np.stack([labels, *(_shuffled(labels, of_image, rng) for _ in range(SHUFFLES))], axis=1)
@@ -270,13 +238,7 @@ def _tell_apart(
     areas = np.array([_auc(scores[:, one], targets[:, one]) for one in range(targets.shape[1])])
     auc, by_chance = areas[0], areas[1:]
     p_value = min(1.0, tests * (1 + (by_chance >= auc).sum()) / (1 + SHUFFLES))
-    images_of = [np.flatnonzero(of_image == subject) for subject in range(len(known))]
-    draws = [
-        np.concatenate([images_of[s] for s in rng.integers(0, len(known), len(known))]) for _ in range(RESAMPLES)
-    ]
-    resampled = [_auc(scores[draw, 0], labels[draw]) for draw in draws if 0 < labels[draw].sum() < len(draw)]
-    low, high = np.quantile(resampled, (0.025, 0.975))
-    return float(auc), float(low), float(high), float(np.quantile(by_chance, 0.95)), float(p_value)
+    return float(auc), float(np.quantile(by_chance, 0.95)), float(p_value)
 
 
 def _folds(labels: NDArray[np.int64], of_image: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -302,17 +264,17 @@ def _out_of_fold(features: Features, targets: NDArray[np.int64], folds: NDArray[
 
     Predictions are linear in the targets, so that all shuffles cost one product of matrices.
     """
+    from sklearn.linear_model import Ridge
+
     spread = features.std(axis=0)
-    scaled = (features - features.mean(axis=0))[:, spread > 1e-9] / spread[spread > 1e-9]
+    scaled = (features - features.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
     predictions = np.zeros(targets.shape)
     for fold in np.unique(folds):
-        inside, outside = scaled[folds != fold], scaled[folds == fold]
-        middle = inside.mean(axis=0)
-        inner = (inside - middle).T @ (inside - middle) + RIDGE * len(inside) * np.eye(scaled.shape[1])
-        weights = np.linalg.solve(inner, (inside - middle).T @ targets[folds != fold])
+        inside = folds != fold
+        ridge = Ridge(alpha=RIDGE * inside.sum()).fit(scaled[inside], targets[inside])
         # standardised, so that the folds' predictions can be ranked together
-        fitted = (inside - middle) @ weights
-        predictions[folds == fold] = (outside - middle) @ weights / np.maximum(fitted.std(axis=0), 1e-12)
+        middle, fitted = targets[inside].mean(axis=0), ridge.predict(scaled[inside])
+        predictions[~inside] = (ridge.predict(scaled[~inside]) - middle) / np.maximum(fitted.std(axis=0), 1e-12)
     return predictions
 
 

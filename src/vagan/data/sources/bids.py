@@ -74,53 +74,67 @@ def find_scans(
     if not folder.is_dir():
         raise ManifestError(f"{folder} must be a BIDS folder; it does not exist or is a file")
     wanted = {name.removeprefix("sub-") for name in participants}
-    found, passed = [], []
-    for path in sorted({path for layout in LAYOUTS for path in folder.glob(layout)}):
-        entities, place = entities_of(path.name), rank(path)
-        if place is None:
-            passed.append(Dropped(str(path), f"of another kind than asked for (desc-{entities.get('desc', '')})"))
-            continue
-        if "sub" not in entities:
-            raise ManifestError(
-                f"{path} must be named sub-LABEL[_ses-LABEL]_T1w, labels of letters and digits; rename it"
-            )
-        if wanted and entities["sub"] not in wanted:
-            continue
-        session = f"ses-{entities['ses']}" if "ses" in entities else ""
-        found.append((f"sub-{entities['sub']}", session, place, *_preference(path), path))
-    chosen: dict[tuple[str, str], tuple[Any, ...]] = {}
-    for subject, session, *order in sorted(found):
-        best = chosen.setdefault((subject, session), tuple(order))
-        if best[-1] != order[-1]:
-            why = next(reason for reason, one, other in zip(PASSED_OVER, best, order, strict=True) if one != other)
-            passed.append(Dropped(str(order[-1]), f"another scan of its visit is preferred: {best[-1].name} ({why})"))
-    rows = [(str(best[-1].absolute()), mask_beside(best[-1]), *visit) for visit, best in sorted(chosen.items())]
-    table = pd.DataFrame(rows, columns=["image", "mask", "subject", "session"])
-    absent = wanted - {name.removeprefix("sub-") for name in table["subject"]}
-    if absent:
+    left_out: list[Dropped] = []
+    table = _one_for_each_visit(folder, wanted, rank, left_out)
+    if dropped is not None:
+        dropped += left_out
+    if absent := wanted - set(table["subject"].str.removeprefix("sub-")):
         raise ManifestError(f"{folder} has no T1w image of {', '.join(sorted(absent))}; check `participants`")
     if table.empty:
         raise ManifestError(
             f"{folder} holds no sub-*/[ses-*/]anat/sub-*_T1w.nii[.gz] of the wanted kind; is it BIDS?"
         )
-    visits = zip(table["subject"], table["session"], strict=True)
-    table.insert(0, "id", ["_".join(filter(None, visit)) for visit in visits])
-    table = _with_covariates(table.reset_index(drop=True), folder)
-    table = with_known_columns(table, [class_column] if class_column else [])
-    if class_column and class_column not in table:
-        reasons = list(_unmatched(table.assign(**{"class": ""}), folder).values())
-        if len(reasons) == len(table):
-            raise ManifestError(f"{folder}: {reasons[0]}")
+    table = with_known_columns(_with_covariates(table, folder), [class_column] if class_column else [])
+    if not class_column:
+        return table
+    classes = table.get(class_column, pd.Series("", index=table.index))
+    unmatched = _unmatched(table, classes.eq(""), folder)
+    if class_column not in table:
+        if len(unmatched) == len(table):
+            raise ManifestError(f"{folder}: {unmatched[0].reason}")
         raise ManifestError(
             f"no sessions.tsv or participants.tsv in {folder} has values in the column {class_column!r}; "
             f"{nearest(class_column, [str(name) for name in table if name not in ('image', 'mask', 'id')])}"
         )
     table = with_class_column(table, class_column)
     if dropped is not None:
-        unmatched = _unmatched(table, folder) if class_column else {}
-        dropped += passed + [Dropped(name, reason) for name, reason in unmatched.items()]
-        table = table[~table["image"].isin(unmatched)].reset_index(drop=True)
+        dropped += unmatched
+        table = table[~table["image"].isin([one.image for one in unmatched])].reset_index(drop=True)
     return table
+
+
+def _one_for_each_visit(
+    folder: Path, wanted: set[str], rank: Callable[[Path], int | None], left_out: list[Dropped]
+) -> pd.DataFrame:
+    """The preferred scan of each visit of the wanted subjects; all if none is named."""
+    found = []
+    for path in sorted({path for layout in LAYOUTS for path in folder.glob(layout)}):
+        entities, place = entities_of(path.name), rank(path)
+        if place is None:
+            left_out.append(Dropped(str(path), f"of another kind than asked for (desc-{entities.get('desc', '')})"))
+        elif "sub" not in entities:
+            raise ManifestError(
+                f"{path} must be named sub-LABEL[_ses-LABEL]_T1w, labels of letters and digits; rename it"
+            )
+        elif not wanted or entities["sub"] in wanted:
+            session = f"ses-{entities['ses']}" if "ses" in entities else ""
+            run = entities.get("run", "")
+            variants = len({"acq", "rec"} & entities.keys())
+            order = (place, "ce" in entities, variants, int(run) if run.isdecimal() else 0, path)
+            found.append((f"sub-{entities['sub']}", session, order))
+    chosen: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for subject, session, order in sorted(found):
+        best = chosen.setdefault((subject, session), order)
+        if best is not order:
+            why = next(reason for reason, one, other in zip(PASSED_OVER, best, order, strict=True) if one != other)
+            left_out.append(
+                Dropped(str(order[-1]), f"another scan of its visit is preferred: {best[-1].name} ({why})")
+            )
+    rows = [
+        ("_".join(filter(None, visit)), str(best[-1].absolute()), mask_beside(best[-1]), *visit)
+        for visit, best in chosen.items()
+    ]
+    return pd.DataFrame(rows, columns=["id", "image", "mask", "subject", "session"])
 
 
 def import_bids(
@@ -159,35 +173,29 @@ def import_bids(
     )
 
 
-def _unmatched(table: pd.DataFrame, folder: Path) -> dict[str, str]:
-    """Images without a class whose subject is in no table, and why, with the nearest subject that has no image."""
-    known = {
+def _unmatched(table: pd.DataFrame, without_class: pd.Series, folder: Path) -> list[Dropped]:
+    """Images without a class whose subject is in no table, and the nearest subject that has no image."""
+    names = (
         name
         for root in _roots(folder)
         for path in (root / "participants.tsv", root / "sessions.tsv")
-        if path.is_file()
-        for name in _read_tsv(path, path.stat().st_mtime_ns).get("participant_id", ())
-    }
-    labels, with_image = {_bare(name) for name in known}, {_bare(name) for name in table["subject"]}
-    free = [name for name in known if _bare(name) not in with_image]
-    without = table[table["class"].eq("") & ~table["subject"].map(_bare).isin(labels)]
-    return {
-        image: f"no table of the dataset has its subject: {subject}{f'; {nearest(subject, free)}' if free else ''}"
-        for image, subject in zip(without["image"], without["subject"], strict=True)
-        if known
-    }
+        for name in _read_tsv(path).get("participant_id", ())
+    )
+    known, with_image = {_bare(name): name for name in names}, set(table["subject"].map(_bare))
+    free = [name for label, name in known.items() if label not in with_image]
+    return [
+        Dropped(
+            image,
+            f"no table of the dataset has its subject: {subject}{f'; {nearest(subject, free)}' if free else ''}",
+        )
+        for image, subject in zip(table["image"][without_class], table["subject"][without_class], strict=True)
+        if known and _bare(subject) not in known
+    ]
 
 
 def _roots(folder: Path) -> list[Path]:
     """Where tables are: in the dataset, and for derivatives in that of their sources."""
     return [folder, folder.parent.parent] if folder.resolve().parent.name == "derivatives" else [folder]
-
-
-def _preference(path: Path) -> tuple[bool, int, int]:
-    """Of equally ranked images of a visit the lowest is taken; see `find_scans`."""
-    entities = entities_of(path.name)
-    run = entities.get("run", "")
-    return "ce" in entities, len({"acq", "rec"} & entities.keys()), int(run) if run.isdecimal() else 0
 
 
 def mask_beside(path: Path) -> str:
@@ -199,27 +207,23 @@ def mask_beside(path: Path) -> str:
 
 def _with_covariates(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Columns of the tables, the most specific value first."""
-    visits = zip(table["id"], table["subject"], table["session"], table["image"], strict=True)
-    for row, (visit, subject, session, image) in enumerate(visits):
+    read = lru_cache(maxsize=4)(_read_tsv)  # tables are not read anew for each of thousands of scans
+    rows = []
+    for visit, image, _, subject, session in table.itertuples(index=False, name=None):
         found: dict[str, str] = {}
         for root in _roots(folder):
-            in_tables = [
-                _row_of_scan(root / subject / session / f"{visit}_scans.tsv", Path(image).name),
-                _row_of(root / subject / f"{subject}_sessions.tsv", {"session_id": session}),
-                _row_of(root / "sessions.tsv", {"participant_id": subject, "session_id": session}),
-                _row_of(root / "participants.tsv", {"participant_id": subject}),
-            ]
-            for values in in_tables:
+            for values in (
+                _row_of_scan(read(root / subject / session / f"{visit}_scans.tsv"), Path(image).name),
+                _row_of(read(root / subject / f"{subject}_sessions.tsv"), {"session_id": session}),
+                _row_of(read(root / "sessions.tsv"), {"participant_id": subject, "session_id": session}),
+                _row_of(read(root / "participants.tsv"), {"participant_id": subject}),
+            ):
                 found = values | found  # what is known already stays
-        for name, value in found.items():
-            table.loc[row, name] = value
-    return table.fillna("")
+        rows.append(found)
+    return table.join(pd.DataFrame(rows, index=table.index)).fillna("")
 
 
-def _row_of(path: Path, keys: dict[str, str]) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    content = _read_tsv(path, path.stat().st_mtime_ns)
+def _row_of(content: pd.DataFrame, keys: dict[str, str]) -> dict[str, str]:
     for key, value in keys.items():
         if key not in content:
             return {}
@@ -228,9 +232,8 @@ def _row_of(path: Path, keys: dict[str, str]) -> dict[str, str]:
     return {} if content.empty else _values(content.drop(columns=list(keys)).iloc[0])
 
 
-def _row_of_scan(path: Path, image: str) -> dict[str, str]:
+def _row_of_scan(content: pd.DataFrame, image: str) -> dict[str, str]:
     """What is said of the image, or, where it was derived from the one that is listed, of the visit's only T1w."""
-    content = _read_tsv(path, path.stat().st_mtime_ns) if path.is_file() else pd.DataFrame()
     if "filename" not in content:
         return {}
     names = content["filename"].str.rsplit("/", n=1).str[-1]
@@ -250,7 +253,7 @@ def _bare(label: str) -> str:
     return re.sub(r"^[a-z]+-", "", label).lstrip("0")
 
 
-@lru_cache(maxsize=4)
-def _read_tsv(path: Path, _changed: int) -> pd.DataFrame:
-    """A table, not read anew for each of thousands of scans."""
-    return with_known_columns(read_table(path), ("participant_id", "session_id", "filename"))
+def _read_tsv(path: Path) -> pd.DataFrame:
+    """A table; an empty one if there is none."""
+    known = ("participant_id", "session_id", "filename")
+    return with_known_columns(read_table(path), known) if path.is_file() else pd.DataFrame()

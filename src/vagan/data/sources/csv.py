@@ -1,6 +1,5 @@
 """Cohorts from a table with one row per image file."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ def import_csv(
     options: ImportOptions | None = None,
     *,
     class_column: str = "class",
-    classes: Sequence[str] = (),
 ) -> Cohort:
     """Make a cohort from a CSV table.
 
@@ -32,10 +30,8 @@ def import_csv(
     out, options
         Cohort folder to write; see `ImportOptions`.
     class_column
-        Column with the class names.
-    classes
-        The names that may occur; others are an error. Default: whatever occurs but for cells without a value, such as
-        ``NA``: their images are left out, with the reason in ``dropped.csv``.
+        Column with the class names. Images without one, or with ``NA`` or the like, are left out, with the reason in
+        ``dropped.csv``.
     """
     source, out = Path(source), Path(out)
     table = with_known_columns(read_table(source), (*COLUMNS, class_column))
@@ -46,7 +42,7 @@ def import_csv(
         raise ManifestError(f"{source} has no rows; one for each image is needed")
     table = with_class_column(table, class_column)
     table = table.drop(columns="label", errors="ignore")
-    table["class"] = without_missing(table["class"], keep=classes)
+    table["class"] = without_missing(table["class"])
     for covariate in table.columns.difference(list(COLUMNS)):
         table[covariate] = without_missing(table[covariate])
     for column in {"image", "id", "subject", "split"} & set(table.columns):
@@ -55,13 +51,6 @@ def import_csv(
             raise ManifestError(
                 f"{source}, row {empty[0] + 2}: the cell under {column!r} must not be empty; fill it in"
             )
-    unknown = [row for row, name in enumerate(table["class"]) if classes and name not in ("", *classes)]
-    if unknown:
-        raise ManifestError(
-            f"{source}, row {unknown[0] + 2}: the class {table['class'][unknown[0]]!r} is none of "
-            f"{', '.join(classes)}"
-            f"{f' ({len(unknown) - 1} more such rows)' if len(unknown) > 1 else ''}; correct the row or `classes`"
-        )
     for column in {"image", "effect"} & set(table.columns):
         table[column] = [str((source.parent / path).absolute()) if path else "" for path in table[column]]
     if "id" not in table:

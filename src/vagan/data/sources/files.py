@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vagan.data.cohort import Cohort
+from vagan.data.cohort import Cohort, write_cohort
 from vagan.data.image_file import Colour, ImageFile, read_image
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import IntensityRule, Preparation
 from vagan.data.schema import COHORT, DROPPED, CohortCase, CohortMetadata
 from vagan.data.splits import DRAWN, SubjectLists, assign_splits
 from vagan.data.table import write_table
-from vagan.data.write import write_cohort
 from vagan.errors import ColourError, ImageFileError, ManifestError
 from vagan.files import require_replaceable
 from vagan.progress import track
@@ -95,7 +94,8 @@ def import_files(
     if absent := options.lists.describe_absent(table["subject"].astype(str)):
         warned.append(absent)
     if flat := [name for name, file in zip(manifest.table["id"], files, strict=True) if _is_flat(file, preparation)]:
-        warned.append(flat_warning(flat))
+        more = f" and {len(flat) - 3} more" if len(flat) > 3 else ""
+        warned.append(f"images are nearly black or constant after scaling: {', '.join(flat[:3])}{more}; check them")
 
     def case_at(row: int) -> CohortCase:
         raw = read_image(Path(paths[row]), options.colour).array
@@ -106,12 +106,13 @@ def import_files(
             )
         return CohortCase(image, _effect(effects[row], raw.shape, preparation) if effects else None)
 
-    placed = _common_affine(files) if options.size is None else None  # resized voxels lie elsewhere
+    is_on_one_grid = options.size is None and not _others(list(map(_affine, files)))  # resized voxels lie elsewhere
+    placed = files[0].affine if is_on_one_grid else None
     metadata = CohortMetadata(
         source=source,
         preparation=preparation,
-        spacing_mm=None if placed is None else tuple(float(step) for step in np.linalg.norm(placed, axis=0)[:3]),
-        affine=None if placed is None else tuple(tuple(map(float, row)) for row in placed),
+        spacing_mm=None if placed is None else np.linalg.norm(placed[:3, :3], axis=0).tolist(),
+        affine=None if placed is None else placed.tolist(),
         warnings=tuple(warned),
     )
     cohort = write_cohort(out, manifest, metadata, case_at)
@@ -131,14 +132,7 @@ def describe_dropped(dropped: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
         kind_of_reason(reason.removeprefix(image).strip())
         for image, reason in zip(dropped["image"], dropped["reason"], strict=True)
     )
-    lines = []
-    for kind, count in reasons.most_common():
-        details = [
-            f", e.g. {Path(image).name}: {reason.split(f'{kind}: ')[1]}"
-            for image, reason in zip(dropped["image"], dropped["reason"], strict=True)
-            if f"{kind}: " in reason
-        ]
-        lines.append(f"left out: {count} × {kind}{details[0] if details else ''}")
+    lines = [f"left out: {count} × {kind}" for kind, count in reasons.most_common()]
     for name, lost in Counter(dropped["class"][dropped["class"].ne("")]).items():
         total = lost + kept["class"].eq(name).sum()
         if lost > LARGE_LOSS * total:
@@ -178,7 +172,8 @@ def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame,
     files, good, remedy = [], [], "`drop_bad` leaves such images out"
     for path, name in track(zip(table["image"], table["class"], strict=True), len(table), "reading images"):
         try:
-            _require_utf8(path)
+            if path.encode(errors="replace").decode() != path:  # not to be written to a table
+                raise ImageFileError(f"the file name {path!a} must be UTF-8; rename it")
             file = read_image(Path(path), options.colour)
         except ImageFileError as error:
             if not bad and isinstance(error, ColourError):
@@ -196,14 +191,6 @@ def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame,
     return table[good].reset_index(drop=True), files, bad
 
 
-def _common_affine(files: list[FileFacts]) -> NDArray[np.float64] | None:
-    first = files[0].affine
-    same = first is not None and all(
-        file.affine is not None and np.abs(file.affine - first).max() < SAME_PLACE_MM for file in files
-    )
-    return first if same else None
-
-
 def _require_one_shape(paths: list[str], shapes: list[tuple[int, ...]], *, resized: bool) -> None:
     if len({shape[:1] if resized else shape for shape in shapes}) > 1:
         odd = next(row for row, shape in enumerate(shapes) if shape != shapes[0])
@@ -213,14 +200,6 @@ def _require_one_shape(paths: list[str], shapes: list[tuple[int, ...]], *, resiz
             f"all images must have the same {what}: {paths[0]} has {shapes[0]}, "
             f"{paths[odd]} has {shapes[odd]} (channels first); {remedy}"
         )
-
-
-def _require_utf8(path: str) -> None:
-    """Refuse a name that a table cannot hold."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ImageFileError(f"the file name {path!a} must be UTF-8; rename it") from error
 
 
 def require_one_kind(paths: Sequence[str], files: Sequence[FileFacts], options: ImportOptions) -> list[str]:
@@ -237,7 +216,7 @@ def require_one_kind(paths: Sequence[str], files: Sequence[FileFacts], options: 
     warned = []
     for what, value_of, tolerated, remedy in kinds:
         values = [value_of(file) for file in files]
-        others = [row for row, value in enumerate(values) if np.abs(value - values[0]).max(initial=0) > SAME_PLACE_MM]
+        others = _others(values)
         if not others:
             continue
         one, other = (_text(values[row]) for row in (0, others[0]))
@@ -248,6 +227,11 @@ def require_one_kind(paths: Sequence[str], files: Sequence[FileFacts], options: 
         if what == "voxel size":
             break  # places differ then as well
     return warned
+
+
+def _others(values: Sequence[NDArray[np.float64]]) -> list[int]:
+    """Where a value differs from the first one."""
+    return [row for row, value in enumerate(values) if np.abs(value - values[0]).max(initial=0) > SAME_PLACE_MM]
 
 
 def _bits(file: FileFacts) -> NDArray[np.float64]:
@@ -270,12 +254,6 @@ def _text(value: NDArray[np.float64]) -> str:
     if value.ndim == 1:
         return f"{' x '.join(f'{size:.4g}' for size in value)} mm"
     return f"its first voxel at ({', '.join(f'{place:.4g}' for place in value[:3, 3])}) mm"
-
-
-def flat_warning(names: Sequence[str]) -> str:
-    """What is said of images that are nearly black or constant after scaling."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"images are nearly black or constant after scaling: {', '.join(names[:3])}{more}; check their intensities"
 
 
 def _is_flat(file: FileFacts, preparation: Preparation) -> bool:
