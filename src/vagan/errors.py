@@ -4,6 +4,7 @@ Messages name parameters in backticks; the command line writes them as its optio
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 from importlib.util import find_spec
 
@@ -80,8 +81,22 @@ def first_line(error: Exception) -> str:
 
 
 def reason_of(error: OSError) -> str:
-    """What the operating system says."""
-    return error.strerror or str(error)
+    """What the operating system says, and what helps, where that is known."""
+    remedy = _REMEDIES.get(errno.errorcode.get(error.errno or 0, ""), "")
+    return f"{error.strerror or error}{remedy and f'; {remedy}'}"
+
+
+_REMEDIES = {
+    "ENOSPC": "free some space, or choose another disk",
+    "EDQUOT": "free some space, or choose another disk",
+    "EROFS": "choose another disk",
+    "EACCES": "check its permissions",
+    "EPERM": "check its permissions",
+    "EEXIST": "a part of the path is a file",
+    "ENOTDIR": "a part of the path is a file",
+    "ENAMETOOLONG": "choose a shorter name",
+    "EMFILE": "raise the limit of open files, such as with ulimit -n",
+}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ import http.client
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -282,11 +283,15 @@ def test_results_are_forgotten_when_asked_and_uploads_are_bounded(client_of, tmp
     assert client.delete(f"/api/maps/{jobs[2]['id']}").status_code == 204
     assert {path.name for path in tmp_path.iterdir()} == {jobs[3]["id"]}
     (tmp_path / "other").mkdir()
-    queue = JobQueue(lambda image, out: {}, tmp_path / "other", most_waiting=2)
-    first, second = queue.prepare("a.png", ".png", {}), queue.prepare("b.png", ".png", {})
+    queue = JobQueue(lambda image, out: {}, tmp_path / "other", most_waiting=2, most_bytes=100)
+    first, second = queue.prepare("a.png", ".png"), queue.prepare("b.png", ".png")
     with pytest.raises(QueueFullError, match="2 images"):
-        queue.prepare("c.png", ".png", {})
+        queue.prepare("c.png", ".png")
+    queue.reserve(first, 60)
+    with pytest.raises(QueueFullError, match="MB"):
+        queue.reserve(second, 41)
     queue.discard(second)
+    queue.reserve(first, 40)
     assert {path.name for path in (tmp_path / "other").iterdir()} == {first.id}
     queue.close()
 
@@ -298,11 +303,12 @@ def port(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("scratch")
     (scratch / "vagan-tmp-serve-killed01").mkdir()
     (scratch / "vagan-serve-of-the-user").mkdir()
+    short = "import vagan.serving.guard as g; g.HEADER_S, g.MOST_CONNECTIONS = 1, 3; from vagan.cli.app import main; "
     with _listening(0) as free:
         number = free.getsockname()[1]
-    options = ["--port", str(number), "--forwarded-port", "9000", "--device", "cpu"]
+    ports = f"'--port', '{number}', '--forwarded-port', '9000'"
     process = subprocess.Popen(
-        [sys.executable, "-m", "vagan", "serve", str(run), *options],
+        [sys.executable, "-c", f"{short}main(['serve', {str(run)!r}, {ports}, '--device', 'cpu'])"],
         stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(scratch)},
     )  # fmt: skip
     assert "http://127.0.0.1:9000/?token=" in process.stdout.readline()
@@ -314,6 +320,18 @@ def port(tmp_path_factory):
     process.stdout.close()
     assert process.wait(60) == 130
     assert {path.name for path in scratch.glob("vagan-*")} == {"vagan-serve-of-the-user"}
+
+
+def test_connections_without_a_request_are_closed_and_few(port):
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(5)]
+    for connection in slow[:3]:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+    begin = time.monotonic()
+    assert [connection.recv(1) for connection in slow[3:]] == [b"", b""]
+    assert [connection.recv(1) for connection in slow[:3]] == [b""] * 3
+    assert time.monotonic() - begin > 0.5  # those within the limit had their time
+    for connection in slow:
+        connection.close()
 
 
 def test_a_browser_may_name_the_forwarded_port_and_the_real_one_but_no_other(port):

@@ -1,7 +1,6 @@
 """The REST interface, which the page uses too."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -9,19 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any, no_type_check
 
 from fastapi import FastAPI, HTTPException, Query, Request, Security
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.security import APIKeyHeader, APIKeyQuery
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from vagan.data.image_file import SUFFIXES, name_of, suffix_of
 from vagan.errors import ConfigError
 from vagan.inference.covariates import parse_covariates
 from vagan.model.folder import ModelSpec
-from vagan.reporting.page import page_template
-from vagan.reporting.viewer import asset, hue_bytes, viewer_scripts
 from vagan.serving.guard import TOKEN_HEADER, TOKEN_QUERY, Guard
 from vagan.serving.jobs import Job, JobQueue, QueueFullError, State
+from vagan.serving.pages import Model, add_pages
 
 NAME_LENGTH = 120
 UPLOAD_S = 600
@@ -45,21 +44,23 @@ class Refusal(BaseModel):
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Refusal, "description": "Refused, for the reason given"}
+    400: {"description": "The file is empty or was interrupted, or the covariates are not as described"},
+    401: {"description": "The token is missing or wrong"},
+    403: {"description": "The request is from a page of another site"},
+    404: {"description": "There is no such image or result (any more)"},
+    408: {"description": f"The file was not sent within {UPLOAD_S} s"},
+    409: {"description": "The image is being processed, or has no result yet"},
+    413: {"description": "The file is too large"},
+    415: {"description": "The suffix of the name is not one of those of the model"},
+    421: {"description": "The host is not that of the printed address"},
+    429: {"description": "Too many images are waiting"},
 }
+for _refusal in REFUSALS.values():
+    _refusal["model"] = Refusal
 
 
-class Model(BaseModel):
-    """The model, and what it accepts."""
-
-    method: str
-    kind: str
-    classes: list[str]
-    dimensions: int
-    suffixes: list[str]
-    covariates: dict[str, list[str]]
-    """Required for each image: by name its categories, none for a number."""
-    largest_bytes: int
+def _refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: REFUSALS[code] for code in codes}
 
 
 class Status(BaseModel):
@@ -108,7 +109,7 @@ def make_app(
         redoc_url=None,
         openapi_url="/api/openapi.json",
         lifespan=closing,
-        responses=REFUSALS,
+        responses=_refusals(401, 403, 421),
         dependencies=[  # described here, and required by `Guard`
             Security(APIKeyHeader(name=TOKEN_HEADER, auto_error=False)),
             Security(APIKeyQuery(name=TOKEN_QUERY, auto_error=False)),
@@ -130,14 +131,14 @@ def make_app(
             raise HTTPException(404, "unknown image, or its results were deleted; send it again")
         return job
 
-    _add_pages(app, model, token)
+    add_pages(app, model, token)
 
     @app.get("/api/model")
     def about() -> Model:
         """The model, and the file types it accepts."""
         return model
 
-    @app.post("/api/maps", status_code=202, openapi_extra=BODY)
+    @app.post("/api/maps", status_code=202, openapi_extra=BODY, responses=_refusals(400, 408, 413, 415, 429))
     @no_type_check  # the tests' type checks mistake a coroutine for its result
     async def attribute(
         request: Request,
@@ -150,21 +151,30 @@ def make_app(
         ] = "",
     ) -> Status:
         """Upload an image file as the body of the request and queue it."""
-        job = _prepare(jobs, Path(name.replace("\\", "/")).name[-NAME_LENGTH:], covariates)
+        name = Path(name.replace("\\", "/")).name[-NAME_LENGTH:]
+        suffix = suffix_of(Path(name))
+        if not suffix:
+            raise HTTPException(415, f"the suffix of {name!r} must be one of {', '.join(SUFFIXES)}")
+        values = _parse(covariates)
         try:
-            await _receive(request, job, largest_bytes)
-        except BaseException:
-            jobs.discard(job)
-            raise
-        jobs.submit(job)
+            job = jobs.prepare(name, suffix.lower())
+            job.covariates = values
+            try:
+                await _receive(request, job, jobs, largest_bytes)
+            except BaseException:
+                jobs.discard(job)
+                raise
+            jobs.submit(job)
+        except QueueFullError as error:
+            raise HTTPException(429, str(error)) from error
         return _status(job, jobs)
 
-    @app.get("/api/maps/{job_id}")
+    @app.get("/api/maps/{job_id}", responses=_refusals(404))
     def status(job_id: str) -> Status:
         """State of an image, and the names of its results when it is done."""
         return _status(found(job_id), jobs)
 
-    @app.get("/api/maps/{job_id}/view")
+    @app.get("/api/maps/{job_id}/view", responses=_refusals(404, 409))
     def view(job_id: str) -> dict[str, Any]:
         """Data of the page's viewer."""
         job = found(job_id)
@@ -175,7 +185,7 @@ def make_app(
     @app.get(
         "/api/maps/{job_id}/files/{name}",
         response_class=FileResponse,
-        responses={200: {"content": {kind: {} for kind in RESULTS}}},
+        responses=_refusals(404) | {200: {"content": {kind: {} for kind in RESULTS}}},
     )
     def result(job_id: str, name: str) -> FileResponse:
         """A result file: map, overlay or description."""
@@ -184,7 +194,7 @@ def make_app(
             raise HTTPException(404, f"no such result; found {', '.join(job.files) or 'none yet'}")
         return FileResponse(job.files[name], filename=f"{name_of(Path(job.name))}_{name}")
 
-    @app.delete("/api/maps/{job_id}", status_code=204)
+    @app.delete("/api/maps/{job_id}", status_code=204, responses=_refusals(404, 409))
     def forget(job_id: str) -> None:
         """Delete an image and its results."""
         job = found(job_id)
@@ -192,69 +202,44 @@ def make_app(
             raise HTTPException(409, "this image is being processed; wait until it is done")
         jobs.discard(job)
 
+    app.add_exception_handler(405, _other_method)
     return Guard(app, token=token, hosts=hosts)
 
 
-def _add_pages(app: FastAPI, model: Model, token: str) -> None:
-    """Add the upload page and the reference of the interface; they load nothing from elsewhere."""
-
-    @app.get("/", include_in_schema=False)
-    def page() -> HTMLResponse:
-        nonce = secrets.token_urlsafe(16)
-        text = page_template("serve.html.j2").render(
-            model=model,
-            token=token,
-            nonce=nonce,
-            hues=hue_bytes(),
-            style=asset("viewer.css"),
-            scripts=viewer_scripts(nonce=nonce),
-            script=asset("serve.js"),
-        )
-        scripts = f"script-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; form-action 'none'"
-        return _answer(text, scripts)
-
-    @app.get("/api", include_in_schema=False)
-    def reference() -> HTMLResponse:
-        return _answer(page_template("api.html.j2").render(schema=app.openapi(), token=token), "form-action 'none'")
+def _other_method(request: Request, _: Exception) -> JSONResponse:
+    """Starlette names the methods of the first route of a path alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    here = [route for route in routes if route.path_regex.match(request.url.path)]
+    allowed = ", ".join(sorted({method for route in here for method in route.methods or ()}))
+    return JSONResponse({"detail": f"the method must be one of {allowed}"}, 405, {"Allow": allowed})
 
 
-def _answer(text: str, allowed: str) -> HTMLResponse:
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; {allowed}; base-uri 'none'; frame-ancestors 'none'"
-    return HTMLResponse(text, headers={"Content-Security-Policy": policy})
-
-
-def _prepare(jobs: JobQueue, name: str, covariates: str) -> Job:
-    suffix = suffix_of(Path(name))
-    if not suffix:
-        raise HTTPException(415, f"the suffix of {name!r} must be one of {', '.join(SUFFIXES)}")
+def _parse(covariates: str) -> dict[str, str]:
     try:
-        values = parse_covariates(covariates)  # text over HTTP never names a file of this machine
-        return jobs.prepare(name, suffix.lower(), values)
+        return parse_covariates(covariates)  # text over HTTP never names a file of this machine
     except ConfigError as error:
         raise HTTPException(400, str(error)) from error
-    except QueueFullError as error:
-        raise HTTPException(429, str(error)) from error
 
 
 @no_type_check
-async def _receive(request: Request, job: Job, largest_bytes: int) -> None:
+async def _receive(request: Request, job: Job, jobs: JobQueue, largest_bytes: int) -> None:
     refusal = HTTPException(413, f"{job.name} is too large: the limit is {largest_bytes / 2**20:.0f} MB")
-    announced, size = request.headers.get("content-length", ""), 0
+    announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > largest_bytes:
         raise refusal
     with job.image.open("wb") as file:
         try:
             async with asyncio.timeout(UPLOAD_S):
                 async for part in request.stream():
-                    size += len(part)
-                    if size > largest_bytes:
+                    jobs.reserve(job, len(part))
+                    if job.size > largest_bytes:
                         raise refusal
                     file.write(part)
         except TimeoutError as error:
             raise HTTPException(408, f"{job.name} must be sent within {UPLOAD_S} s") from error
         except ClientDisconnect as error:
             raise HTTPException(400, f"{job.name} was interrupted; send it again") from error
-    if size == 0:
+    if job.size == 0:
         raise HTTPException(400, f"{job.name} is empty; send the file as the body of the request")
 
 

@@ -1,6 +1,7 @@
-"""Access control: only requests with the token, from this machine, not from pages of other sites."""
+"""Access control: few connections, only requests with the token, from this machine, not from pages of other sites."""
 
 import secrets
+from asyncio import Transport
 from collections.abc import Collection
 from typing import no_type_check
 
@@ -8,12 +9,16 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+MOST_CONNECTIONS = 64
+HEADER_S = 10.0
+"""Time for the header of a request."""
 TOKEN_HEADER = "X-Vagan-Token"
 TOKEN_QUERY = "token"
 HEADERS = {
     "Cache-Control": "no-store",
-    "Connection": "close",  # also after an upload that was refused, and might never end
+    "Connection": "close",  # each connection has one request, and one limit of time for its header
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -22,6 +27,21 @@ HEADERS = {
 }
 OURSELVES = ("same-origin", "none")
 """Values of ``Sec-Fetch-Site`` for the server's own pages and for typed addresses."""
+
+
+class Connection(H11Protocol):
+    """A connection that is closed if there are too many, or if no request has begun in time."""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Accept it, or close it at once."""
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.close()
+        self.loop.call_later(HEADER_S, self._require_request)
+
+    def _require_request(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 class Guard:

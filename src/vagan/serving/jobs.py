@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class QueueFullError(VaganError):
-    """Too many images are waiting."""
+    """Too many or too large images are waiting."""
 
 
 @dataclass
@@ -33,8 +33,10 @@ class Job:
     id: str
     name: str
     image: Path
-    covariates: Mapping[str, str]
+    covariates: Mapping[str, str] = field(default_factory=dict)
     state: State = "uploading"
+    size: int = 0
+    """Bytes of the upload on disk."""
     message: str = ""
     view: dict[str, Any] | None = None
     files: dict[str, Path] = field(default_factory=dict)
@@ -44,7 +46,7 @@ class Job:
 
 
 class JobQueue:
-    """Images are attributed in order; uploads are deleted when their map is made, and the oldest results too.
+    """Images are attributed in order; the oldest results are deleted.
 
     Parameters
     ----------
@@ -52,10 +54,14 @@ class JobQueue:
         For images and results; nobody else may write to it.
     most_waiting, most_kept
         Limits of images that are uploaded or wait, and of results that are kept.
+    most_bytes
+        Limit of the uploads on disk together; an upload is deleted when its map is made.
     """
 
-    def __init__(self, work: Work, folder: Path, *, most_waiting: int = 8, most_kept: int = 20) -> None:
-        self._work, self._folder = work, folder
+    def __init__(
+        self, work: Work, folder: Path, *, most_waiting: int = 8, most_kept: int = 20, most_bytes: int = 2**31
+    ) -> None:
+        self._work, self._folder, self._most_bytes = work, folder, most_bytes
         self._most_waiting, self._most_kept = most_waiting, most_kept
         self._jobs: dict[str, Job] = {}
         self._line: queue.Queue[Job | None] = queue.Queue()
@@ -65,19 +71,37 @@ class JobQueue:
         self.last_seconds: float | None = None
         """Of the last image."""
 
-    def prepare(self, name: str, suffix: str, covariates: Mapping[str, str]) -> Job:
+    def prepare(self, name: str, suffix: str) -> Job:
         """A job whose image is still to be written to ``job.image``; its place in the queue is reserved.
 
-        Raises `QueueFullError` if too many images are uploaded or wait.
+        Raises
+        ------
+        QueueFullError
+            If too many images are uploaded or wait.
         """
         token = secrets.token_hex(8)
-        job = Job(token, name, self._folder / token / f"image{suffix}", covariates)
+        job = Job(token, name, self._folder / token / f"image{suffix}")
         with self._lock:
             if sum(other.state in ("uploading", "waiting") for other in self._jobs.values()) >= self._most_waiting:
                 raise QueueFullError(f"{self._most_waiting} images are already waiting; try again later")
             self._jobs[token] = job
         job.image.parent.mkdir(mode=0o700)
         return job
+
+    def reserve(self, job: Job, size: int) -> None:
+        """Count bytes of an upload before they are written.
+
+        Raises
+        ------
+        QueueFullError
+            If all uploads together would be too large.
+        """
+        with self._lock:
+            job.size += size
+            if sum(other.size for other in self._jobs.values()) > self._most_bytes:
+                raise QueueFullError(
+                    f"uploads may take {self._most_bytes / 2**20:.0f} MB together; try again when others are done"
+                )
 
     def submit(self, job: Job) -> None:
         """Queue a job whose image was written."""
@@ -121,6 +145,7 @@ class JobQueue:
                 job.view = self._work(job.image, out, *([job.covariates] if job.covariates else []))
             finally:
                 job.image.unlink(missing_ok=True)
+                job.size = 0
             job.files = {path.name.removeprefix("image_"): path for path in sorted(out.iterdir()) if path.is_file()}
             job.state, self.last_seconds = "done", time.monotonic() - job.begun
         except VaganError as error:

@@ -13,7 +13,6 @@ from vagan.inference.attributor import Attributor
 from vagan.reporting.viewer import Case, viewer_data
 
 HOST = "127.0.0.1"
-MOST_CONNECTIONS = 64
 OUT_OF_DISTRIBUTION = (
     "This image is out of distribution: it differs from the training images, and its map may be wrong."
 )
@@ -49,6 +48,7 @@ def serve_run(
         import uvicorn
 
         from vagan.serving.app import make_app
+        from vagan.serving.guard import Connection
         from vagan.serving.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"vagan serve needs {error.name}: pip install 'vagan[serve]'") from error
@@ -57,7 +57,7 @@ def serve_run(
     with scratch_folder("serve") as folder, _listening(port) as listener:
         port = listener.getsockname()[1]
         app = make_app(
-            JobQueue(partial(attribute, attributor), folder),
+            JobQueue(partial(attribute, attributor), folder, most_bytes=4 * largest_mb * 2**20),
             attributor.spec,
             attributor.name,
             token=token,
@@ -68,7 +68,7 @@ def serve_run(
         # the access log would hold the token
         config = uvicorn.Config(
             app,
-            limit_concurrency=MOST_CONNECTIONS,
+            http=Connection,
             access_log=False,
             log_level="warning",
             server_header=False,
