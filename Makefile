@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-long test-browser test-gpu test-lowest package check docs figures examples format mutants robustness audit audit-if-possible bench bench-3d quality real ablation table1 table3d clean
+.PHONY: help setup demo test test-long test-browser test-gpu test-lowest package check docs figures examples format mutants robustness audit audit-if-possible bench bench-3d quality real rivals ablation table1 table3d clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -111,6 +111,10 @@ quality: .venv/installed  ## Evaluate maps on the paper's data and variants of i
 real: .venv/installed  ## Evaluate maps of real pictures, three seeds; needs Debian's package dataset-fashion-mnist
 	$(BIN)/python -m pip install --quiet --editable ".[benchmarks]"
 	$(BIN)/python benchmarks/real.py
+
+rivals: .venv/installed  ## Compare VA-GAN with image translation, classifiers and diffusion on real pictures, three seeds, an hour
+	$(BIN)/python -m pip install --quiet --editable ".[benchmarks]"
+	$(BIN)/python benchmarks/rivals.py
 
 ablation: .venv/installed  ## Ablation of the fast preset on images of half the size, three seeds, an hour
 	$(BIN)/python benchmarks/ablation.py --size 56 56
