@@ -154,8 +154,9 @@ def _dense_layer(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linea
     """The layer that makes the logits of the averages of the feature maps."""
     averages = spatial_mean(features)
     for module in model.modules():
-        fits = isinstance(module, nn.Linear) and module.in_features == num_channels(features)
-        if fits and _close(linear(averages, module.weight, module.bias), logits):
+        if not isinstance(module, nn.Linear) or module.in_features != num_channels(features):
+            continue
+        if _close(linear(averages, module.weight, module.bias), logits):
             return module
     raise ModelError(
         "class activation mapping needs logits that are one torch.nn.Linear of the global averages of the layer's "

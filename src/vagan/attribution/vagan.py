@@ -113,10 +113,12 @@ class VAGAN:
     def _conditions(
         self, count: int, covariates: Covariates, condition: Condition | None = None
     ) -> ConditionRows | None:
-        if self.covariates and covariates is None:
-            names = ", ".join(covariate.name for covariate in self.covariates)
-            raise ModelError(f"missing covariates: the model is conditioned on {names}")
-        numbers = torch.from_numpy(encode_covariates(self.covariates, covariates)) if self.covariates else None
+        numbers = None
+        if self.covariates:
+            if covariates is None:
+                names = ", ".join(covariate.name for covariate in self.covariates)
+                raise ModelError(f"missing covariates: the model is conditioned on {names}")
+            numbers = torch.from_numpy(encode_covariates(self.covariates, covariates))
         rows = concat_conditions(self.condition if condition is None else condition, numbers)
         if rows is not None and len(rows) not in (1, count):
             raise ModelError(f"covariates need one row per image, or one for all: {len(rows)} rows, {count} images")

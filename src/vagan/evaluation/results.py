@@ -380,9 +380,9 @@ def _ordered(metrics: Sequence[str]) -> list[str]:
 def _write_examples(path: Path, examples: Examples) -> None:
     arrays = {"images": examples.images, "effects": examples.effects, "affine": examples.affine}
     arrays |= {f"maps/{name}": maps for name, maps in examples.maps.items()}
-    there: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
-    words = {name: np.array(getattr(examples, name), str) for name in ("ids", "roles", "effects_name")}
-    np.savez_compressed(path, **words, **there)
+    written: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
+    written |= {name: np.array(getattr(examples, name), str) for name in ("ids", "roles", "effects_name")}
+    np.savez_compressed(path, **written)
 
 
 def _left_out(cohort: Cohort) -> pd.DataFrame:

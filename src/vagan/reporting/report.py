@@ -176,8 +176,9 @@ def _viewed(results: Results, examples: Examples, ranked: Sequence[str]) -> dict
         role = examples.roles[row] if examples.roles else RANDOM
         of_case = {method: of_method[row] for method, of_method in maps.items()}
         cases.append(Case(name, role, examples.images[row], of_case, scores, examples.affine))
-    classes = results.summary.cohort.get("classes") or ["the baseline class"]
-    return viewer_data(cases, units=results.summary.units, baseline=str(classes[0]))
+    classes = results.summary.cohort.get("classes")
+    baseline = str(classes[0]) if isinstance(classes, list) else "the baseline class"
+    return viewer_data(cases, units=results.summary.units, baseline=baseline)
 
 
 def _ranked(results: Results) -> list[tuple[str, Mapping[str, Score]]]:

@@ -48,14 +48,14 @@ def lesion_recall(map_: Pixels, effect: Pixels, threshold: float) -> float:
     Reference: Commowick et al., Objective evaluation of multiple sclerosis lesion segmentation, Scientific Reports 8
     (2018).
     """
-    marked, truth = _marked(map_, threshold).any(axis=0), truth_of(effect).any(axis=0)
+    marked, truth = np.any(_marked(map_, threshold), axis=0), np.any(truth_of(effect), axis=0)
     return float((_shares(truth, marked) >= OVERLAP).mean())
 
 
 @per_case()
 def false_lesions(map_: Pixels, effect: Pixels, threshold: float) -> float:
     """Number of marked components per image of which less than a tenth is affected."""
-    marked, truth = _marked(map_, threshold).any(axis=0), truth_of(effect).any(axis=0)
+    marked, truth = np.any(_marked(map_, threshold), axis=0), np.any(truth_of(effect), axis=0)
     return float((_shares(marked, truth) < OVERLAP).sum())
 
 

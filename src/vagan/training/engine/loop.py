@@ -177,7 +177,7 @@ def _stop_signals() -> Iterator[threading.Event]:
 
     def stop(number: int, _frame: Any) -> None:
         stopped.set()
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
