@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 from study import RESULTS, as_table, keep
-from time_to_quality import PRESETS, TRAINED, updates_of
+from time_to_quality import PRESETS, updates_of
 from torch.profiler import ProfilerActivity, profile
 
 from vagan.training.config import load_config
 
+COMPARED = ("fast", "wide")
 KINDS = {
     "convolution, forward": ("mkldnn_convolution", "conv_transpose", "thnn_conv", "_slow_conv"),
     "convolution, backward": ("convolution_backward",),
@@ -36,10 +37,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = {preset: _milliseconds(preset, options) for preset in TRAINED}
-    rows = [[kind, *(f"{found[preset][kind]:.0f}" for preset in TRAINED)] for kind in [*KINDS, OTHER]]
-    rows.append(["sum", *(f"{sum(found[preset].values()):.0f}" for preset in TRAINED)])
-    table = as_table(["kind of operation", *(f"{preset}, ms" for preset in TRAINED)], rows)
+    found = {preset: _milliseconds(preset, options) for preset in COMPARED}
+    rows = [[kind, *(f"{found[preset][kind]:.0f}" for preset in COMPARED)] for kind in [*KINDS, OTHER]]
+    rows.append(["sum", *(f"{sum(found[preset].values()):.0f}" for preset in COMPARED)])
+    table = as_table(["kind of operation", *(f"{preset}, ms" for preset in COMPARED)], rows)
     keep("operations", {"precision": options.precision, "milliseconds": found}, table, out=options.out)
     print(table)
 

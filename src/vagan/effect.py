@@ -77,11 +77,12 @@ def counterfactual_image(images: Images, raw_map: RawMap, output: Output = "add"
     """`baseline_image` within the range of images: the counterfactual of a trained generator.
 
     Not for training: a pixel that is clipped has no gradient. Pixels that are outside the range in the image itself
-    may stay as they are, so that a zero map changes nothing.
+    may stay as they are, so that a zero map changes nothing. Where the raw map is infinite, the result is NaN.
     """
     low, high = RANGE
     baseline = baseline_image(images, raw_map, output)
-    return baseline.maximum(images.clamp(max=low)).minimum(images.clamp(min=high))
+    clipped = baseline.maximum(images.clamp(max=low)).minimum(images.clamp(min=high))
+    return clipped + 0 * baseline  # infinity, which is an error, would be clipped as well
 
 
 def effect_map(images: Images, baseline: Images) -> Maps:

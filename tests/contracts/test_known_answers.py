@@ -87,17 +87,17 @@ class Averaged(nn.Module):
 
 
 class Adding(nn.Module):
-    """Map generator M(x) = -2 x + 1, or M(x) = -2 relu(x) + 1."""
+    """Map generator M(x) = 1/4 - x/2, or M(x) = 1/4 - relu(x)/2: no counterfactual leaves the range of images."""
 
     def __init__(self, _space, hidden):
         super().__init__()
         self.hidden = hidden
 
     def forward(self, images):
-        return -2 * (images.relu() if self.hidden else images) + 1
+        return 0.25 - (images.relu() if self.hidden else images) / 2
 
     def effect(self, images):
-        return 2 * (images.clamp(min=0) if self.hidden else images) - 1
+        return (images.clamp(min=0) if self.hidden else images) / 2 - 0.25
 
 
 ANSWERS = {

@@ -73,10 +73,10 @@ def test_each_image_gets_the_map_of_its_class_and_nothing_in_the_baseline_class(
 
 
 def test_covariates_stay_with_their_image_and_the_temperature_divides_logits():
-    attributor = gated((7, 8), (Covariate(name="age", mean=0, std=1),))
+    attributor = gated((7, 8), (Covariate(name="age", mean=0, std=8),))
     images = torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1).expand(3, 1, 7, 8)
     effect = attributor.effect(images, pd.DataFrame({"age": [3, 5, 7]}))
-    assert effect.amax(dim=(1, 2, 3)).tolist() == [0, 1 + 5, 2 + 7]
+    assert effect.amax(dim=(1, 2, 3)).tolist() == [0, 1 + 5 / 8, 2 + 7 / 8]
     images = torch.full((1, 1, 7, 8), 0.25)
     sure, unsure = (ClassGate(Brightness(), temperature=t).probabilities(images)[0] for t in (1.0, 4.0))
     torch.testing.assert_close((sure[0] / sure[1]).log(), torch.tensor(8 * 0.5))

@@ -155,18 +155,20 @@ def require_size(declared: tuple[int, ...]) -> None:
 
 @contextmanager
 def _strict() -> Iterator[None]:
-    """Turn what the TIFF reader logs as an error, and reads on, into an error."""
-    log, errors = logging.getLogger("tifffile"), list[str]()
+    """Turn what the TIFF reader logs as an error, and reads on, into an error; other messages pass afterwards."""
+    log, held = logging.getLogger("tifffile"), list[logging.LogRecord]()
 
-    def is_remark(record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.ERROR:
-            errors.append(record.getMessage())
-        return record.levelno < logging.ERROR
+    def hold(record: logging.LogRecord) -> bool:
+        held.append(record)
+        return False
 
-    log.addFilter(is_remark)
+    log.addFilter(hold)
     try:
         yield
     finally:
-        log.removeFilter(is_remark)
-    if errors:
-        raise ValueError(errors[0])
+        log.removeFilter(hold)
+    for record in held:
+        if record.levelno >= logging.ERROR:
+            raise ValueError(record.getMessage())
+    for record in held:
+        log.handle(record)
