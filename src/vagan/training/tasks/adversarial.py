@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from vagan.axes import largest_axial_slice, per_sample_mean
 from vagan.conventions import LARGEST_OF_BASELINE
 from vagan.data.cohort import Cohort
-from vagan.effect import baseline_image, effect_map, without_effect
+from vagan.effect import counterfactual_image, effect_map, without_effect
 from vagan.model.folder import ModelSpec, build_network
 from vagan.nn.conditioning import conditioned
 from vagan.nn.critic import Critic
@@ -198,7 +198,7 @@ class AdversarialTask:
                 for part, condition in self._images.validation_images(label):
                     images = part.to(device)
                     raw_map = conditioned(generator, condition)(images)
-                    without = baseline_image(images, raw_map, self._config.generator.output)
+                    without = counterfactual_image(images, raw_map, self._config.generator.output)
                     maps.append(effect_map(images, without).cpu())
                     critic_scores.append(conditioned(critic, condition)(without if label else images))
                 effects = torch.cat(maps)
@@ -256,7 +256,7 @@ class AdversarialTask:
                 for part, condition in self._images.validation_images(label, self._judged[label]):
                     images = part.to(device)
                     raw_map = conditioned(generator, condition)(images)
-                    without = baseline_image(images, raw_map, self._config.generator.output)
+                    without = counterfactual_image(images, raw_map, self._config.generator.output)
                     found.append(conditioned(classifier, condition)(without).sigmoid())
         return float(torch.cat(found).mean())
 
