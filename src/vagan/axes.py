@@ -235,11 +235,6 @@ def repeat_blocks(images: Images, edge: int) -> Float[Tensor, "batch channel *en
     return torch.nn.functional.interpolate(images, scale_factor=edge, mode="nearest")
 
 
-def rolled(images: Images, shift: tuple[int, ...]) -> Images:
-    """Images moved by so many pixels along each spatial axis; what leaves at one end comes in at the other."""
-    return images.roll(shift, tuple(range(2, images.ndim))) if any(shift) else images
-
-
 def space_to_depth(images: Images, edge: int) -> Float[Tensor, "batch _ *reduced"]:
     """Each block of ``edge`` pixels along each axis as the channels of one pixel; extents must be multiples of it."""
     dims = num_spatial_dims(images)

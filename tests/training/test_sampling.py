@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 
 from vagan.data.sources.synthetic import make_synthetic_cohort
-from vagan.training.config import load_config
 from vagan.training.image_cache import ImageCache, RoundRobin, ShuffledImages, prefetch, shuffled
-from vagan.training.sampling import TrainingImages
 
 
 def test_every_round_is_a_new_order_of_all_indices_and_can_be_entered_anywhere():
@@ -58,16 +56,6 @@ def test_streams_in_turn_can_be_entered_anywhere(small_cohort):
     alone, _, turns = RoundRobin(streams[1:]).draw(3, 6)
     assert np.array_equal(alone, streams[1].draw(3, 6).images)
     assert not turns.any()
-
-
-def test_blocks_of_pixels_begin_anywhere_but_the_same_for_the_same_update(small_cohort):
-    def shifts(patch_size):
-        images = TrainingImages(load_config("fast", {"critic.patch_size": patch_size}), small_cohort)
-        return [images.batches(update, [0])[0].shift for update in range(30)]
-
-    assert set(shifts(2)) == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    assert shifts(2) == shifts(2)
-    assert set(shifts(1)) == {(0, 0)}
 
 
 def test_reading_ahead_keeps_the_order_and_stops_when_the_reader_does():

@@ -68,7 +68,8 @@ class Critic(_Section):
     """The critic D."""
 
     width: Width = 32
-    """Feature maps of the first level. Effects that could occur anywhere are found late by narrower critics."""
+    """Feature maps of the first level. Narrower critics find effects that could occur anywhere late, and with
+    patch_size 2 their blocks of pixels show in the maps."""
     patch_size: Literal[1, 2] = 2
     """Edge of the blocks of pixels that are the channels of the first level; 1 in the paper."""
     position_aware: bool = True

@@ -19,7 +19,6 @@ from vagan.axes import (
     norm_along_first_spatial_axis,
     per_sample_mean,
     per_sample_norm,
-    rolled,
 )
 from vagan.effect import (
     RawMap,
@@ -46,12 +45,12 @@ def critic_terms(critic: nn.Module, generator: nn.Module, batch: Batch, loss: Lo
         )
     # one pass for both kinds of image: the critic treats samples independently
     critic_fn = conditioned(critic, batch.target_condition, batch.condition)
-    scores = critic_fn(rolled(concatenate_batches(batch.target, generated), batch.shift))
+    scores = critic_fn(concatenate_batches(batch.target, generated))
     target_scores, generated_scores = scores.split([len(batch.target), len(generated)])
     terms = {"critic/wasserstein": -critic_loss(target_scores, generated_scores)}
     if loss.constraint != "clip":
         count = ceil(loss.penalty_share * len(batch.fractions))
-        points = rolled(interpolate(batch.target[:count], generated[:count], batch.fractions[:count]), batch.shift)
+        points = interpolate(batch.target[:count], generated[:count], batch.fractions[:count])
         between = interpolate_conditions(batch.target_condition, batch.condition, batch.fractions)
         terms["critic/penalty"], terms["critic/slope"] = gradient_penalty(
             conditioned(critic, between), points, loss.constraint
@@ -82,7 +81,7 @@ def generator_terms(
     maps = _maps(generator, batch, transfer, loss, settings)
     generated = baseline_image(batch.source, maps["source"], settings.output)
     terms = {
-        "generator/adversarial": generator_loss(conditioned(critic, batch.condition)(rolled(generated, batch.shift))),
+        "generator/adversarial": generator_loss(conditioned(critic, batch.condition)(generated)),
         # without a bound this is |M(x)|; with tanh it is what the bound leaves of it, as in the authors' code
         "generator/map": map_size(generated - batch.source, batch.weight),
     }

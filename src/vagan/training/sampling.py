@@ -48,9 +48,6 @@ class Batch(NamedTuple):
     """What the generator is conditioned on to undo its change of each source."""
     weight: Scores | None = None
     """Of each pair in the terms on maps; 1 if None."""
-    shift: tuple[int, ...] = ()
-    """Pixels along each axis by which what the critic sees is rolled: its blocks of pixels must not always begin at
-    the same ones, or maps show their grid."""
 
 
 class TrainingImages:
@@ -70,7 +67,6 @@ class TrainingImages:
     def __init__(self, config: Config, cohort: Cohort) -> None:
         settings = config.training
         self._cohort, self._settings, self._insertion_weight = cohort, settings, config.loss.insertion_weight_scale
-        self._patch_size = config.critic.patch_size
         self.interests = interest_labels(cohort, settings)
         rows = training_rows(cohort, self.interests, settings)
         self.validation = validation_rows(cohort, self.interests, settings)
@@ -109,10 +105,9 @@ class TrainingImages:
         count, accumulated = self._settings.batch_size, self._settings.accumulate_grad_batches
         rng = numpy_generator(self._settings.seed, "fractions", update)
         fractions = torch.from_numpy(rng.random((accumulated, count), dtype=np.float32))
-        shift = tuple(rng.integers(self._patch_size, size=len(self._cohort.shape)).tolist())
-        return [self._batch((update * accumulated + part) * count, fractions[part], shift) for part in parts]
+        return [self._batch((update * accumulated + part) * count, fractions[part]) for part in parts]
 
-    def _batch(self, start: int, fractions: Scores, shift: tuple[int, ...]) -> Batch:
+    def _batch(self, start: int, fractions: Scores) -> Batch:
         count = self._settings.batch_size
         source, target = self._sources.draw(start, count), self._targets.draw(start, count)
         tasks = source.streams
@@ -126,7 +121,6 @@ class TrainingImages:
             self._condition(tasks, target.rows),
             self._condition(reverse, source.rows) if self._settings.bidirectional else None,
             None if self._insertion_weight == 1 else torch.from_numpy(weight),
-            shift,
         )
 
     def validation_images(self, label: int, rows: Rows | None = None) -> Iterator[tuple[Images, Condition | None]]:
