@@ -8,7 +8,7 @@ RUN pip install --no-cache-dir "uv==0.13.9" && python -m venv --without-pip /opt
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN uv pip install --no-cache --python /opt/vagan --torch-backend "$TORCH_BACKEND" --compile-bytecode ".[mri,serve]"
+RUN uv pip install --no-cache --python /opt/vagan --torch-backend "$TORCH_BACKEND" --compile-bytecode ".[mri,serve,cluster]"
 
 FROM python:3.12.11-slim-bookworm@sha256:519591d6871b7bc437060736b9f7456b8731f1499a57e22e6c285135ae657bf7
 COPY --from=build /opt/vagan /opt/vagan

@@ -18,7 +18,7 @@ setup: .venv/installed  ## Create the environment in .venv
 	$(BIN)/python -c "import torch" 2>/dev/null \
 	|| { ! command -v nvidia-smi >/dev/null && $(BIN)/python -m pip install --quiet "torch==2.13.0+cpu" 2>/dev/null; } \
 	|| { $(BIN)/python -m pip install --quiet "uv>=0.13" && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=auto "torch>=2.10"; }
-	$(BIN)/python -m pip install --quiet --editable ".[dev,mri,dicom,serve,onnx,monai]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,mri,dicom,cluster,serve,onnx,monai]"
 	touch $@
 
 .venv/installed-docs: .venv/installed
@@ -55,7 +55,7 @@ define tests_with  # interpreter, extras, options of uv, options of pytest
 	.venv-other/bin/python -m pytest $(PARALLEL) $(4)
 endef
 
-EXTRAS := dev,mri,dicom,serve
+EXTRAS := dev,mri,dicom,cluster,serve
 NEWER := ,onnx,monai
 
 # Old releases raise deprecation warnings, which are errors elsewhere. The extras onnx and monai need a newer PyTorch.

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from heads import QUICK, save_head
 from vagan.data.audit.defects import find_problems
 from vagan.data.cohort import Cohort
 from vagan.data.volume import read_volume
-from vagan.errors import PreprocessingError
+from vagan.errors import MissingExtraError, PreprocessingError
 from vagan.preprocessing.derivatives import DerivativePaths, label, read_record, read_whole
 from vagan.preprocessing.pipeline import Pipeline
 from vagan.preprocessing.runner import Failures, Job, Outcome, prepare_all, prepare_scan
@@ -244,3 +246,30 @@ def test_labels_are_letters_and_digits(prefix, name, want):
     assert label(prefix, name) == want
     with pytest.raises(PreprocessingError, match="letters or digits"):
         label(prefix, "_-_")
+
+
+class TestCluster:
+    def test_a_scheduler_that_is_not_there_and_a_missing_extra_are_told(self, tmp_path, monkeypatch):
+        distributed = pytest.importorskip("distributed")
+
+        for error in (OSError("timed out"), TypeError("TLS expects an `ssl_context`")):
+            monkeypatch.setattr(distributed, "Client", Mock(side_effect=error))
+            with pytest.raises(PreprocessingError, match="tcp://127.0.0.1:1"):
+                list(prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out", scheduler="tcp://127.0.0.1:1"))
+        monkeypatch.setitem(sys.modules, "distributed", None)
+        with pytest.raises(MissingExtraError, match=r"vagan\[cluster\]"):
+            list(prepare_all(jobs_in(tmp_path, 1), QUICK, tmp_path / "out", scheduler="tcp://127.0.0.1:1"))
+
+    @pytest.mark.long
+    def test_a_real_scheduler_prepares_all_and_a_killed_worker_costs_one_retry(self, tmp_path):
+        distributed = pytest.importorskip("distributed")
+        jobs = jobs_in(tmp_path, 5)
+        jobs[3].image.write_bytes(b"broken")
+        pipeline = KillingOnce(steps=QUICK.steps, mark=str(tmp_path / "killed"))
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as cluster:
+            outcomes = list(prepare_all(jobs, pipeline, tmp_path / "out", scheduler=cluster.scheduler_address))
+        assert (tmp_path / "killed").exists()
+        status = {f"s{k}": "failed" if k == 3 else "done" for k in range(5)}
+        assert statuses(outcomes) == list(status.items())

@@ -28,6 +28,7 @@ def preprocess(
     baseline: str | None = None,
     splitting: Splitting | None = None,
     jobs: int = 0,
+    scheduler: str = "",
 ) -> None:
     """Preprocess T1-weighted brain scans: skull stripping, bias correction, registration, resampling, rescaling.
 
@@ -72,6 +73,8 @@ def preprocess(
         Name of the baseline class [default: the one called baseline, healthy, control, normal, CN or 0].
     jobs
         Parallel processes, one thread and up to 2 GB each [default: one per core].
+    scheduler
+        Address of a Dask scheduler whose workers see the same files, e.g. tcp://node1:8786; instead of --jobs.
     """
     from vagan.preprocessing.pipeline import make_pipeline
     from vagan.preprocessing.study import prepare_study
@@ -99,6 +102,7 @@ def preprocess(
         seed=chosen.seed,
         lists=chosen.lists(),
         processes=jobs,
+        scheduler=scheduler,
         pages=PAGES,
     )
     print(report)

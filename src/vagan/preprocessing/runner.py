@@ -1,13 +1,14 @@
-"""Parallel execution over scans; a failed scan stops no other."""
+"""Parallel execution over scans, locally or on a Dask cluster; a failed scan stops no other."""
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vagan.data.table import write_table
-from vagan.errors import PreprocessingError, VaganError
+from vagan.errors import MissingExtraError, PreprocessingError, VaganError
 from vagan.files import digest_of, read_text, remove_leftovers, write_json
 from vagan.preprocessing.derivatives import DerivativePaths, read_whole, write_prepared
 from vagan.preprocessing.pipeline import Pipeline, Upstream
@@ -83,18 +84,23 @@ def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
     return Outcome(job, "failed", " ".join(reason.split()), time.perf_counter() - begin)
 
 
-def prepare_all(jobs: Iterable[Job], pipeline: Pipeline, out: Path, *, processes: int = 1) -> Iterator[Outcome]:
-    """Outcomes in the order in which they come; ``processes`` have one thread each.
+def prepare_all(
+    jobs: Iterable[Job], pipeline: Pipeline, out: Path, *, processes: int = 1, scheduler: str = ""
+) -> Iterator[Outcome]:
+    """Outcomes in the order in which they come.
 
-    Several runs, also on other machines, may share the folder ``out``.
+    ``processes`` on this machine have one thread each. ``scheduler`` is the address of a Dask scheduler instead, e.g.
+    ``tcp://node1:8786``, whose workers see the same files. Several runs may share the folder ``out``.
     """
     jobs = list(jobs)
-    if processes > 1:
-        yield from _in_processes(jobs, pipeline, out, processes)
-        return
-    use_one_thread()
-    for job in jobs:
-        yield prepare_scan(job, pipeline, out)
+    if scheduler:
+        yield from _on_cluster(jobs, pipeline, out, scheduler)
+    elif processes == 1:
+        use_one_thread()
+        for job in jobs:
+            yield prepare_scan(job, pipeline, out)
+    else:
+        yield from _on_this_machine(jobs, pipeline, out, processes)
 
 
 def slices_of(name: str, scan: Scan) -> dict[str, NDArray[np.uint8]]:
@@ -129,7 +135,7 @@ def _start_worker() -> None:
     use_one_thread()
 
 
-def _in_processes(jobs: list[Job], pipeline: Pipeline, out: Path, processes: int) -> Iterator[Outcome]:
+def _on_this_machine(jobs: list[Job], pipeline: Pipeline, out: Path, processes: int) -> Iterator[Outcome]:
     """A process pool that is made anew when a worker dies; only scans in work at that time are tried again."""
     waiting, attempts = deque(jobs), dict.fromkeys(jobs, 0)
     while waiting:
@@ -153,6 +159,34 @@ def _in_processes(jobs: list[Job], pipeline: Pipeline, out: Path, processes: int
                     yield Outcome(job, "failed", "its worker process died twice; is there too little memory?")
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) -> Iterator[Outcome]:
+    try:
+        from distributed import Client, KilledWorker, as_completed
+    except ImportError as error:
+        raise MissingExtraError("`scheduler` needs Dask: pip install 'vagan[cluster]'") from error
+    try:
+        client = Client(scheduler, timeout=20)
+    except (OSError, ValueError, TypeError) as error:  # TypeError: incomplete settings of TLS
+        raise PreprocessingError(f"no Dask scheduler answers at {scheduler}: {error}; check the address") from error
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is an error of ours
+    with client:
+        futures = {client.submit(_prepare_on_worker, job, pipeline, out.resolve(), pure=False): job for job in jobs}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except KilledWorker:
+                yield Outcome(futures[future], "failed", "its workers died one after the other; too little memory?")
+            except CancelledError as error:
+                raise PreprocessingError(
+                    f"the Dask scheduler at {scheduler} is gone; repeat the command to resume"
+                ) from error
+
+
+def _prepare_on_worker(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
+    use_one_thread()  # here, because workers may join at any time
+    return prepare_scan(job, pipeline, out)
 
 
 FAILED = "failed.csv"

@@ -164,6 +164,7 @@ def prepare_study(
     seed: int = 0,
     lists: SubjectLists = DRAWN,
     processes: int = 0,
+    scheduler: str = "",
     pages: Pages | None = None,
 ) -> str:
     """Prepare every scan of a source; see ``vagan preprocess --help`` for the other parameters.
@@ -180,7 +181,9 @@ def prepare_study(
     unique = table.drop(repeated.index).reset_index(drop=True)
     report = []
     if level != "group":
-        outcomes = _prepare(unique, repeated, out, pipeline, processes=processes, source=source, pages=pages)
+        outcomes = _prepare(
+            unique, repeated, out, pipeline, processes=processes, scheduler=scheduler, source=source, pages=pages
+        )
         counts = Counter(outcome.status for outcome in outcomes)
         report.append(
             f"{counts['done']} scans prepared, {counts['kept']} kept from before, {counts['failed']} failed in {out}"
@@ -217,6 +220,7 @@ def _prepare(
     pipeline: Pipeline,
     *,
     processes: int,
+    scheduler: str,
     source: Path,
     pages: Pages | None,
 ) -> list[Outcome]:
@@ -227,7 +231,7 @@ def _prepare(
     failures = Failures(out)
     try:
         with Bar(len(jobs), "preparing scans") as bar:
-            for outcome in prepare_all(jobs, pipeline, out, processes=count):
+            for outcome in prepare_all(jobs, pipeline, out, processes=count, scheduler=scheduler):
                 outcomes.append(outcome)
                 failures.record(outcome)
                 if outcome.status != "failed":
