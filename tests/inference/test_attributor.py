@@ -15,6 +15,7 @@ import torch
 from models import save_random_generator
 from vagan.cli.attribute import attribute
 from vagan.data.covariates import Covariate
+from vagan.data.preparation import Preparation
 from vagan.effect import deformation
 from vagan.errors import ConfigError, ImageFileError, ModelError, NotEnoughMemoryError, OutputError
 from vagan.inference import files
@@ -138,6 +139,19 @@ def test_counterfactuals_stay_in_the_range_of_images(tmp_path, rng, shape):
         assert torch.equal(found.counterfactual, (images + raw).clamp(-1, 1))
         effect = found.counterfactual - images if insert else images - found.counterfactual
         assert torch.equal(found.effect, effect)
+
+
+def test_counterfactuals_of_resized_files_stay_in_the_range_of_images(tmp_path, rng):
+    image = (torch.rand(29, 31, generator=rng).round() * 2 - 1).numpy()
+    np.save(tmp_path / "a.npy", image)
+    run = save_random_generator(
+        tmp_path / "run", shape=(16, 18), bidirectional=True, preparation=Preparation(size=(16, 18))
+    )
+    for insert in (False, True):
+        Attributor.load(run, insert=insert).attribute_files([tmp_path / "a.npy"], tmp_path / "maps")
+        effect, other = (np.load(tmp_path / "maps" / f"a_{kind}.npy") for kind in ("effect", "counterfactual"))
+        assert np.abs(other).max() <= 1
+        np.testing.assert_allclose(image + effect if insert else image - effect, other, atol=1e-6)
 
 
 def test_parts_and_pictures_of_an_attribution(tmp_path, images):

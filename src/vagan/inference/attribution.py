@@ -66,8 +66,10 @@ class SourceImage(Protocol):
     def add_overlays(self, overlays: Overlays, stem: Path, effect: Array, own: Array) -> None:
         """Add the effect, given on both grids, over the image as ``STEM_overlay.png``."""
 
-    def write_counterfactual(self, stem: Path, values: Array) -> None:
-        """Write ``STEM_counterfactual``, given the prepared counterfactual."""
+    def write_effect(
+        self, stem: Path, effect: Array, counterfactual: Array | None, *, insert: bool
+    ) -> tuple[Path, Array]:
+        """Write ``STEM_effect`` and ``STEM_counterfactual`` of the prepared image; returns the effect as `write`."""
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
         """Write a displacement in pixels as ``STEM_displacement``; returns the vectors as written, and their unit."""

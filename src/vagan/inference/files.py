@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from torch import Tensor
 
+from vagan.conventions import RANGE
 from vagan.data.image_file import SUFFIXES, ImageFile, is_clutter, name_of, read_image
 from vagan.data.preparation import Preparation
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, make_volume, write_vectors_like
+from vagan.effect import SIGN_INSERTION, difference
 from vagan.errors import ImageFileError, ModelError, OutputError
 from vagan.files import replacing, write_json
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage, View
@@ -68,12 +70,23 @@ class FileImage:
         """The effect over the image."""
         overlays.add(stem.with_name(f"{stem.name}_overlay.png"), self._shown(), own)
 
-    def write_counterfactual(self, stem: Path, values: Array) -> None:
-        """Write the image with the change of the prepared image, in [-1, 1]; of a picture, as a PNG too."""
-        own = self._shown() + self._on_own_grid(values - self.prepared())
+    def write_effect(
+        self, stem: Path, effect: Array, counterfactual: Array | None, *, insert: bool
+    ) -> tuple[Path, Array]:
+        """Write both on the file's own grid, where interpolation must not lead out of [-1, 1]."""
+        own = self._on_own_grid(effect)
+        if counterfactual is not None:
+            shown = self._shown()
+            inside = (shown + self._on_own_grid(counterfactual - self.prepared())).clip(*RANGE)
+            if own.shape != effect.shape:
+                own = difference(inside, shown) if insert else difference(shown, inside)
+            self._write_counterfactual(stem, inside)
+        return self.file.write_map(stem.parent, f"{stem.name}_effect", own), own
+
+    def _write_counterfactual(self, stem: Path, own: Array) -> None:
         self.file.write_map(stem.parent, f"{stem.name}_counterfactual", own)
         if own.ndim == 3 and len(own) in (1, 3):
-            grey = ((own.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
+            grey = ((own + 1) * 127.5).round().astype(np.uint8)
             with replacing(stem.with_name(f"{stem.name}_counterfactual.png")) as temporary:
                 Picture.fromarray(grey[0] if len(grey) == 1 else np.moveaxis(grey, 0, -1)).save(temporary, "PNG")
 
@@ -167,10 +180,9 @@ def save_maps(
     """Write the maps of a single image, but for overlays, which are added to the others; see `Attribution.save`."""
     stem = folder / name_of(Path(name.replace("/", "_")))
     effect = _array(one.effect[0])
-    path, own = source.write(stem, "effect", effect)
+    counterfactual = None if one.counterfactual is None else _array(one.counterfactual[0])
+    path, own = source.write_effect(stem, effect, counterfactual, insert=one.sign == SIGN_INSERTION)
     source.add_overlays(overlays, stem, effect, own)
-    if one.counterfactual is not None:
-        source.write_counterfactual(stem, _array(one.counterfactual[0]))
     about = describe(one, source, source.view(effect).effect)
     if one.deformation is not None:
         _, log_jacobian = source.write(stem, "log-jacobian", _array(one.deformation.log_jacobian[0]))

@@ -78,9 +78,18 @@ class ScanImage:
         overlays.add(_beside(stem, "overlay.png"), _grey(self.raw.scan.image)[None], own)
         overlays.add(_beside(stem, f"{TEMPLATE}overlay.png"), self.prepared(), effect)
 
-    def write_counterfactual(self, stem: Path, values: Array) -> None:
-        """Write the prepared scan without the effect, in the template's space and on the scan's own grid."""
-        self.write(stem, "counterfactual", values)
+    def write_effect(
+        self,
+        stem: Path,
+        effect: Array,
+        counterfactual: Array | None,
+        *,
+        insert: bool,  # noqa: ARG002
+    ) -> tuple[Path, Array]:
+        """Write the effect, and the prepared scan without it, in the template's space and on the scan's own grid."""
+        if counterfactual is not None:
+            self.write(stem, "counterfactual", counterfactual)
+        return self.write(stem, "effect", effect)
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
         """Write vectors in mm in the template's space, and on the scan's own grid as the head lies there."""

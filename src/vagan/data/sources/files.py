@@ -209,7 +209,7 @@ def require_one_kind(paths: Sequence[str], files: Sequence[FileFacts], options: 
     """
     own_range = options.intensity == "per-image" or options.intensity_range is not None
     kinds = (
-        ("bit depth", _bits, own_range, "convert them, or choose `intensity` per-image or an `intensity_range`"),
+        ("bit depth", _bits, own_range, "convert them, or choose `intensity` per-image, or fix `intensity_range`"),
         ("voxel size", _voxel_mm, options.size is not None, "resample them to one grid, as vagan preprocess does"),
         ("place", _affine, True, ""),
     )
