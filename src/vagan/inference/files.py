@@ -77,16 +77,17 @@ class FileImage:
         own = self._on_own_grid(effect)
         if counterfactual is not None:
             shown = self._shown()
-            inside = (shown + self._on_own_grid(counterfactual - self.prepared())).clip(*RANGE)
+            changed = shown + self._on_own_grid(counterfactual - self.prepared())
             if own.shape != effect.shape:
-                own = difference(inside, shown) if insert else difference(shown, inside)
-            self._write_counterfactual(stem, inside)
+                changed = changed.clip(*RANGE)
+                own = difference(changed, shown) if insert else difference(shown, changed)
+            self._write_counterfactual(stem, changed)
         return self.file.write_map(stem.parent, f"{stem.name}_effect", own), own
 
     def _write_counterfactual(self, stem: Path, own: Array) -> None:
         self.file.write_map(stem.parent, f"{stem.name}_counterfactual", own)
         if own.ndim == 3 and len(own) in (1, 3):
-            grey = ((own + 1) * 127.5).round().astype(np.uint8)
+            grey = ((own.clip(*RANGE) + 1) * 127.5).round().astype(np.uint8)
             with replacing(stem.with_name(f"{stem.name}_counterfactual.png")) as temporary:
                 Picture.fromarray(grey[0] if len(grey) == 1 else np.moveaxis(grey, 0, -1)).save(temporary, "PNG")
 

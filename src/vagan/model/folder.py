@@ -174,10 +174,12 @@ def load_model(path: Path) -> tuple[nn.Module, ModelSpec]:
         spec = ModelSpec.model_validate_json(read_text(folder / CONFIG))
         with torch.device("meta"):  # no memory is spent on what the file does not hold
             network = build_network(spec)
-        weights = load_file(regular(folder / WEIGHTS))
+        own, weights = network.state_dict(), load_file(regular(folder / WEIGHTS))
         for name, tensor in weights.items():
             if not torch.isfinite(tensor).all():
                 raise ValueError(f"the weights {name} must be finite, but are not")
+            if name in own:
+                weights[name] = tensor.to(own[name].dtype)  # weights may be stored in half precision
         network.load_state_dict(weights, assign=True)
     except (ValueError, SafetensorError, RuntimeError, MemoryError, RecursionError, OSError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -89,7 +89,7 @@ class TrainingImages:
         )
 
     def _streams(self, rows: Mapping[int, Rows]) -> tuple[dict[str, Rows], dict[str, Rows]]:
-        """Rows of sources and of targets by the name of their stream, which decides the order; one pair a task."""
+        """Rows of sources and of targets by the name of their stream, which decides the order; one pair per task."""
         sources = {f"images of class {label}": rows[label] for label in self.interests}
         if not (self.covariates or self._settings.bidirectional):
             return sources, {"images of class 0": rows[0]}
