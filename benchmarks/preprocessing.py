@@ -19,7 +19,7 @@ from study import keep
 
 from vagan.data.volume import read_volume, write_volume
 from vagan.geometry import Grid, resample, transform_points
-from vagan.preprocessing.brain import STRIPPERS, dice, find_brain
+from vagan.preprocessing.brain import STRIPPERS, find_brain
 from vagan.preprocessing.pipeline import make_pipeline
 from vagan.preprocessing.registration import Brain, Register, register
 from vagan.preprocessing.runner import use_one_thread
@@ -171,8 +171,8 @@ def _agreement(heads: dict) -> dict:
     found = {}
     for name, head in heads.items():
         scan = read_scan(Path(head["head"])).scan
-        masks = [find_brain(stripper, scan) for stripper in STRIPPERS]
-        found[name] = dice(*masks)
+        one, other = (find_brain(stripper, scan) for stripper in STRIPPERS)
+        found[name] = 2 * (one & other).sum().item() / (one.sum() + other.sum()).item()
     return found
 
 

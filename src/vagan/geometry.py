@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, gaussian_filter
+from scipy.ndimage import affine_transform, find_objects, gaussian_filter, label
 
 Matrix = NDArray[np.float64]
 """4x4, on homogeneous coordinates. ``a_from_b`` takes points of b to points of a."""
@@ -100,25 +100,12 @@ def resample(
     outside: float = 0.0,
     order: Literal[0, 1, 3] = 1,
 ) -> NDArray[np.float32]:
-    """Values of one grid at the voxels of another.
+    """Values of one grid at the voxels of another, and ``outside`` where it does not reach.
 
-    Parameters
-    ----------
-    values, grid
-        Of shape ``grid.shape``.
-    onto
-        Where they are wanted.
-    grid_from_onto
-        Takes a point in mm of ``onto`` to its place in mm of ``grid``. Default: the same place.
-    outside
-        Value where ``grid`` does not reach.
-    order
-        0 nearest voxel, 1 linear, 3 cubic B-spline.
-
-    Notes
-    -----
-    Voxels that fall on voxels keep their values exactly. Onto a much coarser grid the values are smoothed first, by a
-    Gaussian whose width at half height makes up for the difference in resolution.
+    ``grid_from_onto`` takes a point in mm of ``onto`` to its place in mm of ``grid``; by default to the same place.
+    ``order`` is that of the interpolation: 0 nearest voxel, 1 linear, 3 cubic B-spline. Voxels that fall on voxels
+    keep their values exactly. Onto a much coarser grid the values are smoothed first, by a Gaussian whose width at
+    half height makes up for the difference in resolution.
     """
     world = np.eye(4) if grid_from_onto is None else grid_from_onto
     voxels = np.linalg.inv(grid.affine) @ world @ onto.affine
@@ -136,12 +123,15 @@ def resample(
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and last-plus-one index of the true voxels along each axis."""
-    low, high = [], []
-    for axis in range(mask.ndim):
-        present = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        low.append(present[0])
-        high.append(present[-1] + 1)
-    return np.array(low), np.array(high)
+    (box,) = find_objects(mask.astype(np.uint8))
+    return np.array([side.start for side in box]), np.array([side.stop for side in box])
+
+
+def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected piece of a mask; of an empty one nothing."""
+    pieces, _ = label(mask)
+    sizes = np.bincount(pieces[mask], minlength=1)
+    return mask & (pieces == sizes.argmax())
 
 
 def nearest_rigid(matrix: Matrix, keeping: Points) -> Matrix:

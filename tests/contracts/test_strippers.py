@@ -10,7 +10,7 @@ import pytest
 from heads import ball
 from vagan.errors import PreprocessingError
 from vagan.geometry import Grid
-from vagan.preprocessing.brain import StripSkull, dice
+from vagan.preprocessing.brain import StripSkull
 from vagan.preprocessing.scan import Scan
 
 PROGRAM = """
@@ -23,6 +23,10 @@ STRIPPERS = {"none": False, "given": False, "command": False, "deepbet": True, "
 every_stripper = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.long if long else ()) for name, long in STRIPPERS.items()]
 )
+
+
+def dice(one, other):
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from heads import ball
 from vagan.errors import ImageFileError, PreprocessingError
 from vagan.geometry import Grid, resample, transform_points
-from vagan.preprocessing.brain import STRIPPERS, Command, StripSkull, dice, find_brain
+from vagan.preprocessing.brain import STRIPPERS, StripSkull, find_brain
 from vagan.preprocessing.pipeline import STEPS as KNOWN_STEPS
 from vagan.preprocessing.pipeline import Pipeline, make_pipeline
 from vagan.preprocessing.registration import Register
@@ -153,20 +153,13 @@ class TestCommand:
             ("true '{input} {mask}", "shell"),
         ],
     )
-    def test_a_command_that_cannot_work_is_told_at_once(self, line, words):
+    def test_a_command_that_cannot_work_is_told_at_once(self, line, words, scan):
         with pytest.raises(PreprocessingError, match=words):
-            Command(line)
+            find_brain(f"command: {line}", scan)
 
     def test_a_program_that_fails_is_told_with_its_last_words(self, scan):
         with pytest.raises(PreprocessingError, match="code 3 .*too dark"):
             find_brain("command: sh -c 'echo too dark >&2; exit 3' {input} {mask}", scan)
-
-
-def test_dice_hand_worked():
-    one, other = np.zeros((2, 3, 4), bool), np.zeros((2, 3, 4), bool)
-    assert np.isnan(dice(one, other))
-    one[0, 0], other[0, 0, :2] = True, True
-    assert dice(one, other) == pytest.approx(2 * 2 / (4 + 2))
 
 
 def test_a_registration_that_resembles_too_little_is_told(brain, monkeypatch):

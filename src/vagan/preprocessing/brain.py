@@ -1,13 +1,14 @@
-"""Skull stripping behind one protocol, with a plausibility check."""
+"""Skull stripping behind one signature, with a plausibility check."""
 
-import math
 import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from pydantic import Field
 
 from vagan.data.volume import read_volume, write_volume
 from vagan.errors import ImageFileError, PreprocessingError, require_extra
-from vagan.geometry import Grid, resample
+from vagan.geometry import Grid, largest_piece, resample
 from vagan.preprocessing.scan import Facts, Scan, Step
 
 Millilitres = Annotated[float, Field(ge=0, le=1e5)]
@@ -25,12 +26,8 @@ AIR_MM = 25.0
 COMMAND_SECONDS = 1800
 
 
-class SkullStripper(Protocol):
-    """Finds the brain in a head."""
-
-    def __call__(self, image: NDArray[np.float32], grid: Grid, /) -> NDArray[np.bool_]:
-        """The brain's mask, of the image's shape."""
-        ...
+SkullStripper = Callable[[NDArray[np.float32], Grid], NDArray[np.bool_]]
+"""From a head and its grid to the brain's mask, of the image's shape."""
 
 
 class StripSkull(Step):
@@ -52,7 +49,7 @@ class StripSkull(Step):
         methods = ["given"] if scan.mask is not None else [self.method, *others * self.second_opinion]
         refused: Facts = {}
         for name in methods:
-            stripped = scan.with_mask(scan.mask if scan.mask is not None else find_brain(name, scan))
+            stripped = scan if scan.mask is not None else replace(scan, mask=find_brain(name, scan))
             if low <= stripped.brain_ml <= high:
                 return stripped, {"used": name, "brain_ml": stripped.brain_ml} | refused
             refused = {"refused": name, "refused_ml": stripped.brain_ml}
@@ -71,12 +68,13 @@ def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:
             "a mask is required for each scan by the skull stripper 'given'; this scan has none: "
             "put SUBJECT_desc-brain_mask.nii.gz beside SUBJECT_T1w.nii.gz, or name it in a table"
         )
-    if not method.startswith("command:") and method not in STRIPPERS:
+    if method.startswith("command:"):
+        return _run(arguments_of(method.removeprefix("command:").strip()), scan.image, scan.grid)
+    if method not in STRIPPERS:
         raise PreprocessingError(
             f"no skull stripper is called {method!r}; known: {', '.join(STRIPPERS)}, given, none, command: ..."
         )
-    strip = STRIPPERS.get(method) or Command(method.removeprefix("command:").strip())
-    return strip(scan.image, scan.grid)
+    return STRIPPERS[method](scan.image, scan.grid)
 
 
 def robex(image: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
@@ -118,25 +116,21 @@ def _deepbet() -> Any:
         return BrainExtraction(no_gpu=True)
 
 
-class Command:
-    """Any other program, e.g. ``hd-bet -i {input} -o {mask}`` or ``mri_synthstrip -i {input} -m {mask}``."""
-
-    def __init__(self, line: str) -> None:
-        try:
-            self._arguments = shlex.split(line)
-        except ValueError as error:
-            raise PreprocessingError(f"the command must have valid shell syntax: {error}") from error
-        if "{input}" not in line or "{mask}" not in line:
-            raise PreprocessingError(f"the command must name its files as {{input}} and {{mask}}, found {line!r}")
-        if shutil.which(self._arguments[0]) is None:
-            raise PreprocessingError(f"the program {self._arguments[0]!r} is not installed; correct the command")
-
-    def __call__(self, image: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
-        """Run it; a mask on another grid is brought back."""
-        return _run(self._arguments, image, grid)
+def arguments_of(line: str) -> list[str]:
+    """Of any other program, e.g. ``hd-bet -i {input} -o {mask}`` or ``mri_synthstrip -i {input} -m {mask}``."""
+    try:
+        arguments = shlex.split(line)
+    except ValueError as error:
+        raise PreprocessingError(f"the command must have valid shell syntax: {error}") from error
+    if "{input}" not in line or "{mask}" not in line:
+        raise PreprocessingError(f"the command must name its files as {{input}} and {{mask}}, found {line!r}")
+    if shutil.which(arguments[0]) is None:
+        raise PreprocessingError(f"the program {arguments[0]!r} is not installed; correct the command")
+    return arguments
 
 
 def _run(arguments: list[str], image: NDArray[np.float32], grid: Grid, cwd: Path | None = None) -> NDArray[np.bool_]:
+    """Run a program; a mask on another grid is brought back."""
     with tempfile.TemporaryDirectory() as temporary:
         names = {name: str(Path(temporary) / f"{name}.nii.gz") for name in ("input", "brain", "mask")}
         write_volume(Path(names["input"]), image, grid.affine)
@@ -164,19 +158,11 @@ def _run(arguments: list[str], image: NDArray[np.float32], grid: Grid, cwd: Path
 
 def already_stripped(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     """What is not 0, holes filled, the largest piece."""
-    from scipy.ndimage import binary_fill_holes, label
+    from scipy.ndimage import binary_fill_holes
 
-    pieces, count = label(image != 0)
-    if count == 0:
+    if not image.any():
         raise PreprocessingError("a skull-stripped scan must be 0 outside the brain and not inside; found only 0")
-    largest = np.bincount(pieces.ravel())[1:].argmax() + 1
-    return np.asarray(binary_fill_holes(pieces == largest))
-
-
-def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Overlap of two masks, 2 |A and B| / (|A| + |B|); NaN if both are empty."""
-    total = int(one.sum()) + int(other.sum())
-    return 2 * int((one & other).sum()) / total if total else math.nan
+    return np.asarray(binary_fill_holes(largest_piece(image != 0)))
 
 
 STRIPPERS: dict[str, SkullStripper] = {"robex": robex, "deepbet": deepbet}

@@ -23,13 +23,13 @@ from vagan.errors import PreprocessingError
 from vagan.files import digest_of, read_text, replacing, without_folders, write_json, write_text
 from vagan.geometry import LPS_FROM_RAS
 from vagan.preprocessing.pipeline import Pipeline, Prepared
-from vagan.preprocessing.registration import PACKAGED, Register
+from vagan.preprocessing.registration import PACKAGED
 
 DESCRIPTION = "dataset_description.json"
 RAW = "raw"
 """What sidecars call the dataset of the sources."""
 BIDS_VERSION = "1.10.0"
-SPACES = {PACKAGED: "MNI152NLin2009aSym"}
+MNI = "MNI152NLin2009aSym"
 SPATIAL_REFERENCE = "https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/"
 """Of the packaged template."""
 IGNORED = ("*.html", "failed.csv", "cohort", "*_slices.npz", "*_xfm.txt")
@@ -63,14 +63,9 @@ class DerivativePaths:
 
     out: Path
     subject: str
-    session: str = ""
-    space: str = SPACES[PACKAGED]
-    spacing_mm: float = 1.3
-
-    def __post_init__(self) -> None:
-        for name in (self.subject, self.session):
-            if name and not re.fullmatch(r"(sub|ses)-[A-Za-z0-9]+", name):
-                raise PreprocessingError(f"a subject or session must be letters and digits, found {name!r}")
+    session: str
+    space: str
+    spacing_mm: float
 
     @classmethod
     def of_all(cls, out: Path, pipeline: Pipeline, table: pd.DataFrame) -> "list[DerivativePaths]":
@@ -80,9 +75,8 @@ class DerivativePaths:
     @classmethod
     def of(cls, out: Path, pipeline: Pipeline, subject: str, session: str) -> "DerivativePaths":
         """The paths of a pipeline's results."""
-        template = next((step.template for step in pipeline.steps if isinstance(step, Register)), PACKAGED)
-        space, spacing_mm = SPACES.get(template, "custom"), float(pipeline.grid.spacing_mm[0])
-        return cls(out, label("sub", subject), label("ses", session), space, spacing_mm)
+        space = MNI if pipeline.template in (PACKAGED, "") else "custom"
+        return cls(out, label("sub", subject), label("ses", session), space, float(pipeline.grid.spacing_mm[0]))
 
     @cached_property
     def folder(self) -> Path:
@@ -167,7 +161,14 @@ def write_prepared(
     write_volume(paths.image, scan.image, scan.grid.affine, space=pipeline.space)
     mask = scan.mask if scan.mask is not None else scan.image > -1
     write_volume(paths.mask, mask, scan.grid.affine, space=pipeline.space)
-    sidecar = _sidecar(paths, pipeline, source)
+    # what BIDS asks of an image in another space and resolution; of paths, those in the dataset
+    depth = next((depth for depth, name in enumerate(source.parts) if name.startswith("sub-")), -1)
+    template = Path(pipeline.template).name
+    sidecar = {
+        "Resolution": f"{paths.spacing_mm:g} mm isotropic",
+        "Sources": [f"bids:{RAW}:{quote(str(PurePosixPath(*source.parts[depth:])))}"],
+        "SpatialReference": SPATIAL_REFERENCE if template == PACKAGED else template,
+    }
     write_json(paths.mask.with_name(paths.mask.name.replace(".nii.gz", ".json")), sidecar | {"Type": "Brain"})
     write_text(paths.transform, itk_text(np.linalg.inv(scan.template_from_scanner)))
     with replacing(paths.slices) as temporary:
@@ -187,33 +188,16 @@ def write_prepared(
     write_json(paths.record, sidecar | {"SkullStripped": True} | json.loads(record.model_dump_json()))
 
 
-def _sidecar(paths: DerivativePaths, pipeline: Pipeline, source: Path) -> dict[str, Any]:
-    """What BIDS asks of the JSON file of an image in another space and resolution; of paths, those in the dataset."""
-    depth = next((depth for depth, name in enumerate(source.parts) if name.startswith("sub-")), -1)
-    template = next((Path(step.template).name for step in pipeline.steps if isinstance(step, Register)), "")
-    return {
-        "Resolution": f"{paths.spacing_mm:g} mm isotropic",
-        "Sources": [f"bids:{RAW}:{quote(str(PurePosixPath(*source.parts[depth:])))}"],
-        "SpatialReference": SPATIAL_REFERENCE if template == PACKAGED else template,
-    }
-
-
-def write_description(out: Path, pipeline: Pipeline, source: Path | None) -> None:
+def write_description(out: Path, pipeline: Pipeline, source: Path) -> None:
     """``dataset_description.json`` of a derivative dataset."""
-    url = f"file://{quote(source.name)}" if source else ""
+    url, settings = f"file://{quote(source.name)}", without_folders(pipeline.model_dump(mode="json"))
     about = {
         "Name": "T1-weighted scans prepared by vagan",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [
-            {
-                "Name": "vagan",
-                "Version": version("vagan"),
-                "Pipeline": without_folders(pipeline.model_dump(mode="json")),
-            }
-        ],
-        "SourceDatasets": [{"URL": url}] if source else [],
-        "DatasetLinks": {RAW: url} if source else {},
+        "GeneratedBy": [{"Name": "vagan", "Version": version("vagan"), "Pipeline": settings}],
+        "SourceDatasets": [{"URL": url}],
+        "DatasetLinks": {RAW: url},
     }
     write_json(out / DESCRIPTION, about)
     write_text(out / ".bidsignore", "\n".join(IGNORED) + "\n")

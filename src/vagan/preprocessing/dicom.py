@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,8 +31,8 @@ class _Slice(NamedTuple):
     series: str
     """What tells series apart: identifier, stack and number of pixels."""
     title: str
-    plane: NDArray[np.float64] | None
-    """Direction cosines of a row and of a column, and the distances along these; None if it has no place."""
+    plane: NDArray[np.float64]
+    """Direction cosines of a row and of a column, and the distances along these; 0 if it has no place."""
     position: NDArray[np.float64]
     slope: float
     intercept: float
@@ -65,18 +66,17 @@ def _choose(folder: Path) -> tuple[list[_Slice], list[str]]:
         try:
             found = list(_slices(path)) if is_dicom_file(path) else []
         except Exception as error:  # headers are parsed as they are used, and raise whatever they lead to
-            raise ImageFileError(
-                f"{path} cannot be read as DICOM: {first_line(error)}; copy the series again"
-            ) from error
+            raise _damaged(path, error) from error
         if not found:
             left_out.append(f"{path.name} was left out: it holds no DICOM image")
         for one in found:
-            group = next((group for group in groups if _is_one_volume(group[0], one)), None)
-            if group is None:
-                groups.append([one])
+            for group in groups:
+                if group[0].series == one.series and np.abs(group[0].plane - one.plane).max() < ALIKE:
+                    group.append(one)
+                    break
             else:
-                group.append(one)
-    volumes = [group for group in groups if group[0].plane is not None and len(group) >= FEWEST_SLICES]
+                groups.append([one])
+    volumes = [group for group in groups if group[0].plane.any() and len(group) >= FEWEST_SLICES]
     if len(volumes) != 1:
         described = ", ".join(f"{group[0].title} ({len(group)} slices)" for group in (volumes or groups)[:3])
         raise ImageFileError(
@@ -122,22 +122,15 @@ def _slices(path: Path) -> Iterator[_Slice]:
             f"{dataset.get('SeriesInstanceUID', '')} {stack} {size}",
             title,
             # the spacing between rows comes first in DICOM
-            np.array([*cosines, spacing[1], spacing[0]], float) if placed else None,
+            np.array([*cosines, spacing[1], spacing[0]], float) if placed else np.zeros(8),
             np.array(position, float) if placed else np.zeros(3),
             float(value("RescaleSlope", "PixelValueTransformationSequence", 1)),
             float(value("RescaleIntercept", "PixelValueTransformationSequence", 0)),
         )
 
 
-def _is_one_volume(one: _Slice, other: _Slice) -> bool:
-    if one.plane is None or other.plane is None:
-        return one.series == other.series and one.plane is other.plane
-    return one.series == other.series and bool(np.abs(one.plane - other.plane).max() < ALIKE)
-
-
 def _assemble(folder: Path, slices: list[_Slice]) -> tuple[NDArray[np.float32], Matrix, list[str]]:
     """Array ``(column, row, slice)`` and affine of parallel slices, and what was said of repeated ones."""
-    assert slices[0].plane is not None
     along_row, along_column, spacing = np.split(slices[0].plane, [3, 6])
     normal = np.cross(along_row, along_column)
     pixels = _pixels(slices)
@@ -190,19 +183,19 @@ def _pixels(slices: list[_Slice]) -> list[NDArray[np.float32]]:
     from pydicom import dcmread
     from pydicom.pixels import pixel_array
 
-    decoded: dict[Path, tuple[Any, NDArray[Any]]] = {}
     found = []
-    for one in slices:
+    for path, of_file in groupby(slices, key=lambda one: one.path):
         try:
-            if one.path not in decoded:
-                dataset = dcmread(one.path, force=True)
-                name_encoding(dataset)
-                stored = pixel_array(dataset)
-                decoded = {one.path: (dataset, stored[None] if stored.ndim == 2 else stored)}
-            dataset, stored = decoded[one.path]
-            found.append(modality_values(dataset, stored[one.frame], one.slope, one.intercept).astype(np.float32))
+            dataset = dcmread(path, force=True)
+            name_encoding(dataset)
+            stored = pixel_array(dataset)
+            frames = stored[None] if stored.ndim == 2 else stored
+            values = (modality_values(dataset, frames[one.frame], one.slope, one.intercept) for one in of_file)
+            found += [of_slice.astype(np.float32) for of_slice in values]
         except Exception as error:  # decoders raise whatever damaged pixels lead to
-            raise ImageFileError(
-                f"{one.path} cannot be read as DICOM: {first_line(error)}; copy the series again"
-            ) from error
+            raise _damaged(path, error) from error
     return found
+
+
+def _damaged(path: Path, error: Exception) -> ImageFileError:
+    return ImageFileError(f"{path} cannot be read as DICOM: {first_line(error)}; copy the series again")

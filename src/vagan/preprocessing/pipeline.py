@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from vagan.errors import PreprocessingError
 from vagan.files import digest_of, without_folders
@@ -43,6 +43,19 @@ OnStep = Callable[[str, Scan], None]
 """Is shown the scan as read and after each step, for pictures."""
 
 
+def _step_of(entry: Any) -> Step:
+    """A step as it is, or from its entry in a record."""
+    if isinstance(entry, Step):
+        return entry
+    name = entry.get("step") if isinstance(entry, dict) else None
+    if name not in STEPS:
+        raise ValueError(f"a step must be one of {', '.join(STEPS)}, found {entry!r}")
+    return STEPS[name].model_validate(entry)
+
+
+AnyStep = Annotated[SerializeAsAny[Step], BeforeValidator(_step_of)]
+
+
 class Pipeline(BaseModel):
     """Steps in their order. Reading in RAS+ order comes before them all.
 
@@ -55,13 +68,7 @@ class Pipeline(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: Annotated[tuple[SerializeAsAny[Step], ...], Field(max_length=20)]
-
-    @field_validator("steps", mode="before")
-    @classmethod
-    def _from_record(cls, steps: Any) -> Any:
-        """Steps as they are, or from their entries in a record."""
-        return [step if isinstance(step, Step) else _step_of(step) for step in steps]
+    steps: Annotated[tuple[AnyStep, ...], Field(max_length=20)]
 
     @property
     def key(self) -> str:
@@ -79,11 +86,12 @@ class Pipeline(BaseModel):
     @property
     def space(self) -> Literal["aligned", "mni"]:
         """What the headers of prepared scans call their space."""
-        return (
-            "mni"
-            if any(isinstance(step, Register) and step.template == PACKAGED for step in self.steps)
-            else "aligned"
-        )
+        return "mni" if self.template == PACKAGED else "aligned"
+
+    @property
+    def template(self) -> str:
+        """What scans are registered to, see `Register`; empty if they are not."""
+        return next((step.template for step in self.steps if isinstance(step, Register)), "")
 
     def run(self, raw: RawScan, *, upstream: Upstream = "raw", on_step: OnStep | None = None) -> "Prepared":
         """Take a scan through the steps that it has not been through.
@@ -92,14 +100,15 @@ class Pipeline(BaseModel):
         that could not.
         """
         scan = raw.scan
-        as_read = {
-            "step": "read",
-            "orientation": raw.volume.orientation_code,
-            "shape": list(scan.grid.shape),
-            "spacing_mm": [round(float(value), 4) for value in scan.grid.spacing_mm],
-            "warnings": list(raw.warnings),
-        }
-        record: list[dict[str, Any]] = [as_read]
+        record: list[dict[str, Any]] = [
+            {
+                "step": "read",
+                "orientation": raw.volume.orientation_code,
+                "shape": list(scan.grid.shape),
+                "spacing_mm": [round(float(value), 4) for value in scan.grid.spacing_mm],
+                "warnings": list(raw.warnings),
+            }
+        ]
         if on_step:
             on_step("read", scan)
         for step in self.steps:
@@ -113,14 +122,7 @@ class Pipeline(BaseModel):
             record.append(settings | {"found": facts, "seconds": seconds})
             if on_step:
                 on_step(settings["step"], scan)
-        return Prepared(scan, Grid(raw.scan.grid.shape, raw.scan.grid.affine), record)
-
-
-def _step_of(entry: Any) -> Step:
-    name = entry.get("step") if isinstance(entry, dict) else None
-    if name not in STEPS:
-        raise ValueError(f"a step must be one of {', '.join(STEPS)}, found {entry!r}")
-    return STEPS[name].model_validate(entry)
+        return Prepared(scan, raw.scan.grid, record)
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,10 @@ def make_pipeline(
 ) -> Pipeline:
     """The pipeline of a preset, with single settings replaced.
 
-    Parameters
-    ----------
-    preset
-        ``default``: deepbet, N4 within the brain, registration, 1.3 mm, percentiles of the brain. ``paper``: the
-        tools and constants of the paper and its authors' code: N4 in the whole head, ROBEX, 7 degrees of freedom,
-        the 5th and 95th percentile of the whole volume. Its registration is from brain to brain too, and therefore
-        after ROBEX, because the template that is packaged has no skull: a head laid onto it lands 11 to 14 mm off.
+    ``default``: deepbet, N4 within the brain, registration, 1.3 mm, percentiles of the brain. ``paper``: the tools
+    and constants of the paper and its authors' code: N4 in the whole head, ROBEX, 7 degrees of freedom, the 5th and
+    95th percentile of the whole volume. Its registration is from brain to brain too, and therefore after ROBEX,
+    because the template that is packaged has no skull: a head laid onto it lands 11 to 14 mm off.
     """
     if template:
         load_template(template, template_mask or "")  # fails before the first scan if it cannot be used
@@ -171,7 +170,12 @@ def make_pipeline(
         template_mask=template_mask or "",
         template_hash=digest_of(*files) if files else "",
     )
-    conform = _conform(spacing_mm, shape)
+    given = {"spacing_mm": spacing_mm, "shape": shape}
+    try:
+        conform = Conform.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        defect = error.errors()[0]
+        raise PreprocessingError(f"`spacing_mm` or `shape`: {defect['msg']}; found {defect['input']!r}") from error
     crop = CropField(finest_mm=min(0.65, conform.spacing_mm / 2))
     steps: tuple[Step, ...]
     if preset == "paper":
@@ -180,12 +184,3 @@ def make_pipeline(
     else:
         steps = (crop, StripSkull(method=strip or "deepbet"), CorrectBias(), register, conform, Rescale())
     return Pipeline(steps=steps)
-
-
-def _conform(spacing_mm: float | None, shape: tuple[int, ...] | None) -> Conform:
-    given = {"spacing_mm": spacing_mm, "shape": shape}
-    try:
-        return Conform.model_validate({name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        defect = error.errors()[0]
-        raise PreprocessingError(f"`spacing_mm` or `shape`: {defect['msg']}; found {defect['input']!r}") from error

@@ -82,8 +82,7 @@ def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
     """
     fixed_brain, moving_brain = fixed.cropped(), moving.cropped()
     center = fixed_brain.center_mm
-    pair = _Pair(fixed_brain, moving_brain)
-    coarse = _Pair(fixed_brain.coarse(), moving_brain.coarse())
+    pair, coarse = _Pair(fixed_brain, moving_brain), _Pair(fixed_brain.coarse(), moving_brain.coarse())
     start = _first_guess(coarse, center, moving_brain.center_mm - center)
     near = 0.01  # mm; the rest is for the last stage
     similarity = _refine(
@@ -94,10 +93,7 @@ def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
         # unsmoothed: noise averages out, but shading that is left and the edges of the masks do not
         found = _refine(pair, similarity, shrink=(1,), sigmas_mm=(0.0,), sampling=(0.1,), step=0.2)
         return matrix_of(found), pair.last_metric
-    affine = sitk.AffineTransform(3)
-    affine.SetCenter(similarity.GetCenter())
-    affine.SetMatrix(similarity.GetMatrix())
-    affine.SetTranslation(similarity.GetTranslation())
+    affine = sitk.AffineTransform(similarity.GetMatrix(), similarity.GetTranslation(), similarity.GetCenter())
     affine = _refine(pair, affine, shrink=(2, 1), sigmas_mm=(2.0, 0.0), sampling=(0.2, 0.1), step=0.5)
     matrix = matrix_of(affine)
     return (nearest_rigid(matrix, center) if dof == 6 else matrix), pair.last_metric
@@ -119,13 +115,14 @@ def align(moving: Brain, fixed: Brain) -> tuple[Matrix, float]:
 class _Pair:
     """The two images, and the value of the last optimum."""
 
+    correlation = False
+    last_metric = 0.0
+
     def __init__(self, fixed: Brain, moving: Brain) -> None:
         # with both sides of the brain's edge: seen from inside alone, a brain that is too large fits too well
         around = binary_dilation(fixed.mask, iterations=round(EDGE_MM / float(fixed.grid.spacing_mm.mean())))
         self.fixed, self.fixed_mask = to_itk(fixed.image, fixed.grid), to_itk(around, fixed.grid)
         self.moving = to_itk(moving.image, moving.grid)
-        self.correlation = False
-        self.last_metric = 0.0
 
     def method(self, sampling: Sequence[float]) -> sitk.ImageRegistrationMethod:
         method = sitk.ImageRegistrationMethod()
@@ -143,8 +140,7 @@ class _Pair:
 
 def _first_guess(pair: _Pair, center: NDArray[np.float64], shift: NDArray[np.float64]) -> Any:
     """Best of a few tilts and turns with centres of mass on each other, compared without optimisation."""
-    best, best_metric = None, np.inf
-    method = pair.method([1.0])
+    tried, method = [], pair.method([1.0])
     for tilt, roll, turn in product(*map(np.deg2rad, ([-30, -15, 0, 15, 30], [-20, 0, 20], [-20, 0, 20]))):
         guess, euler = sitk.Similarity3DTransform(), sitk.Euler3DTransform()
         guess.SetCenter((LPS_FROM_RAS[:3, :3] @ center).tolist())
@@ -152,10 +148,8 @@ def _first_guess(pair: _Pair, center: NDArray[np.float64], shift: NDArray[np.flo
         euler.SetRotation(tilt, roll, turn)
         guess.SetMatrix(euler.GetMatrix())
         method.SetInitialTransform(guess)
-        metric = method.MetricEvaluate(pair.fixed, pair.moving)
-        if metric < best_metric:
-            best, best_metric = guess, metric
-    return best
+        tried.append((method.MetricEvaluate(pair.fixed, pair.moving), guess))
+    return min(tried, key=lambda one: one[0])[1]
 
 
 def _refine(

@@ -53,6 +53,7 @@ class Outcome:
 
 def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
     """Prepare one scan and write its files; whatever goes wrong is in the outcome."""
+    use_one_thread()  # here, because workers may join a cluster at any time
     begin = time.perf_counter()
     try:
         paths = DerivativePaths.of(out, pipeline, job.subject, job.session)
@@ -96,7 +97,6 @@ def prepare_all(
     if scheduler:
         yield from _on_cluster(jobs, pipeline, out, scheduler)
     elif processes == 1:
-        use_one_thread()
         for job in jobs:
             yield prepare_scan(job, pipeline, out)
     else:
@@ -132,7 +132,6 @@ def use_one_thread() -> None:
 def _start_worker() -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
-    use_one_thread()
 
 
 def _on_this_machine(jobs: list[Job], pipeline: Pipeline, out: Path, processes: int) -> Iterator[Outcome]:
@@ -172,7 +171,7 @@ def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) 
         raise PreprocessingError(f"no Dask scheduler answers at {scheduler}: {error}; check the address") from error
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is an error of ours
     with client:
-        futures = {client.submit(_prepare_on_worker, job, pipeline, out.resolve(), pure=False): job for job in jobs}
+        futures = {client.submit(prepare_scan, job, pipeline, out.resolve(), pure=False): job for job in jobs}
         for future in as_completed(futures):
             try:
                 yield future.result()
@@ -182,11 +181,6 @@ def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) 
                 raise PreprocessingError(
                     f"the Dask scheduler at {scheduler} is gone; repeat the command to resume"
                 ) from error
-
-
-def _prepare_on_worker(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
-    use_one_thread()  # here, because workers may join at any time
-    return prepare_scan(job, pipeline, out)
 
 
 FAILED = "failed.csv"

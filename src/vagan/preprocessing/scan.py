@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vagan.data.volume import SUFFIXES, Volume, header_warnings, make_volume, read_volume
 from vagan.errors import ImageFileError
-from vagan.geometry import Grid, Matrix
+from vagan.geometry import Grid, Matrix, resample
 
 Facts = dict[str, Any]
 """What a step found out; numbers, words and lists, written to the record as they are."""
@@ -44,9 +44,10 @@ class Scan:
         """The same head with other intensities."""
         return replace(self, image=image)
 
-    def with_mask(self, mask: NDArray[np.bool_]) -> "Scan":
-        """The same head, its brain known."""
-        return replace(self, mask=mask)
+    def onto(self, grid: Grid, order: Literal[1, 3] = 1) -> "Scan":
+        """The same head on other voxels, by one interpolation."""
+        mask = None if self.mask is None else resample(self.mask, self.grid, grid) > 0.5
+        return replace(self, image=resample(self.image, self.grid, grid, order=order), grid=grid, mask=mask)
 
     @property
     def brain_ml(self) -> float:
@@ -71,23 +72,20 @@ def read_scan(path: Path, mask: Path | None = None) -> RawScan:
     unreadable, a series over time, a few slices, constant, not finite, a CT, without a place in space, or of a size
     in mm that no head has.
     """
-    volume, warnings = _read(path)
-    grid = Grid(volume.array.shape, volume.affine)
-    _require_head(path, volume.array, grid)
-    return RawScan(path, volume, Scan(volume.array, grid, _read_mask(mask, grid) if mask else None), tuple(warnings))
-
-
-def _read(path: Path) -> tuple[Volume, list[str]]:
     if path.is_dir():
         from vagan.preprocessing.dicom import read_series
 
         array, affine, warnings = read_series(path)
-        return make_volume(array, affine), list(warnings)
-    if not path.name.lower().endswith(SUFFIXES):
+        volume = make_volume(array, affine)
+    elif path.name.lower().endswith(SUFFIXES):
+        volume, warnings = read_volume(path), tuple(header_warnings(path))
+    else:
         raise ImageFileError(
             f"{path} is not a scan: its name must end in one of {', '.join(SUFFIXES)}, or it must be a DICOM folder"
         )
-    return read_volume(path), header_warnings(path)
+    grid = Grid(volume.array.shape, volume.affine)
+    _require_head(path, volume.array, grid)
+    return RawScan(path, volume, Scan(volume.array, grid, _read_mask(mask, grid) if mask else None), warnings)
 
 
 def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:
@@ -107,8 +105,7 @@ def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:
             f"{_times(extent)} mm"
         )
     if not np.isfinite(image).all():
-        bad = int((~np.isfinite(image)).sum())
-        raise ImageFileError(f"{path} holds {bad} NaN or infinite values; replace them first")
+        raise ImageFileError(f"{path} holds {(~np.isfinite(image)).sum()} NaN or infinite values; replace them first")
     if image.min() == image.max():
         raise ImageFileError(f"{path} is constant: every voxel is {image.min():g}; check the file")
     if (image < AIR_IN_CT).mean() > 0.1:

@@ -8,11 +8,14 @@ from pydantic import Field
 
 from vagan.conventions import BACKGROUND
 from vagan.errors import ImageFileError, PreprocessingError
-from vagan.geometry import Grid, bounding_box, resample
+from vagan.geometry import Grid, bounding_box, largest_piece
 from vagan.preprocessing.registration import to_itk
 from vagan.preprocessing.scan import Facts, Scan, Step
 
 Percentile = Annotated[float, Field(ge=0, le=100)]
+Iterations = Annotated[int, Field(ge=1, le=1000)]
+Extent = Annotated[int, Field(ge=8, le=1024)]
+Place = Annotated[float, Field(ge=-1e4, le=1e4)]
 
 
 class CorrectBias(Step):
@@ -23,18 +26,26 @@ class CorrectBias(Step):
     """Where the field is measured: the brain, which is better and must be known, or all above Otsu's threshold."""
     shrink: Annotated[int, Field(ge=1, le=8)] = 4
     """Voxels in each direction that are one for the fit."""
-    iterations: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1, max_length=8)] = (
-        50,
-        50,
-        50,
-        50,
-    )
+    iterations: Annotated[tuple[Iterations, ...], Field(min_length=1, max_length=8)] = (50,) * 4
     """Most iterations at each level of the spline."""
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
-        """The scan over its field, whose mean log is 0 where it was measured."""
+        """The scan over its field, fitted to every ``shrink``-th voxel; its mean log is 0 where it was measured."""
+        import SimpleITK as sitk
+
         where = scan.mask if self.within == "brain" and scan.mask is not None else head_mask(scan.image)
-        field = log_bias_field(scan.image, where, scan.grid, shrink=self.shrink, iterations=self.iterations)
+        positive = np.maximum(scan.image, 0)
+        if not (positive[where] > 0).any():
+            raise ImageFileError("the head must be brighter than 0 somewhere; are the intensities inverted?")
+        full, mask = to_itk(positive, scan.grid), to_itk(where, scan.grid)
+        factors = [min(self.shrink, max(1, extent // 8)) for extent in positive.shape]
+        n4 = sitk.N4BiasFieldCorrectionImageFilter()
+        n4.SetMaximumNumberOfIterations(list(self.iterations))
+        try:
+            n4.Execute(sitk.Shrink(full, factors), sitk.Shrink(mask, factors))
+        except RuntimeError as error:
+            raise ImageFileError(f"N4 found no field: {str(error).strip().splitlines()[-1]}") from error
+        field = np.ascontiguousarray(sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(full)).T, np.float32)
         field -= field[where].mean()
         corrected = (scan.image / np.exp(field)).astype(np.float32)
         return scan.with_image(corrected), {"field_sd": float(field[where].std())}
@@ -72,35 +83,6 @@ def head_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(clipped > threshold_otsu(clipped))
 
 
-def log_bias_field(
-    image: NDArray[np.float32],
-    where: NDArray[np.bool_],
-    grid: Grid,
-    *,
-    shrink: int,
-    iterations: tuple[int, ...],
-) -> NDArray[np.float32]:
-    """Logarithm of the field by which N4 finds the image multiplied, fitted to every ``shrink``-th voxel."""
-    import SimpleITK as sitk
-
-    positive = np.maximum(image, 0)
-    if not (positive[where] > 0).any():
-        raise ImageFileError("the head must be brighter than 0 somewhere; are the intensities inverted?")
-    full, mask = to_itk(positive, grid), to_itk(where, grid)
-    factors = [min(shrink, max(1, extent // 8)) for extent in image.shape]
-    n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    n4.SetMaximumNumberOfIterations(list(iterations))
-    try:
-        n4.Execute(sitk.Shrink(full, factors), sitk.Shrink(mask, factors))
-    except RuntimeError as error:
-        raise ImageFileError(f"N4 found no field: {str(error).strip().splitlines()[-1]}") from error
-    return np.ascontiguousarray(sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(full)).T, np.float32)
-
-
-Extent = Annotated[int, Field(ge=8, le=1024)]
-Place = Annotated[float, Field(ge=-1e4, le=1e4)]
-
-
 class CropField(Step):
     """Cut off empty air, and the neck below a head's height; make voxels that are needlessly fine larger."""
 
@@ -114,15 +96,13 @@ class CropField(Step):
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """A smaller box on the same voxels."""
-        from scipy.ndimage import binary_opening, label
+        from scipy.ndimage import binary_opening
 
         every = np.maximum(1, np.round(3 / scan.grid.spacing_mm).astype(int))  # the box need not be exact
         steps = tuple(slice(None, None, int(n)) for n in every)
-        head = binary_opening(head_mask(scan.image[steps]), iterations=1)
-        pieces, count = label(head)
-        if not count:
+        head = largest_piece(binary_opening(head_mask(scan.image[steps]), iterations=1))  # not the noise beside it
+        if not head.any():
             raise PreprocessingError("a head must be brighter than the surrounding air; found no such region")
-        head = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1  # not the noise beside it
         low, high = bounding_box(head)
         spacing = scan.grid.spacing_mm
         margin = np.ceil(self.margin_mm / spacing).astype(int)
@@ -140,9 +120,7 @@ class CropField(Step):
         if (ratio == 1).all():
             return scan
         shape = tuple(int(n) for n in np.ceil(scan.image.shape / ratio))
-        onto = Grid(shape, scan.grid.affine @ np.diag([*ratio, 1]))  # type: ignore[arg-type]
-        mask = None if scan.mask is None else resample(scan.mask, scan.grid, onto) > 0.5
-        return Scan(resample(scan.image, scan.grid, onto), onto, mask, scan.template_from_scanner)
+        return scan.onto(Grid(shape, scan.grid.affine @ np.diag([*ratio, 1])))  # type: ignore[arg-type]
 
 
 class Conform(Step):
@@ -162,10 +140,6 @@ class Conform(Step):
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """The scan on the common grid."""
-        onto = self.grid
-        image = resample(scan.image, scan.grid, onto, order=1 if self.interpolation == "linear" else 3)
-        mask = None if scan.mask is None else resample(scan.mask, scan.grid, onto) > 0.5
-        conformed = Scan(image, onto, mask, scan.template_from_scanner)
-        if scan.mask is None:
-            return conformed, {}
-        return conformed, {"brain_kept": conformed.brain_ml / max(scan.brain_ml, 1e-6)}
+        conformed = scan.onto(self.grid, order=1 if self.interpolation == "linear" else 3)
+        kept = conformed.brain_ml / max(scan.brain_ml, 1e-6)
+        return conformed, {} if scan.mask is None else {"brain_kept": kept}
