@@ -13,17 +13,9 @@ from vagan.attribution.method import AttributionMethod
 from vagan.data.cohort import Cohort
 from vagan.data.manifest import REQUIRED
 from vagan.errors import ConfigError, nearest
-from vagan.evaluation.evaluation import HEADLINE, RANDOM, RANDOM_RULE, Evaluation, Examples
+from vagan.evaluation.evaluation import HEADLINE, RANDOM, RANDOM_RULE, Evaluation, Examples, verdict
 from vagan.evaluation.ground_truth import CEILING, ExactEffects, GroundTruth
-from vagan.evaluation.maps import (
-    EXPENSIVE,
-    Cases,
-    MethodMaps,
-    Rows,
-    attribute_rows,
-    is_attributed_again,
-    make_maps,
-)
+from vagan.evaluation.maps import EXPENSIVE, Cases, MethodMaps, Rows, attribute_rows, is_attributed_again, make_maps
 from vagan.evaluation.metrics.base import Array, Need, Scores, Values, score
 from vagan.evaluation.metrics.counterfactual import (
     BY_CLASSIFIER,
@@ -38,7 +30,6 @@ from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import RunSelection, class_label, classifier_figures, load_methods
 from vagan.evaluation.seen import require_unseen, without_seen
 from vagan.evaluation.statistics import summarise
-from vagan.evaluation.verdict import verdict
 from vagan.inference.attributor import Attributor
 from vagan.progress import Bar
 from vagan.training.engine.device import find_device
@@ -201,7 +192,6 @@ class _Known:
     """What metrics can use of the cases whatever the method, and the scores that follow for a method's maps."""
 
     def __init__(self, cohort: Cohort, cases: Cases, options: EvaluationOptions) -> None:
-        self._classifiers = options.classifiers
         self._of_cases: dict[Need, Any] = {
             "subjects": cases.table["subject"].to_numpy(),
             "image contrasts": image_contrast(cohort, cases.rows),
@@ -212,8 +202,10 @@ class _Known:
         }
         if options.severity is not None:
             self._of_cases["severity"] = _severity(cohort, options.severity, cases.rows)
-        self._diseased = [classifier.predict(cases.rows) for classifier in options.classifiers]
-        self._healthy = [classifier.predict(cases.baseline) for classifier in options.classifiers]
+        self._classifiers = [  # by the first one metrics have their own names
+            (f"/{one.name}" if number else "", one, one.predict(cases.rows), one.predict(cases.baseline))
+            for number, one in enumerate(options.classifiers)
+        ]
 
     def score(self, maps: MethodMaps, cases: Cases, truth: GroundTruth) -> Scores:
         """Every metric of a method's maps of these first cases."""
@@ -224,14 +216,13 @@ class _Known:
         if maps.unit != "intensity":
             del available["image contrasts"]  # only effects in intensity have a size relative to an image
         found = score(METRICS.values(), available)
-        for number, classifier in enumerate(self._classifiers):
-            if maps.unit == "intensity":
-                available["prediction"] = self._diseased[number][:count]
-                available["prediction without effect"] = classifier.predict(cases.rows, maps.effect)
-                available["reference features"] = classifier.reference
-                more = score(BY_CLASSIFIER, available)
-                found.cases.update({_named(name, classifier, number): one for name, one in more.cases.items()})
-                found.cohort.update({_named(name, classifier, number): one for name, one in more.cohort.items()})
+        for suffix, classifier, diseased, _ in self._classifiers if maps.unit == "intensity" else ():
+            available["prediction"] = diseased[:count]
+            available["prediction without effect"] = classifier.predict(cases.rows, maps.effect)
+            available["reference features"] = classifier.reference
+            more = score(BY_CLASSIFIER, available)
+            found.cases.update({f"{name}{suffix}": one for name, one in more.cases.items()})
+            found.cohort.update({f"{name}{suffix}": one for name, one in more.cohort.items()})
         return found
 
     def accuracies(self) -> dict[str, str]:
@@ -239,7 +230,7 @@ class _Known:
         about = [
             f"{classifier.name}, independent of all methods: accuracy "
             f"{np.concatenate([healthy.probabilities <= 0.5, diseased.probabilities > 0.5]).mean():.1%}"
-            for classifier, healthy, diseased in zip(self._classifiers, self._healthy, self._diseased, strict=True)
+            for _, classifier, diseased, healthy in self._classifiers
         ]
         return {"classifiers": "; ".join(about)} if about else {}
 
@@ -247,17 +238,10 @@ class _Known:
         """Scores of real images, by all classifiers."""
         subjects = self._of_cases["subjects"], self._of_baseline["baseline subjects"]
         found: References = {}
-        for number, classifier in enumerate(self._classifiers):
-            diseased, healthy = self._diseased[number], self._healthy[number]
+        for suffix, classifier, diseased, healthy in self._classifiers:
             for name, scores in references(diseased, healthy, classifier.reference, subjects).items():
-                named = {_named(metric, classifier, number): entry for metric, entry in scores.items()}
-                found[name] = found.get(name, {}) | named
+                found.setdefault(name, {}).update({f"{metric}{suffix}": entry for metric, entry in scores.items()})
         return found
-
-
-def _named(metric: str, classifier: IndependentClassifier, number: int) -> str:
-    """By the first classifier the metric's own name."""
-    return f"{metric}/{classifier.name}" if number else metric
 
 
 def _severity(cohort: Cohort, column: str, rows: Rows) -> Values:

@@ -90,8 +90,14 @@ class Summary(BaseModel):
 
     @property
     def metrics(self) -> list[str]:
-        """Metrics of any method; the first one is the headline."""
-        return _ordered([name for scores in self.methods.values() for name in scores])
+        """Of any method: the headline, those that compare with known effects, those of counterfactuals, others."""
+
+        def rank(name: str) -> tuple[bool, bool, int]:
+            kind = name.partition("/")[0]
+            place = WITHOUT_TRUTH.index(kind) if kind in WITHOUT_TRUTH else len(WITHOUT_TRUTH)
+            return name != HEADLINE, not find_metric(name).needs_truth, place
+
+        return sorted(dict.fromkeys(name for scores in self.methods.values() for name in scores), key=rank)
 
 
 @dataclass(frozen=True)
@@ -364,17 +370,6 @@ def _holds(path: Path, mark: str | None) -> bool:
     with suppress(OSError, ValueError):
         return mark is not None and (not mark or mark in read_text(path))
     return False
-
-
-def _ordered(metrics: Sequence[str]) -> list[str]:
-    """Without repetition: the headline, those that compare with known effects, those of counterfactuals, others."""
-
-    def rank(name: str) -> tuple[bool, bool, int]:
-        kind = name.partition("/")[0]
-        place = WITHOUT_TRUTH.index(kind) if kind in WITHOUT_TRUTH else len(WITHOUT_TRUTH)
-        return name != HEADLINE, not find_metric(name).needs_truth, place
-
-    return sorted(dict.fromkeys(metrics), key=rank)
 
 
 def _write_examples(path: Path, examples: Examples) -> None:

@@ -144,32 +144,26 @@ def _load_models(runs: Sequence[Path], cohort: Cohort, device: torch.device) -> 
 
 
 def load_classifier(
-    run: Path,
-    cohort: Cohort,
-    models: Sequence[TrainedModel] = (),
-    *,
-    class_of_interest: str = "",
-    device: torch.device | str = "cpu",
+    run: Path, cohort: Cohort, models: Sequence[TrainedModel], *, class_of_interest: str, device: torch.device
 ) -> IndependentClassifier:
     """The classifier of a run that is none of the models, and about the same classes; else `ConfigError`."""
-    (found,) = _load_models([run], cohort, torch.device(device))
+    (found,) = _load_models([run], cohort, device)
     if not isinstance(found.network, Classifier | CAMClassifier):
         raise ConfigError(
             f"an independent classifier is needed: {run} holds a {found.spec.kind}; "
             "`vagan train --method classifier` makes one"
         )
-    if any(_same_weights(found.network, other.network) for other in models):
+    weights, others = found.network.state_dict(), [other.network.state_dict() for other in models]
+    if any(
+        other.keys() == weights.keys() and all(torch.equal(weights[name], other[name]) for name in weights)
+        for other in others
+    ):
         raise ConfigError(
             f"a classifier must be independent of the methods: {run} is among the runs, or was trained with the same "
             "seed; train another with another training.seed"
         )
     class_label(cohort, "", [select_class(model.spec, class_of_interest)[0] for model in (found, *models)])
     return IndependentClassifier(found.network, cohort, device=device, name=run.name)
-
-
-def _same_weights(one: nn.Module, other: nn.Module) -> bool:
-    ours, theirs = one.state_dict(), other.state_dict()
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def class_label(cohort: Cohort, class_of_interest: str, specs: Sequence[ModelSpec] = ()) -> int:

@@ -21,83 +21,60 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap_interval(
-    values: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap interval of the mean of values ``(case,)``, of coverage ``level``.
+def bootstrap_interval(values: ArrayLike, *, groups: ArrayLike | None = None, resamples: int = 2000) -> Interval:
+    """Percentile bootstrap interval of the mean of values ``(case,)``, of coverage 95 %.
 
     ``groups`` are the subjects of the cases. Subjects are then drawn whole, since images of one subject are not
     independent; each drawn subject brings all its cases, and the mean is over cases. Reference: Efron and Tibshirani,
     An Introduction to the Bootstrap (1993), chapter 13; groups: Field and Welsh, Bootstrapping clustered data, J. R.
     Stat. Soc. B 69 (2007).
     """
-    return _percentiles(_bootstrap_means(values, groups, resamples, seed, "bootstrap"), level)
-
-
-def ratio_interval(
-    numerators: ArrayLike,
-    denominators: ArrayLike,
-    *,
-    numerator_groups: ArrayLike | None = None,
-    denominator_groups: ArrayLike | None = None,
-    resamples: int = 2000,
-) -> Interval:
-    """`bootstrap_interval` of ``mean(numerators) / mean(denominators)`` of two samples, which are drawn separately.
-
-    No subject should be in both samples. NaN where the sign of the denominators' mean is not certain: the ratio then
-    has no bounds.
-    """
-    above = _bootstrap_means(numerators, numerator_groups, resamples, 0, "bootstrap of numerators")
-    below = _bootstrap_means(denominators, denominator_groups, resamples, 0, "bootstrap of denominators")
-    is_bounded = (below > 0).all() or (below < 0).all()
-    return _percentiles(above / below) if is_bounded else Interval(np.nan, np.nan)
+    return _percentiles(_bootstrap_means(values, groups, resamples, "bootstrap"))
 
 
 def ratio_entry(
-    numerators: ArrayLike, denominators: ArrayLike, numerator_groups: ArrayLike, denominator_groups: ArrayLike
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    numerator_groups: ArrayLike | None = None,
+    denominator_groups: ArrayLike | None = None,
+    *,
+    resamples: int = 2000,
 ) -> dict[str, Any] | None:
-    """Ratio of the means as an entry of a summary, see `summarise`; None where it is undefined."""
+    """Ratio of the means of two samples as an entry of a summary, see `summarise`; None where it is undefined.
+
+    Its interval is that of `bootstrap_interval`, the samples drawn separately: no subject should be in both. NaN
+    where the sign of the denominators' mean is not certain: the ratio then has no bounds.
+    """
     numerators, denominators = np.asarray(numerators), np.asarray(denominators)
     if not len(numerators) or not denominators.mean() > 0:
         return None
-    interval = ratio_interval(
-        numerators, denominators, numerator_groups=numerator_groups, denominator_groups=denominator_groups
-    )
+    above = _bootstrap_means(numerators, numerator_groups, resamples, "bootstrap of numerators")
+    below = _bootstrap_means(denominators, denominator_groups, resamples, "bootstrap of denominators")
+    interval = _percentiles(above / below) if (below > 0).all() else Interval(np.nan, np.nan)
     ratio = float(numerators.mean() / denominators.mean())
     return {"mean": ratio, "std": None, "ci95": list(interval), "n": len(numerators)}
 
 
-def rank_correlation(
-    values: ArrayLike, others: ArrayLike, *, groups: ArrayLike | None = None
-) -> tuple[float, Interval]:
-    """Spearman's correlation over cases, and its interval as in `bootstrap_interval`.
-
-    Both are NaN where fewer than three cases, or constant values, leave them undefined; of one subject the interval.
-    """
-    values, others = _checked(values), _checked(others)
-    of_case, count = _numbered(groups, len(values))
-    cases_of = [np.flatnonzero(of_case == group) for group in range(count)]
-    drawn = numpy_generator(0, "bootstrap of correlations").integers(0, count, (1000, count))
-    samples = (np.concatenate([cases_of[group] for group in sample]) for sample in drawn)
-    found = np.array([_spearman(values[cases], others[cases]) for cases in samples])
-    known = found[np.isfinite(found)]
-    is_defined = count > 1 and len(known) > len(found) / 2
-    return _spearman(values, others), _percentiles(known) if is_defined else Interval(np.nan, np.nan)
-
-
 def correlation_entry(values: ArrayLike, others: ArrayLike, *, groups: ArrayLike) -> dict[str, Any]:
-    """`rank_correlation` of the cases that have both values, as an entry of a summary; see `summarise`."""
+    """Spearman's correlation over the cases that have both values, as an entry of a summary; see `summarise`.
+
+    Its interval is as in `bootstrap_interval`. Both are NaN where fewer than three cases, or constant values, leave
+    them undefined; of one subject the interval.
+    """
     values, others = np.asarray(values, dtype=np.float64), np.asarray(others, dtype=np.float64)
     both = np.isfinite(values) & np.isfinite(others)
-    if not both.any():
-        return {"mean": np.nan, "std": None, "ci95": [np.nan, np.nan], "n": 0}
-    found, interval = rank_correlation(values[both], others[both], groups=np.asarray(groups)[both])
-    return {"mean": found, "std": None, "ci95": list(interval), "n": int(both.sum())}
+    values, others = values[both], others[both]
+    of_case, count = _numbered(np.asarray(groups)[both], len(values))
+    interval = Interval(np.nan, np.nan)
+    if count > 1:
+        cases_of = [np.flatnonzero(of_case == group) for group in range(count)]
+        drawn = numpy_generator(0, "bootstrap of correlations").integers(0, count, (1000, count))
+        samples = (np.concatenate([cases_of[group] for group in sample]) for sample in drawn)
+        found = np.array([_spearman(values[cases], others[cases]) for cases in samples])
+        known = found[np.isfinite(found)]
+        if len(known) > len(found) / 2:
+            interval = _percentiles(known)
+    return {"mean": _spearman(values, others), "std": None, "ci95": list(interval), "n": len(values)}
 
 
 def summarise(rows: pd.DataFrame) -> Summary:
@@ -120,13 +97,15 @@ def mean_entry(values: Values, *, groups: ArrayLike) -> dict[str, Any]:
     return {"mean": float(values.mean()), "std": float(values.std()), "ci95": interval, "n": len(values)}
 
 
-def _bootstrap_means(values: ArrayLike, groups: ArrayLike | None, resamples: int, seed: int, purpose: str) -> Values:
+def _bootstrap_means(values: ArrayLike, groups: ArrayLike | None, resamples: int, purpose: str) -> Values:
     """Means of resampled cases or whole groups, ``(resample,)``; all NaN for one group, which has no spread."""
-    values = _checked(values)
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"scores must be one finite number for each of at least one case, got {values}")
     of_case, count = _numbered(groups, len(values))
     if count == 1:
         return np.full(resamples, np.nan)
-    drawn = numpy_generator(seed, purpose).integers(0, count, (resamples, count))
+    drawn = numpy_generator(0, purpose).integers(0, count, (resamples, count))
     totals, sizes = np.bincount(of_case, weights=values), np.bincount(of_case)
     return totals[drawn].sum(axis=-1) / sizes[drawn].sum(axis=-1)
 
@@ -137,18 +116,9 @@ def _spearman(values: Values, others: Values) -> float:
     return float(spearmanr(values, others).statistic)
 
 
-def _percentiles(means: Values, level: float = 0.95) -> Interval:
-    if not 0 < level < 1:
-        raise ValueError(f"the level of an interval must lie between 0 and 1, got {level}")
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+def _percentiles(means: Values) -> Interval:
+    low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(low), float(high))
-
-
-def _checked(values: ArrayLike) -> Values:
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"scores must be one finite number for each of at least one case, got {values}")
-    return values
 
 
 def _numbered(groups: ArrayLike | None, count: int) -> tuple[NDArray[np.int64], int]:

@@ -13,14 +13,13 @@ from vagan.attribution.registry import METHODS
 from vagan.attribution.vagan import VAGAN
 from vagan.errors import ConfigError
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_runs
+from vagan.evaluation.evaluation import verdict
 from vagan.evaluation.metrics.counterfactual import (
     ClassifierPrediction,
     IndependentClassifier,
     kernel_distance,
-    squared_mmd,
 )
 from vagan.evaluation.runs import RunSelection
-from vagan.evaluation.verdict import verdict
 from vagan.nn.classifier import CAMClassifier
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -130,6 +129,11 @@ def test_maps_in_other_units_are_not_removed_from_images(small_cohort, limit):
 NO_VALUES = np.zeros(0)
 
 
+def distance(features, reference, subjects=0):
+    subjects = np.broadcast_to(subjects, len(features))
+    return kernel_distance(ClassifierPrediction(NO_VALUES, features), reference, subjects)
+
+
 class TestKernelDistance:
     def test_slow_loops_and_no_bias(self):
         rng = np.random.default_rng(0)
@@ -144,10 +148,10 @@ class TestKernelDistance:
 
         between = np.mean([kernel(a, b) for a in one for b in other])
         expected = np.mean(pairs(one)) + np.mean(pairs(other)) - 2 * between
-        assert squared_mmd(one, other) == pytest.approx(expected)
-        assert squared_mmd(7 * one, 7 * other) == pytest.approx(expected)
+        assert distance(one, other)["mean"] == pytest.approx(expected)
+        assert distance(7 * one, 7 * other)["mean"] == pytest.approx(expected)
         rng = np.random.default_rng(1)
-        found = [squared_mmd(rng.normal(1, 1, (6, 20)), rng.normal(1, 1, (8, 20))) for _ in range(400)]
+        found = [distance(rng.normal(1, 1, (6, 20)), rng.normal(1, 1, (8, 20)))["mean"] for _ in range(400)]
         assert abs(np.mean(found)) < 3 * np.std(found) / 20
         assert min(found) < 0
 
@@ -155,19 +159,13 @@ class TestKernelDistance:
         rng = np.random.default_rng(2)
         reference = rng.normal(size=(300, 4))
         samples = [rng.normal(0.5, 1, (60, 4)) for _ in range(60)]
-        entries = [
-            kernel_distance(ClassifierPrediction(NO_VALUES, sample), reference, np.arange(60)) for sample in samples
-        ]
-        true = squared_mmd(rng.normal(0.5, 1, (3000, 4)), reference)
+        entries = [distance(sample, reference, np.arange(60)) for sample in samples]
+        true = distance(rng.normal(0.5, 1, (3000, 4)), reference)["mean"]
         assert np.mean([low < true < high for low, high in (entry["ci95"] for entry in entries)]) > 0.8
-        twice = kernel_distance(
-            ClassifierPrediction(NO_VALUES, np.repeat(samples[0], 2, axis=0)), reference, np.repeat(np.arange(60), 2)
-        )
+        twice = distance(np.repeat(samples[0], 2, axis=0), reference, np.repeat(np.arange(60), 2))
         width = np.ptp(entries[0]["ci95"])
         assert np.ptp(twice["ci95"]) == pytest.approx(width, rel=0.3)
-        assert np.isnan(
-            kernel_distance(ClassifierPrediction(NO_VALUES, samples[0]), reference, np.zeros(60))["ci95"][0]
-        )
+        assert np.isnan(distance(samples[0], reference)["ci95"][0])
 
 
 def test_a_classifier_must_be_independent_of_the_runs(small_cohort, tmp_path):

@@ -11,7 +11,7 @@ from vagan.data.schema import CohortCase
 from vagan.errors import ConfigError
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate
 from vagan.evaluation.metrics.regions import recall, regional
-from vagan.evaluation.statistics import correlation_entry, rank_correlation
+from vagan.evaluation.statistics import correlation_entry
 
 SPACE = (5, 6, 4)
 NUMBERS = np.zeros((1, *SPACE), np.float32)
@@ -93,21 +93,22 @@ def test_what_is_no_severity_is_refused(cohort, exact, severity, told):
         evaluate({"exact": exact}, cohort, EvaluationOptions(severity=severity))
 
 
-def test_rank_correlation_is_scipys_and_its_interval_draws_subjects():
+def test_correlation_is_scipys_and_its_interval_draws_subjects():
     rng = np.random.default_rng(1)
     values = rng.normal(size=30)
     others = values + rng.normal(size=30)
-    found, interval = rank_correlation(values, others)
-    assert found == pytest.approx(spearmanr(values, others).statistic)
-    assert interval.low < found < interval.high
+    found = correlation_entry(values, others, groups=np.arange(30))
+    (low, high), (four, four_others) = found["ci95"], (np.tile(values, 4), np.tile(others, 4))
+    assert found["mean"] == pytest.approx(spearmanr(values, others).statistic)
+    assert low < found["mean"] < high
     # every subject four times over is no new information
-    again, same = rank_correlation(np.tile(values, 4), np.tile(others, 4), groups=np.tile(np.arange(30), 4))
-    assert again == pytest.approx(found)
-    assert same.high - same.low == pytest.approx(interval.high - interval.low, rel=0.15)
-    assert rank_correlation(np.tile(values, 4), np.tile(others, 4))[1].low > interval.low
-    assert np.isnan(rank_correlation([1, 2], [3, 4])[0])
-    assert np.isnan(rank_correlation([1, 1, 1], [3, 4, 5])[0])
-    assert np.isnan(rank_correlation([1, 2, 3], [3, 4, 5], groups=["a"] * 3)[1].low)
+    again = correlation_entry(four, four_others, groups=np.tile(np.arange(30), 4))
+    assert again["mean"] == pytest.approx(found["mean"])
+    assert again["ci95"][1] - again["ci95"][0] == pytest.approx(high - low, rel=0.15)
+    assert correlation_entry(four, four_others, groups=np.arange(120))["ci95"][0] > low
+    assert np.isnan(correlation_entry([1, 2], [3, 4], groups=[0, 1])["mean"])
+    assert np.isnan(correlation_entry([1, 1, 1], [3, 4, 5], groups=[0, 1, 2])["mean"])
+    assert np.isnan(correlation_entry([1, 2, 3], [3, 4, 5], groups=["a"] * 3)["ci95"][0])
     entry = correlation_entry([1, np.nan, 2, 5], [4, 1, 5, np.nan], groups=list("abcd"))
     assert entry["n"] == 2
     assert correlation_entry([np.nan], [1], groups=["a"])["n"] == 0

@@ -90,21 +90,12 @@ def references(
 ) -> References:
     """Scores of real test images, between which those of counterfactuals are to be read.
 
-    Parameters
-    ----------
-    diseased, healthy
-        Of the images of the class of interest as they are (`UNCHANGED`) and of images of the baseline class
-        (`REAL_BASELINE`), which counterfactuals should look like.
-    reference
-        See `IndependentClassifier`.
-    subjects
-        Of the former, and of the latter.
+    ``diseased`` are images of the class of interest as they are (`UNCHANGED`), ``healthy`` are images of the baseline
+    class (`REAL_BASELINE`), which counterfactuals should look like; ``reference`` is that of `IndependentClassifier`.
     """
     called = (healthy.probabilities <= 0.5).astype(np.float64)
     share = mean_entry(called, groups=subjects[1])
-    far, near = (
-        kernel_distance(found, reference, of) for found, of in zip((diseased, healthy), subjects, strict=True)
-    )
+    far, near = map(kernel_distance, (diseased, healthy), (reference, reference), subjects)
     return {UNCHANGED: {"kernel_distance": far}, REAL_BASELINE: {"flip_rate": share, "kernel_distance": near}}
 
 
@@ -133,12 +124,7 @@ def relative_change(maps: Array, contrasts: Values) -> Values:
 def baseline_change(sizes: Values, contrasts: Values, subjects: NDArray[Any]) -> Entry | None:
     """Relative change of images of the baseline class, which a map should leave as they are.
 
-    Parameters
-    ----------
-    sizes
-        Euclidean size of each baseline image's map.
-    contrasts
-        Of the same images; see `image_contrast`.
+    ``sizes`` are the Euclidean sizes of the baseline images' maps; for ``contrasts`` see `image_contrast`.
     """
     defined = contrasts > 0
     if not defined.any():
@@ -149,12 +135,7 @@ def baseline_change(sizes: Values, contrasts: Values, subjects: NDArray[Any]) ->
 def empty_map(maps: Array, baseline: Values) -> Values:
     """Share of images whose map is no larger than those of baseline images (95 % of them).
 
-    Parameters
-    ----------
-    maps
-        Of images of the class of interest.
-    baseline
-        Mean ``|map|`` of each baseline image.
+    ``maps`` are of images of the class of interest, ``baseline`` holds the mean ``|map|`` of each baseline image.
     """
     if not len(baseline):
         return np.full(len(maps), np.nan)
@@ -164,10 +145,7 @@ def empty_map(maps: Array, baseline: Values) -> Values:
 def residual_effect(maps: Array, residual: Values) -> Values:
     """Size of the counterfactual's own map over that of the image's map; 0 where nothing of the class is left.
 
-    Parameters
-    ----------
-    residual
-        Mean ``|map|`` of each counterfactual, attributed by the same method. NaN where the image's map is zero.
+    ``residual`` is the mean ``|map|`` of each counterfactual by the same method. NaN where the image's map is zero.
     """
     sizes = mean_abs(maps)
     return np.divide(residual, sizes, out=np.full(len(maps), np.nan), where=sizes > 0)
@@ -179,22 +157,15 @@ def image_contrast(cohort: Cohort, rows: NDArray[np.int64]) -> Values:
     return np.array([float(np.linalg.norm(image - image.mean())) for image in images])
 
 
-def squared_mmd(features: Features, reference: Features) -> float:
-    """Squared maximum mean discrepancy of two samples of features, without bias.
-
-    The kernel is the cubic one of the kernel inception distance; features are divided by the reference's root mean
-    square first, so that their unit does not matter. Unlike a Fréchet distance it does not depend on how many images
-    there are, and there may be fewer of them than features. 0 on average for samples of one distribution. Reference:
-    Bińkowski et al., Demystifying MMD GANs, ICLR 2018.
-    """
-    return _distance(*_kernels(features, reference))
-
-
 def kernel_distance(prediction: ClassifierPrediction, reference: Features, subjects: NDArray[Any]) -> Entry:
     """Distance of images without the effect from baseline images in an independent classifier's features.
 
-    Best near that of other baseline images. `squared_mmd`, with an interval from leaving out each subject of the
-    first sample in turn (jackknife).
+    Best near that of other baseline images. It is the squared maximum mean discrepancy of two samples, without bias:
+    0 on average for samples of one distribution. The kernel is the cubic one of the kernel inception distance;
+    features are divided by the reference's root mean square first, so that their unit does not matter. Unlike a
+    Fréchet distance it does not depend on how many images there are, and there may be fewer of them than features.
+    Reference: Bińkowski et al., Demystifying MMD GANs, ICLR 2018. The interval comes from leaving out each subject of
+    the first sample in turn (jackknife).
     """
     features = prediction.features
     kernels = _kernels(features, reference)
