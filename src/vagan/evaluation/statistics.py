@@ -61,20 +61,20 @@ def correlation_entry(values: ArrayLike, others: ArrayLike, *, groups: ArrayLike
     Its interval is as in `bootstrap_interval`. Both are NaN where fewer than three cases, or constant values, leave
     them undefined; of one subject the interval.
     """
-    values, others = np.asarray(values, dtype=np.float64), np.asarray(others, dtype=np.float64)
-    both = np.isfinite(values) & np.isfinite(others)
-    values, others = values[both], others[both]
-    of_case, count = _numbered(np.asarray(groups)[both], len(values))
+    pairs = np.stack([np.asarray(values, dtype=np.float64), np.asarray(others, dtype=np.float64)])
+    both = np.isfinite(pairs).all(axis=0)
+    one, other = pairs[:, both]
+    of_case, count = _numbered(np.asarray(groups)[both], len(one))
     interval = Interval(np.nan, np.nan)
     if count > 1:
         cases_of = [np.flatnonzero(of_case == group) for group in range(count)]
         drawn = numpy_generator(0, "bootstrap of correlations").integers(0, count, (1000, count))
         samples = (np.concatenate([cases_of[group] for group in sample]) for sample in drawn)
-        found = np.array([_spearman(values[cases], others[cases]) for cases in samples])
+        found = np.array([_spearman(one[cases], other[cases]) for cases in samples])
         known = found[np.isfinite(found)]
         if len(known) > len(found) / 2:
             interval = _percentiles(known)
-    return {"mean": _spearman(values, others), "std": None, "ci95": list(interval), "n": len(values)}
+    return {"mean": _spearman(one, other), "std": None, "ci95": list(interval), "n": len(one)}
 
 
 def summarise(rows: pd.DataFrame) -> Summary:
