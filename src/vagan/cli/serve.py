@@ -49,9 +49,4 @@ def serve(
         port=port,
         forwarded_port=forwarded_port,
         largest_mb=largest_mb,
-        on_start=_print_address,
     )
-
-
-def _print_address(address: str) -> None:
-    print(f"drop images on {address}\nstop with Ctrl-C", flush=True)

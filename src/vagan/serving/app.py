@@ -1,6 +1,7 @@
-"""The REST interface, which the page uses too."""
+"""The upload page, and the REST interface that it uses."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, no_type_check
 
 from fastapi import FastAPI, HTTPException, Query, Request, Security
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.security import APIKeyHeader, APIKeyQuery
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
@@ -18,9 +19,10 @@ from vagan.data.image_file import SUFFIXES, name_of, suffix_of
 from vagan.errors import ConfigError
 from vagan.inference.covariates import parse_covariates
 from vagan.model.folder import ModelSpec
+from vagan.reporting.page import page_template
+from vagan.reporting.viewer import asset, hue_bytes, viewer_scripts
 from vagan.serving.guard import TOKEN_HEADER, TOKEN_QUERY, Guard
 from vagan.serving.jobs import Job, JobQueue, QueueFullError, State
-from vagan.serving.pages import Model, add_pages
 
 NAME_LENGTH = 120
 UPLOAD_S = 600
@@ -43,24 +45,35 @@ class Refusal(BaseModel):
     detail: str
 
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The file is empty or was interrupted, or the covariates are not as described"},
-    401: {"description": "The token is missing or wrong"},
-    403: {"description": "The request is from a page of another site"},
-    404: {"description": "There is no such image or result (any more)"},
-    408: {"description": f"The file was not sent within {UPLOAD_S} s"},
-    409: {"description": "The image is being processed, or has no result yet"},
-    413: {"description": "The file is too large"},
-    415: {"description": "The suffix of the name is not one of those of the model"},
-    421: {"description": "The host is not that of the printed address"},
-    429: {"description": "Too many images are waiting"},
+REFUSALS = {
+    400: "The file is empty or was interrupted, or the covariates are not as described",
+    401: "The token is missing or wrong",
+    403: "The request is from a page of another site",
+    404: "There is no such image or result (any more)",
+    408: f"The file was not sent within {UPLOAD_S} s",
+    409: "The image is being processed, or has no result yet",
+    413: "The file is too large",
+    415: "The suffix of the name is not one of those of the model",
+    421: "The host is not that of the printed address",
+    429: "Too many images are waiting",
 }
-for _refusal in REFUSALS.values():
-    _refusal["model"] = Refusal
 
 
 def _refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: REFUSALS[code] for code in codes}
+    return {code: {"description": REFUSALS[code], "model": Refusal} for code in codes}
+
+
+class Model(BaseModel):
+    """The model, and what it accepts."""
+
+    method: str
+    kind: str
+    classes: list[str]
+    dimensions: int
+    suffixes: list[str]
+    covariates: dict[str, list[str]]
+    """Required for each image: by name its categories, none for a number."""
+    largest_bytes: int
 
 
 class Status(BaseModel):
@@ -84,17 +97,7 @@ class Status(BaseModel):
 def make_app(
     jobs: JobQueue, spec: ModelSpec, method: str, *, token: str, hosts: Collection[str], largest_bytes: int
 ) -> Guard:
-    """The application behind its access control.
-
-    Parameters
-    ----------
-    jobs
-        Closed with the application.
-    token, hosts
-        See `Guard`.
-    largest_bytes
-        Larger uploads are refused.
-    """
+    """The application behind its `Guard`. It closes ``jobs`` at its end, and refuses larger uploads."""
 
     @asynccontextmanager
     async def closing(_: FastAPI) -> AsyncIterator[None]:
@@ -131,7 +134,7 @@ def make_app(
             raise HTTPException(404, "unknown image, or its results were deleted; send it again")
         return job
 
-    add_pages(app, model, token)
+    _add_pages(app, model, token)
 
     @app.get("/api/model")
     def about() -> Model:
@@ -152,19 +155,19 @@ def make_app(
     ) -> Status:
         """Upload an image file as the body of the request and queue it."""
         name = Path(name.replace("\\", "/")).name[-NAME_LENGTH:]
-        suffix = suffix_of(Path(name))
-        if not suffix:
+        if not (suffix := suffix_of(Path(name))):
             raise HTTPException(415, f"the suffix of {name!r} must be one of {', '.join(SUFFIXES)}")
-        values = _parse(covariates)
         try:
-            job = jobs.prepare(name, suffix.lower())
-            job.covariates = values
+            # text over HTTP never names a file of this machine
+            job = jobs.prepare(name, suffix.lower(), parse_covariates(covariates))
             try:
                 await _receive(request, job, jobs, largest_bytes)
             except BaseException:
                 jobs.discard(job)
                 raise
             jobs.submit(job)
+        except ConfigError as error:
+            raise HTTPException(400, str(error)) from error
         except QueueFullError as error:
             raise HTTPException(429, str(error)) from error
         return _status(job, jobs)
@@ -206,19 +209,40 @@ def make_app(
     return Guard(app, token=token, hosts=hosts)
 
 
+def _add_pages(app: FastAPI, model: Model, token: str) -> None:
+    """Add the upload page and the reference of the REST interface; they load nothing from elsewhere."""
+
+    @app.get("/", include_in_schema=False)
+    def page() -> HTMLResponse:
+        nonce = secrets.token_urlsafe(16)
+        text = page_template("serve.html.j2").render(
+            model=model,
+            token=token,
+            nonce=nonce,
+            hues=hue_bytes(),
+            style=asset("viewer.css"),
+            scripts=viewer_scripts(nonce=nonce),
+            script=asset("serve.js"),
+        )
+        scripts = f"script-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; form-action 'none'"
+        return _answer(text, scripts)
+
+    @app.get("/api", include_in_schema=False)
+    def reference() -> HTMLResponse:
+        return _answer(page_template("api.html.j2").render(schema=app.openapi(), token=token), "form-action 'none'")
+
+
+def _answer(text: str, allowed: str) -> HTMLResponse:
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; {allowed}; base-uri 'none'; frame-ancestors 'none'"
+    return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+
+
 def _other_method(request: Request, _: Exception) -> JSONResponse:
     """Starlette names the methods of the first route of a path alone."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     here = [route for route in routes if route.path_regex.match(request.url.path)]
     allowed = ", ".join(sorted({method for route in here for method in route.methods or ()}))
     return JSONResponse({"detail": f"the method must be one of {allowed}"}, 405, {"Allow": allowed})
-
-
-def _parse(covariates: str) -> dict[str, str]:
-    try:
-        return parse_covariates(covariates)  # text over HTTP never names a file of this machine
-    except ConfigError as error:
-        raise HTTPException(400, str(error)) from error
 
 
 @no_type_check

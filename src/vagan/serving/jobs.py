@@ -33,7 +33,7 @@ class Job:
     id: str
     name: str
     image: Path
-    covariates: Mapping[str, str] = field(default_factory=dict)
+    covariates: Mapping[str, str]
     state: State = "uploading"
     size: int = 0
     """Bytes of the upload on disk."""
@@ -48,14 +48,9 @@ class Job:
 class JobQueue:
     """Images are attributed in order; the oldest results are deleted.
 
-    Parameters
-    ----------
-    folder
-        For images and results; nobody else may write to it.
-    most_waiting, most_kept
-        Limits of images that are uploaded or wait, and of results that are kept.
-    most_bytes
-        Limit of the uploads on disk together; an upload is deleted when its map is made.
+    Images and results lie in ``folder``, to which nobody else may write. ``most_waiting`` and ``most_kept`` limit the
+    images that are uploaded or wait, and the results that are kept; ``most_bytes`` the uploads on disk together. An
+    upload is deleted when its map is made.
     """
 
     def __init__(
@@ -71,16 +66,10 @@ class JobQueue:
         self.last_seconds: float | None = None
         """Of the last image."""
 
-    def prepare(self, name: str, suffix: str) -> Job:
-        """A job whose image is still to be written to ``job.image``; its place in the queue is reserved.
-
-        Raises
-        ------
-        QueueFullError
-            If too many images are uploaded or wait.
-        """
+    def prepare(self, name: str, suffix: str, covariates: Mapping[str, str] | None = None) -> Job:
+        """A job whose image is still to be written to ``job.image``, or `QueueFullError` if too many wait."""
         token = secrets.token_hex(8)
-        job = Job(token, name, self._folder / token / f"image{suffix}")
+        job = Job(token, name, self._folder / token / f"image{suffix}", covariates or {})
         with self._lock:
             if sum(other.state in ("uploading", "waiting") for other in self._jobs.values()) >= self._most_waiting:
                 raise QueueFullError(f"{self._most_waiting} images are already waiting; try again later")
@@ -89,13 +78,7 @@ class JobQueue:
         return job
 
     def reserve(self, job: Job, size: int) -> None:
-        """Count bytes of an upload before they are written.
-
-        Raises
-        ------
-        QueueFullError
-            If all uploads together would be too large.
-        """
+        """Count bytes of an upload before they are written; `QueueFullError` if all together would be too many."""
         with self._lock:
             job.size += size
             if sum(other.size for other in self._jobs.values()) > self._most_bytes:

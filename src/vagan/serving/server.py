@@ -2,7 +2,7 @@
 
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,8 @@ def serve_run(
     port: int = 8765,
     forwarded_port: int | None = None,
     largest_mb: int = 512,
-    on_start: Callable[[str], None] = print,
 ) -> None:
-    """Serve until interrupted.
+    """Print the address, which holds a new random token, and serve until interrupted.
 
     Parameters
     ----------
@@ -39,8 +38,6 @@ def serve_run(
         On 127.0.0.1; 0 takes any that is free.
     forwarded_port
         Where a browser on another machine sees it, through a forwarded port such as that of ``ssh -L``.
-    on_start
-        Called with the address, which holds a new random token, once connections are accepted.
     """
     if largest_mb < 1:
         raise ConfigError(f"`largest_mb` must be at least 1, found {largest_mb}")
@@ -64,7 +61,8 @@ def serve_run(
             hosts=[f"{name}:{seen}" for name in (HOST, "localhost") for seen in {port, forwarded_port or port}],
             largest_bytes=largest_mb * 2**20,
         )
-        on_start(f"http://{HOST}:{forwarded_port or port}/?token={token}")
+        address = f"http://{HOST}:{forwarded_port or port}/?token={token}"
+        print(f"drop images on {address}\nstop with Ctrl-C", flush=True)
         # the access log would hold the token
         config = uvicorn.Config(
             app,
