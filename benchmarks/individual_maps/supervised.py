@@ -11,7 +11,7 @@ import torch
 from common import LAYOUT, RandomPoses, VelocityNet, draw, load, settings, show, without_class
 from scores import evaluated
 
-from vagan.nn.batch_statistics import measuring_statistics
+from vagan.nn.layers import measuring_statistics
 
 
 def recalibrated(net, data, rng, count=64):

@@ -292,7 +292,7 @@ def test_maps_that_are_not_finite_are_an_error_and_a_score_that_is_nan_out_of_di
 
 def test_a_map_that_cannot_fit_is_refused_with_the_estimate(tmp_path, monkeypatch):
     model = Attributor.load(save_random_generator(tmp_path / "m", width=16))
-    monkeypatch.setattr("vagan.inference.memory.free_bytes", lambda _: 30 * 2**30)
+    monkeypatch.setattr("vagan.inference.attributor.free_bytes", lambda _: 30 * 2**30)
     huge = torch.zeros(1).expand(1, 1, 11585, 11585)  # of no memory
     with pytest.raises(NotEnoughMemoryError, match=r"11585 x 11585 needs about [456]\d\.\d GB .* 30\.0 GB"):
         model.attribute(huge)

@@ -6,9 +6,9 @@ from torch.optim.swa_utils import update_bn
 from shapes import SPACES
 from vagan.axes import spatial_mean
 from vagan.errors import ModelError
-from vagan.nn.batch_statistics import measuring_statistics
 from vagan.nn.conditioning import FeatureModulation
 from vagan.nn.critic import Critic
+from vagan.nn.layers import measuring_statistics
 from vagan.nn.unet import MapGenerator
 
 ONE, OTHER = torch.eye(2).split(1)

@@ -10,8 +10,7 @@ from PIL import Image
 
 from vagan.data.sources.synthetic import make_case
 from vagan.evaluation.results import Summary
-from vagan.inference.overlay import Overlays, overlay, symmetric_range
-from vagan.inference.sheet import contact_sheets, small_row
+from vagan.inference.overlay import Overlays, contact_sheets, overlay, small_row, symmetric_range
 from vagan.reporting.figures import (
     DARK_INK,
     Examples,

@@ -16,7 +16,7 @@ from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 from vagan.training.sampling import validation_rows
 from vagan.training.tasks import adversarial
-from vagan.training.temperature import fitted_temperature
+from vagan.training.tasks.classification import fitted_temperature
 
 
 def test_of_several_classes_one_can_be_named(three_classes, tmp_path):

@@ -12,8 +12,7 @@ from vagan.model.folder import load_model
 from vagan.nn.classification_metrics import binary_metrics, multiclass_metrics
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
-from vagan.training.tasks.classification import ClassifierTask
-from vagan.training.temperature import fitted_temperature
+from vagan.training.tasks.classification import ClassifierTask, fitted_temperature
 
 SETTINGS = TINY_SETTINGS | {"classifier.width": "2", "classifier.updates": "10", "training.batch_size": "8"}
 

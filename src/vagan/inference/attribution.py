@@ -17,8 +17,7 @@ from vagan.attribution.method import Convention, Unit
 from vagan.data.volume import Volume
 from vagan.effect import Deformation
 from vagan.errors import ModelError
-from vagan.inference.overlay import Overlays, plane
-from vagan.inference.sheet import COLUMNS, Row, contact_sheet, small_row
+from vagan.inference.overlay import COLUMNS, Overlays, Row, contact_sheet, plane, small_row
 from vagan.inference.strategies import ClassDecision, Interval, Uncertainty
 from vagan.model.folder import ModelSpec
 from vagan.types import Images, Maps, Scores

@@ -15,7 +15,7 @@ from vagan.attribution.registry import METHODS, find_slug
 from vagan.attribution.vagan import VAGAN, Explanation
 from vagan.data.cohort import Cohort, Selection
 from vagan.effect import SIGN, SIGN_INSERTION, Deformation, without_effect
-from vagan.errors import ConfigError
+from vagan.errors import ConfigError, NotEnoughMemoryError
 from vagan.files import replacing
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
 from vagan.inference.covariates import GivenCovariates, covariate_table
@@ -29,9 +29,7 @@ from vagan.inference.files import (
     require_output,
     save_maps,
 )
-from vagan.inference.memory import require_memory
-from vagan.inference.overlay import Overlays
-from vagan.inference.sheet import contact_sheets
+from vagan.inference.overlay import Overlays, contact_sheets
 from vagan.inference.strategies import (
     REJECT_INTERVAL,
     ClassGate,
@@ -43,12 +41,20 @@ from vagan.inference.strategies import (
     without_effect_in_baseline,
 )
 from vagan.model.folder import ModelSpec, TrainedModel, require_alike, require_distinct, select_class
+from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.conditioning import Condition
+from vagan.nn.unet import MapGenerator
 from vagan.progress import track
+from vagan.training.engine.memory import free_bytes, peak_bytes
 from vagan.types import Images, Maps
 
 Run = Path | str
 Files = Run | Sequence[Run]
+
+SMALL_VALUES = 2**21
+"""A batch of no more is not asked about."""
+RESULT_BYTES = 48
+"""For each value of an image: the image, its map, what is derived from them, and copies for files."""
 
 _READING: dict[Convention, str] = {
     "signed": "positive: what is there, and bright, is evidence for the class; negative: evidence against it",
@@ -151,15 +157,24 @@ class Attributor:
             narrowed, _ = select_class(first.spec, class_of_interest)
             made = [entry.make() if entry.needs == "nothing" else entry.make(one.network) for one in models]
             return cls(made, narrowed, device=where, runs=runs)
+        gate, specs, conditions = None, [first.spec], [None]
         if predict_class:
             gate = ClassGate.load(first.path, first.spec.classes, where)
-            generator = _generator(first, None)
-            return cls([generator], first.spec, gate=gate, reject_interval=reject_interval, device=where, runs=runs)
-        specs, conditions = zip(
-            *(select_class(one.spec, class_of_interest, insert=insert) for one in models), strict=True
-        )
-        generators = [_generator(*pair, insert=insert) for pair in zip(models, conditions, strict=True)]
-        return cls(generators, specs[0], device=where, runs=runs)
+        else:
+            chosen = [select_class(one.spec, class_of_interest, insert=insert) for one in models]
+            specs, conditions = map(list, zip(*chosen, strict=True))
+        generators = [
+            VAGAN(
+                one.network,
+                output=one.spec.output,
+                condition=condition,
+                covariates=one.spec.covariates,
+                insert=insert,
+                ood=one.ood,
+            )
+            for one, condition in zip(models, conditions, strict=True)
+        ]
+        return cls(generators, specs[0], gate=gate, reject_interval=reject_interval, device=where, runs=runs)
 
     def __repr__(self) -> str:
         spec = self._spec
@@ -238,7 +253,7 @@ class Attributor:
     ) -> Attribution:
         table = covariate_table(covariates, self.covariates, len(images))
         for method in self.methods:
-            require_memory(method, images.shape, self.device)
+            _require_memory(method, images.shape, self.device)
         inputs = images.to(self.device)
         decisions = None if self.gate is None else self.gate.decide(inputs, self.reject_interval)
         condition = None if decisions is None else task_conditions(self.spec, decisions)
@@ -315,16 +330,21 @@ def fit(
     return Attributor.load(run.path)
 
 
-def _generator(model: TrainedModel, condition: Condition | None, *, insert: bool = False) -> VAGAN:
-    spec = model.spec
-    return VAGAN(
-        model.network,
-        output=spec.output,
-        condition=condition,
-        covariates=spec.covariates,
-        insert=insert,
-        ood=model.ood,
-    )
+def _require_memory(method: AttributionMethod, shape: Sequence[int], device: torch.device) -> None:
+    """Raise `NotEnoughMemoryError` if a map of images ``(batch, channel, *space)`` needs more than is free."""
+    size = torch.Size(shape)
+    free = free_bytes(device) if size.numel() > SMALL_VALUES else None
+    if free is None:
+        return
+    networks = [part for part in vars(method).values() if isinstance(part, MapGenerator | Classifier | CAMClassifier)]
+    kept = [peak_bytes(network, size, derivatives=not isinstance(method, VAGAN)) for network in networks]
+    needed = max(kept, default=0) + RESULT_BYTES * size.numel()
+    if needed > free:
+        extents = " x ".join(map(str, shape[2:]))
+        raise NotEnoughMemoryError(
+            f"the map of an image of {extents} needs about {needed / 2**30:.1f} GB of memory, but "
+            f"{free / 2**30:.1f} GB are free on {device}; crop the image, or reduce its resolution"
+        )
 
 
 def _chosen(model: TrainedModel, slug: str) -> str:

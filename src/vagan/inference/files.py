@@ -81,15 +81,13 @@ class FileImage:
             if own.shape != effect.shape:
                 changed = changed.clip(*RANGE)
                 own = difference(changed, shown) if insert else difference(shown, changed)
-            self._write_counterfactual(stem, changed)
+            self.file.write_map(stem.parent, f"{stem.name}_counterfactual", changed)
+            if changed.ndim == 3 and len(changed) in (1, 3):
+                grey = ((changed.clip(*RANGE) + 1) * 127.5).round().astype(np.uint8)
+                picture = Picture.fromarray(grey[0] if len(grey) == 1 else np.moveaxis(grey, 0, -1))
+                with replacing(stem.with_name(f"{stem.name}_counterfactual.png")) as temporary:
+                    picture.save(temporary, "PNG")
         return self.file.write_map(stem.parent, f"{stem.name}_effect", own), own
-
-    def _write_counterfactual(self, stem: Path, own: Array) -> None:
-        self.file.write_map(stem.parent, f"{stem.name}_counterfactual", own)
-        if own.ndim == 3 and len(own) in (1, 3):
-            grey = ((own.clip(*RANGE) + 1) * 127.5).round().astype(np.uint8)
-            with replacing(stem.with_name(f"{stem.name}_counterfactual.png")) as temporary:
-                Picture.fromarray(grey[0] if len(grey) == 1 else np.moveaxis(grey, 0, -1)).save(temporary, "PNG")
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
         """Write a vector image in mm, or for files without a place in space an ``.npy`` of pixels, vectors last."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vagan.attribution.method import preserving
 from vagan.attribution.vagan import Explanation
-from vagan.axes import Members, class_probabilities, member_mean, member_std, stack_members
+from vagan.axes import class_probabilities, member_mean, member_std, stack_members
 from vagan.effect import Deformation
 from vagan.errors import ModelError
 from vagan.model.folder import CONFIG, ModelSpec, load_model
@@ -138,9 +138,4 @@ def uncertainty(members: Sequence[Explanation]) -> Uncertainty | None:
     if len(members) == 1:
         return None
     effects = stack_members(*(one.effect for one in members))
-    return Uncertainty(member_std(effects), sign_agreement(effects))
-
-
-def sign_agreement(effects: Members) -> Maps:
-    """Size of the mean sign over members, in [0, 1]."""
-    return member_mean(effects.sign()).abs()
+    return Uncertainty(member_std(effects), member_mean(effects.sign()).abs())

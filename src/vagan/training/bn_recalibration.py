@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vagan.axes import concatenate_batches
-from vagan.nn.batch_statistics import measuring_statistics
 from vagan.nn.conditioning import Condition, conditioned
+from vagan.nn.layers import measuring_statistics
 from vagan.training.sampling import Batch
 from vagan.types import Images
 

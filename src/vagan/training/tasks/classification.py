@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -30,10 +30,10 @@ from vagan.training.sampling import (
 )
 from vagan.training.schedule import cosine_decay
 from vagan.training.steps import Backward, step
-from vagan.training.temperature import fitted_temperature
 from vagan.types import Images
 
 BATCH = 50
+TEMPERATURES = (0.05, 20.0)
 CROSS_ENTROPY = "classifier/cross_entropy"
 RULE = "weights at the end of the schedule; no checkpoint is chosen"
 RULE_OF_LABELS = f"{RULE}; temperature of the largest likelihood on validation images"
@@ -161,3 +161,24 @@ class ClassifierTask:
         with torch.no_grad():
             parts = self._cohort.images(rows).to(next(network.parameters()).device).split(BATCH)
             return torch.cat([network(part).float() for part in parts]).cpu(), labels
+
+
+def fitted_temperature(logits: Float[np.ndarray, "image classes"], labels: Int[np.ndarray, " image"]) -> float:
+    """Temperature, 0.05 to 20, with the largest likelihood of the labels of images that were not trained on.
+
+    Logits divided by it give calibrated probabilities (temperature scaling, Guo et al. 2017). Labels count as a
+    little uncertain, by the rule of succession, as in Platt's scaling (1999): where all images are classified
+    correctly the best temperature would be 0, and every probability 0 or 1.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    classes = logits.shape[-1]
+    counts = np.bincount(labels, minlength=classes)[labels]
+    targets = np.repeat(1 / (counts + classes), classes).reshape(-1, classes)
+    targets[np.arange(len(labels)), labels] *= counts + 1
+
+    def loss(logarithm: float) -> float:
+        return -float((targets * log_softmax(logits / np.exp(logarithm), axis=-1)).sum())
+
+    return float(np.exp(minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded").x))
