@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from vagan.axes import identity_grid
-from vagan.training.augmentation import RandomAffineElastic
+from vagan.training.augmentation import changes_images, deformed
+from vagan.training.config import Augmentation, Config
 from vagan.training.image_cache import ImageCache, ShuffledImages
 
 SHAPES = [(40, 52), (20, 26, 23)]
@@ -13,7 +14,7 @@ def places_of(variation, shape, seed):
     """Where each pixel comes from, read off images that show their own places; the middle half alone."""
     ramps = identity_grid(torch.zeros(1, 1, *shape))[0]
     middle = tuple(slice(extent // 4, -(extent // 4)) for extent in shape)
-    found = [variation.draw(ramp[None, None], np.random.default_rng(seed))[0, 0][middle] for ramp in ramps]
+    found = [deformed(ramp[None, None], variation, np.random.default_rng(seed))[0, 0][middle] for ramp in ramps]
     return torch.stack(found).double(), torch.stack([ramp[middle] for ramp in ramps]).double()
 
 
@@ -29,15 +30,15 @@ def affine_of(variation, shape, seed):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nothing_is_changed_by_default_and_the_border_goes_on_beyond_the_image(shape):
     image, flat = torch.rand(1, 2, *shape), torch.full((1, 1, *shape), -0.7)
-    assert not RandomAffineElastic()
-    assert torch.allclose(RandomAffineElastic().draw(image, np.random.default_rng(0)), image, atol=1e-5)
-    much = RandomAffineElastic(rotation_degrees=20.0, translation=9.0, scale=0.2, elastic=3.0)
-    assert torch.allclose(much.draw(flat, np.random.default_rng(1)), flat)
+    assert not changes_images(Augmentation())
+    assert torch.allclose(deformed(image, Augmentation(), np.random.default_rng(0)), image, atol=1e-5)
+    much = Augmentation(rotation_degrees=20.0, translation=9.0, scale=0.2, elastic=3.0)
+    assert torch.allclose(deformed(flat, much, np.random.default_rng(1)), flat)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_rotation_keeps_lengths_and_the_middle(shape):
-    found = [affine_of(RandomAffineElastic(rotation_degrees=5.0), shape, seed) for seed in range(60)]
+    found = [affine_of(Augmentation(rotation_degrees=5.0), shape, seed) for seed in range(60)]
     for matrix, offset, rest in found:
         assert np.allclose(matrix @ matrix.T, np.eye(len(shape)), atol=1e-4)
         assert np.linalg.det(matrix) > 0
@@ -49,12 +50,12 @@ def test_a_rotation_keeps_lengths_and_the_middle(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_stretch_acts_along_each_axis_alone_and_a_shift_moves_the_whole_image(shape):
-    found = [affine_of(RandomAffineElastic(scale=0.05), shape, seed)[0] for seed in range(60)]
+    found = [affine_of(Augmentation(scale=0.05), shape, seed)[0] for seed in range(60)]
     sizes = np.log([np.diag(matrix) for matrix in found])
     assert np.allclose([matrix - np.diag(np.diag(matrix)) for matrix in found], 0, atol=1e-4)
     assert np.allclose(sizes.std(0), 0.05, rtol=0.3)
     assert abs(np.corrcoef(sizes.T)[0, 1]) < 0.4
-    found = [affine_of(RandomAffineElastic(translation=1.5), shape, seed) for seed in range(60)]
+    found = [affine_of(Augmentation(translation=1.5), shape, seed) for seed in range(60)]
     assert np.allclose([matrix for matrix, _, _ in found], np.eye(len(shape)), atol=1e-4)
     assert np.allclose(np.std([offset for _, offset, _ in found], axis=0), 1.5, rtol=0.3)
 
@@ -63,7 +64,7 @@ def test_a_stretch_acts_along_each_axis_alone_and_a_shift_moves_the_whole_image(
 def test_bends_have_their_size_and_are_smooth(shape):
     moves = []
     for seed in range(60):
-        found, own = places_of(RandomAffineElastic(elastic=0.8), shape, seed)
+        found, own = places_of(Augmentation(elastic=0.8), shape, seed)
         moves.append((found - own).numpy())
     size = np.std(moves, axis=0)
     assert np.allclose(size.mean(), 0.8, rtol=0.15)
@@ -74,7 +75,7 @@ def test_bends_have_their_size_and_are_smooth(shape):
 def test_a_stream_varies_each_image_anew_and_can_be_entered_anywhere(small_cohort):
     rows = small_cohort.manifest.indices("train")[:3]
     bank = ImageCache(small_cohort, rows, memory_bytes=2**30)
-    stream = ShuffledImages(bank, rows, augmentation=RandomAffineElastic(translation=2.0), seed=3, purpose="x")
+    stream = ShuffledImages(bank, rows, Config(augmentation=Augmentation(translation=2.0)), purpose="x")
     drawn = stream.draw(0, 12).images
     assert len({image.numpy().tobytes() for image in drawn}) == 12
     assert torch.equal(stream.draw(5, 4).images, drawn[5:9])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from vagan.data.sources.synthetic import make_synthetic_cohort
+from vagan.training.config import Augmentation, Config, Training
 from vagan.training.image_cache import ImageCache, RoundRobin, ShuffledImages, prefetch, shuffled
 
 
@@ -23,7 +24,7 @@ def test_images_come_in_the_streams_order_from_memory_or_store(small_cohort, mem
     cache = ImageCache(small_cohort, rows, memory_bytes=memory_bytes)
     asked = rows[[4, 0, 4, 9]]
     assert np.array_equal(cache.images(asked), small_cohort.images(asked))
-    images = ShuffledImages(cache, rows, seed=3, purpose="x")
+    images = ShuffledImages(cache, rows, Config(training=Training(seed=3)), purpose="x")
     drawn, expected = images.draw(2, 9), rows[shuffled(len(rows), 2, 9, seed=3, purpose="x")]
     assert np.array_equal(drawn.rows, expected)
     assert np.array_equal(drawn.images, small_cohort.images(expected))
@@ -33,7 +34,7 @@ def test_images_come_in_the_streams_order_from_memory_or_store(small_cohort, mem
 def test_with_mirroring_a_round_holds_each_image_once_as_it_is_and_once_mirrored(small_cohort, axis):
     rows = small_cohort.manifest.indices("train")[:5]
     cache = ImageCache(small_cohort, rows, memory_bytes=2**30)
-    stream = ShuffledImages(cache, rows, mirror_axis=axis, seed=3, purpose="x")
+    stream = ShuffledImages(cache, rows, Config(augmentation=Augmentation(mirror_axis=axis)), purpose="x")
     drawn = stream.draw(10, 10).images.numpy()  # the second round
     images = small_cohort.images(rows).numpy()
     expected = np.concatenate([images, np.flip(images, 2 + axis)])
@@ -44,7 +45,7 @@ def test_with_mirroring_a_round_holds_each_image_once_as_it_is_and_once_mirrored
 def test_streams_in_turn_can_be_entered_anywhere(small_cohort):
     rows = small_cohort.manifest.indices("train")
     cache = ImageCache(small_cohort, rows, memory_bytes=2**30)
-    streams = [ShuffledImages(cache, part, seed=1, purpose=str(len(part))) for part in (rows[:3], rows[3:8])]
+    streams = [ShuffledImages(cache, part, Config(), purpose=str(len(part))) for part in (rows[:3], rows[3:8])]
     in_turn = RoundRobin(streams)
     whole, _, turns = in_turn.draw(0, 20)
     assert turns.tolist() == [0, 1] * 10

@@ -1,7 +1,5 @@
 """Random affine and elastic augmentation, against overfitting of the critic."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from scipy.linalg import expm
@@ -9,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from vagan.axes import identity_grid, resize_linear, sample_linear, spatial_shape, transform_coordinates
 from vagan.deformation import Field
+from vagan.training.config import Augmentation
 from vagan.types import Images
 
 NODE = 8
@@ -19,40 +18,30 @@ MARGIN_NODES = 6
 """Drawn around the image and cut off again: the Gaussian is three standard deviations long."""
 
 
-@dataclass(frozen=True)
-class RandomAffineElastic:
-    """Random poses and shapes, all by one interpolation; the numbers are standard deviations."""
+def changes_images(settings: Augmentation) -> bool:
+    """Whether images are deformed at all; mirroring is not meant."""
+    return any((settings.rotation_degrees, settings.translation, settings.scale, settings.elastic))
 
-    rotation_degrees: float = 0.0
-    """Rotation in each plane, about the middle of the image."""
-    translation: float = 0.0
-    """Of the whole image along each axis, in pixels."""
-    scale: float = 0.0
-    """Change of size along each axis, as a fraction."""
-    elastic: float = 0.0
-    """Smooth displacement along each axis, in pixels; independent beyond a distance of about thirty pixels."""
 
-    def __bool__(self) -> bool:
-        """Whether it changes anything."""
-        return any((self.rotation_degrees, self.translation, self.scale, self.elastic))
+def deformed(image: Images, settings: Augmentation, random: np.random.Generator) -> Images:
+    """Random pose and shape of a batch of one image, by one interpolation; its border is repeated outside."""
+    shape = spatial_shape(image)
+    dims = len(shape)
+    turns = random.normal(0.0, np.deg2rad(settings.rotation_degrees), (dims, dims))
+    matrix = expm(np.triu(turns, 1) - np.triu(turns, 1).T) @ np.diag(np.exp(random.normal(0, settings.scale, dims)))
+    middle = (np.array(shape) - 1) / 2
+    offset = middle - matrix @ middle + random.normal(0.0, settings.translation, dims)
+    sources = transform_coordinates(identity_grid(image), torch.from_numpy(matrix), torch.from_numpy(offset))
+    if settings.elastic:
+        sources = sources + _elastic_displacement(shape, settings.elastic, random)
+    return sample_linear(image, sources, outside="border")
 
-    def draw(self, image: Images, random: np.random.Generator) -> Images:
-        """Augment a batch of one image; its border is repeated outside."""
-        shape = spatial_shape(image)
-        dims = len(shape)
-        turns = random.normal(0.0, np.deg2rad(self.rotation_degrees), (dims, dims))
-        matrix = expm(np.triu(turns, 1) - np.triu(turns, 1).T) @ np.diag(np.exp(random.normal(0, self.scale, dims)))
-        middle = (np.array(shape) - 1) / 2
-        offset = middle - matrix @ middle + random.normal(0.0, self.translation, dims)
-        sources = transform_coordinates(identity_grid(image), torch.from_numpy(matrix), torch.from_numpy(offset))
-        if self.elastic:
-            sources = sources + self._elastic_displacement(shape, random)
-        return sample_linear(image, sources, outside="border")
 
-    def _elastic_displacement(self, shape: tuple[int, ...], random: np.random.Generator) -> Field:
-        dims = len(shape)
-        nodes = [extent // NODE + 2 for extent in shape]
-        white = random.standard_normal((dims, *(count + 2 * MARGIN_NODES for count in nodes)))
-        smooth = gaussian_filter(white, (0, *[SMOOTH_NODES] * dims))[:, *[slice(MARGIN_NODES, -MARGIN_NODES)] * dims]
-        expected = (2 * np.sqrt(np.pi) * SMOOTH_NODES) ** (-dims / 2)  # standard deviation of smoothed white noise
-        return resize_linear(torch.from_numpy(smooth * (self.elastic / expected)).float()[None], shape)
+def _elastic_displacement(shape: tuple[int, ...], size: float, random: np.random.Generator) -> Field:
+    """In pixels, of standard deviation ``size``; independent beyond a distance of about thirty pixels."""
+    dims = len(shape)
+    nodes = [extent // NODE + 2 for extent in shape]
+    white = random.standard_normal((dims, *(count + 2 * MARGIN_NODES for count in nodes)))
+    smooth = gaussian_filter(white, (0, *[SMOOTH_NODES] * dims))[:, *[slice(MARGIN_NODES, -MARGIN_NODES)] * dims]
+    expected = (2 * np.sqrt(np.pi) * SMOOTH_NODES) ** (-dims / 2)  # standard deviation of smoothed white noise
+    return resize_linear(torch.from_numpy(smooth * (size / expected)).float()[None], shape)

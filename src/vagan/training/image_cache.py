@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from vagan.axes import concatenate_batches, mirrored
 from vagan.data.cohort import Cohort
-from vagan.errors import CohortError
+from vagan.errors import CohortError, ConfigError
 from vagan.seeding import numpy_generator
-from vagan.training.augmentation import RandomAffineElastic
+from vagan.training.augmentation import changes_images, deformed
+from vagan.training.config import Config
 from vagan.types import Images
 
 Item = TypeVar("Item")
@@ -53,39 +54,39 @@ class Drawn(NamedTuple):
 
 
 class ShuffledImages:
-    """Endless images of some rows in random order, each round a new one; `RandomAffineElastic` differs every time.
+    """Endless images of some rows in random order, each round a new one, and each image augmented anew.
 
-    With ``mirror_axis`` each image is also drawn mirrored along this spatial axis, as if there were twice as many.
-    ``seed`` and ``purpose`` decide the orders, see `shuffled`, and the augmentation.
+    With a mirror axis each image is also drawn mirrored, as if there were twice as many. The seed and ``purpose``
+    decide the orders, see `shuffled`, and the augmentation.
     """
 
-    def __init__(
-        self,
-        cache: ImageCache,
-        rows: NDArray[np.int64],
-        *,
-        mirror_axis: int | None = None,
-        augmentation: RandomAffineElastic | None = None,
-        seed: int,
-        purpose: str,
-    ) -> None:
-        self._cache, self._rows, self._mirror_axis, self._augmentation = cache, rows, mirror_axis, augmentation
-        self._seed, self._purpose = seed, purpose
+    def __init__(self, cache: ImageCache, rows: NDArray[np.int64], config: Config, *, purpose: str) -> None:
+        axis, dims = config.augmentation.mirror_axis, len(cache.shape)
+        if axis is not None and axis >= dims:
+            raise ConfigError(
+                f"augmentation.mirror_axis must be 0 to {dims - 1} for {dims}-D images, found {axis}; "
+                "0 is the first axis"
+            )
+        self._cache, self._rows, self._augmentation = cache, rows, config.augmentation
+        self._seed, self._purpose = config.training.seed, purpose
 
     def draw(self, start: int, count: int) -> Drawn:
         """Images ``start`` to ``start + count`` of the stream."""
-        versions = 1 if self._mirror_axis is None else 2
+        mirror_axis = self._augmentation.mirror_axis
+        versions = 1 if mirror_axis is None else 2
         entries = shuffled(versions * len(self._rows), start, count, seed=self._seed, purpose=self._purpose)
         rows = self._rows[entries % len(self._rows)]
         images = self._cache.images(rows)
-        if self._mirror_axis is not None:
-            images = mirrored(images, entries >= len(self._rows), self._mirror_axis)
-        if self._augmentation:
-            random = (
-                numpy_generator(self._seed, f"variations of {self._purpose}", position)
-                for position in range(start, start + count)
+        if mirror_axis is not None:
+            images = mirrored(images, entries >= len(self._rows), mirror_axis)
+        if changes_images(self._augmentation):
+            variations = f"variations of {self._purpose}"
+            images = concatenate_batches(
+                *(
+                    deformed(image, self._augmentation, numpy_generator(self._seed, variations, position))
+                    for position, image in enumerate(images.split(1), start)
+                )
             )
-            images = concatenate_batches(*map(self._augmentation.draw, images.split(1), random))
         return Drawn(images, rows, np.zeros(count, np.int64))
 
 

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
 from vagan.data.covariates import CATEGORY_DISTANCE, encode_covariates, fit_covariates, match_covariates
-from vagan.errors import CohortError, ConfigError, nearest
+from vagan.errors import CohortError, nearest
 from vagan.nn.conditioning import Condition, concat_conditions
 from vagan.seeding import numpy_generator
-from vagan.training.augmentation import RandomAffineElastic
 from vagan.training.config import Config, Training
 from vagan.training.image_cache import ImageCache, RoundRobin, ShuffledImages
 from vagan.types import Images, Scores
@@ -84,7 +83,7 @@ class TrainingImages:
         count = config.generator.bn_recalibration_images
         self.recalibration = recalibration_rows(shown, count, seed=settings.seed)
         self._sources, self._targets = (
-            RoundRobin([augmented(self.cache, found, config, purpose=name) for name, found in streams.items()])
+            RoundRobin([ShuffledImages(self.cache, found, config, purpose=name) for name, found in streams.items()])
             for streams in self._streams(rows)
         )
 
@@ -227,16 +226,3 @@ def interleaved(parts: Sequence[Rows]) -> Rows:
     """One entry of each part after the other, as long as all have some."""
     shortest = min(map(len, parts))
     return np.stack([part[:shortest] for part in parts], axis=-1).ravel()
-
-
-def augmented(cache: ImageCache, rows: Rows, config: Config, *, purpose: str) -> ShuffledImages:
-    """Endless stream of the images of these rows, augmented as configured."""
-    settings = config.augmentation
-    axis, dims = settings.mirror_axis, len(cache.shape)
-    if axis is not None and axis >= dims:
-        raise ConfigError(
-            f"augmentation.mirror_axis must be 0 to {dims - 1} for {dims}-D images, found {axis}; 0 is the first axis"
-        )
-    augmentation = RandomAffineElastic(**settings.model_dump(exclude={"mirror_axis"}))
-    seed = config.training.seed
-    return ShuffledImages(cache, rows, mirror_axis=axis, augmentation=augmentation, seed=seed, purpose=purpose)

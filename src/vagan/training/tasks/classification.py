@@ -19,15 +19,9 @@ from vagan.training.bn_recalibration import recalibrated
 from vagan.training.config import Config
 from vagan.training.engine.processes import ALONE, Processes
 from vagan.training.engine.state import Monitor, TrainState, ValidationExamples
-from vagan.training.image_cache import ImageCache
+from vagan.training.image_cache import ImageCache, ShuffledImages
 from vagan.training.objectives import Terms
-from vagan.training.sampling import (
-    augmented,
-    interest_labels,
-    recalibration_rows,
-    training_rows,
-    validation_rows,
-)
+from vagan.training.sampling import interest_labels, recalibration_rows, training_rows, validation_rows
 from vagan.training.schedule import cosine_decay
 from vagan.training.steps import Backward, step
 from vagan.types import Images
@@ -72,7 +66,8 @@ class ClassifierTask:
         everything = np.concatenate(list(rows.values()))
         self._cache = ImageCache(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
         self._streams = [
-            augmented(self._cache, found, config, purpose=f"images of class {label}") for label, found in rows.items()
+            ShuffledImages(self._cache, found, config, purpose=f"images of class {label}")
+            for label, found in rows.items()
         ]
         self._validation = validation_rows(cohort, interests, config.training)
         self._recalibration = recalibration_rows(
