@@ -15,7 +15,7 @@ from models import save_random_generator
 from vagan.data.sources.synthetic import make_case
 from vagan.errors import OutputError, RunError
 from vagan.evaluation.evaluate import evaluate
-from vagan.evaluation.results import ResultsFolder
+from vagan.evaluation.results import ResultsFolder, Score
 from vagan.inference.attributor import Attributor
 from vagan.progress import duration
 from vagan.reporting import report
@@ -263,7 +263,7 @@ def test_numbers_are_written_for_readers():
     assert (number(-0.0314, 3), number(math.nan, 3)) == ("−0.031", "–")
     assert [duration(s) for s in (0.0131, 44.13, 512.3, 7265)] == ["13.1 ms", "44.1 s", "8 min 32 s", "2 h 01 min"]
     scores = ((0.00312, 0.0004, (0.003, 0.0032)), (0.0, 0.06, (-0.01, 0.01)), (132.0, 9.0, (130.0, 134.0)))
-    decimals = [report.Score(mean=mean, std=std, ci95=ends, n=9).decimals for mean, std, ends in scores]
+    decimals = [Score(mean=mean, std=std, ci95=ends, n=9).decimals for mean, std, ends in scores]
     assert decimals == [5, 3, 0]
 
 

@@ -99,6 +99,16 @@ class Summary(BaseModel):
 
         return sorted(dict.fromkeys(name for scores in self.methods.values() for name in scores), key=rank)
 
+    def ranked(self, metric: str) -> list[str]:
+        """Methods, the best by this metric first; those without it at the end."""
+        sign = 1 if find_metric(metric).direction == "lower" else -1
+
+        def key(name: str) -> float:
+            score = self.methods[name].get(metric)
+            return math.inf if score is None or math.isnan(score.mean) else sign * score.mean
+
+        return sorted(self.methods, key=key)
+
 
 @dataclass(frozen=True)
 class Run:

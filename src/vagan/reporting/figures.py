@@ -161,12 +161,7 @@ def score_bars(summary: Summary, *metrics: str) -> Figure:
         for metric, score in values.items()
         if metric in metrics and not np.isnan(score.mean)
     }
-    sign = -1 if find_metric(metrics[0]).direction == "lower" else 1
-
-    def rank(name: str) -> float:
-        return sign * scores[name, metrics[0]].mean if (name, metrics[0]) in scores else -np.inf
-
-    names = sorted(dict.fromkeys(name for name, _ in scores), key=rank)
+    names = [name for name in reversed(summary.ranked(metrics[0])) if any((name, one) in scores for one in metrics)]
     across = min(len(metrics), PANELS_ACROSS)
     down = -(-len(metrics) // across)
     height = 0.75 + 0.3 * max(len(names), 1)
@@ -178,10 +173,11 @@ def score_bars(summary: Summary, *metrics: str) -> Figure:
         _plain(axes)
         for row, name in enumerate(names):
             if (name, metric) in scores:
-                mean, std, interval = scores[name, metric].mean, scores[name, metric].std, scores[name, metric].ci95
+                score = scores[name, metric]
+                mean, std = score.mean, score.std
                 if not np.isclose(std**2, mean * (1 - mean)):  # of shares the interval says all
                     axes.plot([mean - std, mean + std], [row, row], color=BLUE, alpha=0.45, linewidth=1.2)
-                axes.plot(interval, [row, row], color=BLUE, alpha=0.45, linewidth=10, solid_capstyle="butt")
+                axes.plot(score.ci95, [row, row], color=BLUE, alpha=0.45, linewidth=10, solid_capstyle="butt")
                 axes.plot(mean, row, "o", color=BLUE, markersize=4.5)
         shown = [_shortened(name) for name in names] if place % across == 0 else []
         axes.set_yticks(range(len(names)), shown or [""] * len(names), fontsize=9, parse_math=False)

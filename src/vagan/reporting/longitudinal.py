@@ -36,11 +36,6 @@ class Followed:
     scores: Mapping[tuple[str, str], float]
     """NCC within the brain, by method and name; the ceiling among the methods if it is known."""
 
-    @property
-    def all_maps(self) -> dict[str, Mapping[int, Array]]:
-        """Those of the methods behind the observed effects."""
-        return {OBSERVED_EFFECT: dict(enumerate(self.observed)), **self.maps}
-
 
 def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
     """Read what `evaluate_longitudinal` left; None if the folder holds no such results.
@@ -91,7 +86,7 @@ def figure5(followed: Followed) -> Figure:
     at = [int(place) for place in np.unravel_index(change.argmax(), change.shape)]  # where most has changed
     columns = [
         (name, maps, symmetric_range(np.stack([maps[row] for row in rows]))[1])
-        for name, maps in followed.all_maps.items()
+        for name, maps in {OBSERVED_EFFECT: dict(enumerate(followed.observed)), **followed.maps}.items()
         if all(row in maps for row in rows)
     ]
     size = (1.55 * (len(columns) + 1) + 0.3, 3.0 * len(rows) + 0.4)

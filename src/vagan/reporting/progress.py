@@ -1,7 +1,6 @@
 """Figures of a training in progress: learning curves, and validation images with their maps."""
 
 import io
-from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
@@ -25,41 +24,28 @@ def draw_progress(run: RunFolder) -> None:
 
     The validation images, their counterfactuals and effects go to TensorBoard as well.
     """
+    from torch.utils.tensorboard import SummaryWriter
+
     metrics = run.read_metrics()
     parts = [_pixels(training_curves(metrics))]
     if (shown := run.read_examples()) is not None:
         effect = effect_map(shown.images, shown.counterfactuals)
         found = Attribution(
-            shown.images,
-            effect,
-            "",
-            "intensity",
-            "signed",
-            "",
+            *(shown.images, effect, "", "intensity", "signed", ""),
             counterfactual=shown.counterfactuals,
             names=shown.classes,
         )
         parts.append(_pixels(found.plot()))
-        _to_tensorboard(run.tensorboard / "examples", parts[-1], int(metrics["update"].iloc[-1]))
+        # a folder of its own: TensorBoard follows one file in each
+        with SummaryWriter(str(run.tensorboard / "examples")) as writer:
+            writer.add_image(PICTURES, parts[-1], int(metrics["update"].iloc[-1]), dataformats="HWC")
+    width = max(part.shape[1] for part in parts)
+    padded = [np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=255) for part in parts]
     with replacing(run.path / "progress.png") as temporary:
-        imageio.imwrite(temporary, _stacked(parts), extension=".png")
+        imageio.imwrite(temporary, np.concatenate(padded), extension=".png")
 
 
 def _pixels(figure: Figure) -> Pixels:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return np.asarray(imageio.imread(buffer.getvalue())[..., :3], np.uint8)
-
-
-def _stacked(parts: list[Pixels]) -> Pixels:
-    """One below the other on white."""
-    width = max(part.shape[1] for part in parts)
-    padded = [np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=255) for part in parts]
-    return np.concatenate(padded)
-
-
-def _to_tensorboard(folder: Path, picture: Pixels, update: int) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder)) as writer:  # a folder of its own: TensorBoard follows one file in each
-        writer.add_image(PICTURES, picture, update, dataformats="HWC")

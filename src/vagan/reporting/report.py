@@ -13,7 +13,7 @@ from vagan.data.sources.files import kind_of_reason
 from vagan.errors import OutputError
 from vagan.evaluation.evaluation import RANDOM, Examples
 from vagan.evaluation.metrics.registry import find_metric
-from vagan.evaluation.results import WITHOUT_TRUTH, Results, ResultsFolder, Score
+from vagan.evaluation.results import WITHOUT_TRUTH, Results, ResultsFolder
 from vagan.files import regular, replacing, write_text
 from vagan.progress import duration
 from vagan.reporting.figures import (
@@ -25,11 +25,7 @@ from vagan.reporting.figures import (
     score_bars,
     training_curves,
 )
-from vagan.reporting.longitudinal import (
-    Followed,
-    figure5,
-    read_followed,
-)
+from vagan.reporting.longitudinal import Followed, figure5, read_followed
 from vagan.reporting.page import page_template
 from vagan.reporting.viewer import Case, asset, hue_bytes, viewer_data, viewer_scripts
 
@@ -140,15 +136,16 @@ def _drawn(figure: Figure) -> Drawn:
 
 
 def _page(results: Results, figures: Mapping[str, Drawn]) -> str:
-    ranked = _ranked(results)
-    shown = None if results.examples is None else _viewed(results, results.examples, [name for name, _ in ranked])
+    summary, headline = results.summary, results.summary.metrics[0]
+    ranked = summary.ranked(headline)
+    shown = None if results.examples is None else _viewed(results, results.examples, ranked)
     return page_template("report.html.j2", number=number, duration=duration).render(
         results=results,
-        summary=results.summary,
+        summary=summary,
         figures=figures,
-        ranked=ranked,
-        headline=results.summary.metrics[0],
-        comparable=find_metric(results.summary.metrics[0]).needs_truth,
+        ranked=[(name, summary.methods[name]) for name in ranked],
+        headline=headline,
+        comparable=find_metric(headline).needs_truth,
         describe=find_metric,
         seeds={run.name: run.settings["training.seed"] for run in results.runs if "training.seed" in run.settings},
         viewer=shown,
@@ -179,19 +176,6 @@ def _viewed(results: Results, examples: Examples, ranked: Sequence[str]) -> dict
     classes = results.summary.cohort.get("classes")
     baseline = str(classes[0]) if isinstance(classes, list) else "the baseline class"
     return viewer_data(cases, units=results.summary.units, baseline=baseline)
-
-
-def _ranked(results: Results) -> list[tuple[str, Mapping[str, Score]]]:
-    """Methods by their headline score, best first; those without it at the end."""
-
-    def key(item: tuple[str, Mapping[str, Score]]) -> float:
-        score, sign = (
-            item[1].get(results.summary.metrics[0]),
-            -1 if find_metric(results.summary.metrics[0]).direction != "lower" else 1,
-        )
-        return math.inf if score is None or math.isnan(score.mean) else sign * score.mean
-
-    return sorted(results.summary.methods.items(), key=key)
 
 
 def number(value: float, decimals: int) -> str:

@@ -63,15 +63,6 @@ FIGURES = {
 }
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One step of a scan, drawn."""
-
-    words: str
-    uri: str
-    facts: dict[str, Any]
-
-
 def page_of(place: DerivativePaths) -> Path:
     """Where the page of a scan is."""
     return place.out / f"{place.stem}.html"
@@ -152,7 +143,8 @@ def _warnings(record: Record) -> list[str]:
     return [*record.steps[0].get("warnings", []), *rejected]
 
 
-def _pictures(place: DerivativePaths, record: Record) -> list[Picture]:
+def _pictures(place: DerivativePaths, record: Record) -> list[dict[str, Any]]:
+    """Each step of a scan, drawn; none where the slices were not kept, or are damaged."""
     try:
         with np.load(place.slices, allow_pickle=False) as file:
             slices = {name: file[name] for name in file.files}
@@ -168,7 +160,7 @@ def _pictures(place: DerivativePaths, record: Record) -> list[Picture]:
         notes = {key: value for key, value in entry.get("found", {}).items() if key != "matrix"}
         if "seconds" in entry:
             notes["seconds"] = entry["seconds"]
-        pictures.append(Picture(WORDS.get(step, step), _png_uri(drawn), notes))
+        pictures.append({"words": WORDS.get(step, step), "uri": _png_uri(drawn), "facts": notes})
     return pictures
 
 

@@ -47,21 +47,15 @@ class Case:
 def viewer_data(
     cases: Sequence[Case], *, units: Mapping[str, str], baseline: str, most_bytes: int = PAGE_BYTES
 ) -> dict[str, Any]:
-    """Everything that ``viewer.js`` shows, ready for JSON.
+    """Everything that ``viewer.js`` shows, ready for JSON, of cases of one number of axes, at least one.
 
-    Parameters
-    ----------
-    cases
-        At least one, all of one number of axes.
-    units
-        Of each method's maps. Those in ``intensity`` can be subtracted from the image: the viewer shows it as if of
-        the baseline class.
-    baseline
-        Name of the baseline class.
-    most_bytes
-        Methods of which some map did not fit are named as ``left_out``.
+    ``units`` are those of each method's maps: those in ``intensity`` can be subtracted from the image, and the viewer
+    shows it as if of the class ``baseline``. Methods of which a map does not fit into ``most_bytes`` are named as
+    ``left_out``.
     """
-    images = [_encoded_image(case) for case in cases]
+    images = [
+        _encoded(((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)) for case in cases
+    ]
     used = sum(len(text) for text in images)
     methods: list[dict[str, Any]] = []
     left_out = []
@@ -113,10 +107,6 @@ def hue_bytes() -> list[list[int]]:
 def asset(name: str) -> str:
     """Text of a file of ``reporting/assets``."""
     return files("vagan.reporting").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _encoded_image(case: Case) -> str:
-    return _encoded(((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
 
 
 def _encoded_map(effect: Array, limit: float) -> dict[str, Any]:
