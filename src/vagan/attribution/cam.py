@@ -121,7 +121,9 @@ def _recording(model: nn.Module, layer: Layer, images: Images) -> Iterator[list[
     latest: list[Any] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        if layer is None and not _has_extent(output, images):
+        if layer is None and not (
+            isinstance(output, Tensor) and output.ndim == images.ndim and math.prod(spatial_shape(output)) > 1
+        ):
             return output
         latest[:] = [output]
         # what follows may work in place, and must not change the maps that we keep
@@ -133,10 +135,6 @@ def _recording(model: nn.Module, layer: Layer, images: Images) -> Iterator[list[
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _has_extent(output: Any, images: Images) -> bool:
-    return isinstance(output, Tensor) and output.ndim == images.ndim and math.prod(spatial_shape(output)) > 1
 
 
 def _feature_maps(recorded: list[Any], images: Images) -> Tensor:
@@ -152,11 +150,12 @@ def _feature_maps(recorded: list[Any], images: Images) -> Tensor:
 
 def _dense_layer(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linear:
     """The layer that makes the logits of the averages of the feature maps."""
-    averages = spatial_mean(features)
+    averages, tolerance = spatial_mean(features), torch.finfo(logits.dtype).eps ** 0.5  # of rounding
     for module in model.modules():
         if not isinstance(module, nn.Linear) or module.in_features != num_channels(features):
             continue
-        if _close(linear(averages, module.weight, module.bias), logits):
+        found = linear(averages, module.weight, module.bias)
+        if found.shape == logits.shape and (found - logits).abs().max() <= tolerance * logits.abs().max():
             return module
     raise ModelError(
         "class activation mapping needs logits that are one torch.nn.Linear of the global averages of the layer's "
@@ -166,9 +165,3 @@ def _dense_layer(model: nn.Module, features: Tensor, logits: Tensor) -> nn.Linea
 
 def _like_images(maps: Tensor, images: Images) -> Maps:
     return resize_linear(maps, spatial_shape(images)).expand_as(images).clone()
-
-
-def _close(one: Tensor, other: Tensor) -> bool:
-    """Equal up to the rounding of their number format."""
-    tolerance = torch.finfo(other.dtype).eps ** 0.5
-    return one.shape == other.shape and bool((one - other).abs().max() <= tolerance * other.abs().max())

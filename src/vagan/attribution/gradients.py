@@ -88,18 +88,20 @@ class IntegratedGradients:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Share of each pixel in the class score."""
+
+        def scores(points: Images) -> Scores:
+            return class_scores(self.model, points, self.target)
+
+        line = captum.attr.IntegratedGradients(scores)
         with differentiating(self.model, images) as points:
             references = reference_images(self.reference, points)
-            parts = zip(points.split(AT_ONCE), references.split(AT_ONCE), strict=True)
-            return concatenate_batches(*(self._integrate(part, start) for part, start in parts)).detach()
-
-    def _integrate(self, images: Images, references: Images) -> Maps:
-        return captum.attr.IntegratedGradients(self._scores).attribute(
-            images.detach(), references, n_steps=self.steps, method="gausslegendre", internal_batch_size=AT_ONCE
-        )
-
-    def _scores(self, images: Images) -> Scores:
-        return class_scores(self.model, images, self.target)
+            parts = [
+                line.attribute(
+                    part.detach(), start, n_steps=self.steps, method="gausslegendre", internal_batch_size=AT_ONCE
+                )
+                for part, start in zip(points.split(AT_ONCE), references.split(AT_ONCE), strict=True)
+            ]
+            return concatenate_batches(*parts).detach()
 
 
 # Every other function that cuts or squashes one side of its input. Sigmoid and tanh are not among them: as gates and

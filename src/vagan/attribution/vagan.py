@@ -94,7 +94,11 @@ class VAGAN:
         raw_map, score = self._forward(images, self._conditions(len(images), covariates, condition))
         counterfactual = counterfactual_image(images, raw_map, self.output)
         effect = (added_effect if self.insert else effect_map)(images, counterfactual)
-        return Explanation(effect, counterfactual, self._deformation(raw_map), score)
+        moved = None
+        if deforms(self.output):
+            with torch.no_grad():
+                moved = deformation(raw_map, insert=self.insert)
+        return Explanation(effect, counterfactual, moved, score)
 
     def raw_map(self, images: Images, covariates: Covariates = None) -> RawMap:
         """``M(x)``, the generator's output; `vagan.effect` says how it is applied."""
@@ -123,9 +127,3 @@ class VAGAN:
         if rows is not None and len(rows) not in (1, count):
             raise ModelError(f"covariates need one row per image, or one for all: {len(rows)} rows, {count} images")
         return rows
-
-    def _deformation(self, raw_map: RawMap) -> Deformation | None:
-        if not deforms(self.output):
-            return None
-        with torch.no_grad():
-            return deformation(raw_map, insert=self.insert)

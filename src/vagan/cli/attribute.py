@@ -70,7 +70,6 @@ def attribute(
     from vagan.evaluation.results import ResultsFolder
     from vagan.inference.attributor import Attributor
     from vagan.inference.files import list_images
-    from vagan.inference.strategies import REJECT_INTERVAL
 
     if masks and insert:
         raise ConfigError("`masks` excludes `insert`: its threshold is of removed classes")
@@ -80,7 +79,7 @@ def attribute(
         class_of_interest=class_of_interest,
         insert=insert,
         predict_class=predict_class,
-        reject_interval=parse_interval(reject_interval) if reject_interval else REJECT_INTERVAL,
+        reject_interval=parse_interval(reject_interval),
         device=device,
     )
     files = list_images(images, attributor.spec)

@@ -91,12 +91,11 @@ def evaluate(
     from vagan.data.cohort import Cohort
     from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
     from vagan.evaluation.runs import RunSelection
-    from vagan.inference.strategies import REJECT_INTERVAL
 
     options = EvaluationOptions(
         limit=limit, subset=subset, severity=severity, examples=examples, seed=seed, device=device
     )
-    interval = parse_interval(reject_interval) if reject_interval else REJECT_INTERVAL
+    interval = parse_interval(reject_interval)
     selection = RunSelection(
         methods=methods,
         class_of_interest=class_of_interest,

@@ -69,7 +69,11 @@ def parse_size(text: str, *, axes: int | None = None) -> tuple[int, ...]:
 
 
 def parse_interval(text: str) -> tuple[float, float]:
-    """``0.35:0.65`` -> (0.35, 0.65)."""
+    """``0.3:0.7`` -> (0.3, 0.7); the default for an empty text."""
+    from vagan.inference.strategies import REJECT_INTERVAL
+
+    if not text:
+        return REJECT_INTERVAL
     low, _, high = text.partition(":")
     try:
         interval = (float(low), float(high))

@@ -6,11 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 
-def report(
-    results: Path,
-    *,
-    hide_ids: Annotated[bool, Parameter(negative=())] = False,
-) -> None:
+def report(results: Path, *, hide_ids: Annotated[bool, Parameter(negative=())] = False) -> None:
     """Write the report of a results folder: one page and its figures.
 
     Parameters

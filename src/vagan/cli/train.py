@@ -68,14 +68,7 @@ def train(
         if is_main_process() and not (with_classifier and key.startswith("classifier.")):
             print(f"warning: {key} has no effect on a training of the method {config.method}")
     images, before = Cohort(cohort), folder.seconds() if folder.is_begun else 0.0
-    fit(
-        images,
-        run,
-        config,
-        monitor=mean_ncc,
-        after_validation=draw_progress,
-        devices=devices,
-    )
+    fit(images, run, config, monitor=mean_ncc, after_validation=draw_progress, devices=devices)
     if with_classifier:
         labels = config.model_copy(update={"method": "label-classifier"})
         fit(images, run / FOLDER, labels, after_validation=draw_progress)

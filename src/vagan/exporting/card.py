@@ -76,10 +76,7 @@ def _scores(results: Path | None) -> str:
 def load_generator(run: Path) -> tuple[nn.Module, ModelSpec]:
     """Read the map generator of a run folder or model folder, in evaluation mode on the CPU.
 
-    Raises
-    ------
-    ModelError
-        If it holds another model, or one that is conditioned on covariates.
+    `ModelError` if it holds another model, or one that is conditioned on covariates.
     """
     network, spec = load_model(run)
     if spec.kind != "map-generator":

@@ -40,7 +40,7 @@ from vagan.inference.strategies import (
     uncertainty,
     without_effect_in_baseline,
 )
-from vagan.model.folder import ModelSpec, TrainedModel, require_alike, require_distinct, select_class
+from vagan.model.folder import ModelSpec, TrainedModel, require_alike, select_class
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.conditioning import Condition
 from vagan.nn.unet import MapGenerator
@@ -376,6 +376,5 @@ def _models(runs: Files | TrainedModel | Sequence[TrainedModel], device: torch.d
     from vagan.training.engine.device import find_device
 
     given = [runs] if isinstance(runs, Path | str | TrainedModel) else list(runs)
-    require_distinct([one.path if isinstance(one, TrainedModel) else one for one in given])
     where = device if isinstance(device, torch.device) else find_device(device)
     return [one if isinstance(one, TrainedModel) else TrainedModel.load(one, where) for one in given]

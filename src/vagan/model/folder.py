@@ -204,18 +204,13 @@ class TrainedModel(NamedTuple):
         return cls(Path(run), network.to(device), spec, MahalanobisOOD.load(Path(run)))
 
 
-def require_distinct(runs: Sequence[Path | str]) -> None:
-    """Refuse one run in the place of two members of an ensemble."""
-    places = [Path(run).resolve() for run in runs]
-    twice = next((place for place in places if places.count(place) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"an ensemble's members must differ: {twice} is given twice; give runs of different seeds")
-    if not runs:
-        raise ConfigError("at least one run folder is needed, found none")
-
-
 def require_alike(models: Sequence[TrainedModel]) -> None:
-    """Refuse members of an ensemble that take different images or are about different classes."""
+    """Refuse members of an ensemble that are one run, take different images or are about different classes."""
+    if not models:
+        raise ConfigError("at least one run folder is needed, found none")
+    places = [model.path.resolve() for model in models]
+    if twice := next((place for place in places if places.count(place) > 1), None):
+        raise ConfigError(f"an ensemble's members must differ: {twice} is given twice; give runs of different seeds")
     first = models[0]
     for model in models:
         for field in ("kind", "num_spatial_dims", "channels", "classes", "preparation", "pipeline"):

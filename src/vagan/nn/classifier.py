@@ -23,19 +23,11 @@ MOMENTUM = 0.1
 class Classifier(nn.Module):
     """The critic's blocks with twice the maps and batch norm, then two dense layers.
 
-    Parameters
-    ----------
-    num_spatial_dims, channels
-        2 or 3; channels of the images.
-    shape
-        Spatial shape of the images, at least 16 along each axis; the first dense layer sees every pixel of the last
-        feature maps, so it is fixed.
-    num_classes
-        Number of logits. Class 0 is the baseline class.
-    width
-        Feature maps of the first block; doubled at every pooling. The paper has 32 in 2-D. The hidden dense layer
-        is as wide as the last feature maps, ``16 * width``, as in the authors' code: at 112x112 most weights are
-        there, and for volumes a smaller width is advisable.
+    ``shape`` is the spatial shape of the images, at least 16 along each axis; the first dense layer sees every pixel
+    of the last feature maps, so it is fixed. Of the ``num_classes`` logits, the first is the baseline class's.
+    ``width`` feature maps of the first block, 32 in the paper in 2-D, are doubled at every pooling. The hidden dense
+    layer is as wide as the last feature maps, ``16 * width``, as in the authors' code: at 112x112 most weights are
+    there, and for volumes a smaller width is advisable.
     """
 
     def __init__(
@@ -79,11 +71,6 @@ class CAMClassifier(nn.Module):
 
     Its logits are means over space of weighted sums of feature maps, which is what class activation mapping needs
     (Zhou et al. 2016). Works on images of any size from 4 pixels along each axis.
-
-    Parameters
-    ----------
-    num_spatial_dims, channels, num_classes, width
-        As of `Classifier`.
     """
 
     def __init__(self, num_spatial_dims: int, *, channels: int = 1, num_classes: int = 2, width: int = 32) -> None:
