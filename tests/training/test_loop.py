@@ -14,7 +14,7 @@ from vagan.model.folder import load_model
 from vagan.training.config import load_config
 from vagan.training.engine import record
 from vagan.training.engine.loop import train
-from vagan.training.engine.run_folder import MetricsLog, RunFolder
+from vagan.training.engine.run_folder import RunFolder
 from vagan.training.engine.state import TrainState
 from vagan.training.sampling import training_rows
 from vagan.training.schedule import updates_of
@@ -136,7 +136,7 @@ def test_a_diverging_run_names_the_term_and_keeps_the_last_good_checkpoint(small
     assert all(torch.isfinite(tensor).all() for tensor in weights_of(run).values())
 
 
-@pytest.mark.parametrize("stage", [(record, "save_model"), (MetricsLog, "flush"), (TrainState, "save")], ids=str)
+@pytest.mark.parametrize("stage", [(record, "save_model"), (record, "write_table"), (TrainState, "save")], ids=str)
 def test_a_crash_while_saving_loses_nothing(small_cohort, finished, tmp_path, monkeypatch, stage):
     """The last save of the run fails at each of its stages; the same command makes up for it."""
 

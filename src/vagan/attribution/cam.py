@@ -37,11 +37,9 @@ class CAM:
 
     Parameters
     ----------
-    model
-        Classifier whose logits are one ``torch.nn.Linear`` of the global averages of feature maps; `attribute`
-        verifies it.
-    target
-        Class of interest.
+    model, target
+        Classifier whose logits are one ``torch.nn.Linear`` of the global averages of feature maps, which `attribute`
+        verifies; class of interest.
     layer
         Module of the model, or its dotted name, whose output these feature maps are. Default: the last module to run
         whose output has spatial extent.
@@ -73,16 +71,9 @@ class GradCAM:
     """Grad-CAM (Selvaraju et al. 2017): class activation mapping for any convolutional classifier.
 
     The weight of a feature map is the mean over space of the class score's derivative by it. For a model of the form
-    that `CAM` needs, at its last feature maps, the result is the CAM divided by their number of pixels.
-    Maps are not rectified: metrics read the positive part of the interpolated map. The original rectifies the map
-    before it is interpolated.
-
-    Parameters
-    ----------
-    model
-        Classifier with logits ``(batch, class)``.
-    target, layer
-        As of `CAM`. Of a layer that runs several times, the last time counts.
+    that `CAM` needs, at its last feature maps, the result is the CAM divided by their number of pixels. Maps are not
+    rectified: metrics read the positive part of the interpolated map. The original rectifies the map before it is
+    interpolated. Parameters are those of `CAM`; of a layer that runs several times, the last time counts.
     """
 
     model: nn.Module = field(repr=False)

@@ -116,15 +116,9 @@ _OTHER_RECTIFIERS = frozenset(
 class GuidedBackpropagation:
     """Gradient of the class score in which every ReLU passes on positive gradients only.
 
-    Units are score (logit) per intensity; only the magnitude is meaningful.
-
-    Parameters
-    ----------
-    model
-        Classifier with logits ``(batch, class)`` whose activations are ReLUs, as modules or as functions. Without
-        any, and with leaky or bounded ReLUs, ELU, GELU and so on, the method does not apply: these are errors.
-    target
-        Class of interest.
+    Units are score (logit) per intensity; only the magnitude is meaningful. The classifier's activations must be
+    ReLUs, as modules or as functions. Without any, and with leaky or bounded ReLUs, ELU, GELU and so on, the method
+    does not apply: these are errors.
     """
 
     model: nn.Module = field(repr=False)

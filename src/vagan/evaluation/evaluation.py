@@ -38,8 +38,8 @@ def markdown_table(
     """A Markdown table with a row for each method, best first, of cells ``mean ± std [low, high]``.
 
     ``summary`` is that of `vagan.evaluation.statistics.summarise`; methods without a headline score come last. The
-    ``ceiling``, scores of the exact effect, which no method can be asked to exceed, and then the
-    ``references``, scores of real images, are the last rows.
+    last rows are the ``ceiling``, scores of the exact effect, which no method can be asked to exceed, and the
+    ``references``, scores of real images.
     """
 
     def rank(scores: Scores) -> float:

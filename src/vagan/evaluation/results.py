@@ -138,16 +138,10 @@ class Results:
 class ResultsFolder:
     """Names and files of a results folder; it writes them and reads them.
 
-    Attributes
-    ----------
-    path
-        The folder.
-    scores, summary, table
-        ``scores.csv``, a row for each case, method and metric; their summary as JSON and as Markdown.
-    examples, left_out, runs
-        Images and maps to show; images that never came into the cohort; copies of the runs' settings and logs.
-    pairs, table2, observed, maps
-        Of comparisons with follow-up scans: the pairs, Table 2, and NIfTI files.
+    ``scores.csv`` has a row for each case, method and metric; ``summary`` and ``table`` are their summary as JSON and
+    as Markdown. ``examples``: images and maps to show; ``left_out``: images that never came into the cohort;
+    ``runs``: copies of the runs' settings and logs. Of comparisons with follow-up scans: ``pairs``, ``table2``, and
+    the NIfTI files in ``observed`` and ``maps``.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -258,11 +252,7 @@ class ResultsFolder:
                         shutil.copyfile(source, temporary)
 
     def read(self) -> Results:
-        """Read and check everything.
-
-        Raises `RunError` if ``summary.json`` is missing, or any file is damaged; names the file and the command that
-        makes it.
-        """
+        """Read and check everything; `RunError` if ``summary.json`` is missing, or any file is damaged."""
         summary = self.read_summary()
         self._require_described(summary)
         scores = self._read_table(self.scores, ["case", "method", "metric", "value"])
@@ -295,7 +285,7 @@ class ResultsFolder:
     def threshold(self, method: str) -> float:
         """The ``|map|`` above which a pixel counts as marked, from a method's maps of validation images.
 
-        Raises `RunError` if the folder is damaged, or has no threshold for the method.
+        `RunError` if the folder is damaged, or has no threshold for the method.
         """
         thresholds = self.read_summary().thresholds
         threshold = thresholds.get(method)

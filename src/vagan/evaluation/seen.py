@@ -20,16 +20,12 @@ WHICH = "are among the training or validation images"
 def require_unseen(
     cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude: bool = False, tell: bool = True
 ) -> Rows:
-    """Rows of a cohort that none of the runs was trained or validated on.
+    """Rows of a cohort that none of the runs was trained or validated on; `LeakageError` if none remains.
 
     An image counts as seen if its pixels are those of one of the run's images but for a linear change of intensity,
     or if its subject is one of the run's, provided that subjects are more than names of single images and that the
     cohort holds other images of the run; otherwise subjects of the same name, perhaps of other people, are a warning.
-
-    Raises
-    ------
-    LeakageError
-        If images were seen and shall not be excluded, or if none remains.
+    Seen images are a `LeakageError` unless they are to be excluded.
     """
     found, table = fingerprints(cohort, rows), cohort.manifest.table.iloc[rows]
     remarks: list[str] = []

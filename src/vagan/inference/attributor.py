@@ -66,20 +66,10 @@ _READING: dict[Convention, str] = {
 class Attributor:
     """Attributions by one model, or by the mean of several; made by `load`.
 
-    Attributes
-    ----------
-    name, unit, convention
-        Display name; unit and reading of the maps.
-    cost
-        Approximate number of forward passes per map.
-    methods, covariates
-        One method for each model, and what the models are conditioned on.
-    gate, reject_interval
-        Classifier of predicted classes, and where it abstains.
-    device
-        Where the networks are.
-    runs
-        Folders that the models are from.
+    Attributes: ``name`` for tables, ``unit`` and ``convention`` of the maps, ``cost`` (approximate number of forward
+    passes per map); one of the ``methods`` for each model, the ``covariates`` they are conditioned on, and the
+    ``runs`` they are from; the ``gate``, classifier of predicted classes, with the ``reject_interval`` in which it
+    abstains; the ``device`` of the networks.
     """
 
     def __init__(
@@ -312,16 +302,8 @@ def fit(
 ) -> Attributor:
     """Train a map generator, or resume its training, and return its attributor.
 
-    Parameters
-    ----------
-    cohort
-        Training and validation images; test images are never touched.
-    out
-        Run folder.
-    preset, settings
-        See `vagan.training.config.load_config`; values of settings are typed, such as ``{"training.batch_size": 8}``.
-    seed
-        Of the training.
+    Only training and validation images of the cohort are used. ``out`` is the run folder; for ``preset`` and
+    ``settings`` (typed values, such as ``{"training.batch_size": 8}``) see `vagan.training.config.load_config`.
     """
     from vagan.training.config import load_config
     from vagan.training.engine.loop import train

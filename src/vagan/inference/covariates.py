@@ -15,7 +15,7 @@ GivenCovariates = pd.DataFrame | Mapping[str, Any] | None
 
 
 def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], count: int) -> pd.DataFrame | None:
-    """One row per image with the columns that a model is conditioned on; None if it is not conditioned on any.
+    """One row per image of the covariates that a model is conditioned on; None if there are none.
 
     Covariates that are missing, unknown, of another number of images or of invalid values are errors.
     """

@@ -21,10 +21,7 @@ LEAST_PIXELS = 3
 
 
 def components(mask: Mask) -> Numbers:
-    """Number of the connected component that each pixel belongs to, from 1; 0 elsewhere and in specks.
-
-    Neighbours touch at corners too.
-    """
+    """Number of the connected component of each pixel, touching at corners too, from 1; 0 elsewhere and in specks."""
     numbers, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
     sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
     kept = sizes >= min(LEAST_PIXELS, sizes.max(initial=1))

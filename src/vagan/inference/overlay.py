@@ -52,16 +52,9 @@ def symmetric_range(maps: Array) -> tuple[float, float]:
 def overlay(image: Array, effect: Array, *, limit: float | None = None) -> NDArray[np.uint8]:
     """Colour an effect over its grey image, ``(height, width, 3)``: the stronger the effect, the more opaque.
 
-    Exactly grey where the effect is zero.
-
-    Parameters
-    ----------
-    image
-        ``(channel, height, width)``, intensities in [-1, 1]; channels are averaged to grey.
-    effect
-        Of the same shape: positive (red) where the class made the image brighter, negative blue.
-    limit
-        Effect of full colour; by default the end of `symmetric_range`.
+    Both are ``(channel, height, width)``, intensities in [-1, 1]; channels are averaged. Positive effects are red,
+    negative ones blue, zero exactly grey. ``limit`` is the effect of full colour, by default the end of
+    `symmetric_range`.
     """
     _require_same_shape(image, effect)
     limit = symmetric_range(effect)[1] if limit is None else limit
@@ -73,10 +66,7 @@ def overlay(image: Array, effect: Array, *, limit: float | None = None) -> NDArr
 
 
 class Overlays:
-    """Overlays of the images of one call, in one colour range, which is known once all maps are.
-
-    Until then image and effect of each wait in a temporary folder.
-    """
+    """Overlays of the images of one call, in one colour range: until it is known, they wait in a temporary folder."""
 
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="vagan-overlays-", ignore_cleanup_errors=True)
@@ -90,11 +80,10 @@ class Overlays:
         self._folder.cleanup()
 
     def add(self, path: Path, image: Array, effect: Array) -> None:
-        """An overlay to be written to ``path`` as PNG, one pixel for each pixel of the image.
+        """An overlay to be written to ``path`` as PNG, one pixel for each pixel of the image; see `overlay`.
 
-        Image and effect are ``(channel, height, width)`` or ``(channel, x, y, z)``; see `overlay`. A volume, in RAS+
-        order, becomes a row of three slices through the largest effect, normal to x, y and z: sagittal, coronal,
-        axial.
+        A volume ``(channel, x, y, z)``, in RAS+ order, becomes a row of three slices through the largest effect,
+        normal to x, y and z: sagittal, coronal, axial.
         """
         _require_same_shape(image, effect)
         if effect.any():

@@ -49,19 +49,12 @@ class Drawn:
 def build_report(folder: Path, *, hide_ids: bool = False) -> Path:
     """Write ``report.html`` and ``figures/`` into a results folder.
 
-    Everything is drawn before anything is written, and the page is replaced last: if building fails, the older
-    report is still there and whole. The page needs no other file and no network. Raises `RunError` if the folder
-    holds no results, or a file in it is damaged; `OutputError` if the folder cannot be written to, or its
-    ``report.html`` is not a report.
-
-    Parameters
-    ----------
-    folder
-        Output of `vagan evaluate`; only ``summary.json`` is required. Results of follow-up scans add Figure 5 of the
-        paper.
-    hide_ids
-        Number the subjects in figures and page instead of naming them, and leave out names of files. The other files
-        of the folder keep them.
+    Everything is drawn before anything is written, and the page is replaced last: if building fails, the older report
+    is still there and whole. The page needs no other file and no network. Of the results, only ``summary.json`` is
+    required; those of follow-up scans add Figure 5 of the paper. With ``hide_ids`` subjects are numbered instead of
+    named, and names of files left out; the other files of the folder keep them. Raises `RunError` if the folder holds
+    no results, or a file in it is damaged; `OutputError` if it cannot be written to, or its ``report.html`` is not a
+    report.
     """
     results, written = ResultsFolder(folder).read(), folder / "report.html"
     _require_own(written)

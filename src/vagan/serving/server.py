@@ -28,16 +28,11 @@ def serve_run(
     forwarded_port: int | None = None,
     largest_mb: int = 512,
 ) -> None:
-    """Print the address, which holds a new random token, and serve until interrupted.
+    """Print the address, which holds a new random token, and serve until interrupted, on 127.0.0.1.
 
-    Parameters
-    ----------
-    run, method, class_of_interest, device
-        As in `vagan.inference.attributor.Attributor.load`.
-    port
-        On 127.0.0.1; 0 takes any that is free.
-    forwarded_port
-        Where a browser on another machine sees it, through a forwarded port such as that of ``ssh -L``.
+    ``run``, ``method``, ``class_of_interest`` and ``device`` are as in `vagan.inference.attributor.Attributor.load`.
+    The ``port`` 0 takes any that is free; through ``forwarded_port`` a browser on another machine sees it, by ``ssh
+    -L``.
     """
     if largest_mb < 1:
         raise ConfigError(f"`largest_mb` must be at least 1, found {largest_mb}")

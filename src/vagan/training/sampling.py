@@ -52,15 +52,10 @@ class Batch(NamedTuple):
 class TrainingImages:
     """Batches of a training of VA-GAN, and its validation images.
 
-    Attributes
-    ----------
-    interests, covariates
-        Labels of the classes of interest, and covariates that the networks are conditioned on.
-    critic_conditions
-        Width of the critic's condition, the first numbers of the generator's: the task, one-hot, where there are
-        several (each class of interest to remove and, in bidirectional training, to insert); and the covariates.
-    validation, recalibration
-        Label -> validation rows; training rows for batch norm's statistics.
+    ``interests`` are labels of the classes of interest. ``critic_conditions`` is the width of the critic's condition,
+    the first numbers of the generator's: the task, one-hot, where there are several (each class of interest to remove
+    and, in bidirectional training, to insert); and the ``covariates``. ``validation`` holds the validation rows of
+    each label, ``recalibration`` training rows for batch norm's statistics.
     """
 
     def __init__(self, config: Config, cohort: Cohort) -> None:

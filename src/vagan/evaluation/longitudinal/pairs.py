@@ -134,10 +134,6 @@ def _day(cell: str) -> float:
         return float("nan")
 
 
-def _years(cell: str) -> float:
-    return float(pd.to_numeric(cell, errors="coerce"))
-
-
 def _months(cell: str) -> float:
     """``ses-M012``, ``m12x1p5T``, ``bl``, ``baseline`` -> months."""
     name = cell.lower().removeprefix("ses-")
@@ -150,7 +146,7 @@ def _months(cell: str) -> float:
 TIMES: dict[str, tuple[Callable[[str], float], float]] = {
     "date": (_day, 1 / DAYS_PER_MONTH),
     "examination_date": (_day, 1 / DAYS_PER_MONTH),
-    "age": (_years, 12.0),
+    "age": (lambda cell: float(pd.to_numeric(cell, errors="coerce")), 12.0),
     "session": (_months, 1.0),
 }
 """Columns that order scans: what reads a cell, and how many months its unit is."""

@@ -1,17 +1,21 @@
 """Output of a training in progress: metrics, validation, progress, checkpoints; and whether it has diverged."""
 
+import os
+import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import Any
 
+import pandas as pd
 import torch
 
 from vagan.conventions import MANY_EMPTY
-from vagan.errors import DivergenceError
+from vagan.data.table import write_table
+from vagan.errors import DivergenceError, OutputError, RunError
 from vagan.model.folder import save_model
 from vagan.progress import Bar
-from vagan.training.engine.run_folder import MetricsLog, RunFolder
+from vagan.training.engine.run_folder import RunFolder
 from vagan.training.engine.state import Task, TrainState
 
 PAUSE = 20
@@ -66,8 +70,8 @@ def collapsed_map(figures: Mapping[str, float]) -> str:
 class Record:
     """Record of one session of a training; a context that shows a progress bar and keeps ``metrics.csv`` whole.
 
-    ``autocast`` gives the context in which networks are used; ``after_validation`` is called with the run folder each
-    time its metrics grew.
+    Networks are used in ``autocast()``; ``after_validation`` is called with the run folder each time its metrics
+    grew.
     """
 
     def __init__(
@@ -83,17 +87,42 @@ class Record:
         self.figures: dict[str, float] = {}
         """Of the last validation."""
         self._shown = self._showing = 0.0
-        self._stack = ExitStack()
+        self._rows: list[dict[str, Any]] = []
+        """Of ``metrics.csv`` so far, of earlier sessions too."""
 
     def __enter__(self) -> "Record":
-        run, done = self._run, self._state.updates
-        last_row = next((update for update in range(done, 0, -1) if self._task.should_log(update)), 0)
-        self._metrics = self._stack.enter_context(MetricsLog(run, updates_done=done, last_row=last_row))
-        self._bar = self._stack.enter_context(Bar(self._task.total, f"training {run.path.name}", done=done))
+        """Cut metrics and TensorBoard back to where the training resumes; `RunError` if the table is damaged."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        task, run, done = self._task, self._run, self._state.updates
+        if done and os.path.lexists(run.metrics):
+            table = run.read_metrics()
+            last_row = next((update for update in range(done, 0, -1) if task.should_log(update)), 0)
+            if last_row and last_row not in set(table["update"]):
+                raise RunError(
+                    f"{run.metrics} must hold the metrics up to update {last_row}, from which the run resumes, but "
+                    "its end is missing; put it back, or delete it to resume without the earlier metrics"
+                )
+            records = table[table["update"] <= done].to_dict("records")
+            self._rows = [{str(name): value for name, value in row.items() if pd.notna(value)} for row in records]
+        self._writer = SummaryWriter(str(run.tensorboard), purge_step=done + 1)
+        self._hook, threading.excepthook = threading.excepthook, self._after_a_thread
+        self._bar = Bar(task.total, f"training {run.path.name}", done=done).__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with ExitStack() as ending:
+            ending.callback(setattr, threading, "excepthook", self._hook)
+            # that metrics cannot be written must not hide why the training ended
+            ending.enter_context(suppress(OutputError, OSError) if kind else nullcontext())
+            ending.callback(self._writer.close)
+            ending.push(self._bar)
+            self._flush()
+
+    def _after_a_thread(self, failed: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread prints a traceback of what our next `_flush` raises as well, where disks vanish."""
+        if type(failed.thread).__module__.partition(".")[0] != "tensorboard":
+            self._hook(failed)
 
     def add(self, terms: dict[str, float]) -> None:
         """Write down the terms of the update that is done; validate where it is due."""
@@ -108,12 +137,16 @@ class Record:
                 with self._autocast():
                     self.figures = task.validate(state)
                 row |= self.figures
-            self._metrics.add(row)
+            self._run.require_there()
+            self._rows.append(row)
+            for name, value in row.items():
+                if name != "update":
+                    self._writer.add_scalar(name, value, state.updates)
             if task.should_validate(state.updates):
                 if task.examples is not None:
                     self._run.write_examples(task.examples)
                 if time.monotonic() - self._shown > PAUSE * self._showing:
-                    self._metrics.flush()
+                    self._flush()
                     self._show()
         self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self.figures.items()))
 
@@ -130,16 +163,25 @@ class Record:
         for folder in (run.model, run.checkpoint.parent):
             folder.mkdir(exist_ok=True)
         if in_a_hurry:
-            self._metrics.flush()
+            self._flush()
             state.save(run.checkpoint)
         # the checkpoint last: whoever is killed before goes on from the one before, and writes all again
         with self._autocast():
             save_model(run.model, *task.model(state), in_new_folder=False)
         if not in_a_hurry:
-            self._metrics.flush()
+            self._flush()
             state.save(run.checkpoint)
         if self.figures:
             self._show()
+
+    def _flush(self) -> None:
+        """Write all rows; columns in order of first appearance, empty where a row has no value. No rows: no file."""
+        self._run.require_there()
+        if self._rows:
+            write_table(self._run.metrics, pd.DataFrame(self._rows), in_new_folder=False)
+        else:
+            self._run.metrics.unlink(missing_ok=True)
+        self._writer.flush()
 
     def _show(self) -> None:
         """Call what draws; its time is measured, so that drawing at each validation does not slow a training down."""

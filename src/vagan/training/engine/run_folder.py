@@ -3,12 +3,11 @@
 import importlib.metadata
 import os
 import platform
-import threading
 import time
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,6 @@ from pydantic import BaseModel, Field, field_validator
 
 from vagan.data.cohort import Cohort
 from vagan.data.fingerprint import Fingerprints, fingerprints, from_text, to_text
-from vagan.data.table import write_table
 from vagan.errors import OutputError, RunError, reason_of
 from vagan.files import lock, read_text, regular, remove_leftovers, replacing, unlock, write_json, write_text
 from vagan.training.config import Config, differences, parse_config, parse_yaml, write_config
@@ -219,65 +217,6 @@ class RunFolder:
         """Append a dated line to the log."""
         with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-
-
-class MetricsLog:
-    """``metrics.csv`` and TensorBoard, cut back to ``updates_done``, from which a run resumes.
-
-    `RunError` if the table is damaged or does not hold ``last_row``, the last update so far that has a row.
-    """
-
-    def __init__(self, run: RunFolder, *, updates_done: int, last_row: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._run, self._path = run, run.metrics
-        self.rows: list[dict[str, Any]] = []
-        """All rows so far, of earlier sessions too."""
-        if updates_done and os.path.lexists(run.metrics):
-            table = run.read_metrics()
-            if last_row and last_row not in set(table["update"]):
-                raise RunError(
-                    f"{run.metrics} must hold the metrics up to update {last_row}, from which the run resumes, but "
-                    "its end is missing; put it back, or delete it to resume without the earlier metrics"
-                )
-            records = table[table["update"] <= updates_done].to_dict("records")
-            self.rows = [{str(name): value for name, value in row.items() if pd.notna(value)} for row in records]
-        self._writer = SummaryWriter(str(run.tensorboard), purge_step=updates_done + 1)
-        self._hook = threading.excepthook
-        threading.excepthook = self._after_a_thread
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Record one row; ``update`` is its position in the run."""
-        self._run.require_there()
-        self.rows.append(row)
-        for name, value in row.items():
-            if name != "update":
-                self._writer.add_scalar(name, value, row["update"])
-
-    def flush(self) -> None:
-        """Write all rows; columns in order of first appearance, empty where a row has no value. No rows: no file."""
-        self._run.require_there()
-        if self.rows:
-            write_table(self._path, pd.DataFrame(self.rows), in_new_folder=False)
-        else:
-            self._path.unlink(missing_ok=True)
-        self._writer.flush()
-
-    def __enter__(self) -> "MetricsLog":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with ExitStack() as ending:
-            ending.callback(setattr, threading, "excepthook", self._hook)
-            # that they cannot be written must not hide why the training ended
-            ending.enter_context(suppress(OutputError, OSError) if kind else nullcontext())
-            ending.callback(self._writer.close)
-            self.flush()
-
-    def _after_a_thread(self, failed: threading.ExceptHookArgs) -> None:
-        """TensorBoard's thread prints a traceback of what our next `flush` raises as well, where disks vanish."""
-        if type(failed.thread).__module__.partition(".")[0] != "tensorboard":
-            self._hook(failed)
 
 
 def _cohort_record(cohort: Cohort) -> dict[str, Any]:
