@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from vagan.attribution.method import Convention, Unit
 from vagan.data.volume import Volume
@@ -161,17 +162,13 @@ class Attribution:
         if isinstance(index, int):
             position = range(len(self))[index]
             index = slice(position, position + 1)
-        deformation, uncertainty = self.deformation, self.uncertainty
         per_image = ("images", "effect", "counterfactual", "decisions", "ood_score", "names", "sources")
         values: dict[str, Any] = {name: getattr(self, name) for name in per_image}
         parts: dict[str, Any] = {name: None if value is None else value[index] for name, value in values.items()}
-        return replace(
-            self,
-            **parts,
-            deformation=deformation and Deformation(*(field[index] for field in deformation)),
-            uncertainty=uncertainty and Uncertainty(*(field[index] for field in uncertainty)),
-            covariates=None if self.covariates is None else self.covariates.iloc[index],
-        )
+        for name in ("deformation", "uncertainty"):
+            parts[name] = tree_map_only(Tensor, lambda field: field[index], getattr(self, name))
+        covariates = None if self.covariates is None else self.covariates.iloc[index]
+        return replace(self, **parts, covariates=covariates)
 
     def __repr__(self) -> str:
         optional = ("counterfactual", "deformation", "uncertainty", "decisions", "ood_score", "covariates")

@@ -9,12 +9,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from vagan.attribution.method import AttributionMethod, Convention, require_images
 from vagan.attribution.registry import METHODS, find_slug
 from vagan.attribution.vagan import VAGAN, Explanation
 from vagan.data.cohort import Cohort, Selection
-from vagan.effect import SIGN, SIGN_INSERTION, Deformation, without_effect
+from vagan.effect import SIGN, SIGN_INSERTION, without_effect
 from vagan.errors import ConfigError, NotEnoughMemoryError
 from vagan.files import replacing
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
@@ -34,7 +35,6 @@ from vagan.inference.strategies import (
     REJECT_INTERVAL,
     ClassGate,
     Interval,
-    Uncertainty,
     mean_explanation,
     task_conditions,
     uncertainty,
@@ -251,23 +251,25 @@ class Attributor:
         found = mean_explanation(members)
         if decisions is not None:
             found = without_effect_in_baseline(found, inputs, decisions)
-        first, spread, device = self.methods[0], uncertainty(members), images.device
+        # back to where the images are
+        found, spread = tree_map_only(Tensor, lambda values: values.to(images.device), (found, uncertainty(members)))
+        first = self.methods[0]
         ood = first.ood if isinstance(first, VAGAN) else None
         return Attribution(
             images=images,
-            effect=found.effect.to(device),
+            effect=found.effect,
             method=self.name,
             unit=self.unit,
             convention=self.convention,
             sign=self._sign(),
             spec=self._spec,
-            counterfactual=None if found.counterfactual is None else found.counterfactual.to(device),
-            deformation=found.deformation and Deformation(*(field.to(device) for field in found.deformation)),
-            uncertainty=spread and Uncertainty(*(field.to(device) for field in spread)),
+            counterfactual=found.counterfactual,
+            deformation=found.deformation,
+            uncertainty=spread,
             members=len(members),
             decisions=decisions,
             reject_interval=None if decisions is None else self.reject_interval,
-            ood_score=None if found.ood_score is None else found.ood_score.to(device),
+            ood_score=found.ood_score,
             ood_threshold=None if ood is None or found.ood_score is None else ood.threshold,
             covariates=table,
             names=tuple(names),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from vagan.attribution.method import preserving
 from vagan.attribution.vagan import Explanation
@@ -94,18 +95,15 @@ def task_conditions(spec: ModelSpec, decisions: Sequence[ClassDecision]) -> Cond
 def without_effect_in_baseline(found: Explanation, images: Images, decisions: Sequence[ClassDecision]) -> Explanation:
     """No effect in images that are predicted to be of the baseline class."""
     baseline = torch.tensor([decision.label == 0 for decision in decisions], device=images.device)
-    counterfactual = found.counterfactual
-    if counterfactual is not None:
-        counterfactual = counterfactual.clone()
-        counterfactual[baseline] = images[baseline]
 
-    def zeroed(values: Tensor) -> Tensor:
+    def without(values: Tensor, replacement: Tensor | float = 0.0) -> Tensor:
         values = values.clone()
-        values[baseline] = 0
+        values[baseline] = replacement[baseline] if isinstance(replacement, Tensor) else replacement
         return values
 
-    deformation = found.deformation and Deformation(*map(zeroed, found.deformation))
-    return found._replace(effect=zeroed(found.effect), counterfactual=counterfactual, deformation=deformation)
+    counterfactual = None if found.counterfactual is None else without(found.counterfactual, images)
+    effect, moved = tree_map_only(Tensor, without, (found.effect, found.deformation))
+    return found._replace(effect=effect, counterfactual=counterfactual, deformation=moved)
 
 
 class Uncertainty(NamedTuple):

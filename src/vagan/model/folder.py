@@ -130,10 +130,8 @@ def build_network(spec: ModelSpec, *, zero_init: bool = True, gradient_checkpoin
     dims, channels, width = spec.num_spatial_dims, spec.channels, spec.width
     if spec.kind == "classifier":
         return Classifier(dims, shape=spec.shape, channels=channels, width=width)
-    if spec.kind == "label-classifier":
+    if spec.kind in ("cam-classifier", "label-classifier"):
         return CAMClassifier(dims, channels=channels, num_classes=len(spec.classes), width=width)
-    if spec.kind == "cam-classifier":
-        return CAMClassifier(dims, channels=channels, width=width)
     return MapGenerator(
         dims,
         channels=channels,

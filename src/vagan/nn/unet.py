@@ -88,32 +88,29 @@ class MapGenerator(nn.Module):
             needed = "needs a condition, such as the class of interest; give one"
             unknown = "takes no condition; leave it out"
             raise ModelError(f"this map generator {needed if condition is None else unknown}")
-        apply = recomputed if self._gradient_checkpointing else _applied
         *skips, bottom = self.encoded(images)
         features = self._modulated(0, bottom, condition)
         used = skips[-len(self.upsamplers) :]
         levels = zip(self.upsamplers, self.decoders, reversed(used), strict=True)
         for level, (upsampler, decoder, skip) in enumerate(levels, start=1):
-            features = self._modulated(level, apply(_Up(upsampler, decoder), features, skip), condition)
+            features = self._modulated(level, self._through(_Up(upsampler, decoder), features, skip), condition)
         maps = self.last(features)
         return crop_to(repeat_blocks(maps, BLOCK) if self._coarse else maps, spatial_shape(images)).float()
 
     def encoded(self, images: Images) -> list[Tensor]:
         """Feature maps of each level on the way down, the bottom's last; independent of the condition."""
-        apply = recomputed if self._gradient_checkpointing else _applied
         features = pad_to_multiple(images, self.multiple)
         levels = []
         for encoder in self.encoders:
-            levels.append(apply(encoder, features))
+            levels.append(self._through(encoder, features))
             features = self.pool(levels[-1])
-        return [*levels, apply(self.bottom, features)]
+        return [*levels, self._through(self.bottom, features)]
+
+    def _through(self, block: nn.Module, *features: Tensor) -> Tensor:
+        return recomputed(block, *features) if self._gradient_checkpointing else block(*features)
 
     def _modulated(self, level: int, features: Tensor, condition: Condition | None) -> Tensor:
         return features if condition is None else self.modulations[level](features, condition)
-
-
-def _applied(block: nn.Module, *features: Tensor) -> Tensor:
-    return block(*features)
 
 
 class _Up(nn.Module):

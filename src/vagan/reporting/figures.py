@@ -88,31 +88,29 @@ def training_curves(metrics: pd.DataFrame) -> Figure:
     without the columns of VA-GAN gets one panel for each of its columns.
     """
     logged = {column for column in metrics.columns.astype(str) if metrics[column].notna().any()}
-    panels = [
-        (title, lines, reference) for title, lines, reference in _PANELS if logged & {name for name, *_ in lines}
-    ]
+    panels = {title: lines for title, lines in _PANELS.items() if logged & lines.keys()}
     if not panels:
         others = metrics.select_dtypes("number").columns.astype(str).drop(["update", "seconds"], errors="ignore")
-        panels = [(column, ((column, "", BLUE),), None) for column in others if column in logged]
+        panels = {column: {column: ("", BLUE)} for column in others if column in logged}
     switch = _last_critic_update(metrics)
     down = max(-(-len(panels) // PANELS_ACROSS), 1)
     figure = Figure(figsize=(3.2 * PANELS_ACROSS, 2.3 * down), layout="constrained")
     grid = figure.add_gridspec(down, PANELS_ACROSS)  # also where panels are few: all runs at one scale
-    for place, (title, lines, reference) in enumerate(panels):
+    for place, (title, lines) in enumerate(panels.items()):
         axes = figure.add_subplot(grid[divmod(place, PANELS_ACROSS)])
         _plain(axes)
         axes.set_title(title, fontsize=9, loc="left", parse_math=False)
         axes.set_xlabel("update", fontsize=8)
-        if reference is not None:
-            axes.axhline(reference, color=GREY, linewidth=0.8, linestyle="--")
+        if "critic/slope" in lines:
+            axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle="--")
         if switch is not None:
             axes.axvline(switch, color=GREY, linewidth=0.8, linestyle=":")
             where = axes.get_xaxis_transform()
             axes.text(switch, 0.98, "distillation", transform=where, fontsize=6, rotation=90, ha="right", va="top")
-        shown = [line for line in lines if line[0] in logged]
-        for column, label, colour in shown:
-            _curve(axes, metrics, column, label, colour)
-        if any(label for _, label, _ in shown):
+        shown = {column: label for column, (label, _) in lines.items() if column in logged}
+        for column, label in shown.items():
+            _curve(axes, metrics, column, label, lines[column][1])
+        if any(shown.values()):
             axes.legend(fontsize=7, frameon=False, handlelength=1.4, borderpad=0)
     return _laid_out(figure)
 
@@ -125,27 +123,23 @@ def _last_critic_update(metrics: pd.DataFrame) -> int | None:
     return last if last < metrics["update"].iloc[-1] else None
 
 
-_PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None], ...] = (
-    (
-        "Wasserstein estimate",
-        (("critic/wasserstein", "training", BLUE), ("validation/wasserstein", "validation", ORANGE)),
-        None,
-    ),
-    ("Critic's slope (1 is ideal)", (("critic/slope", "", BLUE),), 1.0),
-    (
-        "Mean |map|",
-        (
-            ("generator/map", "class of interest", BLUE),
-            ("validation/map", "", BLUE),
-            ("generator/baseline_map", "baseline class", ORANGE),
-            ("validation/baseline_map", "", ORANGE),
-        ),
-        None,
-    ),
-    ("Map size, baseline / class of interest", (("validation/baseline_response_ratio", "", BLUE),), None),
-    ("Share of empty maps", (("validation/empty_map", "", BLUE),), None),
-    ("NCC monitor, never used for selection", (("monitor/ncc", "", BLUE),), None),
-)
+_PANELS = {
+    "Wasserstein estimate": {
+        "critic/wasserstein": ("training", BLUE),
+        "validation/wasserstein": ("validation", ORANGE),
+    },
+    "Critic's slope (1 is ideal)": {"critic/slope": ("", BLUE)},
+    "Mean |map|": {
+        "generator/map": ("class of interest", BLUE),
+        "validation/map": ("", BLUE),
+        "generator/baseline_map": ("baseline class", ORANGE),
+        "validation/baseline_map": ("", ORANGE),
+    },
+    "Map size, baseline / class of interest": {"validation/baseline_response_ratio": ("", BLUE)},
+    "Share of empty maps": {"validation/empty_map": ("", BLUE)},
+    "NCC monitor, never used for selection": {"monitor/ncc": ("", BLUE)},
+}
+"""Columns by the titles of their panels, with their labels and colours."""
 
 
 def score_bars(summary: Summary, *metrics: str) -> Figure:

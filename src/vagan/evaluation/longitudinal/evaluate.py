@@ -46,15 +46,15 @@ class ObservedEffects:
         cohort: Cohort,
         label: int,
         results: ResultsFolder,
+        options: EvaluationOptions,
         *,
         intensity: Intensity,
         min_months: float,
-        limit: int | None,
-        seed: int,
     ) -> None:
         self._cohort, self._results, self._intensity = cohort, results, intensity
         self._pairs = find_pairs(cohort.manifest, label=label, min_months=min_months)
-        order = numpy_generator(seed, "converters to score").permutation(len(self._pairs.converters))[:limit]
+        limit = options.limit
+        order = numpy_generator(options.seed, "converters to score").permutation(len(self._pairs.converters))[:limit]
         self.converters = [self._pairs.converters[position] for position in order]
         self.stable = self._pairs.stable[:limit]
         rows = np.array([pair.after for pair in self.converters])
@@ -210,15 +210,7 @@ def evaluate_longitudinal(
     results.require_folder()
     cohort, excluded = without_seen(cohort, runs, exclude=selection.exclude_seen)
     loaded = load_methods(cohort, runs, selection, seed=options.seed, device=device)
-    truth = ObservedEffects(
-        cohort,
-        loaded.label,
-        results,
-        intensity=intensity,
-        min_months=min_months,
-        limit=options.limit,
-        seed=options.seed,
-    )
+    truth = ObservedEffects(cohort, loaded.label, results, options, intensity=intensity, min_months=min_months)
     options = replace(options, severity=None, classifiers=(), device=str(device))
     evaluation = evaluate(loaded.methods, cohort, options, truth=truth, on_maps=truth.write_maps)
     results.write(evaluation, cohort, loaded.models, rules=excluded)
