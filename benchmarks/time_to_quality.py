@@ -35,8 +35,7 @@ from vagan.training.engine.device import fast_precision
 from vagan.training.engine.loop import train
 from vagan.training.sampling import Batch
 from vagan.training.schedule import UpdateOrder
-from vagan.training.steps import distil_generator, update_classifier, update_critic, update_generator
-from vagan.training.tasks.adversarial import CLASSIFIER_WIDTH
+from vagan.training.steps import distil_generator, update_critic, update_generator
 
 NCC = "monitor/ncc"
 SIZE = (112, 112)
@@ -157,18 +156,17 @@ def updates_of(config: Config, precision: str) -> dict[str, Callable[[], None]]:
     critic = Critic(
         2,
         width=config.critic.width,
+        max_width=config.critic.max_width,
         patch_size=config.critic.patch_size,
         shape=SIZE if config.critic.position_aware else None,
     )
-    classifier = Critic(2, width=CLASSIFIER_WIDTH, patch_size=2, shape=SIZE)  # decides on distillation
     if config.training.channels_last:
-        for network in (critic, generator, classifier):
+        for network in (critic, generator):
             network.to(memory_format=channels_last(2))
     average = copy.deepcopy(generator).eval()
     images = torch.rand(2, config.training.batch_size, 1, *SIZE) * 2 - 1
     batch = Batch(images[1], images[0], torch.rand(len(images[0])))
-    optimizer, judging = (torch.optim.Adam(network.parameters(), lr=1e-5) for network in (generator, classifier))
-    of_critic = torch.optim.Adam(critic.parameters(), lr=1e-5)
+    optimizer, of_critic = (torch.optim.Adam(network.parameters(), lr=1e-5) for network in (generator, critic))
     is_reduced = "auto" == precision == config.training.precision and (
         fast_precision(torch.device("cpu")) == "bf16-mixed"
     )
@@ -182,24 +180,12 @@ def updates_of(config: Config, precision: str) -> dict[str, Callable[[], None]]:
 
         return call
 
-    def judged() -> None:
-        if config.schedule.distillation_updates:
-            update_classifier(classifier, judging, [batch], backward=torch.Tensor.backward)
-
-    def against_critic() -> None:
-        update_generator(critic, generator, optimizer, [batch], teacher=teacher, **common)
-        judged()
-
-    def distil() -> None:
-        distil_generator(generator, average, optimizer, [batch], **common)
-        judged()
-
     found = {
         "critic": lambda: update_critic(critic, generator, of_critic, [batch], **common),
-        "generator": against_critic,
+        "generator": lambda: update_generator(critic, generator, optimizer, [batch], teacher=teacher, **common),
     }
     if config.schedule.distillation_updates:
-        found["distillation"] = distil
+        found["distillation"] = lambda: distil_generator(generator, average, optimizer, [batch], **common)
     return {kind: reduced(update) for kind, update in found.items()}
 
 

@@ -22,15 +22,15 @@ def test_the_critic_is_the_papers_and_one_of_patches_begins_at_the_second_level(
     assert {layer.kernel_size[0] for layer in layers[:-1]} == {3}
     assert layers[-1].kernel_size == (1,) * dims
     assert not any("Norm" in type(module).__name__ for module in Critic(dims).modules())
-    layers = convolutions(Critic(dims, patch_size=2))
-    assert [layer.out_channels for layer in layers] == [16, 32, 32, 64, 64, 128, 128, 128, 1]
+    layers = convolutions(Critic(dims, patch_size=2, max_width=64))
+    assert [layer.out_channels for layer in layers] == [16, 32, 32, 64, 64, 64, 64, 64, 1]
     assert layers[0].in_channels == 2**dims
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_position_aware_critic_weighs_each_location(dims, rng):
     shape = (36, 48, 34)[:dims]
-    plain, aware = Critic(dims, width=2, patch_size=2), Critic(dims, width=2, patch_size=2, shape=shape)
+    plain, aware = (Critic(dims, width=2, max_width=8, patch_size=2, shape=one) for one in (None, shape))
     aware.load_state_dict(plain.state_dict(), strict=False)
     images = torch.randn(2, 1, *shape, generator=rng)
     torch.testing.assert_close(aware(images), plain(images))  # as its weights are zero at first

@@ -29,8 +29,8 @@ class Critic(nn.Module):
     ----------
     num_spatial_dims, channels
         2 or 3; channels of the images.
-    width
-        Feature maps of the first block; doubled at every pooling. The paper has 16.
+    width, max_width
+        Feature maps of the first block; doubled at every pooling, up to ``max_width``. The paper has 16, and 256.
     patch_size
         Edge of the blocks of pixels, 1 or 2, that are the channels of the first block (space to depth). With 2, as
         a first convolution of stride 2, the paper's first block is left out, for a fifth of the time.
@@ -50,6 +50,7 @@ class Critic(nn.Module):
         *,
         channels: int = 1,
         width: int = 16,
+        max_width: int = 256,
         patch_size: Literal[1, 2] = 1,
         shape: tuple[int, ...] | None = None,
         conditions: int = 0,
@@ -62,12 +63,13 @@ class Critic(nn.Module):
             num_spatial_dims,
             channels * patch_size**num_spatial_dims,
             width,
+            max_width=max_width,
             first=patch_size - 1,
             poolings=poolings,
             batch_norm=False,
         )
         self._ends = [0, *accumulate(map(len, levels))]
-        features = 2**poolings * width
+        features = min(2**poolings * width, max_width)
         self.layers = nn.Sequential(*chain(*levels), conv(num_spatial_dims, features, 1, kernel=1))
         self.locations = None
         if shape is not None:

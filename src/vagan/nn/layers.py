@@ -88,6 +88,7 @@ def conv_levels(
     inputs: int,
     width: int,
     *,
+    max_width: int | None = None,
     first: int = 0,
     poolings: int = 4,
     batch_norm: bool = True,
@@ -96,11 +97,11 @@ def conv_levels(
     """Layers of the critic and of the classifiers: 1, 1, 2, 2 and 3 convolutions, of twice as many maps each time.
 
     Levels before ``first`` are left out. The first ``poolings`` of the rest end in a `max_pool`; the last level has
-    ``2 ** (4 - first) * width`` maps.
+    ``2 ** (4 - first) * width`` maps, or ``max_width``, if that is less.
     """
     levels: list[list[nn.Module]] = []
     for level, convolutions in enumerate((1, 1, 2, 2, 3)[first:]):
-        outputs = width * 2**level
+        outputs = width * 2**level if max_width is None else min(width * 2**level, max_width)
         blocks: list[nn.Module] = []
         for _ in range(convolutions):
             blocks.append(conv_block(num_spatial_dims, inputs, outputs, batch_norm=batch_norm, momentum=momentum))

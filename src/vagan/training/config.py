@@ -70,6 +70,8 @@ class Critic(_Section):
     width: Width = 32
     """Feature maps of the first level. Narrower critics find effects that could occur anywhere late, and with
     patch_size 2 their blocks of pixels show in the maps."""
+    max_width: Width = 128
+    """Feature maps of a level at most: they double from level to level. 256 in the paper."""
     patch_size: Literal[1, 2] = 2
     """Edge of the blocks of pixels that are the channels of the first level; 1 in the paper."""
     position_aware: bool = True
@@ -131,8 +133,8 @@ class Schedule(_Section):
     """Boost the critic before every n-th generator update; 0 for never."""
     distillation_updates: Annotated[int, Field(ge=0)] = 40
     """Generator updates at the end that learn to recover the averaged generator's effects from images of the baseline
-    class, without the critic. This removes the texture of the image from its map. Rejected at the end where a
-    classifier finds that it lost part of the effect."""
+    class, without the critic. This removes the texture of the image from its map. Rejected at the end where the
+    effects in validation images became smaller."""
 
 
 class Optimizer(_Section):

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vagan.axes import (
     concatenate_batches,
@@ -116,15 +115,6 @@ def distillation_terms(
         "generator/effect_transfer": map_size(recovered - transfer.origin),
         "generator/baseline_map": map_size(unchanged - batch.target),
     } | _deformation_terms(maps, loss, settings)
-
-
-def classifier_terms(classifier: nn.Module, batch: Batch) -> Terms:
-    """Cross-entropy of telling target images (high scores) from source images (low scores)."""
-    scores = conditioned(classifier, batch.target_condition, batch.condition)(
-        concatenate_batches(batch.target, batch.source)
-    )
-    is_target = torch.cat([torch.ones(len(batch.target)), torch.zeros(len(batch.source))]).to(scores)
-    return {"classifier/cross_entropy": binary_cross_entropy_with_logits(scores, is_target)}
 
 
 def generator_weights(loss: Loss) -> Weights:

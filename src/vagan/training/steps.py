@@ -13,7 +13,6 @@ from vagan.training.config import Generator, Loss
 from vagan.training.objectives import (
     Terms,
     Weights,
-    classifier_terms,
     critic_terms,
     critic_weights,
     distillation_terms,
@@ -128,19 +127,6 @@ def distil_generator(
         batches,
         lambda batch: distillation_terms(generator, teacher, batch, loss, settings),
         generator_weights(loss),
-        backward,
-    )
-
-
-def update_classifier(
-    classifier: nn.Module, optimizer: Optimizer, batches: Sequence[Batch], *, backward: Backward
-) -> Terms:
-    """Teach the classifier, by whose judgement distillation is kept or not; see `classifier_terms`."""
-    return step(
-        optimizer,
-        batches,
-        lambda batch: classifier_terms(classifier, batch),
-        {"classifier/cross_entropy": 1.0},
         backward,
     )
 

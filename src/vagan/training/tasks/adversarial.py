@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,18 +27,17 @@ from vagan.training.objectives import Terms
 from vagan.training.ood import fit_ood
 from vagan.training.sampling import Batch, TrainingImages, validation_rows
 from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay
-from vagan.training.steps import Backward, distil_generator, update_classifier, update_critic, update_generator
+from vagan.training.steps import Backward, distil_generator, update_critic, update_generator
 
 RULE = "the generator at the end of the schedule, distilled from the running average; no checkpoint is chosen"
 RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
 
 EXAMPLES = 4
 """Validation images of each class that are shown."""
-CLASSIFIER_WIDTH = 16
-"""Largest width of the classifier that judges distillation."""
-JUDGED_IMAGES = 256
-TOLERANCE = 0.02
-"""Decrease of the classifier's mean probability at which distillation is rejected."""
+COMPARED_IMAGES = 256
+"""Validation images of each class on which distilled maps are compared with those that they were distilled from."""
+SMALLEST_SHARE = 0.95
+"""Of the size of the effect, at which distillation is kept."""
 
 
 class AdversarialTask:
@@ -59,8 +58,8 @@ class AdversarialTask:
         self._images = TrainingImages(config, cohort)
         self._loss = config.loss.at(cohort.shape)
         self.examples: ValidationExamples | None = None
-        many = config.training.model_copy(update={"validation_images": JUDGED_IMAGES})
-        self._judged = validation_rows(cohort, self._images.interests, many)
+        many = config.training.model_copy(update={"validation_images": COMPARED_IMAGES})
+        self._compared = validation_rows(cohort, self._images.interests, many)
         self._monitor = monitor if cohort.has_effects else None
         self._share = processes.share(config.training.accumulate_grad_batches)
         self._order = UpdateOrder(config.training.generator_updates, config.schedule)
@@ -88,25 +87,19 @@ class AdversarialTask:
         config, adam = self._config, self._config.optimizer
         checkpointing = config.training.gradient_checkpointing
 
-        def build_critic(*, width: int, patch_size: Literal[1, 2], position_aware: bool) -> Critic:
-            return Critic(
-                len(self._cohort.shape),
-                channels=self._cohort.channels,
-                width=width,
-                patch_size=patch_size,
-                shape=self._cohort.shape if position_aware else None,
-                conditions=self._images.critic_conditions,
-                gradient_checkpointing=checkpointing,
-            )
-
         with seeded(config.training.seed, "weights"):
             generator = build_network(
                 self._spec, zero_init=config.generator.zero_init, gradient_checkpointing=checkpointing
             )
-            critic = build_critic(
+            critic = Critic(
+                len(self._cohort.shape),
+                channels=self._cohort.channels,
                 width=config.critic.width,
+                max_width=config.critic.max_width,
                 patch_size=config.critic.patch_size,
-                position_aware=config.critic.position_aware,
+                shape=self._cohort.shape if config.critic.position_aware else None,
+                conditions=self._images.critic_conditions,
+                gradient_checkpointing=checkpointing,
             )
 
         def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
@@ -124,11 +117,6 @@ class AdversarialTask:
         networks: dict[str, nn.Module] = {"generator": generator, "critic": critic, "average": ema}
         if config.schedule.distillation_updates:
             optimizers["distillation"] = Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas)
-            with seeded(config.training.seed, "weights of the classifier"):
-                networks["classifier"] = build_critic(
-                    width=min(config.critic.width, CLASSIFIER_WIDTH), patch_size=2, position_aware=True
-                )
-            optimizers["classifier"] = Adam(networks["classifier"].parameters(), lr=config.classifier.learning_rate)
         return TrainState(networks, optimizers)
 
     def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
@@ -148,8 +136,7 @@ class AdversarialTask:
             ema.module.load_state_dict(weights)
             generator.load_state_dict(weights)
         if state.updates >= self._order.total:
-            terms = distil_generator(generator, ema.module, state.optimizers["distillation"], batches, **common)
-            return terms | self._update_classifier(state, batches, backward)
+            return distil_generator(generator, ema.module, state.optimizers["distillation"], batches, **common)
         if not self._order.is_generator_update(state.updates):
             return update_critic(critic, generator, state.optimizers["critic"], batches, **common)
         done = self._order.generator_updates_before(state.updates)
@@ -157,14 +144,7 @@ class AdversarialTask:
         teacher = ema.module if transfers else None
         terms = update_generator(critic, generator, state.optimizers["generator"], batches, teacher=teacher, **common)
         ema.update_parameters(generator)
-        return terms | self._update_classifier(state, batches, backward)
-
-    def _update_classifier(self, state: TrainState, batches: Sequence[Batch], backward: Backward) -> Terms:
-        """Train the classifier that will judge the distillation, where there will be one."""
-        if "classifier" not in state.networks:
-            return {}
-        classifier, optimizer = state.networks["classifier"], state.optimizers["classifier"]
-        return update_classifier(classifier, optimizer, batches, backward=backward)
+        return terms
 
     def lr_factor(self, optimizer: str, update: int) -> float:
         """Against the critic as ``optimizer.decay_from`` says; falling to 0 all along the distillation."""
@@ -230,10 +210,10 @@ class AdversarialTask:
     def _chosen(self, state: TrainState) -> tuple[nn.Module, str]:
         """The averaged generator, or at the end of a distillation the distilled one, and why.
 
-        Distillation is kept if a classifier, trained beside the generator on the same images, takes validation
-        images without their effect for baseline images with the same mean probability. Where effects depend on the
-        image that shows them, such as its shape, they cannot be recovered in other images, and the distilled maps
-        become empty.
+        Distillation is kept if it leaves the effect its size, which is by how much the maps of validation images of
+        the class of interest are larger than those of baseline images. Where the effect depends on the image that
+        shows it, such as its shape, the generator learns to find it in the images to which it was transferred, but
+        finds less of it in others.
         """
         if state.updates <= self._order.total:
             return self._recalibrated(_ema(state).module), RULE_OF_AVERAGE
@@ -241,24 +221,29 @@ class AdversarialTask:
         if state.updates < self.total:
             return distilled, RULE
         averaged = self._recalibrated(_ema(state).module)
-        before, after = (self._baseline_probability(network, state) for network in (averaged, distilled))
-        found = f"; probability of the baseline class {before:.3f} before and {after:.3f} after distillation"
-        if after < before - TOLERANCE:
+        before, after = self._effect_size(averaged), self._effect_size(distilled)
+        found = f"; size of the effect {before:.4f} before and {after:.4f} after distillation"
+        if after < SMALLEST_SHARE * before:
             return averaged, f"{RULE_OF_AVERAGE}; distillation is rejected, as it lost part of the effect{found}"
         return distilled, RULE + found
 
-    def _baseline_probability(self, generator: nn.Module, state: TrainState) -> float:
-        """Mean probability by the classifier that images are of the baseline class once the effect is removed."""
-        classifier, device = state.networks["classifier"], next(generator.parameters()).device
-        found = []
+    def _effect_size(self, generator: nn.Module) -> float:
+        """Mean ``|effect|`` in validation images of the class of interest, minus that in those of the baseline class.
+
+        The difference excludes the texture that maps of both classes show alike, and that distillation removes.
+        """
+        device = next(generator.parameters()).device
+        sizes = {}
         with torch.no_grad():
-            for label in self._images.interests:
-                for part, condition in self._images.validation_images(label, self._judged[label]):
+            for label, rows in self._compared.items():
+                found = []
+                for part, condition in self._images.validation_images(label, rows):
                     images = part.to(device)
                     raw_map = conditioned(generator, condition)(images)
                     without = counterfactual_image(images, raw_map, self._config.generator.output)
-                    found.append(conditioned(classifier, condition)(without).sigmoid())
-        return float(torch.cat(found).mean())
+                    found.append(per_sample_mean(effect_map(images, without).abs()))
+                sizes[label] = float(torch.cat(found).mean())
+        return float(np.mean([sizes[label] for label in self._images.interests])) - sizes[0]
 
     def finish(self, model: Path, device: torch.device) -> None:
         """Measure what training images look like to the saved generator, for its out-of-distribution scores."""
