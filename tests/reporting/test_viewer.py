@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vagan.inference.overlay import symmetric_range
-from vagan.reporting.viewer import HEADROOM, Case, viewer_data, viewer_scripts
+from vagan.reporting.page import HEADROOM, Case, viewer_data, viewer_scripts
 
 AFFINE = np.array([[0, 2.0, 0, -7], [1.5, 0, 0, 4], [0, 0, 3.0, 9], [0, 0, 0, 1]])
 

@@ -3,8 +3,6 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +74,8 @@ def _graph(network: CounterfactualNetwork, spec: ModelSpec) -> Any:
     inputs = _example(spec, batch=2, shape=(18, 21, 19)[: spec.num_spatial_dims])
     spatial = dict(enumerate(axis_names(spec), start=2))
     dynamic: dict[str, dict[int, str]] = {"image": {0: "batch", **spatial}, "condition": {0: "batch"}}
-    with _quiet():
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # the exporter warns about its own internals
+    with warnings.catch_warnings(action="ignore"):
         return torch.onnx.export(
             network,
             tuple(inputs.values()),
@@ -110,16 +109,3 @@ def _example(spec: ModelSpec, *, batch: int, shape: tuple[int, ...]) -> dict[str
     if spec.tasks > 1:
         inputs["condition"] = torch.eye(spec.tasks)[torch.arange(batch) % spec.tasks]
     return inputs
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter warns about its own internals."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logger.setLevel(level)

@@ -43,22 +43,18 @@ class FileImage:
 
     @property
     def path(self) -> Path:
-        """Of the file."""
         return self.file.path
 
     @property
     def volume(self) -> Volume | None:
-        """Of a NIfTI file."""
         return self.file.volume
 
     @property
     def intensity_scale(self) -> float:
-        """Prepared intensity times this is the file's own unit."""
         low, high = self.preparation.range_of(self.file.array)
         return (high - low) / 2
 
     def prepared(self) -> Array:
-        """``(channel, *space)`` in [-1, 1]."""
         return self.preparation.apply(self.file.array)
 
     def write(self, stem: Path, kind: str, values: Array) -> tuple[Path, Array]:
@@ -67,7 +63,6 @@ class FileImage:
         return self.file.write_map(stem.parent, f"{stem.name}_{kind}", own), own
 
     def add_overlays(self, overlays: Overlays, stem: Path, effect: Array, own: Array) -> None:
-        """The effect over the image."""
         overlays.add(stem.with_name(f"{stem.name}_overlay.png"), self._shown(), own)
 
     def write_effect(
@@ -110,7 +105,6 @@ class FileImage:
         return View(self._shown(), self._on_own_grid(effect), affine)
 
     def describe(self) -> dict[str, Any]:
-        """How the image was prepared."""
         return {"preparation": self.preparation.model_dump(mode="json")}
 
     def _shown(self) -> Array:

@@ -42,17 +42,14 @@ class ScanImage:
 
     @property
     def path(self) -> Path:
-        """Of the file."""
         return self.raw.path
 
     @property
     def volume(self) -> Volume:
-        """The scan."""
         return self.raw.volume
 
     @property
     def intensity_scale(self) -> float:
-        """Prepared intensity times this is the file's own unit."""
         found = next((step["found"] for step in self._prepared.record if step["step"] == "rescale"), None)
         return (found["high"] - found["low"]) / 2 if found else 1.0
 
@@ -84,7 +81,7 @@ class ScanImage:
         effect: Array,
         counterfactual: Array | None,
         *,
-        insert: bool,  # noqa: ARG002
+        insert: bool,
     ) -> tuple[Path, Array]:
         """Write the effect, and the prepared scan without it, in the template's space and on the scan's own grid."""
         if counterfactual is not None:
@@ -107,7 +104,6 @@ class ScanImage:
         return View(self.prepared(), effect, self._prepared.scan.grid.affine)
 
     def describe(self) -> dict[str, Any]:
-        """How the scan was preprocessed."""
         return {
             "warnings": list(self.raw.warnings),
             "template_from_scanner": self._prepared.scan.template_from_scanner.tolist(),

@@ -26,8 +26,7 @@ from vagan.reporting.figures import (
     training_curves,
 )
 from vagan.reporting.longitudinal import Followed, figure5, read_followed
-from vagan.reporting.page import page_template
-from vagan.reporting.viewer import Case, asset, hue_bytes, viewer_data, viewer_scripts
+from vagan.reporting.page import Case, asset, hue_bytes, page_template, viewer_data, viewer_scripts
 
 _NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[\d/\\_]\S*|\S+\.\w+")
 """In a reason, what may be the name of a file or a subject."""

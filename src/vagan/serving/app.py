@@ -19,8 +19,7 @@ from vagan.data.image_file import SUFFIXES, name_of, suffix_of
 from vagan.errors import ConfigError
 from vagan.inference.covariates import parse_covariates
 from vagan.model.folder import ModelSpec
-from vagan.reporting.page import page_template
-from vagan.reporting.viewer import asset, hue_bytes, viewer_scripts
+from vagan.reporting.page import asset, hue_bytes, page_template, viewer_scripts
 from vagan.serving.guard import TOKEN_HEADER, TOKEN_QUERY, Guard
 from vagan.serving.jobs import Job, JobQueue, QueueFullError, State
 

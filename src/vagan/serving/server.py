@@ -10,7 +10,7 @@ from typing import Any
 from vagan.errors import ConfigError, MissingExtraError, OutputError
 from vagan.files import scratch_folder
 from vagan.inference.attributor import Attributor
-from vagan.reporting.viewer import Case, viewer_data
+from vagan.reporting.page import Case, viewer_data
 
 HOST = "127.0.0.1"
 OUT_OF_DISTRIBUTION = (

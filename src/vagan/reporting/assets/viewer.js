@@ -1,6 +1,6 @@
 "use strict";
 
-// The controls around Pictures (2-D) or Planes (3-D). Data: see viewer_data in viewer.py.
+// The controls around Pictures (2-D) or Planes (3-D). Data: see viewer_data in page.py.
 async function startViewer(viewer, data) {
   const part = (selector) => viewer.querySelector(selector);
   const stage = part(".stage"), controls = part("form").elements;

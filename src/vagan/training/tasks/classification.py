@@ -1,7 +1,6 @@
 """Training of classifiers, for compared methods and for the class gate."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,17 +26,11 @@ from vagan.training.steps import Backward, step
 from vagan.types import Images
 
 BATCH = 50
+LabelledBatch = tuple[Images, Int[Tensor, " batch"]]
 TEMPERATURES = (0.05, 20.0)
 CROSS_ENTROPY = "classifier/cross_entropy"
 RULE = "weights at the end of the schedule; no checkpoint is chosen"
 RULE_OF_LABELS = f"{RULE}; temperature of the largest likelihood on validation images"
-
-
-class LabelledBatch(NamedTuple):
-    """Images of all classes, and which is which."""
-
-    images: Images
-    labels: Int[Tensor, " batch"]
 
 
 class ClassifierTask:
@@ -103,14 +96,14 @@ class ClassifierTask:
         """Nothing is measured afterwards."""
 
     def load(self, update: int) -> list[LabelledBatch]:
-        """Balanced batches: this process's share of ``accumulate``."""
+        """Balanced batches of images of all classes: this process's share of ``accumulate``."""
         count = self._config.training.batch_size
         batches = []
         for part in self._share:
             start = (update * self._config.training.accumulate_grad_batches + part) * count
             images = [stream.draw(start, count).images for stream in self._streams]
             labels = torch.arange(len(images)).repeat_interleave(count)
-            batches.append(LabelledBatch(concatenate_batches(*images), labels))
+            batches.append((concatenate_batches(*images), labels))
         return batches
 
     def update(self, state: TrainState, batches: list[LabelledBatch], backward: Backward) -> Terms:
@@ -118,7 +111,8 @@ class ClassifierTask:
         network, optimizer = state.networks["classifier"].train(), state.optimizers["classifier"]
 
         def terms_of(batch: LabelledBatch) -> Terms:
-            return {CROSS_ENTROPY: nn.functional.cross_entropy(network(batch.images), batch.labels)}
+            images, labels = batch
+            return {CROSS_ENTROPY: nn.functional.cross_entropy(network(images), labels)}
 
         return step(optimizer, batches, terms_of, {CROSS_ENTROPY: 1.0}, backward)
 
