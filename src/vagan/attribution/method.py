@@ -77,10 +77,9 @@ def preserving(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def differentiating(model: nn.Module, images: Images) -> Iterator[Images]:
-    """`preserving`, and a copy of the images with respect to which gradients can be taken.
+    """`preserving`, and a copy of the images with respect to which gradients can be taken, inside ``no_grad`` too.
 
-    Works inside ``no_grad`` and ``inference_mode`` too. The weights need no gradients inside the block, which saves
-    the memory of what only those would need.
+    The weights need no gradients inside the block, which saves the memory of what only those would need.
     """
     require_images(images)
     with preserving(model), torch.inference_mode(False), torch.enable_grad():

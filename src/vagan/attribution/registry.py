@@ -1,7 +1,4 @@
-"""Every attribution method by its slug, as options name it: its name in tables, in lower case and with hyphens.
-
-A new method is one file and one line here.
-"""
+"""Every attribution method by its slug, as options name it. A new method is one file and one line here."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple

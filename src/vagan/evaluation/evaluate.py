@@ -78,7 +78,8 @@ def evaluate(
     """Score methods on the test images of a cohort.
 
     Raises `ConfigError` if two methods have one name, or the severity is no column of numbers; `CohortError` if there
-    are no test or validation images of the class of interest.
+    are no test or validation images of the class of interest; `LeakageError` if the run of a method was trained or
+    validated on some of the images.
 
     Parameters
     ----------
@@ -91,13 +92,6 @@ def evaluate(
         metrics remain that need none.
     on_maps
         Called with the maps of each method. Their arrays lie in files that are gone afterwards.
-
-    `LeakageError` if the run of a method was trained or validated on some of the images.
-
-    Examples
-    --------
-    >>> evaluation = vagan.evaluate([model, IntegratedGradients(net, target=1)], cohort)  # doctest: +SKIP
-    >>> evaluation.to_frame()  # doctest: +SKIP
     """
     options = options or EvaluationOptions()
     named = {
@@ -285,12 +279,11 @@ def _by_subject(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose_examples(rows: pd.DataFrame, cases: Sequence[str], *, random: int) -> tuple[dict[int, str], str]:
-    """Choose the best, median and worst image by score, and the first ones of the random order.
+    """Choose the best, median and worst image by score, and the first ``random`` ones of the cases.
 
     Without known effects there is no best; then it is those with the largest, the median and the smallest map.
-    ``rows`` are scores of images of the class of interest alone; ``cases`` the scored images in the random order, of
-    which the first ``random`` are shown in any case. Returns why each is shown, by its position among the cases, in
-    the order shown; and the rule in words.
+    ``rows`` are scores of images of the class of interest alone. Returns why each is shown, by its position among the
+    cases, in the order shown; and the rule in words.
     """
     scored, names = rows[rows["metric"] == HEADLINE], ("best", "median", "worst")
     by, of = "NCC", "method of the highest mean"

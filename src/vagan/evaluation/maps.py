@@ -102,10 +102,7 @@ class MethodMaps:
 
 
 def make_maps(name: str, method: Attributor, cases: Cases, cohort: Cohort, *, folder: Path, bar: Bar) -> MethodMaps:
-    """Attribute all images of the cases, a few at a time.
-
-    Maps are kept in files of the new ``folder``; the bar advances by one for each image.
-    """
+    """Attribute all images of the cases, and keep the maps in files of the new ``folder``."""
     threshold = None
     if len(cases.for_threshold):
         marked = attribute_rows(method, cases.for_threshold, cohort, bar=bar)

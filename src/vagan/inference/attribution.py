@@ -182,16 +182,9 @@ class Attribution:
 
         Maps lie on the grid of the file that an image came from; all overlays have one colour range. Methods in units
         of intensity add ``_counterfactual``, in [-1, 1], and of pictures a PNG of it; deformations ``_displacement``
-        and ``_log-jacobian``, ensembles ``_std`` and ``_sign-agreement``.
-
-        Parameters
-        ----------
-        folder
-            Made if there is none; files of the same names are replaced.
-        names
-            One per image; default: those of the images.
-        threshold
-            Write what exceeds it, too: a mask and a table of lesions; see `vagan.inference.lesions`.
+        and ``_log-jacobian``, ensembles ``_std`` and ``_sign-agreement``; a ``threshold`` a mask and a table of
+        lesions, see `vagan.inference.lesions`. The ``folder`` is made if there is none; files of the same names are
+        replaced. ``names`` are by default those of the images.
         """
         from vagan.inference.files import save_maps
 

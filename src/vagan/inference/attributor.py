@@ -235,11 +235,7 @@ class Attributor:
         return saved
 
     def _attribute(
-        self,
-        images: Images,
-        covariates: GivenCovariates,
-        names: Sequence[str],
-        sources: Sequence[SourceImage] = (),
+        self, images: Images, covariates: GivenCovariates, names: Sequence[str], sources: Sequence[SourceImage] = ()
     ) -> Attribution:
         table = covariate_table(covariates, self.covariates, len(images))
         for method in self.methods:
@@ -295,12 +291,7 @@ load = Attributor.load
 
 
 def fit(
-    cohort: Cohort,
-    out: Path | str,
-    *,
-    preset: str = "fast",
-    seed: int = 0,
-    settings: Mapping[str, Any] | None = None,
+    cohort: Cohort, out: Path | str, *, preset: str = "fast", seed: int = 0, settings: Mapping[str, Any] | None = None
 ) -> Attributor:
     """Train a map generator, or resume its training, and return its attributor.
 

@@ -76,12 +76,7 @@ class ScanImage:
         overlays.add(_beside(stem, f"{TEMPLATE}overlay.png"), self.prepared(), effect)
 
     def write_effect(
-        self,
-        stem: Path,
-        effect: Array,
-        counterfactual: Array | None,
-        *,
-        insert: bool,
+        self, stem: Path, effect: Array, counterfactual: Array | None, *, insert: bool
     ) -> tuple[Path, Array]:
         """Write the effect, and the prepared scan without it, in the template's space and on the scan's own grid."""
         if counterfactual is not None:

@@ -90,10 +90,7 @@ class ModelSpec(BaseModel):
         return (self.tasks if self.tasks > 1 else 0) + width
 
     def task_conditions(self, *, insert: bool = False) -> Condition | None:
-        """Conditions that select each class of interest, ``(classes, tasks)``; None for a network with a single task.
-
-        Inserting classes needs a bidirectional model.
-        """
+        """Conditions that select each class of interest, ``(classes, tasks)``; None where there is a single task."""
         if insert and not self.bidirectional:
             raise ConfigError(
                 "inserting a class needs a bidirectional model, and this one only removes it; "
@@ -108,8 +105,8 @@ def select_class(
 ) -> tuple[ModelSpec, Condition | None]:
     """Restrict a model to a single class of interest, which it removes from images, or inserts.
 
-    Gives its description with this class alone beside the baseline class, and the condition ``(1, tasks)`` that
-    selects it; None for a network with a single task. A model of several needs the name.
+    Gives its description with this class alone, and the condition ``(1, tasks)`` that selects it; None for a network
+    with a single task. A model of several needs the name.
     """
     known, conditions = spec.classes[1:], spec.task_conditions(insert=insert)
     if class_of_interest and class_of_interest not in known:

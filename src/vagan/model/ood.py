@@ -37,10 +37,7 @@ def image_features(network: MapGenerator, images: Images) -> Features:
 
 @contextmanager
 def recording_features(network: MapGenerator) -> Iterator[list[Tensor]]:
-    """The means of `image_features` from passes of the network inside the block, at no further cost.
-
-    Each pass adds a tensor for each level; `concatenate_channels` makes features of them.
-    """
+    """The means of `image_features` from passes inside the block, at no further cost: one tensor for each level."""
     found: list[Tensor] = []
 
     def record(_module: nn.Module, _inputs: Any, output: Tensor) -> None:

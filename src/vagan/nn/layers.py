@@ -47,10 +47,7 @@ BATCH_NORM_EPS = 1e-3
 
 
 class GlobalContext(nn.Module):
-    """Add to each feature map a number that depends on the means of all (ParseNet, Liu et al. 2016).
-
-    Gives every location a global receptive field.
-    """
+    """Add to each feature map, everywhere, a number that depends on all means (ParseNet, Liu et al. 2016)."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -72,10 +69,7 @@ def conv_block(
     momentum: float = PAPER_MOMENTUM,
     up: bool = False,
 ) -> nn.Sequential:
-    """Convolution (transposed if ``up``), optional batch norm, ReLU.
-
-    ReLU is a module of its own, not a function, so that attribution methods can hook it.
-    """
+    """Convolution (transposed if ``up``), optional batch norm, and ReLU as a module, which methods can hook."""
     layer = conv_transpose if up else conv
     layers: list[nn.Module] = [layer(num_spatial_dims, inputs, outputs, bias=not batch_norm)]
     if batch_norm:
@@ -129,10 +123,9 @@ def recomputed(block: nn.Module, features: Tensor, *more: Tensor) -> Tensor:
 
 @contextmanager
 def measuring_statistics(network: nn.Module) -> Iterator[None]:
-    """Passes inside this block give batch norm new statistics: the plain means over these passes.
+    """Passes inside this block give batch norm new statistics: the plain means over them, without derivatives.
 
-    Like `torch.optim.swa_utils.update_bn`, but for networks that take more than images. No derivatives are taken, and
-    the network's mode is the same afterwards.
+    Like `torch.optim.swa_utils.update_bn`, but for networks that take more than images.
     """
     norms = [part for part in network.modules() if isinstance(part, _BatchNorm)]
     momenta, mode = [norm.momentum for norm in norms], network.training

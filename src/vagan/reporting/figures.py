@@ -1,7 +1,4 @@
-"""Figures for papers and reports.
-
-Everything is drawn on `Figure` objects of its own: no global plotting state, no display needed.
-"""
+"""Figures for papers and reports, on `Figure` objects of their own: no global plotting state, no display."""
 
 import io
 import textwrap

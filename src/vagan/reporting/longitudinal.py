@@ -38,10 +38,7 @@ class Followed:
 
 
 def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
-    """Read what `evaluate_longitudinal` left; None if the folder holds no such results.
-
-    With ``hide_ids`` subjects are numbered instead of named.
-    """
+    """What `evaluate_longitudinal` left, with numbers for subjects if ids are hidden; None if that is nothing."""
     results = ResultsFolder(folder)
     if not results.pairs.is_file():
         return None

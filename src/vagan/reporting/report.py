@@ -16,15 +16,7 @@ from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import WITHOUT_TRUTH, Results, ResultsFolder
 from vagan.files import regular, replacing, write_text
 from vagan.progress import duration
-from vagan.reporting.figures import (
-    DARK_INK,
-    Format,
-    as_data_uri,
-    example_grid,
-    rendered,
-    score_bars,
-    training_curves,
-)
+from vagan.reporting.figures import DARK_INK, Format, as_data_uri, example_grid, rendered, score_bars, training_curves
 from vagan.reporting.longitudinal import Followed, figure5, read_followed
 from vagan.reporting.page import Case, asset, hue_bytes, page_template, viewer_data, viewer_scripts
 

@@ -145,8 +145,7 @@ def make_app(
     async def attribute(
         request: Request,
         name: Annotated[
-            str,
-            Query(description="file name; its suffix determines the format", json_schema_extra={"pattern": NAME}),
+            str, Query(description="file name; its suffix determines the format", json_schema_extra={"pattern": NAME})
         ],
         covariates: Annotated[
             str, Query(description="such as age=70,sex=F", json_schema_extra={"pattern": COVARIATES})

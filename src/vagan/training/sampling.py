@@ -133,7 +133,7 @@ class TrainingImages:
     def _like(self, rows: Mapping[int, Rows], label: int, *, neighbours: int = NEIGHBOURS) -> Rows:
         """Baseline images whose covariates are distributed as those of a class of interest; without covariates all.
 
-        A baseline image occurs as often as it is one of the ``neighbours`` nearest to an image of that class.
+        Each occurs as often as it is one of the ``neighbours`` nearest to an image of that class.
         """
         if not self.covariates:
             return rows[0]

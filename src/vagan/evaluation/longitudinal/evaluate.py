@@ -81,10 +81,7 @@ class ObservedEffects:
     def available(self, maps: MethodMaps) -> dict[Need, Any]:
         """Only what tolerates noise: where the class did *not* act is unknown."""
         count = len(maps.effect)
-        return {
-            "effects": compared_with(self._effects[:count], maps.convention),
-            "brain masks": self._masks[:count],
-        }
+        return {"effects": compared_with(self._effects[:count], maps.convention), "brain masks": self._masks[:count]}
 
     def ceiling(self) -> dict[str, Values]:
         """`noise_ceiling` for each pair, with the mean variance of stable subjects; empty if there are none."""

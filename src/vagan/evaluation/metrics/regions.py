@@ -7,15 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.evaluation.metrics.agreement import expected_hits, mean_abs
-from vagan.evaluation.metrics.base import (
-    Array,
-    Entry,
-    Metric,
-    Pixels,
-    Values,
-    per_case,
-    truth_mask,
-)
+from vagan.evaluation.metrics.base import Array, Entry, Metric, Pixels, Values, per_case, truth_mask
 from vagan.evaluation.statistics import correlation_entry, ratio_entry
 
 Parts = Callable[[Array], Mapping[str, Array]]
@@ -94,10 +86,6 @@ METRICS = (
     ),
     Metric(severity_correlation, "Severity correlation", ("raw maps", "severity", "subjects"), over="cohort"),
     Metric(
-        regional,
-        "Regional means",
-        ("maps", "known effects", "region masks", "subjects"),
-        over="cohort",
-        by_part=True,
+        regional, "Regional means", ("maps", "known effects", "region masks", "subjects"), over="cohort", by_part=True
     ),
 )

@@ -25,8 +25,7 @@ def require_memory(
 ) -> None:
     """Raise `NotEnoughMemoryError` if what an update keeps for its derivatives alone is more than is free.
 
-    On a CPU the system would end the process without a message. ``image`` is ``(channel, *space)``; ``half``:
-    activations are bfloat16.
+    On a CPU the system would end the process without a message. ``image`` is ``(channel, *space)``.
     """
     free = free_bytes(device)
     needed = kept_by_an_update(state, config, image) // (2 if half else 1)
