@@ -133,7 +133,7 @@ def test_the_class_column_is_found_in_other_case_and_ids_that_all_differ_are_tol
     [
         ({"participants": ["9"]}, "no T1w image of 9"),
         ({"class_column": "diagnosys"}, "did you mean 'diagnosis'"),
-        ({"rank": lambda path: None}, "of the wanted kind"),
+        ({"rank": lambda path: None}, "of this kind"),
     ],
 )
 def test_mistakes_are_told(dataset, more, words):

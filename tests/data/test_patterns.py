@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vagan.data.sources.synthetic import CLASS_NAMES, PATTERNS, discs, make_case, sites, squares
+from vagan.data.sources.synthetic import CLASS_NAMES, PATTERNS, make_case
 
 SIZES = [(112, 112), (96, 80), (56, 28, 40)]
 
@@ -22,7 +22,7 @@ def test_a_pattern_is_a_mask_of_the_class_of_interest_alone(pattern, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_discs_are_where_the_squares_are_and_as_large(size):
     for seed, subtype in enumerate("ABAB"):
-        square, disc = (draw(size, subtype, np.random.default_rng(seed)) for draw in (squares, discs))
+        square, disc = (PATTERNS[name](size, subtype, np.random.default_rng(seed)) for name in ("squares", "discs"))
         assert disc.sum() == pytest.approx(square.sum(), rel=0.15)
         centres = [ndimage.center_of_mass(mask) for mask in (square, disc)]
         np.testing.assert_allclose(*centres, atol=0.8)
@@ -34,7 +34,7 @@ def test_each_site_is_there_about_half_of_the_time_and_never_none():
     rng = np.random.default_rng(1)
     counts, where = [], np.zeros(3)
     for _ in range(400):
-        labels, count = ndimage.label(sites((112, 112), "A", rng))
+        labels, count = ndimage.label(PATTERNS["sites"]((112, 112), "A", rng))
         counts.append(count)
         for centre in ndimage.center_of_mass(labels > 0, labels, range(1, count + 1)):
             where[round((centre[0] - 55.5) / 32) + 1] += 1

@@ -49,9 +49,7 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
         lines += describe_balance(Manifest.read(path / MANIFEST if path.is_dir() else path))
     if confounders and not problems:
         if not is_cohort:
-            raise CohortError(
-                f"`confounders` needs the images of a cohort, and {path} is not a cohort; give a cohort folder"
-            )
+            raise CohortError(f"`confounders` needs the images of a cohort, and {path} is none; give a cohort folder")
         cohort = CohortFolder(path)
         lines += confounder_table(find_confounders(cohort, seed=seed), cohort.manifest.classes[0])
     lines += map(str, [*warned, *(problems if len(problems) > 1 else ())])

@@ -23,7 +23,7 @@ from zarr.codecs import BloscCodec
 from vagan.conventions import LARGEST_VALUES
 from vagan.data.manifest import SPLITS, Manifest
 from vagan.data.schema import ARRAYS, COHORT, MANIFEST, STORE, CohortCase, CohortMetadata
-from vagan.errors import CohortError, nearest
+from vagan.errors import CohortError, first_line, nearest
 from vagan.files import new_folder, regular
 from vagan.progress import track
 from vagan.types import Images
@@ -79,27 +79,16 @@ class Cohort(Dataset[CohortItem]):
         self.manifest = Manifest.read(path / MANIFEST)
         try:
             self.metadata, self._arrays = _open_store(path / STORE)
-            shape = self._arrays["images"].shape
-            for name, array in self._arrays.items():
-                _require_images(name, array)
-            size = self.metadata.preparation.size
-            if size is not None and len(size) != len(shape) - 2:
-                raise ValueError(f"it was made with the size {size}, and its images have the shape {shape[2:]}")
         except Exception as error:  # damaged metadata raise whatever they lead to
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CohortError(f"{path / STORE} is damaged ({first_line}); make the cohort again") from error
-        if len(self.manifest) != shape[0]:
-            raise CohortError(
-                f"{MANIFEST} and {STORE} must describe the same images: "
-                f"{len(self.manifest)} rows, {shape[0]} images in {path}"
-            )
+            raise CohortError(f"{path / STORE} is damaged ({first_line(error)}); make the cohort again") from error
+        count = self._arrays["images"].shape[0]
+        if len(self.manifest) != count:
+            raise CohortError(f"{path} must have as many rows as images: {len(self.manifest)} rows, {count} images")
         for name, array in self._arrays.items():
             shards = range(-(-array.shape[0] // (array.shards or array.chunks)[0]))
             files = [path.joinpath(STORE, name, "c", str(shard), *["0"] * (array.ndim - 1)) for shard in shards]
             if lost := next((file for file in files if not file.is_file()), None):
-                raise CohortError(
-                    f"{lost} must hold images of the cohort, but there is no such file; make the cohort again"
-                )
+                raise CohortError(f"images are lost: there is no such file as {lost}; make the cohort again")
         self._require_unchanged()
 
     @classmethod
@@ -224,9 +213,7 @@ class Cohort(Dataset[CohortItem]):
     def _require_unchanged(self) -> None:
         """Refuse images that may be others than the manifest describes."""
         if _states(self.path) != self._opened:
-            raise CohortError(
-                f"{self.path} was changed while it was in use; let whatever writes it end, and repeat the command"
-            )
+            raise CohortError(f"{self.path} was changed while it was in use; when nothing writes it, try again")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -324,19 +311,20 @@ def _open_store(path: Path) -> tuple[CohortMetadata, "dict[str, zarr.Array[Any]]
         arrays = dict(store.arrays())
     if "images" not in arrays:
         raise ValueError("it holds no images")
-    return CohortMetadata.model_validate(dict(store.attrs)), arrays
-
-
-def _require_images(name: str, array: "zarr.Array[Any]") -> None:
-    """Refuse an array that is none of ours, before a request for one image is one for a terabyte."""
-    shape, stored_together = array.shape, array.shards or array.chunks
-    if len(shape) not in (4, 5) or array.dtype.kind != "f" or array.chunks != (1, *shape[1:]):
-        raise ValueError(
-            f"{name} must be floats (image, channel, *space) with a chunk for each image, found {array.dtype} "
-            f"{shape} in chunks of {array.chunks}"
-        )
-    if not 0 < math.prod(stored_together) <= LARGEST_VALUES:
-        raise ValueError(f"{name} must have 1 to {LARGEST_VALUES} values in a file, found {stored_together}")
+    metadata = CohortMetadata.model_validate(dict(store.attrs))
+    for name, array in arrays.items():  # before a request for one image is one for a terabyte
+        shape, stored_together = array.shape, array.shards or array.chunks
+        if len(shape) not in (4, 5) or array.dtype.kind != "f" or array.chunks != (1, *shape[1:]):
+            raise ValueError(
+                f"{name} must be floats (image, channel, *space) with a chunk for each image, found {array.dtype} "
+                f"{shape} in chunks of {array.chunks}"
+            )
+        if not 0 < math.prod(stored_together) <= LARGEST_VALUES:
+            raise ValueError(f"{name} must have 1 to {LARGEST_VALUES} values in a file, found {stored_together}")
+    size, space = metadata.preparation.size, arrays["images"].shape[2:]
+    if size is not None and len(size) != len(space):
+        raise ValueError(f"it was made with the size {size}, and its images have the shape {space}")
+    return metadata, arrays
 
 
 SHARD_BYTES = 2**24
@@ -355,10 +343,9 @@ def write_cohort(
     """Write a cohort folder, new, empty or an older cohort that is replaced; it appears whole or not at all.
 
     ``manifest`` is the table; or, where it is known only after all images are written, a function that gives it, with
-    ``num_images``. ``metadata`` is what is true of all images; the content hash is filled in. ``case_at`` gives the
-    arrays of a row. It is called once for each row, from several threads (by default one for each core), in no
-    particular order, with one shard of cases per thread in memory. All cases must have the shapes and the fields of
-    row 0.
+    ``num_images``. The content hash of ``metadata`` is filled in. ``case_at`` gives the arrays of a row. It is called
+    once for each row, from several threads (by default one for each core), in no particular order, with one shard of
+    cases per thread in memory. All cases must have the shapes and the fields of row 0.
     """
     count = len(manifest) if isinstance(manifest, Manifest) else num_images or 0
     first = case_at(0)

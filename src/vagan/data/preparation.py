@@ -62,9 +62,7 @@ def _resize(array: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.flo
     from skimage.transform import resize
 
     if len(size) != array.ndim - 1:
-        raise ImageFileError(
-            f"the size {size} does not fit an image of shape {array.shape[1:]}; give one number per axis"
-        )
+        raise ImageFileError(f"the size {size} does not fit the shape {array.shape[1:]}; give one number per axis")
     if array.shape[1:] == size:
         return array
     return np.stack([resize(channel, size, order=1, anti_aliasing=True) for channel in array]).astype(np.float32)

@@ -171,13 +171,9 @@ def header_warnings(path: Path) -> list[str]:
         return []
     sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
     if sform is None and qform is None:
-        raise ImageFileError(
-            f"{path} must define left and right: it has neither qform nor sform; set one, e.g. with fslorient"
-        )
+        raise ImageFileError(f"{path} has neither qform nor sform, so left is unknown; set one, e.g. by fslorient")
     if header.get_xyzt_units()[0] not in ("mm", "unknown"):
-        raise ImageFileError(
-            f"{path} must be in mm, its header says {header.get_xyzt_units()[0]}; correct xyzt_units"
-        )
+        raise ImageFileError(f"{path} must be in mm, not {header.get_xyzt_units()[0]}; correct its xyzt_units")
     if sform is None or qform is None:
         return []
     if np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:

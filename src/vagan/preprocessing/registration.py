@@ -257,9 +257,7 @@ def load_template(template: str, mask: str, digest: str = "") -> Brain:
     grid = Grid(head.array.shape, head.affine)
     if not mask:
         if (head.array == 0).mean() < 0.3:
-            raise PreprocessingError(
-                f"{template} shows more than a brain, or is not 0 around it; give its brain as `template_mask`"
-            )
+            raise PreprocessingError(f"{template} is not 0 outside a brain; name its brain's mask as `template_mask`")
         return Brain(head.array, already_stripped(head.array), grid)
     brain = read_volume(Path(mask)).array > 0
     if brain.shape != head.array.shape:

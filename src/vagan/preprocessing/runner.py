@@ -178,9 +178,7 @@ def _on_cluster(jobs: list[Job], pipeline: Pipeline, out: Path, scheduler: str) 
             except KilledWorker:
                 yield Outcome(futures[future], "failed", "its workers died one after the other; too little memory?")
             except CancelledError as error:
-                raise PreprocessingError(
-                    f"the Dask scheduler at {scheduler} is gone; repeat the command to resume"
-                ) from error
+                raise PreprocessingError(f"the scheduler at {scheduler} is gone; repeat the command") from error
 
 
 FAILED = "failed.csv"

@@ -90,9 +90,7 @@ def read_scan(path: Path, mask: Path | None = None) -> RawScan:
 
 def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:
     if image.ndim != 3 or min(image.shape) < LEAST_VOXELS:
-        raise ImageFileError(
-            f"{path} must be a 3-D head of at least {LEAST_VOXELS} voxels along each axis, found {image.shape}"
-        )
+        raise ImageFileError(f"{path} must be a 3-D head, {LEAST_VOXELS} voxels or more each way, not {image.shape}")
     spacing, extent = grid.spacing_mm, grid.spacing_mm * image.shape
     if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
         raise ImageFileError(
@@ -109,9 +107,7 @@ def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:
     if image.min() == image.max():
         raise ImageFileError(f"{path} is constant: every voxel is {image.min():g}; check the file")
     if (image < AIR_IN_CT).mean() > 0.1:
-        raise ImageFileError(
-            f"{path} looks like a CT: a tenth of it lies below {AIR_IN_CT:g}; a T1-weighted MRI is needed"
-        )
+        raise ImageFileError(f"{path} looks like a CT: a tenth of it is below {AIR_IN_CT:g}; give a T1-weighted MRI")
 
 
 def _read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:

@@ -66,9 +66,7 @@ class Rescale(Step):
         ranked = brain[scan.mask] if self.within == "brain" and scan.mask is not None else brain
         low, high = (float(value) for value in np.percentile(ranked, self.percentiles))
         if not low < high:
-            raise ImageFileError(
-                f"the brain must have contrast: its percentiles {self.percentiles} are {low:g} and {high:g}"
-            )
+            raise ImageFileError(f"the brain must have contrast, but its percentiles are {low:g} and {high:g}")
         scaled = ((brain - low) * (2 / (high - low)) - 1).clip(-1, 1)
         if scan.mask is not None:
             scaled[~scan.mask] = BACKGROUND

@@ -12,10 +12,11 @@ import pandas as pd
 
 from vagan.conventions import BACKGROUND
 from vagan.data.cohort import Cohort, write_cohort
-from vagan.data.manifest import REQUIRED, Manifest, label_classes
+from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation
 from vagan.data.schema import STORE, CohortCase, CohortMetadata
-from vagan.data.splits import DRAWN, SubjectLists, assign_splits
+from vagan.data.sources.files import make_manifest
+from vagan.data.splits import DRAWN, SubjectLists
 from vagan.data.volume import read_volume
 from vagan.errors import CohortError, ManifestError, OutputError, PreprocessingError
 from vagan.geometry import Grid
@@ -40,29 +41,24 @@ def pack_cohort(
     seed: int,
     lists: SubjectLists = DRAWN,
 ) -> Cohort:
-    """Make the cohort of all prepared scans of a table; an up-to-date one is left as it is.
+    """Make the cohort of all prepared scans of a table, in ``out/cohort``; an up-to-date one is left as it is.
 
-    The cohort becomes the folder ``cohort`` among the derivatives in ``out``. ``table`` has the columns ``id``,
-    ``subject``, ``session``, ``class``; optionally ``split``, ``label`` (0: the baseline class) and covariates. Rows
-    whose scan failed are left out. Seed and lists decide the split where the table gives none.
+    ``table`` has the columns ``id``, ``subject``, ``session``, ``class``; optionally ``split``, ``label`` (0: the
+    baseline class) and covariates. Rows whose scan failed are left out. Lists, or else the table, or else the seed
+    decide the split.
     """
     all_paths = DerivativePaths.of_all(out, pipeline, table)
     whole = [read_whole(paths, pipeline) is not None for paths in all_paths]
     if not any(whole):
         raise ManifestError(f"no prepared scan is in {out}; failed.csv has the reasons")
-    table = table[whole].reset_index(drop=True)
     files = [str(paths.image.relative_to(out)) for paths, good in zip(all_paths, whole, strict=True) if good]
-    table = table.assign(image=[str(Path("..") / name) for name in files])
+    table = table[whole].reset_index(drop=True).assign(image=[str(Path("..") / name) for name in files])
     if baseline is None and "label" in table:  # the class whose label is 0
         named = set(table["class"][table["label"] == "0"])
         baseline = named.pop() if len(named) == 1 else None
-    labels = label_classes(list(table["class"]), baseline)
-    table = table.assign(label=table["class"].map(labels))
-    if "split" not in table or lists != DRAWN:
-        table = table.assign(split=assign_splits(table, seed=seed, lists=lists))
-    rest = [name for name in table if name not in REQUIRED]
-    manifest = Manifest(table[[*REQUIRED, *rest]])
-    path = out / COHORT
+    if lists != DRAWN:
+        table = table.drop(columns="split", errors="ignore")
+    manifest, path = make_manifest(table, baseline=baseline, seed=seed, lists=lists), out / COHORT
     made_from = digest_of_records(path, manifest)
     if (path / STORE).is_dir():
         old = Cohort(path)
@@ -127,10 +123,11 @@ def scan_of(cohort: Cohort, row: int) -> Scan:
 def zero_of(cohort: Cohort, row: int) -> float:
     """The prepared intensity that was 0 in the scanner; the background's if the record is not there."""
     _, record = _derivative(cohort, row)
-    rescaled = [step["found"] for step in (record.steps if record else []) if step["step"] == "rescale"]
-    return (
-        BACKGROUND - 2 * rescaled[0]["low"] / (rescaled[0]["high"] - rescaled[0]["low"]) if rescaled else BACKGROUND
-    )
+    for step in record.steps if record else ():
+        if step["step"] == "rescale":
+            low, high = step["found"]["low"], step["found"]["high"]
+            return float(BACKGROUND - 2 * low / (high - low))
+    return BACKGROUND
 
 
 def _derivative(cohort: Cohort, row: int) -> tuple[Path, Record | None]:
@@ -144,9 +141,7 @@ class Pages(NamedTuple):
     """What makes the pages that a study is checked by; `vagan.reporting.scan_pages` has one."""
 
     page_of: Callable[[DerivativePaths], Path]
-    """Where the page of a scan is."""
     write_scan: Callable[[DerivativePaths], Path]
-    """Writes the page of a scan."""
     write_group: Callable[[Path, Sequence[DerivativePaths]], Path]
     """Writes the page of all scans in a folder of derivatives."""
 
@@ -185,10 +180,10 @@ def prepare_study(
             unique, repeated, out, pipeline, processes=processes, scheduler=scheduler, source=source, pages=pages
         )
         counts = Counter(outcome.status for outcome in outcomes)
-        report.append(
+        done = (
             f"{counts['done']} scans prepared, {counts['kept']} kept from before, {counts['failed']} failed in {out}"
-            + (f" (see {out / FAILED})" if counts["failed"] else "")
         )
+        report.append(done + (f" (see {out / FAILED})" if counts["failed"] else ""))
         if counts["failed"] == len(outcomes):
             raise PreprocessingError(f"no scan could be prepared: {outcomes[0].reason} (all reasons: {out / FAILED})")
     if level != "participant":
@@ -198,18 +193,14 @@ def prepare_study(
         failures.write_table()
         if pages:
             pages.write_group(out, DerivativePaths.of_all(out, pipeline, unique))
-        if "class" in unique:
-            known = unique["class"].isin(classes) if classes else unique["class"].ne("")
-            labelled = unique[known].reset_index(drop=True)
-            cohort = pack_cohort(out, labelled, pipeline, baseline=baseline, seed=seed, lists=lists)
-            missing = len(labelled) - len(cohort.manifest)
-            report.append(
-                f"cohort of {len(cohort.manifest)} scans in {cohort.path}"
-                + (f" ({missing} of {len(labelled)} are not prepared: {out / FAILED})" if missing else "")
-                + f"; next: vagan train {cohort.path} RUN"
-            )
-        else:
-            report.append(f"no class known (column {class_column!r}), so no cohort was made")
+        if "class" not in unique:
+            return "\n".join([*report, f"no class known (column {class_column!r}), so no cohort was made"])
+        known = unique["class"].isin(classes) if classes else unique["class"].ne("")
+        labelled = unique[known].reset_index(drop=True)
+        cohort = pack_cohort(out, labelled, pipeline, baseline=baseline, seed=seed, lists=lists)
+        missing = len(labelled) - len(cohort)
+        lost = f" ({missing} of {len(labelled)} are not prepared: {out / FAILED})" if missing else ""
+        report.append(f"cohort of {len(cohort)} scans in {cohort.path}{lost}; next: vagan train {cohort.path} RUN")
     return "\n".join(report)
 
 

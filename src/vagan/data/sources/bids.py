@@ -81,9 +81,7 @@ def find_scans(
     if absent := wanted - set(table["subject"].str.removeprefix("sub-")):
         raise ManifestError(f"{folder} has no T1w image of {', '.join(sorted(absent))}; check `participants`")
     if table.empty:
-        raise ManifestError(
-            f"{folder} holds no sub-*/[ses-*/]anat/sub-*_T1w.nii[.gz] of the wanted kind; is it BIDS?"
-        )
+        raise ManifestError(f"{folder} holds no sub-*/[ses-*/]anat/sub-*_T1w.nii[.gz] of this kind; is it BIDS?")
     table = with_known_columns(_with_covariates(table, folder), [class_column] if class_column else [])
     if not class_column:
         return table
@@ -113,9 +111,7 @@ def _one_for_each_visit(
         if place is None:
             left_out.append(Dropped(str(path), f"of another kind than asked for (desc-{entities.get('desc', '')})"))
         elif "sub" not in entities:
-            raise ManifestError(
-                f"{path} must be named sub-LABEL[_ses-LABEL]_T1w, labels of letters and digits; rename it"
-            )
+            raise ManifestError(f"{path} must be named sub-LABEL[_ses-LABEL]_T1w (letters and digits); rename it")
         elif not wanted or entities["sub"] in wanted:
             session = f"ses-{entities['ses']}" if "ses" in entities else ""
             run = entities.get("run", "")

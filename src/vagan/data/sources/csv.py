@@ -48,9 +48,7 @@ def import_csv(
     for column in {"image", "id", "subject", "split"} & set(table.columns):
         empty = np.flatnonzero(table["class"].ne("") & table[column].eq(""))
         if len(empty):
-            raise ManifestError(
-                f"{source}, row {empty[0] + 2}: the cell under {column!r} must not be empty; fill it in"
-            )
+            raise ManifestError(f"{source}, row {empty[0] + 2}: the cell under {column!r} must not be empty; fill it")
     for column in {"image", "effect"} & set(table.columns):
         table[column] = [str((source.parent / path).absolute()) if path else "" for path in table[column]]
     if "id" not in table:

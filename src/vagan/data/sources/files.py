@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort, write_cohort
-from vagan.data.image_file import Colour, ImageFile, read_image
+from vagan.data.image_file import Colour, read_image
 from vagan.data.manifest import REQUIRED, Manifest, label_classes
 from vagan.data.preparation import IntensityRule, Preparation
 from vagan.data.schema import COHORT, DROPPED, CohortCase, CohortMetadata
@@ -80,20 +80,19 @@ def import_files(
     if not without.all():
         label_classes(list(table["class"][~without]), options.baseline)  # before all files are read
     table, files, bad = _inspect(table[~without], options)
-    labels = label_classes(list(table["class"]), options.baseline)
-    table = table.assign(label=table["class"].map(labels))
-    if "session" not in table:
-        table = table.assign(session="")
-    if "split" not in table:
-        table = table.assign(split=assign_splits(table, seed=options.seed, lists=options.lists))
-    manifest = Manifest(table[[*REQUIRED, *(name for name in table if name not in REQUIRED)]])
+    manifest = make_manifest(table, baseline=options.baseline, seed=options.seed, lists=options.lists)
     preparation = _preparation(options, manifest, files)
     paths, effects = list(manifest.table["image"]), list(manifest.table.get("effect", []))
     _require_one_shape(paths, [file.shape for file in files], resized=options.size is not None)
     warned = require_one_kind(paths, files, options)
     if absent := options.lists.describe_absent(table["subject"].astype(str)):
         warned.append(absent)
-    if flat := [name for name, file in zip(manifest.table["id"], files, strict=True) if _is_flat(file, preparation)]:
+    flat = []
+    for name, file in zip(manifest.table["id"], files, strict=True):
+        own = preparation.intensity == "per-image"
+        low, high = (file.low, file.high) if own else (preparation.low, preparation.high)
+        flat += [name] if 2 * file.std < FLAT * (high - low) else []
+    if flat:
         more = f" and {len(flat) - 3} more" if len(flat) > 3 else ""
         warned.append(f"images are nearly black or constant after scaling: {', '.join(flat[:3])}{more}; check them")
 
@@ -106,13 +105,14 @@ def import_files(
             )
         return CohortCase(image, _effect(effects[row], raw.shape, preparation) if effects else None)
 
-    is_on_one_grid = options.size is None and not _others(list(map(_affine, files)))  # resized voxels lie elsewhere
-    placed = files[0].affine if is_on_one_grid else None
+    place = files[0].affine
+    # resized voxels lie elsewhere
+    on_one_grid = options.size is None and place.any() and not _others([file.affine for file in files])
     metadata = CohortMetadata(
         source=source,
         preparation=preparation,
-        spacing_mm=None if placed is None else np.linalg.norm(placed[:3, :3], axis=0).tolist(),
-        affine=None if placed is None else placed.tolist(),
+        spacing_mm=np.linalg.norm(place[:3, :3], axis=0).tolist() if on_one_grid else None,
+        affine=place.tolist() if on_one_grid else None,
         warnings=tuple(warned),
     )
     cohort = write_cohort(out, manifest, metadata, case_at)
@@ -120,13 +120,21 @@ def import_files(
     return cohort
 
 
+def make_manifest(table: pd.DataFrame, *, baseline: str | None, seed: int, lists: SubjectLists) -> Manifest:
+    """Number the classes of a table with ``id``, ``subject`` and ``class``, and split it if it has no ``split``."""
+    labels = label_classes(list(table["class"]), baseline)
+    table = table.assign(label=table["class"].map(labels))
+    if "session" not in table:
+        table = table.assign(session="")
+    if "split" not in table:
+        table = table.assign(split=assign_splits(table, seed=seed, lists=lists))
+    return Manifest(table[[*REQUIRED, *(name for name in table if name not in REQUIRED)]])
+
+
 def describe_dropped(dropped: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
     """A line for each kind of reason in ``dropped.csv``, and a warning for each class that lost many images.
 
-    Parameters
-    ----------
-    dropped, kept
-        ``dropped.csv``, and the table of the manifest; both have the column ``class``.
+    Both tables, ``dropped.csv`` and that of the manifest, have the column ``class``.
     """
     reasons = Counter(
         kind_of_reason(reason.removeprefix(image).strip())
@@ -152,18 +160,10 @@ class FileFacts(NamedTuple):
     low: float
     high: float
     std: float
-    """Standard deviation of its intensities."""
-    affine: NDArray[np.float64] | None
-    """Where the voxels of a volume lie, in mm."""
-    bytes_per_value: int | None
-    """Of pictures with unsigned integers."""
-
-    @classmethod
-    def of(cls, file: ImageFile) -> "FileFacts":
-        """Of an image that was read."""
-        array, affine = file.array, file.volume.affine if file.volume is not None and file.array.ndim == 4 else None
-        low, high, std = float(array.min()), float(array.max()), float(array.std(dtype=np.float64))
-        return cls(array.shape, low, high, std, affine, file.bytes_per_value)
+    affine: NDArray[np.float64]
+    """Where the voxels of a volume lie, in mm; 0 for other images."""
+    bits: int
+    """Of pictures with unsigned integers; 0 for other numbers."""
 
 
 def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame, list[FileFacts], list[Dropped]]:
@@ -181,7 +181,11 @@ def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame,
             bad.append(Dropped(path.encode(errors="backslashreplace").decode(), str(error), name))
             good.append(False)
             continue
-        files.append(FileFacts.of(file))
+        array, affine = file.array, np.zeros((4, 4))
+        if file.volume is not None and array.ndim == 4:
+            affine = file.volume.affine
+        extremes, std = (float(array.min()), float(array.max())), float(array.std(dtype=np.float64))
+        files.append(FileFacts(array.shape, *extremes, std, affine, 8 * (file.bytes_per_value or 0)))
         good.append(True)
     if bad and not options.drop_bad:
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
@@ -203,19 +207,20 @@ def _require_one_shape(paths: list[str], shapes: list[tuple[int, ...]], *, resiz
 
 
 def require_one_kind(paths: Sequence[str], files: Sequence[FileFacts], options: ImportOptions) -> list[str]:
-    """Warnings of bit depths, voxel sizes or places that differ, each with an example; `ManifestError` if it matters.
+    """Warnings of bit depths, voxel sizes or places that differ, each with an example.
 
-    That is for bit depths under one intensity range, and for voxel sizes of images that are not resized.
+    `ManifestError` for bit depths under one intensity range, and for voxel sizes of images that are not resized.
     """
     own_range = options.intensity == "per-image" or options.intensity_range is not None
+    bits, affines = [np.array([float(file.bits)]) for file in files], [file.affine for file in files]
+    voxels_mm = [np.linalg.norm(affine[:3, :3], axis=0) for affine in affines]
     kinds = (
-        ("bit depth", _bits, own_range, "convert them, or choose `intensity` per-image, or fix `intensity_range`"),
-        ("voxel size", _voxel_mm, options.size is not None, "resample them to one grid, as vagan preprocess does"),
-        ("place", _affine, True, ""),
+        ("bit depth", bits, own_range, "convert them, or choose `intensity` per-image, or fix `intensity_range`"),
+        ("voxel size", voxels_mm, options.size is not None, "resample them to one grid, as vagan preprocess does"),
+        ("place", affines, True, ""),
     )
     warned = []
-    for what, value_of, tolerated, remedy in kinds:
-        values = [value_of(file) for file in files]
+    for what, values, tolerated, remedy in kinds:
         others = _others(values)
         if not others:
             continue
@@ -234,31 +239,12 @@ def _others(values: Sequence[NDArray[np.float64]]) -> list[int]:
     return [row for row, value in enumerate(values) if np.abs(value - values[0]).max(initial=0) > SAME_PLACE_MM]
 
 
-def _bits(file: FileFacts) -> NDArray[np.float64]:
-    """0 where pixels are no unsigned integers."""
-    return np.array([8.0 * (file.bytes_per_value or 0)])
-
-
-def _voxel_mm(file: FileFacts) -> NDArray[np.float64]:
-    return np.linalg.norm(_affine(file)[:3, :3], axis=0)
-
-
-def _affine(file: FileFacts) -> NDArray[np.float64]:
-    """0 where there is none."""
-    return np.zeros((4, 4)) if file.affine is None else file.affine
-
-
 def _text(value: NDArray[np.float64]) -> str:
     if len(value) == 1:
         return f"{value[0]:g} bits" if value[0] else "other numbers"
     if value.ndim == 1:
         return f"{' x '.join(f'{size:.4g}' for size in value)} mm"
     return f"its first voxel at ({', '.join(f'{place:.4g}' for place in value[:3, 3])}) mm"
-
-
-def _is_flat(file: FileFacts, preparation: Preparation) -> bool:
-    ends = (file.low, file.high) if preparation.intensity == "per-image" else (preparation.low, preparation.high)
-    return 2 * file.std < FLAT * (ends[1] - ends[0])
 
 
 def _preparation(options: ImportOptions, manifest: Manifest, files: list[FileFacts]) -> Preparation:

@@ -30,9 +30,7 @@ def import_folder(
     """
     source, out = Path(source), Path(out)
     if not source.is_dir():
-        raise ManifestError(
-            f"{source} must be a folder with one folder for each class; it does not exist or is a file"
-        )
+        raise ManifestError(f"{source} must be a folder with a folder for each class; it does not exist or is a file")
     rows = []
     beside = [path for path in sorted(source.iterdir()) if _is_image(path) and not is_clutter(path.name)]
     dropped = [Dropped(str(path), "beside the folders of the classes; move it into one") for path in beside]
@@ -69,11 +67,7 @@ def _subject(stem: str, pattern: str) -> str:
     try:
         found = re.search(pattern, stem)
     except re.error as error:
-        raise ManifestError(
-            f"`subject_pattern` must be a regular expression: {pattern!r} is not ({error})"
-        ) from error
+        raise ManifestError(f"`subject_pattern` {pattern!r} must be a regular expression: {error}") from error
     if not found or not found.groups() or not found.group(1):
-        raise ManifestError(
-            f"`subject_pattern` {pattern!r} must find one (group) in every file name; it finds none in {stem!r}"
-        )
+        raise ManifestError(f"`subject_pattern` {pattern!r} must find one (group) in every file name: {stem!r}")
     return found.group(1)

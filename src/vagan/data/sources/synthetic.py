@@ -11,6 +11,7 @@ than the baseline class: a map that shows the ring takes age for the class.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -50,17 +51,20 @@ RING_RADIUS, RING_WIDTH = 0.36, 0.05
 """In extents of the image."""
 
 
-def squares(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
-    """The paper's: one square in the centre, another towards the far (A) or near (B) corner, jittered."""
-    return _at_two_places(_add_square, size, subtype, rng)
+def _at_two_places(
+    add: Callable[[Mask, list[int]], None], size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator
+) -> Mask:
+    """A shape in the centre, and another one towards the far (A) or near (B) corner, jittered along each axis."""
+    mask = np.zeros(size, np.float32)
+    if subtype:
+        direction = 1 if subtype == "A" else -1
+        jitter = zip(size, _jitter(size, rng), strict=True)
+        add(mask, [extent // 2 for extent in size])
+        add(mask, [extent // 2 + direction * _shift(extent) + wobble for extent, wobble in jitter])
+    return mask
 
 
-def discs(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
-    """Discs, or balls, in the places of the squares, and of their size in pixels."""
-    return _at_two_places(_add_disc, size, subtype, rng)
-
-
-def sites(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
+def _at_three_sites(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> Mask:
     """Squares at three places on the diagonal, each there half of the time, at least one; subtypes are alike."""
     mask = np.zeros(size, np.float32)
     places = [[extent // 2 + part * _shift(extent) for extent in size] for part in (-1, 0, 1)]
@@ -71,35 +75,6 @@ def sites(size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator) -> 
     for place, jitter, is_there in zip(places, jitters, present, strict=True):
         if is_there:
             _add_square(mask, [middle + wobble for middle, wobble in zip(place, jitter, strict=True)])
-    return mask
-
-
-def ring(size: tuple[int, ...]) -> Mask:
-    """A soft ring, or shell, from 0 to 1, of which the off-centre square is a part: what age changes, if it does."""
-    grids = np.ogrid[tuple(slice(extent) for extent in size)]
-    radius = np.sqrt(sum(((grid + 0.5) / extent - 0.5) ** 2 for grid, extent in zip(grids, size, strict=True)))
-    return np.exp(-0.5 * ((radius - RING_RADIUS) / RING_WIDTH) ** 2).astype(np.float32)
-
-
-PATTERNS: dict[Pattern, Callable[[tuple[int, ...], Subtype, np.random.Generator], Mask]] = {
-    "squares": squares,
-    "discs": discs,
-    "sites": sites,
-}
-
-CLASS_NAMES: dict[Pattern, str] = {"squares": "two squares", "discs": "two discs", "sites": "one to three squares"}
-
-
-def _at_two_places(
-    add: Callable[[Mask, list[int]], None], size: tuple[int, ...], subtype: Subtype, rng: np.random.Generator
-) -> Mask:
-    """A shape at the centre, and at the subtype's second place, whose jitter is drawn along each axis."""
-    mask = np.zeros(size, np.float32)
-    if subtype:
-        direction = 1 if subtype == "A" else -1
-        jitter = zip(size, _jitter(size, rng), strict=True)
-        add(mask, [extent // 2 for extent in size])
-        add(mask, [extent // 2 + direction * _shift(extent) + wobble for extent, wobble in jitter])
     return mask
 
 
@@ -120,15 +95,23 @@ def _add_square(mask: Mask, middle: list[int]) -> None:
 
 def _add_disc(mask: Mask, middle: list[int]) -> None:
     """All pixels within a distance at which the disc, or ball, has the square's content."""
-    dims = mask.ndim
-    unit_ball = math.pi ** (dims / 2) / math.gamma(dims / 2 + 1)
-    radii = [SQUARE_VOX * extent / PAPER_EXTENT / unit_ball ** (1 / dims) for extent in mask.shape]
+    unit_ball = math.pi ** (mask.ndim / 2) / math.gamma(mask.ndim / 2 + 1)
+    radii = [SQUARE_VOX * extent / PAPER_EXTENT / unit_ball ** (1 / mask.ndim) for extent in mask.shape]
     grids = np.ogrid[tuple(slice(extent) for extent in mask.shape)]
     # a square of even side has its centre half a pixel before its middle pixel
     distance = sum(
         ((grid - centre + 0.5) / radius) ** 2 for grid, centre, radius in zip(grids, middle, radii, strict=True)
     )
     mask[distance <= 1] = 1
+
+
+PATTERNS: dict[Pattern, Callable[[tuple[int, ...], Subtype, np.random.Generator], Mask]] = {
+    "squares": partial(_at_two_places, _add_square),
+    "discs": partial(_at_two_places, _add_disc),
+    "sites": _at_three_sites,
+}
+"""The paper's squares; discs, or balls, in their places and of their size; squares at one to three sites."""
+CLASS_NAMES: dict[Pattern, str] = {"squares": "two squares", "discs": "two discs", "sites": "one to three squares"}
 
 
 @dataclass(frozen=True)
@@ -157,12 +140,12 @@ def make_case(
 
     Parameters
     ----------
-    index
-        Position in the cohort; each index has its own noise.
+    index, seed
+        Position in the cohort, and its seed; each index has its own noise.
     subtype
         ``""`` for the baseline class, ``"A"`` or ``"B"`` for the class of interest.
-    size, seed
-        Spatial shape, to which the squares keep the paper's proportion; seed of the cohort.
+    size
+        Spatial shape, to which the squares keep the paper's proportion.
     intensity
         ``per-image``: each image is scaled to [-1, 1] by its own minimum and maximum (the paper), so that even
         the exact counterfactual does not correlate perfectly with the squares. ``fixed``: one range for all.
@@ -189,8 +172,14 @@ def make_case(
 
 
 def effect_of_age(size: tuple[int, ...], *, ageing: float, years: float) -> NDArray[np.float32]:
-    """What so many years add to an image before it is scaled; see `make_case`."""
-    return np.float32(ageing * years / 10) * ring(size)
+    """What so many years add to an image before it is scaled, see `make_case`: a soft ring, or shell.
+
+    The off-centre square is a part of the ring.
+    """
+    grids = np.ogrid[tuple(slice(extent) for extent in size)]
+    radius = np.sqrt(sum(((grid + 0.5) / extent - 0.5) ** 2 for grid, extent in zip(grids, size, strict=True)))
+    ring = np.exp(-0.5 * ((radius - RING_RADIUS) / RING_WIDTH) ** 2).astype(np.float32)
+    return np.float32(ageing * years / 10) * ring
 
 
 def square_regions(effects: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -223,17 +212,9 @@ def make_synthetic_cohort(
 ) -> Cohort:
     """Write the synthetic cohort: half baseline, a quarter of each subtype, 64/16/20 % train/validation/test.
 
-    Splits are stratified by subtype, so that both occur in every part.
-
-    Parameters
-    ----------
-    path
-        Cohort folder to write.
-    n
-        Number of images in all; the paper has 10,000.
-    size, seed, intensity, pattern, amplitude, ageing
-        See `make_case`; the size has two or three numbers. With ``ageing`` there is a column ``age``: normally
-        distributed, the class of interest older by `OLDER_BY` years, a standard deviation.
+    Splits are stratified by subtype, so that both occur in every part. ``n`` is the number of images in all; the
+    paper has 10,000. For the others see `make_case`; the size has two or three numbers. With ``ageing`` there is a
+    column ``age``: normally distributed, the class of interest older by `OLDER_BY` years, a standard deviation.
     """
     if not 20 <= n <= MOST_IMAGES or min(size) < 16 or len(size) not in (2, 3):
         raise CohortError(

@@ -69,9 +69,7 @@ def find_scans(root: Path) -> list[FoundScan]:
         names = sorted(name for name in files if not is_clutter(name))
         scans += [_from_path(path, name) for path, name in _scans_of(Path(folder), names)]
     if not any(scan.subject for scan in scans):
-        raise ManifestError(
-            f"{root} must hold NIfTI or DICOM files below folders such as 002_S_0295/MPRAGE/..., found none"
-        )
+        raise ManifestError(f"{root} must hold NIfTI or DICOM files below folders such as 002_S_0295, found none")
     return scans
 
 
