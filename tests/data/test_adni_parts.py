@@ -11,12 +11,11 @@ from vagan.data.sources.adni.scans import (
     ImageFacts,
     facts_of,
     find_scans,
-    is_repeat,
     listed_images,
     precedence,
     refusal,
 )
-from vagan.data.sources.adni.subjects import Covariates, Diagnosis, class_of, label_of, read_diagnoses
+from vagan.data.sources.adni.study import Covariates, Diagnosis, class_of, label_of, read_diagnoses
 from vagan.data.sources.adni.tables import (
     clean,
     day,
@@ -291,9 +290,9 @@ class TestChoice:
     def test_what_is_a_second_scan_of_the_visit(self):
         for name in ("MPR-R; GradWarp; N3", "MPRAGE repeat", "MPRAGE_RPT", "Sag IR-SPGR REP"):
             folder = "".join(c if c.isalnum() or c == "-" else "_" for c in name)
-            assert is_repeat(facts(name)), name
-            assert is_repeat(facts("MPRAGE", folder=folder)), folder
-        assert not any(is_repeat(facts(name)) for name in ("MPRAGE", "MPR; ; N3", "MP-RAGE", "MPRAGE report"))
+            assert facts(name).is_repeat, name
+            assert facts("MPRAGE", folder=folder).is_repeat, folder
+        assert not any(facts(name).is_repeat for name in ("MPRAGE", "MPR; ; N3", "MP-RAGE", "MPRAGE report"))
 
 
 class TestCovariates:

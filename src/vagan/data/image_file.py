@@ -17,10 +17,7 @@ from vagan.files import replacing
 
 Colour = Literal["grey", "rgb"]
 
-TIFF_SUFFIXES = (".tif", ".tiff")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
-DICOM_SUFFIXES = (".dcm", ".dicom")
-SUFFIXES = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES, ".npy", *VOLUME_SUFFIXES)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".npy", *VOLUME_SUFFIXES)
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 """Weights of red, green and blue in ITU-R BT.709."""
@@ -70,38 +67,32 @@ def name_of(path: Path) -> str:
 
 
 def read_image(path: Path, colour: Colour | None = None, *, constant: bool = False) -> ImageFile:
-    """Read a picture, an array or a NIfTI file.
+    """Read ``.png``, ``.jpg``, ``.tif``, ``.dcm`` (one frame), ``.npy``, ``.nii``, ``.nii.gz`` or ``.mgz``.
 
-    Raises `ImageFileError` if the file is missing, truncated, of another kind, or holds NaN, infinities or one value
-    only.
-
-    Parameters
-    ----------
-    path
-        ``.png``, ``.jpg``, ``.tif``, ``.dcm`` (one frame), ``.npy``, ``.nii`` or ``.nii.gz``. The first bytes decide
-        between the formats of pictures.
-    colour
-        ``grey`` turns colour into luminance, ``rgb`` keeps three channels. Without it, a picture must be grey,
-        or coloured with three equal channels.
-
-    constant
-        Accept an image of one value, such as the mask of no effect.
+    The first bytes decide between the formats of pictures. The ``colour`` ``grey`` turns colour into luminance,
+    ``rgb`` keeps three channels; without it, a picture must be grey, or coloured with three equal channels. Raises
+    `ImageFileError` if the file is missing, truncated, of another kind, or holds NaN, infinities or, unless
+    ``constant`` ones are accepted (such as the mask of no effect), one value only.
     """
-    suffix = suffix_of(path).lower()
+    suffix, volume, bytes_per_value = suffix_of(path).lower(), None, None
     if not suffix:
         raise ImageFileError(f"{path} is not an image: its name must end in one of {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise ImageFileError(f"{path} does not exist; check the path")
     if suffix in VOLUME_SUFFIXES:
         volume = read_volume(path)
-        return ImageFile(path, _checked(path, volume.array[None], constant=constant), volume)
-    array = _read_npy(path) if suffix == ".npy" else _read_picture(path)
-    values = _with_channels(path, array, colour, is_picture=suffix != ".npy")
-    return ImageFile(
-        path,
-        _checked(path, values, constant=constant),
-        bytes_per_value=array.dtype.itemsize if array.dtype.kind in "ub" else None,
-    )
+        values = volume.array[None]
+    else:
+        array = _read_npy(path) if suffix == ".npy" else _read_picture(path)
+        values = _with_channels(path, array, colour, is_picture=suffix != ".npy")
+        bytes_per_value = array.dtype.itemsize if array.dtype.kind in "ub" else None
+    if values.ndim < 3 or not values.size:
+        raise ImageFileError(f"{path} must hold a 2-D or 3-D image, found shape {values.shape[1:]}")
+    if not np.isfinite(values).all():
+        raise ImageFileError(f"{path} holds NaN or infinite values; every pixel must be a number")
+    if not constant and values.min() == values.max():
+        raise ImageFileError(f"{path} is constant: every pixel is {values.min():g}; constant images cannot be used")
+    return ImageFile(path, values, volume, bytes_per_value)
 
 
 def _read_npy(path: Path) -> NDArray[np.generic]:
@@ -151,13 +142,3 @@ def _with_channels(
     if colour is None:
         raise ColourError(f"{path} is in colour, but must be grey; convert it to greyscale")
     return np.tensordot(LUMINANCE, channels, axes=1)[None]
-
-
-def _checked(path: Path, array: NDArray[np.float32], *, constant: bool = False) -> NDArray[np.float32]:
-    if array.ndim < 3 or not array.size:
-        raise ImageFileError(f"{path} must hold a 2-D or 3-D image, found shape {array.shape[1:]}")
-    if not np.isfinite(array).all():
-        raise ImageFileError(f"{path} holds NaN or infinite values; every pixel must be a number")
-    if not constant and array.min() == array.max():
-        raise ImageFileError(f"{path} is constant: every pixel is {array.min():g}; constant images cannot be used")
-    return array

@@ -90,7 +90,7 @@ def read_scan(path: Path, mask: Path | None = None) -> RawScan:
 
 def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:
     if image.ndim != 3 or min(image.shape) < LEAST_VOXELS:
-        raise ImageFileError(f"{path} must be a 3-D head, {LEAST_VOXELS} voxels or more each way, not {image.shape}")
+        raise ImageFileError(f"{path} must be a 3-D head, at least {LEAST_VOXELS} voxels each way, not {image.shape}")
     spacing, extent = grid.spacing_mm, grid.spacing_mm * image.shape
     if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
         raise ImageFileError(

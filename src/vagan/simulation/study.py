@@ -47,33 +47,14 @@ def make_atrophy_cohort(
     """Simulate brain scans with and without a disease whose effect is known, 64/16/20 % train/validation/test.
 
     Half of the subjects are healthy and have one scan, or two. The others, half of each subtype, have a healthy one
-    and a later one with the disease, with another pose, noise and shading.
+    and a later one with the disease, with another pose, noise and shading. For ``base`` see `load_base`, for
+    ``strength`` and ``healthy_follow_up`` `draw_subject`. Same arguments, same bits, whatever the number of ``jobs``,
+    processes of one thread each; 0 is one for each core. ``raw`` is a new folder for the same subjects' scans as they
+    leave the scanner, a BIDS dataset.
 
-    Parameters
-    ----------
-    path
-        Cohort folder to write.
-    subjects
-        Number of subjects; a quarter more scans of each class.
-    spacing_mm, raw_spacing_mm
-        Voxel sizes; 2.6 gives 64x80x56 voxels, 1.3 gives 128x160x112.
-    base
-        The brain that they are variations of; see `load_base`.
-    strength, healthy_follow_up
-        See `draw_subject`.
-    seed
-        Same arguments, same bits.
-    jobs
-        Processes of one thread each; 0 is one for each core.
-    raw
-        New folder for the same subjects' scans as they leave the scanner, a BIDS dataset; see `raw`.
-
-    Returns
-    -------
-    Cohort
-        Columns of its table: ``subtype`` and ``severity`` (0 to 1; empty and 0 where there is no disease), ``age``
-        (years), ``sex``, ``brain_ml``, and for each region its volume and the part of it that is the disease's
-        (``_change_ml``), in the subject's own size. ``regions`` has the region that a voxel is nearest to.
+    Columns of the table: ``subtype`` and ``severity`` (0 to 1; empty and 0 where there is no disease), ``age``
+    (years), ``sex``, ``brain_ml``, and for each region its volume and the part of it that is the disease's
+    (``_change_ml``), in the subject's own size. ``regions`` has the region that a voxel is nearest to.
     """
     if subjects < LEAST_SUBJECTS:
         raise CohortError(f"at least {LEAST_SUBJECTS} subjects are needed, found {subjects}")

@@ -32,13 +32,10 @@ def imbalances(table: pd.DataFrame) -> pd.DataFrame:
     kinds: Yang and Dalton, A unified approach to measuring the effect size between two groups, SAS Global Forum
     (2012).
 
-    Returns
-    -------
-    DataFrame
-        A row for each known covariate and class of interest: ``covariate``, ``class``; ``baseline`` and ``interest``,
-        the mean and standard deviation, or the most frequent kind, of the two classes; ``difference``, of numbers in
-        pooled standard deviations and signed, of kinds always positive; ``by_chance``, the probability of one as
-        large in two samples of one population; ``is_large`` if it is both large and more than chance.
+    A row of the result, for each known covariate and class of interest: ``covariate``, ``class``; ``baseline`` and
+    ``interest``, the mean and standard deviation, or the most frequent kind, of the two classes; ``difference``, of
+    numbers in pooled standard deviations and signed, of kinds always positive; ``by_chance``, the probability of one
+    as large in two samples of one population; ``is_large`` if it is both large and more than chance.
     """
     learned = table[table["split"] == "train"].drop_duplicates(["subject", "class"])
     rows = []
@@ -60,12 +57,8 @@ def describe_balance(manifest: Manifest) -> list[str]:
     found, baseline = imbalances(manifest.table), manifest.classes[0]
     if found.empty:
         return []
-    shown = found[["covariate", "baseline", "class", "interest"]].assign(
-        difference=[
-            f"{difference:+.2f}{' !' if large else ''}"
-            for difference, large in zip(found["difference"], found["is_large"], strict=True)
-        ]
-    )
+    marked = found["difference"].map("{:+.2f}".format) + found["is_large"].map({True: " !", False: ""})
+    shown = found[["covariate", "baseline", "class", "interest"]].assign(difference=marked)
     shown.columns = pd.Index(["covariate", baseline, "against", "", "difference"])
     return shown.to_string(index=False).splitlines() + [
         f"warning: {one['class']} and {baseline} differ in {one['covariate']} ({one['difference']:.2f} standard "

@@ -21,7 +21,6 @@ LAYOUTS = [
 ]
 """Where scans are looked for: in BIDS datasets and derivatives, and in Clinica's CAPS."""
 
-
 PASSED_OVER = ("its kind", "contrast agent, ce-", "acq- or rec-", "a later run-", "a later name")
 """Why a scan comes after another of its visit, in this order."""
 
@@ -45,16 +44,14 @@ def find_scans(
     class_column: str = "",
     dropped: list[Dropped] | None = None,
 ) -> pd.DataFrame:
-    """T1-weighted images of a BIDS dataset, one row for each visit.
+    """T1-weighted images of a BIDS dataset, one row for each visit, perhaps of some ``participants`` alone.
 
-    Raises `ManifestError` if there is no scan, a participant is not there, or no table has the column.
+    Columns are ``image``, ``mask`` (empty where there is none), ``id``, ``subject``, ``session``, ``class`` if asked
+    for, and covariates. Raises `ManifestError` if there is no scan, a participant is not there, or no table has the
+    column.
 
     Parameters
     ----------
-    folder
-        The dataset.
-    participants
-        Only these, with or without ``sub-``; all by default.
     rank
         Of the images of a visit the one with the lowest rank is taken; None is none of them. Of equals it is one
         without contrast agent (``ce-``), then without ``acq-`` and ``rec-``, then the first ``run-``, then by name.
@@ -64,20 +61,12 @@ def find_scans(
         a covariate. For ``DATASET/derivatives/NAME`` the tables of the dataset are asked too.
     dropped
         Gets the images that are passed over, and those of subjects that no table has, with the reason.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``image``, ``mask`` (empty where there is none), ``id``, ``subject``, ``session``, ``class`` if asked
-        for, and covariates.
     """
     if not folder.is_dir():
         raise ManifestError(f"{folder} must be a BIDS folder; it does not exist or is a file")
     wanted = {name.removeprefix("sub-") for name in participants}
-    left_out: list[Dropped] = []
-    table = _one_for_each_visit(folder, wanted, rank, left_out)
-    if dropped is not None:
-        dropped += left_out
+    dropped = [] if dropped is None else dropped
+    table = _one_for_each_visit(folder, wanted, rank, dropped)
     if absent := wanted - set(table["subject"].str.removeprefix("sub-")):
         raise ManifestError(f"{folder} has no T1w image of {', '.join(sorted(absent))}; check `participants`")
     if table.empty:
@@ -94,11 +83,9 @@ def find_scans(
             f"no sessions.tsv or participants.tsv in {folder} has values in the column {class_column!r}; "
             f"{nearest(class_column, [str(name) for name in table if name not in ('image', 'mask', 'id')])}"
         )
-    table = with_class_column(table, class_column)
-    if dropped is not None:
-        dropped += unmatched
-        table = table[~table["image"].isin([one.image for one in unmatched])].reset_index(drop=True)
-    return table
+    dropped += unmatched
+    table = table[~table["image"].isin([one.image for one in unmatched])].reset_index(drop=True)
+    return with_class_column(table, class_column)
 
 
 def _one_for_each_visit(
@@ -141,32 +128,19 @@ def import_bids(
     class_column: str,
     desc: str = "preproc",
 ) -> Cohort:
-    """Make a cohort from images of a BIDS dataset that lie on one grid already, such as preprocessed ones.
+    """Make a cohort, in the folder ``out``, from images of a BIDS dataset that lie on one grid already.
 
-    Raw scans go through ``vagan preprocess`` instead, which reads BIDS too.
-
-    Parameters
-    ----------
-    source, out, options
-        The dataset, the cohort folder to write, and see `ImportOptions`.
-    class_column, desc
-        See `find_scans`; take the images with this ``desc`` entity, or without any if it is empty.
+    Raw scans go through ``vagan preprocess`` instead, which reads BIDS too. For ``class_column`` see `find_scans`;
+    ``desc`` is that entity of the images to take, empty for those without any.
     """
-    source, out = Path(source), Path(out)
+    source, dropped = Path(source), list[Dropped]()
 
     def rank(path: Path) -> int | None:
         return 0 if entities_of(path.name).get("desc", "") == desc else None
 
-    dropped: list[Dropped] = []
     table = find_scans(source, rank=rank, class_column=class_column, dropped=dropped).drop(columns="mask")
-    return import_files(
-        table,
-        out,
-        options or ImportOptions(),
-        source=f"BIDS folder {source.name}",
-        class_column=class_column,
-        dropped=dropped,
-    )
+    name, options = f"BIDS folder {source.name}", options or ImportOptions()
+    return import_files(table, Path(out), options, source=name, class_column=class_column, dropped=dropped)
 
 
 def _unmatched(table: pd.DataFrame, without_class: pd.Series, folder: Path) -> list[Dropped]:

@@ -14,34 +14,22 @@ COLUMNS = ("image", "class", "id", "subject", "session", "split", "effect")
 
 
 def import_csv(
-    source: Path | str,
-    out: Path | str,
-    options: ImportOptions | None = None,
-    *,
-    class_column: str = "class",
+    source: Path | str, out: Path | str, options: ImportOptions | None = None, *, class_column: str = "class"
 ) -> Cohort:
-    """Make a cohort from a CSV table.
+    """Make a cohort, in the folder ``out``, from a CSV table.
 
-    Parameters
-    ----------
-    source
-        Columns ``image`` (path, relative to the table) and ``class_column``; optionally ``id``, ``subject``,
-        ``session``, ``split``, ``effect`` (path of the true effect) and covariates, which are kept.
-    out, options
-        Cohort folder to write; see `ImportOptions`.
-    class_column
-        Column with the class names. Images without one, or with ``NA`` or the like, are left out, with the reason in
-        ``dropped.csv``.
+    Its columns are ``image`` (path, relative to the table) and ``class_column`` (images without a class, or with
+    ``NA`` or the like, are left out, with the reason in ``dropped.csv``); optionally ``id``, ``subject``,
+    ``session``, ``split``, ``effect`` (path of the true effect) and covariates, which are kept.
     """
-    source, out = Path(source), Path(out)
+    source = Path(source)
     table = with_known_columns(read_table(source), (*COLUMNS, class_column))
     for name in ("image", class_column):
         if name not in table:
             raise ManifestError(f"{source} needs a column {name!r}; {nearest(name, table.columns)}")
     if table.empty:
         raise ManifestError(f"{source} has no rows; one for each image is needed")
-    table = with_class_column(table, class_column)
-    table = table.drop(columns="label", errors="ignore")
+    table = with_class_column(table, class_column).drop(columns="label", errors="ignore")
     table["class"] = without_missing(table["class"])
     for covariate in table.columns.difference(list(COLUMNS)):
         table[covariate] = without_missing(table[covariate])
@@ -55,5 +43,5 @@ def import_csv(
         table["id"] = [f"{row:05d}" for row in range(len(table))]
     if "subject" not in table:
         table["subject"] = table["id"]
-    source_name = f"table {source.name}"
-    return import_files(table, out, options or ImportOptions(), source=source_name, class_column=class_column)
+    name, options = f"table {source.name}", options or ImportOptions()
+    return import_files(table, Path(out), options, source=name, class_column=class_column)

@@ -16,19 +16,13 @@ from vagan.errors import ManifestError
 def import_folder(
     source: Path | str, out: Path | str, options: ImportOptions | None = None, *, subject_pattern: str | None = None
 ) -> Cohort:
-    """Make a cohort from folders of images.
+    """Make a cohort, in the folder ``out``, from a folder of images for each class in ``source``.
 
-    Parameters
-    ----------
-    source
-        Holds one folder for each class; a folder's name is the class's name. Hidden files and folders do not count.
-    out, options
-        Cohort folder to write; see `ImportOptions`.
-    subject_pattern
-        Regular expression with one group that finds the subject in a file's name, e.g. ``(sub-[0-9]+)``.
-        Without it every image counts as a subject of its own.
+    A folder's name is the class's name; hidden files and folders do not count. ``subject_pattern`` is a regular
+    expression with one group that finds the subject in a file's name, e.g. ``(sub-[0-9]+)``; without it every image
+    counts as a subject of its own.
     """
-    source, out = Path(source), Path(out)
+    source = Path(source)
     if not source.is_dir():
         raise ManifestError(f"{source} must be a folder with a folder for each class; it does not exist or is a file")
     rows = []
@@ -53,9 +47,8 @@ def import_folder(
         ]
     if not rows:
         raise ManifestError(f"{source} holds no image; accepted are {', '.join(SUFFIXES)} in SRC/<class>/")
-    return import_files(
-        pd.DataFrame(rows), out, options or ImportOptions(), source=f"folders in {source.name}", dropped=dropped
-    )
+    name, options = f"folders in {source.name}", options or ImportOptions()
+    return import_files(pd.DataFrame(rows), Path(out), options, source=name, dropped=dropped)
 
 
 def _is_image(path: Path) -> bool:

@@ -120,7 +120,9 @@ class SyntheticCase:
 
     image: NDArray[np.float32]
     effect: NDArray[np.float32]
+    """The paper's ground truth, the 0/1 mask of the squares."""
     counterfactual: NDArray[np.float32]
+    """The same image without the squares, of the same age and scaled by the same rule."""
     subtype: Subtype
 
 
@@ -138,14 +140,11 @@ def make_case(
 ) -> SyntheticCase:
     """Draw one image; the same arguments give the same image, whatever was drawn before.
 
+    ``index`` is its position in the cohort, where each has its own noise, ``size`` its spatial shape, to which the
+    squares keep the paper's proportion; ``subtype`` is empty for the baseline class.
+
     Parameters
     ----------
-    index, seed
-        Position in the cohort, and its seed; each index has its own noise.
-    subtype
-        ``""`` for the baseline class, ``"A"`` or ``"B"`` for the class of interest.
-    size
-        Spatial shape, to which the squares keep the paper's proportion.
     intensity
         ``per-image``: each image is scaled to [-1, 1] by its own minimum and maximum (the paper), so that even
         the exact counterfactual does not correlate perfectly with the squares. ``fixed``: one range for all.
@@ -155,12 +154,6 @@ def make_case(
     ageing, age
         How much brighter the ring is for ten years more, in the same units, and the subject's age in years; the ring
         is not there at 70, and dark below.
-
-    Returns
-    -------
-    SyntheticCase
-        ``effect`` is the paper's ground truth, the 0/1 mask of the squares; ``counterfactual`` is the same
-        image without the squares, of the same age and scaled by the same rule as ``image``.
     """
     rng = numpy_generator(seed, "synthetic image", index)
     noise = gaussian_filter(rng.standard_normal(size, dtype=np.float32), NOISE_SIGMA_VOX * min(size) / PAPER_EXTENT)

@@ -157,6 +157,11 @@ class ImageFacts:
         """Description and folder in one spelling: ``mpr_gradwarp_b1_correction_n3``."""
         return _plain(self.description), _plain(self.scan.description)
 
+    @property
+    def is_repeat(self) -> bool:
+        """Whether it is the visit's second scan of the same kind."""
+        return any(map(_REPEAT.search, self.names))
+
 
 def facts_of(tables: Tables, scans: Sequence[FoundScan]) -> list[ImageFacts]:
     """What all tables of images say of the scans on disk."""
@@ -245,11 +250,6 @@ def refusal(facts: ImageFacts) -> str:
     return ""
 
 
-def is_repeat(facts: ImageFacts) -> bool:
-    """Whether it is the visit's second scan of the same kind."""
-    return any(map(_REPEAT.search, facts.names))
-
-
 def precedence(facts: ImageFacts) -> tuple[bool | int, ...]:
     """Sorting key of T1-weighted images of one visit and field strength; the first is the one to take.
 
@@ -261,7 +261,7 @@ def precedence(facts: ImageFacts) -> tuple[bool | int, ...]:
     named, folder = facts.names
     name = folder if _PROCESSED.search(folder) else named
     return (
-        is_repeat(facts),
+        facts.is_repeat,
         _PROCESSED.search(name) is None,
         "scaled" in name,
         "gradwarp" not in name,

@@ -18,8 +18,6 @@ PTID = re.compile(r"\d{3}_S_\d{4,5}")
 """Site, S, roster number: five digits since ADNI4."""
 
 BASELINE_VISITS = frozenset({"bl", "sc", "scmri"})
-UNUSABLE_VISITS = frozenset({"f", "nv"})
-"""Screen failure, and no visit."""
 
 _ISO_DAY = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?!\d)")
 _US_DAY = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?!\d)")
@@ -74,10 +72,8 @@ def visit(*cells: str) -> str:
         text = clean(cell).lower()
         if text in BASELINE_VISITS:
             return "bl"
-        if found := _MONTH_CODE.fullmatch(text):
-            return _month(int(found.group(1)))
-        if found := _MONTH_WORDS.search(text):
-            return _month(int(found.group(1)))
+        if found := _MONTH_CODE.fullmatch(text) or _MONTH_WORDS.search(text):
+            return f"m{months:02d}" if (months := int(found.group(1))) else "bl"
         if _BASELINE_WORDS.search(text) and "cont" not in text:
             return "bl"
     return ""
@@ -101,21 +97,13 @@ def loni(cell: str) -> str:
     return found.group(1).lstrip("0") if found else ""
 
 
-def _month(months: int) -> str:
-    return f"m{months:02d}" if months else "bl"
-
-
 NAMES = ("KEY_MRI", "MRIQC", "ALL_IMAGES", "DXSUM", "STUDY_ENTRY", "PTDEMOG", "ADAS", "MMSE")
 """What a table's file is called between prefix and date."""
 
-DIAGNOSES = "DXSUM"
 COLLECTION = "COLLECTION"
-"""The list that comes with an image download; its name is free, its header is not."""
-COLLECTION_MARK = "IMAGE_DATA_ID"
+"""The list that comes with an image download; its name is free, but its header has the column IMAGE_DATA_ID."""
 
 Row = Mapping[str, str]
-
-
 Tables = Mapping[str, pd.DataFrame]
 """Tables by our names, all cells text: column names in capitals, missing values empty."""
 
@@ -144,9 +132,9 @@ def read_tables(folder: Path) -> Tables:
             raise ManifestError(f"only one file may be the table {name}, found {listed}; keep the newest")
         if found:
             tables[name] = read_adni_csv(found[0])
-    if DIAGNOSES not in tables:
+    if "DXSUM" not in tables:
         known = ", ".join(tables) or "no table that is known"
-        raise ManifestError(f"{folder} must hold the table of diagnoses, {DIAGNOSES}; found {known}")
+        raise ManifestError(f"{folder} must hold the table of diagnoses, DXSUM; found {known}")
     if collections := [read_adni_csv(path) for path in files if _is_collection(path)]:
         tables[COLLECTION] = pd.concat(collections, ignore_index=True).fillna("")
     return tables
@@ -166,4 +154,4 @@ def first(row: Row, *columns: str) -> str:
 
 def _is_collection(path: Path) -> bool:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return COLLECTION_MARK in re.sub(r"\s+", "_", file.readline().upper())
+        return "IMAGE_DATA_ID" in re.sub(r"\s+", "_", file.readline().upper())
