@@ -34,16 +34,6 @@ def replacing(path: Path, *, in_new_folder: bool = True) -> Iterator[Path]:
     """Give a temporary name beside ``path``; rename it into place if the block succeeds.
 
     With ``in_new_folder`` its folder is made if there is none.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     with replacing(Path(folder) / "a.txt") as temporary:
-    ...         _ = temporary.write_text("whole")
-    ...     (Path(folder) / "a.txt").read_text()
-    'whole'
     """
     try:
         if in_new_folder:

@@ -1,14 +1,11 @@
 """`vagan check`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from vagan.errors import CohortError
-
-if TYPE_CHECKING:
-    from vagan.data.cohort import Cohort
 
 
 def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = False, seed: int = 0) -> None:
@@ -33,7 +30,7 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
     from vagan.data.audit.balance import describe_balance
     from vagan.data.audit.defects import Problem, find_problems
     from vagan.data.audit.shortcuts import confounder_table, find_confounders
-    from vagan.data.cohort import Cohort as CohortFolder
+    from vagan.data.cohort import Cohort
     from vagan.data.manifest import Manifest
     from vagan.data.schema import MANIFEST, STORE
 
@@ -42,31 +39,23 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
     is_cohort = (path / STORE).is_dir()
     found = find_problems(path)
     problems, warned = ([one for one in found if one.is_warning == which] for which in (False, True))
-    if not problems and is_cohort and _is_stale(CohortFolder(path)):
-        problems = [Problem("scans were prepared again since", remedy="run the same `vagan preprocess` again")]
+    if not problems and is_cohort and (cohort := Cohort(path)).metadata.made_from:
+        from vagan.preprocessing.study import is_stale  # needs an extra
+
+        if is_stale(cohort):
+            problems = [Problem("scans were prepared again since", remedy="run the same `vagan preprocess` again")]
     lines = []
     if not problems:
         lines += describe_balance(Manifest.read(path / MANIFEST if path.is_dir() else path))
     if confounders and not problems:
         if not is_cohort:
             raise CohortError(f"`confounders` needs the images of a cohort, and {path} is none; give a cohort folder")
-        cohort = CohortFolder(path)
+        cohort = Cohort(path)
         lines += confounder_table(find_confounders(cohort, seed=seed), cohort.manifest.classes[0])
     lines += map(str, [*warned, *(problems if len(problems) > 1 else ())])
     print(*lines, sep="\n", end="\n" if lines else "")
     if problems:
         raise CohortError(str(problems[0]) if len(problems) == 1 else f"{len(problems)} problems found in {path}")
     warnings = sum(line.startswith(("warning:", "perhaps:")) for line in lines)
-    print(
-        f"no file is defective in {path}, but see the warning{'s' if warnings > 1 else ''} above: maps may show that"
-        if warnings
-        else f"no problem found in {path}"
-    )
-
-
-def _is_stale(cohort: "Cohort") -> bool:
-    if not cohort.metadata.made_from:
-        return False
-    from vagan.preprocessing.study import is_stale  # needs an extra
-
-    return is_stale(cohort)
+    see = f"but see the warning{'s' if warnings > 1 else ''} above: maps may show that"
+    print(f"no file is defective in {path}, {see}" if warnings else f"no problem found in {path}")

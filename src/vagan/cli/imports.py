@@ -52,17 +52,10 @@ def folder(
     """
     from vagan.data.sources.folder import import_folder
 
-    cohort = import_folder(source, out, _options(preparing), subject_pattern=subject_pattern)
-    _print_counts(cohort)
+    _print_counts(import_folder(source, out, _options(preparing), subject_pattern=subject_pattern))
 
 
-def csv(
-    source: Path,
-    out: Path,
-    *,
-    class_column: str = "class",
-    preparing: Preparing | None = None,
-) -> None:
+def csv(source: Path, out: Path, *, class_column: str = "class", preparing: Preparing | None = None) -> None:
     """Make a cohort from a CSV table with a row for each image.
 
     Columns: image (path, relative to the table) and a class; optionally id, subject, session, split, effect
@@ -79,8 +72,7 @@ def csv(
     """
     from vagan.data.sources.csv import import_csv
 
-    cohort = import_csv(source, out, _options(preparing), class_column=class_column)
-    _print_counts(cohort)
+    _print_counts(import_csv(source, out, _options(preparing), class_column=class_column))
 
 
 def bids(
@@ -105,8 +97,7 @@ def bids(
     """
     from vagan.data.sources.bids import import_bids
 
-    cohort = import_bids(source, out, _options(preparing), class_column=class_column, desc=desc)
-    _print_counts(cohort)
+    _print_counts(import_bids(source, out, _options(preparing), class_column=class_column, desc=desc))
 
 
 def adni(
@@ -142,14 +133,8 @@ def adni(
     """
     from vagan.data.sources.adni.study import AdniOptions, import_adni
 
-    chosen = splitting or Splitting()
-    options = AdniOptions(
-        classes=tuple(classes or ("MCI", "AD")),
-        max_days=max_days,
-        one_field=field or "",
-        seed=chosen.seed,
-        lists=chosen.lists(),
-    )
+    chosen, classes = splitting or Splitting(), classes or ["MCI", "AD"]
+    options = AdniOptions(tuple(classes), max_days, field or "", chosen.seed, chosen.lists())
     print(import_adni(images, tables, out, options))
     print(f"next: vagan preprocess {out} PREPARED")
 

@@ -58,11 +58,11 @@ class Manifest:
         write_table(path, self.table)
 
     def __repr__(self) -> str:
-        parts = self.table.groupby("split")["class"].value_counts()
-        counts = [
-            f"{part}: " + ", ".join(f"{parts.get((part, name), 0)} {name}" for name in self.classes)
-            for part in SPLITS
-        ]
+        found = self.table.groupby("split")["class"].value_counts()
+        of_part = {
+            part: ", ".join(f"{found.get((part, name), 0)} {name}" for name in self.classes) for part in SPLITS
+        }
+        counts = [f"{part}: {text}" for part, text in of_part.items()]
         return f"Manifest({len(self)} images of {self.table['subject'].nunique()} subjects; {'; '.join(counts)})"
 
     def __len__(self) -> int:
@@ -84,8 +84,7 @@ class Manifest:
 
 def find_defects(table: pd.DataFrame) -> list[str]:
     """Everything that is wrong with a table, one line each."""
-    missing = [name for name in REQUIRED if name not in table]
-    if missing:
+    if missing := [name for name in REQUIRED if name not in table]:
         return [f"columns missing: {', '.join(missing)} (found: {', '.join(table.columns)})"]
     if table.empty:
         return ["no rows"]
@@ -112,9 +111,7 @@ def find_defects(table: pd.DataFrame) -> list[str]:
         defects.append(f"two classes are needed, found one: {table['class'].iloc[0]!r}")
     if (table.groupby("class")["label"].nunique() > 1).any() or (table.groupby("label")["class"].nunique() > 1).any():
         defects.append("each class name must belong to one label")
-    if alike := _alike(table["class"]):
-        defects.append(f"classes must differ in more than case: found {alike[0]!r} and {alike[1]!r}; rename one")
-    return defects
+    return defects + _alike(table["class"])
 
 
 def require_disjoint_subjects(table: pd.DataFrame) -> None:
@@ -136,7 +133,7 @@ def label_classes(names: Sequence[str], baseline: str | None) -> dict[str, int]:
     """
     classes = sorted(set(names))
     if alike := _alike(classes):
-        raise ManifestError(f"classes must differ in more than case: found {alike[0]!r} and {alike[1]!r}; rename one")
+        raise ManifestError(alike[0])
     if len(classes) < 2:
         raise ManifestError(
             f"two classes are needed, found {len(classes)}: {', '.join(classes) or 'none'}; "
@@ -152,10 +149,13 @@ def label_classes(names: Sequence[str], baseline: str | None) -> dict[str, int]:
     return {name: label for label, name in enumerate([baseline, *(c for c in classes if c != baseline)])}
 
 
-def _alike(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two classes whose names differ in case alone."""
-    pairs = combinations(sorted({str(name) for name in names}), 2)
-    return next((pair for pair in pairs if pair[0].casefold() == pair[1].casefold()), None)
+def _alike(names: Iterable[str]) -> list[str]:
+    """Classes whose names differ in case alone, as defects."""
+    return [
+        f"classes must differ in more than case: found {one!r} and {other!r}; rename one"
+        for one, other in combinations(sorted({str(name) for name in names}), 2)
+        if one.casefold() == other.casefold()
+    ]
 
 
 def _more(count: int, shown: int = 1) -> str:

@@ -82,9 +82,8 @@ def assign_splits(
         subjects = group["subject"].to_numpy()[numpy_generator(seed, "splits", number).permutation(len(group))]
         tests = round(test * len(subjects))
         validations = round(validation * (len(subjects) - tests))
-        for position, subject in enumerate(subjects):
-            part = "test" if position < tests else "validation" if position < tests + validations else "train"
-            parts[subject] = part
+        drawn = ["test"] * tests + ["validation"] * validations + ["train"] * (len(subjects) - tests - validations)
+        parts |= dict(zip(subjects, drawn, strict=True))
     return table["subject"].map(parts).rename("split")
 
 

@@ -47,7 +47,7 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, ...]:
         """Distance of neighbouring voxels along each RAS+ axis of the file."""
-        return tuple(float(step) for step in voxel_sizes(self.affine))
+        return tuple(voxel_sizes(self.affine).tolist())
 
     @property
     def orientation_code(self) -> str:
@@ -88,7 +88,7 @@ def read_volume(path: Path) -> Volume:
         raise ImageFileError(f"{path} does not exist; check the path") from error
     except Exception as error:  # nibabel and the decompressors raise whatever a damaged header leads to
         raise ImageFileError(
-            f"{path} cannot be read as NIfTI: {error}; is the file complete? Copy or convert it again"
+            f"{path} cannot be read as NIfTI: {error}; is the file complete? Copy it again"
         ) from error
     header = file.header
     if not isinstance(header, nib.Nifti1Header):
@@ -127,16 +127,10 @@ def _require_own_voxels(path: Path, file: SpatialImage) -> None:
         return
     with file.file_map["image"].get_prepare_fileobj("rb") as stream:
         stored = kind(stream.read(kind.sizeof_hdr), check=False)
-        if stored["sizeof_hdr"] != kind.sizeof_hdr:
-            raise ImageFileError(
-                f"{path} must begin with a header of {kind.sizeof_hdr} bytes, found one of {stored['sizeof_hdr']}; "
-                "convert it again"
-            )
-        if stored["magic"].item() != kind.single_magic:
-            raise ImageFileError(
-                f"{path} must hold its voxels, but its header is one half of a pair, whose other half is an .img "
-                "file; convert both to one .nii"
-            )
+    if (size := stored["sizeof_hdr"]) != kind.sizeof_hdr:
+        raise ImageFileError(f"{path} must have a header of {kind.sizeof_hdr} bytes, found {size}; convert it again")
+    if stored["magic"].item() != kind.single_magic:
+        raise ImageFileError(f"{path} is one half of a pair, and its voxels in an .img file; convert both to .nii")
 
 
 def _voxels(path: Path, file: SpatialImage) -> NDArray[np.float32]:
@@ -148,10 +142,8 @@ def _voxels(path: Path, file: SpatialImage) -> NDArray[np.float32]:
     if 0 in file.shape:
         raise ImageFileError(f"{path} must hold voxels, but its shape is {file.shape}; check its header")
     if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VALUES:
-        raise ImageFileError(
-            f"{path} claims {file.shape} voxels; at most 2^{LARGEST_VALUES.bit_length() - 1} are read; "
-            "check its header"
-        )
+        most = f"2^{LARGEST_VALUES.bit_length() - 1}"
+        raise ImageFileError(f"{path} claims {file.shape} voxels; at most {most} are read; check its header")
     shape = tuple(file.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -193,11 +185,7 @@ def make_volume(array: NDArray[np.float32], affine: NDArray[np.float64]) -> Volu
 
 
 def write_volume(
-    path: Path,
-    array: NDArray[np.generic],
-    affine: NDArray[np.float64],
-    *,
-    space: Literal["aligned", "mni"] = "aligned",
+    path: Path, array: NDArray[np.generic], affine: NDArray[np.float64], space: Literal["aligned", "mni"] = "aligned"
 ) -> None:
     """Write a new NIfTI file of an array, its axes as in ``affine``; masks become bytes, all else float32.
 
@@ -224,7 +212,7 @@ def write_vectors_like(path: Path, vectors_mm: NDArray[np.float32], volume: Volu
     Their components stay those towards right, front and top, in mm, whatever the order of the file's axes.
     """
     stored = np.stack([_on_grid(component, volume) for component in vectors_mm], axis=-1)
-    _save_like(path, stored[:, :, :, None], volume, vectors=True)
+    _save_like(path, stored[:, :, :, None], volume, intent="vector")
 
 
 def write_vectors(path: Path, vectors_mm: NDArray[np.float32], affine: NDArray[np.float64]) -> None:
@@ -242,13 +230,12 @@ _QFORM = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoff
 _SFORM = ("srow_x", "srow_y", "srow_z")
 
 
-def _save_like(path: Path, stored: NDArray[np.float32], volume: Volume, *, vectors: bool = False) -> None:
+def _save_like(path: Path, stored: NDArray[np.float32], volume: Volume, *, intent: str = "none") -> None:
     header = nib.Nifti1Header()  # geometry alone: no text or extension of the source
     header.set_data_shape(stored.shape)
+    header.set_intent(intent)
     for name in ("xyzt_units", "qform_code", "sform_code", "pixdim", *_QFORM, *_SFORM):
         header[name] = volume.header[name]
-    if vectors:
-        header.set_intent("vector")
     image = nib.Nifti1Image(stored, volume.grid_affine, header)
     with replacing(path) as temporary:
         nib.save(image, temporary)

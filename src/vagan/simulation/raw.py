@@ -89,7 +89,9 @@ def simulate_scan(simulation: Simulation, subject: Subject, visit: int, spacing_
     rng = numpy_generator(simulation.seed, "atrophy raw scan", subject.number, visit)
     affine, shape = _draw_grid(rng, subject, spacing_mm, whole=simulation.base.head is not None)
     coordinates = Grid(shape, affine).coordinates()
-    own_from_scanner = _own_from_scanner(rng, subject)
+    grown = np.diag([*[1 / subject.size] * 3, 1.0])
+    grown[:3, 3] = PIVOT_MM * (1 - 1 / subject.size)
+    own_from_scanner = grown @ draw_pose(rng, RAW)
     gamma = simulation.gamma(subject, rng)
     seen, points = subject.visits[visit], move(own_from_scanner, coordinates)
     clean = simulation.clean(subject, seen, points, spacing_mm=spacing_mm, gamma=gamma, head=True)
@@ -108,19 +110,11 @@ def write_scan(
 ) -> None:
     """Write one raw scan and its exact effect."""
     scan, seen = simulate_scan(simulation, subject, visit, spacing_mm), subject.visits[visit]
-    files = {f"{subject.name}_{seen.session}_T1w.nii.gz": (folder, np.rint(WHITE_MATTER * scan.image))}
+    inside, stem = Path(subject.name, seen.session, "anat"), f"{subject.name}_{seen.session}"
+    write_volume(folder / inside / f"{stem}_T1w.nii.gz", np.rint(WHITE_MATTER * scan.image), scan.affine)
     if seen.ill:
-        name = f"{subject.name}_{seen.session}_desc-effect_T1w.nii.gz"
-        files[name] = (folder / TRUTH, WHITE_MATTER * scan.effect)
-    for name, (root, values) in files.items():
-        write_volume(root / subject.name / seen.session / "anat" / name, values, scan.affine)
-
-
-def _own_from_scanner(rng: np.random.Generator, subject: Subject) -> NDArray[np.float64]:
-    """Takes points in the scanner to the subject's template-sized space."""
-    grown = np.diag([*[1 / subject.size] * 3, 1.0])
-    grown[:3, 3] = PIVOT_MM * (1 - 1 / subject.size)
-    return grown @ draw_pose(rng, RAW)
+        path = folder / TRUTH / inside / f"{stem}_desc-effect_T1w.nii.gz"
+        write_volume(path, WHITE_MATTER * scan.effect, scan.affine)
 
 
 def _draw_grid(

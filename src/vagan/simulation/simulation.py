@@ -1,6 +1,6 @@
 """One scan of one subject on any grid, with and without the disease."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -15,7 +15,7 @@ from vagan.seeding import numpy_generator
 from vagan.simulation.base import Base, load_base
 from vagan.simulation.fields import Warp, integrate_velocity, sample, smooth_noise, spacing_of
 from vagan.simulation.morphology import REGION_GRID, LogVolumes, Morphology
-from vagan.simulation.subject import ANATOMY, Subject, Visit, anatomy_velocity, brain_weight
+from vagan.simulation.subject import ANATOMY, Subject, Visit, anatomy_velocity
 
 Image = Float32[np.ndarray, "x y z"]
 
@@ -129,6 +129,8 @@ class Simulation:
     base: Base
     morphology: Morphology
     seed: int
+    _anatomies: dict[int, Warp] = field(default_factory=dict, init=False)
+    _blurs: dict[float, tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=dict, init=False)
 
     @classmethod
     def on(cls, base: str, *, seed: int) -> "Simulation":
@@ -155,7 +157,7 @@ class Simulation:
         self,
         subject: Subject,
         visit: Visit,
-        coordinates: Coordinates,
+        points: Coordinates,
         *,
         spacing_mm: float,
         gamma: float,
@@ -169,7 +171,7 @@ class Simulation:
         image, brain = self._blurred(spacing_mm)
         if head and self.base.head is not None:
             image = self.base.head
-        own = self.anatomy(subject)(coordinates)
+        own = self.anatomy(subject)(points)
 
         def seen(template: Coordinates) -> NDArray[np.float32]:
             return sample(image[None], self.base.grid, template)[0].clip(0) ** np.float32(gamma)
@@ -214,12 +216,8 @@ class Simulation:
 
     @cached_property
     def brain_weight(self) -> Image:
-        """See `vagan.simulation.subject.brain_weight`."""
-        return brain_weight(self.base)
-
-    @cached_property
-    def _anatomies(self) -> dict[int, Warp]:
-        return {}
+        """The brain on `ANATOMY`, for `anatomy_velocity`."""
+        return sample(self._soft_brain[None], self.base.grid, ANATOMY.coordinates(), outside="zeros")[0]
 
     def gamma(self, subject: Subject, rng: np.random.Generator) -> float:
         """Contrast of one of the subject's scans."""
@@ -240,7 +238,3 @@ class Simulation:
             image, brain = (gaussian_filter(values, sigma) for values in (self.base.image, self._soft_brain))
             self._blurs[spacing_mm] = image, brain
         return self._blurs[spacing_mm]
-
-    @cached_property
-    def _blurs(self) -> dict[float, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        return {}

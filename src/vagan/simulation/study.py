@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,21 +71,12 @@ def make_atrophy_cohort(
     if raw is not None:
         require_replaceable(Path(raw), FolderKind())
     simulation = Simulation.on(base, seed=seed)
-    people = [
-        draw_subject(
-            number + 1,
-            GROUPS[number % len(GROUPS)],
-            seed=seed,
-            strength=strength,
-            healthy_follow_up=healthy_follow_up,
-        )
-        for number in range(subjects)
-    ]
+    draw = partial(draw_subject, seed=seed, strength=strength, healthy_follow_up=healthy_follow_up)
+    people = [draw(number + 1, GROUPS[number % len(GROUPS)]) for number in range(subjects)]
     grid = prepared_grid(spacing_mm)
     metadata = CohortMetadata(
         source=f"simulated atrophy on {simulation.base.name}: {subjects} subjects, {spacing_mm:g} mm, seed {seed}, "
-        f"strength {strength:g}"
-        f"{', healthy subjects twice' if healthy_follow_up else ''}",
+        f"strength {strength:g}{', healthy subjects twice' if healthy_follow_up else ''}",
         preparation=Preparation(low=-1.0, high=1.0),
         spacing_mm=(spacing_mm,) * 3,
         affine=grid.affine.tolist(),
@@ -117,31 +109,28 @@ def make_atrophy_cohort(
 
         cohort = write_cohort(path, manifest, metadata, case_at, num_images=len(scans), threads=processes)
         if raw_folder is not None:
-            write_tables(
-                raw_folder, cohort.manifest.table, metadata.source, skull_stripped=simulation.base.head is None
-            )
+            stripped = simulation.base.head is None
+            write_tables(raw_folder, cohort.manifest.table, metadata.source, skull_stripped=stripped)
     return cohort
 
 
 def measure(simulation: Simulation, subject: Subject, visit: Visit) -> dict[str, Any]:
     """Row of the table of one scan, without its split."""
     volumes, without = simulation.volumes_ml(subject, visit)
-    return (
-        {
-            "id": f"{subject.name}_{visit.session}",
-            "subject": subject.name,
-            "session": visit.session,
-            "label": int(visit.ill),
-            "class": "atrophy" if visit.ill else "baseline",
-            "subtype": subject.subtype if visit.ill else "",
-            "severity": round(subject.severity, 4) if visit.ill else 0.0,
-            "age": round(visit.age_years, 2),
-            "sex": subject.sex,
-            "brain_ml": round(simulation.brain_ml(subject), 1),
-        }
-        | {f"{name}_ml": round(float(ml), 4) for name, ml in zip(REGIONS, volumes, strict=True)}
-        | {f"{name}_change_ml": round(float(ml), 4) for name, ml in zip(REGIONS, volumes - without, strict=True)}
-    )
+    return {
+        "id": f"{subject.name}_{visit.session}",
+        "subject": subject.name,
+        "session": visit.session,
+        "label": int(visit.ill),
+        "class": "atrophy" if visit.ill else "baseline",
+        "subtype": subject.subtype if visit.ill else "",
+        "severity": round(subject.severity, 4) if visit.ill else 0.0,
+        "age": round(visit.age_years, 2),
+        "sex": subject.sex,
+        "brain_ml": round(simulation.brain_ml(subject), 1),
+        **{f"{name}_ml": round(float(ml), 4) for name, ml in zip(REGIONS, volumes, strict=True)},
+        **{f"{name}_change_ml": round(float(ml), 4) for name, ml in zip(REGIONS, volumes - without, strict=True)},
+    }
 
 
 _held: list[Simulation] = []

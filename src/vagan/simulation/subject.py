@@ -9,8 +9,8 @@ from jaxtyping import Float32
 
 from vagan.geometry import Grid
 from vagan.seeding import numpy_generator
-from vagan.simulation.base import REGIONS, Base, part_of
-from vagan.simulation.fields import Vectors, sample, smooth_noise, spacing_of
+from vagan.simulation.base import REGIONS, part_of
+from vagan.simulation.fields import Vectors, smooth_noise, spacing_of
 from vagan.simulation.morphology import LogVolumes
 
 Subtype = Literal["", "hippocampal", "ventricular"]
@@ -87,12 +87,7 @@ class Subject:
 
 
 def draw_subject(
-    number: int,
-    subtype: Subtype,
-    *,
-    seed: int,
-    strength: float = 1.0,
-    healthy_follow_up: bool = False,
+    number: int, subtype: Subtype, *, seed: int, strength: float = 1.0, healthy_follow_up: bool = False
 ) -> Subject:
     """Draw a subject; the same arguments give the same one.
 
@@ -133,11 +128,6 @@ def draw_subject(
     after = first_age + years
     visits = (Visit("ses-01", first_age, normal(first_age)), Visit("ses-02", after, normal(after), disease))
     return Subject(number, sex, size, subtype, severity, visits)
-
-
-def brain_weight(base: Base) -> Float32[np.ndarray, "x y z"]:
-    """Weight of the brain on `ANATOMY`, for `anatomy_velocity`."""
-    return sample(base.brain[None].astype(np.float32), base.grid, ANATOMY.coordinates(), outside="zeros")[0]
 
 
 def anatomy_velocity(number: int, brain: Float32[np.ndarray, "x y z"], *, seed: int) -> Vectors:

@@ -46,12 +46,9 @@ def find_problems(path: Path) -> list[Problem]:
     different names. A manifest's files are opened: missing, unreadable, of different shapes. Warnings: what was odd
     on import, such as nearly black images, and bit depths, voxel sizes or places that differ.
     """
-    if path.is_dir():
-        if not (path / STORE).exists() and (path / MANIFEST).is_file():
-            return find_problems(path / MANIFEST)
-        problems = _table_problems(path / MANIFEST)
-        return problems or _cohort_problems(path)
-    return _table_problems(path) or _file_problems(path)
+    is_cohort = path.is_dir() and ((path / STORE).exists() or not (path / MANIFEST).is_file())
+    manifest = path / MANIFEST if path.is_dir() else path
+    return _table_problems(manifest) or (_cohort_problems(path) if is_cohort else _file_problems(manifest))
 
 
 def _table_problems(path: Path) -> list[Problem]:

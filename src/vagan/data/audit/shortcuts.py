@@ -83,32 +83,29 @@ def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
     Returns one finding for each probe and class of interest. ``seed`` decides which images, folds and shuffles.
     Raises `CohortError` if a class has fewer than `LEAST_IMAGES` training images.
     """
-    table = cohort.manifest.table
     findings: list[Finding] = []
-    for label in range(1, len(cohort.manifest.classes)):
+    for label, interest in enumerate(cohort.manifest.classes[1:], start=1):
         rows = np.concatenate([_drawn(cohort, kind, seed) for kind in (0, label)])
-        labels = (table["label"].to_numpy()[rows] != 0).astype(np.int64)
-        subjects = table["subject"].to_numpy()[rows]
+        table = cohort.manifest.table.iloc[rows]
+        labels, subjects = (table["label"] != 0).to_numpy().astype(np.int64), table["subject"].to_numpy()
         seen = _image_features(cohort, rows)
         for probe, features in seen:
             figures = _tell_apart(features, labels, subjects, tests=len(seen), seed=seed)
-            findings.append(Finding(probe, cohort.manifest.classes[label], *figures))
+            findings.append(Finding(probe, interest, *figures))
     return findings
 
 
 def confounder_table(findings: Sequence[Finding], baseline: str) -> list[str]:
     """Lines of a table, and a warning for each confounder that was found."""
-    rows = [
-        (one.probe.name, one.interest, one.auc, f"up to {one.chance:.2f}",
-         ("?" if one.probe.may_be_the_class else "!") if one.is_found else "")
-        for one in findings
-    ]  # fmt: skip
-    warnings = [
-        f"{'perhaps' if one.probe.may_be_the_class else 'warning'}: {one.probe.name} alone separates {one.interest} "
-        f"from {baseline} (AUC {one.auc:.2f}), which maps will show too: {one.probe.remedy}"
-        for one in findings
-        if one.is_found
-    ]
+    rows, warnings = [], []
+    for one in findings:
+        mark, kind = ("?", "perhaps") if one.probe.may_be_the_class else ("!", "warning")
+        rows.append((one.probe.name, one.interest, one.auc, f"up to {one.chance:.2f}", mark if one.is_found else ""))
+        if one.is_found:
+            warnings.append(
+                f"{kind}: {one.probe.name} alone separates {one.interest} from {baseline} (AUC {one.auc:.2f}), which "
+                f"maps will show too: {one.probe.remedy}"
+            )
     table = pd.DataFrame(rows, columns=["probe", f"against {baseline}", "AUC", "by chance", ""])
     legend = "!: the classes can be told apart by it; ?: so they can, but it may be what the class looks like"
     shown = table.to_string(index=False, float_format="%.2f").splitlines()
@@ -170,19 +167,12 @@ def _moments(images: ImageArrays) -> Features:
 
 
 SHAPE = "if the classes differ in shape or size it may be the class"
+FRAMES = "look for frames, padding, another range of intensities or stripes, and crop or scale alike"
+DEVICES = "another device, exposure or scaling, unless the class is brighter or darker itself"
 PROBES = (
     Probe("corners", corners, f"look for tags, text or markers there, and crop or mask them in all images; {SHAPE}"),
-    Probe(
-        "border",
-        border,
-        f"look for frames, padding, another range of intensities or stripes, and crop or scale alike; {SHAPE}",
-    ),
-    Probe(
-        "brightness",
-        brightness,
-        "another device, exposure or scaling, unless the class is brighter or darker itself",
-        may_be_the_class=True,
-    ),
+    Probe("border", border, f"{FRAMES}; {SHAPE}"),
+    Probe("brightness", brightness, DEVICES, True),
     Probe("frequencies", frequencies, "blur, noise, stripes or resampling, unless the class adds structure", True),
     Probe("coarse image", coarse, "position, shading or field of view, unless the class acts so broadly", True),
 )
@@ -204,10 +194,8 @@ def _image_features(cohort: Cohort, rows: NDArray[np.int64]) -> list[tuple[Probe
     probes = list(PROBES)
     mask = _outside_mask(cohort.images(rows[:: -(-len(rows) // MASK_IMAGES)]).numpy())
     if mask.mean() > LEAST_OUTSIDE:
-        remedy = (
-            "look for noise, tags, shadows or (of scans) remains of the skull in the background, and mask it in all"
-        )
-        probes.insert(2, Probe("outside", lambda images: _moments(images[:, :, mask]), f"{remedy} images; {SHAPE}"))
+        remedy = "look for noise, tags, shadows or remains of the skull in the background, and mask it in all images"
+        probes.insert(2, Probe("outside", lambda images: _moments(images[:, :, mask]), f"{remedy}; {SHAPE}"))
     found: list[list[Features]] = [[] for _ in probes]
     for start in track(range(0, len(rows), BLOCK), -(-len(rows) // BLOCK), "looking for confounders"):
         images = cohort.images(rows[start : start + BLOCK]).numpy()
@@ -235,8 +223,8 @@ def _tell_apart(
     folds = _folds(labels, of_image, rng)
     targets = np.stack([labels, *(_shuffled(labels, of_image, rng) for _ in range(SHUFFLES))], axis=1)
     scores = _out_of_fold(features, targets, folds)
-    areas = np.array([_auc(scores[:, one], targets[:, one]) for one in range(targets.shape[1])])
-    auc, by_chance = areas[0], areas[1:]
+    auc, *shuffled = (_auc(*pair) for pair in zip(scores.T, targets.T, strict=True))
+    by_chance = np.array(shuffled)
     p_value = min(1.0, tests * (1 + (by_chance >= auc).sum()) / (1 + SHUFFLES))
     return float(auc), float(np.quantile(by_chance, 0.95)), float(p_value)
 
