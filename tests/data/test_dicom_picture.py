@@ -7,8 +7,8 @@ pydicom = pytest.importorskip("pydicom")
 from pydicom.uid import DigitalXRayImageStorageForPresentation, RLELossless  # noqa: E402
 
 from dicoms import file_dataset  # noqa: E402
-from vagan.data.dicom_picture import decode_dicom_picture, is_dicom  # noqa: E402
 from vagan.data.image_file import read_image  # noqa: E402
+from vagan.data.picture import decode_dicom_picture, is_dicom  # noqa: E402
 from vagan.errors import ImageFileError  # noqa: E402
 
 STORED = (np.add.outer(np.arange(9) * 300, np.arange(14) * 20) % 4096).astype(np.uint16)

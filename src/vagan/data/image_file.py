@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.conventions import LARGEST_VALUES
-from vagan.data.dicom_picture import decode_dicom_picture, is_dicom
-from vagan.data.picture import decode_picture
+from vagan.data.picture import decode_dicom_picture, decode_picture, is_dicom
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume, write_like
 from vagan.errors import ColourError, ImageFileError, MissingExtraError, first_line

@@ -7,7 +7,6 @@ quality control, and last of all the JSON record: a scan whose record is there i
 import json
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -62,60 +61,42 @@ class DerivativePaths:
     """Where the files of a scan are."""
 
     out: Path
-    subject: str
-    session: str
+    folder: Path
+    stem: str
+    """Beginning of all file names."""
     space: str
-    spacing_mm: float
+    image: Path
+    """The prepared scan, in [-1, 1]."""
+    mask: Path
+    """The brain on the same grid."""
+    record: Path
+    """See `Record`."""
+    slices: Path
+    """Slices after each step, for quality control."""
+    transform: Path
+    """The map from the template's to the scanner's mm, in ITK's text form."""
+
+    @classmethod
+    def of(cls, out: Path, pipeline: Pipeline, subject: str, session: str) -> "DerivativePaths":
+        """The paths of a pipeline's results."""
+        visit = [name for name in (label("sub", subject), label("ses", session)) if name]
+        folder, stem = out.joinpath(*visit, "anat"), "_".join(visit)
+        space = MNI if pipeline.template in (PACKAGED, "") else "custom"
+        resolution = f"{pipeline.grid.spacing_mm[0]:g}".replace(".", "p")
+        prepared = f"{stem}_space-{space}_res-{resolution}_desc"
+        return cls(
+            *(out, folder, stem, space),
+            image=folder / f"{prepared}-preproc_T1w.nii.gz",
+            mask=folder / f"{prepared}-brain_mask.nii.gz",
+            record=folder / f"{prepared}-preproc_T1w.json",
+            slices=folder / f"{prepared}-steps_slices.npz",
+            transform=folder / f"{stem}_from-T1w_to-{space}_mode-image_xfm.txt",
+        )
 
     @classmethod
     def of_all(cls, out: Path, pipeline: Pipeline, table: pd.DataFrame) -> "list[DerivativePaths]":
         """The paths of all rows of a table with the columns ``subject`` and ``session``."""
         return [cls.of(out, pipeline, *visit) for visit in zip(table["subject"], table["session"], strict=True)]
-
-    @classmethod
-    def of(cls, out: Path, pipeline: Pipeline, subject: str, session: str) -> "DerivativePaths":
-        """The paths of a pipeline's results."""
-        space = MNI if pipeline.template in (PACKAGED, "") else "custom"
-        return cls(out, label("sub", subject), label("ses", session), space, float(pipeline.grid.spacing_mm[0]))
-
-    @cached_property
-    def folder(self) -> Path:
-        """The scan's folder."""
-        return self.out.joinpath(*filter(None, (self.subject, self.session, "anat")))
-
-    @property
-    def stem(self) -> str:
-        """Beginning of all file names."""
-        return "_".join(filter(None, (self.subject, self.session)))
-
-    @property
-    def image(self) -> Path:
-        """The prepared scan, in [-1, 1]."""
-        return self._in_space("desc-preproc_T1w.nii.gz")
-
-    @property
-    def mask(self) -> Path:
-        """The brain on the same grid."""
-        return self._in_space("desc-brain_mask.nii.gz")
-
-    @property
-    def record(self) -> Path:
-        """See `Record`."""
-        return self._in_space("desc-preproc_T1w.json")
-
-    @property
-    def slices(self) -> Path:
-        """Slices after each step, for quality control."""
-        return self._in_space("desc-steps_slices.npz")
-
-    @property
-    def transform(self) -> Path:
-        """The map from the template's to the scanner's mm, in ITK's text form."""
-        return self.folder / f"{self.stem}_from-T1w_to-{self.space}_mode-image_xfm.txt"
-
-    def _in_space(self, ending: str) -> Path:
-        resolution = f"{self.spacing_mm:g}".replace(".", "p")
-        return self.folder / f"{self.stem}_space-{self.space}_res-{resolution}_{ending}"
 
 
 def label(prefix: str, name: str) -> str:
@@ -165,7 +146,7 @@ def write_prepared(
     depth = next((depth for depth, name in enumerate(source.parts) if name.startswith("sub-")), -1)
     template = Path(pipeline.template).name
     sidecar = {
-        "Resolution": f"{paths.spacing_mm:g} mm isotropic",
+        "Resolution": f"{pipeline.grid.spacing_mm[0]:g} mm isotropic",
         "Sources": [f"bids:{RAW}:{quote(str(PurePosixPath(*source.parts[depth:])))}"],
         "SpatialReference": SPATIAL_REFERENCE if template == PACKAGED else template,
     }

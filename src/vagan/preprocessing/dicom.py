@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.data.dicom_picture import is_dicom_file, modality_values, name_encoding
 from vagan.data.image_file import is_clutter
-from vagan.data.picture import require_size
+from vagan.data.picture import is_dicom_file, modality_values, name_encoding, require_size
 from vagan.errors import ImageFileError, first_line, require_extra
 from vagan.geometry import LPS_FROM_RAS, Matrix
 

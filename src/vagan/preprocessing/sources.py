@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vagan.data.dicom_picture import is_dicom_file
 from vagan.data.image_file import is_clutter, name_of
+from vagan.data.picture import is_dicom_file
 from vagan.data.schema import MANIFEST
 from vagan.data.sources.bids import entities_of, find_scans, is_bids, mask_beside
-from vagan.data.table import read_table, with_class_column
+from vagan.data.sources.csv import read_image_table
+from vagan.data.table import with_class_column
 from vagan.data.volume import SUFFIXES
 from vagan.errors import ManifestError
 from vagan.preprocessing.pipeline import Upstream
@@ -86,18 +87,9 @@ def repeated_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _from_table(path: Path, class_column: str) -> pd.DataFrame:
-    table = read_table(path)
-    if "image" not in table:
-        raise ManifestError(f"{path} needs a column 'image'; found {', '.join(table.columns)}")
-    if table.empty:
-        raise ManifestError(f"{path} has no rows; one for each scan is needed")
-    for column in {"image", "mask"} & set(table.columns):
-        table[column] = [
-            str((path.parent / name.strip()).absolute()) if name.strip() else "" for name in table[column]
-        ]
+    table = read_image_table(path, class_column, ("image",), ("image", "mask"))
     if "subject" not in table:
         table["subject"] = table.get("id", pd.Series([name_of(Path(name)) for name in table["image"]]))
-    table = with_class_column(table, class_column)
     return table if {"label", "class"} <= set(table) else table.drop(columns="label", errors="ignore")
 
 

@@ -3,7 +3,8 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -176,9 +177,12 @@ def prepare_study(
     unique = table.drop(repeated.index).reset_index(drop=True)
     report = []
     if level != "group":
-        outcomes = _prepare(
-            unique, repeated, out, pipeline, processes=processes, scheduler=scheduler, source=source, pages=pages
-        )
+        write_description(out, pipeline, source)
+        jobs, reason = jobs_of(unique), "another scan has the same subject and session; give each visit a session"
+        processes = min(processes or os.cpu_count() or 1, len(jobs))
+        running = prepare_all(jobs, pipeline, out, processes=processes, scheduler=scheduler)
+        refused = (Outcome(job, "failed", reason) for job in jobs_of(repeated))
+        outcomes = _follow(chain(running, refused), len(table), out, pipeline, pages)
         counts = Counter(outcome.status for outcome in outcomes)
         done = (
             f"{counts['done']} scans prepared, {counts['kept']} kept from before, {counts['failed']} failed in {out}"
@@ -204,37 +208,22 @@ def prepare_study(
     return "\n".join(report)
 
 
-def _prepare(
-    table: pd.DataFrame,
-    repeated: pd.DataFrame,
-    out: Path,
-    pipeline: Pipeline,
-    *,
-    processes: int,
-    scheduler: str,
-    source: Path,
-    pages: Pages | None,
+def _follow(
+    running: Iterable[Outcome], count: int, out: Path, pipeline: Pipeline, pages: Pages | None
 ) -> list[Outcome]:
-    write_description(out, pipeline, source)
-    jobs = jobs_of(table)
-    count = min(processes or os.cpu_count() or 1, len(jobs))
-    outcomes = []
-    failures = Failures(out)
+    """Record what becomes of each scan, and write its page."""
+    outcomes, failures = [], Failures(out)
     try:
-        with Bar(len(jobs), "preparing scans") as bar:
-            for outcome in prepare_all(jobs, pipeline, out, processes=count, scheduler=scheduler):
+        with Bar(count, "preparing scans") as bar:
+            for outcome in running:
                 outcomes.append(outcome)
                 failures.record(outcome)
-                if outcome.status != "failed":
+                if pages and outcome.status != "failed":
                     paths = DerivativePaths.of(out, pipeline, outcome.job.subject, outcome.job.session)
-                    if pages and (outcome.status == "done" or not pages.page_of(paths).is_file()):
+                    if outcome.status == "done" or not pages.page_of(paths).is_file():
                         pages.write_scan(paths)
                 figures = f"{sum(done.status == 'failed' for done in outcomes)} failed"
                 bar.advance(figures, for_nothing=outcome.status == "kept")
-        reason = "another scan has the same subject and session; give each visit a session"
-        for job in jobs_of(repeated):
-            outcomes.append(Outcome(job, "failed", reason))
-            failures.record(outcomes[-1])
     finally:
         failures.write_table()
     return outcomes

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from vagan.data.dicom_picture import is_dicom_file
 from vagan.data.image_file import is_clutter
+from vagan.data.picture import is_dicom_file
 from vagan.data.sources.adni.tables import (
     COLLECTION,
     PTID,
