@@ -56,10 +56,11 @@ class Covariate(BaseModel):
         """
         values = _column(table, self.name)
         if self.categories:
-            unknown = next((value for value in values if value not in self.categories), None)
-            if unknown is not None:
-                raise CohortError(f"{self.name} must be a category of the training images: found {unknown!r}; "
-                                  f"{nearest(unknown, self.categories)}")  # fmt: skip
+            if unknown := [value for value in values if value not in self.categories]:
+                hint = nearest(unknown[0], self.categories)
+                raise CohortError(
+                    f"{self.name} must be a category of the training images: found {unknown[0]!r}; {hint}"
+                )
             return (values.to_numpy()[:, None] == np.array(self.categories, dtype=object)).astype(np.float32)
         found = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
         if not np.isfinite(found).all():
@@ -111,10 +112,8 @@ def match_covariates(
 ) -> NDArray[np.int64]:
     """Nearest-neighbour matching: rows of ``offered`` that are nearest to each row wanted; ties are broken at random.
 
-    Together the matches are distributed as the rows wanted, as far as there are such (Stuart, Statistical Science 25,
-    2010).
-
-    Returns ``neighbours`` rows for each one wanted, or as many as are offered; with repetitions.
+    Returns ``neighbours`` rows for each one wanted, or as many as are offered; with repetitions. Together they are
+    distributed as the rows wanted, as far as there are such (Stuart, Statistical Science 25, 2010).
     """
     from scipy.spatial import cKDTree
 
@@ -138,18 +137,17 @@ def _fit(name: str, table: pd.DataFrame) -> Covariate:
     categories = tuple(sorted(set(values)))
     odd, count = values[~np.isfinite(numbers)].iloc[0], int(np.isfinite(numbers).sum())
     if len(categories) > MOST_CATEGORIES or len(categories) > max(2, DISTINCT * len(values)):
-        cause = (
-            f"{odd!r} is no number, while {count} of {len(values)} values are; is a unit or a comma in the cell?"
-            if count
-            else "is it an identifier or a date?"
-        )
+        cause = "is it an identifier or a date?"
+        if count:
+            cause = (
+                f"{odd!r} is no number, while {count} of {len(values)} values are; is a unit or a comma in the cell?"
+            )
         raise ConfigError(
             f"training.covariates: {name} must be numbers or at most {MOST_CATEGORIES} categories that images share, "
             f"found {len(categories)} different texts in {len(values)} training images, e.g. {odd!r}: {cause} "
             "correct it, join categories, or leave it out"
         )
-    foreign = sorted(set(values[~baseline]) - set(values[baseline]))
-    if foreign:
+    if foreign := sorted(set(values[~baseline]) - set(values[baseline])):
         raise CohortError(
             f"each category of {name} must occur in training images of the baseline class: {foreign[0]!r} does not; "
             "leave out those images or the covariate"

@@ -25,13 +25,10 @@ Format = Literal["PNG", "JPEG", "TIFF"]
 Pixels = NDArray[Any]
 """``(row, column)``, or ``(row, column, channel)`` with grey and alpha, RGB, or RGB and alpha channels."""
 
-SIGNATURES: dict[bytes, Format] = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"II+\x00": "TIFF",  # BigTIFF
-    b"MM\x00+": "TIFF",
+SIGNATURES: dict[Format, tuple[bytes, ...]] = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "TIFF": (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),  # the last two: BigTIFF
 }
 
 COLOURS = {"MINISBLACK": 1, "RGB": 3}
@@ -44,7 +41,7 @@ REDUCED, MASK = 1, 4
 
 def picture_format(content: bytes) -> Format | None:
     """Format of a picture by its first bytes; None for anything else."""
-    return next((name for signature, name in SIGNATURES.items() if content.startswith(signature)), None)
+    return next((name for name, signatures in SIGNATURES.items() if content.startswith(signatures)), None)
 
 
 def decode_picture(content: bytes) -> Pixels:

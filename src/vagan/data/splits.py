@@ -20,12 +20,10 @@ class SubjectLists:
     validation: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        both = sorted(self.test & self.validation)
-        if both:
-            raise LeakageError(
-                f"each subject must be in one list only: {both[0]!r} is among test and validation subjects"
-                f"{f' (and {len(both) - 1} more)' if len(both) > 1 else ''}; correct the lists"
-            )
+        if both := sorted(self.test & self.validation):
+            more = f" (and {len(both) - 1} more)" if len(both) > 1 else ""
+            where = f"{both[0]!r} is among test and validation subjects{more}"
+            raise LeakageError(f"each subject must be in one list only: {where}; correct the lists")
 
     @classmethod
     def read(cls, test: Path | None = None, validation: Path | None = None) -> "SubjectLists":
@@ -44,7 +42,7 @@ class SubjectLists:
     def describe_absent(self, subjects: Iterable[str]) -> str:
         """A warning of `absent` subjects, with the nearest unlisted one; empty if there are none."""
         there = {_bare(subject) for subject in subjects}
-        absent, free = self.absent(there), sorted(there - self.test - self.validation)
+        absent, free = self.absent(there), there - self.test - self.validation
         hint = f" ({nearest(absent[0], free)})" if absent and free else ""
         return f"{len(absent)} listed subjects have no image, e.g. {absent[0]!r}{hint}" if absent else ""
 

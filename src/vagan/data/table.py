@@ -87,15 +87,10 @@ def write_table(
     Text that begins as a `FORMULA` gets an apostrophe in front, which `read_table` removes.
     """
     escaped = table.apply(lambda column: column if is_numeric_dtype(column) else column.map(_escaped))
+    escaped.columns = pd.Index([_escaped(str(name)) for name in table.columns])
+    form = None if digits is None else f"%.{digits}g"
     with replacing(path, in_new_folder=in_new_folder) as temporary:
-        escaped.to_csv(
-            temporary,
-            sep=delimiter,
-            index=False,
-            header=[_escaped(str(name)) for name in table.columns],
-            float_format=None if digits is None else f"%.{digits}g",
-            lineterminator="\n",
-        )
+        escaped.to_csv(temporary, sep=delimiter, index=False, float_format=form, lineterminator="\n")
 
 
 def _escaped(cell: Any) -> Any:

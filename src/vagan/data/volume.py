@@ -128,7 +128,9 @@ def _require_own_voxels(path: Path, file: SpatialImage) -> None:
     with file.file_map["image"].get_prepare_fileobj("rb") as stream:
         stored = kind(stream.read(kind.sizeof_hdr), check=False)
     if (size := stored["sizeof_hdr"]) != kind.sizeof_hdr:
-        raise ImageFileError(f"{path} must have a header of {kind.sizeof_hdr} bytes, found {size}; convert it again")
+        raise ImageFileError(
+            f"{path} must begin with a header of {kind.sizeof_hdr} bytes, found one of {size}; repair it"
+        )
     if stored["magic"].item() != kind.single_magic:
         raise ImageFileError(f"{path} is one half of a pair, and its voxels in an .img file; convert both to .nii")
 

@@ -92,16 +92,10 @@ def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:
     if image.ndim != 3 or min(image.shape) < LEAST_VOXELS:
         raise ImageFileError(f"{path} must be a 3-D head, at least {LEAST_VOXELS} voxels each way, not {image.shape}")
     spacing, extent = grid.spacing_mm, grid.spacing_mm * image.shape
-    if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
-        raise ImageFileError(
-            f"{path} must have voxels of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, found "
-            f"{_times(spacing)} mm; are its units right?"
-        )
-    if extent.min() < FIELD_MM[0] or extent.max() > FIELD_MM[1]:
-        raise ImageFileError(
-            f"{path} must cover a head: {FIELD_MM[0]:g} to {FIELD_MM[1]:g} mm along each axis, found "
-            f"{_times(extent)} mm"
-        )
+    for what, found, (low, high) in (("have voxels of", spacing, SPACING_MM), ("cover a head:", extent, FIELD_MM)):
+        if found.min() < low or found.max() > high:
+            needed = f"{low:g} to {high:g} mm along each axis"
+            raise ImageFileError(f"{path} must {what} {needed}, found {_times(found)} mm; are its units right?")
     if not np.isfinite(image).all():
         raise ImageFileError(f"{path} holds {(~np.isfinite(image)).sum()} NaN or infinite values; replace them first")
     if image.min() == image.max():

@@ -40,13 +40,11 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
     else:
         row = {"image": str(source.absolute()), "subject": name_of(source), "mask": mask_beside(source)}
         table = pd.DataFrame([row])
-    for column in ("session", "mask"):
-        if column not in table:
-            table[column] = ""
+    for column in {"session", "mask"} - set(table):
+        table[column] = ""
     if "id" not in table:
-        table["id"] = [
-            "_".join(filter(None, visit)) for visit in zip(table["subject"], table["session"], strict=True)
-        ]
+        visits = zip(table["subject"], table["session"], strict=True)
+        table["id"] = ["_".join(filter(None, visit)) for visit in visits]
     if participants:
         wanted = {name.removeprefix("sub-") for name in participants}
         table = table[table["subject"].str.removeprefix("sub-").isin(wanted)].reset_index(drop=True)
@@ -103,15 +101,13 @@ def _from_folder(folder: Path) -> pd.DataFrame:
 
 
 def _scans_in(folder: Path) -> list[Path]:
-    return sorted(
+    paths = sorted(path for path in folder.iterdir() if not is_clutter(path.name))
+    return [
         path
-        for path in folder.iterdir()
-        if not is_clutter(path.name)
-        and (
-            (path.name.lower().endswith(SUFFIXES) and not name_of(path).endswith("_mask"))
-            or (path.is_dir() and _is_dicom(path))
-        )
-    )
+        for path in paths
+        if (path.name.lower().endswith(SUFFIXES) and not name_of(path).endswith("_mask"))
+        or (path.is_dir() and _is_dicom(path))
+    ]
 
 
 def _is_dicom(folder: Path) -> bool:

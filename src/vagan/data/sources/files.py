@@ -196,14 +196,13 @@ def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame,
 
 
 def _require_one_shape(paths: list[str], shapes: list[tuple[int, ...]], *, resized: bool) -> None:
-    if len({shape[:1] if resized else shape for shape in shapes}) > 1:
-        odd = next(row for row, shape in enumerate(shapes) if shape != shapes[0])
-        what = "number of channels" if resized else "size"
-        remedy = "choose a `colour`" if resized else "give a `size`, e.g. 112x112"
-        raise ManifestError(
-            f"all images must have the same {what}: {paths[0]} has {shapes[0]}, "
-            f"{paths[odd]} has {shapes[odd]} (channels first); {remedy}"
-        )
+    what, remedy = ("size", "give a `size`, e.g. 112x112")
+    if resized:
+        what, remedy, shapes = "number of channels", "choose a `colour`", [shape[:1] for shape in shapes]
+    for path, shape in zip(paths, shapes, strict=True):
+        if shape != shapes[0]:
+            both = f"{paths[0]} has {shapes[0]}, {path} has {shape} (channels first)"
+            raise ManifestError(f"all images must have the same {what}: {both}; {remedy}")
 
 
 def require_one_kind(paths: Sequence[str], files: Sequence[FileFacts], options: ImportOptions) -> list[str]:

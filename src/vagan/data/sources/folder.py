@@ -40,11 +40,10 @@ def import_folder(
             name = f"{folder.name}/{path.name if stems[stem] > 1 else stem}"
             subject = _subject(stem, subject_pattern) if subject_pattern else name
             rows.append({"id": name, "subject": subject, "class": folder.name, "image": str(path.absolute())})
-        dropped += [
-            Dropped(str(path), "in a folder inside the folder of its class; move it up", folder.name)
-            for path in sorted(folder.rglob("*"))
-            if path.parent != folder and _is_image(path) and not is_clutter(*path.relative_to(folder).parts)
-        ]
+        for path in sorted(folder.rglob("*")):
+            if path.parent != folder and _is_image(path) and not is_clutter(*path.relative_to(folder).parts):
+                reason = "in a folder inside the folder of its class; move it up"
+                dropped.append(Dropped(str(path), reason, folder.name))
     if not rows:
         raise ManifestError(f"{source} holds no image; accepted are {', '.join(SUFFIXES)} in SRC/<class>/")
     name, options = f"folders in {source.name}", options or ImportOptions()
