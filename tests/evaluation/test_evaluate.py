@@ -1,6 +1,8 @@
 """Scores of methods whose maps are known."""
 
+import itertools
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -128,6 +130,16 @@ def test_expensive_methods_are_scored_on_the_first_of_the_others_images(small_co
     assert {name: len(maps) for name, maps in evaluation.examples.maps.items()} == dict.fromkeys(methods, len(roles))
     fewer = evaluate(methods, small_cohort, EvaluationOptions(limit=6, subset=2, examples=3))
     assert set(fewer.examples.maps) == {"cheap"}
+
+
+@pytest.mark.parametrize(("seconds", "images"), [(1e-9, 1), (0.33, 2), (1e9, 4)])
+def test_time_limits_the_images_of_expensive_methods(small_cohort, truth, monkeypatch, seconds, images):
+    """A map takes 0.1 s; those of four images, one for the threshold and one of the baseline class 0.6 s."""
+    monkeypatch.setattr(time, "perf_counter", itertools.count(step=0.1).__next__)
+    method = Known(small_cohort, lambda row: truth[row])
+    method.cost = 50
+    evaluation = evaluate([method], small_cohort, EvaluationOptions(subset=4, method_seconds=seconds))
+    assert evaluation.summary["known"]["ncc"]["n"] == images
 
 
 def test_the_best_the_median_and_the_worst_image_are_shown_with_their_own_maps(small_cohort, truth):

@@ -17,6 +17,7 @@ def evaluate(
     class_of_interest: Annotated[str, Parameter(name="--class")] = "",
     limit: int | None = None,
     subset: int = 20,
+    method_seconds: float | None = None,
     severity: str | None = None,
     classifier: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     predicted_classes: Annotated[bool, Parameter(negative=())] = False,
@@ -54,6 +55,9 @@ def evaluate(
     subset
         Score methods that need many forward passes per map (integrated gradients, occlusion, perturbation) on this
         many images, the same for all of them.
+    method_seconds
+        Score them on as many of these as take about this long, at least one; for a quick look, as the number of
+        images depends on the machine.
     severity
         Numeric column of the manifest, e.g. a clinical score, to correlate with the size of the maps.
     classifier
@@ -93,7 +97,13 @@ def evaluate(
     from vagan.evaluation.runs import RunSelection
 
     options = EvaluationOptions(
-        limit=limit, subset=subset, severity=severity, examples=examples, seed=seed, device=device
+        limit=limit,
+        subset=subset,
+        method_seconds=method_seconds,
+        severity=severity,
+        examples=examples,
+        seed=seed,
+        device=device,
     )
     interval = parse_interval(reject_interval)
     selection = RunSelection(

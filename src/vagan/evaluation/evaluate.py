@@ -1,5 +1,6 @@
 """Score any number of methods on the same images: maps are made once, and everything else is computed from them."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +47,8 @@ class EvaluationOptions:
     subset: int = 20
     """Methods that need many forward passes per map are scored on this many images of the class of interest, the
     first of the others', and on a quarter as many of the baseline class."""
+    method_seconds: float | None = None
+    """Score them on as many of these as take about this long, and at least one. Depends on the machine."""
     parts: Parts | None = None
     """Splits effects into named parts, whose ``recall/<name>`` is scored. Default: the regions that the cohort knows,
     if any; of these ``regional/<name>`` is scored as well."""
@@ -65,6 +68,8 @@ class EvaluationOptions:
         for name, most in (("limit", self.limit), ("subset", self.subset), ("examples", self.examples)):
             if most is not None and most < 1:
                 raise ConfigError(f"`{name}` must be at least 1 image, found {most}")
+        if self.method_seconds is not None and not self.method_seconds > 0:
+            raise ConfigError(f"`method_seconds` must be a time above 0 s, found {self.method_seconds}")
 
 
 def evaluate(
@@ -104,7 +109,7 @@ def evaluate(
     cases = truth.cases
     runs = {run for method in named.values() for run in method.runs}
     require_unseen(cohort, np.concatenate([cases.rows, cases.baseline]), runs, tell=False)
-    scored = {n: cases.first(options.subset) if m.cost >= EXPENSIVE else cases for n, m in named.items()}
+    scored = {name: _scored_by(method, cases, cohort, options) for name, method in named.items()}
     known = _Known(cohort, cases, options)
     rows: list[pd.DataFrame] = []
     maps: dict[str, MethodMaps] = {}
@@ -131,10 +136,10 @@ def evaluate(
     ceiling = summary.pop(CEILING, {})
     for name, more in entries.items():
         summary[name] |= more
-    expensive = [name for name, part in scored.items() if len(part.rows) < len(cases.rows)]
+    fewer = [f"{name}: {len(part.rows)}" for name, part in scored.items() if len(part.rows) < len(cases.rows)]
     rules = {
         "images": f"{len(cases.rows)} of the class of interest, {len(cases.baseline)} of the baseline class; of "
-        f"methods that need many passes per map the first {options.subset} ({', '.join(expensive) or 'none here'})",
+        f"methods that need many passes per map the first ones ({', '.join(fewer) or 'none here'})",
         "examples": examples.rule,
         **truth.rules,
         **known.accuracies(),
@@ -180,6 +185,19 @@ def evaluate_runs(
     figures, rules = classifier_figures(loaded, cohort, truth.cases, evaluation.decisions)
     results.write(evaluation, cohort, loaded.models, rules=rules | excluded, classifiers=figures)
     return evaluation
+
+
+def _scored_by(method: Attributor, cases: Cases, cohort: Cohort, options: EvaluationOptions) -> Cases:
+    """All cases; of a method that needs many passes per map the first ones."""
+    if method.cost < EXPENSIVE:
+        return cases
+    part = cases.first(options.subset)
+    if options.method_seconds is None:
+        return part
+    begin = time.perf_counter()
+    method.attribute(cohort.images(cases.rows[:1]), cohort.manifest.table.iloc[cases.rows[:1]])
+    share = options.method_seconds / (time.perf_counter() - begin) / len(part)  # of the maps of this part
+    return part.first(max(1, int(share * len(part.rows))))
 
 
 class _Known:
