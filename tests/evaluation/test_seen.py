@@ -13,8 +13,7 @@ from vagan.data.sources.csv import import_csv
 from vagan.data.sources.files import ImportOptions
 from vagan.errors import LeakageError, RunError
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_runs
-from vagan.evaluation.runs import RunSelection
-from vagan.evaluation.seen import require_unseen
+from vagan.evaluation.runs import RunSelection, require_unseen
 from vagan.inference.attributor import Attributor
 from vagan.training.config import load_config
 from vagan.training.engine.run_folder import RunFolder

@@ -80,10 +80,24 @@ class Occlusion:
         """Mean fall of the class score over the windows that cover a pixel."""
         require_images(images)
         window, stride = self._window_and_stride(images)
-        parts = images.split(AT_ONCE)
+        channels, dims = num_channels(images), num_spatial_dims(images)
+
+        def scores(occluded: Images) -> Scores:
+            return class_scores(self.model, occluded, self.target)
+
+        occlusion = captum.attr.Occlusion(scores)
         with preserving(self.model), torch.no_grad():
-            maps = concatenate_batches(*(self._occlude(part, window, stride) for part in parts))
-        return maps.to(images.dtype)  # Captum's are in single precision
+            maps = [
+                occlusion.attribute(
+                    part,
+                    sliding_window_shapes=(channels, *[window] * dims),
+                    strides=(channels, *[stride] * dims),
+                    baselines=reference_images(self.reference, part),
+                    perturbations_per_eval=AT_ONCE // len(part),
+                )
+                for part in images.split(AT_ONCE)
+            ]
+        return concatenate_batches(*maps).to(images.dtype)  # Captum's are in single precision
 
     def _window_and_stride(self, images: Images) -> tuple[int, int]:
         smallest = min(spatial_shape(images))
@@ -102,20 +116,6 @@ class Occlusion:
                 f"found stride {stride}, window {window}"
             )
         return window, stride
-
-    def _occlude(self, images: Images, window: int, stride: int) -> Maps:
-        channels, dims = num_channels(images), num_spatial_dims(images)
-
-        def scores(occluded: Images) -> Scores:
-            return class_scores(self.model, occluded, self.target)
-
-        return captum.attr.Occlusion(scores).attribute(
-            images,
-            sliding_window_shapes=(channels, *[window] * dims),
-            strides=(channels, *[stride] * dims),
-            baselines=reference_images(self.reference, images),
-            perturbations_per_eval=AT_ONCE // len(images),
-        )
 
 
 @dataclass(frozen=True, eq=False)

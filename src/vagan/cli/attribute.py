@@ -1,16 +1,12 @@
 """`vagan attribute`."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from vagan.cli.options import parse_interval
 from vagan.errors import ConfigError
-
-if TYPE_CHECKING:
-    from vagan.inference.covariates import GivenCovariates
 
 
 def attribute(
@@ -67,8 +63,10 @@ def attribute(
     device
         auto, cpu, cuda or mps.
     """
+    from vagan.data.table import read_table
     from vagan.evaluation.results import ResultsFolder
     from vagan.inference.attributor import Attributor
+    from vagan.inference.covariates import parse_covariates, rows_of
     from vagan.inference.files import list_images
 
     if masks and insert:
@@ -83,10 +81,12 @@ def attribute(
         device=device,
     )
     files = list_images(images, attributor.spec)
+    is_table = covariates != "" and "=" not in covariates
+    given = rows_of(files, read_table(Path(covariates))) if is_table else parse_covariates(covariates) or None
     saved = attributor.attribute_files(
         files,
         out,
-        covariates=_covariates(covariates, files),
+        covariates=given,
         threshold=None if masks is None else ResultsFolder(masks).threshold(attributor.name),
     )
     for one in saved:
@@ -97,13 +97,3 @@ def attribute(
     names = [one.decision for one in saved if one.decision]
     counts = ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
     print(f"{len(saved)} map{'s' if len(saved) != 1 else ''} in {out}{counts and f': {counts}'}")
-
-
-def _covariates(text: str, images: Sequence[Path]) -> "GivenCovariates":
-    """``age=70,sex=F`` of all images, or a row each of the table of this name."""
-    from vagan.data.table import read_table
-    from vagan.inference.covariates import parse_covariates, rows_of
-
-    if not text or "=" in text:
-        return parse_covariates(text) or None
-    return rows_of(images, read_table(Path(text)))

@@ -28,8 +28,14 @@ from vagan.evaluation.metrics.counterfactual import (
 from vagan.evaluation.metrics.regions import Parts
 from vagan.evaluation.metrics.registry import BY_SUBJECT, METRICS
 from vagan.evaluation.results import ResultsFolder
-from vagan.evaluation.runs import RunSelection, class_label, classifier_figures, load_methods
-from vagan.evaluation.seen import require_unseen, without_seen
+from vagan.evaluation.runs import (
+    RunSelection,
+    class_label,
+    classifier_figures,
+    load_methods,
+    require_unseen,
+    without_seen,
+)
 from vagan.evaluation.statistics import summarise
 from vagan.inference.attributor import Attributor
 from vagan.progress import Bar
@@ -172,7 +178,7 @@ def evaluate_runs(
     """Score the methods that the models of some runs allow, beside controls, and write a results folder.
 
     The same method of several runs gets the run's name behind its own. The class of interest and the classifiers
-    are the selection's. Raises as `load_methods`, `evaluate` and ``vagan.evaluation.seen.require_unseen`` do.
+    are the selection's. Raises as `load_methods`, `evaluate` and `require_unseen` do.
     """
     options, selection = options or EvaluationOptions(device="auto"), selection or RunSelection()
     results, device = ResultsFolder(out), find_device(options.device)

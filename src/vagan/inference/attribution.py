@@ -63,13 +63,10 @@ class SourceImage(Protocol):
     def write(self, stem: Path, kind: str, values: Array) -> tuple[Path, Array]:
         """Write a map of the prepared image as ``STEM_KIND`` on the file's own grid; returns what was written."""
 
-    def add_overlays(self, overlays: Overlays, stem: Path, effect: Array, own: Array) -> None:
-        """Add the effect, given on both grids, over the image as ``STEM_overlay.png``."""
-
     def write_effect(
-        self, stem: Path, effect: Array, counterfactual: Array | None, *, insert: bool
+        self, stem: Path, effect: Array, counterfactual: Array | None, overlays: Overlays, *, insert: bool
     ) -> tuple[Path, Array]:
-        """Write ``STEM_effect`` and ``STEM_counterfactual`` of the prepared image; returns the effect as `write`."""
+        """Write ``STEM_effect`` and ``STEM_counterfactual``; adds the overlay; returns as `write`."""
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
         """Write a displacement in pixels as ``STEM_displacement``; returns the vectors as written, and their unit."""

@@ -35,9 +35,8 @@ from vagan.inference.strategies import (
     REJECT_INTERVAL,
     ClassGate,
     Interval,
-    mean_explanation,
+    combined,
     task_conditions,
-    uncertainty,
     without_effect_in_baseline,
 )
 from vagan.model.folder import ModelSpec, TrainedModel, require_alike, select_class
@@ -193,8 +192,9 @@ class Attributor:
             has its own.
         """
         if isinstance(images, np.ndarray | Tensor):
-            images = _tensor(images)
-            return self._attribute(images, covariates, [str(number) for number in range(len(images))])
+            tensor = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+            require_images(tensor)
+            return self._attribute(tensor.float(), covariates, [str(number) for number in range(len(tensor))])
         if isinstance(images, Selection):
             known = images.covariates if covariates is None else covariates
             prepared, affine = images.images, images.cohort.metadata.affine
@@ -244,11 +244,11 @@ class Attributor:
         decisions = None if self.gate is None else self.gate.decide(inputs, self.reject_interval)
         condition = None if decisions is None else task_conditions(self.spec, decisions)
         members = [self._explain(method, inputs, table, condition) for method in self.methods]
-        found = mean_explanation(members)
+        found, spread = combined(members)
         if decisions is not None:
             found = without_effect_in_baseline(found, inputs, decisions)
         # back to where the images are
-        found, spread = tree_map_only(Tensor, lambda values: values.to(images.device), (found, uncertainty(members)))
+        found, spread = tree_map_only(Tensor, lambda values: values.to(images.device), (found, spread))
         first = self.methods[0]
         ood = first.ood if isinstance(first, VAGAN) else None
         return Attribution(
@@ -334,13 +334,6 @@ def _chosen(model: TrainedModel, slug: str) -> str:
         problem = f"{slug} cannot explain it" if slug else "a method must be chosen"
         raise ConfigError(f"{model.path} holds a {kind}: {problem}; choose one of {', '.join(fitting)}")
     return slug
-
-
-def _tensor(images: Tensor | NDArray[Any]) -> Images:
-    """Arrays become tensors, and all floating-point numbers those of single precision."""
-    tensor = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
-    require_images(tensor)
-    return tensor.float()
 
 
 def _paths(files: Files) -> list[Path]:

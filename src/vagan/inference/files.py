@@ -62,11 +62,8 @@ class FileImage:
         own = self._on_own_grid(values)
         return self.file.write_map(stem.parent, f"{stem.name}_{kind}", own), own
 
-    def add_overlays(self, overlays: Overlays, stem: Path, effect: Array, own: Array) -> None:
-        overlays.add(stem.with_name(f"{stem.name}_overlay.png"), self._shown(), own)
-
     def write_effect(
-        self, stem: Path, effect: Array, counterfactual: Array | None, *, insert: bool
+        self, stem: Path, effect: Array, counterfactual: Array | None, overlays: Overlays, *, insert: bool
     ) -> tuple[Path, Array]:
         """Write both on the file's own grid, where interpolation must not lead out of [-1, 1]."""
         own = self._on_own_grid(effect)
@@ -82,6 +79,7 @@ class FileImage:
                 picture = Picture.fromarray(grey[0] if len(grey) == 1 else np.moveaxis(grey, 0, -1))
                 with replacing(stem.with_name(f"{stem.name}_counterfactual.png")) as temporary:
                     picture.save(temporary, "PNG")
+        overlays.add(stem.with_name(f"{stem.name}_overlay.png"), self._shown(), own)
         return self.file.write_map(stem.parent, f"{stem.name}_effect", own), own
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
@@ -174,8 +172,7 @@ def save_maps(
     stem = folder / name_of(Path(name.replace("/", "_")))
     effect = _array(one.effect[0])
     counterfactual = None if one.counterfactual is None else _array(one.counterfactual[0])
-    path, own = source.write_effect(stem, effect, counterfactual, insert=one.sign == SIGN_INSERTION)
-    source.add_overlays(overlays, stem, effect, own)
+    path, own = source.write_effect(stem, effect, counterfactual, overlays, insert=one.sign == SIGN_INSERTION)
     about = describe(one, source, source.view(effect).effect)
     if one.deformation is not None:
         _, log_jacobian = source.write(stem, "log-jacobian", _array(one.deformation.log_jacobian[0]))

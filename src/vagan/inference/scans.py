@@ -70,18 +70,16 @@ class ScanImage:
         write_like(path, own, self.raw.volume)
         return path, own[None]
 
-    def add_overlays(self, overlays: Overlays, stem: Path, effect: Array, own: Array) -> None:
-        """Mosaics of the effect over the scan and over the prepared scan."""
-        overlays.add(_beside(stem, "overlay.png"), _grey(self.raw.scan.image)[None], own)
-        overlays.add(_beside(stem, f"{TEMPLATE}overlay.png"), self.prepared(), effect)
-
     def write_effect(
-        self, stem: Path, effect: Array, counterfactual: Array | None, *, insert: bool
+        self, stem: Path, effect: Array, counterfactual: Array | None, overlays: Overlays, *, insert: bool
     ) -> tuple[Path, Array]:
         """Write the effect, and the prepared scan without it, in the template's space and on the scan's own grid."""
         if counterfactual is not None:
             self.write(stem, "counterfactual", counterfactual)
-        return self.write(stem, "effect", effect)
+        path, own = self.write(stem, "effect", effect)
+        overlays.add(_beside(stem, "overlay.png"), _grey(self.raw.scan.image)[None], own)
+        overlays.add(_beside(stem, f"{TEMPLATE}overlay.png"), self.prepared(), effect)
+        return path, own
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
         """Write vectors in mm in the template's space, and on the scan's own grid as the head lies there."""

@@ -19,17 +19,21 @@ _MEANING = {
 def describe(one: Attribution, source: SourceImage, effect: NDArray[np.float32]) -> dict[str, Any]:
     """Description of the map of a single image, whose effect on its own grid is given."""
     in_intensity, spec = one.unit == "intensity", one.spec
+    shown = 1 if one.decisions is None else one.decisions[0].label or 1
+    given = one.covariates
     entries = {
         "source": source.path.name,
         "method": one.method,
         "sign": one.sign,
         "unit": "intensity after scaling to [-1, 1]" if in_intensity else one.unit,
         "times_this_in_the_units_of_the_file": source.intensity_scale if in_intensity else None,
-        **_classes(one),
-        **_covariates(one),
+        "baseline_class": spec and spec.classes[0],
+        "class_of_interest": spec and spec.classes[shown],
+        "covariates": None if given is None else {name: str(given[name].iloc[0]) for name in given},
+        "covariates_beyond": list(extrapolations(one)) or None,
         "shape": list(effect.shape[1:]),
         "mean_absolute_effect": float(np.abs(effect).mean()),
-        "model": None if spec is None else {"rule": spec.rule, "cohort_hash": spec.cohort_hash},
+        "model": spec and {"rule": spec.rule, "cohort_hash": spec.cohort_hash},
         "predicted_class": _decision(one),
         "ood_score": None if one.ood_score is None else round(float(one.ood_score[0]), 3),
         "ood_threshold": None if one.ood_threshold is None else round(one.ood_threshold, 3),
@@ -73,13 +77,6 @@ def extrapolations(one: Attribution) -> tuple[str, ...]:
     )
 
 
-def _classes(one: Attribution) -> dict[str, Any]:
-    if one.spec is None:
-        return {}
-    shown = 1 if one.decisions is None else one.decisions[0].label or 1
-    return {"baseline_class": one.spec.classes[0], "class_of_interest": one.spec.classes[shown]}
-
-
 def _decision(one: Attribution) -> dict[str, Any] | None:
     if one.decisions is None or one.reject_interval is None or one.spec is None:
         return None
@@ -92,15 +89,6 @@ def _decision(one: Attribution) -> dict[str, Any] | None:
         "reject_interval": list(one.reject_interval),
         "by": "a classifier in the run folder, its probabilities calibrated on validation images",
     }
-
-
-def _covariates(one: Attribution) -> dict[str, Any]:
-    """Values that the model was conditioned on, and which are beyond those of the training images."""
-    if one.covariates is None or one.spec is None:
-        return {}
-    beyond = extrapolations(one)
-    values = {covariate.name: str(one.covariates[covariate.name].iloc[0]) for covariate in one.spec.covariates}
-    return {"covariates": values, **({"covariates_beyond": list(beyond)} if beyond else {})}
 
 
 def _uncertainty(one: Attribution) -> dict[str, Any] | None:

@@ -115,25 +115,17 @@ class Uncertainty(NamedTuple):
     """Size of the members' mean sign: from 0, half against half, to 1, all of one sign."""
 
 
-def mean_explanation(members: Sequence[Explanation]) -> Explanation:
-    """Mean effect, counterfactual and deformation over members; the OOD score is the first member's."""
+def combined(members: Sequence[Explanation]) -> tuple[Explanation, Uncertainty | None]:
+    """Mean effect, counterfactual and deformation over members, and their agreement; the first one's OOD score."""
     if len(members) == 1:
-        return members[0]
+        return members[0], None
+    effects = stack_members(*(one.effect for one in members))
     counterfactuals = [one.counterfactual for one in members if one.counterfactual is not None]
     deformations = [one.deformation for one in members if one.deformation is not None]
-    return Explanation(
-        member_mean(stack_members(*(one.effect for one in members))),
-        member_mean(stack_members(*counterfactuals)) if len(counterfactuals) == len(members) else None,
-        Deformation(*(member_mean(stack_members(*fields)) for fields in zip(*deformations, strict=True)))
-        if len(deformations) == len(members)
-        else None,
-        members[0].ood_score,
-    )
-
-
-def uncertainty(members: Sequence[Explanation]) -> Uncertainty | None:
-    """Of two or more members."""
-    if len(members) == 1:
-        return None
-    effects = stack_members(*(one.effect for one in members))
-    return Uncertainty(member_std(effects), member_mean(effects.sign()).abs())
+    found = Explanation(member_mean(effects), ood_score=members[0].ood_score)
+    if len(counterfactuals) == len(members):
+        found = found._replace(counterfactual=member_mean(stack_members(*counterfactuals)))
+    if len(deformations) == len(members):
+        fields = zip(*deformations, strict=True)
+        found = found._replace(deformation=Deformation(*(member_mean(stack_members(*field)) for field in fields)))
+    return found, Uncertainty(member_std(effects), member_mean(effects.sign()).abs())

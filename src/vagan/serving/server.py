@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vagan.errors import ConfigError, MissingExtraError, OutputError
+from vagan.errors import ConfigError, OutputError, require_extra
 from vagan.files import scratch_folder
 from vagan.inference.attributor import Attributor
 from vagan.reporting.page import Case, viewer_data
@@ -36,14 +36,13 @@ def serve_run(
     """
     if largest_mb < 1:
         raise ConfigError(f"`largest_mb` must be at least 1, found {largest_mb}")
-    try:
-        import uvicorn
+    require_extra("serve", "fastapi", "uvicorn", what="vagan serve")
+    import uvicorn
 
-        from vagan.serving.app import make_app
-        from vagan.serving.guard import Connection
-        from vagan.serving.jobs import JobQueue
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"vagan serve needs {error.name}: pip install 'vagan[serve]'") from error
+    from vagan.serving.app import make_app
+    from vagan.serving.guard import Connection
+    from vagan.serving.jobs import JobQueue
+
     attributor = Attributor.load(run, method, class_of_interest=class_of_interest, device=device)
     token = secrets.token_urlsafe(24)
     with scratch_folder("serve") as folder, _listening(port) as listener:

@@ -22,8 +22,7 @@ from vagan.evaluation.metrics.agreement import compared_with
 from vagan.evaluation.metrics.base import Array, Need, Values
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import ResultsFolder
-from vagan.evaluation.runs import RunSelection, load_methods
-from vagan.evaluation.seen import without_seen
+from vagan.evaluation.runs import RunSelection, load_methods, without_seen
 from vagan.files import read_text, write_json, write_text
 from vagan.preprocessing.study import scan_of, zero_of
 from vagan.progress import Bar

@@ -103,8 +103,13 @@ class RunFolder:
                     f"the checkpoint {self.checkpoint} must be a file, but is none; delete it to start again"
                 )
             return self.checkpoint.is_file()
-        write_json(self.cohort, _cohort_record(cohort) | {"seen": _seen(cohort)})
-        write_text(self.environment, _environment())
+        rows = np.concatenate([cohort.manifest.indices(split) for split in ("train", "validation")])
+        subjects = sorted(set(cohort.manifest.table["subject"].iloc[rows]))
+        seen = {"images": to_text(fingerprints(cohort, rows)), "subjects": subjects}
+        write_json(self.cohort, _cohort_record(cohort) | {"seen": seen})
+        installed = sorted({f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()})
+        system = f"# Python {platform.python_version()}, {platform.platform()}"
+        write_text(self.environment, "\n".join([system, *installed]) + "\n")
         write_config(config, self.config)  # last: its presence makes this a run folder
         return False
 
@@ -227,14 +232,3 @@ def _cohort_record(cohort: Cohort) -> dict[str, Any]:
         "classes": list(cohort.manifest.classes),
         "splits": {split: list(rows["id"]) for split, rows in table.groupby("split")},
     }
-
-
-def _seen(cohort: Cohort) -> dict[str, Any]:
-    rows = np.concatenate([cohort.manifest.indices(split) for split in ("train", "validation")])
-    subjects = cohort.manifest.table["subject"].iloc[rows]
-    return {"images": to_text(fingerprints(cohort, rows)), "subjects": sorted(set(subjects))}
-
-
-def _environment() -> str:
-    installed = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()}
-    return f"# Python {platform.python_version()}, {platform.platform()}\n" + "\n".join(sorted(installed)) + "\n"
