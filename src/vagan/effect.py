@@ -16,6 +16,7 @@ warp+add    ``x`` deformed, ``+ M``                 velocity, then M
 is clipped to the range of images, and the effect is that of the clipped image.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vagan.axes import num_channels, num_spatial_dims, spatial_shape, split_channels
+from vagan.axes import num_channels, num_spatial_dims, scale_channels, spatial_shape, split_channels
 from vagan.conventions import RANGE
 from vagan.deformation import (
     Field,
@@ -134,6 +135,10 @@ class Deformation(NamedTuple):
     """How far tissue that is here now was moved by the class, in pixels; component i along spatial axis i."""
     log_jacobian: Float[Tensor, "batch 1 *space"]
     """Logarithm of its volume now over the volume that it had: negative where the class shrank it."""
+
+    def displacement_mm(self, spacing_mm: Sequence[float]) -> Field:
+        """Displacement in mm, for this distance of neighbouring pixels along each axis."""
+        return scale_channels(self.displacement, spacing_mm)
 
 
 def deformation(raw_map: RawMap, *, insert: bool = False) -> Deformation:

@@ -110,10 +110,11 @@ def make_maps(name: str, method: Attributor, cases: Cases, cohort: Cohort, *, fo
     begin = time.perf_counter()
     kept, decisions = _keep(attribute_rows(method, cases.rows, cohort, bar=bar), folder)
     seconds = (time.perf_counter() - begin) / len(cases.rows)
-    baseline = [
-        (mean_abs(_effect(batch)), _sizes(_effect(batch)), batch.decisions or ())
-        for batch in attribute_rows(method, cases.baseline, cohort, bar=bar)
-    ]
+    baseline = []
+    for batch in attribute_rows(method, cases.baseline, cohort, bar=bar):
+        maps = _effect(batch)
+        sizes = [float(np.linalg.norm(map_)) for map_ in maps]
+        baseline.append((mean_abs(maps), sizes, batch.decisions or ()))
     residual = []
     if is_attributed_again(method):
         again = attribute_rows(method, cases.rows, cohort, bar=bar, without=kept["effect"])
@@ -153,10 +154,6 @@ def attribute_rows(
 
 def _effect(batch: Attribution) -> Array:
     return batch.effect.numpy()
-
-
-def _sizes(maps: Array) -> Values:
-    return np.array([float(np.linalg.norm(map_)) for map_ in maps])
 
 
 def _keep(batches: Iterable[Attribution], folder: Path) -> tuple[dict[str, Array], tuple[ClassDecision, ...]]:

@@ -76,10 +76,13 @@ def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
 def figure5(followed: Followed) -> Figure:
     """Coronal and sagittal overlays of the observed effect and all methods, the mildest subject on top.
 
-    Every column has one symmetric colour range; subjects are spread evenly over the ADAS13 scores. Beside each score
-    stands its ceiling.
+    Every column has one symmetric colour range; up to four subjects are spread evenly over the ADAS13 scores. Beside
+    each score stands its ceiling.
     """
-    rows, change = _spread(followed), gaussian_filter(np.abs(followed.observed).mean(axis=0), 2)
+    subjects = range(len(followed.names))
+    shared = [row for row in subjects if all(row in maps for maps in followed.maps.values())] or subjects
+    rows = [shared[place] for place in np.linspace(0, len(shared) - 1, min(ROWS, len(shared))).round().astype(int)]
+    change = gaussian_filter(np.abs(followed.observed).mean(axis=0), 2)
     at = [int(place) for place in np.unravel_index(change.argmax(), change.shape)]  # where most has changed
     columns = [
         (name, maps, symmetric_range(np.stack([maps[row] for row in rows]))[1])
@@ -112,11 +115,3 @@ def figure5(followed: Followed) -> Figure:
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize=8, parse_math=False)
     return figure
-
-
-def _spread(followed: Followed) -> list[int]:
-    """Up to four subjects, evenly over their order, among those whose maps all methods have."""
-    shared = [row for row in range(len(followed.names)) if all(row in maps for maps in followed.maps.values())]
-    rows = shared or list(range(len(followed.names)))
-    picked = np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).round().astype(int)
-    return [rows[place] for place in picked]

@@ -160,11 +160,13 @@ def _pictures(place: DerivativePaths, record: Record) -> list[dict[str, Any]]:
         notes = {key: value for key, value in entry.get("found", {}).items() if key != "matrix"}
         if "seconds" in entry:
             notes["seconds"] = entry["seconds"]
-        pictures.append({"words": WORDS.get(step, step), "uri": _png_uri(drawn), "facts": notes})
+        pictures.append({"words": WORDS.get(step, step), "uri": drawn, "facts": notes})
     return pictures
 
 
-def _drawn(image: NDArray[np.uint8], mask: NDArray[np.uint8], edges: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+def _drawn(image: NDArray[np.uint8], mask: NDArray[np.uint8], edges: NDArray[np.bool_] | None) -> str:
+    """A PNG as an address that a page holds in itself."""
+    from PIL import Image
     from scipy.ndimage import binary_erosion
 
     colours = np.repeat(image[..., None], 3, axis=-1)
@@ -172,14 +174,8 @@ def _drawn(image: NDArray[np.uint8], mask: NDArray[np.uint8], edges: NDArray[np.
         colours[edges] = EDGES
     inside = mask > 127
     colours[inside & ~binary_erosion(inside)] = OUTLINE
-    return colours
-
-
-def _png_uri(picture: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(colours).save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
