@@ -5,19 +5,23 @@ kind it took until the maps of the validation images were good, and stayed so at
 kind of update of all schedules in turn, in one process and one number format, and multiplies: the ratio does not
 depend on what else the machine did during the trainings. The others are not trained; their times are those of their
 whole schedules: the same recipe with networks and batches of the paper's size (``wide.yaml``), which needs all of it,
-and the preset ``paper``, whose maps are not that good at its end (``reference.json``). Writes
-``time_to_quality.json`` and a figure of the curves to ``benchmarks/results``. The same command again goes on where it
-stopped.
+and the preset ``paper``, whose maps are not that good at its end (``reference.json``). The memory of all is that of
+their first updates, with the cohort's images in memory. Writes ``time_to_quality.json`` and a figure of the curves to
+``benchmarks/results``. The same command again goes on where it stopped.
 
     python benchmarks/time_to_quality.py --precision 32-true --threads 1
 """
 
 import argparse
 import copy
+import resource
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import matplotlib
 import pandas as pd
@@ -26,6 +30,7 @@ from cohorts import kept
 from study import keep, options_of, settings_of
 
 from vagan.axes import channels_last
+from vagan.data.cohort import Cohort
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.nn.critic import Critic
@@ -65,6 +70,7 @@ def main() -> None:
         "precision": options.precision,
         "seeds": options.seeds,
         "seconds_per_update": seconds,
+        "peak_memory_mb": {preset: _peak_memory_mb(cohort.path, name) for preset, name in PRESETS.items()},
         "seconds_per_map": {preset: _seconds_per_map(load_config(name)) for preset, name in PRESETS.items()},
         "seconds_to_ncc": times,
         "last_ncc": [float(curve[NCC].iloc[-1]) for curve in curves],
@@ -145,6 +151,25 @@ def _seconds_per_map(config: Config, *, images: int = 16, repetitions: int = 5) 
             generator(batch)
             taken.append(time.process_time() - begin)
     return statistics.median(taken[1:]) / images
+
+
+def _peak_memory_mb(cohort: Path, preset: str) -> float:
+    """Of a process that trains on the cohort for a moment, with its images in memory."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_train_and_measure, cohort, preset).result()
+
+
+def _train_and_measure(cohort: Path, preset: str) -> float:
+    short = {
+        "training.generator_updates": 8,  # effects are transferred from the sixth on
+        "schedule.boosted_critic_updates": 1,
+        "schedule.critic_updates": 1,
+        "training.num_threads": 1,
+        "training.precision": "32-true",
+    }
+    with TemporaryDirectory() as folder:
+        train(Cohort(cohort), Path(folder) / "run", load_config(preset, short))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def updates_of(config: Config, precision: str) -> dict[str, Callable[[], None]]:

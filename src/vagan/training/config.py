@@ -85,7 +85,7 @@ class Loss(_Section):
     scaled: bool = True
     """Weights on maps are given for 112x112 pixels and scaled by the square root of the number of pixels, as the
     gradient at one pixel of a critic of unit gradient norm shrinks; otherwise used as given."""
-    map_weight: NonNegative = 10.0
+    map_weight: NonNegative = 5.0
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
     identity_weight: NonNegative = 20.0
     """Identity loss: weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
