@@ -16,7 +16,7 @@ from vagan.seeding import numpy_generator
 from vagan.simulation.base import REGIONS
 from vagan.simulation.fields import sample
 from vagan.simulation.morphology import REGION_GRID
-from vagan.simulation.simulation import PREPARED, Simulation, draw_pose, move
+from vagan.simulation.simulation import PREPARED, Simulation, draw_pose
 from vagan.simulation.subject import Subject, Visit
 
 

@@ -82,20 +82,18 @@ def first_line(error: Exception) -> str:
 
 def reason_of(error: OSError) -> str:
     """What the operating system says, and what helps, where that is known."""
-    remedy = _REMEDIES.get(errno.errorcode.get(error.errno or 0, ""), "")
+    code = errno.errorcode.get(error.errno or 0, "unknown")
+    remedy = next((remedy for codes, remedy in _REMEDIES.items() if code in codes), "")
     return f"{error.strerror or error}{remedy and f'; {remedy}'}"
 
 
 _REMEDIES = {
-    "ENOSPC": "free some space, or choose another disk",
-    "EDQUOT": "free some space, or choose another disk",
-    "EROFS": "choose another disk",
-    "EACCES": "check its permissions",
-    "EPERM": "check its permissions",
-    "EEXIST": "a part of the path is a file",
-    "ENOTDIR": "a part of the path is a file",
-    "ENAMETOOLONG": "choose a shorter name",
-    "EMFILE": "raise the limit of open files, such as with ulimit -n",
+    ("ENOSPC", "EDQUOT"): "free some space, or choose another disk",
+    ("EROFS",): "choose another disk",
+    ("EACCES", "EPERM"): "check its permissions",
+    ("EEXIST", "ENOTDIR"): "a part of the path is a file",
+    ("ENAMETOOLONG",): "choose a shorter name",
+    ("EMFILE",): "raise the limit of open files, such as with ulimit -n",
 }
 
 

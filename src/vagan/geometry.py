@@ -57,33 +57,40 @@ class Grid:
     def box(self, low: Points, high: Points) -> "Grid":
         """The grid of voxels ``low`` to ``high`` (exclusive) of this one; both may lie outside it."""
         low, high = np.asarray(low, int), np.asarray(high, int)
-        affine = self.affine.copy()
-        affine[:3, 3] = transform_points(self.affine, low)
-        return Grid(tuple(int(extent) for extent in high - low), affine)  # type: ignore[arg-type]
+        affine = affine_of(self.affine[:3, :3], transform_points(self.affine, low))
+        return Grid(tuple((high - low).tolist()), affine)
 
     @classmethod
     def upright(cls, shape: tuple[int, int, int], spacing_mm: float | Points, center_mm: Points) -> "Grid":
         """Axes along right, front and top, around a point."""
         spacing = np.broadcast_to(np.asarray(spacing_mm, float), 3)
-        affine = np.diag([*spacing, 1.0])
-        affine[:3, 3] = np.asarray(center_mm) - spacing * (np.array(shape) - 1) / 2
-        return cls(shape, affine)
+        first = np.asarray(center_mm) - spacing * (np.array(shape) - 1) / 2
+        return cls(shape, affine_of(np.diag(spacing), first))
 
     @classmethod
     def spanning(cls, low_mm: Points, high_mm: Points, spacing_mm: float) -> "Grid":
         """Upright, with voxels at one corner and less than a voxel beyond the opposite one."""
         low, high = np.asarray(low_mm, float), np.asarray(high_mm, float)
-        affine = np.diag([*[spacing_mm] * 3, 1.0])
-        affine[:3, 3] = low
         shape = np.ceil((high - low) / spacing_mm).astype(int) + 1
-        return cls(tuple(shape.tolist()), affine)
+        return cls(tuple(shape.tolist()), affine_of(spacing_mm * np.eye(3), low))
 
     def coordinates(self) -> Coordinates:
         """Where each voxel is, in mm, in single precision."""
         axes = [np.arange(extent, dtype=np.float32) for extent in self.shape]
-        i, j, k = np.meshgrid(*axes, indexing="ij", sparse=True)
-        rows = self.affine[:3].astype(np.float32)
-        return np.stack([row[0] * i + row[1] * j + row[2] * k + row[3] for row in rows])
+        return move(self.affine, np.meshgrid(*axes, indexing="ij", sparse=True))
+
+
+def affine_of(linear: NDArray[np.float64], offset: NDArray[np.float64]) -> Matrix:
+    """The matrix that takes a point ``p`` to ``linear @ p + offset``."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = linear, offset
+    return matrix
+
+
+def move(matrix: Matrix, coordinates: Coordinates | Sequence[NDArray[np.float32]]) -> Coordinates:
+    """Coordinates after a linear map, in single precision."""
+    x, y, z = coordinates
+    return np.stack([row[0] * x + row[1] * y + row[2] * z + row[3] for row in matrix[:3].astype(np.float32)])
 
 
 def transform_points(matrix: Matrix, points: Points) -> NDArray[np.float64]:
@@ -137,7 +144,5 @@ def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def nearest_rigid(matrix: Matrix, keeping: Points) -> Matrix:
     """The rotation (by polar decomposition) and shift nearest to an affine, which agree with it at a point."""
     left, _, right = np.linalg.svd(matrix[:3, :3])
-    rigid = np.eye(4)
-    rigid[:3, :3] = left @ right
-    rigid[:3, 3] = transform_points(matrix, keeping) - rigid[:3, :3] @ np.asarray(keeping, float)
-    return rigid
+    rotation = left @ right
+    return affine_of(rotation, transform_points(matrix, keeping) - rotation @ np.asarray(keeping, float))

@@ -221,7 +221,7 @@ class Invert(Step):
 
 def test_a_step_of_ones_own_is_recorded_and_found_again(scan, monkeypatch):
     pipeline = Pipeline(steps=(Invert(about=3.0), Rescale()))
-    assert np.array_equal(pipeline.steps[0](scan).image, 6 - scan.image)
+    assert np.array_equal(pipeline.steps[0].apply(scan)[0].image, 6 - scan.image)
     record = pipeline.model_dump(mode="json")
     assert record["steps"][0] == {"step": "invert", "about": 3.0}
     with pytest.raises(ValidationError, match="invert"):

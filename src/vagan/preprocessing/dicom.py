@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vagan.data.image_file import is_clutter
 from vagan.data.picture import is_dicom_file, modality_values, name_encoding, require_size
 from vagan.errors import ImageFileError, first_line, require_extra
-from vagan.geometry import LPS_FROM_RAS, Matrix
+from vagan.geometry import LPS_FROM_RAS, Matrix, affine_of
 
 FEWEST_SLICES = 16
 """Series of fewer are localizers or lone pictures."""
@@ -148,9 +148,7 @@ def _assemble(folder: Path, slices: list[_Slice]) -> tuple[NDArray[np.float32], 
     repeated = [f"{len(order) - len(kept)} repeated slices were left out"] if len(kept) < len(order) else []
     positions = np.array([slices[number].position for number in kept])
     step = _even_step(folder, positions, normal, spacing)
-    lps = np.eye(4)
-    lps[:3, :3] = np.stack([along_row * spacing[0], along_column * spacing[1], step], axis=1)
-    lps[:3, 3] = positions[0]
+    lps = affine_of(np.stack([along_row * spacing[0], along_column * spacing[1], step], axis=1), positions[0])
     return np.stack([pixels[number].T for number in kept], axis=-1), LPS_FROM_RAS @ lps, repeated
 
 

@@ -15,7 +15,16 @@ from scipy.ndimage import binary_dilation
 from vagan.data.volume import read_volume
 from vagan.errors import MissingExtraError, PreprocessingError, require_extra
 from vagan.files import digest_of
-from vagan.geometry import LPS_FROM_RAS, Grid, Matrix, bounding_box, nearest_rigid, resample, transform_points
+from vagan.geometry import (
+    LPS_FROM_RAS,
+    Grid,
+    Matrix,
+    affine_of,
+    bounding_box,
+    nearest_rigid,
+    resample,
+    transform_points,
+)
 from vagan.preprocessing.brain import already_stripped
 from vagan.preprocessing.scan import Facts, Scan, Step
 
@@ -61,9 +70,8 @@ class Brain:
     def coarse(self) -> "Brain":
         """The same at the resolution of the first guess."""
         shape = np.ceil(self.grid.spacing_mm * self.grid.shape / COARSE_MM).astype(int)
-        affine = self.grid.affine.copy()
-        affine[:3, :3] *= COARSE_MM / self.grid.spacing_mm
-        onto = Grid(tuple(int(extent) for extent in shape), affine)  # type: ignore[arg-type]
+        linear = self.grid.affine[:3, :3] * (COARSE_MM / self.grid.spacing_mm)
+        onto = Grid(tuple(shape.tolist()), affine_of(linear, self.grid.origin_mm))
         image = resample(self.image, self.grid, onto)
         return Brain(image, resample(self.mask, self.grid, onto) > 0.5, onto)
 
@@ -85,16 +93,14 @@ def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
     pair, coarse = _Pair(fixed_brain, moving_brain), _Pair(fixed_brain.coarse(), moving_brain.coarse())
     start = _first_guess(coarse, center, moving_brain.center_mm - center)
     near = 0.01  # mm; the rest is for the last stage
-    similarity = _refine(
-        pair, start, shrink=(4, 2), sigmas_mm=(4.0, 2.0), sampling=(0.5, 0.2), step=1.0, precision=near
-    )
+    similarity = _refine(pair, start, [(4, 4.0, 0.5), (2, 2.0, 0.2)], step=1.0, precision=near)
     pair.correlation = True
     if dof == 7:
         # unsmoothed: noise averages out, but shading that is left and the edges of the masks do not
-        found = _refine(pair, similarity, shrink=(1,), sigmas_mm=(0.0,), sampling=(0.1,), step=0.2)
+        found = _refine(pair, similarity, [(1, 0.0, 0.1)], step=0.2)
         return matrix_of(found), pair.last_metric
     affine = sitk.AffineTransform(similarity.GetMatrix(), similarity.GetTranslation(), similarity.GetCenter())
-    affine = _refine(pair, affine, shrink=(2, 1), sigmas_mm=(2.0, 0.0), sampling=(0.2, 0.1), step=0.5)
+    affine = _refine(pair, affine, [(2, 2.0, 0.2), (1, 0.0, 0.1)], step=0.5)
     matrix = matrix_of(affine)
     return (nearest_rigid(matrix, center) if dof == 6 else matrix), pair.last_metric
 
@@ -108,7 +114,7 @@ def align(moving: Brain, fixed: Brain) -> tuple[Matrix, float]:
     pair.correlation = True
     start = sitk.Euler3DTransform()
     start.SetCenter((LPS_FROM_RAS[:3, :3] @ fixed.center_mm).tolist())
-    found = _refine(pair, start, shrink=(4, 2, 1), sigmas_mm=(4.0, 2.0, 1.0), sampling=(1.0, 0.5, 0.2), step=1.0)
+    found = _refine(pair, start, [(4, 4.0, 1.0), (2, 2.0, 0.5), (1, 1.0, 0.2)], step=1.0)
     return matrix_of(found), pair.last_metric
 
 
@@ -153,18 +159,13 @@ def _first_guess(pair: _Pair, center: NDArray[np.float64], shift: NDArray[np.flo
 
 
 def _refine(
-    pair: _Pair,
-    start: Any,
-    *,
-    shrink: Sequence[int],
-    sigmas_mm: Sequence[float],
-    sampling: Sequence[float],
-    step: float,
-    precision: float = 0.001,
+    pair: _Pair, start: Any, levels: list[tuple[int, float, float]], *, step: float, precision: float = 0.001
 ) -> Any:
+    """Optimise at each level: by how much images are shrunk and blurred (mm), and the part of voxels that counts."""
+    shrink, sigmas_mm, sampling = zip(*levels, strict=True)
     method = pair.method(sampling)
-    method.SetShrinkFactorsPerLevel(list(shrink))
-    method.SetSmoothingSigmasPerLevel(list(sigmas_mm))
+    method.SetShrinkFactorsPerLevel(shrink)
+    method.SetSmoothingSigmasPerLevel(sigmas_mm)
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     # the tolerance on the gradient is off, or the search ends half a millimetre early
     method.SetOptimizerAsRegularStepGradientDescent(
@@ -193,10 +194,7 @@ def matrix_of(transform: Any) -> Matrix:
     """A linear transform of SimpleITK as a matrix on RAS+ points."""
     linear = np.array(transform.GetMatrix()).reshape(3, 3)
     center, shift = np.array(transform.GetCenter()), np.array(transform.GetTranslation())
-    lps = np.eye(4)
-    lps[:3, :3] = linear
-    lps[:3, 3] = shift + center - linear @ center
-    return LPS_FROM_RAS @ lps @ LPS_FROM_RAS
+    return LPS_FROM_RAS @ affine_of(linear, shift + center - linear @ center) @ LPS_FROM_RAS
 
 
 PACKAGED = "mni152"
@@ -251,8 +249,7 @@ def load_template(template: str, mask: str, digest: str = "") -> Brain:
     head = read_volume(files[0])
     if digest and digest_of(*files) != digest:
         raise PreprocessingError(
-            f"{template} must be the template of the training, with the digest {digest}, but has another; put that "
-            "file there"
+            f"{template} must be the template of the training, whose digest is {digest}; put it there"
         )
     grid = Grid(head.array.shape, head.affine)
     if not mask:

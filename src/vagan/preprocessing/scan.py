@@ -142,10 +142,6 @@ class Step(BaseModel):
     step: str
     """Its name."""
 
-    def __call__(self, scan: Scan) -> Scan:
-        """The changed scan."""
-        return self.apply(scan)[0]
-
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """The changed scan, and what was measured on the way."""
         raise NotImplementedError(f"{type(self).__name__} must define apply(scan)")

@@ -117,8 +117,8 @@ class CropField(Step):
         ratio = np.maximum(self.finest_mm / scan.grid.spacing_mm, 1)
         if (ratio == 1).all():
             return scan
-        shape = tuple(int(n) for n in np.ceil(scan.image.shape / ratio))
-        return scan.onto(Grid(shape, scan.grid.affine @ np.diag([*ratio, 1])))  # type: ignore[arg-type]
+        shape = np.ceil(scan.image.shape / ratio).astype(int)
+        return scan.onto(Grid(tuple(shape.tolist()), scan.grid.affine @ np.diag([*ratio, 1])))
 
 
 class Conform(Step):

@@ -83,16 +83,11 @@ def pack_cohort(
     return write_cohort(path, manifest, metadata, case_at)
 
 
-def _record_of(image: Path) -> Record | None:
-    return read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
-
-
 def digest_of_records(cohort: Path, manifest: Manifest) -> str:
     """Digest of what the scans of a manifest were made from and with."""
     digest = hashlib.blake2b(digest_size=8)
     for name in manifest.table["image"]:
-        image = Path(os.path.normpath(cohort / name))  # the cohort's folder need not be there yet
-        record = _record_of(image)
+        image, record = _derivative(cohort, name)
         if record is not None:
             digest.update(f"{image.name} {record.source_hash} {record.pipeline_hash}\n".encode())
     return digest.hexdigest()
@@ -114,7 +109,7 @@ def scan_of(cohort: Cohort, row: int) -> Scan:
         raise CohortError(f"{cohort.path} must hold volumes with an affine, and it has none")
     image = cohort.images([row])[0, 0].numpy()
     grid = Grid(cohort.shape, np.array(cohort.metadata.affine))
-    prepared, record = _derivative(cohort, row)
+    prepared, record = _derivative(cohort.path, _source_of(cohort, row))
     mask = prepared.with_name(prepared.name.replace("desc-preproc_T1w", "desc-brain_mask"))
     if record is not None and mask != prepared and mask.is_file():
         return Scan(image, grid, read_volume(mask).array > 0, np.array(record.template_from_scanner))
@@ -123,7 +118,7 @@ def scan_of(cohort: Cohort, row: int) -> Scan:
 
 def zero_of(cohort: Cohort, row: int) -> float:
     """The prepared intensity that was 0 in the scanner; the background's if the record is not there."""
-    _, record = _derivative(cohort, row)
+    _, record = _derivative(cohort.path, _source_of(cohort, row))
     for step in record.steps if record else ():
         if step["step"] == "rescale":
             low, high = step["found"]["low"], step["found"]["high"]
@@ -131,11 +126,14 @@ def zero_of(cohort: Cohort, row: int) -> float:
     return BACKGROUND
 
 
-def _derivative(cohort: Cohort, row: int) -> tuple[Path, Record | None]:
+def _source_of(cohort: Cohort, row: int) -> str:
+    return str(cohort.manifest.table["image"][row]) if "image" in cohort.manifest.table else "none"
+
+
+def _derivative(cohort: Path, source: str) -> tuple[Path, Record | None]:
     """File that a row was packed from, and its record if that is still there."""
-    name = str(cohort.manifest.table["image"][row]) if "image" in cohort.manifest.table else "none"
-    image = Path(os.path.normpath(cohort.path / name))
-    return image, _record_of(image)
+    image = Path(os.path.normpath(cohort / source))  # the cohort's folder need not be there yet
+    return image, read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
 
 
 class Pages(NamedTuple):

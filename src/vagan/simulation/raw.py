@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vagan.data.table import write_table
 from vagan.data.volume import write_volume
 from vagan.files import write_json
-from vagan.geometry import Grid
+from vagan.geometry import Grid, affine_of, move
 from vagan.seeding import numpy_generator
 from vagan.simulation.simulation import (
     PIVOT_MM,
@@ -21,7 +21,6 @@ from vagan.simulation.simulation import (
     Simulation,
     draw_pose,
     magnitude,
-    move,
     noise_pair,
     shading,
 )
@@ -89,8 +88,7 @@ def simulate_scan(simulation: Simulation, subject: Subject, visit: int, spacing_
     rng = numpy_generator(simulation.seed, "atrophy raw scan", subject.number, visit)
     affine, shape = _draw_grid(rng, subject, spacing_mm, whole=simulation.base.head is not None)
     coordinates = Grid(shape, affine).coordinates()
-    grown = np.diag([*[1 / subject.size] * 3, 1.0])
-    grown[:3, 3] = PIVOT_MM * (1 - 1 / subject.size)
+    grown = affine_of(np.eye(3) / subject.size, PIVOT_MM * (1 - 1 / subject.size))
     own_from_scanner = grown @ draw_pose(rng, RAW)
     gamma = simulation.gamma(subject, rng)
     seen, points = subject.visits[visit], move(own_from_scanner, coordinates)
@@ -127,13 +125,12 @@ def _draw_grid(
     tilt = draw_pose(rng, TILT) if rng.random() < 0.5 else np.eye(4)
     code = ORIENTATIONS[rng.integers(len(ORIENTATIONS))]
     axes = [next(axis for axis, pair in enumerate(("LR", "PA", "IS")) if letter in pair) for letter in code]
-    affine = np.zeros((4, 4))
-    affine[3, 3] = 1
+    linear, first = np.zeros((3, 3)), low + spacing_mm * (extent - 1)
     for column, (axis, letter) in enumerate(zip(axes, code, strict=True)):
-        forward = letter in "RAS"
-        affine[axis, column] = spacing_mm if forward else -spacing_mm
-        affine[axis, 3] = low[axis] if forward else low[axis] + spacing_mm * (extent[axis] - 1)
-    return tilt @ affine, tuple(int(extent[axis]) for axis in axes)  # type: ignore[return-value]
+        linear[axis, column] = spacing_mm if letter in "RAS" else -spacing_mm
+        if letter in "RAS":
+            first[axis] = low[axis]
+    return tilt @ affine_of(linear, first), tuple(extent[axes].tolist())
 
 
 def _write_tsv(path: Path, table: pd.DataFrame) -> None:

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from vagan.conventions import BACKGROUND
 from vagan.data.schema import CohortCase
-from vagan.geometry import SIGMA_OF_FWHM, Coordinates, Grid
+from vagan.geometry import SIGMA_OF_FWHM, Coordinates, Grid, move
 from vagan.seeding import numpy_generator
 from vagan.simulation.base import Base, load_base
 from vagan.simulation.fields import Warp, integrate_velocity, sample, smooth_noise, spacing_of
@@ -62,12 +62,6 @@ def draw_pose(rng: np.random.Generator, protocol: Protocol) -> NDArray[np.float6
     matrix[:3, :3] *= np.exp(protocol.zoom * rng.standard_normal())
     matrix[:3, 3] = PIVOT_MM - matrix[:3, :3] @ PIVOT_MM + protocol.shift_mm * rng.standard_normal(3)
     return matrix
-
-
-def move(matrix: NDArray[np.float64], coordinates: Coordinates) -> Coordinates:
-    """Coordinates after a linear map."""
-    x, y, z = coordinates
-    return np.stack([row[0] * x + row[1] * y + row[2] * z + row[3] for row in matrix[:3].astype(np.float32)])
 
 
 def shading(rng: np.random.Generator, coordinates: Coordinates, protocol: Protocol) -> Image:

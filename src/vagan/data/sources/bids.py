@@ -145,12 +145,8 @@ def import_bids(
 
 def _unmatched(table: pd.DataFrame, without_class: pd.Series, folder: Path) -> list[Dropped]:
     """Images without a class whose subject is in no table, and the nearest subject that has no image."""
-    names = (
-        name
-        for root in _roots(folder)
-        for path in (root / "participants.tsv", root / "sessions.tsv")
-        for name in _read_tsv(path).get("participant_id", ())
-    )
+    tables = (_read_tsv(root / name) for root in _roots(folder) for name in ("participants.tsv", "sessions.tsv"))
+    names = (name for table_ in tables for name in table_.get("participant_id", ()))
     known, with_image = {_bare(name): name for name in names}, set(table["subject"].map(_bare))
     free = [name for label, name in known.items() if label not in with_image]
     return [
