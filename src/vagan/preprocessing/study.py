@@ -75,10 +75,7 @@ def pack_cohort(
     )
 
     def case_at(row: int) -> CohortCase:
-        volume = read_volume(out / files[row])
-        if volume.array.shape != pipeline.grid.shape:
-            raise CohortError(f"{files[row]} must have the shape {pipeline.grid.shape}, found {volume.array.shape}")
-        return CohortCase(np.asarray(volume.array, np.float32)[None])
+        return CohortCase(read_volume(out / files[row]).array[None])
 
     return write_cohort(path, manifest, metadata, case_at)
 

@@ -53,8 +53,11 @@ class Tube:
         """Points of the grid in the tube, on one side of the brain."""
         corners = np.array(self.line, float) * (1 if side == "right" else -1, 1, 1, 1)
         radius = corners[:, 3].max()
-        box = _box(grid, corners[:, :3].min(0) - radius, corners[:, :3].max(0) + radius)
-        x, y, z = (axis[box] for axis in np.broadcast_arrays(*_coordinates(grid)))
+        first, last = corners[:, :3].min(0) - radius, corners[:, :3].max(0) + radius
+        low, high = (((corner - grid.origin_mm) / spacing_of(grid)).astype(int) for corner in (first, last))
+        low, high = np.maximum(low, 0), np.minimum(high + 2, grid.shape)
+        x, y, z = grid.box(low, high).coordinates()
+        box = tuple(map(slice, low, high))
         coordinates, weights = [x, y, z * self.flat], np.array([1, 1, self.flat])
         inside = np.zeros(grid.shape, bool)
         for begin, end in pairwise(corners):
@@ -135,7 +138,8 @@ def temporal_horns(grid: Grid, regions: Masks) -> NDArray[np.float32]:
     Averaging many brains blurs them away. Without them there is nothing that could widen when a hippocampus shrinks.
     """
     line = np.array(HIPPOCAMPUS.line)[::-1]  # from back to front
-    x, y, z = _coordinates(grid)
+    x, y, z = grid.coordinates()
+    y = y[:1, :, :1]  # the grid is upright
     to_side = np.abs(x) - np.interp(y, line[:, 1], line[:, 0])
     upwards = z - np.interp(y, line[:, 1], line[:, 2])
     angle = np.arctan2(upwards, to_side)
@@ -143,18 +147,6 @@ def temporal_horns(grid: Grid, regions: Masks) -> NDArray[np.float32]:
     beside = ~hippocampi & (distance_transform_edt(~hippocampi) * spacing_of(grid) < HORN_MM)
     cleft = beside & (angle > HORN_FROM) & (angle < HORN_TO)
     return gaussian_filter(cleft.astype(np.float32), HORN_BLUR_MM / spacing_of(grid))
-
-
-def _coordinates(grid: Grid) -> tuple[NDArray[np.float32], ...]:
-    """Of the grid's points in mm, each along its own axis."""
-    axes = [start + spacing_of(grid) * np.arange(n) for start, n in zip(grid.origin_mm, grid.shape, strict=True)]
-    return np.meshgrid(*[axis.astype(np.float32) for axis in axes], indexing="ij", sparse=True)
-
-
-def _box(grid: Grid, low_mm: NDArray[np.float64], high_mm: NDArray[np.float64]) -> tuple[slice, ...]:
-    """The grid's points between two corners, as far as there are any."""
-    first, last = ((corner - grid.origin_mm) / spacing_of(grid) for corner in (low_mm, high_mm))
-    return tuple(slice(max(0, int(a)), max(0, int(b) + 2)) for a, b in zip(first, last, strict=True))
 
 
 def _dot(one: Iterable[Any], other: Iterable[Any]) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 import pandas as pd
 
@@ -224,19 +224,6 @@ class AdniOptions:
     """Subjects whose part is given."""
 
 
-class _Left(NamedTuple):
-    """An image that was left out: a row of ``dropped.csv``."""
-
-    subject: str
-    image_id: str
-    image: str
-    reason: str
-
-    @classmethod
-    def of(cls, facts: ImageFacts, reason: str) -> "_Left":
-        return cls(facts.scan.subject, facts.scan.image_id, str(facts.scan.path), reason)
-
-
 def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | None = None) -> str:
     """Write ``manifest.csv`` for `vagan preprocess`, ``dropped.csv`` and ``summary.md``; return the summary.
 
@@ -250,12 +237,16 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
     scans, read = find_scans(images), read_tables(tables)
     diagnoses = read_diagnoses(read)
     labelled: dict[tuple[str, str], list[tuple[ImageFacts, Label]]] = defaultdict(list)
-    dropped: list[_Left] = []
+    dropped: list[tuple[str, ...]] = []
+
+    def leave_out(facts: ImageFacts, reason: str) -> None:
+        dropped.append((facts.scan.subject, facts.scan.image_id, str(facts.scan.path), reason))
+
     for facts in facts_of(read, scans):
         of_subject = diagnoses.get(rid(facts.scan.subject) or -1, [])
         label = label_of(of_subject, facts.visit, facts.day, options.max_days, sure_of_scan=not facts.notes)
         if (reason := _refusal(facts, label, options)) or label is None:
-            dropped.append(_Left.of(facts, reason))
+            leave_out(facts, reason)
         else:
             labelled[facts.scan.subject, _session(facts)].append((facts, label))
     chosen = []
@@ -265,12 +256,12 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
         taken = f"taken was I{best[0].scan.image_id} ({best[0].description})"
         for facts, _ in others:
             kind = "repeated scan" if facts.is_repeat else f"another image of the visit ({facts.description})"
-            dropped.append(_Left.of(facts, f"{kind}; {taken}"))
+            leave_out(facts, f"{kind}; {taken}")
     if not chosen:
-        raise ManifestError(f"no scan in {images} is left of {len(scans)}; the first reason: {dropped[0].reason}")
+        raise ManifestError(f"no scan in {images} is left of {len(scans)}; the first reason: {dropped[0][-1]}")
     there = {scan.image_id for scan in scans}
     dropped += [
-        _Left("", image, "", f"in the list of the download ({description}), but not among the images")
+        ("", image, "", f"in the list of the download ({description}), but not among the images")
         for image, description in listed_images(read)
         if image not in there
     ]
@@ -281,7 +272,7 @@ def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | No
             "choose other `classes`"
         )
     table = _table(chosen, Covariates(read), options)
-    left = pd.DataFrame(dropped, columns=list(_Left._fields))
+    left = pd.DataFrame(dropped, columns=["subject", "image_id", "image", "reason"])
     text = summary_text(table, left, read, options.lists)
     with new_folder(out, STUDY) as folder:
         Manifest(table).write(folder / MANIFEST)
