@@ -35,9 +35,8 @@ class Covariate(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     mean: Finite = 0.0
-    """Of a number."""
     std: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """Of a number: its standard deviation."""
+    """Of a number, as the mean."""
     baseline_range: tuple[Finite, Finite] = (0.0, 0.0)
     """Of a number: least and largest value among baseline images. Maps of images beyond are extrapolations."""
     categories: Annotated[tuple[str, ...], Field(max_length=MOST_CATEGORIES)] = ()

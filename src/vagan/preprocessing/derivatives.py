@@ -63,16 +63,13 @@ class DerivativePaths:
     out: Path
     folder: Path
     stem: str
-    """Beginning of all file names."""
     space: str
     image: Path
     """The prepared scan, in [-1, 1]."""
     mask: Path
     """The brain on the same grid."""
     record: Path
-    """See `Record`."""
     slices: Path
-    """Slices after each step, for quality control."""
     transform: Path
     """The map from the template's to the scanner's mm, in ITK's text form."""
 

@@ -140,7 +140,6 @@ class Step(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     step: str
-    """Its name."""
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """The changed scan, and what was measured on the way."""

@@ -186,11 +186,9 @@ class Base:
     image: Float32[np.ndarray, "x y z"]
     """T1-weighted intensities: white matter 1; around the brain the level of fluid."""
     brain: NDArray[np.bool_]
-    """Where the brain is."""
     fluid: NDArray[np.bool_]
     """Ventricles, sulci, and all around the brain."""
     regions: Masks
-    """Masks, by name; see `regions`."""
     head: Float32[np.ndarray, "x y z"] | None = None
     """Intensities of the whole head, where it is known."""
 

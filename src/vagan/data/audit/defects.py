@@ -27,7 +27,6 @@ class Problem(NamedTuple):
 
     problem: str
     examples: tuple[str, ...] = ()
-    """All images that it is true of."""
     remedy: str = ""
     is_warning: bool = False
     """Whether a cohort can be used all the same."""

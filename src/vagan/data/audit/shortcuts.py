@@ -48,7 +48,6 @@ class Probe:
     """What a confounder may be seen in."""
 
     name: str
-    """In the table."""
     features: Callable[[ImageArrays], Features]
     """From images ``(image, channel, *space)`` to numbers ``(image, feature)``."""
     remedy: str
@@ -63,7 +62,6 @@ class Finding:
 
     probe: Probe
     interest: str
-    """The class of interest."""
     auc: float
     """Area under the ROC curve of a linear classifier, cross-validated by subject; 0.5 is chance."""
     chance: float
@@ -176,7 +174,6 @@ PROBES = (
     Probe("frequencies", frequencies, "blur, noise, stripes or resampling, unless the class adds structure", True),
     Probe("coarse image", coarse, "position, shading or field of view, unless the class acts so broadly", True),
 )
-"""What is looked at in every cohort."""
 
 
 def _drawn(cohort: Cohort, label: int, seed: int) -> NDArray[np.int64]:

@@ -53,7 +53,6 @@ class FoundScan:
     description: str
     """As the folder is called: specials of the sequence's name are ``_``."""
     day: date | None
-    """When it was made."""
 
 
 def find_scans(root: Path) -> list[FoundScan]:

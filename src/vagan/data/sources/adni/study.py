@@ -221,7 +221,6 @@ class AdniOptions:
     """Only scans of this field strength: ``1.5`` or ``3``."""
     seed: int = 0
     lists: SubjectLists = DRAWN
-    """Subjects whose part is given."""
 
 
 def import_adni(images: Path, tables: Path, out: Path, options: AdniOptions | None = None) -> str:
