@@ -82,13 +82,7 @@ def preprocess(
 
     chosen, shape = splitting or Splitting(), parse_size(size, axes=3) if size else None
     pipeline = make_pipeline(
-        preset,
-        dof=dof,
-        strip=strip,
-        spacing_mm=spacing,
-        shape=shape,
-        template=str(template.resolve()) if template else None,
-        template_mask=str(template_mask.resolve()) if template_mask else None,
+        preset, dof=dof, strip=strip, spacing_mm=spacing, shape=shape, template=template, template_mask=template_mask
     )
     report = prepare_study(
         source,

@@ -151,8 +151,8 @@ def make_pipeline(
     strip: str | None = None,
     spacing_mm: float | None = None,
     shape: tuple[int, ...] | None = None,
-    template: str | None = None,
-    template_mask: str | None = None,
+    template: Path | str | None = None,
+    template_mask: Path | str | None = None,
 ) -> Pipeline:
     """The pipeline of a preset, with single settings replaced.
 
@@ -161,15 +161,11 @@ def make_pipeline(
     95th percentile of the whole volume. Its registration is from brain to brain too, and therefore after ROBEX,
     because the template that is packaged has no skull: a head laid onto it lands 11 to 14 mm off.
     """
-    if template:
-        load_template(template, template_mask or "")  # fails before the first scan if it cannot be used
-    files = [Path(name) for name in (template, template_mask) if name]
-    register = Register(
-        dof=dof or 7,
-        template=template or PACKAGED,
-        template_mask=template_mask or "",
-        template_hash=digest_of(*files) if files else "",
-    )
+    head, mask = (str(Path(name).resolve()) if name else "" for name in (template, template_mask))
+    if head:
+        load_template(head, mask)  # fails before the first scan if it cannot be used
+    digest = digest_of(*(Path(name) for name in (head, mask) if name)) if head or mask else ""
+    register = Register(dof=dof or 7, template=head or PACKAGED, template_mask=mask, template_hash=digest)
     given = {"spacing_mm": spacing_mm, "shape": shape}
     try:
         conform = Conform.model_validate({name: value for name, value in given.items() if value is not None})

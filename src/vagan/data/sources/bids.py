@@ -149,14 +149,12 @@ def _unmatched(table: pd.DataFrame, without_class: pd.Series, folder: Path) -> l
     names = (name for table_ in tables for name in table_.get("participant_id", ()))
     known, with_image = {_bare(name): name for name in names}, set(table["subject"].map(_bare))
     free = [name for label, name in known.items() if label not in with_image]
-    return [
-        Dropped(
-            image,
-            f"no table of the dataset has its subject: {subject}{f'; {nearest(subject, free)}' if free else ''}",
-        )
-        for image, subject in zip(table["image"][without_class], table["subject"][without_class], strict=True)
-        if known and _bare(subject) not in known
-    ]
+    unmatched = []
+    for image, subject in zip(table["image"][without_class], table["subject"][without_class], strict=True):
+        if known and _bare(subject) not in known:
+            hint = f"; {nearest(subject, free)}" if free else ""
+            unmatched.append(Dropped(image, f"no table of the dataset has its subject: {subject}{hint}"))
+    return unmatched
 
 
 def _roots(folder: Path) -> list[Path]:
