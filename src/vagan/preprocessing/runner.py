@@ -48,7 +48,6 @@ class Outcome:
     status: Literal["done", "kept", "failed"]
     """``kept``: it had been finished before, from the same input with the same settings."""
     reason: str = ""
-    seconds: float = 0.0
 
 
 def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
@@ -75,14 +74,14 @@ def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
         write_prepared(
             paths, prepared, slices, source=job.image, source_hash=raw_hash, pipeline=pipeline, seconds=seconds
         )
-        return Outcome(job, "done", seconds=seconds)
+        return Outcome(job, "done")
     except VaganError as error:
         reason = str(error)
     except MemoryError:
         reason = "too little memory for this scan; use fewer processes"
     except Exception as error:  # the libraries' own errors: one scan's trouble must not end a night's work
         reason = f"{type(error).__name__}: {error}"
-    return Outcome(job, "failed", " ".join(reason.split()), time.perf_counter() - begin)
+    return Outcome(job, "failed", " ".join(reason.split()))
 
 
 def prepare_all(

@@ -123,7 +123,6 @@ class SyntheticCase:
     """The paper's ground truth, the 0/1 mask of the squares."""
     counterfactual: NDArray[np.float32]
     """The same image without the squares, of the same age and scaled by the same rule."""
-    subtype: Subtype
 
 
 def make_case(
@@ -161,7 +160,7 @@ def make_case(
     effect = PATTERNS[pattern](size, subtype, rng)
     healthy = noise + effect_of_age(size, ageing=ageing, years=age - MEAN_AGE) if ageing else noise
     raw = healthy + np.float32(amplitude) * effect
-    return SyntheticCase(_scale(raw, intensity), effect, _scale(healthy, intensity), subtype)
+    return SyntheticCase(_scale(raw, intensity), effect, _scale(healthy, intensity))
 
 
 def effect_of_age(size: tuple[int, ...], *, ageing: float, years: float) -> NDArray[np.float32]:
