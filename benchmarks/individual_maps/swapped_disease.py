@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float32
 
-from vagan.geometry import Grid
+from vagan.geometry import Grid, move
 from vagan.seeding import numpy_generator
 from vagan.simulation.base import REGIONS
 from vagan.simulation.fields import sample
