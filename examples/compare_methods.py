@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from vagan import evaluate, make_synthetic_cohort
+from vagan import EvaluationOptions, evaluate, make_synthetic_cohort
 from vagan.attribution import (
     CAM,
     GradCAM,
@@ -80,7 +80,7 @@ methods = {
     "gradient magnitude": GradientMagnitude(),
     "random map": RandomSmoothMap(),
 }
-scores = evaluate(methods, cohort, limit=40, limits={"occlusion": 10}, regions=square_regions)
+scores = evaluate(methods, cohort, EvaluationOptions(limit=40, parts=square_regions))
 
 # %%
 table = scores.rows.pivot_table(index="method", columns="metric", values="value")

@@ -1,9 +1,12 @@
 """The examples run, and what they claim about other packages is so."""
 
+import ast
+import inspect
 import re
 import runpy
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -53,6 +56,19 @@ def test_examples_print_finite_numbers(path, run_example, monkeypatch):
         rows = table_rows(printed)
         assert set(rows) == {"integrated gradients", "guided backprop", "occlusion", "random map"}
         assert all(len(cells) == 4 and "-" not in cells for cells in rows.values())
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_arguments_are_those_that_our_functions_have(path):
+    """Of the notebooks too, which are executed by `make test-long` alone."""
+    nodes, ours = list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))), {}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "vagan":
+            ours |= {one.asname or one.name: resolve_name(f"{node.module}.{one.name}") for one in node.names}
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ours:
+            given = {argument.arg: argument.value for argument in node.keywords if argument.arg}
+            inspect.signature(ours[node.func.id]).bind_partial(*node.args, **given)
 
 
 def test_a_trained_map_generator_is_scored_beside_the_others(run_example, monkeypatch, small_cohort, tmp_path):
