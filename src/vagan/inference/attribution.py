@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
@@ -18,7 +16,7 @@ from vagan.attribution.method import Convention, Unit
 from vagan.data.volume import Volume
 from vagan.effect import Deformation
 from vagan.errors import ModelError
-from vagan.inference.overlay import COLUMNS, Overlays, Row, contact_sheet, plane, small_row
+from vagan.inference.overlay import COLUMNS, Overlays, Row, ShownFigure, contact_sheet, plane, small_row
 from vagan.inference.strategies import ClassDecision, Interval, Uncertainty
 from vagan.model.folder import ModelSpec
 from vagan.types import Images, Maps, Scores
@@ -202,7 +200,7 @@ class Attribution:
 
         return self.sources or as_files(self.images, self.names)
 
-    def plot(self) -> Figure:
+    def plot(self) -> ShownFigure:
         """Up to eight images, counterfactuals and effects side by side; of volumes an axial slice."""
         return contact_sheet([one.row() for one in self[:MOST_PLOTTED]])
 
@@ -217,6 +215,4 @@ class Attribution:
 
     def _repr_png_(self) -> bytes:
         """For notebooks: `plot` of the first image."""
-        buffer = BytesIO()
-        self[:1].plot().savefig(buffer, format="png")
-        return buffer.getvalue()
+        return self[:1].plot()._repr_png_()

@@ -1,6 +1,7 @@
 """Colour overlays of effect maps, contact sheets, and their colour range."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -150,6 +151,15 @@ def small_row(name: str, pictures: Mapping[str, Array]) -> Row:
     return Row(name, {key: picture[:: steps[key], :: steps[key]].copy() for key, picture in pictures.items()})
 
 
+class ShownFigure(Figure):
+    """A figure that notebooks show, which otherwise takes an import of pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
 def contact_sheets(rows: Sequence[Row]) -> Iterator[Figure]:
     """As many sheets as the rows need, all in one colour range."""
     limit = common_limit(row.pictures["effect"] for row in rows)
@@ -163,7 +173,7 @@ def common_limit(effects: Iterator[Array]) -> float:
     return max(limits, default=1.0)
 
 
-def contact_sheet(rows: Sequence[Row], limit: float | None = None) -> Figure:
+def contact_sheet(rows: Sequence[Row], limit: float | None = None) -> ShownFigure:
     """Draw one row of pictures for each image, small ones enlarged, and a colour bar.
 
     Intensities from -1 to 1 are black to white; effects are red where the class made the image brighter, blue where
@@ -177,7 +187,7 @@ def contact_sheet(rows: Sequence[Row], limit: float | None = None) -> Figure:
         (picture.shape[0] / picture.shape[1] for row in rows for picture in row.pictures.values()), default=1
     )
     cell, group = aspect + 0.22, len(columns) + 0.3
-    figure = Figure(
+    figure = ShownFigure(
         figsize=(CELL_INCHES * (across * group + 0.9), CELL_INCHES * (down * cell + 0.5)), layout="constrained"
     )
     axes = figure.add_subplot()
