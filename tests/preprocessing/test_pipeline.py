@@ -173,6 +173,7 @@ class TestTemplates:
 
 
 def test_the_packaged_template_is_where_the_default_box_is(template):
+    assert make_pipeline(template="mni152").key == make_pipeline().key
     conform = make_pipeline().grid
     brain = transform_points(template.grid.affine, np.argwhere(template.mask)[::97])
     inside = transform_points(np.linalg.inv(conform.affine), brain)

@@ -161,7 +161,9 @@ def make_pipeline(
     95th percentile of the whole volume. Its registration is from brain to brain too, and therefore after ROBEX,
     because the template that is packaged has no skull: a head laid onto it lands 11 to 14 mm off.
     """
-    head, mask = (str(Path(name).resolve()) if name else "" for name in (template, template_mask))
+    head, mask = (
+        str(Path(name).resolve()) if name and name != PACKAGED else "" for name in (template, template_mask)
+    )
     if head:
         load_template(head, mask)  # fails before the first scan if it cannot be used
     digest = digest_of(*(Path(name) for name in (head, mask) if name)) if head or mask else ""
