@@ -17,7 +17,14 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
-NAMES = ("two_d_in_ten_lines", "own_png_folders", "own_nifti_from_bids", "compare_methods", "read_a_score_table")
+NAMES = (
+    "two_d_in_ten_lines",
+    "own_png_folders",
+    "pictures_without_known_effects",
+    "own_nifti_from_bids",
+    "compare_methods",
+    "read_a_score_table",
+)
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 LIMIT_S = 3600
 

@@ -47,11 +47,11 @@ for index in (9001, 9003):
 # vagan check cohort --confounders
 
 # %% [markdown]
-# **Train.** Repeating the command resumes. Without `--set`, training is seven times as long, with larger networks;
-# this one is **too short for good maps**.
+# **Train.** Repeating the command resumes. Without `--set`, training is four times as long; this one is **too short
+# for the best maps**.
 
 # %% language="bash"
-# vagan train cohort run --set training.generator_updates=30 generator.width=8 critic.width=8
+# vagan train cohort run --set training.generator_updates=60
 
 # %% [markdown]
 # **Attribute** computes maps of new images: `_effect.npy` at the size of the image, an overlay, and a sidecar. The
