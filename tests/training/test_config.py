@@ -83,7 +83,7 @@ def test_weights_on_maps_keep_their_balance_with_the_critics_slope(shape):
     pixels = math.prod(shape)
     slope_at_a_pixel = (pixels / 10) ** -0.5
     loss = Loss().at(shape)
-    assert loss.map_weight / pixels / slope_at_a_pixel == pytest.approx(10 / 112 / 10**0.5)
+    assert loss.map_weight / pixels / slope_at_a_pixel == pytest.approx(Loss().map_weight / 112 / 10**0.5)
     assert loss.effect_transfer_weight / loss.map_weight == pytest.approx(
         Loss().effect_transfer_weight / Loss().map_weight
     )
