@@ -219,7 +219,9 @@ def _real(result: dict[str, Any]) -> list[Row]:
         command = f"python benchmarks/real.py --pairs {pair} --sizes {size}"
         flips = f"{with_seeds(column(seeds, 'flip_rate'))} (group mean difference {control['flip_rate']:.2f}, real "
         rows.append(
-            Row("flip rate, VA-GAN", f"{flips}{real['flip_rate']:.2f})", on, command, in_readme=name == "pullovers-28")
+            Row(
+                "flip rate, VA-GAN", f"{flips}{real['flip_rate']:.2f})", on, command, in_readme=name == "pullovers-28"
+            )
         )
         distance = f"{_mean(column(seeds, 'kernel_distance')):.2f} ({control['kernel_distance']:.2f})"
         rows.append(Row("kernel distance, VA-GAN (group mean difference)", distance, on, command))

@@ -13,8 +13,8 @@ EXPORT = FolderKind((CONFIG, WEIGHTS, OOD_FILE, CARD), CONFIG, '"cohort_hash"')
 def export_hub(run: Path, out: Path, *, results: Path | None = None) -> Path:
     """Write ``config.json``, ``model.safetensors`` and a model card, without identifiers of subjects or images.
 
-    ``run`` is a run folder or a model folder; ``out`` new or empty, or an older export, which is replaced. `vagan
-    attribute` takes it. The card shows the scores in ``results``, a results folder of `vagan evaluate`.
+    ``run`` is a run folder or a model folder; ``out`` new or empty, or an older export, which is replaced. It can be
+    used in place of a run. The card shows the scores in ``results``, a results folder of `vagan evaluate`.
     """
     network, spec = load_model(run)
     card = model_card("hub.md.j2", run, spec, results)

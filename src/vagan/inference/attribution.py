@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
@@ -16,7 +17,7 @@ from vagan.attribution.method import Convention, Unit
 from vagan.data.volume import Volume
 from vagan.effect import Deformation
 from vagan.errors import ModelError
-from vagan.inference.overlay import COLUMNS, Overlays, Row, ShownFigure, contact_sheet, plane, small_row
+from vagan.inference.overlay import COLUMNS, Overlays, Row, contact_sheet, plane, png_of, small_row
 from vagan.inference.strategies import ClassDecision, Interval, Uncertainty
 from vagan.model.folder import ModelSpec
 from vagan.types import Images, Maps, Scores
@@ -200,7 +201,7 @@ class Attribution:
 
         return self.sources or as_files(self.images, self.names)
 
-    def plot(self) -> ShownFigure:
+    def plot(self) -> Figure:
         """Up to eight images, counterfactuals and effects side by side; of volumes an axial slice."""
         return contact_sheet([one.row() for one in self[:MOST_PLOTTED]])
 
@@ -215,4 +216,4 @@ class Attribution:
 
     def _repr_png_(self) -> bytes:
         """For notebooks: `plot` of the first image."""
-        return self[:1].plot()._repr_png_()
+        return png_of(self[:1].plot())

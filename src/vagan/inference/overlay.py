@@ -151,13 +151,18 @@ def small_row(name: str, pictures: Mapping[str, Array]) -> Row:
     return Row(name, {key: picture[:: steps[key], :: steps[key]].copy() for key, picture in pictures.items()})
 
 
-class ShownFigure(Figure):
-    """A figure that notebooks show, which otherwise takes an import of pyplot."""
+def png_of(figure: Figure) -> bytes:
+    """The figure as the content of a PNG file."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+class _ShownFigure(Figure):
+    """Notebooks show it, which otherwise takes an import of pyplot."""
 
     def _repr_png_(self) -> bytes:
-        buffer = BytesIO()
-        self.savefig(buffer, format="png")
-        return buffer.getvalue()
+        return png_of(self)
 
 
 def contact_sheets(rows: Sequence[Row]) -> Iterator[Figure]:
@@ -173,7 +178,7 @@ def common_limit(effects: Iterator[Array]) -> float:
     return max(limits, default=1.0)
 
 
-def contact_sheet(rows: Sequence[Row], limit: float | None = None) -> ShownFigure:
+def contact_sheet(rows: Sequence[Row], limit: float | None = None) -> Figure:
     """Draw one row of pictures for each image, small ones enlarged, and a colour bar.
 
     Intensities from -1 to 1 are black to white; effects are red where the class made the image brighter, blue where
@@ -187,7 +192,7 @@ def contact_sheet(rows: Sequence[Row], limit: float | None = None) -> ShownFigur
         (picture.shape[0] / picture.shape[1] for row in rows for picture in row.pictures.values()), default=1
     )
     cell, group = aspect + 0.22, len(columns) + 0.3
-    figure = ShownFigure(
+    figure = _ShownFigure(
         figsize=(CELL_INCHES * (across * group + 0.9), CELL_INCHES * (down * cell + 0.5)), layout="constrained"
     )
     axes = figure.add_subplot()
