@@ -74,18 +74,23 @@ def _graph(network: CounterfactualNetwork, spec: ModelSpec) -> Any:
     inputs = _example(spec, batch=2, shape=(18, 21, 19)[: spec.num_spatial_dims])
     spatial = dict(enumerate(axis_names(spec), start=2))
     dynamic: dict[str, dict[int, str]] = {"image": {0: "batch", **spatial}, "condition": {0: "batch"}}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # the exporter warns about its own internals
-    with warnings.catch_warnings(action="ignore"):
-        return torch.onnx.export(
-            network,
-            tuple(inputs.values()),
-            dynamo=True,
-            input_names=list(inputs),
-            output_names=["baseline", "effect"],
-            dynamic_shapes={name: dynamic[name] for name in inputs},
-            opset_version=OPSET,
-            verbose=False,
-        )
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # the exporter warns about its own internals
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return torch.onnx.export(
+                network,
+                tuple(inputs.values()),
+                dynamo=True,
+                input_names=list(inputs),
+                output_names=["baseline", "effect"],
+                dynamic_shapes={name: dynamic[name] for name in inputs},
+                opset_version=OPSET,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
 
 
 def _require_same(path: Path, network: CounterfactualNetwork, spec: ModelSpec) -> None:

@@ -40,8 +40,9 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
     else:
         row = {"image": str(source.absolute()), "subject": name_of(source), "mask": mask_beside(source)}
         table = pd.DataFrame([row])
-    for column in {"session", "mask"} - set(table):
-        table[column] = ""
+    for column in ("session", "mask"):
+        if column not in table:
+            table[column] = ""
     if "id" not in table:
         visits = zip(table["subject"], table["session"], strict=True)
         table["id"] = ["_".join(filter(None, visit)) for visit in visits]
