@@ -56,8 +56,8 @@ def evaluate(
         Score methods that need many forward passes per map (integrated gradients, occlusion, perturbation) on this
         many images, the same for all of them.
     method_seconds
-        Score them on as many of these as take about this long, at least one; for a quick look, as the number of
-        images depends on the machine.
+        Score these methods on as many images of the subset as take about this long, at least one. For a quick look:
+        the number of images then depends on the machine.
     severity
         Numeric column of the manifest, e.g. a clinical score, to correlate with the size of the maps.
     classifier

@@ -54,7 +54,8 @@ class EvaluationOptions:
     """Methods that need many forward passes per map are scored on this many images of the class of interest, the
     first of the others', and on a quarter as many of the baseline class."""
     method_seconds: float | None = None
-    """Score them on as many of these as take about this long, and at least one. Depends on the machine."""
+    """Score these methods on as many of the ``subset`` as take about this long, and at least one image. The number
+    then depends on the machine."""
     parts: Parts | None = None
     """Splits effects into named parts, whose ``recall/<name>`` is scored. Default: the regions that the cohort knows,
     if any; of these ``regional/<name>`` is scored as well."""
@@ -202,8 +203,8 @@ def _scored_by(method: Attributor, cases: Cases, cohort: Cohort, options: Evalua
         return part
     begin = time.perf_counter()
     method.attribute(cohort.images(cases.rows[:1]), cohort.manifest.table.iloc[cases.rows[:1]])
-    share = options.method_seconds / (time.perf_counter() - begin) / len(part)  # of the maps of this part
-    return part.first(max(1, int(share * len(part.rows))))
+    seconds = max(time.perf_counter() - begin, 1e-9) * len(part)
+    return part.first(max(1, int(min(1.0, options.method_seconds / seconds) * len(part.rows))))
 
 
 class _Known:
