@@ -79,6 +79,17 @@ def test_images_come_in_the_order_asked_for_however_they_are_read(cohort, large,
         opened.images([len(stored)])
 
 
+def test_images_held_in_memory_are_the_same_and_are_not_read_again(cohort):
+    opened = Cohort(cohort)
+    held, too_small = (opened.in_memory([7, 2, 5, 2], memory_bytes=size) for size in (2**20, 10))
+    expected = opened.images([5, 2, 2]), opened.images([2, 3])
+    assert all(np.array_equal(one.images([2, 3]), expected[1]) for one in (held, too_small))
+    shutil.rmtree(cohort / "cohort.zarr" / "images")
+    assert np.array_equal(held.images([5, 2, 2]), expected[0])
+    for one, rows in ((held, [2, 3]), (too_small, [5, 2]), (opened, [5, 2])):
+        assert not one.images(rows).isfinite().all()  # what is lost is no image
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_cohort_and_a_selection_go_through_a_data_loader(cohort, workers):
     opened = Cohort(cohort)

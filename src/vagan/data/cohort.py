@@ -75,6 +75,7 @@ class Cohort(Dataset[CohortItem]):
                 "make one with `vagan synth` or `vagan import`"
             )
         self.path = path
+        self._held: tuple[NDArray[np.int64], Images] | None = None
         self._opened = _states(path)
         self.manifest = Manifest.read(path / MANIFEST)
         try:
@@ -169,8 +170,20 @@ class Cohort(Dataset[CohortItem]):
             chosen &= table["label"] == label
         return Selection(self, np.flatnonzero(chosen))
 
+    def in_memory(self, rows: ArrayLike, *, memory_bytes: int) -> "Cohort":
+        """The same cohort with the images of these rows held in memory, if all fit into ``memory_bytes``."""
+        rows, cohort = np.unique(np.asarray(rows, dtype=np.int64)), Cohort.__new__(Cohort)
+        cohort.__dict__.update(self.__dict__)  # copy.copy would open the folder again
+        if 4 * self.channels * math.prod(self.shape) * len(rows) <= memory_bytes:
+            cohort._held = rows, self._read("images", rows)
+        return cohort
+
     def images(self, indices: ArrayLike) -> Images:
         """Prepared images, in [-1, 1]."""
+        if self._held is not None:
+            rows, images = self._held
+            if np.isin(indices, rows).all():
+                return images[np.searchsorted(rows, indices)]
         return self._read("images", indices)
 
     def effects(self, indices: ArrayLike) -> Images:

@@ -41,6 +41,9 @@ from vagan.inference.attributor import Attributor
 from vagan.progress import Bar
 from vagan.training.engine.device import find_device
 
+MEMORY_BYTES = 2**29
+"""In which the images to score are held, if they fit."""
+
 
 @dataclass(frozen=True)
 class EvaluationOptions:
@@ -115,6 +118,8 @@ def evaluate(
         truth = ExactEffects(cohort, label, limit=options.limit, parts=options.parts, seed=options.seed)
     cases = truth.cases
     runs = {run for method in named.values() for run in method.runs}
+    shown = np.concatenate([cases.rows, cases.baseline, cases.validation])
+    cohort = cohort.in_memory(shown, memory_bytes=MEMORY_BYTES)  # each method reads them
     require_unseen(cohort, np.concatenate([cases.rows, cases.baseline]), runs, tell=False)
     scored = {name: _scored_by(method, cases, cohort, options) for name, method in named.items()}
     known = _Known(cohort, cases, options)

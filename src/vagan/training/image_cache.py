@@ -27,15 +27,11 @@ class ImageCache:
     """Images of some rows of a cohort, held in memory if all fit into ``memory_bytes``; otherwise read each time."""
 
     def __init__(self, cohort: Cohort, rows: NDArray[np.int64], *, memory_bytes: int) -> None:
-        self._cohort, self.shape = cohort, cohort.shape
-        image_bytes = 4 * cohort.channels * int(np.prod(cohort.shape))
-        self._position = np.full(len(cohort.manifest), -1)
-        self._position[rows] = np.arange(len(rows))
-        self._held = cohort.images(rows) if image_bytes * len(rows) <= memory_bytes else None
+        self._cohort, self.shape = cohort.in_memory(rows, memory_bytes=memory_bytes), cohort.shape
 
     def images(self, rows: NDArray[np.int64]) -> Images:
         """Images of these rows, in this order."""
-        images = self._cohort.images(rows) if self._held is None else self._held[self._position[rows]]
+        images = self._cohort.images(rows)
         if images.abs().max() > LARGEST_INTENSITY:
             row = rows[int(images.abs().flatten(1).amax(dim=1).argmax())]
             raise CohortError(

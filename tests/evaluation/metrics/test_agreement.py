@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 
 from tables import one_case
 from vagan.errors import ConfigError
@@ -72,6 +73,12 @@ class TestAveragePrecision:
         truth = one_case(1, 0, 0, 1, 0)
         assert average_precision(truth, truth) == pytest.approx([1])
         assert average_precision(np.ones_like(truth), truth) == pytest.approx([2 / 5])
+
+    def test_equal_strengths_count_as_scikit_learn_counts_them(self):
+        rng = np.random.default_rng(0)
+        maps, effects = rng.integers(-3, 4, (5, 1, 7, 8)), rng.integers(0, 2, (5, 1, 7, 8))
+        expected = [average_precision_score(e.ravel(), np.abs(m).ravel()) for m, e in zip(maps, effects, strict=True)]
+        np.testing.assert_allclose(average_precision(maps, effects), expected, rtol=1e-12)
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_slow_loop(self, shape):

@@ -153,8 +153,9 @@ def residual_effect(maps: Array, residual: Values) -> Values:
 
 def image_contrast(cohort: Cohort, rows: NDArray[np.int64]) -> Values:
     """Euclidean size of each image's deviations from its mean."""
-    images = [cohort.images([row]).numpy() for row in rows]
-    return np.array([float(np.linalg.norm(image - image.mean())) for image in images])
+    parts = [cohort.images(rows[start : start + BATCH]).flatten(1) for start in range(0, len(rows), BATCH)]
+    sizes = [(part - part.mean(dim=1, keepdim=True)).norm(dim=1).double().numpy() for part in parts]
+    return np.concatenate([np.empty(0), *sizes])
 
 
 def kernel_distance(prediction: ClassifierPrediction, reference: Features, subjects: NDArray[Any]) -> Entry:
