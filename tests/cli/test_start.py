@@ -56,6 +56,7 @@ def test_the_table_of_scores_fits_a_terminal():
     assert rows[0].split() == ["VA-GAN", "0.931", "0.921", "to", "0.940", "0.931", "0.931"]
     assert len(rows) == 3
     assert "dice" not in head.lower()
+    assert evaluation.to_text(first=["additive perturbation, 1500 steps"]).splitlines()[1].startswith("additive")
     metrics = [f"flip_rate/{number}" for number in range(9)]  # without known effects, as many as fit
     blind = replace(evaluation, summary={"VA-GAN": dict.fromkeys(metrics, score)}, ceiling={})
     head, row = blind.to_text().splitlines()

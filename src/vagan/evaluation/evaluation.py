@@ -1,7 +1,7 @@
 """The result of an evaluation: scores, their summary as tables and in words, and example images."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
@@ -162,9 +162,13 @@ class Evaluation:
             table.loc[CEILING_LABEL] = pd.Series(_means(self.ceiling))
         return table.rename_axis("method")
 
-    def to_text(self) -> str:
-        """The scores that tell the methods apart, in a hundred columns of text; files and report have all."""
+    def to_text(self, first: Collection[str] = ()) -> str:
+        """The scores that tell the methods apart, in a hundred columns of text; files and report have all.
+
+        The best method comes first, but those of these names, if any, come before all others.
+        """
         table = self.to_frame().rename_axis(None)
+        table = table.loc[sorted(table.index, key=lambda name: name not in first)]  # stable
         shown = [name for name in SHOWN if name in table] if HEADLINE in table else list(map(str, table))
         scores: Mapping[str, Scores] = {**self.summary, CEILING_LABEL: self.ceiling}
         first = [scores[name].get(shown[0]) for name in table.index]

@@ -206,10 +206,10 @@ def classifier_figures(
     """Accuracy and calibration of all classifiers on the test images, and what readers must know of class gates."""
     rows = np.concatenate([cases.baseline, cases.rows])
     labels = np.repeat(np.arange(2), [len(cases.baseline), len(cases.rows)])
+    classifiers = [model for model in loaded.models if model.spec.kind != "map-generator"]
+    images = cohort.images(rows if classifiers else [])
     figures = {
-        model.path.name: binary_metrics(_probabilities(model.network, cohort.images(rows)), labels)
-        for model in loaded.models
-        if model.spec.kind != "map-generator"
+        model.path.name: binary_metrics(_probabilities(model.network, images), labels) for model in classifiers
     }
     rules = {}
     for name, run in loaded.gated.items():
