@@ -171,8 +171,8 @@ class Evaluation:
         table = table.loc[sorted(table.index, key=lambda name: name not in first)]  # stable
         shown = [name for name in SHOWN if name in table] if HEADLINE in table else list(map(str, table))
         scores: Mapping[str, Scores] = {**self.summary, CEILING_LABEL: self.ceiling}
-        first = [scores[name].get(shown[0]) for name in table.index]
-        bounds = [score["ci95"] if score else (None, None) for score in first]
+        headline = [scores[name].get(shown[0]) for name in table.index]
+        bounds = [score["ci95"] if score else (None, None) for score in headline]
         table = table[shown].rename(columns=SHOWN)
         table.insert(1, "95 % interval", ["-" if low is None else f"{low:.3f} to {high:.3f}" for low, high in bounds])
         text = table.to_string(float_format="%.3f", na_rep="-")
