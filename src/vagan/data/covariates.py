@@ -13,13 +13,11 @@ from vagan.data.table import is_missing
 from vagan.errors import CohortError, ConfigError, nearest
 
 MOST_CATEGORIES = 20
-DISTINCT = 0.9
-"""Categories per image from which on a text is that of single images."""
+DISTINCT = 0.9  #: Categories per image from which on a text is that of single images.
 CATEGORY_DISTANCE = 10.0
 """Distance of two categories, in standard deviations of numbers, where images are matched: categories weigh most."""
 BLUR = 1e-3
-FARTHEST = 10.0
-"""Standard deviations from the training mean beyond which a number is an error, not an extrapolation."""
+FARTHEST = 10.0  #: Standard deviations from the training mean from which on a number is an error, no extrapolation.
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Numbers = Float[np.ndarray, "image number"]
@@ -36,11 +34,9 @@ class Covariate(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=200)]
     mean: Finite = 0.0
     std: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """Of a number, as the mean."""
     baseline_range: tuple[Finite, Finite] = (0.0, 0.0)
     """Of a number: least and largest value among baseline images. Maps of images beyond are extrapolations."""
-    categories: Annotated[tuple[str, ...], Field(max_length=MOST_CATEGORIES)] = ()
-    """Empty for a number."""
+    categories: Annotated[tuple[str, ...], Field(max_length=MOST_CATEGORIES)] = ()  #: Empty for a number.
 
     @property
     def width(self) -> int:
@@ -50,16 +46,13 @@ class Covariate(BaseModel):
     def encode(self, table: pd.DataFrame) -> Numbers:
         """Numbers for each row.
 
-        Raises `CohortError` if the table has no such column, or a cell is empty, no number, or of an unknown
-        category.
+        Raises `CohortError` if there is no such column, or a cell is empty, no number, or of an unknown category.
         """
         values = _column(table, self.name)
         if self.categories:
-            if unknown := [value for value in values if value not in self.categories]:
-                hint = nearest(unknown[0], self.categories)
-                raise CohortError(
-                    f"{self.name} must be a category of the training images: found {unknown[0]!r}; {hint}"
-                )
+            if odd := [value for value in values if value not in self.categories]:
+                hint = nearest(odd[0], self.categories)
+                raise CohortError(f"{self.name} must be a category of the training images: found {odd[0]!r}; {hint}")
             return (values.to_numpy()[:, None] == np.array(self.categories, dtype=object)).astype(np.float32)
         found = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
         if not np.isfinite(found).all():
@@ -138,9 +131,7 @@ def _fit(name: str, table: pd.DataFrame) -> Covariate:
     if len(categories) > MOST_CATEGORIES or len(categories) > max(2, DISTINCT * len(values)):
         cause = "is it an identifier or a date?"
         if count:
-            cause = (
-                f"{odd!r} is no number, while {count} of {len(values)} values are; is a unit or a comma in the cell?"
-            )
+            cause = f"{odd!r} is no number, while {count} of {len(values)} values are; a unit or a comma in the cell?"
         raise ConfigError(
             f"training.covariates: {name} must be numbers or at most {MOST_CATEGORIES} categories that images share, "
             f"found {len(categories)} different texts in {len(values)} training images, e.g. {odd!r}: {cause} "

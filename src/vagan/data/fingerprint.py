@@ -10,15 +10,12 @@ from scipy.spatial import cKDTree
 from vagan.data.cohort import Cohort
 from vagan.seeding import numpy_generator
 
-CELLS = {2: 32, 3: 16}
-"""Along each axis, by number of axes: what is finer does not count."""
+CELLS = {2: 32, 3: 16}  # along each axis, by number of axes: what is finer does not count
 NUMBERS = 16
-SAME = 0.02
-"""Estimated distance of two images of unit norm up to which they count as one; a correlation of 0.9998."""
+SAME = 0.02  # estimated distance of two images of unit norm up to which they count as one; a correlation of 0.9998
 BLOCK_VALUES = 2**24
 
-Fingerprints = NDArray[np.float16]
-"""``(image, number)``."""
+Fingerprints = NDArray[np.float16]  # ``(image, number)``
 
 
 def fingerprints(cohort: Cohort, rows: ArrayLike) -> Fingerprints:
@@ -40,6 +37,10 @@ def fingerprints(cohort: Cohort, rows: ArrayLike) -> Fingerprints:
             norm = np.linalg.norm(coarse, axis=1, keepdims=True)
             found.append(coarse / np.maximum(norm, 1e-12) @ projection)
     return np.concatenate(found).astype(np.float16)
+
+
+def _is_finite(found: Fingerprints) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(found).all(axis=1))
 
 
 def is_among(these: Fingerprints, others: Fingerprints) -> NDArray[np.bool_]:
@@ -64,10 +65,6 @@ def is_repeated(these: Fingerprints) -> NDArray[np.bool_]:
 def to_text(found: Fingerprints) -> str:
     """Those that are finite, in base 64."""
     return base64.b64encode(found[_is_finite(found)].astype("<f2").tobytes()).decode()
-
-
-def _is_finite(found: Fingerprints) -> NDArray[np.bool_]:
-    return np.asarray(np.isfinite(found).all(axis=1))
 
 
 def from_text(text: str) -> Fingerprints:

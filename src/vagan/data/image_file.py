@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.conventions import LARGEST_VALUES
-from vagan.data.picture import decode_dicom_picture, decode_picture, is_dicom
+from vagan.data.picture import Pixels, decode_dicom_picture, decode_picture, is_dicom
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume, write_like
 from vagan.errors import ColourError, ImageFileError, MissingExtraError, first_line
@@ -18,8 +18,7 @@ Colour = Literal["grey", "rgb"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".npy", *VOLUME_SUFFIXES)
 
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
-"""Weights of red, green and blue in ITU-R BT.709."""
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # weights of red, green and blue in ITU-R BT.709
 
 
 def is_clutter(*names: str) -> bool:
@@ -34,21 +33,14 @@ class ImageFile:
     path: Path
     array: NDArray[np.float32]
     volume: Volume | None = None
-    bytes_per_value: int | None = None
-    """Of pictures with unsigned integers: 1 or 2, as they are in the file."""
-
-    @property
-    def stem(self) -> str:
-        """File name without its suffix."""
-        return name_of(self.path)
+    bytes_per_value: int | None = None  # of pictures with unsigned integers: 1 or 2, as they are in the file
 
     def write_map(self, folder: Path, name: str, values: NDArray[np.float32]) -> Path:
         """Write a map of the same ``(channel, *space)``: NIfTI for NIfTI, else ``.npy`` as the picture has it."""
+        path = folder / f"{name}{'.npy' if self.volume is None else '.nii.gz'}"
         if self.volume is not None:
-            path = folder / f"{name}.nii.gz"
             write_like(path, values[0], self.volume)
             return path
-        path = folder / f"{name}.npy"
         with replacing(path) as temporary:
             # channels last, as in pictures
             np.save(temporary, values[0] if len(values) == 1 else np.moveaxis(values, 0, -1))
@@ -94,7 +86,7 @@ def read_image(path: Path, colour: Colour | None = None, *, constant: bool = Fal
     return ImageFile(path, values, volume, bytes_per_value)
 
 
-def _read_npy(path: Path) -> NDArray[np.generic]:
+def _read_npy(path: Path) -> Pixels:
     try:
         # mapped, not read: a header that claims a terabyte must not get one
         array = np.load(path, allow_pickle=False, mmap_mode="r")
@@ -105,7 +97,7 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
         raise ImageFileError(f"{path} cannot be read as a NumPy array: {error}; save it with numpy.save") from error
 
 
-def _read_picture(path: Path) -> NDArray[np.generic]:
+def _read_picture(path: Path) -> Pixels:
     try:
         content = path.read_bytes()
         return decode_dicom_picture(content) if is_dicom(content) else decode_picture(content)
@@ -117,9 +109,7 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
         raise ImageFileError(f"{path} cannot be read as an image: {reason}{hint}") from error
 
 
-def _with_channels(
-    path: Path, array: NDArray[np.generic], colour: Colour | None, *, is_picture: bool
-) -> NDArray[np.float32]:
+def _with_channels(path: Path, array: Pixels, colour: Colour | None, *, is_picture: bool) -> NDArray[np.float32]:
     if array.dtype.kind not in "uifb":
         raise ImageFileError(f"{path} must hold real numbers, found {array.dtype}; convert it first")
     with np.errstate(over="ignore"):  # what is beyond single precision is infinite, and refused as such

@@ -32,8 +32,7 @@ class Manifest:
     """
 
     table: pd.DataFrame
-    excluded: frozenset[int] = frozenset()
-    """Rows that are in no split for now."""
+    excluded: frozenset[int] = frozenset()  #: Rows that are in no split for now.
 
     def __post_init__(self) -> None:
         defects = find_defects(self.table)
@@ -59,10 +58,8 @@ class Manifest:
 
     def __repr__(self) -> str:
         found = self.table.groupby("split")["class"].value_counts()
-        of_part = {
-            part: ", ".join(f"{found.get((part, name), 0)} {name}" for name in self.classes) for part in SPLITS
-        }
-        counts = [f"{part}: {text}" for part, text in of_part.items()]
+        parts = {part: ", ".join(f"{found.get((part, name), 0)} {name}" for name in self.classes) for part in SPLITS}
+        counts = [f"{part}: {text}" for part, text in parts.items()]
         return f"Manifest({len(self)} images of {self.table['subject'].nunique()} subjects; {'; '.join(counts)})"
 
     def __len__(self) -> int:
@@ -104,9 +101,7 @@ def find_defects(table: pd.DataFrame) -> list[str]:
     ]
     labels = sorted(table["label"].dropna().unique())
     if table["label"].isna().any() or labels != list(range(len(labels))):
-        defects.append(
-            f"labels must be 0 for the baseline class, then 1, 2 ...; found {[float(label) for label in labels]}"
-        )
+        defects.append(f"labels must be 0 for the baseline class, then 1, 2 ...; found {list(map(float, labels))}")
     elif len(labels) < 2:
         defects.append(f"two classes are needed, found one: {table['class'].iloc[0]!r}")
     if (table.groupby("class")["label"].nunique() > 1).any() or (table.groupby("label")["class"].nunique() > 1).any():

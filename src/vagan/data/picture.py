@@ -22,8 +22,7 @@ from vagan.conventions import LARGEST_VALUES
 from vagan.errors import require_extra
 
 Format = Literal["PNG", "JPEG", "TIFF"]
-Pixels = NDArray[Any]
-"""``(row, column)``, or ``(row, column, channel)`` with grey and alpha, RGB, or RGB and alpha channels."""
+Pixels = NDArray[Any]  # ``(row, column)``, or ``(row, column, channel)``: grey and alpha, RGB, or RGB and alpha
 
 SIGNATURES: dict[Format, tuple[bytes, ...]] = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),
@@ -31,12 +30,10 @@ SIGNATURES: dict[Format, tuple[bytes, ...]] = {
     "TIFF": (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),  # the last two: BigTIFF
 }
 
-COLOURS = {"MINISBLACK": 1, "RGB": 3}
-"""Samples of a pixel by the name of TIFF's photometric interpretation."""
+COLOURS = {"MINISBLACK": 1, "RGB": 3}  # samples of a pixel by the name of TIFF's photometric interpretation
 BY_PILLOW = ("MINISWHITE", "PALETTE", "SEPARATED")
 """Interpretations that Pillow converts to greyscale or RGB, with 8 bits a sample."""
-REDUCED, MASK = 1, 4
-"""Bits of TIFF's NewSubfileType: a thumbnail, and a transparency mask."""
+REDUCED, MASK = 1, 4  # bits of TIFF's NewSubfileType: a thumbnail, and a transparency mask
 
 
 def picture_format(content: bytes) -> Format | None:
@@ -48,8 +45,7 @@ def decode_picture(content: bytes) -> Pixels:
     """Pixels of a PNG, JPEG or TIFF file in the file's own intensity: upright, black is low, colours are RGB.
 
     Raises `ValueError` if the content is of another format, is damaged, declares more than `LARGEST_VALUES` values,
-    holds several images, or has pixels that cannot be interpreted without guessing. Decoders raise errors of other
-    types for some damaged files.
+    holds several images, or has pixels that cannot be interpreted; decoders raise others for some damaged files.
     """
     found = picture_format(content)
     if found is None:
@@ -73,11 +69,9 @@ def _decode_with_pillow(content: bytes, name: Format) -> Pixels:
             if name == "PNG" and content[24] == 16 and image.mode in ("RGB", "RGBA", "LA"):
                 # Pillow keeps 8 of them
                 return _transposed(np.asarray(png_decode(content)), image.getexif().get(0x0112, 1))
-            if upright.mode == "P" or "transparency" in upright.info:
-                has_alpha = "transparency" in upright.info
-                grey = upright.mode in ("1", "L")
-                upright = upright.convert(("LA" if grey else "RGBA") if has_alpha else "RGB")
-            elif upright.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+            if "transparency" in upright.info:
+                upright = upright.convert("LA" if upright.mode in ("1", "L") else "RGBA")
+            elif upright.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV"):
                 upright = upright.convert("RGB")
             elif upright.mode == "1":
                 upright = upright.convert("L")

@@ -63,8 +63,7 @@ def assign_splits(
 
     The combinations of the columns ``strata`` keep their proportions in every part; a subject counts where its first
     row belongs. ``test`` is the fraction of subjects for the test part, ``validation`` that of the *remaining* ones
-    (the paper: 0.2 of 0.8). A part that has a list gets no other subject; `ManifestError` if a list has no subject of
-    the table.
+    (the paper: 0.2 of 0.8). A part with a list gets no other subject; `ManifestError` if none of a list is there.
     """
     first = table.drop_duplicates("subject")
     parts = {str(subject): part for subject in first["subject"] if (part := lists.part_of(str(subject)))}

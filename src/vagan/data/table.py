@@ -20,14 +20,11 @@ MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "<na>"})
 """Cells without a value, in lower case: those that BIDS, R, pandas and spreadsheets write."""
 
 MOST_BYTES = 2**30
-LONGEST_HEADER = 2**17
-"""Bytes. A table of a million columns takes minutes to read, only to be refused."""
-
+LONGEST_HEADER = 2**17  # bytes. A table of a million columns takes minutes to read, only to be refused
 COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd")
 """First bytes of gzip, zip and Excel, xz, bzip2 and zstd."""
 
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _NUMBER = re.compile(r"[+-]?\d+(,\d+)?")
 _GROUPED = re.compile(r"[+-]?\d{1,3},\d{3}")
 """With a decimal comma or, in a table of comma-separated values, thousands grouped by commas."""
@@ -39,30 +36,15 @@ def read_table(path: Path) -> pd.DataFrame:
     The delimiter is the comma, semicolon or tab that the header line holds. The encoding is UTF-8, UTF-16 with a byte
     order mark, or, if the content is not UTF-8, Windows-1252. White space around cells and column names, and rows
     without any value, are removed. Decimal commas become points in columns that hold nothing but numbers, unless the
-    commas might as well group thousands. Raises `ManifestError` if the file does not exist, is no regular file, or is
-    no table with a header line.
+    commas might as well group thousands. `ManifestError` if there is no regular file, or no table with a header line.
     """
     try:
         if regular(path).stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES} bytes")
-        with path.open("rb") as file:
-            if file.read(8).startswith(COMPRESSED):
-                raise ValueError("it is compressed, or an Excel workbook; unpack it, or save it as CSV")
-            file.seek(0)
-            if len(file.readline(LONGEST_HEADER + 1)) > LONGEST_HEADER:
-                raise ValueError(f"its first line has more than {LONGEST_HEADER} bytes")
-        encoding = _encoding(path)
-        with path.open(encoding=encoding, newline="") as lines:
+        with path.open(encoding=_encoding(path), newline="") as lines:
             names, delimiter = _header(lines.readline())
-        table = pd.read_csv(
-            path,
-            sep=delimiter,
-            dtype=str,
-            keep_default_na=False,
-            encoding=encoding,
-            skipinitialspace=True,
-            compression=None,
-        )
+            lines.seek(0)
+            table = pd.read_csv(lines, sep=delimiter, dtype=str, keep_default_na=False, skipinitialspace=True)
     except FileNotFoundError as error:
         raise ManifestError(f"the table must exist: {path} does not; check the path") from error
     except (OSError, ValueError) as error:  # parser errors and undecodable text are ValueErrors
@@ -130,6 +112,10 @@ def with_class_column(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _encoding(path: Path) -> str:
     content = path.read_bytes()
+    if content.startswith(COMPRESSED):
+        raise ValueError("it is compressed, or an Excel workbook; unpack it, or save it as CSV")
+    if len(content[: LONGEST_HEADER + 1].split(b"\n", 1)[0]) > LONGEST_HEADER:
+        raise ValueError(f"its first line has more than {LONGEST_HEADER} bytes")
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if content.startswith(mark):
             return encoding
@@ -149,7 +135,7 @@ def _header(line: str) -> tuple[list[str], str]:
 
 def _with_points(column: pd.Series, *, grouped: bool) -> pd.Series:
     cells = [cell for cell in column if not is_missing(cell)]
-    with_commas = [cell for cell in cells if _DECIMAL_COMMA.fullmatch(cell)]
+    with_commas = [cell for cell in cells if "," in cell]
     if not with_commas or not all(_NUMBER.fullmatch(cell) for cell in cells):
         return column
     if grouped and all(_GROUPED.fullmatch(cell) for cell in with_commas):

@@ -10,7 +10,7 @@ from typing import Literal
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import apply_affine
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes, ornt_transform
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
@@ -23,8 +23,7 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # damaged header
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
 COMPRESSED = (".nii.gz", ".mgz")
-LONGEST_REST = 2**24
-"""Bytes behind the voxels of a compressed file: footers are far shorter."""
+LONGEST_REST = 2**24  #: Bytes behind the voxels of a compressed file: footers are far shorter.
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,6 @@ class Volume:
     grid_affine: NDArray[np.float64]
     header: nib.Nifti1Header
     file_shape: tuple[int, ...]
-
-    @property
-    def spacing_mm(self) -> tuple[float, ...]:
-        """Distance of neighbouring voxels along each RAS+ axis of the file."""
-        return tuple(voxel_sizes(self.affine).tolist())
 
     @property
     def orientation_code(self) -> str:
@@ -75,8 +69,7 @@ class Volume:
 def read_volume(path: Path) -> Volume:
     """Read a NIfTI or MGZ file of one 2-D or 3-D image.
 
-    Raises `ImageFileError` if it is not NIfTI, is truncated or changed, is half of a pair, holds a series, or claims
-    an absurd size.
+    Raises `ImageFileError` if it is not NIfTI, truncated, changed, half of a pair, a series, or of an absurd size.
     """
     try:
         with _opened(path) as file:
@@ -87,9 +80,7 @@ def read_volume(path: Path) -> Volume:
     except FileNotFoundError as error:
         raise ImageFileError(f"{path} does not exist; check the path") from error
     except Exception as error:  # nibabel and the decompressors raise whatever a damaged header leads to
-        raise ImageFileError(
-            f"{path} cannot be read as NIfTI: {error}; is the file complete? Copy it again"
-        ) from error
+        raise ImageFileError(f"{path} cannot be read as NIfTI: {error}; is the file complete? Copy again") from error
     header = file.header
     if not isinstance(header, nib.Nifti1Header):
         header = nib.Nifti1Header.from_header(header, check=False)
@@ -126,11 +117,10 @@ def _require_own_voxels(path: Path, file: SpatialImage) -> None:
     if not issubclass(kind, nib.Nifti1Header):
         return
     with file.file_map["image"].get_prepare_fileobj("rb") as stream:
-        stored = kind(stream.read(kind.sizeof_hdr), check=False)
-    if (size := stored["sizeof_hdr"]) != kind.sizeof_hdr:
-        raise ImageFileError(
-            f"{path} must begin with a header of {kind.sizeof_hdr} bytes, found one of {size}; repair it"
-        )
+        length = kind.sizeof_hdr
+        stored = kind(stream.read(length), check=False)
+    if (size := stored["sizeof_hdr"]) != length:
+        raise ImageFileError(f"{path} must begin with a header of {length} bytes, found one of {size}; repair it")
     if stored["magic"].item() != kind.single_magic:
         raise ImageFileError(f"{path} is one half of a pair, and its voxels in an .img file; convert both to .nii")
 
@@ -215,11 +205,6 @@ def write_vectors_like(path: Path, vectors_mm: NDArray[np.float32], volume: Volu
     """
     stored = np.stack([_on_grid(component, volume) for component in vectors_mm], axis=-1)
     _save_like(path, stored[:, :, :, None], volume, intent="vector")
-
-
-def write_vectors(path: Path, vectors_mm: NDArray[np.float32], affine: NDArray[np.float64]) -> None:
-    """Write ``(3, *space)`` vectors in RAS+ order, as `write_vectors_like` does."""
-    write_vectors_like(path, vectors_mm, make_volume(vectors_mm[0], affine))
 
 
 def _on_grid(array: NDArray[np.float32], volume: Volume) -> NDArray[np.float32]:

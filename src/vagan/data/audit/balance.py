@@ -19,18 +19,14 @@ COVARIATES = {
 }
 """Covariates that are compared where a manifest has them, and the names of their columns."""
 
-LARGE = 0.25
-"""Standardised difference from which on groups are not comparable (Rubin 2001); 0.1 is the strict limit."""
-CHANCE = 0.01
-"""Probability in two samples of one population below which a large difference is reported."""
+LARGE = 0.25  #: Standardised difference from which on groups are not comparable (Rubin 2001); 0.1 is strict.
+CHANCE = 0.01  #: Probability in two samples of one population below which a large difference is reported.
 
 
 def imbalances(table: pd.DataFrame) -> pd.DataFrame:
     """Compare the classes of a manifest's training part, each subject counted once in a class.
 
-    Reference: Austin, An introduction to propensity score methods, Multivariate Behavioral Research 46 (2011); of
-    kinds: Yang and Dalton, A unified approach to measuring the effect size between two groups, SAS Global Forum
-    (2012).
+    Reference: Austin, Multivariate Behavioral Research 46 (2011); of kinds: Yang and Dalton, SAS Global Forum (2012).
 
     A row of the result, for each known covariate and class of interest: ``covariate``, ``class``; ``baseline`` and
     ``interest``, the mean and standard deviation, or the most frequent kind, of the two classes; ``difference``, of

@@ -18,8 +18,7 @@ from vagan.errors import ImageFileError, LeakageError, ManifestError, VaganError
 from vagan.progress import track
 
 BLOCK = 200
-SHOWN = 20
-"""Examples of a problem that are printed."""
+SHOWN = 20  #: Examples of a problem that are printed.
 
 
 class Problem(NamedTuple):
@@ -28,8 +27,7 @@ class Problem(NamedTuple):
     problem: str
     examples: tuple[str, ...] = ()
     remedy: str = ""
-    is_warning: bool = False
-    """Whether a cohort can be used all the same."""
+    is_warning: bool = False  #: Whether a cohort can be used all the same.
 
     def __str__(self) -> str:
         more = f" and {len(self.examples) - SHOWN} more" if len(self.examples) > SHOWN else ""

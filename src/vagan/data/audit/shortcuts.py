@@ -1,8 +1,7 @@
 """Shortcuts: what separates the classes of a cohort without being an effect of the class.
 
-Each *probe* reduces an image to some dozen numbers in which little can be seen but the confounder that it is meant
-for. If a linear classifier separates the classes by them, better than with shuffled labels, a map will show the
-confounder too.
+Each *probe* reduces an image to some dozen numbers in which little can be seen but one confounder. If a linear
+classifier separates the classes by them, better than with shuffled labels, a map will show the confounder too.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,24 +19,18 @@ from vagan.seeding import numpy_generator
 ImageArrays = NDArray[np.float32]
 Features = NDArray[np.float64]
 
-MOST_IMAGES = 500
-"""Of each class, drawn at random from the training images."""
+MOST_IMAGES = 500  #: Of each class, drawn at random from the training images.
 LEAST_IMAGES = 20
 FOLDS = 5
 SHUFFLES = 499
-RIDGE = 0.05
-"""Shrinkage of the linear classifier's weights, as a part of the number of images."""
-CHANCE = 0.05
-"""Probability of any false alarm in a cohort, over all probes."""
-LARGE = 0.6
-"""Area under the ROC curve from which on a difference matters."""
+RIDGE = 0.05  #: Shrinkage of the linear classifier's weights, as a part of the number of images.
+CHANCE = 0.05  #: Probability of any false alarm in a cohort, over all probes.
+LARGE = 0.6  #: Area under the ROC curve from which on a difference matters.
 
 BLOCK = 100
 MASK_IMAGES = 100
-BACKGROUND_BELOW = -0.98
-"""Darker pixels are background: intensities are in [-1, 1]."""
-LEAST_OUTSIDE = 0.01
-"""Smallest part of an image that is looked at as its background."""
+BACKGROUND_BELOW = -0.98  #: Darker pixels are background: intensities are in [-1, 1].
+LEAST_OUTSIDE = 0.01  #: Smallest part of an image that is looked at as its background.
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BANDS = 8
 COARSE = {2: 8, 3: 4}
@@ -48,10 +41,8 @@ class Probe:
     """What a confounder may be seen in."""
 
     name: str
-    features: Callable[[ImageArrays], Features]
-    """From images ``(image, channel, *space)`` to numbers ``(image, feature)``."""
-    remedy: str
-    """What it may be if the classes differ there, and what to do."""
+    features: Callable[[ImageArrays], Features]  #: From ``(image, channel, *space)`` to ``(image, feature)``.
+    remedy: str  #: What it may be if the classes differ there, and what to do.
     may_be_the_class: bool = False
     """Whether what the class does can be seen there as well, so that a difference need not be a confounder."""
 
@@ -62,12 +53,9 @@ class Finding:
 
     probe: Probe
     interest: str
-    auc: float
-    """Area under the ROC curve of a linear classifier, cross-validated by subject; 0.5 is chance."""
-    chance: float
-    """What 95 % of classifiers of shuffled labels stay below."""
-    p_value: float
-    """Share of those that are as good, corrected for the number of probes (Bonferroni)."""
+    auc: float  #: Area under the ROC curve of a linear classifier, cross-validated by subject; 0.5 is chance.
+    chance: float  #: What 95 % of classifiers of shuffled labels stay below.
+    p_value: float  #: Share of those that are as good, corrected for the number of probes (Bonferroni).
 
     @property
     def is_found(self) -> bool:
@@ -215,13 +203,16 @@ def _tell_apart(
     features: Features, labels: NDArray[np.int64], subjects: NDArray[np.object_], *, tests: int, seed: int
 ) -> tuple[float, float, float]:
     """AUC, what chance reaches, and the corrected p-value; see `Finding`."""
+    from scipy.stats import rankdata
+
     of_image = np.unique(subjects.astype(str), return_inverse=True)[1]
     rng = numpy_generator(seed, "audit")
     folds = _folds(labels, of_image, rng)
     targets = np.stack([labels, *(_shuffled(labels, of_image, rng) for _ in range(SHUFFLES))], axis=1)
-    scores = _out_of_fold(features, targets, folds)
-    auc, *shuffled = (_auc(*pair) for pair in zip(scores.T, targets.T, strict=True))
-    by_chance = np.array(shuffled)
+    ranks, positive = rankdata(_out_of_fold(features, targets, folds), axis=0), targets.sum(axis=0)
+    above = (ranks * targets).sum(axis=0) - positive * (positive + 1) / 2
+    areas = above / (positive * (len(targets) - positive))  # of all columns; scikit-learn's takes one at a time
+    auc, by_chance = areas[0], areas[1:]
     p_value = min(1.0, tests * (1 + (by_chance >= auc).sum()) / (1 + SHUFFLES))
     return float(auc), float(np.quantile(by_chance, 0.95)), float(p_value)
 
@@ -261,12 +252,3 @@ def _out_of_fold(features: Features, targets: NDArray[np.int64], folds: NDArray[
         middle, fitted = targets[inside].mean(axis=0), ridge.predict(scaled[inside])
         predictions[~inside] = (ridge.predict(scaled[~inside]) - middle) / np.maximum(fitted.std(axis=0), 1e-12)
     return predictions
-
-
-def _auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Area under the ROC curve from ranks; scikit-learn's is slow for the thousands of calls of an audit."""
-    from scipy.stats import rankdata
-
-    positive = int(labels.sum())
-    above = rankdata(scores)[labels == 1].sum() - positive * (positive + 1) / 2
-    return float(above / (positive * (len(labels) - positive)))

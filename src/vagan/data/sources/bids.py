@@ -47,20 +47,14 @@ def find_scans(
     """T1-weighted images of a BIDS dataset, one row for each visit, perhaps of some ``participants`` alone.
 
     Columns are ``image``, ``mask`` (empty where there is none), ``id``, ``subject``, ``session``, ``class`` if asked
-    for, and covariates. Raises `ManifestError` if there is no scan, a participant is not there, or no table has the
-    column.
+    for, and covariates. `ManifestError` if there is no scan, a participant is not there, or no table has the column.
 
-    Parameters
-    ----------
-    rank
-        Of the images of a visit the one with the lowest rank is taken; None is none of them. Of equals it is one
-        without contrast agent (``ce-``), then without ``acq-`` and ``rec-``, then the first ``run-``, then by name.
-    class_column
-        Column of ``sub-*[_ses-*]_scans.tsv``, ``sub-*_sessions.tsv``, ``sessions.tsv`` or ``participants.tsv`` that
-        holds the class; the first table that has a value for a scan gives it. Every other column of them is kept as
-        a covariate. For ``DATASET/derivatives/NAME`` the tables of the dataset are asked too.
-    dropped
-        Gets the images that are passed over, and those of subjects that no table has, with the reason.
+    Of the images of a visit the one with the lowest ``rank`` is taken, and none whose rank is None; of equals one
+    without contrast agent (``ce-``), then without ``acq-`` and ``rec-``, then the first ``run-``, then by name.
+    ``class_column`` of ``sub-*[_ses-*]_scans.tsv``, ``sub-*_sessions.tsv``, ``sessions.tsv`` or ``participants.tsv``
+    holds the class: the first table that has a value for a scan gives it. All their other columns are covariates. For
+    ``DATASET/derivatives/NAME`` the tables of the dataset are asked too. ``dropped`` gets the images that are passed
+    over, and those of subjects that no table has, with the reason.
     """
     if not folder.is_dir():
         raise ManifestError(f"{folder} must be a BIDS folder; it does not exist or is a file")
@@ -109,10 +103,9 @@ def _one_for_each_visit(
     for subject, session, order in sorted(found):
         best = chosen.setdefault((subject, session), order)
         if best is not order:
-            why = next(reason for reason, one, other in zip(PASSED_OVER, best, order, strict=True) if one != other)
-            left_out.append(
-                Dropped(str(order[-1]), f"another scan of its visit is preferred: {best[-1].name} ({why})")
-            )
+            why = next(why for why, one, other in zip(PASSED_OVER, best, order, strict=True) if one != other)
+            reason = f"another scan of its visit is preferred: {best[-1].name} ({why})"
+            left_out.append(Dropped(str(order[-1]), reason))
     rows = [
         ("_".join(filter(None, visit)), str(best[-1].absolute()), mask_beside(best[-1]), *visit)
         for visit, best in chosen.items()
@@ -218,6 +211,5 @@ def _bare(label: str) -> str:
 
 
 def _read_tsv(path: Path) -> pd.DataFrame:
-    """A table; an empty one if there is none."""
     known = ("participant_id", "session_id", "filename")
     return with_known_columns(read_table(path), known) if path.is_file() else pd.DataFrame()

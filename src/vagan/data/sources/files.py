@@ -22,29 +22,23 @@ from vagan.files import require_replaceable
 from vagan.progress import track
 
 SAME_PLACE_MM = 1e-3
-FLAT = 0.02
-"""Standard deviation of prepared intensities, which span 2, below which an image is nearly black or constant."""
-LARGE_LOSS = 0.1
-"""Part of a class's images beyond which leaving them out is worth a warning."""
+FLAT = 0.02  #: Standard deviation of prepared intensities, which span 2, below which an image is nearly constant.
+LARGE_LOSS = 0.1  #: Part of a class's images beyond which leaving them out is worth a warning.
 
 
 @dataclass(frozen=True)
 class ImportOptions:
     """How files become prepared images, and images become parts of a study."""
 
-    baseline: str | None = None
-    """Name of the baseline class; None takes the one with a usual name."""
-    size: tuple[int, ...] | None = None
-    """Spatial shape to resize to; None needs images of one size."""
+    baseline: str | None = None  #: Name of the baseline class; None takes the one with a usual name.
+    size: tuple[int, ...] | None = None  #: Spatial shape to resize to; None needs images of one size.
     colour: Colour | None = None
     intensity: IntensityRule = "fixed"
     intensity_range: tuple[float, float] | None = None
     """Intensities that become -1 and 1 with ``fixed``; None takes the extremes of the training images."""
-    seed: int = 0
-    """Decides the split, where the table gives none."""
+    seed: int = 0  #: Decides the split, where the table gives none.
     lists: SubjectLists = DRAWN
-    drop_bad: bool = False
-    """Leave unreadable images out, with the reason in ``dropped.csv``, instead of refusing."""
+    drop_bad: bool = False  #: Leave unreadable images out, with the reason in ``dropped.csv``, instead of refusing.
 
 
 class Dropped(NamedTuple):
@@ -74,9 +68,8 @@ def import_files(
     """
     require_replaceable(out, COHORT)
     without = table["class"].eq("")
-    dropped = (dropped or []) + [
-        Dropped(path, f"no value in the column {class_column!r}") for path in table["image"][without]
-    ]
+    reason = f"no value in the column {class_column!r}"
+    dropped = (dropped or []) + [Dropped(path, reason) for path in table["image"][without]]
     if not without.all():
         label_classes(list(table["class"][~without]), options.baseline)  # before all files are read
     table, files, bad = _inspect(table[~without], options)
@@ -100,9 +93,8 @@ def import_files(
         raw = read_image(Path(paths[row]), options.colour).array
         image = preparation.apply(raw)
         if image.min() == image.max():
-            raise ImageFileError(
-                f"{paths[row]} shows nothing between the `intensity_range` {preparation.low:g} {preparation.high:g}"
-            )
+            shown = f"{preparation.low:g} {preparation.high:g}"
+            raise ImageFileError(f"{paths[row]} shows nothing between the `intensity_range` {shown}")
         return CohortCase(image, _effect(effects[row], raw.shape, preparation) if effects else None)
 
     place = files[0].affine
@@ -160,10 +152,8 @@ class FileFacts(NamedTuple):
     low: float
     high: float
     std: float
-    affine: NDArray[np.float64]
-    """Where the voxels of a volume lie, in mm; 0 for other images."""
-    bits: int
-    """Of pictures with unsigned integers; 0 for other numbers."""
+    affine: NDArray[np.float64]  #: Where the voxels of a volume lie, in mm; 0 for other images.
+    bits: int  #: Of pictures with unsigned integers; 0 for other numbers.
 
 
 def _inspect(table: pd.DataFrame, options: ImportOptions) -> tuple[pd.DataFrame, list[FileFacts], list[Dropped]]:

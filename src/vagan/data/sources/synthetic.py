@@ -1,11 +1,7 @@
 """The paper's synthetic images (Section 4.2), in 2-D and 3-D, with the exact effect and counterfactual.
 
-Every image is smooth noise. Images of the class of interest also hold two bright squares: one in the
-centre, and a second one towards the far corner (subtype A) or the near corner (subtype B). A classifier
-needs only the central square, an effect map should show both.
-
-Where age is asked for, a ring is brighter in older subjects whatever their class, and the class of interest is older
-than the baseline class: a map that shows the ring takes age for the class.
+Every image is smooth noise. Images of the class of interest also hold two bright squares: one in the centre, and one
+towards the far (subtype A) or the near corner (B). A classifier needs only the central one; a map should show both.
 """
 
 import math
@@ -33,8 +29,7 @@ NOISE_SIGMA_VOX = 2.5
 AMPLITUDE = 100.0
 
 MEAN_AGE, AGE_STD = 70.0, 8.0
-OLDER_BY = 8.0
-"""Years that the class of interest is older on average than the baseline class, where there are ages."""
+OLDER_BY = 8.0  #: Years that the class of interest is older on average than the baseline class, where there are ages.
 
 MOST_IMAGES = 10**7
 FIXED_RANGE = (-250.0, 350.0)
@@ -47,8 +42,7 @@ Mask = NDArray[np.float32]
 PAPER_EXTENT = 112
 SQUARE_VOX = 20
 JITTER_VOX = (-5, 4)
-RING_RADIUS, RING_WIDTH = 0.36, 0.05
-"""In extents of the image."""
+RING_RADIUS, RING_WIDTH = 0.36, 0.05  #: In extents of the image.
 
 
 def _at_two_places(
@@ -99,10 +93,8 @@ def _add_disc(mask: Mask, middle: list[int]) -> None:
     radii = [SQUARE_VOX * extent / PAPER_EXTENT / unit_ball ** (1 / mask.ndim) for extent in mask.shape]
     grids = np.ogrid[tuple(slice(extent) for extent in mask.shape)]
     # a square of even side has its centre half a pixel before its middle pixel
-    distance = sum(
-        ((grid - centre + 0.5) / radius) ** 2 for grid, centre, radius in zip(grids, middle, radii, strict=True)
-    )
-    mask[distance <= 1] = 1
+    axes = zip(grids, middle, radii, strict=True)
+    mask[sum(((grid - centre + 0.5) / radius) ** 2 for grid, centre, radius in axes) <= 1] = 1
 
 
 PATTERNS: dict[Pattern, Callable[[tuple[int, ...], Subtype, np.random.Generator], Mask]] = {
@@ -119,8 +111,7 @@ class SyntheticCase:
     """One image of the cohort, with what is true about it. Arrays have the shape ``space``."""
 
     image: NDArray[np.float32]
-    effect: NDArray[np.float32]
-    """The paper's ground truth, the 0/1 mask of the squares."""
+    effect: NDArray[np.float32]  #: The paper's ground truth, the 0/1 mask of the squares.
     counterfactual: NDArray[np.float32]
     """The same image without the squares, of the same age and scaled by the same rule."""
 
@@ -140,19 +131,12 @@ def make_case(
     """Draw one image; the same arguments give the same image, whatever was drawn before.
 
     ``index`` is its position in the cohort, where each has its own noise, ``size`` its spatial shape, to which the
-    squares keep the paper's proportion; ``subtype`` is empty for the baseline class.
-
-    Parameters
-    ----------
-    intensity
-        ``per-image``: each image is scaled to [-1, 1] by its own minimum and maximum (the paper), so that even
-        the exact counterfactual does not correlate perfectly with the squares. ``fixed``: one range for all.
-    pattern, amplitude
-        What the class adds and where, see `PATTERNS`, and how much. The noise's standard deviation is 50, and the
-        paper adds 100.
-    ageing, age
-        How much brighter the ring is for ten years more, in the same units, and the subject's age in years; the ring
-        is not there at 70, and dark below.
+    squares keep the paper's proportion; ``subtype`` is empty for the baseline class. With the ``intensity``
+    ``per-image`` (the paper) its own minimum and maximum go to -1 and 1, so that even the exact counterfactual does
+    not correlate perfectly with the squares; with ``fixed`` those of one range for all. ``pattern``, see `PATTERNS`,
+    is what the class adds and where, ``amplitude`` how much; the noise's standard deviation is 50. ``ageing`` is how
+    much brighter a ring is for ten years more, whatever the class, and ``age`` the subject's in years; there is no
+    ring at 70, and a dark one below.
     """
     rng = numpy_generator(seed, "synthetic image", index)
     noise = gaussian_filter(rng.standard_normal(size, dtype=np.float32), NOISE_SIGMA_VOX * min(size) / PAPER_EXTENT)
@@ -209,9 +193,8 @@ def make_synthetic_cohort(
     column ``age``: normally distributed, the class of interest older by `OLDER_BY` years, a standard deviation.
     """
     if not 20 <= n <= MOST_IMAGES or min(size) < 16 or len(size) not in (2, 3):
-        raise CohortError(
-            f"20 to {MOST_IMAGES} images of at least 16 pixels along 2 or 3 axes are needed, found {n} of {size}"
-        )
+        needed = f"20 to {MOST_IMAGES} images of at least 16 pixels along 2 or 3 axes"
+        raise CohortError(f"{needed} are needed, found {n} of {size}")
     if not math.isfinite(amplitude) or amplitude == 0:
         raise CohortError(f"the amplitude must be a finite number other than 0, found {amplitude}")
     subtypes: list[Subtype] = [("", "A", "", "B")[row % 4] for row in range(n)]

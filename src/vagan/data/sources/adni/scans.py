@@ -13,19 +13,7 @@ from pathlib import Path
 
 from vagan.data.image_file import is_clutter
 from vagan.data.picture import is_dicom_file
-from vagan.data.sources.adni.tables import (
-    COLLECTION,
-    PTID,
-    Row,
-    Tables,
-    day,
-    first,
-    loni,
-    number,
-    ptid,
-    rows_of,
-    visit,
-)
+from vagan.data.sources.adni.tables import COLLECTION, Row, Tables, day, first, loni, number, ptid, rows_of, visit
 from vagan.errors import ManifestError
 
 NIFTI = (".nii", ".nii.gz")
@@ -44,14 +32,10 @@ class FoundScan:
     """A scan on disk: a NIfTI file, or a folder with one DICOM series. What its path does not tell is empty."""
 
     path: Path
-    subject: str
-    """Its PTID."""
-    image_id: str
-    """Without the I."""
-    series_id: str
-    """Without the S."""
-    description: str
-    """As the folder is called: specials of the sequence's name are ``_``."""
+    subject: str  # its PTID
+    image_id: str  # without the I
+    series_id: str  # without the S
+    description: str  # as the folder is called: specials of the sequence's name are ``_``
     day: date | None
 
 
@@ -88,7 +72,7 @@ def _scans_of(folder: Path, names: list[str]) -> Iterator[tuple[Path, str]]:
 
 def _from_path(path: Path, file_name: str) -> FoundScan:
     parts = list(path.parts[:-1]) if path.name == file_name else list(path.parts)
-    of_subject = [place for place, part in enumerate(parts) if PTID.fullmatch(part)]
+    of_subject = [place for place, part in enumerate(parts) if ptid(part) == part]
     below = parts[of_subject[-1] + 1 :][:1] if of_subject else []
     described = _DESCRIPTION.search(file_name)
     time = next((part for part in reversed(parts) if _TIME.fullmatch(part)), "")
@@ -135,21 +119,16 @@ class ImageFacts:
 
     scan: FoundScan
     day: date | None
-    visit: str
-    """``bl``, ``m06``, ..."""
-    field: str
-    """``1.5``, ``3``, or another number."""
+    visit: str  # ``bl``, ``m06``, ...
+    field: str  # ``1.5``, ``3``, or another number
     description: str
     series_type: str
     scanner: str
     phase: str
     sex: str
-    age: float
-    """In years, as the image's own row has it; NaN if none has."""
-    sources: tuple[str, ...]
-    """Tables that know the image."""
-    notes: tuple[str, ...]
-    """What they disagree on."""
+    age: float  # in years, as the image's own row has it; NaN if none has
+    sources: tuple[str, ...]  # tables that know the image
+    notes: tuple[str, ...]  # what they disagree on
 
     @property
     def names(self) -> tuple[str, str]:

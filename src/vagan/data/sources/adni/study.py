@@ -20,13 +20,9 @@ from vagan.data.table import write_table
 from vagan.errors import ManifestError
 from vagan.files import FolderKind, new_folder
 
-CODES = {1: "CN", 2: "MCI", 3: "AD"}
-"""Of the column DIAGNOSIS."""
-FLAGS = {"DXNORM": "CN", "DXMCI": "MCI", "DXAD": "AD"}
-"""What rows of ADNI1 have instead."""
-
-UNUSABLE_VISITS = frozenset({"f", "nv"})
-"""Screen failure, and no visit."""
+CODES = {1: "CN", 2: "MCI", 3: "AD"}  # of the column DIAGNOSIS
+FLAGS = {"DXNORM": "CN", "DXMCI": "MCI", "DXAD": "AD"}  # what rows of ADNI1 have instead
+UNUSABLE_VISITS = frozenset({"f", "nv"})  # screen failure, and no visit
 CLOSE_DAYS = 30
 
 
@@ -34,8 +30,7 @@ CLOSE_DAYS = 30
 class Diagnosis:
     """A subject's class at one visit."""
 
-    name: str
-    """CN, MCI or AD."""
+    name: str  # CN, MCI or AD
     visit: str
     day: date | None
 
@@ -45,8 +40,7 @@ class Label:
     """The class of a scan."""
 
     name: str
-    join: str
-    """How scan and diagnosis were brought together, in words."""
+    join: str  # how scan and diagnosis were brought together, in words
     confidence: Literal["high", "medium", "low"]
 
 
@@ -99,9 +93,7 @@ def label_of(
 
 DAYS_PER_YEAR = 365.25
 
-SCORES = {"adas13": ("ADAS", "TOTAL13"), "mmse": ("MMSE", "MMSCORE")}
-"""Scores, and the tables and columns that hold them."""
-
+SCORES = {"adas13": ("ADAS", "TOTAL13"), "mmse": ("MMSE", "MMSCORE")}  # tables and columns of scores
 SEXES = {"1": "M", "2": "F", "m": "M", "f": "F", "male": "M", "female": "F"}
 
 Value = TypeVar("Value")
@@ -160,7 +152,6 @@ def _birth(row: Row) -> tuple[float, date] | None:
 
 
 def _first_of_each(tables: Tables, table: str, value_of: Callable[[Row], Value | None]) -> dict[int, Value]:
-    """The first value of each subject in a table."""
     found: dict[int, Value] = {}
     for subject, row in _by_subject(tables, table):
         if value := value_of(row):
@@ -213,12 +204,9 @@ STUDY = FolderKind((MANIFEST, DROPPED, SUMMARY), SUMMARY, "# ADNI import")
 class AdniOptions:
     """Rules of the import."""
 
-    classes: tuple[str, ...] = ("MCI", "AD")
-    """Classes that are wanted, the baseline class first; of CN, MCI, AD."""
-    max_days: int = 90
-    """Most days between a scan and a table's entry without a common visit code."""
-    one_field: str = ""
-    """Only scans of this field strength: ``1.5`` or ``3``."""
+    classes: tuple[str, ...] = ("MCI", "AD")  # classes that are wanted, the baseline class first; of CN, MCI, AD
+    max_days: int = 90  # most days between a scan and a table's entry without a common visit code
+    one_field: str = ""  # only scans of this field strength: ``1.5`` or ``3``
     seed: int = 0
     lists: SubjectLists = DRAWN
 

@@ -14,9 +14,7 @@ from vagan.errors import ManifestError
 MISSING = frozenset({"", "-4", "-4.0", "-1", "-1.0", "na", "n/a", "nan", "null", "none"})
 """Cells that hold nothing: -4 is ADNI's own code for it, -1 that of a confirmed absence."""
 
-PTID = re.compile(r"\d{3}_S_\d{4,5}")
-"""Site, S, roster number: five digits since ADNI4."""
-
+PTID = re.compile(r"\d{3}_S_\d{4,5}")  # site, S, roster number: five digits since ADNI4
 BASELINE_VISITS = frozenset({"bl", "sc", "scmri"})
 
 _ISO_DAY = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?!\d)")
@@ -104,8 +102,7 @@ COLLECTION = "COLLECTION"
 """The list that comes with an image download; its name is free, but its header has the column IMAGE_DATA_ID."""
 
 Row = Mapping[str, str]
-Tables = Mapping[str, pd.DataFrame]
-"""Tables by our names, all cells text: column names in capitals, missing values empty."""
+Tables = Mapping[str, pd.DataFrame]  # by our names, all cells text: column names in capitals, missing values empty
 
 
 def rows_of(tables: Tables, name: str) -> Iterator[Row]:
