@@ -4,7 +4,7 @@ from scipy.linalg import polar
 from scipy.ndimage import map_coordinates
 
 from heads import rotation
-from vagan.geometry import Grid, bounding_box, nearest_rigid, resample, transform_points
+from vagan.geometry import Grid, bounds_of, nearest_rigid, resample, transform_points
 
 GRID = Grid((7, 8, 9), np.array([[2.0, 0, 0, -5], [0, 1.5, 0, 3], [0, 0, 3, 7], [0, 0, 0, 1]]))
 
@@ -32,7 +32,7 @@ def test_a_grid_knows_its_spacing_center_and_voxel():
     assert part.spacing_mm == pytest.approx(mirrored.spacing_mm)
     mask = np.zeros((5, 6, 7), bool)
     mask[1, 2, 3] = mask[3, 2, 5] = True
-    low, high = bounding_box(mask)
+    low, high = bounds_of(mask)
     assert low.tolist() == [1, 2, 3]
     assert high.tolist() == [4, 3, 6]
 

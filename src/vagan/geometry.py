@@ -9,21 +9,11 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, find_objects, gaussian_filter, label
 
-Matrix = NDArray[np.float64]
-"""4x4, on homogeneous coordinates. ``a_from_b`` takes points of b to points of a."""
-
-Points = NDArray[Any] | Sequence[float] | Sequence[int]
-"""One point or many, ``(..., 3)``."""
-
-Coordinates = Float32[np.ndarray, "3 x y z"]
-"""Points in mm, RAS+, in the arrangement of a volume."""
-
-LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""To the coordinates of DICOM and ITK, and back."""
-
-COARSER = 1.5
-"""From this ratio of target to source spacing on, an image is smoothed first, lest fine detail turn into noise."""
-
+Matrix = NDArray[np.float64]  #: 4x4, on homogeneous coordinates. ``a_from_b`` takes points of b to points of a.
+Points = NDArray[Any] | Sequence[float] | Sequence[int]  #: One point or many, ``(..., 3)``.
+Coordinates = Float32[np.ndarray, "3 x y z"]  #: Points in mm, RAS+, in the arrangement of a volume.
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  #: To the coordinates of DICOM and ITK, and back.
+COARSER = 1.5  #: From this ratio of target to source spacing on, images are smoothed first, against aliasing.
 SIGMA_OF_FWHM = float(1 / np.sqrt(8 * np.log(2)))
 
 
@@ -128,7 +118,7 @@ def resample(
     return affine_transform(source, matrix, offset, onto.shape, order=order, mode="constant", cval=outside)
 
 
-def bounding_box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def bounds_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and last-plus-one index of the true voxels along each axis."""
     (box,) = find_objects(mask.astype(np.uint8))
     return np.array([side.start for side in box]), np.array([side.stop for side in box])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from vagan.data.sources.bids import mask_beside
-from vagan.data.volume import Volume, write_like, write_vectors, write_vectors_like, write_volume
+from vagan.data.volume import Volume, make_volume, write_like, write_vectors_like, write_volume
 from vagan.errors import ImageFileError, ModelError
 from vagan.geometry import Grid
 from vagan.inference.attribution import View
@@ -85,7 +85,8 @@ class ScanImage:
         """Write vectors in mm in the template's space, and on the scan's own grid as the head lies there."""
         scan = self._prepared.scan
         vectors = np.tensordot(scan.grid.affine[:3, :3], field, axes=1).astype(np.float32)
-        write_vectors(_beside(stem, f"{TEMPLATE}displacement.nii.gz"), vectors, scan.grid.affine)
+        in_template = make_volume(vectors[0], scan.grid.affine)
+        write_vectors_like(_beside(stem, f"{TEMPLATE}displacement.nii.gz"), vectors, in_template)
         # in the scanner's space they also point as the head lies there, and are as long as there
         turned = np.tensordot(np.linalg.inv(scan.template_from_scanner[:3, :3]), vectors, axes=1)
         own = np.stack([self._prepared.to_raw(component.astype(np.float32)) for component in turned])

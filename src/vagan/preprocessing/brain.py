@@ -4,6 +4,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -20,11 +21,8 @@ from vagan.geometry import Grid, largest_piece, resample
 from vagan.preprocessing.scan import Facts, Scan, Step
 
 Millilitres = Annotated[float, Field(ge=0, le=1e5)]
-BRAIN_ML = (800.0, 2000.0)
 AIR_MM = 25.0
-
 COMMAND_SECONDS = 1800
-
 
 SkullStripper = Callable[[NDArray[np.float32], Grid], NDArray[np.bool_]]
 """From a head and its grid to the brain's mask, of the image's shape."""
@@ -39,7 +37,7 @@ class StripSkull(Step):
     brain is what is not 0), or ``command: ...`` with {input} and {mask} for the files."""
     second_opinion: bool = True
     """Whether the other built-in stripper is asked if the brain has an impossible volume."""
-    brain_ml: tuple[Millilitres, Millilitres] = BRAIN_ML
+    brain_ml: tuple[Millilitres, Millilitres] = (800.0, 2000.0)
     """Smallest and largest volume that is believed."""
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
@@ -71,9 +69,8 @@ def find_brain(method: str, scan: Scan) -> NDArray[np.bool_]:
     if method.startswith("command:"):
         return _run(arguments_of(method.removeprefix("command:").strip()), scan.image, scan.grid)
     if method not in STRIPPERS:
-        raise PreprocessingError(
-            f"no skull stripper is called {method!r}; known: {', '.join(STRIPPERS)}, given, none, command: ..."
-        )
+        known = ", ".join([*STRIPPERS, "given", "none", "command: ..."])
+        raise PreprocessingError(f"no skull stripper is called {method!r}; known: {known}")
     return STRIPPERS[method](scan.image, scan.grid)
 
 
@@ -107,8 +104,6 @@ def deepbet(image: NDArray[np.float32], _grid: Grid) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=1)
 def _deepbet() -> Any:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TorchScript's age
         from deepbet.bet import BrainExtraction

@@ -25,12 +25,10 @@ from vagan.preprocessing.pipeline import Pipeline, Prepared
 from vagan.preprocessing.registration import PACKAGED
 
 DESCRIPTION = "dataset_description.json"
-RAW = "raw"
-"""What sidecars call the dataset of the sources."""
+RAW = "raw"  # what sidecars call the dataset of the sources
 BIDS_VERSION = "1.10.0"
 MNI = "MNI152NLin2009aSym"
-SPATIAL_REFERENCE = "https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/"
-"""Of the packaged template."""
+SPATIAL_REFERENCE = "https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/"  # of the packaged template
 IGNORED = ("*.html", "failed.csv", "cohort", "*_slices.npz", "*_xfm.txt")
 """What BIDS has no names for (yet), by the rules of ``.bidsignore``."""
 
@@ -40,19 +38,15 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    source: str
-    """Name of the raw file."""
-    source_hash: str
-    """Digest of its bytes, and of those of a mask that came with it."""
-    pipeline_hash: str
-    """`Pipeline.key` of the settings it was made with."""
+    source: str  # name of the raw file
+    source_hash: str  # digest of its bytes, and of those of a mask that came with it
+    pipeline_hash: str  # `Pipeline.key` of the settings it was made with
     space: str
     steps: list[dict[str, Any]]
     raw_shape: tuple[int, ...]
     raw_affine: list[list[float]]
     template_from_scanner: list[list[float]]
-    files: dict[str, str]
-    """Names and digests of what was written."""
+    files: dict[str, str]  # names and digests of what was written
     seconds: float
 
 
@@ -64,14 +58,11 @@ class DerivativePaths:
     folder: Path
     stem: str
     space: str
-    image: Path
-    """The prepared scan, in [-1, 1]."""
-    mask: Path
-    """The brain on the same grid."""
+    image: Path  # the prepared scan, in [-1, 1]
+    mask: Path  # the brain on the same grid
     record: Path
     slices: Path
-    transform: Path
-    """The map from the template's to the scanner's mm, in ITK's text form."""
+    transform: Path  # the map from the template's to the scanner's mm, in ITK's text form
 
     @classmethod
     def of(cls, out: Path, pipeline: Pipeline, subject: str, session: str) -> "DerivativePaths":
@@ -128,10 +119,10 @@ def write_prepared(
     paths: DerivativePaths,
     prepared: Prepared,
     slices: dict[str, NDArray[np.uint8]],
+    pipeline: Pipeline,
     *,
     source: Path,
     source_hash: str,
-    pipeline: Pipeline,
     seconds: float,
 ) -> None:
     """Write all files of a scan, each whole, the record last."""

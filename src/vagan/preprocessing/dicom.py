@@ -14,12 +14,9 @@ from vagan.data.picture import is_dicom_file, modality_values, name_encoding, re
 from vagan.errors import ImageFileError, first_line, require_extra
 from vagan.geometry import LPS_FROM_RAS, Matrix, affine_of
 
-FEWEST_SLICES = 16
-"""Series of fewer are localizers or lone pictures."""
-ALIKE = 1e-3
-"""Largest difference of direction cosines and pixel spacings (mm) within a volume."""
-UNEVEN = 0.05
-"""Largest spread of the distances of neighbouring slices, relative to their mean; positions are often rounded."""
+FEWEST_SLICES = 16  # series of fewer are localizers or lone pictures
+ALIKE = 1e-3  # largest difference of direction cosines and pixel spacings (mm) within a volume
+UNEVEN = 0.05  # largest spread of the distances of neighbouring slices over their mean; positions are often rounded
 
 
 class _Slice(NamedTuple):
@@ -27,8 +24,7 @@ class _Slice(NamedTuple):
 
     path: Path
     frame: int
-    series: str
-    """What tells series apart: identifier, stack and number of pixels."""
+    series: str  # what tells series apart: identifier, stack and number of pixels
     title: str
     plane: NDArray[np.float64]
     """Direction cosines of a row and of a column, and the distances along these; 0 if it has no place."""

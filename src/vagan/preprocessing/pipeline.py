@@ -29,8 +29,7 @@ STEPS: dict[str, type[Step]] = {
 }
 """Steps by their names in a record. Add a step of your own here before you load a cohort or a model made with it."""
 
-Upstream = Literal["raw", "fmriprep", "t1-linear"]
-"""What a file went through before."""
+Upstream = Literal["raw", "fmriprep", "t1-linear"]  #: What a file went through before.
 
 DONE_UPSTREAM: dict[Upstream, tuple[str, ...]] = {
     "raw": (),
@@ -39,12 +38,10 @@ DONE_UPSTREAM: dict[Upstream, tuple[str, ...]] = {
 }
 """Steps that the programs of these names have done: N4, and in Clinica the affine registration to MNI152."""
 
-OnStep = Callable[[str, Scan], None]
-"""Is shown the scan as read and after each step, for pictures."""
+OnStep = Callable[[str, Scan], None]  #: Is shown the scan as read and after each step, for pictures.
 
 
 def _step_of(entry: Any) -> Step:
-    """A step as it is, or from its entry in a record."""
     if isinstance(entry, Step):
         return entry
     name = entry.get("step") if isinstance(entry, dict) else None
@@ -96,19 +93,12 @@ class Pipeline(BaseModel):
     def run(self, raw: RawScan, *, upstream: Upstream = "raw", on_step: OnStep | None = None) -> "Prepared":
         """Take a scan through the steps that it has not been through.
 
-        Raises `ImageFileError` or `PreprocessingError` if a step cannot do its work; the message is that of the first
-        that could not.
+        Raises the `ImageFileError` or `PreprocessingError` of the first step that cannot do its work.
         """
         scan = raw.scan
-        record: list[dict[str, Any]] = [
-            {
-                "step": "read",
-                "orientation": raw.volume.orientation_code,
-                "shape": list(scan.grid.shape),
-                "spacing_mm": [round(float(value), 4) for value in scan.grid.spacing_mm],
-                "warnings": list(raw.warnings),
-            }
-        ]
+        read = {"step": "read", "orientation": raw.volume.orientation_code, "shape": list(scan.grid.shape)}
+        spacing_mm = scan.grid.spacing_mm.round(4).tolist()
+        record: list[dict[str, Any]] = [read | {"spacing_mm": spacing_mm, "warnings": list(raw.warnings)}]
         if on_step:
             on_step("read", scan)
         for step in self.steps:
@@ -129,12 +119,9 @@ class Pipeline(BaseModel):
 class Prepared:
     """A scan at the end of the pipeline."""
 
-    scan: Scan
-    """On the common grid, in [-1, 1]."""
-    raw_grid: Grid
-    """Where the raw scan's voxels lie, in RAS+ order."""
-    record: list[dict[str, Any]]
-    """One entry for each step: its settings, what it found, its seconds."""
+    scan: Scan  #: On the common grid, in [-1, 1].
+    raw_grid: Grid  #: Where the raw scan's voxels lie, in RAS+ order.
+    record: list[dict[str, Any]]  #: One entry for each step: its settings, what it found, its seconds.
 
     def to_raw(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map of the prepared scan on the raw scan's grid, 0 where it does not reach; one interpolation."""
@@ -161,9 +148,8 @@ def make_pipeline(
     95th percentile of the whole volume. Its registration is from brain to brain too, and therefore after ROBEX,
     because the template that is packaged has no skull: a head laid onto it lands 11 to 14 mm off.
     """
-    head, mask = (
-        str(Path(name).resolve()) if name and name != PACKAGED else "" for name in (template, template_mask)
-    )
+    names = (template, template_mask)
+    head, mask = (str(Path(name).resolve()) if name and name != PACKAGED else "" for name in names)
     if head:
         load_template(head, mask)  # fails before the first scan if it cannot be used
     digest = digest_of(*(Path(name) for name in (head, mask) if name)) if head or mask else ""

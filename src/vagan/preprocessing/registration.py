@@ -15,16 +15,7 @@ from scipy.ndimage import binary_dilation
 from vagan.data.volume import read_volume
 from vagan.errors import MissingExtraError, PreprocessingError, require_extra
 from vagan.files import digest_of
-from vagan.geometry import (
-    LPS_FROM_RAS,
-    Grid,
-    Matrix,
-    affine_of,
-    bounding_box,
-    nearest_rigid,
-    resample,
-    transform_points,
-)
+from vagan.geometry import LPS_FROM_RAS, Grid, Matrix, affine_of, bounds_of, nearest_rigid, resample, transform_points
 from vagan.preprocessing.brain import already_stripped
 from vagan.preprocessing.scan import Facts, Scan, Step
 
@@ -61,7 +52,7 @@ class Brain:
     def cropped(self) -> "Brain":
         """The brain alone, zero around it, in its bounding box with a small margin."""
         margin = np.ceil(MARGIN_MM / self.grid.spacing_mm).astype(int)
-        low, high = bounding_box(self.mask)
+        low, high = bounds_of(self.mask)
         low, high = np.maximum(low - margin, 0), np.minimum(high + margin, self.mask.shape)
         inside = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
         mask = self.mask[inside]
@@ -119,8 +110,6 @@ def align(moving: Brain, fixed: Brain) -> tuple[Matrix, float]:
 
 
 class _Pair:
-    """The two images, and the value of the last optimum."""
-
     correlation = False
     last_metric = 0.0
 
@@ -248,9 +237,7 @@ def load_template(template: str, mask: str, digest: str = "") -> Brain:
     files = [Path(name) for name in (template, mask) if name]
     head = read_volume(files[0])
     if digest and digest_of(*files) != digest:
-        raise PreprocessingError(
-            f"{template} must be the template of the training, whose digest is {digest}; put it there"
-        )
+        raise PreprocessingError(f"{template} must be the training's template, of digest {digest}; put it there")
     grid = Grid(head.array.shape, head.affine)
     if not mask:
         if (head.array == 0).mean() < 0.3:

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from vagan.data.table import write_table
@@ -25,8 +26,7 @@ from vagan.preprocessing.derivatives import DerivativePaths, read_whole, write_p
 from vagan.preprocessing.pipeline import Pipeline, Upstream
 from vagan.preprocessing.scan import Scan, read_scan
 
-ATTEMPTS = 2
-"""A scan whose worker dies, of too little memory perhaps, is tried once more."""
+ATTEMPTS = 2  #: A scan whose worker dies, of too little memory perhaps, is tried once more.
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,13 @@ class Outcome:
     """What became of it."""
 
     job: Job
-    status: Literal["done", "kept", "failed"]
-    """``kept``: it had been finished before, from the same input with the same settings."""
+    status: Literal["done", "kept", "failed"]  #: ``kept``: done before, with the same input and settings.
     reason: str = ""
 
 
 def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
     """Prepare one scan and write its files; whatever goes wrong is in the outcome."""
-    use_one_thread()  # here, because workers may join a cluster at any time
+    torch.set_num_threads(1)  # scans are the parallel work, and workers may join a cluster at any time
     begin = time.perf_counter()
     try:
         paths = DerivativePaths.of(out, pipeline, job.subject, job.session)
@@ -71,9 +70,7 @@ def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
 
         prepared = pipeline.run(read_scan(job.image, job.mask), upstream=job.upstream, on_step=on_step)
         seconds = time.perf_counter() - begin
-        write_prepared(
-            paths, prepared, slices, source=job.image, source_hash=raw_hash, pipeline=pipeline, seconds=seconds
-        )
+        write_prepared(paths, prepared, slices, pipeline, source=job.image, source_hash=raw_hash, seconds=seconds)
         return Outcome(job, "done")
     except VaganError as error:
         reason = str(error)
@@ -119,13 +116,6 @@ def _triptych(values: NDArray[np.float32] | NDArray[np.bool_]) -> NDArray[np.flo
     height, least = max(plane.shape[1] for plane in planes), min(float(plane.min()) for plane in planes)
     padded = [np.pad(plane, ((0, 0), (0, height - plane.shape[1])), constant_values=least) for plane in planes]
     return np.concatenate([np.flipud(plane.T) for plane in padded], axis=1)
-
-
-def use_one_thread() -> None:
-    """One thread for this process: scans are the parallel work. ITK has one anyway."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _start_worker() -> None:

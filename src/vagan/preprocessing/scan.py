@@ -12,8 +12,7 @@ from vagan.data.volume import SUFFIXES, Volume, header_warnings, make_volume, re
 from vagan.errors import ImageFileError
 from vagan.geometry import Grid, Matrix, resample
 
-Facts = dict[str, Any]
-"""What a step found out; numbers, words and lists, written to the record as they are."""
+Facts = dict[str, Any]  #: What a step found out; numbers, words and lists, written to the record as they are.
 
 LEAST_VOXELS = 16
 FIELD_MM = (80.0, 600.0)
@@ -26,12 +25,9 @@ AIR_IN_CT = -500.0
 class Scan:
     """A head between two steps."""
 
-    image: NDArray[np.float32]
-    """``space``, RAS+."""
-    grid: Grid
-    """Where its voxels lie: in the scanner's mm, after registration in the template's."""
-    mask: NDArray[np.bool_] | None = None
-    """The brain, once it is known."""
+    image: NDArray[np.float32]  #: ``space``, RAS+.
+    grid: Grid  #: Where its voxels lie: in the scanner's mm, after registration in the template's.
+    mask: NDArray[np.bool_] | None = None  #: The brain, once it is known.
     template_from_scanner: Matrix = field(default_factory=lambda: np.eye(4))
     """Takes points of the raw scan to the template, once it is known."""
 
@@ -68,9 +64,8 @@ class RawScan:
 def read_scan(path: Path, mask: Path | None = None) -> RawScan:
     """Read a T1-weighted head, a NIfTI or MGZ file or a DICOM folder, and refuse what cannot be one.
 
-    ``mask`` is a brain mask on the same grid: zero outside the brain. Raises `ImageFileError` if the file is
-    unreadable, a series over time, a few slices, constant, not finite, a CT, without a place in space, or of a size
-    in mm that no head has.
+    ``mask`` is a brain mask on the same grid: zero outside the brain. `ImageFileError` if the file is unreadable, a
+    series over time, a few slices, constant, not finite, a CT, without a place in space, or of a size no head has.
     """
     if path.is_dir():
         from vagan.preprocessing.dicom import read_series
@@ -80,9 +75,7 @@ def read_scan(path: Path, mask: Path | None = None) -> RawScan:
     elif path.name.lower().endswith(SUFFIXES):
         volume, warnings = read_volume(path), tuple(header_warnings(path))
     else:
-        raise ImageFileError(
-            f"{path} is not a scan: its name must end in one of {', '.join(SUFFIXES)}, or it must be a DICOM folder"
-        )
+        raise ImageFileError(f"{path} is not a scan: it must be a DICOM folder, or a file of {', '.join(SUFFIXES)}")
     grid = Grid(volume.array.shape, volume.affine)
     _require_head(path, volume.array, grid)
     return RawScan(path, volume, Scan(volume.array, grid, _read_mask(mask, grid) if mask else None), warnings)

@@ -56,10 +56,10 @@ def collect_scans(source: Path, *, participants: Sequence[str] = (), class_colum
 
 def jobs_of(table: pd.DataFrame) -> list[Job]:
     """One job for each row."""
-    columns = [table[name] for name in ("image", "subject", "session", "mask")]
+    rows = table[["image", "subject", "session", "mask"]].itertuples(index=False, name=None)
     return [
         Job(Path(image), subject, session, Path(mask) if mask else None, upstream_of(Path(image)))
-        for image, subject, session, mask in zip(*columns, strict=True)
+        for image, subject, session, mask in rows
     ]
 
 
@@ -93,7 +93,6 @@ def _from_table(path: Path, class_column: str) -> pd.DataFrame:
 
 
 def _from_folder(folder: Path) -> pd.DataFrame:
-    """Scans in the folder itself, or in one folder for each class."""
     if here := _scans_in(folder):
         return pd.DataFrame({"image": [str(path.absolute()) for path in here], "subject": map(name_of, here)})
     inner = sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name))

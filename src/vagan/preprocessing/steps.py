@@ -8,7 +8,7 @@ from pydantic import Field
 
 from vagan.conventions import BACKGROUND
 from vagan.errors import ImageFileError, PreprocessingError
-from vagan.geometry import Grid, bounding_box, largest_piece
+from vagan.geometry import Grid, bounds_of, largest_piece
 from vagan.preprocessing.registration import to_itk
 from vagan.preprocessing.scan import Facts, Scan, Step
 
@@ -101,7 +101,7 @@ class CropField(Step):
         head = largest_piece(binary_opening(head_mask(scan.image[steps]), iterations=1))  # not the noise beside it
         if not head.any():
             raise PreprocessingError("a head must be brighter than the surrounding air; found no such region")
-        low, high = bounding_box(head)
+        low, high = bounds_of(head)
         spacing = scan.grid.spacing_mm
         margin = np.ceil(self.margin_mm / spacing).astype(int)
         top = high[2] * every[2]
@@ -111,14 +111,11 @@ class CropField(Step):
         inside = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
         mask = None if scan.mask is None else scan.mask[inside]
         cropped = Scan(scan.image[inside], scan.grid.box(low, high), mask, scan.template_from_scanner)
-        return self._coarser(cropped), {"from_voxel": low.tolist(), "to_voxel": high.tolist()}
-
-    def _coarser(self, scan: Scan) -> Scan:
-        ratio = np.maximum(self.finest_mm / scan.grid.spacing_mm, 1)
-        if (ratio == 1).all():
-            return scan
-        shape = np.ceil(scan.image.shape / ratio).astype(int)
-        return scan.onto(Grid(tuple(shape.tolist()), scan.grid.affine @ np.diag([*ratio, 1])))
+        ratio = np.maximum(self.finest_mm / cropped.grid.spacing_mm, 1)
+        if (ratio > 1).any():
+            shape = np.ceil(cropped.image.shape / ratio).astype(int)
+            cropped = cropped.onto(Grid(tuple(shape.tolist()), cropped.grid.affine @ np.diag([*ratio, 1])))
+        return cropped, {"from_voxel": low.tolist(), "to_voxel": high.tolist()}
 
 
 class Conform(Step):

@@ -29,8 +29,7 @@ from vagan.preprocessing.scan import Scan
 from vagan.preprocessing.sources import collect_scans, jobs_of, repeated_rows
 from vagan.progress import Bar
 
-COHORT = "cohort"
-"""The cohort's folder among the derivatives."""
+COHORT = "cohort"  # the cohort's folder among the derivatives
 
 
 def pack_cohort(
@@ -45,8 +44,7 @@ def pack_cohort(
     """Make the cohort of all prepared scans of a table, in ``out/cohort``; an up-to-date one is left as it is.
 
     ``table`` has the columns ``id``, ``subject``, ``session``, ``class``; optionally ``split``, ``label`` (0: the
-    baseline class) and covariates. Rows whose scan failed are left out. Lists, or else the table, or else the seed
-    decide the split.
+    baseline class) and covariates. Rows whose scan failed are left out. Lists, else table, else seed give the split.
     """
     all_paths = DerivativePaths.of_all(out, pipeline, table)
     whole = [read_whole(paths, pipeline) is not None for paths in all_paths]
@@ -179,9 +177,7 @@ def prepare_study(
         refused = (Outcome(job, "failed", reason) for job in jobs_of(repeated))
         outcomes = _follow(chain(running, refused), len(table), out, pipeline, pages)
         counts = Counter(outcome.status for outcome in outcomes)
-        done = (
-            f"{counts['done']} scans prepared, {counts['kept']} kept from before, {counts['failed']} failed in {out}"
-        )
+        done = f"{counts['done']} scans prepared, {counts['kept']} kept as before, {counts['failed']} failed in {out}"
         report.append(done + (f" (see {out / FAILED})" if counts["failed"] else ""))
         if counts["failed"] == len(outcomes):
             raise PreprocessingError(f"no scan could be prepared: {outcomes[0].reason} (all reasons: {out / FAILED})")
@@ -203,21 +199,18 @@ def prepare_study(
     return "\n".join(report)
 
 
-def _follow(
-    running: Iterable[Outcome], count: int, out: Path, pipeline: Pipeline, pages: Pages | None
-) -> list[Outcome]:
-    """Record what becomes of each scan, and write its page."""
+def _follow(done: Iterable[Outcome], count: int, out: Path, pipeline: Pipeline, pages: Pages | None) -> list[Outcome]:
     outcomes, failures = [], Failures(out)
     try:
         with Bar(count, "preparing scans") as bar:
-            for outcome in running:
+            for outcome in done:
                 outcomes.append(outcome)
                 failures.record(outcome)
                 if pages and outcome.status != "failed":
                     paths = DerivativePaths.of(out, pipeline, outcome.job.subject, outcome.job.session)
                     if outcome.status == "done" or not pages.page_of(paths).is_file():
                         pages.write_scan(paths)
-                figures = f"{sum(done.status == 'failed' for done in outcomes)} failed"
+                figures = f"{sum(one.status == 'failed' for one in outcomes)} failed"
                 bar.advance(figures, for_nothing=outcome.status == "kept")
     finally:
         failures.write_table()
