@@ -15,13 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
-from scipy.ndimage import (
-    affine_transform,
-    binary_fill_holes,
-    distance_transform_edt,
-    gaussian_filter,
-    percentile_filter,
-)
+from scipy import ndimage
 
 from vagan.data.volume import Volume, read_volume
 from vagan.errors import CohortError, MissingExtraError
@@ -32,12 +26,9 @@ Tissue = Literal["csf", "grey", "brain"]
 Number = int | float
 Masks = Mapping[str, NDArray[np.bool_]]
 
-REGIONS = tuple(f"{part}_{side}" for part in ("hippocampus", "ventricle", "temporal") for side in ("left", "right"))
-
-
-def part_of(region: str) -> str:
-    """The part of the brain that a region is the left or right one of."""
-    return region.split("_", maxsplit=1)[0]
+PART_OF = {f"{part}_{side}": part for part in ("hippocampus", "ventricle", "temporal") for side in ("left", "right")}
+"""The part of the brain that a region is the left or right one of."""
+REGIONS = tuple(PART_OF)
 
 
 @dataclass(frozen=True)
@@ -46,8 +37,7 @@ class Tube:
 
     line: tuple[tuple[Number, Number, Number, Number], ...]
     """``(x, y, z, radius)`` of its corners on the right side, in mm."""
-    flat: float = 1.0
-    """By how much it is flatter from top to bottom than it is wide."""
+    flat: float = 1.0  # by how much it is flatter from top to bottom than it is wide
 
     def contains(self, grid: Grid, side: str) -> NDArray[np.bool_]:
         """Points of the grid in the tube, on one side of the brain."""
@@ -144,20 +134,17 @@ def temporal_horns(grid: Grid, regions: Masks) -> NDArray[np.float32]:
     upwards = z - np.interp(y, line[:, 1], line[:, 2])
     angle = np.arctan2(upwards, to_side)
     hippocampi = regions["hippocampus_left"] | regions["hippocampus_right"]
-    beside = ~hippocampi & (distance_transform_edt(~hippocampi) * spacing_of(grid) < HORN_MM)
+    beside = ~hippocampi & (ndimage.distance_transform_edt(~hippocampi) * spacing_of(grid) < HORN_MM)
     cleft = beside & (angle > HORN_FROM) & (angle < HORN_TO)
-    return gaussian_filter(cleft.astype(np.float32), HORN_BLUR_MM / spacing_of(grid))
+    return ndimage.gaussian_filter(cleft.astype(np.float32), HORN_BLUR_MM / spacing_of(grid))
 
 
 def _dot(one: Iterable[Any], other: Iterable[Any]) -> Any:
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 
-TEMPLATE = Grid.upright((197, 233, 189), 1.0, (0, -18, 22))
-"""The grid of the MNI152 template (ICBM 2009a, symmetric)."""
-
-HEAD = Grid.upright((197, 256, 247), 1.0, (0, -6.5, -7))
-"""One that holds a head and some of its neck."""
+TEMPLATE = Grid.upright((197, 233, 189), 1.0, (0, -18, 22))  # the grid of the MNI152 template (ICBM 2009a, symmetric)
+HEAD = Grid.upright((197, 256, 247), 1.0, (0, -6.5, -7))  # one that holds a head and some of its neck
 
 NILEARN_FILES = "datasets/data/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 ROBEX_FROM_MNI = np.array([
@@ -170,10 +157,8 @@ ROBEX_FROM_MNI = np.array([
 
 SHADING_MM, SHADING_STEP = 36, 4
 """A head's own shading is estimated from white matter, some of which is in any box of this size, on this grid."""
-FADING_MM = 12.0
-"""How far it reaches out of the brain."""
-CSF_LEVEL = 0.3
-"""Intensity of fluid where white matter has 1."""
+FADING_MM = 12.0  # how far it reaches out of the brain
+CSF_LEVEL = 0.3  # intensity of fluid where white matter has 1
 
 
 @dataclass(frozen=True)
@@ -181,16 +166,12 @@ class Base:
     """A brain that all subjects are variations of."""
 
     name: str
-    grid: Grid
-    """Points in MNI space."""
-    image: Float32[np.ndarray, "x y z"]
-    """T1-weighted intensities: white matter 1; around the brain the level of fluid."""
+    grid: Grid  # points in MNI space
+    image: Float32[np.ndarray, "x y z"]  # T1-weighted: white matter 1; around the brain the level of fluid
     brain: NDArray[np.bool_]
-    fluid: NDArray[np.bool_]
-    """Ventricles, sulci, and all around the brain."""
+    fluid: NDArray[np.bool_]  # ventricles, sulci, and all around the brain
     regions: Masks
-    head: Float32[np.ndarray, "x y z"] | None = None
-    """Intensities of the whole head, where it is known."""
+    head: Float32[np.ndarray, "x y z"] | None = None  # intensities of the whole head, where it is known
 
 
 def load_base(name: str) -> Base:
@@ -206,7 +187,7 @@ def _mni152() -> Base:
         _onto(TEMPLATE, read_volume(_packaged("nilearn", NILEARN_FILES.format(kind)))) for kind in ("t1", "gm", "wm")
     )
     grey, white = grey / grey.max(), white / white.max()
-    brain = binary_fill_holes(image > 0.1 * image.max())
+    brain = ndimage.binary_fill_holes(image > 0.1 * image.max())
     csf = brain & (grey + white < 0.5)
     tissue: dict[Tissue, NDArray[np.bool_]] = {"csf": csf, "grey": brain & (grey > 0.5), "brain": brain & ~csf}
     scaled = np.where(brain, image / np.median(image[white > 0.8]), CSF_LEVEL).astype(np.float32)
@@ -247,10 +228,10 @@ def _shading(head: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.
     It would be taken for anatomy otherwise: a scanner's shading is simulated, and corrected, on top of it. It fades
     away outside the brain: a scalp made too bright leads skull strippers astray.
     """
-    away, nearest = distance_transform_edt(~brain, return_indices=True)
+    away, nearest = ndimage.distance_transform_edt(~brain, return_indices=True)
     coarse = head[tuple(nearest)][::SHADING_STEP, ::SHADING_STEP, ::SHADING_STEP]  # outside as at the brain's edge
-    white = gaussian_filter(percentile_filter(coarse, 90, size=SHADING_MM // SHADING_STEP), 2)
-    fine = affine_transform(white, np.eye(3) / SHADING_STEP, output_shape=head.shape, order=1, mode="nearest")
+    white = ndimage.gaussian_filter(ndimage.percentile_filter(coarse, 90, size=SHADING_MM // SHADING_STEP), 2)
+    fine = ndimage.affine_transform(white, np.eye(3) / SHADING_STEP, output_shape=head.shape, order=1, mode="nearest")
     middle = float(np.median(fine[brain]))
     return (middle * (np.maximum(fine, 1e-3 * head.max()) / middle) ** np.exp(-away / FADING_MM)).astype(np.float32)
 
@@ -264,7 +245,6 @@ def _packaged(package: str, path: str) -> Path:
 
 
 def _onto(grid: Grid, volume: Volume, file_from_mni: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
-    """A file's values at the points of a grid."""
     return resample(volume.array, Grid(volume.array.shape, volume.affine), grid, file_from_mni)
 
 

@@ -13,12 +13,9 @@ from scipy.ndimage import gaussian_filter
 from vagan.deformation import scaling_and_squaring
 from vagan.geometry import Coordinates, Grid
 
-Vectors = Float32[np.ndarray, "3 x y z"]
-"""Velocities or displacements in mm at the voxels of a grid."""
-
-Channels = Float32[np.ndarray, "channel i j k"]
-"""Values at the voxels of a grid."""
-
+Vectors = Float32[np.ndarray, "3 x y z"]  # velocities or displacements in mm at the voxels of a grid
+Channels = Float32[np.ndarray, "channel i j k"]  # values at the voxels of a grid
+Image = Float32[np.ndarray, "x y z"]
 Outside = Literal["zeros", "border"]
 
 
@@ -45,14 +42,12 @@ def sample(
 class Warp:
     """The map ``x -> x + u(x)``; ``u`` is given on a grid.
 
-    Images are pulled back: the warped image at ``x`` is the image at ``x + u(x)``. Where the map spreads points
-    apart, the warped image shows things smaller.
+    The warped image at ``x`` is the image at ``x + u(x)``: smaller where the map spreads points apart.
     """
 
     grid: Grid
     displacement_mm: Vectors
-    outside: Outside = "zeros"
-    """Displacement beyond the grid."""
+    outside: Outside = "zeros"  # displacement beyond the grid
 
     def __call__(self, coordinates: Coordinates) -> Coordinates:
         """Where the map takes these points."""
@@ -62,9 +57,7 @@ class Warp:
 def integrate_velocity(velocity_mm: Vectors, grid: Grid, *, outside: Outside = "zeros") -> Warp:
     """Flow along a velocity for one unit of time; the flow along the negative velocity is the inverse map."""
     coordinates = grid.coordinates()
-    displacement = scaling_and_squaring(
-        velocity_mm, lambda moved: sample(moved, grid, coordinates + moved, outside=outside)
-    )
+    displacement = scaling_and_squaring(velocity_mm, lambda u: sample(u, grid, coordinates + u, outside=outside))
     return Warp(grid, displacement, outside)
 
 

@@ -16,40 +16,30 @@ from scipy.fft import fftfreq, irfftn, rfftfreq, rfftn
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from vagan.geometry import Coordinates, Grid
-from vagan.simulation.base import REGIONS, Base, part_of
+from vagan.simulation.base import PART_OF, REGIONS, Base
 from vagan.simulation.fields import Vectors, Warp, integrate_velocity, sample, spacing_of
 
-REGION_GRID = Grid.spanning((-86, -96, -64), (86, 60, 60), 2.0)
-"""Holds all that moves, in template space."""
+REGION_GRID = Grid.spanning((-86, -96, -64), (86, 60, 60), 2.0)  # holds all that moves, in template space
 
-SOFT_MM = 1.0
-"""Blur of a region's border."""
-SCREENING_MM = 40.0
-"""A velocity fades over this length, were it not balanced."""
-BALANCE_MM = {"hippocampus": 3.0, "ventricle": 10.0, "temporal": 8.0}
-"""Width of the neighbourhood that gives or takes the room."""
-STILL_MM = (10.0, 18.0)
-"""Velocities fade to exactly 0 between these distances from the region."""
-TISSUE_YIELDS = 0.01
-"""How readily tissue fills the room of shrunken tissue, where fluid has 1."""
-TERRITORY_MM = 6.0
-"""Changes of the image this near to a region are the region's."""
+SOFT_MM = 1.0  # blur of a region's border
+SCREENING_MM = 40.0  # a velocity fades over this length, were it not balanced
+BALANCE_MM = {"hippocampus": 3.0, "ventricle": 10.0, "temporal": 8.0}  # width of what gives or takes the room
+STILL_MM = (10.0, 18.0)  # velocities fade to exactly 0 between these distances from the region
+TISSUE_YIELDS = 0.01  # how readily tissue fills the room of shrunken tissue, where fluid has 1
+TERRITORY_MM = 6.0  # changes of the image this near to a region are the region's
 PROBES = (-1.0, -0.6, -0.3, -0.1, 0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0)
 COURSE = {"hippocampus": -1.0, "ventricle": 1.0, "temporal": -0.2}
 """Multiples of the velocities are measured together, in about the proportions in which they occur."""
 
-LogVolumes = Mapping[str, float]
-"""Natural logarithm of new over old volume for each region; regions that are not named keep theirs."""
+LogVolumes = Mapping[str, float]  # natural logarithm of new over old volume; regions that are not named keep theirs
 
 
 @dataclass(frozen=True)
 class Morphology:
     """The regions of a base and the velocities that change them."""
 
-    masks: Float32[np.ndarray, "region x y z"]
-    """Soft masks of `REGIONS` on `REGION_GRID`."""
-    velocities_mm: Float32[np.ndarray, "region 3 x y z"]
-    """One for each region, of divergence 1 in it."""
+    masks: Float32[np.ndarray, "region x y z"]  # soft masks of `REGIONS` on `REGION_GRID`
+    velocities_mm: Float32[np.ndarray, "region 3 x y z"]  # one for each region, of divergence 1 in it
     amounts: Float64[np.ndarray, "region probe"]
     log_volumes: Float64[np.ndarray, "region probe"]
     """Multiples of the velocities, negative for loss, and the logarithm of the volume ratios that they give."""
@@ -70,11 +60,11 @@ class Morphology:
         for name, mask in zip(REGIONS, masks, strict=True):
             distance = (distance_transform_edt(mask < 0.5) * spacing_of(REGION_GRID)).astype(np.float32)
             yields = (1 - fluid) if name.startswith("ventricle") else fluid**2 + TISSUE_YIELDS * (1 - fluid)
-            beside = np.clip(1.5 - distance / BALANCE_MM[part_of(name)], 0, 1) * yields * (1 - taken)
+            beside = np.clip(1.5 - distance / BALANCE_MM[PART_OF[name]], 0, 1) * yields * (1 - taken)
             begin, end = STILL_MM
             moves = _smooth_step((end - distance) / (end - begin)) * _smooth_step(near_brain * 2)
             raw.append(_flow_out_of(mask, beside) * moves)
-        amounts = np.outer([COURSE[part_of(name)] for name in REGIONS], PROBES)
+        amounts = np.outer([COURSE[part] for part in PART_OF.values()], PROBES)
         model = cls(masks, np.stack(raw), amounts, amounts)
         before = model.volumes_ml(coordinates)
         after = [model.volumes_ml(model.flow(given)(coordinates)) for given in amounts.T]
@@ -97,10 +87,8 @@ class Morphology:
 
     def volumes_ml(self, template_coordinates: Coordinates) -> NDArray[np.float64]:
         """Volumes of the regions in a space whose points, one per voxel of `REGION_GRID`, map to these."""
-        return (
-            sample(self.masks, REGION_GRID, template_coordinates, outside="zeros").sum((1, 2, 3), dtype=float)
-            * REGION_GRID.voxel_ml
-        )
+        masks = sample(self.masks, REGION_GRID, template_coordinates, outside="zeros")
+        return masks.sum((1, 2, 3), dtype=float) * REGION_GRID.voxel_ml
 
     def territory_at(self, template_coordinates: Coordinates) -> UInt8[np.ndarray, "x y z"]:
         """Number of the region whose territory these coordinates are in, from 1; 0 elsewhere."""

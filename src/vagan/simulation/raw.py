@@ -12,36 +12,22 @@ from vagan.data.volume import write_volume
 from vagan.files import write_json
 from vagan.geometry import Grid, affine_of, move
 from vagan.seeding import numpy_generator
-from vagan.simulation.simulation import (
-    PIVOT_MM,
-    RAW,
-    Clean,
-    Image,
-    Protocol,
-    Simulation,
-    draw_pose,
-    magnitude,
-    noise_pair,
-    shading,
-)
+from vagan.simulation.fields import Image
+from vagan.simulation.simulation import PIVOT_MM, RAW, Clean, Simulation, draw_pose, magnitude, noise_pair, shading
 from vagan.simulation.subject import Subject
 
-ORIENTATIONS = ("RAS", "LAS", "PIR", "LPS", "ASL", "RSA")
-"""Where the first, second and third axis of a file point."""
-TILT = Protocol(turn_deg=8.0, shift_mm=0.0, zoom=0.0)
-"""Of every second scan's box."""
+ORIENTATIONS = ("RAS", "LAS", "PIR", "LPS", "ASL", "RSA")  # where the first, second and third axis of a file point
+TILT = replace(RAW, turn_deg=8.0, shift_mm=0.0)  # of every second scan's box
 
 SPACING_MM = 1.1
 BRAIN_FIELD_MM = ((-90.0, -125.0, -85.0), (90.0, 100.0, 105.0))
 HEAD_FIELD_MM = ((-95.0, -130.0, -125.0), (95.0, 120.0, 110.0))
 """Corners of the box that is scanned, around a head of MNI's size."""
 
-WHITE_MATTER = 1000.0
-"""Intensity in a raw file."""
+WHITE_MATTER = 1000.0  # intensity in a raw file
 
 DESCRIPTION = "dataset_description.json"
-TRUTH = "derivatives/truth"
-"""Exact effects, on the grids of the raw files."""
+TRUTH = "derivatives/truth"  # exact effects, on the grids of the raw files
 
 
 def write_tables(folder: Path, table: pd.DataFrame, source: str, *, skull_stripped: bool = True) -> None:
@@ -54,26 +40,21 @@ def write_tables(folder: Path, table: pd.DataFrame, source: str, *, skull_stripp
     described = {"Description": "What the disease adds to the scan of the same name", "SkullStripped": skull_stripped}
     write_json(folder / TRUTH / "desc-effect_T1w.json", described)  # of all files so named
     people = table.drop_duplicates("subject")[["subject", "sex"]].rename(columns={"subject": "participant_id"})
-    _write_tsv(folder / "participants.tsv", people)
+    write_table(folder / "participants.tsv", people, delimiter="\t")
     visits = table.drop(columns=["id", "label", "split", "sex"]).rename(columns={"session": "session_id"})
-    for name, rows in visits.groupby("subject"):
-        _write_tsv(folder / str(name) / f"{name}_sessions.tsv", rows.drop(columns="subject"))
+    for name, rows in visits.replace("", "n/a").groupby("subject"):
+        write_table(folder / str(name) / f"{name}_sessions.tsv", rows.drop(columns="subject"), delimiter="\t")
 
 
 @dataclass(frozen=True)
 class RawScan:
     """A simulated scan and what is true of it, all on the grid of its file; white matter is about 1."""
 
-    image: Image
-    """With shading and noise."""
-    clean: Clean
-    """Without either."""
-    bright: Image
-    """The coil's shading, a factor."""
-    gamma: float
-    """Exponent of its contrast."""
-    affine: NDArray[np.float64]
-    """Takes voxels to mm of the scanner."""
+    image: Image  # with shading and noise
+    clean: Clean  # without either
+    bright: Image  # the coil's shading, a factor
+    gamma: float  # exponent of its contrast
+    affine: NDArray[np.float64]  # takes voxels to mm of the scanner
     own_from_scanner: NDArray[np.float64]
     """Takes points in mm of the scanner to the subject's own space, which all scans of a subject share."""
 
@@ -93,19 +74,14 @@ def simulate_scan(simulation: Simulation, subject: Subject, visit: int, spacing_
     gamma = simulation.gamma(subject, rng)
     seen, points = subject.visits[visit], move(own_from_scanner, coordinates)
     clean = simulation.clean(subject, seen, points, spacing_mm=spacing_mm, gamma=gamma, head=True)
-    if simulation.base.head is None:
-        brain = clean.brain
-        clean = replace(clean, present=np.where(brain, clean.present, 0), healthy=np.where(brain, clean.healthy, 0))
+    shown = clean.brain | (simulation.base.head is not None)
+    clean = replace(clean, present=np.where(shown, clean.present, 0), healthy=np.where(shown, clean.healthy, 0))
     bright = shading(rng, coordinates, RAW)
-    image = magnitude(clean.present * bright, noise_pair(rng, shape, RAW))
-    if simulation.base.head is None:
-        image = np.where(clean.brain, image, 0)
+    image = np.where(shown, magnitude(clean.present * bright, noise_pair(rng, shape, RAW)), 0)
     return RawScan(image, clean, bright, gamma, affine, own_from_scanner)
 
 
-def write_scan(
-    simulation: Simulation, subject: Subject, visit: int, folder: Path, spacing_mm: float = SPACING_MM
-) -> None:
+def write_scan(simulation: Simulation, subject: Subject, visit: int, folder: Path, spacing_mm: float) -> None:
     """Write one raw scan and its exact effect."""
     scan, seen = simulate_scan(simulation, subject, visit, spacing_mm), subject.visits[visit]
     inside, stem = Path(subject.name, seen.session, "anat"), f"{subject.name}_{seen.session}"
@@ -131,7 +107,3 @@ def _draw_grid(
         if letter in "RAS":
             first[axis] = low[axis]
     return tilt @ affine_of(linear, first), tuple(extent[axes].tolist())
-
-
-def _write_tsv(path: Path, table: pd.DataFrame) -> None:
-    write_table(path, table.replace("", "n/a"), delimiter="\t")

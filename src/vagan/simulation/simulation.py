@@ -4,24 +4,20 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
-from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
 
 from vagan.conventions import BACKGROUND
 from vagan.data.schema import CohortCase
-from vagan.geometry import SIGMA_OF_FWHM, Coordinates, Grid, move
+from vagan.geometry import SIGMA_OF_FWHM, Coordinates, Grid, affine_of, move
 from vagan.seeding import numpy_generator
 from vagan.simulation.base import Base, load_base
-from vagan.simulation.fields import Warp, integrate_velocity, sample, smooth_noise, spacing_of
+from vagan.simulation.fields import Image, Warp, integrate_velocity, sample, smooth_noise, spacing_of
 from vagan.simulation.morphology import REGION_GRID, LogVolumes, Morphology
 from vagan.simulation.subject import ANATOMY, Subject, Visit, anatomy_velocity
 
-Image = Float32[np.ndarray, "x y z"]
-
-PIVOT_MM = np.array([0.0, -17.0, 12.0])
-"""The middle of the brain, about which heads turn."""
-
+PIVOT_MM = np.array([0.0, -17.0, 12.0])  # the middle of the brain, about which heads turn
 SHADING = Grid.spanning((-200, -200, -200), (200, 200, 200), 20.0)
 SHADING_MM = 45.0
 
@@ -30,38 +26,25 @@ SHADING_MM = 45.0
 class Protocol:
     """How much scans differ: standard deviations, but for the ranges."""
 
-    turn_deg: float
-    shift_mm: float
-    zoom: float
-    """Of the pose: rotation about each axis, shift along each, and logarithm of the scale."""
-    gamma: tuple[float, float] = (0.85, 1.25)
-    gamma_drift: float = 0.03
-    """Range of the exponent of intensities, a subject's own, and its change from scan to scan."""
-    shading: float = 0.02
-    """Logarithm of the coil's brightness."""
-    noise: tuple[float, float] = (0.008, 0.02)
-    """Range of the noise, relative to white matter."""
+    turn_deg: float  # of the pose, about each axis
+    shift_mm: float  # of the pose, along each axis
+    zoom: float  # of the pose, the logarithm of the scale
+    gamma: tuple[float, float] = (0.85, 1.25)  # range of the exponent of intensities, a subject's own
+    gamma_drift: float = 0.03  # its change from scan to scan
+    shading: float = 0.02  # logarithm of the coil's brightness
+    noise: tuple[float, float] = (0.008, 0.02)  # range of the noise, relative to white matter
 
 
-PREPARED = Protocol(turn_deg=0.8, shift_mm=0.8, zoom=0.01)
-"""What is left after bias correction and registration of a scan."""
-
-RAW = Protocol(turn_deg=6.0, shift_mm=6.0, zoom=0.0, shading=0.12)
-"""A scan as it leaves the scanner."""
+PREPARED = Protocol(turn_deg=0.8, shift_mm=0.8, zoom=0.01)  # left after bias correction and registration
+RAW = Protocol(turn_deg=6.0, shift_mm=6.0, zoom=0.0, shading=0.12)  # a scan as it leaves the scanner
 
 
 def draw_pose(rng: np.random.Generator, protocol: Protocol) -> NDArray[np.float64]:
     """Matrix that takes points in the scanner to the head."""
-    matrix = np.eye(4)
-    for axis, angle in enumerate(np.deg2rad(protocol.turn_deg) * rng.standard_normal(3)):
-        turn = np.eye(4)
-        one, other = [a for a in range(3) if a != axis]
-        turn[one, one] = turn[other, other] = np.cos(angle)
-        turn[one, other], turn[other, one] = -np.sin(angle), np.sin(angle)
-        matrix = turn @ matrix
-    matrix[:3, :3] *= np.exp(protocol.zoom * rng.standard_normal())
-    matrix[:3, 3] = PIVOT_MM - matrix[:3, :3] @ PIVOT_MM + protocol.shift_mm * rng.standard_normal(3)
-    return matrix
+    angles = np.deg2rad(protocol.turn_deg) * rng.standard_normal(3)
+    turned = Rotation.from_euler("xyz", angles * (1, -1, 1)).as_matrix()
+    turned *= np.exp(protocol.zoom * rng.standard_normal())
+    return affine_of(turned, PIVOT_MM - turned @ PIVOT_MM + protocol.shift_mm * rng.standard_normal(3))
 
 
 def shading(rng: np.random.Generator, coordinates: Coordinates, protocol: Protocol) -> Image:
@@ -82,19 +65,15 @@ def magnitude(image: Image, noise: NDArray[np.float32]) -> Image:
 
 
 BOX_MM = (166.4, 208.0, 145.6)
-CENTER_MM = (0.0, -17.0, 12.0)
-"""The box that prepared scans fill: 128x160x112 voxels of 1.3 mm; as in ``vagan preprocess``."""
-DIVISOR = 8
-"""Networks halve images three times."""
-
-PERCENTILES = (1.0, 99.0)
-"""Intensities of the brain that become -1 and 1; as in ``vagan preprocess``."""
+"""The box around `PIVOT_MM` that prepared scans fill: 128x160x112 voxels of 1.3 mm; as in ``vagan preprocess``."""
+DIVISOR = 8  # networks halve images three times
+PERCENTILES = (1.0, 99.0)  # intensities of the brain that become -1 and 1; as in ``vagan preprocess``
 
 
 def prepared_grid(spacing_mm: float) -> Grid:
     """The grid of prepared scans: the box, in whole multiples of eight voxels."""
     x, y, z = (int(np.ceil(round(extent / spacing_mm / DIVISOR, 6))) * DIVISOR for extent in BOX_MM)
-    return Grid.upright((x, y, z), spacing_mm, CENTER_MM)
+    return Grid.upright((x, y, z), spacing_mm, PIVOT_MM)
 
 
 @lru_cache(maxsize=1)
@@ -107,13 +86,10 @@ def _prepared_base(name: str) -> tuple[Base, Morphology]:
 class Clean:
     """A scan without noise and shading: what is there, and what would be."""
 
-    present: Float32[np.ndarray, "x y z"]
-    healthy: Float32[np.ndarray, "x y z"]
-    """Intensities with and without the disease; equal where it moves nothing, and everywhere in the healthy."""
-    brain: NDArray[np.bool_]
-    """Where the brain is, with and without the disease."""
-    template: Coordinates
-    """Where each point's tissue comes from in the template."""
+    present: Image  # intensities
+    healthy: Image  # the same without the disease; equal where it moves nothing, and in the healthy
+    brain: NDArray[np.bool_]  # where the brain is, with and without the disease
+    template: Coordinates  # where each point's tissue comes from in the template
 
 
 @dataclass(frozen=True)
@@ -148,16 +124,9 @@ class Simulation:
         return float(inside.sum(dtype=float)) * anatomy.grid.voxel_ml * subject.size**3
 
     def clean(
-        self,
-        subject: Subject,
-        visit: Visit,
-        points: Coordinates,
-        *,
-        spacing_mm: float,
-        gamma: float,
-        head: bool = False,
+        self, subject: Subject, visit: Visit, at: Coordinates, *, spacing_mm: float, gamma: float, head: bool = False
     ) -> Clean:
-        """What is at these points of the subject's own, template-sized space.
+        """What is ``at`` these points of the subject's own, template-sized space.
 
         ``spacing_mm`` is the distance of the points, to which the base is blurred first; ``gamma`` the exponent of
         intensities. With ``head`` it is the whole head, if the base has one; else the brain with fluid around it.
@@ -165,7 +134,7 @@ class Simulation:
         image, brain = self._blurred(spacing_mm)
         if head and self.base.head is not None:
             image = self.base.head
-        own = self.anatomy(subject)(points)
+        own = self.anatomy(subject)(at)
 
         def seen(template: Coordinates) -> NDArray[np.float32]:
             return sample(image[None], self.base.grid, template)[0].clip(0) ** np.float32(gamma)
@@ -223,7 +192,6 @@ class Simulation:
         return self.base.brain.astype(np.float32)
 
     def _blurred(self, spacing_mm: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Image and brain at the resolution of a grid."""
         ratio = spacing_mm / spacing_of(self.base.grid)
         if ratio <= 1.5:
             return self.base.image, self._soft_brain

@@ -24,9 +24,7 @@ from vagan.simulation.raw import write_scan, write_tables
 from vagan.simulation.simulation import Simulation, prepared_grid
 from vagan.simulation.subject import Subject, Subtype, Visit, draw_subject
 
-GROUPS: tuple[Subtype, ...] = ("", "hippocampal", "", "ventricular")
-"""Half of the subjects stay healthy."""
-
+GROUPS: tuple[Subtype, ...] = ("", "hippocampal", "", "ventricular")  #: Half of the subjects stay healthy.
 LEAST_SUBJECTS = 20
 SPACING_MM = (1.0, 8.0)
 MOST_STRENGTH = 2.0
@@ -133,8 +131,7 @@ def measure(simulation: Simulation, subject: Subject, visit: Visit) -> dict[str,
     }
 
 
-_held: list[Simulation] = []
-"""The simulation of a worker process."""
+_held: list[Simulation] = []  #: The simulation of a worker process.
 
 
 def start_executor(simulation: Simulation, processes: int) -> Executor:

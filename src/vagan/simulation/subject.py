@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from vagan.geometry import Grid
 from vagan.seeding import numpy_generator
-from vagan.simulation.base import REGIONS, part_of
+from vagan.simulation.base import PART_OF, REGIONS
 from vagan.simulation.fields import Vectors, smooth_noise, spacing_of
 from vagan.simulation.morphology import LogVolumes
 
@@ -22,24 +22,20 @@ DISEASE: Mapping[Subtype, Mapping[str, float]] = {
 }
 """Logarithm of the volume ratio at severity 1."""
 
-LATE_STAGE = {"temporal": -0.18}
-"""What comes to it at severity 1, and from `LATE_FROM` on in proportion."""
+LATE_STAGE = {"temporal": -0.18}  # what comes to it at severity 1, and from `LATE_FROM` on in proportion
 LATE_FROM = 0.6
 
 SEVERITY = (0.4, 1.0)
-ASYMMETRY = 0.15
-"""Standard deviation of the difference between the sides, relative to their mean."""
+ASYMMETRY = 0.15  # standard deviation of the difference between the sides, relative to their mean
 
-AGES = (60.0, 82.0)
-"""Years at the first visit."""
+AGES = (60.0, 82.0)  # years at the first visit
 YEARS_BETWEEN = (1.0, 4.0)
 AGE_MEAN = 71.0
 AGING_PER_YEAR = {"hippocampus": -0.006, "ventricle": 0.015, "temporal": -0.002}
 NATURE = {"hippocampus": 0.06, "ventricle": 0.12, "temporal": 0.02}
 """Standard deviation of the log volumes among people of one age; half of its variance is the sides' own."""
 
-SIZE = {"F": 0.89, "M": 0.93}
-"""Length of a head over that of the MNI template, which is larger than most."""
+SIZE = {"F": 0.89, "M": 0.93}  # length of a head over that of the MNI template, which is larger than most
 SIZE_SD = 0.025
 
 ANATOMY = Grid.spanning((-98, -134, -120), (98, 98, 116), 4.0)
@@ -53,10 +49,8 @@ class Visit:
 
     session: str
     age_years: float
-    normal: LogVolumes
-    """What nature and age made of the regions."""
-    disease: LogVolumes = field(default_factory=dict)
-    """What the disease adds; nothing in a healthy subject."""
+    normal: LogVolumes  # what nature and age made of the regions
+    disease: LogVolumes = field(default_factory=dict)  # what the disease adds; nothing in a healthy subject
 
     @property
     def ill(self) -> bool:
@@ -103,12 +97,11 @@ def draw_subject(
     size = float(SIZE[sex] + SIZE_SD * rng.standard_normal())
     first_age, years = rng.uniform(*AGES), rng.uniform(*YEARS_BETWEEN)
     own = {part: rng.standard_normal() for part in NATURE}
-    nature = {
-        name: NATURE[part_of(name)] * (own[part_of(name)] + rng.standard_normal()) / np.sqrt(2) for name in REGIONS
-    }
+    regions = PART_OF.items()
+    nature = {name: NATURE[part] * (own[part] + rng.standard_normal()) / np.sqrt(2) for name, part in regions}
 
     def normal(age: float) -> LogVolumes:
-        return {name: float(nature[name] + AGING_PER_YEAR[part_of(name)] * (age - AGE_MEAN)) for name in REGIONS}
+        return {name: float(nature[name] + AGING_PER_YEAR[part] * (age - AGE_MEAN)) for name, part in regions}
 
     severity = float(rng.uniform(*SEVERITY))
     uneven = {part: ASYMMETRY * rng.standard_normal() for part in NATURE}
@@ -121,9 +114,9 @@ def draw_subject(
         share = (severity - LATE_FROM) / (1 - LATE_FROM)
         changes |= {part: strength * share * change for part, change in LATE_STAGE.items()}
     disease = {
-        name: changes[part_of(name)] * (1 + uneven[part_of(name)] * (1 if name.endswith("left") else -1))
-        for name in REGIONS
-        if part_of(name) in changes
+        name: changes[part] * (1 + uneven[part] * (1 if name.endswith("left") else -1))
+        for name, part in regions
+        if part in changes
     }
     after = first_age + years
     visits = (Visit("ses-01", first_age, normal(first_age)), Visit("ses-02", after, normal(after), disease))
