@@ -29,7 +29,7 @@ def model_card(template: str, run: Path, spec: ModelSpec, results: Path | None, 
     The template is that of the format, which says how the model is used, and gets ``more`` values. The record of the
     data is quoted without identifiers if ``run`` is a run folder. The card shows the scores in ``results``, if any.
     """
-    environment = Environment(
+    jinja = Environment(
         loader=PackageLoader("vagan.exporting"),
         autoescape=False,  # Markdown, not HTML: see finalize
         finalize=escape_markdown,
@@ -37,9 +37,7 @@ def model_card(template: str, run: Path, spec: ModelSpec, results: Path | None, 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(
-        spec=spec, training=_training(run), scores=_scores(results), **more
-    )
+    return jinja.get_template(template).render(spec=spec, training=_training(run), scores=_scores(results), **more)
 
 
 def escape_markdown(value: Any) -> Any:
@@ -83,10 +81,7 @@ def load_generator(run: Path) -> tuple[nn.Module, ModelSpec]:
         raise ModelError(f"this format needs a map generator: {run} holds a {spec.kind}; choose the format hub")
     if spec.covariates:
         names = ", ".join(covariate.name for covariate in spec.covariates)
-        raise ModelError(
-            f"this format cannot pass covariates, and the model in {run} is conditioned on {names}; "
-            "choose the format hub"
-        )
+        raise ModelError(f"this format cannot pass covariates, but {run} requires {names}; choose the format hub")
     return network, spec
 
 

@@ -29,11 +29,8 @@ from vagan.types import Images, Maps
 
 CONFIGS, MODELS, DOCS = "configs", "models", "docs"
 METADATA = f"{CONFIGS}/metadata.json"
-EXPORT = FolderKind(
-    (METADATA, f"{CONFIGS}/inference.json", f"{MODELS}/{CONFIG}", f"{MODELS}/{WEIGHTS}", f"{DOCS}/{CARD}"),
-    METADATA,
-    '"vagan"',
-)
+FILES = (METADATA, f"{CONFIGS}/inference.json", f"{MODELS}/{CONFIG}", f"{MODELS}/{WEIGHTS}", f"{DOCS}/{CARD}")
+EXPORT = FolderKind(FILES, METADATA, '"vagan"')
 PACKAGES = ("vagan", "safetensors", "pytorch-ignite", "nibabel")
 
 

@@ -21,11 +21,8 @@ MODEL = "model.onnx"
 METADATA = "model.json"
 EXPORT = FolderKind((MODEL, f"{MODEL}.data", METADATA, CARD), METADATA, '"vagan_version"')
 
-OPSET = 20
-"""The first with grid sampling of volumes, which generators that deform need."""
-
-TOLERANCE = 1e-4
-"""In prepared intensity, a hundredth of a grey value: more than rounding, less than is visible."""
+OPSET = 20  # the first with grid sampling of volumes, which generators that deform need
+TOLERANCE = 1e-4  # in prepared intensity, a hundredth of a grey value: more than rounding, less than is visible
 
 
 class CounterfactualNetwork(nn.Module):

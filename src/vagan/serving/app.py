@@ -24,8 +24,7 @@ from vagan.serving.guard import TOKEN_HEADER, TOKEN_QUERY, Guard
 from vagan.serving.jobs import Job, JobQueue, QueueFullError, State
 
 NAME_LENGTH = 120
-UPLOAD_S = 600
-"""Longest time for an upload."""
+UPLOAD_S = 600  # longest time for an upload
 BODY = {
     "requestBody": {
         "required": True,
@@ -34,8 +33,7 @@ BODY = {
 }
 NAME = rf"^[^\x00-\x1f/\\]*({'|'.join(suffix.replace('.', '[.]') for suffix in SUFFIXES)})$"
 COVARIATES = "^([A-Za-z0-9_]+=[A-Za-z0-9_.]+(,[A-Za-z0-9_]+=[A-Za-z0-9_.]+)*)?$"
-RESULTS = ("application/json", "application/octet-stream", "application/gzip", "image/png", "text/csv")
-"""Media types of results."""
+RESULT_TYPES = ("application/json", "application/octet-stream", "application/gzip", "image/png", "text/csv")
 
 
 class Refusal(BaseModel):
@@ -70,8 +68,7 @@ class Model(BaseModel):
     classes: list[str]
     dimensions: int
     suffixes: list[str]
-    covariates: dict[str, list[str]]
-    """Required for each image: by name its categories, none for a number."""
+    covariates: dict[str, list[str]]  # required for each image: by name its categories, none for a number
     largest_bytes: int
 
 
@@ -81,16 +78,11 @@ class Status(BaseModel):
     id: str
     name: str
     state: State
-    message: str = ""
-    """Of a failure: its cause and remedy."""
-    ahead: int = 0
-    """Unfinished images before this one."""
-    seconds: float | None = None
-    """Spent on it so far."""
-    expected_seconds: float | None = None
-    """Spent on the last image."""
-    files: list[str] = []
-    """Names of the result files."""
+    message: str = ""  # of a failure: its cause and remedy
+    ahead: int = 0  # unfinished images before this one
+    seconds: float | None = None  # spent on it so far
+    expected_seconds: float | None = None  # spent on the last image
+    files: list[str] = []  # names of the result files
 
 
 def make_app(
@@ -186,7 +178,7 @@ def make_app(
     @app.get(
         "/api/maps/{job_id}/files/{name}",
         response_class=FileResponse,
-        responses=_refusals(404) | {200: {"content": {kind: {} for kind in RESULTS}}},
+        responses=_refusals(404) | {200: {"content": {kind: {} for kind in RESULT_TYPES}}},
     )
     def result(job_id: str, name: str) -> FileResponse:
         """A result file: map, overlay or description."""

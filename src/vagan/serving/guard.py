@@ -12,8 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_CONNECTIONS = 64
-HEADER_S = 10.0
-"""Time for the header of a request."""
+HEADER_S = 10.0  # time for the header of a request
 TOKEN_HEADER = "X-Vagan-Token"
 TOKEN_QUERY = "token"
 HEADERS = {
@@ -25,8 +24,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-OURSELVES = ("same-origin", "none")
-"""Values of ``Sec-Fetch-Site`` for the server's own pages and for typed addresses."""
+OURSELVES = ("same-origin", "none")  # values of ``Sec-Fetch-Site`` for the server's own pages and for typed addresses
 
 
 class Connection(H11Protocol):

@@ -35,12 +35,10 @@ class Job:
     image: Path
     covariates: Mapping[str, str]
     state: State = "uploading"
-    size: int = 0
-    """Bytes of the upload on disk."""
+    size: int = 0  # bytes of the upload on disk
     message: str = ""
     view: dict[str, Any] | None = None
-    files: dict[str, Path] = field(default_factory=dict)
-    """Result files by the names under which they are requested."""
+    files: dict[str, Path] = field(default_factory=dict)  # result files by the names under which they are requested
     begun: float | None = None
     ended: float | None = None
 
@@ -82,9 +80,7 @@ class JobQueue:
         with self._lock:
             job.size += size
             if sum(other.size for other in self._jobs.values()) > self._most_bytes:
-                raise QueueFullError(
-                    f"uploads may take {self._most_bytes / 2**20:.0f} MB together; try again when others are done"
-                )
+                raise QueueFullError(f"uploads may take {self._most_bytes / 2**20:.0f} MB together; try again later")
 
     def submit(self, job: Job) -> None:
         """Queue a job whose image was written."""

@@ -13,9 +13,7 @@ from vagan.inference.attributor import Attributor
 from vagan.reporting.page import Case, viewer_data
 
 HOST = "127.0.0.1"
-OUT_OF_DISTRIBUTION = (
-    "This image is out of distribution: it differs from the training images, and its map may be wrong."
-)
+OUT_OF_DISTRIBUTION = "This image is out of distribution: it differs from training images, and its map may be wrong."
 
 
 def serve_run(
@@ -83,14 +81,7 @@ def attribute(
 
 
 def _listening(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port))
-        listener.listen()
+        return socket.create_server((HOST, port))
     except (OSError, OverflowError) as error:
-        listener.close()
-        raise OutputError(
-            f"port {port} of {HOST} must be free, but is not ({error}); choose another `port`"
-        ) from error
-    return listener
+        raise OutputError(f"port {port} of {HOST} must be free: {error}; choose another `port`") from error
