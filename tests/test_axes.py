@@ -85,9 +85,6 @@ def test_channels_and_batches_join_and_split_along_their_own_axes(space, rng):
     first, second = axes.split_channels(axes.concatenate_channels(one, two), 1, 2)
     assert torch.equal(first, one)
     assert torch.equal(second, two)
-    scaled = axes.scale_channels(two.double(), (0.1, -3.0))
-    assert torch.equal(scaled[:, 0], two[:, 0].double() * 0.1)  # exactly: the factor is no float32
-    assert torch.equal(scaled[:, 1], two[:, 1].double() * -3.0)
     assert torch.equal(axes.as_channel(one[:, 0]), one)
     ones, twos = torch.ones(2, 1, *space), torch.full((2, 1, *space), 2.0)
     assert axes.concatenate_channels(ones, twos).shape == (2, 2, *space)
@@ -120,7 +117,6 @@ def test_what_is_made_anew_is_made_on_the_images_device(space):
     raw = torch.empty(2, len(space), *space, device="meta")
     moved = integrate_velocity(velocity(raw), space)
     assert {tensor.device.type for tensor in (moved, warp(raw, moved), log_volume_ratio(moved))} == {"meta"}
-    assert axes.scale_channels(raw, [2.0] * len(space)).device.type == "meta"
 
 
 def test_classes_are_columns_and_norms_along_the_first_axis_those_of_columns():

@@ -1,12 +1,9 @@
 """Tensor axes by name; no other module uses axis numbers.
 
-Tensors are ``(batch, channel, *space)``. Reductions over "everything but the batch" are where this
-field's codes go wrong most often (a norm over one image axis instead of the whole image), so they are
-written once, here, and compared with loops over samples in the tests.
+Tensors are ``(batch, channel, *space)``. Reductions over all but the batch are where this field's codes go wrong most
+often (a norm over one image axis instead of the whole image): the tests compare them with loops over samples.
 """
 
-from collections.abc import Sequence
-from types import EllipsisType
 from typing import Literal
 
 import numpy as np
@@ -17,8 +14,7 @@ from torch import Tensor
 from vagan.types import Images, Scores
 
 BATCH, CHANNEL, FIRST_SPATIAL = 0, 1, 2
-Members = Float[Tensor, "member batch channel *space"]
-"""Maps of the same images by several models."""
+Members = Float[Tensor, "member batch channel *space"]  #: Maps of the same images by several models.
 
 
 def num_spatial_dims(images: Images) -> int:
@@ -62,12 +58,8 @@ def largest_axial_slice(
     """Of each volume of both the slice, normal to the last axis, where the evidence is largest; 2-D as they are."""
     if num_spatial_dims(images) < 3:
         return images, evidence
-    places = evidence.abs().flatten(1, -2).sum(dim=1).argmax(dim=-1).tolist()
-    of_images, of_evidence = (
-        torch.stack([one.narrow(-1, at, 1) for one, at in zip(volumes, places, strict=True)])
-        for volumes in (images, evidence)
-    )
-    return of_images, of_evidence
+    places = evidence.abs().flatten(1, -2).sum(dim=1).argmax(dim=-1).reshape(-1, 1, 1, 1, 1)
+    return images.take_along_dim(places, dim=-1), evidence.take_along_dim(places, dim=-1)
 
 
 def norm_along_first_spatial_axis(tensor: Images) -> Float[Tensor, "batch channel *rest"]:
@@ -146,12 +138,6 @@ def as_channel(values: Float[Tensor, "batch *space"]) -> Float[Tensor, "batch 1 
     return values.unsqueeze(CHANNEL)
 
 
-def scale_channels(images: Images, factors: Sequence[float]) -> Images:
-    """Multiply each channel by a factor of its own."""
-    values = torch.tensor(factors, dtype=images.dtype, device=images.device)
-    return images * values.reshape(1, -1, *[1] * num_spatial_dims(images))
-
-
 def identity_grid(images: Images) -> Float[Tensor, "1 dims *space"]:
     """Each pixel's own indices; component i runs along spatial axis i."""
     extents = [torch.arange(extent, dtype=images.dtype, device=images.device) for extent in spatial_shape(images)]
@@ -220,8 +206,7 @@ def pad_to_multiple(images: Images, multiple: int) -> Float[Tensor, "batch chann
 
 def crop_to(images: Images, shape: tuple[int, ...]) -> Float[Tensor, "batch channel *cropped"]:
     """Keep the first ``shape`` pixels of the spatial axes."""
-    keep: tuple[slice | EllipsisType, ...] = (..., *(slice(extent) for extent in shape))
-    return images[keep]
+    return images[(slice(None),) * FIRST_SPATIAL + tuple(map(slice, shape))]
 
 
 def block_means(images: Images, edge: int) -> Float[Tensor, "batch channel *reduced"]:

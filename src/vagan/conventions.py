@@ -1,17 +1,10 @@
 """Constants shared by all modules."""
 
-BACKGROUND = -1.0
-"""Intensity of the background of prepared images."""
-
-RANGE = (-1.0, 1.0)
-"""Of the intensities of prepared images."""
-
+BACKGROUND = -1.0  # intensity of the background of prepared images
+RANGE = (-1.0, 1.0)  # of the intensities of prepared images
 LARGEST_VALUES = 2**27
 """Most values of an image: 512 x 512 x 512, half a gigabyte in single precision. A header can claim anything, so that
 larger ones are refused before memory is allocated."""
 
-LARGEST_OF_BASELINE = 0.95
-"""Quantile of the sizes of baseline images' maps up to which the map of another image counts as empty."""
-
-MANY_EMPTY = 0.1
-"""Share of empty maps that is worth a warning."""
+LARGEST_OF_BASELINE = 0.95  # quantile of the sizes of baseline images' maps up to which another map counts as empty
+MANY_EMPTY = 0.1  # share of empty maps that is worth a warning

@@ -15,26 +15,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vagan.axes import (
-    as_channel,
-    block_means,
-    central_differences,
-    crop_to,
-    forward_differences,
-    identity_grid,
-    matrices_of,
-    resize_linear,
-    sample_linear,
-    spatial_shape,
-)
+from vagan import axes
 from vagan.conventions import BACKGROUND
 from vagan.types import Images, Scalar
 
 Field = Float[Tensor, "batch dims *space"]
 Vectors = TypeVar("Vectors", Tensor, NDArray[np.float32])
 
-BLOCK = 2
-"""Fields are smooth: one vector for this many pixels along each axis says all, for an eighth of the work in 3-D."""
+BLOCK = 2  #: Pixels along each axis with one vector: fields are smooth, and this is an eighth of the work in 3-D.
 SQUARINGS = 6
 SMALLEST_RATIO = 1e-3
 """Volume ratios below are reported as this: on a grid, a very strong shrinkage can come out as none or less."""
@@ -42,15 +30,15 @@ SMALLEST_RATIO = 1e-3
 
 def velocity(raw: Field) -> Float[Tensor, "batch dims *reduced"]:
     """Velocity on the coarse grid, in pixels of the fine one for each unit of time."""
-    return block_means(raw, BLOCK)
+    return axes.block_means(raw, BLOCK)
 
 
 def integrate_velocity(coarse: Float[Tensor, "batch dims *reduced"], shape: tuple[int, ...]) -> Field:
     """Displacement after a unit of time, on a grid of this shape."""
-    grid = identity_grid(coarse)
-    moved = scaling_and_squaring(coarse / BLOCK, lambda u: sample_linear(u, grid + u, outside="border"))
-    padded = tuple(BLOCK * extent for extent in spatial_shape(coarse))
-    return crop_to(resize_linear(BLOCK * moved, padded), shape)
+    grid = axes.identity_grid(coarse)
+    moved = scaling_and_squaring(coarse / BLOCK, lambda u: axes.sample_linear(u, grid + u, outside="border"))
+    padded = tuple(BLOCK * extent for extent in axes.spatial_shape(coarse))
+    return axes.crop_to(axes.resize_linear(BLOCK * moved, padded), shape)
 
 
 def scaling_and_squaring(velocity: Vectors, composed: Callable[[Vectors], Vectors]) -> Vectors:
@@ -68,17 +56,17 @@ def scaling_and_squaring(velocity: Vectors, composed: Callable[[Vectors], Vector
 def warp(images: Images, displacement: Field) -> Images:
     """Show at ``p`` what is at ``p + u(p)``; background beyond the border. Exactly the same image where u = 0."""
     above = images - BACKGROUND
-    coordinates = identity_grid(images)
-    moved = sample_linear(above, coordinates + displacement, outside="zeros")
+    coordinates = axes.identity_grid(images)
+    moved = axes.sample_linear(above, coordinates + displacement, outside="zeros")
     # not `moved` itself: the rounding of coordinates cancels in the difference
-    return images + (moved - sample_linear(above, coordinates, outside="zeros"))
+    return images + (moved - axes.sample_linear(above, coordinates, outside="zeros"))
 
 
 def log_volume_ratio(displacement: Field) -> Float[Tensor, "batch 1 *space"]:
     """Log-Jacobian determinant of ``p -> p + u(p)``: local volume after over before, in pixels as in mm."""
-    slopes = matrices_of(central_differences(displacement))
+    slopes = axes.matrices_of(axes.central_differences(displacement))
     ratios = torch.linalg.det(slopes + torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device))
-    return as_channel(ratios.clamp(min=SMALLEST_RATIO).log())
+    return axes.as_channel(ratios.clamp(min=SMALLEST_RATIO).log())
 
 
 def displacement_penalty(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:
@@ -88,5 +76,5 @@ def displacement_penalty(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar
 
 def smoothness_penalty(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:
     """Mean squared gradient of the velocity, all components along all axes; 0 for a shift of the whole image."""
-    slopes = [difference.square().mean() for difference in forward_differences(coarse / BLOCK)]
+    slopes = [difference.square().mean() for difference in axes.forward_differences(coarse / BLOCK)]
     return torch.stack(slopes).mean()

@@ -16,7 +16,6 @@ warp+add    ``x`` deformed, ``+ M``                 velocity, then M
 is clipped to the range of images, and the effect is that of the clipped image.
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -24,18 +23,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vagan.axes import num_channels, num_spatial_dims, scale_channels, spatial_shape, split_channels
+from vagan.axes import num_channels, num_spatial_dims, spatial_shape, split_channels
 from vagan.conventions import RANGE
-from vagan.deformation import (
-    Field,
-    displacement_penalty,
-    integrate_velocity,
-    log_volume_ratio,
-    smoothness_penalty,
-    velocity,
-    warp,
-)
-from vagan.types import Images, Maps, Scalar
+from vagan.deformation import Field, integrate_velocity, log_volume_ratio, velocity, warp
+from vagan.types import Images, Maps
 
 SIGN = "effect = image - image as if of the baseline class; positive: the class made it brighter"
 """Sign convention, stored with every map."""
@@ -118,27 +109,17 @@ def with_effect(others: Images, images: Images, raw_map: RawMap, output: Output 
     return others + effect_map(images, baseline_image(images, raw_map, output))
 
 
-def map_smoothness_penalty(raw_map: RawMap) -> Scalar:
-    """`vagan.deformation.smoothness_penalty` of a ``warp`` or ``warp+add`` generator."""
-    return smoothness_penalty(_velocity_and_added(raw_map)[0])
-
-
-def map_displacement_penalty(raw_map: RawMap) -> Scalar:
-    """`vagan.deformation.displacement_penalty` of a ``warp`` or ``warp+add`` generator."""
-    return displacement_penalty(_velocity_and_added(raw_map)[0])
+def velocity_of(raw_map: RawMap) -> Float[Tensor, "batch dims *reduced"]:
+    """`vagan.deformation.velocity` of a ``warp`` or ``warp+add`` generator's map."""
+    return _velocity_and_added(raw_map)[0]
 
 
 class Deformation(NamedTuple):
     """What the class did to the shape of what an image shows, at each place of that image."""
 
-    displacement: Field
-    """How far tissue that is here now was moved by the class, in pixels; component i along spatial axis i."""
+    displacement: Field  #: How far the class moved what is here now, in pixels; component i along spatial axis i.
     log_jacobian: Float[Tensor, "batch 1 *space"]
     """Logarithm of its volume now over the volume that it had: negative where the class shrank it."""
-
-    def displacement_mm(self, spacing_mm: Sequence[float]) -> Field:
-        """Displacement in mm, for this distance of neighbouring pixels along each axis."""
-        return scale_channels(self.displacement, spacing_mm)
 
 
 def deformation(raw_map: RawMap, *, insert: bool = False) -> Deformation:

@@ -19,11 +19,8 @@ from typing import Any
 
 from vagan.errors import OutputError, reason_of
 
-MARK = "vagan-tmp"
-"""In the names of temporary files and folders; nothing without it is ever cleaned up."""
-
-MOST_TEXT = 2**24
-"""Bytes of the longest text that is read whole; records of ours are far shorter."""
+MARK = "vagan-tmp"  # in the names of temporary files and folders; nothing without it is ever cleaned up
+MOST_TEXT = 2**24  # bytes of the longest text that is read whole; records of ours are far shorter
 
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
@@ -169,12 +166,10 @@ def digest_of(*paths: Path | None) -> str:
 class FolderKind:
     """By what an output folder of one kind is recognised, and therefore may be replaced."""
 
-    files: tuple[str, ...] = ()
-    """Patterns of all its files, relative to it; ``*`` stands for folders too."""
+    files: tuple[str, ...] = ()  # patterns of all its files, relative to it; ``*`` stands for folders too
     record: str = ""
     """The file of these that tells the folder from others with the same names; without one none is replaced."""
-    mark: str = ""
-    """Text in that file."""
+    mark: str = ""  # text in that file
 
 
 def without_folders(values: Any) -> Any:

@@ -5,16 +5,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Column
 
 T = TypeVar("T")
@@ -29,21 +21,22 @@ class Bar:
         self.total, self.description, self.done = total, description, done
         self._begin, self._first, self._last_line = time.monotonic(), done, time.monotonic()
         self._figures = ""
-        self._progress: Progress | None = None
-        self._task = TaskID(0)
+        self._progress: progress.Progress | None = None
+        self._task = progress.TaskID(0)
         console = Console(stderr=True)
         if console.is_terminal:
             # widths that stay whole, so that on a narrow terminal only the figures are cut
+            figures = Column(no_wrap=True, overflow="ellipsis", ratio=1)
             columns = (
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=len(f"{total}/{total}"))),
-                TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
-                TextColumn("left"),
-                TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-                TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(bar_width=20),
+                progress.MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=len(f"{total}/{total}"))),
+                progress.TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+                progress.TextColumn("left"),
+                progress.TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+                progress.TextColumn("{task.fields[figures]}", table_column=figures),
             )
-            self._progress = Progress(*columns, console=console, expand=True)
+            self._progress = progress.Progress(*columns, console=console, expand=True)
             self._task = self._progress.add_task(description, total=total, completed=done, figures="")
 
     def __enter__(self) -> "Bar":

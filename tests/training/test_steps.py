@@ -6,7 +6,8 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from shapes import NETWORK_SPACES
-from vagan.effect import is_coarse, map_displacement_penalty, map_smoothness_penalty, raw_channels
+from vagan.deformation import displacement_penalty, smoothness_penalty
+from vagan.effect import is_coarse, raw_channels, velocity_of
 from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
@@ -255,9 +256,9 @@ class TestDeformingGenerator:
         return MapGenerator(len(space), outputs=outputs, width=2, zero_init=False, coarse=coarse).eval()
 
     @pytest.mark.parametrize(
-        ("name", "of_maps"), [("smoothness", map_smoothness_penalty), ("displacement", map_displacement_penalty)]
+        ("name", "penalty"), [("smoothness", smoothness_penalty), ("displacement", displacement_penalty)]
     )
-    def test_deformations_cost_on_all_images_that_the_generator_sees(self, players, output, name, of_maps, rng):
+    def test_deformations_cost_on_all_images_that_the_generator_sees(self, players, output, name, penalty, rng):
         space, critic, _ = players
         generator, images = self.generator(space, output), batch(space, 2, rng)
         terms, totals = {}, []
@@ -272,7 +273,7 @@ class TestDeformingGenerator:
             terms[weight] = step(update_generator, critic, generator, images, loss=loss, **options)
         transfer = transfer_effect(generator, images, self.settings(output))
         maps = [generator(part).detach() for part in (images.source, images.target, transfer.images)]
-        expected = torch.stack([of_maps(part) for part in maps]).mean()
+        expected = torch.stack([penalty(velocity_of(part)) for part in maps]).mean()
         torch.testing.assert_close(terms[5.0][f"generator/{name}"], expected)
         torch.testing.assert_close(totals[1] - totals[0], 5 * expected, rtol=1e-3, atol=1e-4)
 

@@ -19,14 +19,8 @@ from vagan.axes import (
     per_sample_mean,
     per_sample_norm,
 )
-from vagan.effect import (
-    RawMap,
-    baseline_image,
-    deforms,
-    map_displacement_penalty,
-    map_smoothness_penalty,
-    with_effect,
-)
+from vagan.deformation import displacement_penalty, smoothness_penalty
+from vagan.effect import RawMap, baseline_image, deforms, velocity_of, with_effect
 from vagan.nn.conditioning import conditioned, interpolate_conditions
 from vagan.training.config import Constraint, Generator, Loss
 from vagan.training.sampling import Batch
@@ -170,9 +164,10 @@ def _deformation_terms(raw_maps: RawMap, loss: Loss, settings: Generator) -> Ter
     """What deformations cost, whatever they do to an image."""
     if not deforms(settings.output):
         return {}
-    terms = {"generator/smoothness": map_smoothness_penalty(raw_maps)}
+    velocity = velocity_of(raw_maps)
+    terms = {"generator/smoothness": smoothness_penalty(velocity)}
     if loss.displacement_weight > 0:
-        terms["generator/displacement"] = map_displacement_penalty(raw_maps)
+        terms["generator/displacement"] = displacement_penalty(velocity)
     return terms
 
 
