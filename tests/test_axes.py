@@ -125,7 +125,7 @@ def test_classes_are_columns_and_norms_along_the_first_axis_those_of_columns():
     torch.testing.assert_close(axes.class_probabilities(logits), torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
     tensor = torch.zeros(1, 1, 2, 3)
     tensor[0, 0, :, 1] = torch.tensor([3.0, 4.0])
-    assert axes.norm_along_first_spatial_axis(tensor).tolist() == [[[0.0, 5.0, 0.0]]]
+    assert axes.norm_along_one_axis(tensor).tolist() == [[[0.0, 5.0, 0.0]]]
 
 
 @pytest.mark.parametrize("space", SPACES)

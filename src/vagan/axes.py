@@ -62,7 +62,7 @@ def largest_axial_slice(
     return images.take_along_dim(places, dim=-1), evidence.take_along_dim(places, dim=-1)
 
 
-def norm_along_first_spatial_axis(tensor: Images) -> Float[Tensor, "batch channel *rest"]:
+def norm_along_one_axis(tensor: Images) -> Float[Tensor, "batch channel *rest"]:
     """Norm over one axis, for the ``one-axis`` gradient penalty alone: what the authors' public code computes."""
     return torch.linalg.vector_norm(tensor, dim=FIRST_SPATIAL)
 

@@ -6,14 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vagan.axes import (
-    first_channels,
-    pad_to_multiple,
-    per_sample_mean,
-    per_sample_sum,
-    space_to_depth,
-    spatial_mean,
-)
+from vagan.axes import first_channels, pad_to_multiple, per_sample_mean, per_sample_sum, space_to_depth, spatial_mean
 from vagan.nn.conditioning import Condition
 from vagan.nn.layers import conv, conv_levels, recomputed
 from vagan.types import Images, Scores

@@ -16,8 +16,7 @@ from vagan.errors import VaganError
 
 State = Literal["uploading", "waiting", "working", "done", "failed"]
 Work = Callable[..., dict[str, Any]]
-"""From an image file, a folder for the maps and, if given, covariates, to the data of the viewer; raises `VaganError`
-for an invalid image."""
+"""From image file, folder for maps and perhaps covariates to the viewer's data; `VaganError` for an invalid image."""
 
 log = logging.getLogger(__name__)
 

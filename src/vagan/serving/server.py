@@ -29,8 +29,7 @@ def serve_run(
     """Print the address, which holds a new random token, and serve until interrupted, on 127.0.0.1.
 
     ``run``, ``method``, ``class_of_interest`` and ``device`` are as in `vagan.inference.attributor.Attributor.load`.
-    The ``port`` 0 takes any that is free; through ``forwarded_port`` a browser on another machine sees it, by ``ssh
-    -L``.
+    ``port`` 0 takes any that is free; through ``forwarded_port`` a browser on another machine sees it, by ``ssh -L``.
     """
     if largest_mb < 1:
         raise ConfigError(f"`largest_mb` must be at least 1, found {largest_mb}")

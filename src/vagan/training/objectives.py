@@ -12,13 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vagan.axes import (
-    concatenate_batches,
-    expand_like,
-    norm_along_first_spatial_axis,
-    per_sample_mean,
-    per_sample_norm,
-)
+from vagan.axes import concatenate_batches, expand_like, norm_along_one_axis, per_sample_mean, per_sample_norm
 from vagan.deformation import displacement_penalty, smoothness_penalty
 from vagan.effect import RawMap, baseline_image, deforms, velocity_of, with_effect
 from vagan.nn.conditioning import conditioned, interpolate_conditions
@@ -222,6 +216,6 @@ def gradient_penalty(
     (gradients,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
     gradients = gradients.float()  # squares and square roots lose too much in bfloat16
     slopes = per_sample_norm(gradients)
-    norms = norm_along_first_spatial_axis(gradients) if constraint == "one-axis" else slopes
+    norms = norm_along_one_axis(gradients) if constraint == "one-axis" else slopes
     excess = (norms - 1).clamp(min=0) if constraint == "one-sided" else norms - 1
     return excess.square().mean(), slopes.mean().detach()
