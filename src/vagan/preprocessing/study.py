@@ -177,9 +177,10 @@ def prepare_study(
         refused = (Outcome(job, "failed", reason) for job in jobs_of(repeated))
         outcomes = _follow(chain(running, refused), len(table), out, pipeline, pages)
         counts = Counter(outcome.status for outcome in outcomes)
-        done = f"{counts['done']} scans prepared, {counts['kept']} kept as before, {counts['failed']} failed in {out}"
-        report.append(done + (f" (see {out / FAILED})" if counts["failed"] else ""))
-        if counts["failed"] == len(outcomes):
+        new, kept, failed = (counts[status] for status in ("done", "kept", "failed"))
+        done = f"{new} scans prepared, {kept} kept from before, {failed} failed in {out}"
+        report.append(done + (f" (see {out / FAILED})" if failed else ""))
+        if failed == len(outcomes):
             raise PreprocessingError(f"no scan could be prepared: {outcomes[0].reason} (all reasons: {out / FAILED})")
     if level != "participant":
         failures = Failures(out)

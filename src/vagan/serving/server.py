@@ -81,6 +81,8 @@ def attribute(
 
 def _listening(port: int) -> socket.socket:
     try:
+        if port not in range(2**16):
+            raise OSError("ports are 0 to 65535")
         return socket.create_server((HOST, port))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise OutputError(f"port {port} of {HOST} must be free: {error}; choose another `port`") from error
