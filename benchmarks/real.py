@@ -3,15 +3,21 @@
 Trains VA-GAN with default settings on the pairs of classes of ``pictures.py``, and two independent classifiers of
 different architecture on each cohort, and scores the test images beside the group mean difference. Writes
 ``real.json`` and ``real.md`` to ``benchmarks/results``, and for each cohort a report and a contact sheet of each seed
-to ``--work``. The same command again goes on where it stopped.
+to ``--work``. Cohorts are studied side by side, with one thread each. The same command again goes on where it
+stopped.
 
     python benchmarks/real.py --pairs boots --sizes 28 --seeds 0 1 2
 """
 
 import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from pictures import add_options, make_cohort
 from study import as_table, column, keep, options_of, settings_of, with_seeds
 
@@ -41,12 +47,14 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--name", default="real", help="of the result's files")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="cohorts that are studied side by side")
     options = parser.parse_args()
-    found = {}
-    for pair in options.pairs:
-        for size in options.sizes:
-            found[f"{pair}-{size}"] = _study(f"{pair}-{size}", pair, size, options)
-            print(_markdown(found), flush=True)
+    options.set.append("training.num_threads=1")
+    studies = list(product(options.pairs, sorted(options.sizes, reverse=True)))  # those that take long first
+    with ProcessPoolExecutor(options.processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        running = {f"{pair}-{size}": pool.submit(_study, pair, size, options) for pair, size in studies}
+        found = {name: running[name].result() for name in sorted(running)}
+    print(_markdown(found))
     keep(
         options.name,
         {"preset": options.preset, "settings": options.set, "images": options.images, "cohorts": found},
@@ -55,8 +63,8 @@ def main() -> None:
     )
 
 
-def _study(name: str, pair: str, size: int, options: argparse.Namespace) -> dict:
-    folder = options.work / name
+def _study(pair: str, size: int, options: argparse.Namespace) -> dict:
+    folder = options.work / f"{pair}-{size}"
     cohort = make_cohort(folder, pair, size=size, images=options.images, fashion=options.fashion_mnist)
     for method in CLASSIFIERS:
         settings = settings_of(options, 0) | CLASSIFIER_SETTINGS | {"method": method}

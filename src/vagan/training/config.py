@@ -85,9 +85,9 @@ class Loss(_Section):
     scaled: bool = True
     """Weights on maps are given for 112x112 pixels and scaled by the square root of the number of pixels, as the
     gradient at one pixel of a critic of unit gradient norm shrinks; otherwise used as given."""
-    map_weight: NonNegative = 5.0
+    map_weight: NonNegative = 7.0
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
-    identity_weight: NonNegative = 20.0
+    identity_weight: NonNegative = 30.0
     """Identity loss: weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
     smoothness_weight: NonNegative = 10.0
     """Weight of the mean squared spatial gradient of the velocity field, for generators that deform."""
@@ -142,8 +142,8 @@ class Optimizer(_Section):
 
     generator_learning_rate: Positive = 1e-3
     critic_learning_rate: Positive = 5e-4
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Of the critic."""
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Of the critic; 0 in the paper, where the score falls late in the training."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of the critic."""
     generator_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -187,7 +187,7 @@ class Augmentation(_Section):
 class Training(_Section):
     """What is learned, and on what hardware."""
 
-    generator_updates: Count = 240
+    generator_updates: Count = 225
     """Generator updates against the critic."""
     batch_size: Count = 8
     """Images of each class in one gradient computation."""
