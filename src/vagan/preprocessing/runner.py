@@ -51,7 +51,7 @@ class Outcome:
 
 def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
     """Prepare one scan and write its files; whatever goes wrong is in the outcome."""
-    torch.set_num_threads(1)  # scans are the parallel work, and workers may join a cluster at any time
+    use_one_thread()  # here, because workers may join a cluster at any time
     begin = time.perf_counter()
     try:
         paths = DerivativePaths.of(out, pipeline, job.subject, job.session)
@@ -116,6 +116,11 @@ def _triptych(values: NDArray[np.float32] | NDArray[np.bool_]) -> NDArray[np.flo
     height, least = max(plane.shape[1] for plane in planes), min(float(plane.min()) for plane in planes)
     padded = [np.pad(plane, ((0, 0), (0, height - plane.shape[1])), constant_values=least) for plane in planes]
     return np.concatenate([np.flipud(plane.T) for plane in padded], axis=1)
+
+
+def use_one_thread() -> None:
+    """One thread for this process: scans are the parallel work. ITK has one anyway."""
+    torch.set_num_threads(1)
 
 
 def _start_worker() -> None:
