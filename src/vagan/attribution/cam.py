@@ -96,9 +96,7 @@ class GradCAM:
             if features.requires_grad:
                 (gradients,) = torch.autograd.grad(scores.sum(), features, allow_unused=True)
             if gradients is None:
-                raise ModelError(
-                    "the class score must depend on the layer's output: it does not; choose another layer"
-                )
+                raise ModelError("the class score must depend on the layer's output; choose another layer")
             return _like_images(weighted_channel_sum(features, spatial_mean(gradients)), images).detach()
 
 

@@ -31,9 +31,7 @@ def reference_images(reference: Reference, images: Images) -> Images:
     if isinstance(reference, str) and reference == "mean":
         return expand_like(per_sample_mean(images), images).expand_as(images)
     if isinstance(reference, str) and reference not in _INTENSITY:
-        raise ConfigError(
-            f"reference must be 'background', 'zero', 'mean', a number or an image: found {reference!r}"
-        )
+        raise ConfigError(f"reference must be background, zero, mean, a number or an image: found {reference!r}")
     value = _INTENSITY[reference] if isinstance(reference, str) else reference
     try:
         return torch.as_tensor(value, dtype=images.dtype, device=images.device).expand_as(images)

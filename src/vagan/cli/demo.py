@@ -51,9 +51,7 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
     exists = (folder / MANIFEST).is_file()
     cohort = Cohort(folder) if exists else make_synthetic_cohort(folder, n=images, seed=seed)
     if len(cohort.manifest) != images or f"seed {seed}," not in cohort.metadata.source:
-        raise CohortError(
-            f"{folder} holds {cohort.metadata.source}; give the same options to resume, or another folder"
-        )
+        raise CohortError(f"{folder} holds {cohort.metadata.source}; resume with its options, or give another folder")
     runs = []
     for name, settings in TRAININGS.items():
         config = load_config("fast", {"training.seed": str(seed), **settings})

@@ -114,15 +114,12 @@ def evaluate(
         classifiers=classifier or (),
         exclude_seen=exclude_seen,
     )
+    given = (Cohort(cohort), runs, out, options, selection)
     if not longitudinal:
-        evaluation = evaluate_runs(Cohort(cohort), runs, out, options, selection)
+        evaluation = evaluate_runs(*given)
         print(*filter(None, (evaluation.to_text(), evaluation.rules.get("verdict"))), sep="\n")
         print(f"all metrics: {out / 'table.md'}; next: vagan report {out}")
         return
     from vagan.evaluation.longitudinal.evaluate import evaluate_longitudinal
 
-    print(
-        evaluate_longitudinal(
-            Cohort(cohort), runs, out, options, selection, intensity=intensities, min_months=min_months
-        )
-    )
+    print(evaluate_longitudinal(*given, intensity=intensities, min_months=min_months))

@@ -74,9 +74,7 @@ def train(
         fit(images, run / FOLDER, labels, after_validation=draw_progress)
     if not is_main_process():
         return
-    following = (
-        f"attribute {run} IMAGE... --out DIR" if config.method == "vagan" else f"evaluate {cohort} {run} --out DIR"
-    )
+    following = f"attribute {run} IMAGE..." if config.method == "vagan" else f"evaluate {cohort} {run}"
     seconds = folder.seconds()
     done = f"trained for {seconds:.0f} s" if seconds > before else "this run was finished before"
-    print(f"{done}; next: vagan {following}")
+    print(f"{done}; next: vagan {following} --out DIR")

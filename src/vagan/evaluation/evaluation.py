@@ -62,17 +62,10 @@ def score_text(score: Mapping[str, Any] | None, digits: int) -> str:
     """``0.934 ± 0.036 [0.920, 0.945]``; what is unknown is left out, and all of it is ``n/a``."""
     if score is None or not _known(score["mean"]):
         return MISSING
-    text = _number(score["mean"], digits)
-    if _known(score["std"]):
-        text += f" ± {_number(score['std'], digits)}"
-    low, high = score["ci95"]
-    if _known(low) and _known(high):
-        text += f" [{_number(low, digits)}, {_number(high, digits)}]"
-    return text
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:z.{digits}f}"  # z: no minus before a rounded zero
+    values = (score["mean"], score["std"], *score["ci95"])
+    # z: no minus before a rounded zero
+    mean, std, low, high = (f"{value:z.{digits}f}" if _known(value) else "" for value in values)
+    return mean + (f" ± {std}" if std else "") + (f" [{low}, {high}]" if low and high else "")
 
 
 def _known(value: float | None) -> TypeGuard[float]:
@@ -216,13 +209,10 @@ def verdict(summary: Mapping[str, Scores], references: Mapping[str, Scores], bas
         if name == CONTROL or not compared or not scores.keys() >= set(compared):
             continue
         not_by = [m for m in compared if not _is_better(m, scores[m], control[m])]
-        judged = (
-            "better than" if not not_by else "no better than" if not_by == compared else "not clearly better than"
-        )
+        judged = "better" if not not_by else "no better" if not_by == compared else "not clearly better"
         labels = ", ".join(find_metric(metric).label.lower() for metric in not_by)
-        sentences.append(
-            f"{name}: {judged} the {CONTROL}{f' (not by {labels})' if judged.startswith('not ') else ''}."
-        )
+        but = f" (not by {labels})" if judged == "not clearly better" else ""
+        sentences.append(f"{name}: {judged} than the {CONTROL}{but}.")
         if all("flip_rate" in each for each in (scores, control, real)):
             effect, control_effect, of_real = (each["flip_rate"]["mean"] for each in (scores, control, real))
             sentences.append(

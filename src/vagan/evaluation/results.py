@@ -259,9 +259,8 @@ class ResultsFolder:
         scores = scores[scores["metric"] == summary.metrics[0]]
         values = pd.to_numeric(scores["value"], errors="coerce").astype(float)
         # folders of an earlier evaluation may still lie there
-        runs = [
-            run for run in self.runs.glob("*") if run.is_dir() and (summary.runs is None or run.name in summary.runs)
-        ]
+        listed = summary.runs
+        runs = [run for run in self.runs.glob("*") if run.is_dir() and (listed is None or run.name in listed)]
         found = Results(
             self.path,
             summary,

@@ -81,8 +81,7 @@ def load_methods(
     needs = {slug: METHODS[slug].needs for slug in wanted}
     models = _load_models(runs, cohort, device)
     there = {model.spec.kind for model in models} | WITHOUT_MODEL
-    missing = next((slug for slug in wanted if selection.methods and needs[slug] not in there), None)
-    if missing is not None:
+    if missing := next((slug for slug in wanted if selection.methods and needs[slug] not in there), None):
         raise ConfigError(f"{missing} needs the run of a {needs[missing]}, which is not among the runs")
     interest = selection.class_of_interest
     specs = [select_class(model.spec, interest)[0] for model in models]
@@ -122,20 +121,18 @@ def _named(method: Attributor, model: TrainedModel, models: Sequence[TrainedMode
 
 def _control(slug: str, cohort: Cohort, label: int, seed: int) -> Attributor:
     """A method that needs no model."""
-    entry = METHODS[slug]
-    if entry.needs == "nothing":
-        return Attributor([entry.make()])
-    rows = [
-        numpy_generator(seed, "mean", part).permutation(cohort.manifest.indices("train", part)) for part in (0, label)
-    ]
-    return Attributor([entry.make(*(cohort.images(found[:MEAN_IMAGES]) for found in rows))])
+    entry, images = METHODS[slug], []
+    for part in (0, label) if entry.needs == "training images" else ():
+        rows = numpy_generator(seed, "mean", part).permutation(cohort.manifest.indices("train", part))
+        images.append(cohort.images(rows[:MEAN_IMAGES]))
+    return Attributor([entry.make(*images)])
 
 
 def _load_models(runs: Sequence[Path], cohort: Cohort, device: torch.device) -> list[TrainedModel]:
     """Models of all runs, which must be able to take the cohort's images."""
     runs = [run.resolve() for run in runs]
-    twice = next((run.name for run in runs if [other.name for other in runs].count(run.name) > 1), None)
-    if twice is not None:
+    names = [run.name for run in runs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"tables call runs by their folders' names, but {twice!r} occurs twice; rename one")
     models = [TrainedModel.load(run, device) for run in runs]
     for model in models:
@@ -170,7 +167,7 @@ def load_classifier(
             "seed; train another with another training.seed"
         )
     class_label(cohort, "", [select_class(model.spec, class_of_interest)[0] for model in (found, *models)])
-    return IndependentClassifier(found.network, cohort, device=device, name=run.name)
+    return IndependentClassifier(found.network, cohort, name=run.name)
 
 
 def class_label(cohort: Cohort, class_of_interest: str, specs: Sequence[ModelSpec] = ()) -> int:

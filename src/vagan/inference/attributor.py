@@ -140,9 +140,8 @@ class Attributor:
         entry = METHODS[_chosen(first, method)]
         if entry.needs != "map-generator":
             if insert or predict_class:
-                raise ConfigError(
-                    f"`insert` and `predict_class` need a map generator: {first.path} holds a {first.spec.kind}"
-                )
+                found = f"{first.path} holds a {first.spec.kind}"
+                raise ConfigError(f"`insert` and `predict_class` need a map generator: {found}")
             narrowed, _ = select_class(first.spec, class_of_interest)
             made = [entry.make() if entry.needs == "nothing" else entry.make(one.network) for one in models]
             return cls(made, narrowed, device=where, runs=runs)

@@ -33,9 +33,7 @@ def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], cou
         example = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
         raise ConfigError(f"missing covariates: the model is conditioned on {', '.join(names)}; give {example}")
     if len(given) not in (1, count):
-        raise ConfigError(
-            f"covariates need one row per image, or one for all: found {len(given)} rows for {count} images"
-        )
+        raise ConfigError(f"covariates need one row per image, or one for all: {len(given)} rows, {count} images")
     for covariate in covariates:
         covariate.encode(given)
         covariate.require_near(given)
@@ -58,9 +56,7 @@ def rows_of(paths: Sequence[Path], table: pd.DataFrame) -> pd.DataFrame:
     """The row of each image file in a table, found by the file's name in ``image``, or without suffix in ``id``."""
     known = [name for name in ("image", "id") if name in table]
     if not known:
-        raise ConfigError(
-            f"covariates: the table needs a column image or id, found {', '.join(map(str, table.columns))}"
-        )
+        raise ConfigError(f"covariates: a table needs a column image or id, found {', '.join(map(str, table))}")
     rows = []
     for path in paths:
         here = pd.Series(False, index=table.index)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Picture
-from torch import Tensor
 
 from vagan.conventions import RANGE
 from vagan.data.image_file import SUFFIXES, ImageFile, is_clutter, name_of, read_image
@@ -29,6 +28,7 @@ from vagan.model.folder import ModelSpec
 from vagan.types import Images
 
 Array = NDArray[np.float32]
+Affine = Sequence[Sequence[float]] | None
 KINDS = ("effect", "overlay", "counterfactual", "log-jacobian", "displacement", "std", "sign-agreement", "mask")
 """Ends of the names of maps."""
 IN_MM = "mm towards right, front and top"
@@ -141,22 +141,18 @@ def prepared_batch(sources: Sequence[SourceImage]) -> Images:
     prepared = [source.prepared() for source in sources]
     shapes = sorted({array.shape for array in prepared})
     if len(shapes) > 1:
-        raise ModelError(
-            f"images of a batch must have one shape, found {shapes[0]} and {shapes[1]}; attribute them one by one"
-        )
+        found = " and ".join(map(str, shapes[:2]))
+        raise ModelError(f"images of a batch must have one shape, found {found}; attribute them one by one")
     return torch.from_numpy(np.stack(prepared))
 
 
-def as_files(
-    images: Images, names: Sequence[str], affine: Sequence[Sequence[float]] | None = None
-) -> tuple[FileImage, ...]:
+def as_files(images: Images, names: Sequence[str], affine: Affine = None) -> tuple[FileImage, ...]:
     """Prepared images as if they had been read from files; volumes with an affine from NIfTI files."""
-
-    def of(image: Array, name: str) -> FileImage:
+    files = []
+    for image, name in zip(images.numpy(force=True), names, strict=True):
         volume = None if affine is None else make_volume(image[0], np.array(affine))
-        return FileImage(ImageFile(Path(name.replace("/", "_")), image, volume), Preparation())
-
-    return tuple(of(_array(image), name) for image, name in zip(images, names, strict=True))
+        files.append(ImageFile(Path(name.replace("/", "_")), image, volume))
+    return tuple(FileImage(file, Preparation()) for file in files)
 
 
 def save_maps(
@@ -170,24 +166,23 @@ def save_maps(
 ) -> SavedMaps:
     """Write the maps of a single image, but for overlays, which are added to the others; see `Attribution.save`."""
     stem = folder / name_of(Path(name.replace("/", "_")))
-    effect = _array(one.effect[0])
-    counterfactual = None if one.counterfactual is None else _array(one.counterfactual[0])
+    effect = one.effect[0].numpy(force=True)
+    counterfactual = None if one.counterfactual is None else one.counterfactual[0].numpy(force=True)
     path, own = source.write_effect(stem, effect, counterfactual, overlays, insert=one.sign == SIGN_INSERTION)
     about = describe(one, source, source.view(effect).effect)
     if one.deformation is not None:
-        _, log_jacobian = source.write(stem, "log-jacobian", _array(one.deformation.log_jacobian[0]))
-        vectors, unit = source.write_displacement(stem, _array(one.deformation.displacement[0]))
+        _, log_jacobian = source.write(stem, "log-jacobian", one.deformation.log_jacobian[0].numpy(force=True))
+        vectors, unit = source.write_displacement(stem, one.deformation.displacement[0].numpy(force=True))
         about |= describe_deformation(vectors, log_jacobian, unit)
     if one.uncertainty is not None:
-        source.write(stem, "std", _array(one.uncertainty.std[0]))
-        source.write(stem, "sign-agreement", _array(one.uncertainty.sign_agreement[0]))
+        source.write(stem, "std", one.uncertainty.std[0].numpy(force=True))
+        source.write(stem, "sign-agreement", one.uncertainty.sign_agreement[0].numpy(force=True))
     if threshold is not None:
         write_mask(stem, own, threshold, source.volume)
     about |= source.describe()
     write_json(stem.with_name(f"{stem.name}_effect.json"), about)
-    return SavedMaps(
-        path, source.path, decision_of(one), one.is_ood is not None and bool(one.is_ood[0]), extrapolations(one)
-    )
+    is_ood = one.is_ood is not None and bool(one.is_ood[0])
+    return SavedMaps(path, source.path, decision_of(one), is_ood, extrapolations(one))
 
 
 def list_images(paths: Sequence[Path], spec: ModelSpec) -> list[Path]:
@@ -236,7 +231,3 @@ def output_names(paths: Sequence[Path]) -> list[str]:
             for name, place, own in zip(names, places, bare, strict=True)
         ]
     return names
-
-
-def _array(values: Tensor) -> Array:
-    return values.detach().cpu().numpy()

@@ -133,9 +133,8 @@ def _side_by_side(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 def _require_same_shape(image: Array, effect: Array) -> None:
     if image.shape != effect.shape or image.ndim not in (3, 4):
-        raise ValueError(
-            f"image and effect must both be (channel, *space) in 2-D or 3-D, found {image.shape} and {effect.shape}"
-        )
+        found = f"found {image.shape} and {effect.shape}"
+        raise ValueError(f"image and effect must both be (channel, *space) in 2-D or 3-D, {found}")
 
 
 class Row(NamedTuple):
@@ -188,13 +187,11 @@ def contact_sheet(rows: Sequence[Row], limit: float | None = None) -> Figure:
     columns = [name for name in COLUMNS if not rows or name in rows[0].pictures]
     across = 1 if len(rows) <= 4 else 2 if len(rows) <= 24 else 3
     down = max(-(-len(rows) // across), 1)
-    aspect = max(
-        (picture.shape[0] / picture.shape[1] for row in rows for picture in row.pictures.values()), default=1
-    )
+    shapes = [picture.shape for row in rows for picture in row.pictures.values()]
+    aspect = max((height / width for height, width in shapes), default=1)
     cell, group = aspect + 0.22, len(columns) + 0.3
-    figure = _ShownFigure(
-        figsize=(CELL_INCHES * (across * group + 0.9), CELL_INCHES * (down * cell + 0.5)), layout="constrained"
-    )
+    size = (CELL_INCHES * (across * group + 0.9), CELL_INCHES * (down * cell + 0.5))
+    figure = _ShownFigure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     drawn = ScalarMappable(Normalize(-limit, limit), EFFECT_COLOURS)
     for number, row in enumerate(rows):

@@ -106,9 +106,8 @@ class ScanImage:
 
     @cached_property
     def _prepared(self) -> Prepared:
-        return _as_prepared(self.raw, self.pipeline) or self.pipeline.run(
-            self.raw, upstream=upstream_of(self.raw.path)
-        )
+        upstream = upstream_of(self.raw.path)
+        return _as_prepared(self.raw, self.pipeline) or self.pipeline.run(self.raw, upstream=upstream)
 
 
 def read_scan_image(path: Path, spec: ModelSpec) -> ScanImage:

@@ -3,9 +3,8 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vagan.inference.attribution import Attribution, SourceImage
+from vagan.inference.attribution import Array, Attribution, SourceImage
 
 ABSTAINED = "abstained"
 
@@ -16,7 +15,7 @@ _MEANING = {
 }
 
 
-def describe(one: Attribution, source: SourceImage, effect: NDArray[np.float32]) -> dict[str, Any]:
+def describe(one: Attribution, source: SourceImage, effect: Array) -> dict[str, Any]:
     """Description of the map of a single image, whose effect on its own grid is given."""
     in_intensity, spec = one.unit == "intensity", one.spec
     shown = 1 if one.decisions is None else one.decisions[0].label or 1
@@ -43,9 +42,7 @@ def describe(one: Attribution, source: SourceImage, effect: NDArray[np.float32])
     return {name: value for name, value in entries.items() if value is not None}
 
 
-def describe_deformation(
-    vectors: NDArray[np.float32], log_jacobian: NDArray[np.float32], unit: str
-) -> dict[str, Any]:
+def describe_deformation(vectors: Array, log_jacobian: Array, unit: str) -> dict[str, Any]:
     """Description of a deformation ``(dims, *space)`` in this unit."""
     return {
         "deformation": {

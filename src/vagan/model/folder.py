@@ -71,9 +71,7 @@ class ModelSpec(BaseModel):
         if len(self.shape) != self.num_spatial_dims or math.prod(self.shape) > LARGEST_VALUES:
             raise ValueError(f"shape must have {self.num_spatial_dims} extents of a usual size, found {self.shape}")
         if self.preparation.size is not None and len(self.preparation.size) != self.num_spatial_dims:
-            raise ValueError(
-                f"the size must have {self.num_spatial_dims} extents as the shape has, found {self.preparation.size}"
-            )
+            raise ValueError(f"size must have {self.num_spatial_dims} extents, found {self.preparation.size}")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"class names must be unique, found {', '.join(self.classes[:4])}")
         return self
@@ -111,7 +109,7 @@ def select_class(
     known, conditions = spec.classes[1:], spec.task_conditions(insert=insert)
     if class_of_interest and class_of_interest not in known:
         raise ConfigError(
-            f"the model has no class of interest {class_of_interest!r}; {nearest(class_of_interest, known)}"
+            f"no class of interest is called {class_of_interest!r}; {nearest(class_of_interest, known)}"
         )
     if conditions is None:
         return spec, None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vagan.axes import num_spatial_dims as dims_of
 from vagan.axes import spatial_mean, spatial_shape
 from vagan.errors import ModelError
-from vagan.nn.layers import BATCH_NORM_EPS, conv_levels
+from vagan.nn.layers import BATCH_NORM_EPS, conv_levels, he_normal
 from vagan.types import Images
 
 Logits = Float[Tensor, "batch classes"]
@@ -46,10 +46,10 @@ class Classifier(nn.Module):
         hidden = 16 * width
         self.dense = nn.Sequential(
             nn.Flatten(),
-            _dense(pixels * hidden, hidden, bias=False),
+            he_normal(nn.Linear(pixels * hidden, hidden, bias=False), pixels * hidden),
             nn.BatchNorm1d(hidden, eps=BATCH_NORM_EPS, momentum=MOMENTUM),
             nn.ReLU(),
-            _dense(hidden, num_classes, bias=True),
+            he_normal(nn.Linear(hidden, num_classes), hidden),
         )
 
     def features(self, images: Images) -> Features:
@@ -76,7 +76,7 @@ class CAMClassifier(nn.Module):
     def __init__(self, num_spatial_dims: int, *, channels: int = 1, num_classes: int = 2, width: int = 32) -> None:
         super().__init__()
         self.convolutions = _convolutions(num_spatial_dims, channels, width, poolings=2)
-        self.dense = _dense(16 * width, num_classes, bias=False)
+        self.dense = he_normal(nn.Linear(16 * width, num_classes, bias=False), 16 * width)
 
     def features(self, images: Images) -> Features:
         """Last feature maps, after their ReLU: ``16 * width`` maps, a quarter of each extent, rounded down."""
@@ -90,11 +90,3 @@ class CAMClassifier(nn.Module):
 def _convolutions(num_spatial_dims: int, channels: int, width: int, *, poolings: int) -> nn.Sequential:
     levels = conv_levels(num_spatial_dims, channels, width, poolings=poolings, momentum=MOMENTUM)
     return nn.Sequential(*chain(*levels))
-
-
-def _dense(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, bias=bias)
-    nn.init.normal_(layer.weight, std=(2 / inputs) ** 0.5)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
+from torch.nn.modules.conv import _ConvNd
 
 _CONVOLVE = {2: functional.conv2d, 3: functional.conv3d}
 _TRANSPOSED = {2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
@@ -36,7 +37,7 @@ class Conv3d(nn.Conv3d):
         return _convolved(self, input, weight, bias) if detours(input) else super()._conv_forward(input, weight, bias)
 
 
-def _convolved(layer: nn.modules.conv._ConvNd, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _convolved(layer: _ConvNd, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     kind = images.device.type
     if torch.is_autocast_enabled(kind):  # it would look into the convolution, but not into its derivatives
         images, weight = (tensor.to(torch.get_autocast_dtype(kind)) for tensor in (images, weight))

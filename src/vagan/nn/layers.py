@@ -5,34 +5,35 @@ Running statistics of batch norm are measured on some passes, and frozen during 
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.utils.checkpoint import checkpoint
 
 from vagan.axes import expand_over_space, spatial_mean
 from vagan.nn.fast_double_backward import Conv2d, Conv3d
 
+Layer = TypeVar("Layer", _ConvNd, nn.Linear)
 _CONV = {2: Conv2d, 3: Conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
-def conv(
-    num_spatial_dims: int, inputs: int, outputs: int, *, kernel: int = 3, bias: bool = True
-) -> nn.modules.conv._ConvNd:
+def conv(num_spatial_dims: int, inputs: int, outputs: int, *, kernel: int = 3, bias: bool = True) -> _ConvNd:
     """Convolution of stride 1 that keeps the spatial shape; He-normal weights, zero bias."""
     layer = _CONV[num_spatial_dims](inputs, outputs, kernel, padding=kernel // 2, bias=bias)
-    return _he_normal(layer, inputs * kernel**num_spatial_dims)
+    return he_normal(layer, inputs * kernel**num_spatial_dims)
 
 
-def conv_transpose(num_spatial_dims: int, inputs: int, outputs: int, *, bias: bool = True) -> nn.modules.conv._ConvNd:
+def conv_transpose(num_spatial_dims: int, inputs: int, outputs: int, *, bias: bool = True) -> _ConvNd:
     """Transposed convolution, kernel 4, stride 2: doubles every spatial extent."""
     layer = _CONV_TRANSPOSE[num_spatial_dims](inputs, outputs, 4, stride=2, padding=1, bias=bias)
     # stride 2 spreads each input over 4 ** n outputs but an output sees only 2 ** n of the kernel's taps
-    return _he_normal(layer, inputs * 2**num_spatial_dims)
+    return he_normal(layer, inputs * 2**num_spatial_dims)
 
 
 def max_pool(num_spatial_dims: int) -> nn.Module:
@@ -159,7 +160,8 @@ class FrozenStatistics:
             norm.momentum, norm.num_batches_tracked = momentum, count
 
 
-def _he_normal(layer: nn.modules.conv._ConvNd, fan_in: int) -> nn.modules.conv._ConvNd:
+def he_normal(layer: Layer, fan_in: int) -> Layer:
+    """Give a layer He-normal weights and a bias of zero."""
     nn.init.normal_(layer.weight, std=(2 / fan_in) ** 0.5)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -114,10 +114,10 @@ def training_curves(metrics: pd.DataFrame) -> Figure:
 
 def _last_critic_update(metrics: pd.DataFrame) -> int | None:
     """Update after which the generator is distilled; None if it is not, or not yet."""
-    if "critic/wasserstein" not in metrics or not metrics["critic/wasserstein"].notna().any():
+    if "critic/wasserstein" not in metrics:
         return None
-    last = int(metrics.loc[metrics["critic/wasserstein"].notna(), "update"].iloc[-1])
-    return last if last < metrics["update"].iloc[-1] else None
+    last = metrics.loc[metrics["critic/wasserstein"].notna(), "update"].max()  # NaN where there is none
+    return int(last) if last < metrics["update"].iloc[-1] else None
 
 
 _PANELS = {
@@ -268,9 +268,9 @@ def _places(examples: Examples, methods: Sequence[str]) -> list[int | None]:
     if examples.images.ndim == 4:
         return [None] * len(examples.ids)
     shown = [examples.maps[method] / symmetric_range(examples.maps[method])[1] for method in methods]
-    evidence = (
-        examples.effects if examples.effects is not None else sum(map(np.abs, shown), np.zeros_like(examples.images))
-    )
+    evidence = examples.effects
+    if evidence is None:
+        evidence = sum(map(np.abs, shown), np.zeros_like(examples.images))
     along = np.abs(evidence).sum(axis=tuple(range(1, evidence.ndim - 1)))
     return [int(sizes.argmax()) if sizes.any() else len(sizes) // 2 for sizes in along]
 

@@ -97,9 +97,8 @@ def figure5(followed: Followed) -> Figure:
         panel.spines[:].set_visible(False)
     for place, row in enumerate(rows):
         name, ceiling = followed.names[row], followed.scores.get((CEILING, followed.names[row]))
-        axes[2 * place][0].set_ylabel(
-            f"{name}\nADAS13 {followed.adas13[row] or 'unknown'}", fontsize=6.5, parse_math=False
-        )
+        label = f"{name}\nADAS13 {followed.adas13[row] or 'unknown'}"
+        axes[2 * place][0].set_ylabel(label, fontsize=6.5, parse_math=False)
         for axis, line in zip((CORONAL, SAGITTAL), axes[2 * place :], strict=False):
             image = plane(followed.images[row][None], axis, at[axis])
             line[0].imshow(image[0], cmap="gray", vmin=-1, vmax=1)

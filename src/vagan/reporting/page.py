@@ -68,9 +68,8 @@ def viewer_data(
     shows it as if of the class ``baseline``. Methods of which a map does not fit into ``most_bytes`` are named as
     ``left_out``.
     """
-    images = [
-        _encoded(((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)) for case in cases
-    ]
+    grey = [((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255) for case in cases]
+    images = [_encoded(image.astype(np.uint8)) for image in grey]
     used = sum(len(text) for text in images)
     methods: list[dict[str, Any]] = []
     left_out = []

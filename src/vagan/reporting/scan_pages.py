@@ -42,6 +42,9 @@ WORDS = {
 }
 
 
+Suspect = Literal["both", "low", "never"]
+
+
 @dataclass(frozen=True)
 class Figure:
     """A column of the group page."""
@@ -50,7 +53,7 @@ class Figure:
     decimals: int
     least_spread: float
     """Lower limit of the robust standard deviation: smaller differences are never flagged."""
-    suspect: Literal["both", "low", "never"] = "both"
+    suspect: Suspect = "both"
 
 
 FIGURES = {
@@ -103,9 +106,8 @@ def write_group_page(out: Path, places: Sequence[DerivativePaths]) -> Path:
         }
         for (place, record), entry, flag in zip(found, table, flags, strict=True)
     ]
-    text = page_template("scans.html.j2").render(
-        rows=rows, figures=FIGURES, failed=Failures(out).rows(), name=out.resolve().name
-    )
+    failed, name = Failures(out).rows(), out.resolve().name
+    text = page_template("scans.html.j2").render(rows=rows, figures=FIGURES, failed=failed, name=name)
     write_text(out / GROUP_PAGE, text)
     return out / GROUP_PAGE
 
@@ -116,9 +118,7 @@ def figures_of(record: Record) -> dict[str, float]:
     return {"seconds": record.seconds} | {name: float(found[name]) for name in FIGURES if name in found}
 
 
-def outliers(
-    values: Sequence[float], least_spread: float = 0.0, suspect: Literal["both", "low", "never"] = "both"
-) -> list[int]:
+def outliers(values: Sequence[float], least_spread: float = 0.0, suspect: Suspect = "both") -> list[int]:
     """Indices of the outliers; none if fewer than five values are finite."""
     array = np.asarray(values, float)
     known = array[np.isfinite(array)]

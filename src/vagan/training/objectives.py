@@ -6,7 +6,6 @@ Each ``*_terms`` function gives the terms of one batch, by the names that they h
 
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -27,21 +26,18 @@ Weights = Mapping[str, float]
 def critic_terms(critic: nn.Module, generator: nn.Module, batch: Batch, loss: Loss, settings: Generator) -> Terms:
     """Eq. 2 and the penalty on the critic's gradient norm, for a fixed generator."""
     with torch.no_grad():
-        generated = baseline_image(
-            batch.source, conditioned(generator, batch.condition)(batch.source), settings.output
-        )
+        raw_map = conditioned(generator, batch.condition)(batch.source)
+        generated = baseline_image(batch.source, raw_map, settings.output)
     # one pass for both kinds of image: the critic treats samples independently
     critic_fn = conditioned(critic, batch.target_condition, batch.condition)
     scores = critic_fn(concatenate_batches(batch.target, generated))
-    target_scores, generated_scores = scores.split([len(batch.target), len(generated)])
-    terms = {"critic/wasserstein": -critic_loss(target_scores, generated_scores)}
+    terms = {"critic/wasserstein": -critic_loss(*scores.split([len(batch.target), len(generated)]))}
     if loss.constraint != "clip":
         count = ceil(loss.penalty_share * len(batch.fractions))
         points = interpolate(batch.target[:count], generated[:count], batch.fractions[:count])
         between = interpolate_conditions(batch.target_condition, batch.condition, batch.fractions)
-        terms["critic/penalty"], terms["critic/slope"] = gradient_penalty(
-            conditioned(critic, between), points, loss.constraint
-        )
+        penalty = gradient_penalty(conditioned(critic, between), points, loss.constraint)
+        terms["critic/penalty"], terms["critic/slope"] = penalty
     return terms
 
 
@@ -64,8 +60,8 @@ def generator_terms(
     ``teacher``, a better copy of the generator such as its average, in evaluation mode, gives the effects that are
     transferred; without it none are.
     """
-    transfer = None if teacher is None else transfer_effect(teacher, batch, settings)
-    maps = _maps(generator, batch, transfer, loss, settings)
+    transferred = None if teacher is None else transfer_effect(teacher, batch, settings)
+    maps = _maps(generator, batch, transferred, loss, settings)
     generated = baseline_image(batch.source, maps["source"], settings.output)
     terms = {
         "generator/adversarial": generator_loss(conditioned(critic, batch.condition)(generated)),
@@ -75,9 +71,9 @@ def generator_terms(
     if "target" in maps:
         unchanged = baseline_image(batch.target, maps["target"], settings.output)
         terms["generator/baseline_map"] = map_size(unchanged - batch.target, batch.weight)
-    if transfer is not None:
-        recovered = baseline_image(transfer.images, maps["transfer"], settings.output)
-        terms["generator/effect_transfer"] = map_size(recovered - transfer.origin)
+    if transferred is not None:
+        recovered = baseline_image(transferred, maps["transfer"], settings.output)
+        terms["generator/effect_transfer"] = map_size(recovered - batch.target)
     terms |= _deformation_terms(concatenate_batches(*maps.values()), loss, settings)
     if loss.cycle_weight > 0:
         reverse = conditioned(generator, batch.reverse_condition)
@@ -87,20 +83,17 @@ def generator_terms(
 
 
 def distillation_terms(
-    generator: nn.Module, teacher: nn.Module, batch: Batch, loss: Loss, settings: Generator
+    student: nn.Module, teacher: nn.Module, batch: Batch, loss: Loss, settings: Generator
 ) -> Terms:
     """Find the teacher's effects in target images, and none where there is none.
 
     There is no critic: the teacher, which stays as it is, has learnt from it what an effect is.
     """
-    transfer = transfer_effect(teacher, batch, settings)
-    both = concatenate_batches(transfer.images, batch.target)
-    maps = conditioned(generator, batch.target_condition)(both)
-    recovered, unchanged = baseline_image(both, maps, settings.output).split(
-        [len(transfer.images), len(batch.target)]
-    )
+    both = concatenate_batches(transfer_effect(teacher, batch, settings), batch.target)
+    maps = conditioned(student, batch.target_condition)(both)
+    recovered, unchanged = baseline_image(both, maps, settings.output).split(len(batch.target))
     return {
-        "generator/effect_transfer": map_size(recovered - transfer.origin),
+        "generator/effect_transfer": map_size(recovered - batch.target),
         "generator/baseline_map": map_size(unchanged - batch.target),
     } | _deformation_terms(maps, loss, settings)
 
@@ -118,14 +111,7 @@ def generator_weights(loss: Loss) -> Weights:
     }
 
 
-class EffectTransfer(NamedTuple):
-    """Target images with the effect of another image added, and without it."""
-
-    images: Images
-    origin: Images
-
-
-def transfer_effect(teacher: nn.Module, batch: Batch, settings: Generator) -> EffectTransfer:
+def transfer_effect(teacher: nn.Module, batch: Batch, settings: Generator) -> Images:
     """Put the effect that the teacher finds in each source (a map or a deformation) into the target image beside it.
 
     The part of the teacher's map that follows the texture of its own image cannot be predicted from the target's:
@@ -134,19 +120,18 @@ def transfer_effect(teacher: nn.Module, batch: Batch, settings: Generator) -> Ef
     with torch.no_grad():
         raw_map = conditioned(teacher, batch.condition)(batch.source)
         images = with_effect(batch.target, batch.source, raw_map, settings.output)
-    # images that stay in the range of images
-    return EffectTransfer(images.clamp(-1, 1), batch.target)
+    return images.clamp(-1, 1)  # the range of images
 
 
 def _maps(
-    generator: nn.Module, batch: Batch, transfer: EffectTransfer | None, loss: Loss, settings: Generator
+    generator: nn.Module, batch: Batch, transferred: Images | None, loss: Loss, settings: Generator
 ) -> dict[str, RawMap]:
     """Raw maps of ``source``, of ``target`` where they cost something, and of ``transfer`` where there is one."""
     parts = {"source": (batch.source, batch.condition)}
     if settings.joint_batch_norm or loss.identity_weight > 0:
         parts["target"] = (batch.target, batch.target_condition)
-    if transfer is not None:
-        parts["transfer"] = (transfer.images, batch.target_condition)
+    if transferred is not None:
+        parts["transfer"] = (transferred, batch.target_condition)
     if not settings.joint_batch_norm:
         return {name: conditioned(generator, condition)(images) for name, (images, condition) in parts.items()}
     images, conditions = zip(*parts.values(), strict=True)

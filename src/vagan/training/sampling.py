@@ -159,9 +159,8 @@ class TrainingImages:
         return concat_conditions(task, torch.from_numpy(self._numbers(rows)) if self.covariates else None)
 
     def _numbers(self, rows: Rows, *, category_distance: float | None = None) -> NDArray[np.float32]:
-        return encode_covariates(
-            self.covariates, self._cohort.manifest.table.iloc[rows], category_distance=category_distance
-        )
+        table = self._cohort.manifest.table.iloc[rows]
+        return encode_covariates(self.covariates, table, category_distance=category_distance)
 
 
 def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
@@ -172,7 +171,7 @@ def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
     if settings.class_of_interest not in others:
         hint = nearest(settings.class_of_interest, others)
         raise CohortError(
-            f"training.class_of_interest {settings.class_of_interest!r} is not a class of interest; {hint}"
+            f"training.class_of_interest {settings.class_of_interest!r} is no class of interest; {hint}"
         )
     return (1 + others.index(settings.class_of_interest),)
 

@@ -1,6 +1,7 @@
 """One update of the critic, one of the map generator: zero the gradients, accumulate them, step."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -68,13 +69,8 @@ def update_critic(
     """
     if settings.joint_batch_norm:
         generator.eval()
-    means = step(
-        optimizer,
-        batches,
-        lambda batch: critic_terms(critic, generator, batch, loss, settings),
-        critic_weights(loss),
-        backward,
-    )
+    terms_of = partial(critic_terms, critic, generator, loss=loss, settings=settings)
+    means = step(optimizer, batches, terms_of, critic_weights(loss), backward)
     if loss.constraint == "clip":
         with torch.no_grad():
             for weight in critic.parameters():
@@ -97,13 +93,8 @@ def update_generator(
     if settings.joint_batch_norm:
         generator.train()
     critic.requires_grad_(False)
-    means = step(
-        optimizer,
-        batches,
-        lambda batch: generator_terms(critic, generator, batch, loss, settings, teacher=teacher),
-        generator_weights(loss),
-        backward,
-    )
+    terms_of = partial(generator_terms, critic, generator, loss=loss, settings=settings, teacher=teacher)
+    means = step(optimizer, batches, terms_of, generator_weights(loss), backward)
     critic.requires_grad_(True)
     if settings.joint_batch_norm:
         measure_statistics(generator, batches)
@@ -122,22 +113,15 @@ def distil_generator(
 ) -> Terms:
     """Teach the map generator the effects that the teacher finds; see `distillation_terms`."""
     generator.train()
-    return step(
-        optimizer,
-        batches,
-        lambda batch: distillation_terms(generator, teacher, batch, loss, settings),
-        generator_weights(loss),
-        backward,
-    )
+    terms_of = partial(distillation_terms, generator, teacher, loss=loss, settings=settings)
+    return step(optimizer, batches, terms_of, generator_weights(loss), backward)
 
 
-def require_finite(terms: Terms, images: Sequence[Tensor] = ()) -> None:
+def require_finite(terms: Terms, images: Sequence[Tensor]) -> None:
     """Raise `DivergenceError` naming the first term that is not finite, and the images if they are to blame."""
     for name, value in terms.items():
         if not torch.isfinite(value).all():
-            blame = (
-                "an image of the batch holds NaN or infinite values: `vagan check` names it"
-                if any(not torch.isfinite(part).all() for part in images)
-                else "lower the learning rate"
-            )
+            blame = "lower the learning rate"
+            if any(not torch.isfinite(part).all() for part in images):
+                blame = "an image of the batch holds NaN or infinite values: `vagan check` names it"
             raise DivergenceError(f"the loss term {name} must be a finite number, but is {value.item()}; {blame}")

@@ -60,9 +60,9 @@ def observe(before: Scan, after: Scan, *, intensity: Intensity = "smooth", zero:
     """
     moved, inside, facts = _laid_onto(before, after)
     mask = inside & _mask(after)
-    if int(mask.sum()) < LEAST_VOXELS:
+    if (common := int(mask.sum())) < LEAST_VOXELS:
         raise CohortError(
-            f"two scans of a subject must show the same brain; after alignment {int(mask.sum())} voxels are in both"
+            f"two scans of a subject must show the same brain; aligned, they have {common} voxels in common"
         )
     matched, shading = moved, np.zeros(mask.shape, np.float32)
     if intensity != "none":

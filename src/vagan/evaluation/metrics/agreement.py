@@ -19,9 +19,8 @@ from vagan.evaluation.metrics.base import (
     Need,
     Pixels,
     Region,
-    map_of,
+    each_map,
     per_case,
-    require_pixels,
     truth_of,
 )
 from vagan.types import Maps
@@ -62,7 +61,8 @@ def ncc(map_: Pixels, effect: Pixels) -> float:
     # the standard deviation of a constant is often not exactly 0 in floating point, its range is
     if np.ptp(map_) == 0 or np.ptp(effect) == 0:
         return 0.0
-    return float((_standardised(map_) * _standardised(effect)).mean())
+    map_, effect = ((pixels - pixels.mean()) / pixels.std() for pixels in (map_, effect))
+    return float((map_ * effect).mean())
 
 
 def mean_ncc(maps: Maps, effects: Maps) -> float:
@@ -150,13 +150,7 @@ def uncertainty_error_correlation(std: Pixels, error: Pixels) -> float:
 
 def mean_abs(maps: CaseMaps) -> CaseScores:
     """Mean absolute value of the map, in its own units. It needs no truth; small on baseline images is good."""
-    require_pixels(maps)
-    return np.array([np.abs(map_of(maps, case)).mean() for case in range(len(maps))])
-
-
-def _standardised(pixels: Pixels) -> Pixels:
-    centred = pixels - pixels.mean()
-    return centred / centred.std()
+    return np.array([np.abs(map_).mean() for map_ in each_map(maps)])
 
 
 def expected_hits(strength: Pixels, weights: Pixels | Region, count: int) -> float:
@@ -167,16 +161,15 @@ def expected_hits(strength: Pixels, weights: Pixels | Region, count: int) -> flo
     return float(weights[above].sum() + places * weights[tied].mean())
 
 
+PAPER = "Baumgartner et al., CVPR 2018"
 ARRAS = "Arras et al., Information Fusion 2022"
 OVER_PIXELS: tuple[Need, ...] = ("maps", "effects")
 WHERE: tuple[Need, ...] = ("maps", "known effects")
 
 METRICS = (
     Metric(mean_abs, "Mean |map|", ("raw maps",), direction="neither"),
-    Metric(ncc, "NCC", OVER_PIXELS, best=1.0, reference="Baumgartner et al., CVPR 2018"),
-    Metric(
-        ncc_brain, "NCC, brain", (*OVER_PIXELS, "brain masks"), best=1.0, reference="Baumgartner et al., CVPR 2018"
-    ),
+    Metric(ncc, "NCC", OVER_PIXELS, best=1.0, reference=PAPER),
+    Metric(ncc_brain, "NCC, brain", (*OVER_PIXELS, "brain masks"), best=1.0, reference=PAPER),
     Metric(average_precision, "Average precision", WHERE, best=1.0, reference="Davis and Goadrich, ICML 2006"),
     Metric(relevance_mass, "Relevance mass", WHERE, best=1.0, reference=ARRAS),
     Metric(relevance_rank, "Relevance rank", WHERE, best=1.0, reference=ARRAS),

@@ -4,7 +4,7 @@ Maps and effects are arrays ``(case, channel, *space)``. A case's channels and p
 read at a time, so that volumes need no second copy in memory.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, Literal, NamedTuple
@@ -118,13 +118,12 @@ def per_case(*, needs_effect: bool = False) -> Callable[[Callable[..., float]], 
 
     def decorate(function: Callable[..., float]) -> Callable[..., CaseScores]:
         def metric(maps: CaseMaps, effects: CaseMaps, *more: Any, **named: Any) -> CaseScores:
-            require_pixels(maps)
             if maps.shape != effects.shape:
                 raise ValueError(
                     f"maps and effects must have the same shape: {maps.shape} and {effects.shape}; "
                     "resample to one grid first"
                 )
-            pairs = ((map_of(maps, case), effect_of(effects, case, needs_effect)) for case in range(len(maps)))
+            pairs = zip(each_map(maps), _each_effect(effects, needs_effect), strict=True)
             return np.array([function(map_, effect, *more, **named) for map_, effect in pairs], dtype=np.float64)
 
         # but for the signature, which is its own
@@ -135,34 +134,29 @@ def per_case(*, needs_effect: bool = False) -> Callable[[Callable[..., float]], 
     return decorate
 
 
-def require_pixels(maps: CaseMaps) -> None:
-    """Refuse arrays of other axes, or without any pixel."""
+def each_map(maps: CaseMaps) -> Iterator[Values]:
+    """The map of each case, of at least one pixel; `ModelError` if one is not finite."""
     if maps.ndim < 3 or not maps.size:
         raise ValueError(f"maps must be (case, channel, *space) and hold at least one pixel, got shape {maps.shape}")
+    for case, pixels in enumerate(maps):
+        if not np.isfinite(pixels).all():
+            raise ModelError(
+                f"maps must be finite: the map of case {case} holds NaN or infinity; "
+                "check the image, then whether the training diverged"
+            )
+        yield pixels.astype(np.float64)
 
 
-def map_of(maps: CaseMaps, case: int) -> Pixels:
-    """One case's map, finite."""
-    pixels: np.ndarray[Any, Any] = maps[case].astype(np.float64)
-    if not np.isfinite(pixels).all():
-        raise ModelError(
-            f"maps must be finite: the map of case {case} holds NaN or infinity; "
-            "check the image, then whether the training diverged"
-        )
-    return pixels
-
-
-def effect_of(effects: CaseMaps, case: int, needs_effect: bool = False) -> Pixels:
-    """One case's effect, finite."""
-    pixels: np.ndarray[Any, Any] = effects[case].astype(np.float64)
-    if not np.isfinite(pixels).all():
-        raise CohortError(f"effects must be finite: that of case {case} holds NaN or infinity; make the cohort again")
-    if needs_effect and not pixels.any():
-        raise CohortError(
-            f"this metric needs an effect that is not zero everywhere: that of case {case} is; "
-            "score only images of a class of interest"
-        )
-    return pixels
+def _each_effect(effects: CaseMaps, needs_effect: bool) -> Iterator[Values]:
+    for case, pixels in enumerate(effects):
+        if not np.isfinite(pixels).all():
+            raise CohortError(f"effects must be finite: that of case {case} holds NaN or infinity; make them again")
+        if needs_effect and not pixels.any():
+            raise CohortError(
+                f"this metric needs an effect that is not zero everywhere: that of case {case} is; "
+                "score only images of a class of interest"
+            )
+        yield pixels.astype(np.float64)
 
 
 def truth_mask(effects: CaseMaps) -> CaseMasks:
@@ -171,7 +165,7 @@ def truth_mask(effects: CaseMaps) -> CaseMasks:
     Every metric that needs to know *where* the effect is uses this. Of masks it is where they are not zero. A
     deformation's effect is almost nowhere zero, but mostly negligible.
     """
-    masks = [truth_of(effect_of(effects, case)) for case in range(len(effects))]
+    masks = [truth_of(effect) for effect in _each_effect(effects, needs_effect=False)]
     return np.stack(masks) if masks else np.zeros(effects.shape, bool)
 
 

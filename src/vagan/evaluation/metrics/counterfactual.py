@@ -53,15 +53,9 @@ class IndependentClassifier:
     `CohortError` if there are fewer than two.
     """
 
-    def __init__(
-        self,
-        network: Classifier | CAMClassifier,
-        cohort: Cohort,
-        *,
-        device: torch.device | str = "cpu",
-        name: str = "classifier",
-    ) -> None:
-        self._network, self._cohort, self._device, self.name = network, cohort, device, name
+    def __init__(self, network: Classifier | CAMClassifier, cohort: Cohort, *, name: str = "classifier") -> None:
+        self._network, self._cohort, self.name = network, cohort, name
+        self._device = next(network.parameters(), torch.empty(0)).device
         reference = cohort.manifest.indices("validation", 0)[:REFERENCE_IMAGES]
         if len(reference) < 2:
             raise CohortError(
@@ -168,31 +162,23 @@ def kernel_distance(prediction: ClassifierPrediction, reference: Features, subje
     Reference: Bińkowski et al., Demystifying MMD GANs, ICLR 2018. The interval comes from leaving out each subject of
     the first sample in turn (jackknife).
     """
-    features = prediction.features
-    kernels = _kernels(features, reference)
-    found = _distance(*kernels)
+    scale = np.sqrt((reference.astype(np.float64) ** 2).mean()) or 1.0
+    one, other = (sample.astype(np.float64) / scale for sample in (prediction.features, reference))
+    size = one.shape[-1]
+    within, between, beyond = ((a @ b.T / size + 1.0) ** 3 for a, b in ((one, one), (one, other), (other, other)))
+    found = _distance(within, between, beyond)
     of_case = np.asarray(subjects, dtype=str)
     others = [of_case != subject for subject in np.unique(of_case)]
-    left_out = [_distance(*kernels, keep=keep) for keep in others if keep.sum() > 1]
+    left_out = [_distance(within[keep][:, keep], between[keep], beyond) for keep in others if keep.sum() > 1]
     interval = [np.nan, np.nan]
     if len(left_out) >= 3:
         error = 1.96 * np.sqrt((len(left_out) - 1) * np.var(left_out))
         interval = [float(found - error), float(found + error)]
-    return {"mean": found, "std": None, "ci95": interval, "n": len(features)}
+    return {"mean": found, "std": None, "ci95": interval, "n": len(one)}
 
 
-def _kernels(features: Features, reference: Features) -> tuple[Values, Values, Values]:
-    """Kernel of all pairs within the features, between them and the reference, and within the reference."""
-    scale = np.sqrt((reference.astype(np.float64) ** 2).mean()) or 1.0
-    one, other = (sample.astype(np.float64) / scale for sample in (features, reference))
-    size = features.shape[-1]
-    within, between, beyond = ((a @ b.T / size + 1.0) ** 3 for a, b in ((one, one), (one, other), (other, other)))
-    return within, between, beyond
-
-
-def _distance(within: Values, between: Values, beyond: Values, keep: NDArray[np.bool_] | None = None) -> float:
-    if keep is not None:
-        within, between = within[keep][:, keep], between[keep]
+def _distance(within: Values, between: Values, beyond: Values) -> float:
+    """From the kernel of all pairs within a sample, between it and the other, and within the other."""
     if min(map(len, (within, beyond))) < 2:
         return float("nan")
     return float(_mean_of_pairs(within) + _mean_of_pairs(beyond) - 2 * between.mean())

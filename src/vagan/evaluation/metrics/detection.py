@@ -7,7 +7,8 @@ connected component of the truth, neighbours touching at corners too, channels t
 
 import numpy as np
 
-from vagan.evaluation.metrics.base import CaseMaps, Metric, Need, Pixels, map_of, per_case, require_pixels, truth_of
+from vagan.evaluation.metrics.agreement import WHERE
+from vagan.evaluation.metrics.base import CaseMaps, Metric, Need, Pixels, each_map, per_case, truth_of
 from vagan.inference.lesions import Mask, components
 
 OVERLAP = 0.1
@@ -24,9 +25,7 @@ def otsu_threshold(maps: CaseMaps) -> float:
     """
     from skimage.filters import threshold_otsu
 
-    require_pixels(maps)
-    strengths = np.abs(np.concatenate([map_of(maps, case).ravel() for case in range(len(maps))]))
-    return float(threshold_otsu(strengths, nbins=256))
+    return float(threshold_otsu(np.abs(np.concatenate([map_.ravel() for map_ in each_map(maps)])), nbins=256))
 
 
 @per_case()
@@ -74,7 +73,7 @@ def _shares(mask: Mask, other: Mask) -> np.ndarray[tuple[int], np.dtype[np.float
     return (common / np.maximum(sizes, 1))[1:]
 
 
-NEEDS: tuple[Need, ...] = ("maps", "known effects", "threshold")
+NEEDS: tuple[Need, ...] = (*WHERE, "threshold")
 COMMOWICK = "Commowick et al., Scientific Reports 2018"
 
 METRICS = (

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.evaluation.metrics.agreement import expected_hits, mean_abs
+from vagan.evaluation.metrics.agreement import WHERE, expected_hits, mean_abs
 from vagan.evaluation.metrics.base import Array, Entry, Metric, Pixels, Values, per_case, truth_mask
 from vagan.evaluation.statistics import correlation_entry, ratio_entry
 
@@ -45,9 +45,10 @@ def recall(maps: Array, effects: Array, parts: Callable[[int, Array], Mapping[st
     return recalls
 
 
-def regional(
-    maps: Array, effects: Array, masks: Iterable[Mapping[str, NDArray[np.bool_]]], subjects: NDArray[Any]
-) -> dict[str, Entry]:
+Masks = Iterable[Mapping[str, NDArray[np.bool_]]]
+
+
+def regional(maps: Array, effects: Array, masks: Masks, subjects: NDArray[Any]) -> dict[str, Entry]:
     """Rank correlation over images of the map's mean in the region with the effect's.
 
     ``masks`` holds for each case those of the regions by name, ``(1, channel, *space)``.
@@ -76,7 +77,7 @@ def baseline_response_ratio(
 
 
 METRICS = (
-    Metric(recall, "Recall", ("maps", "known effects", "parts"), best=1.0, by_part=True),
+    Metric(recall, "Recall", (*WHERE, "parts"), best=1.0, by_part=True),
     Metric(
         baseline_response_ratio,
         "M(x₀) / M(x₁)",
@@ -85,7 +86,5 @@ METRICS = (
         over="cohort",
     ),
     Metric(severity_correlation, "Severity correlation", ("raw maps", "severity", "subjects"), over="cohort"),
-    Metric(
-        regional, "Regional means", ("maps", "known effects", "region masks", "subjects"), over="cohort", by_part=True
-    ),
+    Metric(regional, "Regional means", (*WHERE, "region masks", "subjects"), over="cohort", by_part=True),
 )

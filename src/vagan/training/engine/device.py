@@ -104,18 +104,12 @@ def using_threads(count: int, *, processes: int = 1) -> Iterator[None]:
 
 
 def _fabric(
-    what: str,
-    accelerator: str,
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
-    devices: int = 1,
-    num_nodes: int = 1,
+    what: str, name: str, precision: Literal["32-true", "bf16-mixed"] = "32-true", devices: int = 1, nodes: int = 1
 ) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on every start
-    strategy = "ddp" if devices * num_nodes > 1 else "auto"
+    strategy = "ddp" if devices * nodes > 1 else "auto"
     try:
-        return Fabric(
-            accelerator=accelerator, strategy=strategy, devices=devices, num_nodes=num_nodes, precision=precision
-        )
+        return Fabric(accelerator=name, strategy=strategy, devices=devices, num_nodes=nodes, precision=precision)
     except Exception as error:  # Fabric raises several kinds for a device that is not there
         raise ConfigError(f"{what} cannot be used here: {error}; choose cpu") from error
 

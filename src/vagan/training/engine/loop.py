@@ -94,16 +94,7 @@ def train(
                 run.note(f"{begun} at update {state.updates} of {task.total} on {devices_used}, {precision}")
             if state.updates < task.total:
                 with _stop_signals() as stopped, record or nullcontext():
-                    _fit(
-                        task,
-                        state,
-                        run=run,
-                        record=record,
-                        fabric=fabric,
-                        processes=processes,
-                        stopped=stopped,
-                        save_every_s=config.training.checkpoint_seconds,
-                    )
+                    _fit(task, state, record, fabric, processes, run=run, stopped=stopped, config=config)
             if processes.is_first:
                 task.finish(run.model, fabric.device)
     return run
@@ -112,16 +103,16 @@ def train(
 def _fit(
     task: Task[Any],
     state: TrainState,
-    *,
-    run: RunFolder,
     record: Record | None,
     fabric: Fabric,
     processes: Processes,
+    *,
+    run: RunFolder,
     stopped: threading.Event,
-    save_every_s: float,
+    config: Config,
 ) -> None:
     begin = time.monotonic() - state.seconds
-    next_save = time.monotonic() + save_every_s
+    next_save = time.monotonic() + config.training.checkpoint_seconds
     for batch in prefetch(task.load, state.updates, task.total):
         state.set_learning_rates(task.lr_factor)
         # autocast from outside: Fabric's own module wrapper forbids the penalty's torch.autograd.grad
@@ -137,7 +128,7 @@ def _fit(
             record.add(means)
             if stops or state.updates == task.total or time.monotonic() >= next_save:
                 record.save(in_a_hurry=stops)
-                next_save = time.monotonic() + save_every_s
+                next_save = time.monotonic() + config.training.checkpoint_seconds
         if stops:
             if record:
                 run.note(f"interrupted at update {state.updates}")

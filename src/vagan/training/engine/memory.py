@@ -117,9 +117,8 @@ def reraise_out_of_memory(config: Config, *, half: bool) -> Iterator[None]:
         lack = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not lack and "not enough memory" not in text and "can't allocate memory" not in text:
             raise
-        raise NotEnoughMemoryError(
-            f"an update needs more memory than available; {_what_helps(config, half=half)}"
-        ) from error
+        remedies = _what_helps(config, half=half)
+        raise NotEnoughMemoryError(f"an update needs more memory than available; {remedies}") from error
 
 
 def _what_helps(config: Config, *, half: bool) -> str:

@@ -99,9 +99,7 @@ class RunFolder:
                     "give that one to resume, or another run folder"
                 )
             if os.path.lexists(self.checkpoint) and not self.checkpoint.is_file():
-                raise RunError(
-                    f"the checkpoint {self.checkpoint} must be a file, but is none; delete it to start again"
-                )
+                raise RunError(f"the checkpoint {self.checkpoint} must be a file; delete it to start again")
             return self.checkpoint.is_file()
         rows = np.concatenate([cohort.manifest.indices(split) for split in ("train", "validation")])
         subjects = sorted(set(cohort.manifest.table["subject"].iloc[rows]))
@@ -144,9 +142,7 @@ class RunFolder:
             (self.path / LOCK).touch()
             held = lock(self.path / LOCK)
         except BlockingIOError as error:
-            raise RunError(
-                f"another training is running in {self.path}; wait for it or choose another folder"
-            ) from error
+            raise RunError(f"another training is running in {self.path}; wait, or choose another folder") from error
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {reason_of(error)}") from error
         if held is None:

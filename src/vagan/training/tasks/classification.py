@@ -37,13 +37,9 @@ class ClassifierTask:
     """Cross-entropy on balanced batches of the baseline class and one class of interest, or all for a class gate."""
 
     def __init__(
-        self,
-        config: Config,
-        cohort: Cohort,
-        *,
-        monitor: Monitor | None = None,  # noqa: ARG002
-        processes: Processes = ALONE,
+        self, config: Config, cohort: Cohort, *, monitor: Monitor | None = None, processes: Processes = ALONE
     ) -> None:
+        del monitor  # classifiers make no maps
         self.examples: ValidationExamples | None = None
         self._is_class_gate = config.method == "label-classifier"
         interests = interest_labels(cohort, config.training)
@@ -63,9 +59,8 @@ class ClassifierTask:
             for label, found in rows.items()
         ]
         self._validation = validation_rows(cohort, interests, config.training)
-        self._recalibration = recalibration_rows(
-            rows, config.classifier.bn_recalibration_images, seed=config.training.seed
-        )
+        count = config.classifier.bn_recalibration_images
+        self._recalibration = recalibration_rows(rows, count, seed=config.training.seed)
         self._spec = ModelSpec(
             kind=config.method,
             num_spatial_dims=len(cohort.shape),
