@@ -93,13 +93,9 @@ class IntegratedGradients:
         line = captum.attr.IntegratedGradients(scores)
         with differentiating(self.model, images) as points:
             references = reference_images(self.reference, points)
-            parts = [
-                line.attribute(
-                    part.detach(), start, n_steps=self.steps, method="gausslegendre", internal_batch_size=AT_ONCE
-                )
-                for part, start in zip(points.split(AT_ONCE), references.split(AT_ONCE), strict=True)
-            ]
-            return concatenate_batches(*parts).detach()
+            how = {"n_steps": self.steps, "method": "gausslegendre", "internal_batch_size": AT_ONCE}
+            parts = zip(points.split(AT_ONCE), references.split(AT_ONCE), strict=True)
+            return concatenate_batches(*(line.attribute(x.detach(), start, **how) for x, start in parts)).detach()
 
 
 # Every other function that cuts or squashes one side of its input. Sigmoid and tanh are not among them: as gates and

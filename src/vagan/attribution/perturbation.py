@@ -107,13 +107,11 @@ class Occlusion:
         stride = usual if self.stride is None else self.stride
         if window > smallest:
             raise ConfigError(
-                f"the window must fit into the image: found window {window}, image {spatial_shape(images)}; "
-                "choose a smaller window"
+                f"the window must fit into the image {spatial_shape(images)}: found {window}; reduce it"
             )
         if not 1 <= stride <= window:
             raise ConfigError(
-                "the stride must be from 1 to the window, or pixels are left out: "
-                f"found stride {stride}, window {window}"
+                f"the stride must be 1 to the window of {window}, or pixels are left out: found {stride}"
             )
         return window, stride
 

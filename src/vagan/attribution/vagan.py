@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vagan.attribution.method import Convention, Covariates, Unit, preserving, require_images
-from vagan.axes import concatenate_channels
+from vagan.axes import spatial_shape
 from vagan.data.covariates import Covariate, encode_covariates
 from vagan.effect import (
     Deformation,
@@ -22,7 +22,7 @@ from vagan.effect import (
     effect_map,
 )
 from vagan.errors import ModelError
-from vagan.model.ood import MahalanobisOOD, recording_features
+from vagan.model.ood import MahalanobisOOD, level_means
 from vagan.nn.conditioning import Condition, concat_conditions, conditioned
 from vagan.nn.unet import MapGenerator
 from vagan.types import Images, Maps, Scores
@@ -102,7 +102,7 @@ class VAGAN:
 
     def raw_map(self, images: Images, covariates: Covariates = None) -> RawMap:
         """``M(x)``, the generator's output; `vagan.effect` says how it is applied."""
-        return self._forward(images, self._conditions(len(images), covariates))[0]
+        return self._forward(images, self._conditions(len(images), covariates, None))[0]
 
     def _forward(self, images: Images, condition: ConditionRows | None) -> tuple[RawMap, Scores | None]:
         require_images(images)
@@ -110,13 +110,12 @@ class VAGAN:
         with preserving(network), torch.no_grad():
             if self.ood is None or not isinstance(network, MapGenerator):
                 return conditioned(network, condition)(images), None
-            with recording_features(network) as features:
-                raw_map = conditioned(network, condition)(images)
-            return raw_map, self.ood.scores(concatenate_channels(*features))
+            levels = network.encoded(images)
+            rows = None if condition is None else condition.expand(len(images), -1).to(images.device)
+            raw_map = network.decoded(levels, spatial_shape(images), rows)
+            return raw_map, self.ood.scores(level_means(levels))
 
-    def _conditions(
-        self, count: int, covariates: Covariates, condition: Condition | None = None
-    ) -> ConditionRows | None:
+    def _conditions(self, count: int, covariates: Covariates, condition: Condition | None) -> ConditionRows | None:
         numbers = None
         if self.covariates:
             if covariates is None:

@@ -83,12 +83,8 @@ def attribute(
     files = list_images(images, attributor.spec)
     is_table = covariates != "" and "=" not in covariates
     given = rows_of(files, read_table(Path(covariates))) if is_table else parse_covariates(covariates) or None
-    saved = attributor.attribute_files(
-        files,
-        out,
-        covariates=given,
-        threshold=None if masks is None else ResultsFolder(masks).threshold(attributor.name),
-    )
+    threshold = None if masks is None else ResultsFolder(masks).threshold(attributor.name)
+    saved = attributor.attribute_files(files, out, covariates=given, threshold=threshold)
     for one in saved:
         if one.is_ood:
             print(f"warning: {one.source} is out of distribution: beyond 99 % of the training's validation images")

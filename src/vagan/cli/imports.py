@@ -32,9 +32,7 @@ class Preparing(Splitting):
     """Exclude unreadable, NaN and constant images instead of stopping."""
 
 
-def folder(
-    source: Path, out: Path, *, subject_pattern: str | None = None, preparing: Preparing | None = None
-) -> None:
+def folder(source: Path, out: Path, *, subject_pattern: str = "", preparing: Preparing | None = None) -> None:
     """Make a cohort from a folder for each class: SOURCE/<class name>/<image>.
 
     Images are PNG, JPEG, TIFF, DICOM (one frame), NumPy or NIfTI files. Split 64/16/20 % into train, validation

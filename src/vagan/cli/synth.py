@@ -42,14 +42,8 @@ def synth(
     """
     from vagan.data.sources.synthetic import make_synthetic_cohort
 
+    shape = parse_size(size)
     cohort = make_synthetic_cohort(
-        out,
-        n=images,
-        size=parse_size(size),
-        seed=seed,
-        intensity=intensity,
-        pattern=pattern,
-        amplitude=amplitude,
-        ageing=ageing,
+        out, n=images, size=shape, seed=seed, intensity=intensity, pattern=pattern, amplitude=amplitude, ageing=ageing
     )
     print(f"{len(cohort.manifest)} images in {out}")

@@ -102,10 +102,8 @@ def images_to_score(cohort: Cohort, split: str, label: int, limit: int | None, s
     """Random subset of a class's images in a split, in random order; the same for every method."""
     found = cohort.manifest.indices(split, label)
     if not len(found):
-        raise CohortError(
-            f"scores need {split} images of class {cohort.manifest.classes[label]!r}, found none in {cohort.path}; "
-            "split it again"
-        )
+        name = cohort.manifest.classes[label]
+        raise CohortError(f"scores need {split} images of {name!r}, found none in {cohort.path}; split it again")
     return numpy_generator(seed, f"{split} images to score", label).permutation(found)[:limit]
 
 

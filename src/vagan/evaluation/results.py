@@ -187,10 +187,8 @@ class ResultsFolder:
             ours |= dict.fromkeys((self.summary, *self._described), "")
         written = (self.summary, *self._described, self.pairs, self.table2)
         if foreign := next((path for path in written if path.exists() and not _holds(path, ours.get(path))), None):
-            raise OutputError(
-                f"the results folder must be new, empty or an older one: {foreign} is not of `vagan evaluate`; "
-                "choose another"
-            )
+            required = "the results folder must be new, empty or an older one"
+            raise OutputError(f"{required}: {foreign} is not of `vagan evaluate`; choose another")
 
     def write(
         self,

@@ -153,10 +153,8 @@ def load_classifier(
     """The classifier of a run that is none of the models, and about the same classes; else `ConfigError`."""
     (found,) = _load_models([run], cohort, device)
     if not isinstance(found.network, Classifier | CAMClassifier):
-        raise ConfigError(
-            f"an independent classifier is needed: {run} holds a {found.spec.kind}; "
-            "`vagan train --method classifier` makes one"
-        )
+        made = "`vagan train --method classifier` makes one"
+        raise ConfigError(f"an independent classifier is needed: {run} holds a {found.spec.kind}; {made}")
     weights, others = found.network.state_dict(), [other.network.state_dict() for other in models]
     if any(
         other.keys() == weights.keys() and all(torch.equal(weights[name], other[name]) for name in weights)
@@ -175,17 +173,13 @@ def class_label(cohort: Cohort, class_of_interest: str, specs: Sequence[ModelSpe
     classes = cohort.manifest.classes
     if class_of_interest:
         if class_of_interest not in classes[1:]:
-            raise ConfigError(
-                f"{cohort.path} has no class of interest {class_of_interest!r}; "
-                f"{nearest(class_of_interest, classes[1:])}"
-            )
+            hint = nearest(class_of_interest, classes[1:])
+            raise ConfigError(f"{cohort.path} has no class of interest {class_of_interest!r}; {hint}")
         return classes.index(class_of_interest)
     pairs = sorted({spec.classes for spec in specs})
     if len(pairs) > 1:
-        raise ConfigError(
-            "runs that are compared must be about the same classes: found "
-            + " and ".join(f"{interest} against {baseline}" for baseline, interest in pairs[:2])
-        )
+        found = " and ".join(f"{interest} against {baseline}" for baseline, interest in pairs[:2])
+        raise ConfigError(f"runs that are compared must be about the same classes: found {found}")
     if len(classes) == 2:
         return 1  # whatever the classes are called here
     if not pairs or pairs[0][0] != classes[0] or pairs[0][1] not in classes:

@@ -18,18 +18,9 @@ from vagan.data.cohort import Cohort, Selection
 from vagan.effect import SIGN, SIGN_INSERTION, without_effect
 from vagan.errors import ConfigError, NotEnoughMemoryError
 from vagan.files import replacing
+from vagan.inference import files
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
 from vagan.inference.covariates import GivenCovariates, covariate_table
-from vagan.inference.files import (
-    as_files,
-    list_images,
-    output_names,
-    prepared_batch,
-    read_source,
-    read_sources,
-    require_output,
-    save_maps,
-)
 from vagan.inference.overlay import Overlays, contact_sheets
 from vagan.inference.strategies import (
     REJECT_INTERVAL,
@@ -83,10 +74,8 @@ class Attributor:
     ) -> None:
         conventions = sorted({f"{method.convention}, {method.unit}" for method in methods})
         if len(conventions) != 1:
-            raise ConfigError(
-                "methods of an ensemble must agree in convention and unit: "
-                f"found {' and '.join(conventions) or 'no method'}"
-            )
+            found = " and ".join(conventions) or "no method"
+            raise ConfigError(f"methods of an ensemble must agree in convention and unit: found {found}")
         first = methods[0]
         self.methods, self._spec, self.device = tuple(methods), spec, torch.device(device)
         self.runs = tuple(runs)
@@ -94,6 +83,9 @@ class Attributor:
         self.covariates = first.covariates if isinstance(first, VAGAN) else ()
         self.cost = sum(method.cost for method in methods)
         self.gate, self.reject_interval = gate, reject_interval
+        self._sign = SIGN if self.unit == "intensity" else _READING[self.convention]
+        if isinstance(first, VAGAN) and first.insert:
+            self._sign = SIGN_INSERTION
         several = "" if len(methods) == 1 else f", mean of {len(methods)}"
         self.name = f"{first.name}{several}{', predicted classes' if gate else ''}"
 
@@ -152,15 +144,8 @@ class Attributor:
             chosen = [select_class(one.spec, class_of_interest, insert=insert) for one in models]
             specs, conditions = map(list, zip(*chosen, strict=True))
         generators = [
-            VAGAN(
-                one.network,
-                output=one.spec.output,
-                condition=condition,
-                covariates=one.spec.covariates,
-                insert=insert,
-                ood=one.ood,
-            )
-            for one, condition in zip(models, conditions, strict=True)
+            VAGAN(network, output=spec.output, condition=one, covariates=spec.covariates, insert=insert, ood=ood)
+            for (_, network, spec, ood), one in zip(models, conditions, strict=True)
         ]
         return cls(generators, specs[0], gate=gate, reject_interval=reject_interval, device=where, runs=runs)
 
@@ -197,10 +182,10 @@ class Attributor:
         if isinstance(images, Selection):
             known = images.covariates if covariates is None else covariates
             prepared, affine = images.images, images.cohort.metadata.affine
-            return self._attribute(prepared, known, images.ids, as_files(prepared, images.ids, affine))
-        paths = list_images(_paths(images), self.spec)
-        sources = tuple(read_source(path, self.spec) for path in paths)
-        return self._attribute(prepared_batch(sources), covariates, output_names(paths), sources)
+            return self._attribute(prepared, known, images.ids, files.as_files(prepared, images.ids, affine))
+        paths = files.list_images(_paths(images), self.spec)
+        sources = tuple(files.read_source(path, self.spec) for path in paths)
+        return self._attribute(files.prepared_batch(sources), covariates, files.output_names(paths), sources)
 
     def effect(self, images: Images | Selection, covariates: GivenCovariates = None) -> Maps:
         """Effect maps alone; see `attribute`."""
@@ -214,22 +199,22 @@ class Attributor:
         Of a folder, the images in it. A contact sheet of all images is added, ``overview.png``, and more where they
         are many. Nothing is written before all files were read without an error.
         """
-        paths = list_images(_paths(paths), self.spec)
-        names = output_names(paths)
-        require_output(Path(out), paths, names)
+        paths, out = files.list_images(_paths(paths), self.spec), Path(out)
+        names = files.output_names(paths)
+        files.require_output(out, paths, names)
         if isinstance(covariates, pd.DataFrame) and not self.covariates:
             raise ConfigError("covariates were given, but the model was trained without any; leave them out")
         table = covariate_table(covariates, self.covariates, len(paths))
         saved, rows = [], []
         with Overlays() as overlays:
-            for row, source in enumerate(track(read_sources(paths, self.spec), len(paths), "attributing")):
+            for row, source in enumerate(track(files.read_sources(paths, self.spec), len(paths), "attributing")):
                 known = None if table is None else table.iloc[[row]]
-                one = self._attribute(prepared_batch([source]), known, [names[row]], [source])
+                one = self._attribute(files.prepared_batch([source]), known, [names[row]], [source])
                 rows.append(one.row())
-                saved.append(save_maps(one, source, Path(out), names[row], overlays=overlays, threshold=threshold))
+                saved.append(files.save_maps(one, source, out, names[row], overlays=overlays, threshold=threshold))
             overlays.write()
         for number, sheet in enumerate(contact_sheets(rows), start=1):
-            with replacing(Path(out) / f"overview{f'-{number}' if number > 1 else ''}.png") as temporary:
+            with replacing(out / f"overview{f'-{number}' if number > 1 else ''}.png") as temporary:
                 sheet.savefig(temporary, format="png", dpi=150)
         return saved
 
@@ -256,7 +241,7 @@ class Attributor:
             method=self.name,
             unit=self.unit,
             convention=self.convention,
-            sign=self._sign(),
+            sign=self._sign,
             spec=self._spec,
             counterfactual=found.counterfactual,
             deformation=found.deformation,
@@ -278,12 +263,6 @@ class Attributor:
             effect = method.attribute(images, covariates)
             return Explanation(effect, without_effect(images, effect) if method.unit == "intensity" else None)
         return method.explain(images, covariates, condition=condition)
-
-    def _sign(self) -> str:
-        first = self.methods[0]
-        if self.unit != "intensity":
-            return _READING[self.convention]
-        return SIGN_INSERTION if isinstance(first, VAGAN) and first.insert else SIGN
 
 
 load = Attributor.load
@@ -335,8 +314,8 @@ def _chosen(model: TrainedModel, slug: str) -> str:
     return slug
 
 
-def _paths(files: Files) -> list[Path]:
-    return [Path(file) for file in ([files] if isinstance(files, Path | str) else files)]
+def _paths(given: Files) -> list[Path]:
+    return [Path(file) for file in ([given] if isinstance(given, Path | str) else given)]
 
 
 def _models(runs: Files | TrainedModel | Sequence[TrainedModel], device: torch.device | str) -> list[TrainedModel]:

@@ -33,7 +33,7 @@ def covariate_table(given: GivenCovariates, covariates: Sequence[Covariate], cou
         example = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
         raise ConfigError(f"missing covariates: the model is conditioned on {', '.join(names)}; give {example}")
     if len(given) not in (1, count):
-        raise ConfigError(f"covariates need one row per image, or one for all: {len(given)} rows, {count} images")
+        raise ConfigError(f"covariates need one row per image, or one for all: {len(given)} rows for {count} images")
     for covariate in covariates:
         covariate.encode(given)
         covariate.require_near(given)

@@ -162,7 +162,7 @@ def save_maps(
     name: str,
     *,
     overlays: Overlays,
-    threshold: float | None = None,
+    threshold: float | None,
 ) -> SavedMaps:
     """Write the maps of a single image, but for overlays, which are added to the others; see `Attribution.save`."""
     stem = folder / name_of(Path(name.replace("/", "_")))

@@ -59,14 +59,9 @@ class ScanImage:
 
     def write(self, stem: Path, kind: str, values: Array) -> tuple[Path, Array]:
         """Write in the template's space and on the scan's own grid: its shape, affine, units and codes."""
-        own = self._prepared.to_raw(values[0])
+        own, affine = self._prepared.to_raw(values[0]), self._prepared.scan.grid.affine
         path = _beside(stem, f"{kind}.nii.gz")
-        write_volume(
-            _beside(stem, f"{TEMPLATE}{kind}.nii.gz"),
-            values[0],
-            self._prepared.scan.grid.affine,
-            space=self.pipeline.space,
-        )
+        write_volume(_beside(stem, f"{TEMPLATE}{kind}.nii.gz"), values[0], affine, space=self.pipeline.space)
         write_like(path, own, self.raw.volume)
         return path, own[None]
 
@@ -125,9 +120,8 @@ def pipeline_of(spec: ModelSpec) -> Pipeline:
     try:
         pipeline = Pipeline.model_validate(spec.pipeline)
     except ValidationError as error:
-        raise ModelError(
-            f"the model's record of its preprocessing is unusable: {error.errors()[0]['msg']}; train it again"
-        ) from error
+        defect = error.errors()[0]["msg"]
+        raise ModelError(f"the model's record of its preprocessing is unusable: {defect}; train it again") from error
     for step in pipeline.steps:
         if isinstance(step, StripSkull) and step.method.startswith("command:"):
             digest = hashlib.sha256(step.method.encode()).hexdigest()

@@ -90,10 +90,8 @@ class ModelSpec(BaseModel):
     def task_conditions(self, *, insert: bool = False) -> Condition | None:
         """Conditions that select each class of interest, ``(classes, tasks)``; None where there is a single task."""
         if insert and not self.bidirectional:
-            raise ConfigError(
-                "inserting a class needs a bidirectional model, and this one only removes it; "
-                "train one with training.bidirectional=true"
-            )
+            required = "inserting a class needs a bidirectional model, and this one only removes it"
+            raise ConfigError(f"{required}; train one with training.bidirectional=true")
         count = len(self.classes) - 1
         return None if self.tasks == 1 else torch.eye(self.tasks)[count * insert : count * (1 + insert)]
 
@@ -108,9 +106,8 @@ def select_class(
     """
     known, conditions = spec.classes[1:], spec.task_conditions(insert=insert)
     if class_of_interest and class_of_interest not in known:
-        raise ConfigError(
-            f"no class of interest is called {class_of_interest!r}; {nearest(class_of_interest, known)}"
-        )
+        hint = nearest(class_of_interest, known)
+        raise ConfigError(f"the model has no class of interest {class_of_interest!r}; {hint}")
     if conditions is None:
         return spec, None
     class_of_interest = class_of_interest or (known[0] if len(known) == 1 else "")
@@ -159,10 +156,8 @@ def load_model(path: Path) -> tuple[nn.Module, ModelSpec]:
     """
     folder = path / "model" if (path / "model" / CONFIG).is_file() else path
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        raise ModelError(
-            f"a model folder must hold {CONFIG} and {WEIGHTS}: {path} does not; "
-            "give a run folder made by `vagan train`"
-        )
+        required = f"a model folder must hold {CONFIG} and {WEIGHTS}"
+        raise ModelError(f"{required}: {path} does not; give a run folder made by `vagan train`")
     try:
         spec = ModelSpec.model_validate_json(read_text(folder / CONFIG))
         with torch.device("meta"):  # no memory is spent on what the file does not hold

@@ -1,10 +1,8 @@
 """Out-of-distribution detection in features of the map generator."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from vagan.axes import concatenate_channels, spatial_mean
 from vagan.errors import ModelError
@@ -31,24 +29,12 @@ Features = Float[Tensor, "_ feature"]
 def image_features(network: MapGenerator, images: Images) -> Features:
     """Mean over space of the encoder's feature maps at every level."""
     with torch.no_grad():
-        means = [spatial_mean(maps.float()) for maps in network.encoded(images)]
-    return concatenate_channels(*means).cpu()
+        return level_means(network.encoded(images))
 
 
-@contextmanager
-def recording_features(network: MapGenerator) -> Iterator[list[Tensor]]:
-    """The means of `image_features` from passes inside the block, at no further cost: one tensor for each level."""
-    found: list[Tensor] = []
-
-    def record(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        found.append(spatial_mean(output.float()).cpu())
-
-    hooks = [module.register_forward_hook(record) for module in (*network.encoders, network.bottom)]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
+def level_means(levels: Sequence[Tensor]) -> Features:
+    """The same from these feature maps, see `MapGenerator.encoded`."""
+    return concatenate_channels(*(spatial_mean(maps.float()) for maps in levels)).cpu()
 
 
 @dataclass(frozen=True, eq=False)

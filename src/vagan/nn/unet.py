@@ -84,18 +84,22 @@ class MapGenerator(nn.Module):
 
     def forward(self, images: Images, condition: Condition | None = None) -> RawMap:
         """Raw map ``M(x)``, the spatial shape of the images."""
+        return self.decoded(self.encoded(images), spatial_shape(images), condition)
+
+    def decoded(self, encoded: list[Tensor], shape: tuple[int, ...], condition: Condition | None) -> RawMap:
+        """Raw map of images of this spatial shape, whose feature maps are those of `encoded`."""
         if bool(self.conditions) != (condition is not None):
             needed = "needs a condition, such as the class of interest; give one"
             unknown = "takes no condition; leave it out"
             raise ModelError(f"this map generator {needed if condition is None else unknown}")
-        *skips, bottom = self.encoded(images)
+        *skips, bottom = encoded
         features = self._modulated(0, bottom, condition)
         used = skips[-len(self.upsamplers) :]
         levels = zip(self.upsamplers, self.decoders, reversed(used), strict=True)
         for level, (upsampler, decoder, skip) in enumerate(levels, start=1):
             features = self._modulated(level, self._through(_Up(upsampler, decoder), features, skip), condition)
         maps = self.last(features)
-        return crop_to(repeat_blocks(maps, BLOCK) if self._coarse else maps, spatial_shape(images)).float()
+        return crop_to(repeat_blocks(maps, BLOCK) if self._coarse else maps, shape).float()
 
     def encoded(self, images: Images) -> list[Tensor]:
         """Feature maps of each level on the way down, the bottom's last; independent of the condition."""

@@ -30,12 +30,9 @@ PAGE_BYTES = 50 * 2**20
 
 def page_template(name: str, **filters: Callable[..., Any]) -> Template:
     """A template of ``reporting/templates`` with additional filters."""
+    loader = PackageLoader("vagan.reporting")
     environment = Environment(
-        loader=PackageLoader("vagan.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(filters)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}

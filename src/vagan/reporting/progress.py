@@ -29,12 +29,9 @@ def draw_progress(run: RunFolder) -> None:
     metrics = run.read_metrics()
     parts = [_pixels(training_curves(metrics))]
     if (shown := run.read_examples()) is not None:
-        effect = effect_map(shown.images, shown.counterfactuals)
-        found = Attribution(
-            *(shown.images, effect, "", "intensity", "signed", ""),
-            counterfactual=shown.counterfactuals,
-            names=shown.classes,
-        )
+        images, without, classes = shown
+        effect = effect_map(images, without)
+        found = Attribution(images, effect, "", "intensity", "signed", "", counterfactual=without, names=classes)
         parts.append(_pixels(found.plot()))
         # a folder of its own: TensorBoard follows one file in each
         with SummaryWriter(str(run.tensorboard / "examples")) as writer:

@@ -146,14 +146,10 @@ def _viewed(results: Results, examples: Examples, ranked: Sequence[str]) -> dict
     if examples.effects is not None:
         first, *others = maps
         maps = {first: maps[first], examples.effects_name: examples.effects, **{name: maps[name] for name in others}}
-    label = find_metric(results.summary.metrics[0]).label
+    label, values = find_metric(results.summary.metrics[0]).label, results.values
     cases = []
     for row, name in enumerate(examples.ids):
-        scores = {
-            method: f"{label} {number(results.values[name, method], 3)}"
-            for method in maps
-            if (name, method) in results.values
-        }
+        scores = {key: f"{label} {number(values[name, key], 3)}" for key in maps if (name, key) in values}
         role = examples.roles[row] if examples.roles else RANDOM
         of_case = {method: of_method[row] for method, of_method in maps.items()}
         cases.append(Case(name, role, examples.images[row], of_case, scores, examples.affine))

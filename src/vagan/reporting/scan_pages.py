@@ -97,14 +97,8 @@ def write_group_page(out: Path, places: Sequence[DerivativePaths]) -> Path:
         for row in outliers([entry.get(name, np.nan) for entry in table], figure.least_spread, figure.suspect):
             flags[row].add(name)
     rows = [
-        {
-            "stem": place.stem,
-            "page": page_of(place).name,
-            "figures": entry,
-            "flags": flag,
-            "warnings": _warnings(record),
-        }
-        for (place, record), entry, flag in zip(found, table, flags, strict=True)
+        {"stem": of.stem, "page": page_of(of).name, "figures": entry, "flags": flag, "warnings": _warnings(record)}
+        for (of, record), entry, flag in zip(found, table, flags, strict=True)
     ]
     failed, name = Failures(out).rows(), out.resolve().name
     text = page_template("scans.html.j2").render(rows=rows, figures=FIGURES, failed=failed, name=name)
@@ -134,12 +128,8 @@ def outliers(values: Sequence[float], least_spread: float = 0.0, suspect: Suspec
 
 
 def _warnings(record: Record) -> list[str]:
-    found = [step.get("found", {}) for step in record.steps]
-    rejected = [
-        f"{entry['refused']} found {entry['refused_ml']:.0f} ml and was rejected"
-        for entry in found
-        if "refused" in entry
-    ]
+    found = [step["found"] for step in record.steps if "refused" in step.get("found", {})]
+    rejected = [f"{one['refused']} found {one['refused_ml']:.0f} ml and was rejected" for one in found]
     return [*record.steps[0].get("warnings", []), *rejected]
 
 

@@ -6,13 +6,12 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from vagan.axes import concatenate_batches
 from vagan.nn.conditioning import Condition, conditioned
 from vagan.nn.layers import measuring_statistics
-from vagan.training.sampling import Batch
+from vagan.training.sampling import Batch, Rows
 from vagan.types import Images
 
 BATCH = 50
@@ -30,10 +29,7 @@ def measure_statistics(generator: nn.Module, batches: Sequence[Batch]) -> None:
 
 
 def recalibrated(
-    network: Network,
-    images_of: Callable[[NDArray[np.int64]], Images],
-    rows: NDArray[np.int64],
-    condition: Condition | None = None,
+    network: Network, images_of: Callable[[Rows], Images], rows: Rows, condition: Condition | None = None
 ) -> Network:
     """Copy of a network in evaluation mode, with the statistics of these images; its own where there are none.
 

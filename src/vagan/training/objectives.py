@@ -83,14 +83,14 @@ def generator_terms(
 
 
 def distillation_terms(
-    student: nn.Module, teacher: nn.Module, batch: Batch, loss: Loss, settings: Generator
+    generator: nn.Module, teacher: nn.Module, batch: Batch, loss: Loss, settings: Generator
 ) -> Terms:
     """Find the teacher's effects in target images, and none where there is none.
 
     There is no critic: the teacher, which stays as it is, has learnt from it what an effect is.
     """
     both = concatenate_batches(transfer_effect(teacher, batch, settings), batch.target)
-    maps = conditioned(student, batch.target_condition)(both)
+    maps = conditioned(generator, batch.target_condition)(both)
     recovered, unchanged = baseline_image(both, maps, settings.output).split(len(batch.target))
     return {
         "generator/effect_transfer": map_size(recovered - batch.target),

@@ -171,7 +171,7 @@ def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
     if settings.class_of_interest not in others:
         hint = nearest(settings.class_of_interest, others)
         raise CohortError(
-            f"training.class_of_interest {settings.class_of_interest!r} is no class of interest; {hint}"
+            f"no class of interest is {settings.class_of_interest!r}: training.class_of_interest; {hint}"
         )
     return (1 + others.index(settings.class_of_interest),)
 
@@ -179,10 +179,8 @@ def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
 def training_rows(cohort: Cohort, interests: tuple[int, ...], settings: Training) -> dict[int, Rows]:
     """Training images of the baseline class and each class of interest, enough for a batch."""
     if min(cohort.shape) < SMALLEST_EXTENT:
-        raise CohortError(
-            f"images must have at least {SMALLEST_EXTENT} pixels along each axis, found {cohort.shape}; "
-            "import them again at a larger size"
-        )
+        required = f"images must have at least {SMALLEST_EXTENT} pixels along each axis"
+        raise CohortError(f"{required}, found {cohort.shape}; import them again at a larger size")
     rows = {label: cohort.manifest.indices("train", label) for label in (0, *interests)}
     for label, found in rows.items():
         if len(found) < settings.batch_size:

@@ -9,17 +9,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vagan.errors import DivergenceError
+from vagan.training import objectives
 from vagan.training.bn_recalibration import measure_statistics
 from vagan.training.config import Generator, Loss
-from vagan.training.objectives import (
-    Terms,
-    Weights,
-    critic_terms,
-    critic_weights,
-    distillation_terms,
-    generator_terms,
-    generator_weights,
-)
+from vagan.training.objectives import Terms, Weights
 from vagan.training.sampling import Batch
 
 Backward = Callable[[Tensor], None]
@@ -69,8 +62,8 @@ def update_critic(
     """
     if settings.joint_batch_norm:
         generator.eval()
-    terms_of = partial(critic_terms, critic, generator, loss=loss, settings=settings)
-    means = step(optimizer, batches, terms_of, critic_weights(loss), backward)
+    terms_of = partial(objectives.critic_terms, critic, generator, loss=loss, settings=settings)
+    means = step(optimizer, batches, terms_of, objectives.critic_weights(loss), backward)
     if loss.constraint == "clip":
         with torch.no_grad():
             for weight in critic.parameters():
@@ -89,12 +82,12 @@ def update_generator(
     backward: Backward,
     teacher: nn.Module | None = None,
 ) -> Terms:
-    """Move the map generator one step towards the minimum of Eq. 4; see `generator_terms` for the teacher."""
+    """Move the map generator one step towards the minimum of Eq. 4; see `objectives.generator_terms`."""
     if settings.joint_batch_norm:
         generator.train()
     critic.requires_grad_(False)
-    terms_of = partial(generator_terms, critic, generator, loss=loss, settings=settings, teacher=teacher)
-    means = step(optimizer, batches, terms_of, generator_weights(loss), backward)
+    terms_of = partial(objectives.generator_terms, critic, generator, loss=loss, settings=settings, teacher=teacher)
+    means = step(optimizer, batches, terms_of, objectives.generator_weights(loss), backward)
     critic.requires_grad_(True)
     if settings.joint_batch_norm:
         measure_statistics(generator, batches)
@@ -113,8 +106,8 @@ def distil_generator(
 ) -> Terms:
     """Teach the map generator the effects that the teacher finds; see `distillation_terms`."""
     generator.train()
-    terms_of = partial(distillation_terms, generator, teacher, loss=loss, settings=settings)
-    return step(optimizer, batches, terms_of, generator_weights(loss), backward)
+    terms_of = partial(objectives.distillation_terms, generator, teacher, loss=loss, settings=settings)
+    return step(optimizer, batches, terms_of, objectives.generator_weights(loss), backward)
 
 
 def require_finite(terms: Terms, images: Sequence[Tensor]) -> None:

@@ -119,10 +119,8 @@ def per_case(*, needs_effect: bool = False) -> Callable[[Callable[..., float]], 
     def decorate(function: Callable[..., float]) -> Callable[..., CaseScores]:
         def metric(maps: CaseMaps, effects: CaseMaps, *more: Any, **named: Any) -> CaseScores:
             if maps.shape != effects.shape:
-                raise ValueError(
-                    f"maps and effects must have the same shape: {maps.shape} and {effects.shape}; "
-                    "resample to one grid first"
-                )
+                found = f"{maps.shape} and {effects.shape}"
+                raise ValueError(f"maps and effects must have one shape, found {found}; resample to one grid first")
             pairs = zip(each_map(maps), _each_effect(effects, needs_effect), strict=True)
             return np.array([function(map_, effect, *more, **named) for map_, effect in pairs], dtype=np.float64)
 

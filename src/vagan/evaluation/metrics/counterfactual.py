@@ -190,17 +190,13 @@ def _mean_of_pairs(kernel: Values) -> float:
 
 
 PREDICTIONS: tuple[Need, ...] = ("prediction", "prediction without effect")
+FEATURES: tuple[Need, ...] = ("prediction without effect", "reference features", "subjects")
+OF_BASELINE: tuple[Need, ...] = ("baseline sizes", "baseline contrasts", "baseline subjects")
+KID = "Bińkowski et al., ICLR 2018"
 
 BY_CLASSIFIER = (
     Metric(flip_rate, "Flip rate", PREDICTIONS),
-    Metric(
-        kernel_distance,
-        "Kernel distance",
-        ("prediction without effect", "reference features", "subjects"),
-        direction="lower",
-        reference="Bińkowski et al., ICLR 2018",
-        over="cohort",
-    ),
+    Metric(kernel_distance, "Kernel distance", FEATURES, direction="lower", reference=KID, over="cohort"),
     Metric(probability_drop, "Probability drop", PREDICTIONS),
 )
 """Computed for each independent classifier."""
@@ -210,11 +206,5 @@ METRICS = (
     Metric(empty_map, "Empty maps", ("raw maps", "baseline mean abs"), direction="lower", best=0.0),
     Metric(residual_effect, "Residual effect", ("raw maps", "residual mean abs"), direction="lower"),
     Metric(relative_change, "Relative change", ("raw maps", "image contrasts"), direction="lower"),
-    Metric(
-        baseline_change,
-        "Relative change, baseline images",
-        ("baseline sizes", "baseline contrasts", "baseline subjects"),
-        direction="lower",
-        over="cohort",
-    ),
+    Metric(baseline_change, "Relative change, baseline images", OF_BASELINE, direction="lower", over="cohort"),
 )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vagan.evaluation.metrics.agreement import WHERE, expected_hits, mean_abs
-from vagan.evaluation.metrics.base import Array, Entry, Metric, Pixels, Values, per_case, truth_mask
+from vagan.evaluation.metrics.base import Array, Entry, Metric, Need, Pixels, Values, per_case, truth_mask
 from vagan.evaluation.statistics import correlation_entry, ratio_entry
 
 Parts = Callable[[Array], Mapping[str, Array]]
@@ -76,15 +76,11 @@ def baseline_response_ratio(
     return ratio_entry(baseline, mean_abs(maps), baseline_subjects, subjects)
 
 
+SIZES: tuple[Need, ...] = ("raw maps", "baseline mean abs", "subjects", "baseline subjects")
+
 METRICS = (
     Metric(recall, "Recall", (*WHERE, "parts"), best=1.0, by_part=True),
-    Metric(
-        baseline_response_ratio,
-        "M(x₀) / M(x₁)",
-        ("raw maps", "baseline mean abs", "subjects", "baseline subjects"),
-        direction="lower",
-        over="cohort",
-    ),
+    Metric(baseline_response_ratio, "M(x₀) / M(x₁)", SIZES, direction="lower", over="cohort"),
     Metric(severity_correlation, "Severity correlation", ("raw maps", "severity", "subjects"), over="cohort"),
     Metric(regional, "Regional means", (*WHERE, "region masks", "subjects"), over="cohort", by_part=True),
 )

@@ -132,10 +132,8 @@ def _fit(
         if stops:
             if record:
                 run.note(f"interrupted at update {state.updates}")
-            raise Interrupted(
-                f"stopped at update {state.updates} of {task.total}; everything is saved in {run.path}: "
-                "repeat the command to resume"
-            )
+            stop = f"stopped at update {state.updates} of {task.total}"
+            raise Interrupted(f"{stop}; everything is saved in {run.path}: repeat the command to resume")
     if record:
         run.note(f"finished after {state.seconds:.0f} s")
         if warning := collapsed_map(record.figures):

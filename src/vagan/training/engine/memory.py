@@ -2,7 +2,7 @@
 
 import copy
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ MEMINFO = Path("/proc/meminfo")
 CONTAINER = Path("/sys/fs/cgroup")
 
 
-def require_memory(
-    state: TrainState, config: Config, image: tuple[int, ...], device: torch.device, *, half: bool
-) -> None:
+Shape = tuple[int, ...]
+
+
+def require_memory(state: TrainState, config: Config, image: Shape, device: torch.device, *, half: bool) -> None:
     """Raise `NotEnoughMemoryError` if what an update keeps for its derivatives alone is more than is free.
 
     On a CPU the system would end the process without a message. ``image`` is ``(channel, *space)``.
@@ -36,7 +37,7 @@ def require_memory(
         )
 
 
-def kept_by_an_update(state: TrainState, config: Config, image: tuple[int, ...]) -> int:
+def kept_by_an_update(state: TrainState, config: Config, image: Shape) -> int:
     """Bytes that an update of the generator keeps for its backward pass in float32; the passes need more."""
     parts = 2 if config.generator.joint_batch_norm or config.loss.identity_weight > 0 else 1
     parts += config.loss.effect_transfer_weight > 0
@@ -67,9 +68,7 @@ class _Allocations(TorchDispatchMode):
         self.peak = self._now = 0
         self._alive: set[int] = set()
 
-    def __torch_dispatch__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             storage = tensor.untyped_storage() if isinstance(tensor, Tensor) else None

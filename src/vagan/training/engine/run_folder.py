@@ -9,17 +9,18 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, field_validator
 
 from vagan.data.cohort import Cohort
 from vagan.data.fingerprint import Fingerprints, fingerprints, from_text, to_text
 from vagan.errors import OutputError, RunError, reason_of
 from vagan.files import lock, read_text, regular, remove_leftovers, replacing, unlock, write_json, write_text
+from vagan.model.folder import Text
 from vagan.training.config import Config, differences, parse_config, parse_yaml, write_config
 from vagan.training.engine.state import ValidationExamples
 from vagan.training.schedule import updates_of
@@ -28,7 +29,6 @@ LENGTHS = ("training.generator_updates ", "schedule.distillation_updates ", "cla
 """Settings that may change when a run resumes."""
 
 LOCK = "lock"
-Text = Annotated[str, Field(max_length=1000)]
 
 
 class _Seen(BaseModel):
@@ -94,10 +94,8 @@ class RunFolder:
                     "give the same settings to resume, or another run folder"
                 )
             if {**self.read_cohort(), "seen": None} != {**_cohort_record(cohort), "seen": None}:
-                raise RunError(
-                    f"{self.path} was begun on another cohort, or on another split of it; "
-                    "give that one to resume, or another run folder"
-                )
+                begun = f"{self.path} was begun on another cohort, or on another split of it"
+                raise RunError(f"{begun}; give that one to resume, or another run folder")
             if os.path.lexists(self.checkpoint) and not self.checkpoint.is_file():
                 raise RunError(f"the checkpoint {self.checkpoint} must be a file; delete it to start again")
             return self.checkpoint.is_file()
@@ -177,10 +175,8 @@ class RunFolder:
             if missing := {"update", "seconds"} - set(table.columns):
                 raise ValueError(f"there is no column {', '.join(sorted(missing))}")
         except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self.metrics} must be a table of metrics, but cannot be read: {error}; "
-                "delete it to resume without the earlier metrics"
-            ) from error
+            problem = f"{self.metrics} must be a table of metrics, but cannot be read: {error}"
+            raise RunError(f"{problem}; delete it to resume without the earlier metrics") from error
         return table
 
     def write_examples(self, examples: ValidationExamples) -> None:
@@ -204,10 +200,8 @@ class RunFolder:
             return _CohortRecord.model_validate_json(read_text(self.cohort)).model_dump(exclude_unset=True)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise RunError(
-                f"{self.cohort} must describe the cohort of the run, but cannot be read: {reason}; "
-                "put the file of this training back"
-            ) from error
+            problem = f"{self.cohort} must describe the cohort of the run, but cannot be read: {reason}"
+            raise RunError(f"{problem}; put the file of this training back") from error
 
     def read_seen(self) -> tuple[Fingerprints, set[str]] | None:
         """Fingerprints and subjects of the training and validation images; None in a folder without this record."""
