@@ -110,9 +110,8 @@ def _recording(model: nn.Module, layer: Layer, images: Images) -> Iterator[list[
     latest: list[Any] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        if layer is None and not (
-            isinstance(output, Tensor) and output.ndim == images.ndim and math.prod(spatial_shape(output)) > 1
-        ):
+        is_map = isinstance(output, Tensor) and output.ndim == images.ndim and math.prod(spatial_shape(output)) > 1
+        if layer is None and not is_map:
             return output
         latest[:] = [output]
         # what follows may work in place, and must not change the maps that we keep

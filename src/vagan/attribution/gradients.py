@@ -1,6 +1,7 @@
 """Methods from gradients: integrated gradients and guided backpropagation."""
 
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import captum.attr
@@ -12,14 +13,14 @@ from torch.overrides import TorchFunctionMode
 from vagan.attribution.method import Convention, Covariates, Unit, class_scores, differentiating
 from vagan.axes import concatenate_batches, expand_like, per_sample_mean
 from vagan.errors import ConfigError, ModelError
-from vagan.types import Images, Maps, Scores
+from vagan.types import Images, Maps
 
 Reference = Literal["background", "zero", "mean"] | float | Tensor
 """Image without evidence of the class: a constant intensity, or one image for all, ``(channel, *space)``."""
 
 _INTENSITY = {"background": -1.0, "zero": 0.0}
 AT_ONCE = 16
-"""Points of the line times images in one pass: bounds the memory, changes nothing else."""
+"""Points of the line, or windows, times images in one pass: bounds the memory, changes nothing else."""
 
 
 def reference_images(reference: Reference, images: Images) -> Images:
@@ -86,11 +87,7 @@ class IntegratedGradients:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Share of each pixel in the class score."""
-
-        def scores(points: Images) -> Scores:
-            return class_scores(self.model, points, self.target)
-
-        line = captum.attr.IntegratedGradients(scores)
+        line = captum.attr.IntegratedGradients(partial(class_scores, self.model, target=self.target))
         with differentiating(self.model, images) as points:
             references = reference_images(self.reference, points)
             how = {"n_steps": self.steps, "method": "gausslegendre", "internal_batch_size": AT_ONCE}

@@ -1,13 +1,14 @@
 """Methods that change the image: occlusion and additive perturbation."""
 
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import captum.attr
 import torch
 from torch import nn
 
-from vagan.attribution.gradients import Reference, reference_images
+from vagan.attribution.gradients import AT_ONCE, Reference, reference_images
 from vagan.attribution.method import (
     Convention,
     Covariates,
@@ -32,14 +33,12 @@ from vagan.effect import baseline_image, effect_map
 from vagan.errors import ConfigError
 from vagan.types import Images, Maps, Scores
 
-WINDOWS = {1: 8, 2: 8, 3: 4}
+WINDOWS = {2: 8, 3: 4}
 """Windows side by side along the smallest extent of an image, where their size is not given, by spatial dimensions.
 
 In volumes they are larger and do not overlap, since places go with the third power: at 64x80x56 there are 120 of
 them, and would be ten thousand.
 """
-AT_ONCE = 16
-"""Windows times images in one pass: bounds the memory, changes nothing else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +80,7 @@ class Occlusion:
         require_images(images)
         window, stride = self._window_and_stride(images)
         channels, dims = num_channels(images), num_spatial_dims(images)
-
-        def scores(occluded: Images) -> Scores:
-            return class_scores(self.model, occluded, self.target)
-
-        occlusion = captum.attr.Occlusion(scores)
+        occlusion = captum.attr.Occlusion(partial(class_scores, self.model, target=self.target))
         with preserving(self.model), torch.no_grad():
             maps = [
                 occlusion.attribute(

@@ -44,9 +44,7 @@ def check(path: Path, *, confounders: Annotated[bool, Parameter(negative=())] = 
 
         if is_stale(cohort):
             problems = [Problem("scans were prepared again since", remedy="run the same `vagan preprocess` again")]
-    lines = []
-    if not problems:
-        lines += describe_balance(Manifest.read(path / MANIFEST if path.is_dir() else path))
+    lines = [] if problems else describe_balance(Manifest.read(path / MANIFEST if path.is_dir() else path))
     if confounders and not problems:
         if not is_cohort:
             raise CohortError(f"`confounders` needs the images of a cohort, and {path} is none; give a cohort folder")

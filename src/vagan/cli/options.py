@@ -74,14 +74,13 @@ def parse_interval(text: str) -> tuple[float, float]:
 
     if not text:
         return REJECT_INTERVAL
-    low, _, high = text.partition(":")
     try:
-        interval = (float(low), float(high))
+        low, high = map(float, text.split(":"))
     except ValueError as error:
         raise ConfigError(f"--reject-interval must read like 0.35:0.65, found {text!r}") from error
-    if not 0 <= interval[0] <= interval[1] <= 1:
+    if not 0 <= low <= high <= 1:
         raise ConfigError(f"--reject-interval must be two probabilities, the lower one first, found {text!r}")
-    return interval
+    return low, high
 
 
 def parse_settings(settings: list[str]) -> dict[str, str]:

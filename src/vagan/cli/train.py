@@ -53,12 +53,11 @@ def train(
     from vagan.training.engine.run_folder import RunFolder
 
     folder = RunFolder(run)
-    resumed = None
     if preset is None and folder.is_begun:
         folder.read_config()  # as a preset it may be empty, as a run's it must be whole
-        resumed = str(folder.config)
+        preset = str(folder.config)
     chosen = parse_settings(settings or []) | ({"method": method} if method else {})
-    config = load_config(resumed or preset or "fast", chosen)
+    config = load_config(preset or "fast", chosen)
     if with_classifier and (config.method != "vagan" or (devices or 1) > 1):
         raise ConfigError(
             "`with_classifier` goes with a map generator on one device; otherwise train it by itself: "

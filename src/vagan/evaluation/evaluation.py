@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vagan.attribution.controls import GroupMeanDifference
 from vagan.conventions import MANY_EMPTY
+from vagan.evaluation.metrics.base import Array
 from vagan.evaluation.metrics.counterfactual import REAL_BASELINE
 from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.statistics import Summary
@@ -80,8 +81,6 @@ RANDOM_RULE = "the first test images of the class of interest in a random order 
 SHOWN = {HEADLINE: "NCC", "recall/off-centre": "off-centre recall", "baseline_response_ratio": "M(x0)/M(x1)"}
 """Metrics that tell the methods apart best, and what the terminal calls them."""
 TEXT_WIDTH = 100
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -207,11 +207,9 @@ class ResultsFolder:
         self.require_folder()
         runs = [RunFolder(model.path) for model in models]
         train_seconds = {run.path.name: run.seconds() for run in runs}  # read before anything is written
-        summary = {
+        same = ("ceiling", "references", "thresholds", "units", "map_seconds")
+        summary = {name: getattr(evaluation, name) for name in same} | {
             "methods": evaluation.summary,
-            "ceiling": evaluation.ceiling,
-            "references": evaluation.references,
-            "thresholds": evaluation.thresholds,
             "rules": {
                 "selection": "; ".join(sorted({model.spec.rule for model in models})),
                 "conventions": evaluation.conventions,
@@ -220,9 +218,7 @@ class ResultsFolder:
             },
             "runs": [run.path.name for run in runs],
             "classifiers": classifiers or {},
-            "units": evaluation.units,
             "train_seconds": train_seconds,
-            "map_seconds": evaluation.map_seconds,
             "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
             "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
             "cohort": {

@@ -18,18 +18,11 @@ from vagan.data.cohort import Cohort, Selection
 from vagan.effect import SIGN, SIGN_INSERTION, without_effect
 from vagan.errors import ConfigError, NotEnoughMemoryError
 from vagan.files import replacing
-from vagan.inference import files
+from vagan.inference import files, strategies
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
 from vagan.inference.covariates import GivenCovariates, covariate_table
 from vagan.inference.overlay import Overlays, contact_sheets
-from vagan.inference.strategies import (
-    REJECT_INTERVAL,
-    ClassGate,
-    Interval,
-    combined,
-    task_conditions,
-    without_effect_in_baseline,
-)
+from vagan.inference.strategies import REJECT_INTERVAL, ClassGate, Interval
 from vagan.model.folder import ModelSpec, TrainedModel, require_alike, select_class
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.conditioning import Condition
@@ -226,11 +219,11 @@ class Attributor:
             _require_memory(method, images.shape, self.device)
         inputs = images.to(self.device)
         decisions = None if self.gate is None else self.gate.decide(inputs, self.reject_interval)
-        condition = None if decisions is None else task_conditions(self.spec, decisions)
+        condition = None if decisions is None else strategies.task_conditions(self.spec, decisions)
         members = [self._explain(method, inputs, table, condition) for method in self.methods]
-        found, spread = combined(members)
+        found, spread = strategies.combined(members)
         if decisions is not None:
-            found = without_effect_in_baseline(found, inputs, decisions)
+            found = strategies.without_effect_in_baseline(found, inputs, decisions)
         # back to where the images are
         found, spread = tree_map_only(Tensor, lambda values: values.to(images.device), (found, spread))
         first = self.methods[0]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from vagan.conventions import RANGE
@@ -20,14 +19,13 @@ from vagan.data.volume import Volume, make_volume, write_vectors_like
 from vagan.effect import SIGN_INSERTION, difference
 from vagan.errors import ImageFileError, ModelError, OutputError
 from vagan.files import replacing, write_json
-from vagan.inference.attribution import Attribution, SavedMaps, SourceImage, View
+from vagan.inference.attribution import Array, Attribution, SavedMaps, SourceImage, View
 from vagan.inference.lesions import write_mask
 from vagan.inference.overlay import Overlays
 from vagan.inference.sidecar import decision_of, describe, describe_deformation, extrapolations
 from vagan.model.folder import ModelSpec
 from vagan.types import Images
 
-Array = NDArray[np.float32]
 Affine = Sequence[Sequence[float]] | None
 KINDS = ("effect", "overlay", "counterfactual", "log-jacobian", "displacement", "std", "sign-agreement", "mask")
 """Ends of the names of maps."""

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from vagan.data.sources.bids import mask_beside
 from vagan.data.volume import Volume, make_volume, write_like, write_vectors_like, write_volume
 from vagan.errors import ImageFileError, ModelError
 from vagan.geometry import Grid
-from vagan.inference.attribution import View
+from vagan.inference.attribution import Array, View
 from vagan.inference.files import IN_MM
 from vagan.inference.overlay import Overlays
 from vagan.model.folder import ModelSpec
@@ -27,7 +26,6 @@ from vagan.preprocessing.sources import upstream_of
 TRUST = "VAGAN_TRUST_COMMANDS"
 """Variable of the environment with the sha256 of the one command that a model may run."""
 TEMPLATE = "space-template_"
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

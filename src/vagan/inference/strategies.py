@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from vagan.attribution.method import preserving
 from vagan.attribution.vagan import Explanation
-from vagan.axes import class_probabilities, member_mean, member_std, stack_members
+from vagan.axes import class_probabilities, expand_like, member_mean, member_std, stack_members
 from vagan.effect import Deformation
 from vagan.errors import ModelError
 from vagan.model.folder import CONFIG, ModelSpec, load_model
@@ -94,12 +94,10 @@ def task_conditions(spec: ModelSpec, decisions: Sequence[ClassDecision]) -> Cond
 
 def without_effect_in_baseline(found: Explanation, images: Images, decisions: Sequence[ClassDecision]) -> Explanation:
     """No effect in images that are predicted to be of the baseline class."""
-    baseline = torch.tensor([decision.label == 0 for decision in decisions], device=images.device)
+    baseline = torch.tensor([float(decision.label == 0) for decision in decisions], device=images.device)
 
     def without(values: Tensor, replacement: Tensor | float = 0.0) -> Tensor:
-        values = values.clone()
-        values[baseline] = replacement[baseline] if isinstance(replacement, Tensor) else replacement
-        return values
+        return torch.where(expand_like(baseline, values) > 0, replacement, values)
 
     counterfactual = None if found.counterfactual is None else without(found.counterfactual, images)
     effect, moved = tree_map_only(Tensor, without, (found.effect, found.deformation))

@@ -29,7 +29,8 @@ WEIGHTS = "model.safetensors"
 Kind = Literal["map-generator", "classifier", "cam-classifier", "label-classifier"]
 Count = Annotated[int, Field(ge=1, le=4096)]
 Text = Annotated[str, Field(max_length=1000)]
-Extents = tuple[Annotated[int, Field(ge=1, le=2**16)], ...]
+Extents = Annotated[tuple[Annotated[int, Field(ge=1, le=2**16)], ...], Field(min_length=2, max_length=3)]
+Spacing = Annotated[tuple[Annotated[float, Field(gt=0, le=1e4)], ...], Field(min_length=2, max_length=3)]
 
 
 class ModelSpec(BaseModel):
@@ -40,11 +41,9 @@ class ModelSpec(BaseModel):
     kind: Kind
     num_spatial_dims: Annotated[int, Field(ge=2, le=3)]
     channels: Count
-    shape: Annotated[Extents, Field(min_length=2, max_length=3)]
+    shape: Extents
     """Spatial shape of the training images."""
-    spacing_mm: (
-        Annotated[tuple[Annotated[float, Field(gt=0, le=1e4)], ...], Field(min_length=2, max_length=3)] | None
-    ) = None
+    spacing_mm: Spacing | None = None
     """Voxel spacing along each axis; None where it is not known, as of pictures."""
     width: Count
     global_context: bool = False

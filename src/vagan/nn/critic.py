@@ -16,25 +16,16 @@ class Critic(nn.Module):
     """Fully convolutional critic without normalisation.
 
     Blocks of 1, 1, 2, 2 and 3 convolutions with max-pooling between them, then a 1x1 convolution to one map
-    whose mean is the score. No batch norm: the gradient penalty concerns single images.
+    whose mean is the score. No batch norm: the gradient penalty concerns single images. ``width`` feature maps of the
+    first block, 16 in the paper, are doubled at every pooling, up to ``max_width``, there 256. Blocks of pixels of
+    edge ``patch_size``, 1 or 2, are the channels of the first block (space to depth). With 2, as a first convolution
+    of stride 2, the paper's first block is left out, for a fifth of the time.
 
-    Parameters
-    ----------
-    num_spatial_dims, channels
-        2 or 3; channels of the images.
-    width, max_width
-        Feature maps of the first block; doubled at every pooling, up to ``max_width``. The paper has 16, and 256.
-    patch_size
-        Edge of the blocks of pixels, 1 or 2, that are the channels of the first block (space to depth). With 2, as
-        a first convolution of stride 2, the paper's first block is left out, for a fifth of the time.
-    shape
-        Spatial shape of the images, for a score that also has weights for each location of the last feature maps,
-        zero at first; None for their mean alone, as in the paper, which is blind to where in the image something is.
-    conditions
-        Width of its condition, the first numbers of the generator's; 0 for none, as in the paper. A projection of the
-        condition onto the means of the last feature maps adds to the score (Miyato and Koyama 2018).
-    gradient_checkpointing
-        Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
+    With the spatial ``shape`` of the images, the score also has weights for each location of the last feature maps,
+    zero at first; their mean alone, as in the paper, is blind to where in the image something is. ``conditions`` is
+    the width of the condition, the first numbers of the generator's; 0 for none, as in the paper. A projection of the
+    condition onto the means of the last feature maps adds to the score (Miyato and Koyama 2018). For
+    ``gradient_checkpointing`` see `vagan.nn.layers.recomputed`.
     """
 
     def __init__(

@@ -20,25 +20,13 @@ class MapGenerator(nn.Module):
     to 16 maps only (the paper's fourfold reduction), joined to the skip; the last convolution is linear.
     Images of any size are padded to a multiple of 8 by repeating the border, and the map is cropped back.
 
-    Parameters
-    ----------
-    num_spatial_dims, channels
-        2 or 3; channels of the images.
-    outputs
-        Channels of the map; default: those of the images. See `vagan.effect.raw_channels`.
-    width
-        Feature maps of the first level. The paper has 16.
-    global_context
-        `GlobalContext` in the bottom; the paper has none. Without it the receptive field is 68 pixels.
-    zero_init
-        Start from ``M = 0`` exactly: the last convolution's weights are zero.
-    conditions
-        Width of the condition, see `vagan.nn.conditioning`; 0 for none, as in the paper.
-    coarse
-        End a level earlier: one value of the map stands for a block of two pixels along each axis. Enough for
-        deformations, which are smooth, for some 0.6 of the work and of the memory.
-    gradient_checkpointing
-        Keep only what passes between the levels, see `vagan.nn.layers.recomputed`.
+    The map has as many channels as the images, or ``outputs``, see `vagan.effect.raw_channels`. The first level has
+    ``width`` feature maps. A `GlobalContext` in the bottom, which the paper does not have, extends the receptive
+    field, 68 pixels without it. With ``zero_init`` it starts from ``M = 0`` exactly: the last convolution's weights
+    are zero. ``conditions`` is the width of the condition, see `vagan.nn.conditioning`; 0 for none, as in the paper.
+    A ``coarse`` generator ends a level earlier: one value of the map stands for a block of two pixels along each
+    axis. Enough for deformations, which are smooth, for some 0.6 of the work and of the memory. For
+    ``gradient_checkpointing`` see `vagan.nn.layers.recomputed`.
     """
 
     multiple = 8

@@ -29,7 +29,6 @@ INK = "#1f2328"
 DARK_INK = "#d5dae0"
 BLUE, ORANGE, GREY = "#3579b8", "#c8701a", "#7d8590"
 
-AXIS_NAMES = ("x", "y", "z")
 PANELS_ACROSS = 3
 SMOOTHING_WINDOWS = 25
 """A curve is smoothed over this fraction of its rows (one over it)."""
@@ -70,7 +69,7 @@ def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
                 axes.set_title(in_lines(title), fontsize=9, parse_math=False)
             if column == 0:
                 place = places[row]
-                label = _shortened(examples.ids[row]) + ("" if place is None else f"\n{AXIS_NAMES[-1]} = {place}")
+                label = _shortened(examples.ids[row]) + ("" if place is None else f"\nz = {place}")
                 axes.set_ylabel(label, fontsize=8, parse_math=False)
         if is_map:
             _range_bar(figure.add_subplot(grid[count, column]), drawn, high)
@@ -81,8 +80,7 @@ def training_curves(metrics: pd.DataFrame) -> Figure:
     """Draw what a run logged, against its updates, in small panels.
 
     Light lines are the values of single updates, strong ones their running mean, dots validation values; a dotted
-    line is where the critic's part ends and distillation begins. A run
-    without the columns of VA-GAN gets one panel for each of its columns.
+    line is where distillation begins. A run without the columns of VA-GAN gets one panel for each of its columns.
     """
     logged = {column for column in metrics.columns.astype(str) if metrics[column].notna().any()}
     panels = {title: lines for title, lines in _PANELS.items() if logged & lines.keys()}

@@ -7,20 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from vagan.data.volume import read_volume
 from vagan.errors import RunError
 from vagan.evaluation.evaluation import OBSERVED_EFFECT
 from vagan.evaluation.ground_truth import CEILING
+from vagan.evaluation.metrics.base import Array
 from vagan.evaluation.results import ResultsFolder
 from vagan.inference.overlay import overlay, plane, symmetric_range
 from vagan.reporting.figures import in_lines
 
 ROWS = 4
 CORONAL, SAGITTAL = 1, 0
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

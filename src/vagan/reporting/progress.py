@@ -14,9 +14,6 @@ from vagan.reporting.figures import training_curves
 from vagan.training.engine.run_folder import RunFolder
 
 Pixels = NDArray[np.uint8]
-DPI = 100
-PICTURES = "validation/images"
-"""In TensorBoard, under the run ``examples``."""
 
 
 def draw_progress(run: RunFolder) -> None:
@@ -35,7 +32,7 @@ def draw_progress(run: RunFolder) -> None:
         parts.append(_pixels(found.plot()))
         # a folder of its own: TensorBoard follows one file in each
         with SummaryWriter(str(run.tensorboard / "examples")) as writer:
-            writer.add_image(PICTURES, parts[-1], int(metrics["update"].iloc[-1]), dataformats="HWC")
+            writer.add_image("validation/images", parts[-1], int(metrics["update"].iloc[-1]), dataformats="HWC")
     width = max(part.shape[1] for part in parts)
     padded = [np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=255) for part in parts]
     with replacing(run.path / "progress.png") as temporary:
@@ -44,5 +41,5 @@ def draw_progress(run: RunFolder) -> None:
 
 def _pixels(figure: Figure) -> Pixels:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    figure.savefig(buffer, format="png", dpi=100)
     return np.asarray(imageio.imread(buffer.getvalue())[..., :3], np.uint8)

@@ -74,13 +74,10 @@ class ShuffledImages:
         if mirror_axis is not None:
             images = mirrored(images, entries >= len(self._rows), mirror_axis)
         if changes_images(self._augmentation):
-            variations = f"variations of {self._purpose}"
-            images = concatenate_batches(
-                *(
-                    deformed(image, self._augmentation, numpy_generator(self._seed, variations, position))
-                    for position, image in enumerate(images.split(1), start)
-                )
-            )
+            purpose = f"variations of {self._purpose}"
+            randoms = (numpy_generator(self._seed, purpose, position) for position in range(start, start + count))
+            parts = zip(images.split(1), randoms, strict=True)
+            images = concatenate_batches(*(deformed(image, self._augmentation, random) for image, random in parts))
         return Drawn(images, rows, np.zeros(count, np.int64))
 
 

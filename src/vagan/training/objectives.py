@@ -175,29 +175,17 @@ def interpolate(target: Images, generated: Images, fractions: Scores) -> Images:
     return torch.lerp(generated, target, expand_like(fractions, target))
 
 
-def gradient_penalty(
-    critic: Callable[[Images], Scores], images: Images, constraint: Constraint
-) -> tuple[Scalar, Scalar]:
-    """Penalty that keeps the critic's gradient norm at one (Gulrajani et al. 2017, Eq. 3).
+def gradient_penalty(critic: Callable[[Images], Scores], at: Images, constraint: Constraint) -> tuple[Scalar, Scalar]:
+    """Penalty that keeps the critic's gradient norm at one (Gulrajani et al. 2017, Eq. 3), and the mean norm.
 
-    Parameters
-    ----------
-    critic
-        Samples must not influence each other (no batch norm).
-    images
-        Where the slope is measured: between target and generated images.
-    constraint
-        ``two-sided``: ``(|g| - 1)^2`` with the norm over the whole image. ``one-sided``: only slopes above one
-        are penalised (Petzka et al. 2018). ``one-axis``: the norm over the first image axis alone, averaged over
-        the others, as the authors' public code computes it; its critic is steeper by about the square root of
-        the number of columns, and the published weight of 100 for the map belongs to that.
-
-    Returns
-    -------
-    penalty, slope
-        The unweighted penalty, and the mean of ``|g|`` over the batch (always the whole-image norm).
+    In the critic samples must not influence each other (no batch norm). Its slope ``g`` is measured ``at`` images
+    between target and generated ones. ``two-sided``: ``(|g| - 1)^2`` with the norm over the whole image, which is
+    also that of the mean. ``one-sided``: only slopes above one are penalised (Petzka et al. 2018). ``one-axis``: the
+    norm over the first image axis alone, averaged over the others, as the authors' public code computes it; its
+    critic is steeper by about the square root of the number of columns, and the published weight of 100 for the map
+    belongs to that.
     """
-    points = images.detach().requires_grad_(True)
+    points = at.detach().requires_grad_(True)
     (gradients,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
     gradients = gradients.float()  # squares and square roots lose too much in bfloat16
     slopes = per_sample_norm(gradients)

@@ -57,15 +57,10 @@ class RunFolder:
     """Names and files of the run folder ``path``."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config = path / "config.yaml"
-        self.cohort = path / "cohort.json"
-        self.metrics = path / "metrics.csv"
-        self.examples = path / "examples.npz"
-        self.log = path / "log.txt"
-        self.environment = path / "environment.txt"
-        self.tensorboard = path / "tensorboard"
-        self.model = path / "model"
+        self.path, self.config, self.cohort = path, path / "config.yaml", path / "cohort.json"
+        self.metrics, self.examples = path / "metrics.csv", path / "examples.npz"
+        self.log, self.environment = path / "log.txt", path / "environment.txt"
+        self.tensorboard, self.model = path / "tensorboard", path / "model"
         self.checkpoint = path / "checkpoints" / "latest.pt"
 
     @property
