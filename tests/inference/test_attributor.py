@@ -59,7 +59,7 @@ def passes(monkeypatch):
 
         monkeypatch.setattr(owner, name, counted)
 
-    count(MapGenerator, "forward"), count(MapGenerator, "encoded")
+    count(MapGenerator, "encoded"), count(MapGenerator, "decoded")
     count(CAMClassifier, "forward"), count(files, "read_image")
     return counts
 
@@ -69,7 +69,7 @@ def test_a_batch_takes_one_pass(tmp_path, passes, images, output):
     attributor = Attributor.load(save_run(tmp_path, output=output), class_of_interest="ill")
     passes.clear()
     found = attributor.attribute(images)
-    assert passes == {"MapGenerator.forward": 1, "MapGenerator.encoded": 1}
+    assert passes == {"MapGenerator.decoded": 1, "MapGenerator.encoded": 1}
     assert found.ood_score.shape == found.is_ood.shape == (3,)
     assert (found.deformation is not None) == (output != "add")
     assert attributor.cost == 1
@@ -80,7 +80,7 @@ def test_an_ensemble_takes_one_pass_of_each_member(tmp_path, passes, images):
     attributor = Attributor.load(runs, class_of_interest="ill")
     passes.clear()
     found = attributor.attribute(images)
-    assert passes == {"MapGenerator.forward": 3, "MapGenerator.encoded": 3}
+    assert passes == {"MapGenerator.decoded": 3, "MapGenerator.encoded": 3}
     assert (attributor.cost, found.members, found.unit) == (3, 3, "intensity")
     assert found.uncertainty is not None
     members = [Attributor.load(run, class_of_interest="ill").attribute(images) for run in runs]
@@ -96,7 +96,7 @@ def test_predicted_classes_take_one_pass_of_the_classifier(tmp_path, passes, ima
     attributor = Attributor.load(run, predict_class=True, reject_interval=(0.0, 1.0))
     passes.clear()
     found = attributor.attribute(images)
-    assert passes == {"MapGenerator.forward": 1, "MapGenerator.encoded": 1, "CAMClassifier.forward": 1}
+    assert passes == {"MapGenerator.decoded": 1, "MapGenerator.encoded": 1, "CAMClassifier.forward": 1}
     assert all(decision.abstained and decision.label for decision in found.decisions)
     for one, decision in zip(found, found.decisions, strict=True):
         alone = Attributor.load(run, class_of_interest=CLASSES[decision.label]).attribute(one.images)
@@ -211,7 +211,7 @@ class TestFiles:
         monkeypatch.setattr(Path, "open", recorded)
         passes.clear()
         attribute(run, *pictures, out=out, predict_class=True, device="cpu")
-        once = ("MapGenerator.forward", "MapGenerator.encoded", "CAMClassifier.forward")
+        once = ("MapGenerator.decoded", "MapGenerator.encoded", "CAMClassifier.forward")
         assert passes == {**dict.fromkeys(once, 3), "files.read_image": 6}  # all files, before anything is written
         assert not [name for name in opened if name.endswith("_effect.json")]
         assert capsys.readouterr().out.splitlines()[-1].startswith(f"3 maps in {out}: ")
@@ -225,7 +225,7 @@ class TestFiles:
         passes.clear()
         options = {"out": tmp_path / "out", "ensemble": runs[1:], "class_of_interest": "ill", "device": "cpu"}
         attribute(runs[0], pictures[0], **options)
-        assert passes["MapGenerator.forward"] == 2
+        assert passes["MapGenerator.decoded"] == 2
         names = {path.name for path in (tmp_path / "out").iterdir()}
         assert {f"a_{kind}.npy" for kind in ("displacement", "log-jacobian", "std", "sign-agreement")} < names
         about = json.loads((tmp_path / "out" / "a_effect.json").read_text(encoding="utf-8"))

@@ -10,16 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from vagan.attribution.method import (
-    Convention,
-    Covariates,
-    Unit,
-    class_scores,
-    differentiating,
-    preserving,
-    require_images,
-    require_logits,
-)
+from vagan.attribution import method
+from vagan.attribution.method import Convention, Covariates, Unit
 from vagan.axes import num_channels, resize_linear, spatial_mean, spatial_shape, weighted_channel_sum
 from vagan.errors import ModelError
 from vagan.types import Images, Maps
@@ -57,10 +49,10 @@ class CAM:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Class activation map, interpolated; an error for models that are not of the form above."""
-        require_images(images)
-        with preserving(self.model), torch.no_grad():
+        method.require_images(images)
+        with method.preserving(self.model), torch.no_grad():
             with _recording(self.model, self.layer, images) as recorded:
-                logits = require_logits(self.model(images.clone()), len(images), self.target)
+                logits = method.require_logits(self.model(images.clone()), len(images), self.target)
             features = _feature_maps(recorded, images)
             weights = _dense_layer(self.model, features, logits).weight[self.target]
             return _like_images(weighted_channel_sum(features, weights.expand(len(images), -1)), images)
@@ -88,9 +80,9 @@ class GradCAM:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Gradient-weighted class activation map, interpolated; an error where the score does not depend on it."""
-        with differentiating(self.model, images) as points:
+        with method.differentiating(self.model, images) as points:
             with _recording(self.model, self.layer, images) as recorded:
-                scores = class_scores(self.model, points, self.target)
+                scores = method.class_scores(self.model, points, self.target)
             features = _feature_maps(recorded, images)
             gradients = None
             if features.requires_grad:

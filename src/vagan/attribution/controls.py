@@ -97,6 +97,6 @@ class GroupMeanDifference:
         """Repeat the constant map for each image."""
         require_images(images)
         if num_channels(images) != num_channels(self._map) or spatial_shape(images) != spatial_shape(self._map):
-            shapes = f"{tuple(self._map.shape)}, found {tuple(images.shape)}"
-            raise ModelError(f"images must have the training images' channels and space: {shapes}")
+            shapes = f"{tuple(self._map.shape)}: found {tuple(images.shape)}"
+            raise ModelError(f"images must have the training images' channels and space, {shapes}")
         return self._map.to(images).expand_as(images).clone()

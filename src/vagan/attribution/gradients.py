@@ -149,7 +149,10 @@ class _GuidedReLUs(TorchFunctionMode):
             self.found += 1
             rectified = _GuidedReLU.apply(args[0])
             return args[0].copy_(rectified) if name == "relu_" or kwargs.get("inplace") else rectified
-        if plain in _OTHER_RECTIFIERS and _cuts_below(plain, args, kwargs):
+        lower = args[1] if len(args) > 1 else kwargs.get("min")
+        # a clamp whose lower bound is 0 is a ReLU, bounded or not; other clamps limit a range
+        limits = plain.startswith(("clamp", "clip")) and not (isinstance(lower, int | float) and lower == 0)
+        if plain in _OTHER_RECTIFIERS and not limits:
             raise ModelError(
                 f"guided backpropagation needs every activation to be a ReLU: found {plain}; replace it by nn.ReLU, "
                 "or use integrated gradients"
@@ -169,11 +172,3 @@ class _GuidedReLU(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (is_positive,) = ctx.saved_tensors
         return gradients[0].clamp(min=0) * is_positive
-
-
-def _cuts_below(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a clamp is a ReLU, bounded or not: its lower bound is 0. Other clamps limit a range."""
-    if not name.startswith(("clamp", "clip")):
-        return True
-    lower = args[1] if len(args) > 1 else kwargs.get("min")
-    return isinstance(lower, int | float) and lower == 0

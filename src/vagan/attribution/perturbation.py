@@ -8,27 +8,10 @@ import captum.attr
 import torch
 from torch import nn
 
+from vagan import axes
+from vagan.attribution import method
 from vagan.attribution.gradients import AT_ONCE, Reference, reference_images
-from vagan.attribution.method import (
-    Convention,
-    Covariates,
-    Unit,
-    class_scores,
-    differentiating,
-    preserving,
-    require_images,
-    require_logits,
-)
-from vagan.axes import (
-    class_column,
-    class_probabilities,
-    concatenate_batches,
-    forward_differences,
-    num_channels,
-    num_spatial_dims,
-    per_sample_sum,
-    spatial_shape,
-)
+from vagan.attribution.method import Convention, Covariates, Unit
 from vagan.effect import baseline_image, effect_map
 from vagan.errors import ConfigError
 from vagan.types import Images, Maps, Scores
@@ -77,11 +60,11 @@ class Occlusion:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Mean fall of the class score over the windows that cover a pixel."""
-        require_images(images)
+        method.require_images(images)
         window, stride = self._window_and_stride(images)
-        channels, dims = num_channels(images), num_spatial_dims(images)
-        occlusion = captum.attr.Occlusion(partial(class_scores, self.model, target=self.target))
-        with preserving(self.model), torch.no_grad():
+        channels, dims = axes.num_channels(images), axes.num_spatial_dims(images)
+        occlusion = captum.attr.Occlusion(partial(method.class_scores, self.model, target=self.target))
+        with method.preserving(self.model), torch.no_grad():
             maps = [
                 occlusion.attribute(
                     part,
@@ -92,22 +75,21 @@ class Occlusion:
                 )
                 for part in images.split(AT_ONCE)
             ]
-        return concatenate_batches(*maps).to(images.dtype)  # Captum's are in single precision
+        return axes.concatenate_batches(*maps).to(images.dtype)  # Captum's are in single precision
 
     def _window_and_stride(self, images: Images) -> tuple[int, int]:
-        smallest = min(spatial_shape(images))
-        dims = num_spatial_dims(images)
+        smallest = min(axes.spatial_shape(images))
+        dims = axes.num_spatial_dims(images)
         window = max(1, smallest // WINDOWS[dims]) if self.window is None else self.window
         usual = window if dims == 3 else max(1, window // 2)
         stride = usual if self.stride is None else self.stride
         if window > smallest:
             raise ConfigError(
-                f"the window must fit into the image {spatial_shape(images)}: found {window}; reduce it"
+                f"the window must fit into the image {axes.spatial_shape(images)}: found {window}; reduce it"
             )
         if not 1 <= stride <= window:
-            raise ConfigError(
-                f"the stride must be 1 to the window of {window}, or pixels are left out: found {stride}"
-            )
+            found = f"found stride {stride}, window {window}"
+            raise ConfigError(f"the stride must be from 1 to the window, or pixels are left out: {found}")
         return window, stride
 
 
@@ -161,7 +143,7 @@ class AdditivePerturbation:
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Effect of the class: what the mask takes away."""
-        with differentiating(self.model, images) as leaves:
+        with method.differentiating(self.model, images) as leaves:
             points = leaves.detach()
             mask = torch.zeros_like(points, requires_grad=True)
             adam = torch.optim.Adam([mask], lr=self.learning_rate)
@@ -172,7 +154,7 @@ class AdditivePerturbation:
 
     def objective(self, images: Images, mask: Images) -> Scores:
         """Eq. 5 for each image: class probability, size and roughness of the mask."""
-        variation = sum(per_sample_sum(d.abs() ** self.exponent) for d in forward_differences(mask))
-        logits = require_logits(self.model(baseline_image(images, mask)), len(images), self.target)
-        probability = class_column(class_probabilities(logits), self.target)
-        return probability + self.map_weight * per_sample_sum(mask.abs()) + self.variation_weight * variation
+        variation = sum(axes.per_sample_sum(d.abs() ** self.exponent) for d in axes.forward_differences(mask))
+        logits = method.require_logits(self.model(baseline_image(images, mask)), len(images), self.target)
+        probability = axes.class_column(axes.class_probabilities(logits), self.target)
+        return probability + self.map_weight * axes.per_sample_sum(mask.abs()) + self.variation_weight * variation

@@ -3,7 +3,7 @@
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from inspect import getdoc
 
 from cyclopts import App, CycloptsError
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CycloptsError as error:
         _fail(f"{error} (see `vagan --help`)", 2)
     except VaganError as error:
-        _fail(re.sub(r"`(\w+)`", lambda name: _option(name[1], options), str(error)), error.exit_code)
+        _fail(re.sub(r"`(\w+)`", lambda name: options.get(name[1], name[1]), str(error)), error.exit_code)
     except OSError as error:  # a full disk, a name too long, a folder without permission
         _fail(f"{error.filename or 'a file'} cannot be used: {reason_of(error)}", 2)
     except MemoryError:
@@ -105,13 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> dict[str, str]:
-    """What the verb's parameters are called on the command line."""
+    """What the parameters of the verb, and of the library behind it, are called on the command line."""
     _, apps, _ = app.parse_commands(arguments)
-    return {one.field_info.name: one.names[0] for one in apps[-1].assemble_argument_collection()}
-
-
-def _option(parameter: str, options: Mapping[str, str]) -> str:
-    return options.get(parameter) or options.get(LIBRARY.get(parameter, ""), parameter)
+    options = {one.field_info.name: one.names[0] for one in apps[-1].assemble_argument_collection()}
+    return {parameter: options[name] for parameter, name in LIBRARY.items() if name in options} | options
 
 
 def _fail(message: str, code: int) -> None:

@@ -29,8 +29,6 @@ from vagan.model.folder import TrainedModel
 from vagan.training.config import parse_yaml
 from vagan.training.engine.run_folder import RunFolder
 
-PREPROCESSING_FAILURES = "failed.csv"
-"""Of `vagan preprocess`, beside the cohort that it packs."""
 MOST_EXAMPLE_BYTES = 2**33
 WITHOUT_TRUTH = tuple(metric.name for metric in counterfactual.METRICS)
 LIBRARIES = ("vagan", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
@@ -374,10 +372,10 @@ def _write_examples(path: Path, examples: Examples) -> None:
 
 
 def _left_out(cohort: Cohort) -> pd.DataFrame:
-    """Rows of what was dropped on import and of what failed in the preprocessing: image, reason."""
+    """Rows of what was dropped on import and of what failed in the preprocessing beside it: image, reason."""
     tables = [
         pd.read_csv(path, dtype=str, keep_default_na=False)
-        for path in (cohort.path / DROPPED, cohort.path.parent / PREPROCESSING_FAILURES)
+        for path in (cohort.path / DROPPED, cohort.path.parent / "failed.csv")
         if path.is_file()
     ]
     return pd.concat([pd.DataFrame(columns=["image", "reason"]), *tables])[["image", "reason"]]

@@ -1,7 +1,4 @@
-"""The methods to compare: those that the models of some runs allow, and controls.
-
-Images that a model was trained on are not scored, whatever cohort they come in.
-"""
+"""The methods to compare, from runs and controls, on images that no model was trained on."""
 
 import copy
 import sys
@@ -12,8 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from vagan.attribution.registry import METHODS, find_slug
 from vagan.axes import class_column, concatenate_batches
@@ -23,13 +18,12 @@ from vagan.errors import CohortError, ConfigError, LeakageError, ModelError, nea
 from vagan.evaluation.maps import Cases, Rows
 from vagan.evaluation.metrics.counterfactual import IndependentClassifier
 from vagan.inference.attributor import Attributor
-from vagan.inference.strategies import ClassDecision, Interval
+from vagan.inference.strategies import ClassDecision, ClassGate, Interval
 from vagan.model.folder import ModelSpec, TrainedModel, select_class
 from vagan.nn.classification_metrics import binary_metrics
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.seeding import numpy_generator
 from vagan.training.engine.run_folder import RunFolder
-from vagan.types import Images
 
 MEAN_IMAGES = 1000
 WITHOUT_MODEL = {"nothing", "training images"}
@@ -199,28 +193,23 @@ def classifier_figures(
     labels = np.repeat(np.arange(2), [len(cases.baseline), len(cases.rows)])
     classifiers = [model for model in loaded.models if model.spec.kind != "map-generator"]
     images = cohort.images(rows if classifiers else [])
-    figures = {
-        model.path.name: binary_metrics(_probabilities(model.network, images), labels) for model in classifiers
-    }
-    rules = {}
+    figures, rules = {}, {}
+    for model in classifiers:
+        gate, device = ClassGate(model.network), next(model.network.parameters()).device
+        parts = [gate.probabilities(part.to(device)) for part in images.split(BATCH)]
+        found = class_column(concatenate_batches(*parts), 1).numpy(force=True).astype(np.float64)
+        figures[model.path.name] = binary_metrics(found, labels)
     for name, run in loaded.gated.items():
         probabilities = np.array([1 - decision.probabilities[0] for decision in decisions[name]])
-        figures[f"{run}, class gate"] = found = binary_metrics(probabilities, labels)
+        figures[f"{run}, class gate"] = measured = binary_metrics(probabilities, labels)
         abstained = float(np.mean([decision.abstained for decision in decisions[name]]))
         rules[f"predicted classes of {run}"] = (
-            f"accuracy {found['accuracy']:.1%} on test images, calibration error {found['calibration_error']:.3f}; "
+            f"accuracy {measured['accuracy']:.1%} on test images, calibration error "
+            f"{measured['calibration_error']:.3f}; "
             f"abstained on {abstained:.1%}, which are shown as of the class of interest; images of the baseline "
             "class have no map"
         )
     return figures, rules
-
-
-def _probabilities(network: nn.Module, images: Images) -> NDArray[np.float64]:
-    """Of the class of interest."""
-    device = next(network.parameters()).device
-    with torch.no_grad():
-        logits = concatenate_batches(*(network(part.to(device)) for part in images.split(BATCH)))
-    return class_column(logits.softmax(dim=-1), 1).cpu().numpy().astype(np.float64)
 
 
 def require_unseen(

@@ -116,7 +116,11 @@ class Attributor:
         device
             ``auto``, ``cpu``, ``cuda`` or ``mps``; models stay where they are.
         """
-        models = _models(run, device)
+        from vagan.training.engine.device import find_device
+
+        given = [run] if isinstance(run, Path | str | TrainedModel) else list(run)
+        where = device if isinstance(device, torch.device) else find_device(device)
+        models = [one if isinstance(one, TrainedModel) else TrainedModel.load(one, where) for one in given]
         require_alike(models)
         if predict_class and (insert or class_of_interest or len(models) > 1):
             raise ConfigError("`predict_class` excludes `insert`, `class_of_interest` and ensembles; leave them out")
@@ -309,11 +313,3 @@ def _chosen(model: TrainedModel, slug: str) -> str:
 
 def _paths(given: Files) -> list[Path]:
     return [Path(file) for file in ([given] if isinstance(given, Path | str) else given)]
-
-
-def _models(runs: Files | TrainedModel | Sequence[TrainedModel], device: torch.device | str) -> list[TrainedModel]:
-    from vagan.training.engine.device import find_device
-
-    given = [runs] if isinstance(runs, Path | str | TrainedModel) else list(runs)
-    where = device if isinstance(device, torch.device) else find_device(device)
-    return [one if isinstance(one, TrainedModel) else TrainedModel.load(one, where) for one in given]

@@ -57,11 +57,9 @@ def rows_of(paths: Sequence[Path], table: pd.DataFrame) -> pd.DataFrame:
     known = [name for name in ("image", "id") if name in table]
     if not known:
         raise ConfigError(f"covariates: a table needs a column image or id, found {', '.join(map(str, table))}")
-    rows = []
+    rows, names = [], table[known].map(lambda cell: name_of(Path(str(cell))))
     for path in paths:
-        here = pd.Series(False, index=table.index)
-        for name in known:
-            here |= table[name].map(lambda cell: name_of(Path(str(cell)))) == name_of(path)
+        here = (names == name_of(path)).any(axis=1)
         if here.sum() > 1 and "image" in table:  # the folders of the cells tell them apart
             cells = table["image"].map(lambda cell: Path(str(cell)).parts)
             tails = [path.absolute().parts[-len(parts) :] == parts for parts in cells]

@@ -154,13 +154,7 @@ def as_files(images: Images, names: Sequence[str], affine: Affine = None) -> tup
 
 
 def save_maps(
-    one: Attribution,
-    source: SourceImage,
-    folder: Path,
-    name: str,
-    *,
-    overlays: Overlays,
-    threshold: float | None,
+    one: Attribution, source: SourceImage, folder: Path, name: str, *, overlays: Overlays, threshold: float | None
 ) -> SavedMaps:
     """Write the maps of a single image, but for overlays, which are added to the others; see `Attribution.save`."""
     stem = folder / name_of(Path(name.replace("/", "_")))

@@ -41,7 +41,8 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self._shape = tuple(shape)
-        self.convolutions = _convolutions(num_spatial_dims, channels, width, poolings=POOLINGS)
+        levels = conv_levels(num_spatial_dims, channels, width, poolings=POOLINGS, momentum=MOMENTUM)
+        self.convolutions = nn.Sequential(*chain(*levels))
         pixels = math.prod(extent // 2**POOLINGS for extent in shape)
         hidden = 16 * width
         self.dense = nn.Sequential(
@@ -75,7 +76,8 @@ class CAMClassifier(nn.Module):
 
     def __init__(self, num_spatial_dims: int, *, channels: int = 1, num_classes: int = 2, width: int = 32) -> None:
         super().__init__()
-        self.convolutions = _convolutions(num_spatial_dims, channels, width, poolings=2)
+        levels = conv_levels(num_spatial_dims, channels, width, poolings=2, momentum=MOMENTUM)
+        self.convolutions = nn.Sequential(*chain(*levels))
         self.dense = he_normal(nn.Linear(16 * width, num_classes, bias=False), 16 * width)
 
     def features(self, images: Images) -> Features:
@@ -85,8 +87,3 @@ class CAMClassifier(nn.Module):
     def forward(self, images: Images) -> Logits:
         """Logits of each class; the softmax is part of the loss."""
         return self.dense(spatial_mean(self.features(images))).float()
-
-
-def _convolutions(num_spatial_dims: int, channels: int, width: int, *, poolings: int) -> nn.Sequential:
-    levels = conv_levels(num_spatial_dims, channels, width, poolings=poolings, momentum=MOMENTUM)
-    return nn.Sequential(*chain(*levels))

@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vagan.axes import concatenate_batches, concatenate_channels, expand_like, expand_over_space
-from vagan.types import Scores
+from vagan.axes import concatenate_batches, concatenate_channels, expand_over_space
 
 Condition = Float[Tensor, "batch condition"]
 """A row of numbers for each image."""
@@ -44,13 +43,6 @@ def conditioned(network: nn.Module, *conditions: Condition | None) -> Callable[[
         return network(images, condition[rows].to(images.device))
 
     return of_images
-
-
-def interpolate_conditions(one: Condition | None, other: Condition | None, fractions: Scores) -> Condition | None:
-    """Condition of interpolated images: the same linear interpolation, ``fractions`` of the first."""
-    if one is None or other is None:
-        return None
-    return torch.lerp(other, one, expand_like(fractions, one))
 
 
 def concat_conditions(*parts: Float[Tensor, "_ _"] | None) -> Condition | None:

@@ -1,7 +1,4 @@
-"""Convolution, pooling, batch norm for any number of spatial axes, and the paper's initialisation.
-
-Running statistics of batch norm are measured on some passes, and frozen during others.
-"""
+"""Convolution, pooling and batch norm for any number of spatial axes, and the paper's initialisation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

@@ -52,16 +52,14 @@ class MapGenerator(nn.Module):
             widths = (inputs, *outputs)
             return nn.Sequential(*(conv_block(num_spatial_dims, a, b) for a, b in pairwise(widths)))
 
-        def up(inputs: int) -> nn.Sequential:
-            return conv_block(num_spatial_dims, inputs, width, up=True)
-
         downs = [(channels, width, width), (width, 2 * width, 2 * width), (2 * width, 4 * width, 4 * width)]
         self.encoders = nn.ModuleList(block(*widths) for widths in downs)
         self.pool = max_pool(num_spatial_dims)
         self.bottom = block(4 * width, 8 * width, 8 * width)
         if global_context:
             self.bottom.insert(1, GlobalContext(8 * width))
-        self.upsamplers = nn.ModuleList([up(8 * width), up(4 * width), up(2 * width)][:levels])
+        upsamplers = [conv_block(num_spatial_dims, part * width, width, up=True) for part in (8, 4, 2)]
+        self.upsamplers = nn.ModuleList(upsamplers[:levels])
         ups = [(5 * width, 4 * width, 4 * width), (3 * width, 2 * width, 2 * width), (2 * width, width)]
         self.decoders = nn.ModuleList([block(*widths) for widths in ups][:levels])
         features = [8 * width, 4 * width, 2 * width, width][: levels + 1]

@@ -91,7 +91,10 @@ def write_scan_page(place: DerivativePaths) -> Path:
 def write_group_page(out: Path, places: Sequence[DerivativePaths]) -> Path:
     """``scans.html``: every prepared scan with its quality measures; outliers are flagged."""
     found = [(place, record) for place in places if (record := read_record(place.record)) is not None]
-    table = [figures_of(record) for _, record in found]
+    table = []
+    for _, record in found:
+        known = {name: value for step in record.steps for name, value in step.get("found", {}).items()}
+        table.append({"seconds": record.seconds} | {name: float(known[name]) for name in FIGURES if name in known})
     flags: list[set[str]] = [set() for _ in table]
     for name, figure in FIGURES.items():
         for row in outliers([entry.get(name, np.nan) for entry in table], figure.least_spread, figure.suspect):
@@ -104,12 +107,6 @@ def write_group_page(out: Path, places: Sequence[DerivativePaths]) -> Path:
     text = page_template("scans.html.j2").render(rows=rows, figures=FIGURES, failed=failed, name=name)
     write_text(out / GROUP_PAGE, text)
     return out / GROUP_PAGE
-
-
-def figures_of(record: Record) -> dict[str, float]:
-    """Quality measures of a scan, by the names in `FIGURES`."""
-    found = {name: value for step in record.steps for name, value in step.get("found", {}).items()}
-    return {"seconds": record.seconds} | {name: float(found[name]) for name in FIGURES if name in found}
 
 
 def outliers(values: Sequence[float], least_spread: float = 0.0, suspect: Suspect = "both") -> list[int]:

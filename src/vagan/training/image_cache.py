@@ -59,8 +59,8 @@ class ShuffledImages:
     def __init__(self, cache: ImageCache, rows: NDArray[np.int64], config: Config, *, purpose: str) -> None:
         axis, dims = config.augmentation.mirror_axis, len(cache.shape)
         if axis is not None and axis >= dims:
-            axes = f"0 (the first axis) to {dims - 1}"
-            raise ConfigError(f"augmentation.mirror_axis must be {axes} for {dims}-D images, found {axis}")
+            required = f"must be 0 to {dims - 1} for {dims}-D images, found {axis}; 0 is the first axis"
+            raise ConfigError(f"augmentation.mirror_axis {required}")
         self._cache, self._rows, self._augmentation = cache, rows, config.augmentation
         self._seed, self._purpose = config.training.seed, purpose
 

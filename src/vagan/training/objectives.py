@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vagan.axes import concatenate_batches, expand_like, norm_along_one_axis, per_sample_mean, per_sample_norm
 from vagan.deformation import displacement_penalty, smoothness_penalty
 from vagan.effect import RawMap, baseline_image, deforms, velocity_of, with_effect
-from vagan.nn.conditioning import conditioned, interpolate_conditions
+from vagan.nn.conditioning import conditioned
 from vagan.training.config import Constraint, Generator, Loss
 from vagan.training.sampling import Batch
 from vagan.types import Images, Scalar, Scores
@@ -35,7 +35,9 @@ def critic_terms(critic: nn.Module, generator: nn.Module, batch: Batch, loss: Lo
     if loss.constraint != "clip":
         count = ceil(loss.penalty_share * len(batch.fractions))
         points = interpolate(batch.target[:count], generated[:count], batch.fractions[:count])
-        between = interpolate_conditions(batch.target_condition, batch.condition, batch.fractions)
+        between = None
+        if batch.condition is not None and batch.target_condition is not None:
+            between = interpolate(batch.target_condition, batch.condition, batch.fractions)
         penalty = gradient_penalty(conditioned(critic, between), points, loss.constraint)
         terms["critic/penalty"], terms["critic/slope"] = penalty
     return terms
@@ -171,7 +173,7 @@ def map_size(maps: Images, weight: Scores | None = None) -> Scalar:
 
 
 def interpolate(target: Images, generated: Images, fractions: Scores) -> Images:
-    """Points on the straight lines between target and generated images, one fraction per sample."""
+    """Points on the straight lines between target and generated images or conditions, one fraction per sample."""
     return torch.lerp(generated, target, expand_like(fractions, target))
 
 

@@ -14,18 +14,17 @@ from vagan.errors import CohortError
 from vagan.model.folder import ModelSpec, build_network
 from vagan.nn.classification_metrics import multiclass_metrics
 from vagan.seeding import seeded
+from vagan.training import sampling
 from vagan.training.bn_recalibration import recalibrated
 from vagan.training.config import Config
 from vagan.training.engine.processes import ALONE, Processes
 from vagan.training.engine.state import Monitor, TrainState, ValidationExamples
 from vagan.training.image_cache import ImageCache, ShuffledImages
 from vagan.training.objectives import Terms
-from vagan.training.sampling import interest_labels, recalibration_rows, training_rows, validation_rows
 from vagan.training.schedule import cosine_decay
 from vagan.training.steps import Backward, step
 from vagan.types import Images
 
-BATCH = 50
 LabelledBatch = tuple[Images, Int[Tensor, " batch"]]
 TEMPERATURES = (0.05, 20.0)
 CROSS_ENTROPY = "classifier/cross_entropy"
@@ -42,7 +41,7 @@ class ClassifierTask:
         del monitor  # classifiers make no maps
         self.examples: ValidationExamples | None = None
         self._is_class_gate = config.method == "label-classifier"
-        interests = interest_labels(cohort, config.training)
+        interests = sampling.interest_labels(cohort, config.training)
         if len(interests) > 1 and not self._is_class_gate:
             raise CohortError(
                 f"a {config.method} needs one class of interest beside {cohort.manifest.classes[0]}, found "
@@ -51,16 +50,16 @@ class ClassifierTask:
         self._config, self._cohort = config, cohort
         self.total = config.classifier.updates
         self._share = processes.share(config.training.accumulate_grad_batches)
-        rows = training_rows(cohort, interests, config.training)
+        rows = sampling.training_rows(cohort, interests, config.training)
         everything = np.concatenate(list(rows.values()))
         self._cache = ImageCache(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
         self._streams = [
             ShuffledImages(self._cache, found, config, purpose=f"images of class {label}")
             for label, found in rows.items()
         ]
-        self._validation = validation_rows(cohort, interests, config.training)
+        self._validation = sampling.validation_rows(cohort, interests, config.training)
         count = config.classifier.bn_recalibration_images
-        self._recalibration = recalibration_rows(rows, count, seed=config.training.seed)
+        self._recalibration = sampling.recalibration_rows(rows, count, seed=config.training.seed)
         self._spec = ModelSpec(
             kind=config.method,
             num_spatial_dims=len(cohort.shape),
@@ -143,7 +142,7 @@ class ClassifierTask:
         rows = np.concatenate(list(self._validation.values()))
         labels = np.repeat(np.arange(len(self._validation)), [len(found) for found in self._validation.values()])
         with torch.no_grad():
-            parts = self._cohort.images(rows).to(next(network.parameters()).device).split(BATCH)
+            parts = self._cohort.images(rows).to(next(network.parameters()).device).split(sampling.VALIDATION_BATCH)
             return torch.cat([network(part).float() for part in parts]).cpu(), labels
 
 
