@@ -19,8 +19,7 @@ from vagan.types import Images, Maps, Scores
 WINDOWS = {2: 8, 3: 4}
 """Windows side by side along the smallest extent of an image, where their size is not given, by spatial dimensions.
 
-In volumes they are larger and do not overlap, since places go with the third power: at 64x80x56 there are 120 of
-them, and would be ten thousand.
+In volumes they are larger and do not overlap: at 64x80x56 there are 120 of them, and would be ten thousand.
 """
 
 

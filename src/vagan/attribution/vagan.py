@@ -8,19 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vagan import effect
 from vagan.attribution.method import Convention, Covariates, Unit, preserving, require_images
 from vagan.axes import spatial_shape
 from vagan.data.covariates import Covariate, encode_covariates
-from vagan.effect import (
-    Deformation,
-    Output,
-    RawMap,
-    added_effect,
-    counterfactual_image,
-    deformation,
-    deforms,
-    effect_map,
-)
+from vagan.effect import Deformation, Output, RawMap
 from vagan.errors import ModelError
 from vagan.model.ood import MahalanobisOOD, level_means
 from vagan.nn.conditioning import Condition, concat_conditions, conditioned
@@ -92,13 +84,13 @@ class VAGAN:
         A condition, ``(batch, tasks)``, selects the task of each image, in place of the method's own.
         """
         raw_map, score = self._forward(images, self._conditions(len(images), covariates, condition))
-        counterfactual = counterfactual_image(images, raw_map, self.output)
-        effect = (added_effect if self.insert else effect_map)(images, counterfactual)
+        counterfactual = effect.counterfactual_image(images, raw_map, self.output)
+        found = (effect.added_effect if self.insert else effect.effect_map)(images, counterfactual)
         moved = None
-        if deforms(self.output):
+        if effect.deforms(self.output):
             with torch.no_grad():
-                moved = deformation(raw_map, insert=self.insert)
-        return Explanation(effect, counterfactual, moved, score)
+                moved = effect.deformation(raw_map, insert=self.insert)
+        return Explanation(found, counterfactual, moved, score)
 
     def raw_map(self, images: Images, covariates: Covariates = None) -> RawMap:
         """``M(x)``, the generator's output; `vagan.effect` says how it is applied."""

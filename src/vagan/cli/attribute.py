@@ -25,8 +25,7 @@ def attribute(
 ) -> None:
     """Compute effect maps of new images.
 
-    For each image: the map at the size of the image (.npy; NIfTI for NIfTI files), a colour overlay (.png) and a
-    sidecar (.json).
+    For each image: the map at the image's size (.npy; NIfTI for NIfTI files), an overlay (.png), a sidecar (.json).
 
     Parameters
     ----------

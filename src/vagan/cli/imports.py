@@ -35,8 +35,7 @@ class Preparing(Splitting):
 def folder(source: Path, out: Path, *, subject_pattern: str = "", preparing: Preparing | None = None) -> None:
     """Make a cohort from a folder for each class: SOURCE/<class name>/<image>.
 
-    Images are PNG, JPEG, TIFF, DICOM (one frame), NumPy or NIfTI files. Split 64/16/20 % into train, validation
-    and test.
+    Images are PNG, JPEG, TIFF, DICOM (one frame), NumPy or NIfTI. Split: 64 % train, 16 % validation, 20 % test.
 
     Parameters
     ----------
@@ -78,8 +77,7 @@ def bids(
 ) -> None:
     """Make a cohort from a BIDS dataset of T1-weighted images of one shape, e.g. preprocessed ones.
 
-    Warns if they do not lie on one grid. Raw scans go through `vagan preprocess` instead, which reads BIDS too and
-    makes a cohort.
+    Warns if they do not lie on one grid. Raw scans go through `vagan preprocess` instead, which makes a cohort too.
 
     Parameters
     ----------
@@ -111,8 +109,7 @@ def adni(
     """Make a table of raw scans for `vagan preprocess` from an ADNI download and ADNI's study tables.
 
     Reads the tables that LONI exports (DXSUM, Key_MRI, MRIQC, All_Images, Study_Entry, PTDEMOG, ...). One scan for
-    each subject, visit and field strength. Every excluded image is in dropped.csv with the reason; summary.md has the
-    counts.
+    each subject, visit and field strength. Excluded images are in dropped.csv with the reason, counts in summary.md.
 
     Parameters
     ----------

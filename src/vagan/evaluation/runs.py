@@ -197,15 +197,14 @@ def classifier_figures(
     for model in classifiers:
         gate, device = ClassGate(model.network), next(model.network.parameters()).device
         parts = [gate.probabilities(part.to(device)) for part in images.split(BATCH)]
-        found = class_column(concatenate_batches(*parts), 1).numpy(force=True).astype(np.float64)
-        figures[model.path.name] = binary_metrics(found, labels)
+        probabilities = class_column(concatenate_batches(*parts), 1).numpy(force=True).astype(np.float64)
+        figures[model.path.name] = binary_metrics(probabilities, labels)
     for name, run in loaded.gated.items():
         probabilities = np.array([1 - decision.probabilities[0] for decision in decisions[name]])
-        figures[f"{run}, class gate"] = measured = binary_metrics(probabilities, labels)
+        figures[f"{run}, class gate"] = found = binary_metrics(probabilities, labels)
         abstained = float(np.mean([decision.abstained for decision in decisions[name]]))
         rules[f"predicted classes of {run}"] = (
-            f"accuracy {measured['accuracy']:.1%} on test images, calibration error "
-            f"{measured['calibration_error']:.3f}; "
+            f"accuracy {found['accuracy']:.1%} on test images, calibration error {found['calibration_error']:.3f}; "
             f"abstained on {abstained:.1%}, which are shown as of the class of interest; images of the baseline "
             "class have no map"
         )

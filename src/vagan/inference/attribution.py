@@ -109,8 +109,7 @@ class Attribution:
     """Of the model; its classes are the baseline class and the class of interest, of predicted classes all. None for
     methods of other networks."""
     counterfactual: Images | None = None
-    """The images as if of the baseline class; with an inserted class. None for methods
-    whose unit is not intensity."""
+    """The images as if of the baseline class, or with an inserted class. None if the unit is not intensity."""
     deformation: Deformation | None = None
     """Of models that deform images, the mean of an ensemble."""
     uncertainty: Uncertainty | None = None

@@ -38,9 +38,8 @@ class ClassDecision(NamedTuple):
 def decide(probabilities: Sequence[float], reject_interval: Interval = REJECT_INTERVAL) -> ClassDecision:
     """The baseline class if anything else is improbable, a class of interest if it is probable, else an abstention.
 
-    Of the probabilities, the baseline class's comes first. It is decided for where the classes of interest together
-    are at most as probable as the first number of the interval, for one of these where it is at least as probable as
-    the second.
+    The baseline class's probability comes first. It is decided for where the classes of interest together are at most
+    as probable as the first number of the interval, for one of these where it is as probable as the second or more.
     """
     low, high = reject_interval
     _, *interests = probabilities

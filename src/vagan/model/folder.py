@@ -50,8 +50,7 @@ class ModelSpec(BaseModel):
     """Of a map generator, as is what follows."""
     output: Output = "add"
     classes: Annotated[tuple[Text, ...], Field(min_length=2, max_length=4096)]
-    """Class names; the first is the baseline class. A map generator of several classes of interest is conditioned on
-    the class."""
+    """The first is the baseline class. A map generator of several classes of interest is conditioned on the class."""
     covariates: Annotated[tuple[Covariate, ...], Field(max_length=256)] = ()
     """That a map generator is conditioned on, after the class."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0

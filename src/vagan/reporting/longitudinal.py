@@ -75,8 +75,7 @@ def read_followed(folder: Path, *, hide_ids: bool = False) -> Followed | None:
 def figure5(followed: Followed) -> Figure:
     """Coronal and sagittal overlays of the observed effect and all methods, the mildest subject on top.
 
-    Every column has one symmetric colour range; up to four subjects are spread evenly over the ADAS13 scores. Beside
-    each score stands its ceiling.
+    Every column has one symmetric colour range; up to four subjects are spread evenly over the ADAS13 scores.
     """
     subjects = range(len(followed.names))
     shared = [row for row in subjects if all(row in maps for maps in followed.maps.values())] or subjects

@@ -61,9 +61,8 @@ def viewer_data(
 ) -> dict[str, Any]:
     """Everything that ``viewer.js`` shows, ready for JSON, of cases of one number of axes, at least one.
 
-    ``units`` are those of each method's maps: those in ``intensity`` can be subtracted from the image, and the viewer
-    shows it as if of the class ``baseline``. Methods of which a map does not fit into ``most_bytes`` are named as
-    ``left_out``.
+    ``units`` are those of each method's maps: those in ``intensity`` can be subtracted from the image, which then
+    looks as if of the class ``baseline``. Methods with maps that do not fit into ``most_bytes`` are in ``left_out``.
     """
     grey = [((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255) for case in cases]
     images = [_encoded(image.astype(np.uint8)) for image in grey]

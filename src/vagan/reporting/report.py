@@ -44,8 +44,7 @@ def build_report(folder: Path, *, hide_ids: bool = False) -> Path:
     is still there and whole. The page needs no other file and no network. Of the results, only ``summary.json`` is
     required; those of follow-up scans add Figure 5 of the paper. With ``hide_ids`` subjects are numbered instead of
     named, and names of files left out; the other files of the folder keep them. Raises `RunError` if the folder holds
-    no results, or a file in it is damaged; `OutputError` if it cannot be written to, or its ``report.html`` is not a
-    report.
+    no results, or damaged ones; `OutputError` if it cannot be written to, or its ``report.html`` is not a report.
     """
     results, written = ResultsFolder(folder).read(), folder / "report.html"
     _require_own(written)

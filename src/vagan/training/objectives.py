@@ -59,8 +59,7 @@ def generator_terms(
 ) -> Terms:
     """Eq. 4 and its further terms, for a fixed critic.
 
-    ``teacher``, a better copy of the generator such as its average, in evaluation mode, gives the effects that are
-    transferred; without it none are.
+    A ``teacher``, such as the generator's average, in evaluation mode, gives effects that are transferred, if any.
     """
     transferred = None if teacher is None else transfer_effect(teacher, batch, settings)
     maps = _maps(generator, batch, transferred, loss, settings)
@@ -183,9 +182,8 @@ def gradient_penalty(critic: Callable[[Images], Scores], at: Images, constraint:
     In the critic samples must not influence each other (no batch norm). Its slope ``g`` is measured ``at`` images
     between target and generated ones. ``two-sided``: ``(|g| - 1)^2`` with the norm over the whole image, which is
     also that of the mean. ``one-sided``: only slopes above one are penalised (Petzka et al. 2018). ``one-axis``: the
-    norm over the first image axis alone, averaged over the others, as the authors' public code computes it; its
-    critic is steeper by about the square root of the number of columns, and the published weight of 100 for the map
-    belongs to that.
+    norm over the first image axis alone, averaged over the others, as in the authors' public code; its critic is
+    steeper by about the square root of the number of columns, to which the published weight of 100 for maps belongs.
     """
     points = at.detach().requires_grad_(True)
     (gradients,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)

@@ -180,8 +180,7 @@ def _variances(effect: Array, mask: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 COLUMNS = ("ncc", "ncc_brain", "ncc_brain_by_subject")
-"""Over the whole volume, as in the paper; within the brain of both scans; and that averaged by subject first, as in
-later papers."""
+"""Over the whole volume (as in the paper); within the brain of both; that by subject first (as in later papers)."""
 
 
 def evaluate_longitudinal(
@@ -198,8 +197,7 @@ def evaluate_longitudinal(
 
     Returns Table 2. Leaves a results folder like `evaluate_runs`, and in it ``observed/`` and ``maps/`` as NIfTI,
     with log-Jacobians of generators that deform, ``pairs.csv`` with the subjects that give no pair and why, and
-    ``table2.md``. Parameters are those of `evaluate_runs` and `ObservedEffects`; parts, severity and classifier do
-    not apply.
+    ``table2.md``. Parameters: `evaluate_runs` and `ObservedEffects`; parts, severity and classifiers do not apply.
     """
     options, selection = options or EvaluationOptions(device="auto"), selection or RunSelection()
     results, device = ResultsFolder(out), find_device(options.device)
@@ -228,8 +226,7 @@ def longitudinal_table(evaluation: Evaluation, *, pairs: int, stable: int) -> st
     noise = counted if stable else "no subject kept its class over two scans, so that no ceiling is known"
     return (
         f"{markdown_lines(lines)}\nMean ± standard deviation over {pairs} pairs, 95 % interval of the mean by "
-        "subject, and the ceiling: what the exact effect would score, given how scans differ without a change of "
-        f"class; {noise}.\n"
+        f"subject. Ceiling: score of the exact effect, given how scans differ without a change of class; {noise}.\n"
     )
 
 

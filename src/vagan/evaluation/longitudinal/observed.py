@@ -15,9 +15,8 @@ from vagan.preprocessing.registration import Brain, align
 from vagan.preprocessing.scan import Scan
 
 Intensity = Literal["none", "linear", "smooth"]
-"""How the earlier scan's intensities are matched to the later one's. ``none``: not at all, as in the paper.
-``linear``: one gain and one offset. ``smooth``: then the slowly varying ratio of the two, what is left of the coils'
-shading, is divided out."""
+"""How the earlier scan's intensities are matched to the later one's. ``none``: as in the paper. ``linear``: one gain
+and one offset. ``smooth``: then the slowly varying ratio of the two, the coils' residual shading, is divided out."""
 
 LEAST_VOXELS = 100
 INSIDE = 0.9
@@ -55,8 +54,7 @@ def observe(before: Scan, after: Scan, *, intensity: Intensity = "smooth", zero:
     Both are prepared scans of one subject on the common grid, with their brains; `CohortError` if these have next to
     nothing in common. The later scan stays as it is, because it is the image whose map is scored; the earlier one is
     interpolated once more, by cubic splines, half as bright beyond the edge of its brain, where it was stripped.
-    ``zero`` is the prepared intensity of the later scan that was 0 in the scanner: shading multiplies what lies above
-    it.
+    ``zero`` is the prepared intensity of the later scan that was 0 in the scanner: shading multiplies what is above.
     """
     moved, inside, facts = _laid_onto(before, after)
     mask = inside & _mask(after)

@@ -94,8 +94,7 @@ def average_precision(map_: Pixels, effect: Pixels) -> float:
 def relevance_mass(map_: Pixels, effect: Pixels) -> float:
     """Fraction of the map's total strength inside the affected region.
 
-    In [0, 1]; 0 where the map is zero everywhere. Reference: Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81
-    (2022): "relevance mass accuracy".
+    In [0, 1]; 0 where the map is zero everywhere. Reference: Arras et al., CLEVR-XAI, Information Fusion 81 (2022).
     """
     strength = np.abs(map_)
     total = strength.sum()
@@ -130,8 +129,7 @@ def pointing_game(map_: Pixels, effect: Pixels) -> float:
 def amplitude_slope(map_: Pixels, effect: Pixels) -> float:
     """Slope of the map on the exact effect in the affected region, by least squares through the origin.
 
-    `ncc` does not see a map that is right but too faint; this does: 0.8 means that the map shows 80 % of the effect.
-    Both must be in image units.
+    Unlike `ncc` it sees a map that is too faint: 0.8 means that it shows 80 % of the effect. Both in image units.
     """
     return float((map_ * effect).sum() / (effect**2).sum())  # zero effect adds nothing to either sum
 

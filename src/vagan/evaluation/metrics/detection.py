@@ -44,8 +44,7 @@ def dice(map_: Pixels, effect: Pixels, threshold: float) -> float:
 def lesion_recall(map_: Pixels, effect: Pixels, threshold: float) -> float:
     """Fraction of the lesions of which at least a tenth is marked; to be read with the false lesions.
 
-    Reference: Commowick et al., Objective evaluation of multiple sclerosis lesion segmentation, Scientific Reports 8
-    (2018).
+    Reference: Commowick et al., Objective evaluation of multiple sclerosis lesion segmentation, Sci. Rep. 8 (2018).
     """
     marked, truth = np.any(_marked(map_, threshold), axis=0), np.any(truth_of(effect), axis=0)
     return float((_shares(truth, marked) >= OVERLAP).mean())

@@ -68,8 +68,7 @@ def find_device(name: str = "auto") -> torch.device:
 def fast_precision(device: torch.device) -> Literal["32-true", "bf16-mixed"]:
     """bfloat16 where the device has instructions that multiply it, else float32.
 
-    Without such instructions (AMX or AVX512-BF16 on x86 processors) convolutions in bfloat16 take longer than in
-    float32; with them, half the time.
+    With them (AMX or AVX512-BF16 on x86 processors) convolutions take half the time, without more than in float32.
     """
     if device.type == "cuda":
         multiplies = torch.cuda.is_bf16_supported(including_emulation=False)

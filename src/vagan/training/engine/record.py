@@ -70,8 +70,7 @@ def collapsed_map(figures: Mapping[str, float]) -> str:
 class Record:
     """Record of one session of a training; a context that shows a progress bar and keeps ``metrics.csv`` whole.
 
-    Networks are used in ``autocast()``; ``after_validation`` is called with the run folder each time its metrics
-    grew.
+    Networks are used in ``autocast()``; ``after_validation`` is called with the run folder when its metrics grew.
     """
 
     def __init__(

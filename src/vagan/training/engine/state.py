@@ -89,9 +89,7 @@ Monitor = Callable[[Maps, Maps], float]
 
 
 class ValidationExamples(NamedTuple):
-    """The first validation images of each class, the same at each validation; of volumes one axial slice, whose last
-    axis has length 1.
-    """
+    """The first validation images of each class, always the same; of volumes an axial slice, whose last axis is 1."""
 
     images: Images
     counterfactuals: Images
