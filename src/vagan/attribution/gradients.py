@@ -107,9 +107,8 @@ _OTHER_RECTIFIERS = frozenset(
 class GuidedBackpropagation:
     """Gradient of the class score in which every ReLU passes on positive gradients only.
 
-    Units are score (logit) per intensity; only the magnitude is meaningful. The classifier's activations must be
-    ReLUs, as modules or as functions. Without any, and with leaky or bounded ReLUs, ELU, GELU and so on, the method
-    does not apply: these are errors.
+    Units are score (logit) per intensity; only the magnitude counts. The classifier's activations must be ReLUs, as
+    modules or functions; without any, and with leaky or bounded ReLUs, ELU, GELU and so on, it raises `ModelError`.
     """
 
     model: nn.Module = field(repr=False)

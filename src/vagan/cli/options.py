@@ -36,8 +36,6 @@ class Splitting:
 
 MOST_DIGITS = 9
 LONGEST = 2**16
-
-
 NEEDS = {
     "reject_interval": ("predict_class", "predicted_classes"),
     "intensities": ("longitudinal",),

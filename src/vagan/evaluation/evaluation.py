@@ -22,6 +22,17 @@ HEADLINE = "ncc"
 CEILING_LABEL = "exact effect (ceiling)"
 MISSING = "n/a"
 
+TRUE_EFFECT, KNOWN_EFFECT, OBSERVED_EFFECT = "true effect", "known effect", "observed effect"
+"""What figures call effects: exact ones, those that a cohort was given, and changes between two scans."""
+RANDOM = "random"
+RANDOM_RULE = "the first test images of the class of interest in a random order that does not depend on any score"
+
+SHOWN = {HEADLINE: "NCC", "recall/off-centre": "off-centre recall", "baseline_response_ratio": "M(x0)/M(x1)"}
+"""Metrics that tell the methods apart best, and what the terminal calls them."""
+TEXT_WIDTH = 100
+CONTROL = GroupMeanDifference.name
+COMPARED = ("flip_rate", "kernel_distance")
+
 Scores = Mapping[str, Mapping[str, Any]]
 """``{metric: {"mean", "std", "ci95": [low, high], "n"}}``."""
 
@@ -71,16 +82,6 @@ def score_text(score: Mapping[str, Any] | None, digits: int) -> str:
 
 def _known(value: float | None) -> TypeGuard[float]:
     return value is not None and not math.isnan(value)
-
-
-TRUE_EFFECT, KNOWN_EFFECT, OBSERVED_EFFECT = "true effect", "known effect", "observed effect"
-"""What figures call effects: exact ones, those that a cohort was given, and changes between two scans."""
-RANDOM = "random"
-RANDOM_RULE = "the first test images of the class of interest in a random order that does not depend on any score"
-
-SHOWN = {HEADLINE: "NCC", "recall/off-centre": "off-centre recall", "baseline_response_ratio": "M(x0)/M(x1)"}
-"""Metrics that tell the methods apart best, and what the terminal calls them."""
-TEXT_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,6 @@ class Evaluation:
 
 def _means(scores: Scores) -> dict[str, float]:
     return {metric: score["mean"] for metric, score in scores.items()}
-
-
-CONTROL = GroupMeanDifference.name
-COMPARED = ("flip_rate", "kernel_distance")
 
 
 def verdict(summary: Mapping[str, Scores], references: Mapping[str, Scores], baseline: str) -> list[str]:

@@ -33,7 +33,6 @@ MOST_EXAMPLE_BYTES = 2**33
 WITHOUT_TRUTH = tuple(metric.name for metric in counterfactual.METRICS)
 LIBRARIES = ("vagan", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
 
-
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 """NaN where it is undefined, for which JSON has no number but null."""
 

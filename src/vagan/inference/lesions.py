@@ -32,10 +32,9 @@ def write_mask(stem: Path, effect: NDArray[np.float32], threshold: float, volume
     """Write ``STEM_mask``, 1 where ``|map|`` exceeds the threshold, and a table ``STEM_lesions.csv``.
 
     The table has a row for each connected component, the largest first, without specks of less than three pixels: the
-    first and last pixel along each axis (of a volume: from where to where in mm, towards right, front and top), how
-    many pixels, and the map's mean and extreme value in it. Of several channels of the effect ``(channel, *space)``
-    the strongest counts. ``volume`` is the NIfTI file, if any, on the same grid: its mask is NIfTI, that of a picture
-    PNG, any other ``.npy``.
+    first and last pixel along each axis (of a volume: in mm, towards right, front and top), their number, and the
+    map's mean and extreme value in it. Of several channels of the effect ``(channel, *space)`` the strongest counts.
+    ``volume`` is the NIfTI file, if any, on the same grid: its mask is NIfTI, that of a picture PNG, others ``.npy``.
     """
     strongest = np.abs(effect).argmax(axis=0)[None]
     values = np.take_along_axis(effect, strongest, axis=0)[0]

@@ -54,8 +54,7 @@ def overlay(image: Array, effect: Array, *, limit: float | None = None) -> NDArr
     """Colour an effect over its grey image, ``(height, width, 3)``: the stronger the effect, the more opaque.
 
     Both are ``(channel, height, width)``, intensities in [-1, 1]; channels are averaged. Positive effects are red,
-    negative ones blue, zero exactly grey. ``limit`` is the effect of full colour, by default the end of
-    `symmetric_range`.
+    negative ones blue, zero grey. ``limit`` is the effect of full colour, by default that of `symmetric_range`.
     """
     _require_same_shape(image, effect)
     limit = symmetric_range(effect)[1] if limit is None else limit

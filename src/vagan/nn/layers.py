@@ -18,6 +18,10 @@ _CONV = {2: Conv2d, 3: Conv3d}
 _CONV_TRANSPOSE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+PAPER_MOMENTUM = 0.01
+"""Weight of the newest batch in the running statistics; TensorFlow calls this a momentum of 0.99."""
+BATCH_NORM_EPS = 1e-3
+"""The paper's."""
 
 
 def conv(num_spatial_dims: int, inputs: int, outputs: int, *, kernel: int = 3, bias: bool = True) -> _ConvNd:
@@ -36,12 +40,6 @@ def conv_transpose(num_spatial_dims: int, inputs: int, outputs: int, *, bias: bo
 def max_pool(num_spatial_dims: int) -> nn.Module:
     """Maximum over non-overlapping windows of two pixels along each axis."""
     return _MAX_POOL[num_spatial_dims](2)
-
-
-PAPER_MOMENTUM = 0.01
-"""Weight of the newest batch in the running statistics; TensorFlow calls this a momentum of 0.99."""
-BATCH_NORM_EPS = 1e-3
-"""The paper's."""
 
 
 class GlobalContext(nn.Module):

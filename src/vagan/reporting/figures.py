@@ -32,6 +32,23 @@ BLUE, ORANGE, GREY = "#3579b8", "#c8701a", "#7d8590"
 PANELS_ACROSS = 3
 SMOOTHING_WINDOWS = 25
 """A curve is smoothed over this fraction of its rows (one over it)."""
+_PANELS = {
+    "Wasserstein estimate": {
+        "critic/wasserstein": ("training", BLUE),
+        "validation/wasserstein": ("validation", ORANGE),
+    },
+    "Critic's slope (1 is ideal)": {"critic/slope": ("", BLUE)},
+    "Mean |map|": {
+        "generator/map": ("class of interest", BLUE),
+        "validation/map": ("", BLUE),
+        "generator/baseline_map": ("baseline class", ORANGE),
+        "validation/baseline_map": ("", ORANGE),
+    },
+    "Map size, baseline / class of interest": {"validation/baseline_response_ratio": ("", BLUE)},
+    "Share of empty maps": {"validation/empty_map": ("", BLUE)},
+    "NCC monitor, never used for selection": {"monitor/ncc": ("", BLUE)},
+}
+"""Columns by the titles of their panels, with their labels and colours."""
 
 
 def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
@@ -115,25 +132,6 @@ def _last_critic_update(metrics: pd.DataFrame) -> int | None:
         return None
     last = metrics.loc[metrics["critic/wasserstein"].notna(), "update"].max()  # NaN where there is none
     return int(last) if last < metrics["update"].iloc[-1] else None
-
-
-_PANELS = {
-    "Wasserstein estimate": {
-        "critic/wasserstein": ("training", BLUE),
-        "validation/wasserstein": ("validation", ORANGE),
-    },
-    "Critic's slope (1 is ideal)": {"critic/slope": ("", BLUE)},
-    "Mean |map|": {
-        "generator/map": ("class of interest", BLUE),
-        "validation/map": ("", BLUE),
-        "generator/baseline_map": ("baseline class", ORANGE),
-        "validation/baseline_map": ("", ORANGE),
-    },
-    "Map size, baseline / class of interest": {"validation/baseline_response_ratio": ("", BLUE)},
-    "Share of empty maps": {"validation/empty_map": ("", BLUE)},
-    "NCC monitor, never used for selection": {"monitor/ncc": ("", BLUE)},
-}
-"""Columns by the titles of their panels, with their labels and colours."""
 
 
 def score_bars(summary: Summary, *metrics: str) -> Figure:

@@ -40,8 +40,6 @@ WORDS = {
     "conform": "Resampled to the common grid; edges of the template in blue",
     "rescale": "Rescaled to [-1, 1], the input of the networks",
 }
-
-
 Suspect = Literal["both", "low", "never"]
 
 

@@ -12,6 +12,7 @@ from vagan.evaluation.statistics import correlation_entry, ratio_entry
 
 Parts = Callable[[Array], Mapping[str, Array]]
 """Splits effects into named parts, arrays of the same shape."""
+Masks = Iterable[Mapping[str, NDArray[np.bool_]]]
 
 
 @per_case(needs_effect=True)
@@ -43,9 +44,6 @@ def recall(maps: Array, effects: Array, parts: Callable[[int, Array], Mapping[st
             if part.any():
                 values[case] = region_recall(map_, part, area)[0]
     return recalls
-
-
-Masks = Iterable[Mapping[str, NDArray[np.bool_]]]
 
 
 def regional(maps: Array, effects: Array, masks: Masks, subjects: NDArray[Any]) -> dict[str, Entry]:

@@ -18,8 +18,6 @@ from vagan.training.engine.state import TrainState
 
 MEMINFO = Path("/proc/meminfo")
 CONTAINER = Path("/sys/fs/cgroup")
-
-
 Shape = tuple[int, ...]
 
 

@@ -19,6 +19,11 @@ from vagan.training.objectives import Terms
 from vagan.training.steps import Backward
 from vagan.types import Images, Maps
 
+Batch = TypeVar("Batch")
+
+Monitor = Callable[[Maps, Maps], float]
+"""Compares maps with true effects, for the curves only: nothing is chosen by it."""
+
 
 @dataclass
 class TrainState:
@@ -80,12 +85,6 @@ class TrainState:
             if isinstance(error, pickle.UnpicklingError):  # torch's own remedy would be to run what is in the file
                 reason = "it is damaged, or holds more than numbers, such as code, which is never run"
             raise RunError(f"the checkpoint {path} cannot be used: {reason}; delete it to start again") from error
-
-
-Batch = TypeVar("Batch")
-
-Monitor = Callable[[Maps, Maps], float]
-"""Compares maps with true effects, for the curves only: nothing is chosen by it."""
 
 
 class ValidationExamples(NamedTuple):
