@@ -21,11 +21,11 @@ class MapGenerator(nn.Module):
     Images of any size are padded to a multiple of 8 by repeating the border, and the map is cropped back.
 
     The map has as many channels as the images, or ``outputs``, see `vagan.effect.raw_channels`. The first level has
-    ``width`` feature maps. A `GlobalContext` in the bottom, which the paper does not have, extends the receptive
-    field, 68 pixels without it. With ``zero_init`` it starts from ``M = 0`` exactly: the last convolution's weights
-    are zero. ``conditions`` is the width of the condition, see `vagan.nn.conditioning`; 0 for none, as in the paper.
-    A ``coarse`` generator ends a level earlier: one value of the map stands for a block of two pixels along each
-    axis. Enough for deformations, which are smooth, for some 0.6 of the work and of the memory. For
+    ``width`` feature maps, 16 in the paper. ``global_context`` adds a `GlobalContext` in the bottom; without it, as
+    in the paper, the receptive field is 68 pixels. With ``zero_init`` it starts from ``M = 0`` exactly: the last
+    convolution's weights are zero. ``conditions`` is the width of the condition, see `vagan.nn.conditioning`; 0 for
+    none, as in the paper. A ``coarse`` generator ends a level earlier: one value of the map stands for a block of two
+    pixels along each axis. Enough for deformations, which are smooth, for some 0.6 of the work and of the memory. For
     ``gradient_checkpointing`` see `vagan.nn.layers.recomputed`.
     """
 

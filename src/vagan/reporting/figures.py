@@ -54,7 +54,7 @@ _PANELS = {
 def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
     """Draw Figure 4 of the paper: one row for each image, one column for each method with one colour range.
 
-    A volume is shown by its axial slice (normal to the last axis) with the most effect; if unknown, the largest maps.
+    A volume is shown by its axial slice (last axis) with the most effect, or if that is unknown, the largest maps.
     """
     columns: list[tuple[str, Array]] = [("image", examples.images)]
     if examples.effects is not None:

@@ -169,10 +169,8 @@ def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
     if not settings.class_of_interest:
         return tuple(range(1, 1 + len(others)))
     if settings.class_of_interest not in others:
-        hint = nearest(settings.class_of_interest, others)
-        raise CohortError(
-            f"no class of interest is {settings.class_of_interest!r}: training.class_of_interest; {hint}"
-        )
+        named, hint = settings.class_of_interest, nearest(settings.class_of_interest, others)
+        raise CohortError(f"training.class_of_interest {named!r} is not a class of interest; {hint}")
     return (1 + others.index(settings.class_of_interest),)
 
 

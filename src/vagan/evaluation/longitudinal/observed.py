@@ -15,8 +15,8 @@ from vagan.preprocessing.registration import Brain, align
 from vagan.preprocessing.scan import Scan
 
 Intensity = Literal["none", "linear", "smooth"]
-"""How the earlier scan's intensities are matched to the later one's. ``none``: as in the paper. ``linear``: one gain
-and one offset. ``smooth``: then the slowly varying ratio of the two, the coils' residual shading, is divided out."""
+"""How the earlier scan's intensities are matched to the later one's. ``none``: not, as in the paper. ``linear``: one
+gain and offset. ``smooth``: then the slowly varying ratio of the two, the coils' residual shading, is divided out."""
 
 LEAST_VOXELS = 100
 INSIDE = 0.9

@@ -148,7 +148,7 @@ def each_map(maps: CaseMaps) -> Iterator[Values]:
 def _each_effect(effects: CaseMaps, needs_effect: bool) -> Iterator[Values]:
     for case, pixels in enumerate(effects):
         if not np.isfinite(pixels).all():
-            raise CohortError(f"effects must be finite: that of case {case} holds NaN or infinity; make them again")
+            raise CohortError(f"effects must be finite: that of case {case} is not; make the cohort again")
         if needs_effect and not pixels.any():
             raise CohortError(
                 f"this metric needs an effect that is not zero everywhere: that of case {case} is; "

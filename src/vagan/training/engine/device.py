@@ -68,7 +68,7 @@ def find_device(name: str = "auto") -> torch.device:
 def fast_precision(device: torch.device) -> Literal["32-true", "bf16-mixed"]:
     """bfloat16 where the device has instructions that multiply it, else float32.
 
-    With them (AMX or AVX512-BF16 on x86 processors) convolutions take half the time, without more than in float32.
+    With them (AMX, AVX512-BF16 on x86 processors) convolutions take half the time, without them more than in float32.
     """
     if device.type == "cuda":
         multiplies = torch.cuda.is_bf16_supported(including_emulation=False)

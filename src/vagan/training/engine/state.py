@@ -88,7 +88,7 @@ class TrainState:
 
 
 class ValidationExamples(NamedTuple):
-    """The first validation images of each class, always the same; of volumes an axial slice, whose last axis is 1."""
+    """The first validation images of each class, always the same; of volumes an axial slice (last axis: 1)."""
 
     images: Images
     counterfactuals: Images
