@@ -64,7 +64,7 @@ def viewer_data(
     ``units`` are those of each method's maps: those in ``intensity`` can be subtracted from the image, which then
     looks as if of the class ``baseline``. Methods with maps that do not fit into ``most_bytes`` are in ``left_out``.
     """
-    grey = [((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255) for case in cases]
+    grey = (((case.image.mean(axis=0) + 1) * 127.5).round().clip(0, 255) for case in cases)
     images = [_encoded(image.astype(np.uint8)) for image in grey]
     used = sum(len(text) for text in images)
     methods: list[dict[str, Any]] = []
