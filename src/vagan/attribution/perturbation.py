@@ -83,9 +83,8 @@ class Occlusion:
         usual = window if dims == 3 else max(1, window // 2)
         stride = usual if self.stride is None else self.stride
         if window > smallest:
-            raise ConfigError(
-                f"the window must fit into the image {axes.spatial_shape(images)}: found {window}; reduce it"
-            )
+            found = f"found window {window}, image {axes.spatial_shape(images)}"
+            raise ConfigError(f"the window must fit into the image: {found}; choose a smaller window")
         if not 1 <= stride <= window:
             found = f"found stride {stride}, window {window}"
             raise ConfigError(f"the stride must be from 1 to the window, or pixels are left out: {found}")

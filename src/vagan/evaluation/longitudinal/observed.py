@@ -59,7 +59,7 @@ def observe(before: Scan, after: Scan, *, intensity: Intensity = "smooth", zero:
     moved, inside, facts = _laid_onto(before, after)
     mask = inside & _mask(after)
     if (common := int(mask.sum())) < LEAST_VOXELS:
-        raise CohortError(f"two scans of a subject must show one brain; aligned, they have {common} common voxels")
+        raise CohortError(f"two scans of a subject must show the same brain; aligned, they share {common} voxels")
     matched, shading = moved, np.zeros(mask.shape, np.float32)
     if intensity != "none":
         gain, offset = linear_match(moved[mask], after.image[mask])
