@@ -115,7 +115,7 @@ SAID = (
     *("synthetic squares & more (classes: baseline, two squares), 60 images", "Next is cam with 0.412", "0.973"),
     "Of 3 methods, vagan has the highest mean NCC on 24 test images: 0.931",
     *("last checkpoint", "brighter is positive", "8 min 32 s", "13.1 ms", "two cores", "abc123", "torch==2.6"),
-    *("generator_updates: 225", "(seed 17)", "225 updates", "60 train, 16 validation, 24 test"),
+    *("generator_updates: 240", "(seed 17)", "240 updates", "60 train, 16 validation, 24 test"),
     "may contain participant-level derivatives",
 )
 
