@@ -74,7 +74,7 @@ class Critic(_Section):
     """Feature maps of a level at most: they double from level to level. 256 in the paper."""
     patch_size: Literal[1, 2] = 2
     """Edge of the blocks of pixels that are the channels of the first level; 1 in the paper."""
-    position_aware: bool = True
+    position_aware: bool = False
     """Score from weights for each location of the last feature maps, not from their mean alone: the critic then
     sees what is wrong with a map in one place of all images."""
 
@@ -87,7 +87,7 @@ class Loss(_Section):
     gradient at one pixel of a critic of unit gradient norm shrinks; otherwise used as given."""
     map_weight: NonNegative = 7.0
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
-    identity_weight: NonNegative = 30.0
+    identity_weight: NonNegative = 20.0
     """Identity loss: weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
     smoothness_weight: NonNegative = 10.0
     """Weight of the mean squared spatial gradient of the velocity field, for generators that deform."""
