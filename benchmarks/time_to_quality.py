@@ -183,7 +183,6 @@ def updates_of(config: Config, precision: str) -> dict[str, Callable[[], None]]:
         width=config.critic.width,
         max_width=config.critic.max_width,
         patch_size=config.critic.patch_size,
-        shape=SIZE if config.critic.position_aware else None,
     )
     if config.training.channels_last:
         for network in (critic, generator):

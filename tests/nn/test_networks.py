@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from shapes import NETWORK_SPACES
-from vagan.axes import block_means, crop_to, repeat_blocks, space_to_depth
+from vagan.axes import block_means, crop_to, repeat_blocks
 from vagan.nn.classifier import Classifier
 from vagan.nn.critic import Critic
 from vagan.nn.layers import GlobalContext
@@ -25,21 +25,6 @@ def test_the_critic_is_the_papers_and_one_of_patches_begins_at_the_second_level(
     layers = convolutions(Critic(dims, patch_size=2, max_width=64))
     assert [layer.out_channels for layer in layers] == [16, 32, 32, 64, 64, 64, 64, 64, 1]
     assert layers[0].in_channels == 2**dims
-
-
-@pytest.mark.parametrize("dims", [2, 3])
-def test_a_position_aware_critic_weighs_each_location(dims, rng):
-    shape = (36, 48, 34)[:dims]
-    plain, aware = (Critic(dims, width=2, max_width=8, patch_size=2, shape=one) for one in (None, shape))
-    aware.load_state_dict(plain.state_dict(), strict=False)
-    images = torch.randn(2, 1, *shape, generator=rng)
-    torch.testing.assert_close(aware(images), plain(images))  # as its weights are zero at first
-    place = (5, *[1] * dims)  # the sixth feature map, not in the corner
-    with torch.no_grad():
-        aware.locations[(0, *place)] = 3.0
-        features = plain.layers[:-1](space_to_depth(images, 2))
-    expected = 3.0 * features[(slice(None), *place)] / features[0, 0].numel()
-    torch.testing.assert_close(aware(images) - plain(images), expected, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -95,8 +80,7 @@ def test_an_odd_size_gives_the_map_of_the_image_padded_by_its_border(space, rng)
 @pytest.mark.parametrize("patch_size", [1, 2])
 @pytest.mark.parametrize("space", NETWORK_SPACES)
 def test_critic_scores_each_image_by_itself(space, patch_size, rng):
-    critic = Critic(len(space), width=2, patch_size=patch_size, shape=space)
-    torch.nn.init.normal_(critic.locations, generator=rng)
+    critic = Critic(len(space), width=2, patch_size=patch_size)
     images = torch.randn(3, 1, *space, generator=rng)
     together = critic(images)
     alone = torch.cat([critic(image[None]) for image in images])

@@ -21,7 +21,7 @@ def kept(cohort, **more):
 
 def test_what_is_kept_is_what_autograd_saves(small_cohort):
     """Counted with numbers in it, by an independent way: the activations that the derivative needs."""
-    config = config_of(loss__effect_transfer_weight=0, critic__patch_size=1, critic__position_aware="false")
+    config = config_of(loss__effect_transfer_weight=0, critic__patch_size=1)
     state = AdversarialTask(config, small_cohort).build()
     found = kept_by_an_update(state, config, (1, *small_cohort.shape))
     networks = [state.networks["generator"], state.networks["critic"]]

@@ -3,7 +3,6 @@
 from itertools import accumulate, chain, pairwise
 from typing import Literal
 
-import torch
 from torch import nn
 
 from vagan.axes import first_channels, pad_to_multiple, per_sample_mean, per_sample_sum, space_to_depth, spatial_mean
@@ -21,11 +20,9 @@ class Critic(nn.Module):
     edge ``patch_size``, 1 or 2, are the channels of the first block (space to depth). With 2, as a first convolution
     of stride 2, the paper's first block is left out, for a fifth of the time.
 
-    With the spatial ``shape`` of the images, the score also has weights for each location of the last feature maps,
-    zero at first; their mean alone, as in the paper, is blind to where in the image something is. ``conditions`` is
-    the width of the condition, the first numbers of the generator's; 0 for none, as in the paper. A projection of the
-    condition onto the means of the last feature maps adds to the score (Miyato and Koyama 2018). For
-    ``gradient_checkpointing`` see `vagan.nn.layers.recomputed`.
+    ``conditions`` is the width of the condition, the first numbers of the generator's; 0 for none, as in the paper. A
+    projection of the condition onto the means of the last feature maps adds to the score (Miyato and Koyama 2018).
+    For ``gradient_checkpointing`` see `vagan.nn.layers.recomputed`.
     """
 
     def __init__(
@@ -36,7 +33,6 @@ class Critic(nn.Module):
         width: int = 16,
         max_width: int = 256,
         patch_size: Literal[1, 2] = 1,
-        shape: tuple[int, ...] | None = None,
         conditions: int = 0,
         gradient_checkpointing: bool = False,
     ) -> None:
@@ -55,10 +51,6 @@ class Critic(nn.Module):
         self._ends = [0, *accumulate(map(len, levels))]
         features = min(2**poolings * width, max_width)
         self.layers = nn.Sequential(*chain(*levels), conv(num_spatial_dims, features, 1, kernel=1))
-        self.locations = None
-        if shape is not None:
-            reduced = [-(-extent // patch_size) // 2**poolings for extent in shape]
-            self.locations = nn.Parameter(torch.zeros(1, features, *reduced))
         self.projection = nn.Linear(conditions, features, bias=False) if conditions else None
 
     def forward(self, images: Images, condition: Condition | None = None) -> Scores:
@@ -68,8 +60,6 @@ class Critic(nn.Module):
             block = self.layers[begin:end]
             features = recomputed(block, features) if self._gradient_checkpointing else block(features)
         scores = per_sample_mean(self.layers[-1](features).float())
-        if self.locations is not None:
-            scores = scores + per_sample_sum(spatial_mean(features * self.locations)).float()
         if self.projection is None or condition is None:
             return scores
         projected = self.projection(first_channels(condition, self.conditions))

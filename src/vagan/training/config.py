@@ -74,9 +74,6 @@ class Critic(_Section):
     """Feature maps of a level at most: they double from level to level. 256 in the paper."""
     patch_size: Literal[1, 2] = 2
     """Edge of the blocks of pixels that are the channels of the first level; 1 in the paper."""
-    position_aware: bool = False
-    """Score from weights for each location of the last feature maps, not from their mean alone: the critic then
-    sees what is wrong with a map in one place of all images."""
 
 
 class Loss(_Section):
@@ -143,7 +140,7 @@ class Optimizer(_Section):
     generator_learning_rate: Positive = 1e-3
     critic_learning_rate: Positive = 5e-4
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Of the critic; 0 in the paper, where the score falls late in the training."""
+    """Of the critic; 0 in the paper."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of the critic."""
     generator_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5

@@ -97,7 +97,6 @@ class AdversarialTask:
                 width=config.critic.width,
                 max_width=config.critic.max_width,
                 patch_size=config.critic.patch_size,
-                shape=self._cohort.shape if config.critic.position_aware else None,
                 conditions=self._images.critic_conditions,
                 gradient_checkpointing=checkpointing,
             )
