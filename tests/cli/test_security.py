@@ -161,7 +161,7 @@ def test_a_template_must_be_that_of_the_training(tmp_path):
     template = tmp_path / "t.nii.gz"
     write_volume(template, np.pad(np.ones((9, 10, 11), np.float32), 5), np.eye(4))
     load_template(str(template), "", digest_of(template))
-    with pytest.raises(PreprocessingError, match="template of the training"):
+    with pytest.raises(PreprocessingError, match="training.s template, of digest"):
         load_template(str(template), "", "0123456789abcdef")
     template.unlink()
     os.mkfifo(template)
