@@ -23,7 +23,7 @@ METHOD_SECONDS = 10
 def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> None:
     """Run the paper's synthetic experiment: make the images, train, score all methods and write a report.
 
-    8 minutes on two cores with bfloat16 instructions, longer without. The same command again resumes.
+    Six to eight minutes on two cores with bfloat16 instructions, longer without. The same command again resumes.
 
     Parameters
     ----------

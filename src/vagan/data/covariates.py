@@ -17,7 +17,7 @@ DISTINCT = 0.9  #: Categories per image from which on a text is that of single i
 CATEGORY_DISTANCE = 10.0
 """Distance of two categories, in standard deviations of numbers, where images are matched: categories weigh most."""
 BLUR = 1e-3
-FARTHEST = 10.0  #: Standard deviations from the training mean from which on a number is an error, no extrapolation.
+FARTHEST = 10.0  #: Standard deviations from the training mean beyond which a number is an error.
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Numbers = Float[np.ndarray, "image number"]

@@ -80,7 +80,8 @@ def read_volume(path: Path) -> Volume:
     except FileNotFoundError as error:
         raise ImageFileError(f"{path} does not exist; check the path") from error
     except Exception as error:  # nibabel and the decompressors raise whatever a damaged header leads to
-        raise ImageFileError(f"{path} cannot be read as NIfTI: {error}; is the file complete? Copy again") from error
+        hint = "is the file complete? Copy it again"
+        raise ImageFileError(f"{path} cannot be read as NIfTI: {error}; {hint}") from error
     header = file.header
     if not isinstance(header, nib.Nifti1Header):
         header = nib.Nifti1Header.from_header(header, check=False)

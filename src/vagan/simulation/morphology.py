@@ -23,9 +23,9 @@ REGION_GRID = Grid.spanning((-86, -96, -64), (86, 60, 60), 2.0)  # holds all tha
 
 SOFT_MM = 1.0  # blur of a region's border
 SCREENING_MM = 40.0  # a velocity fades over this length, were it not balanced
-BALANCE_MM = {"hippocampus": 3.0, "ventricle": 10.0, "temporal": 8.0}  # width of what gives or takes the room
+BALANCE_MM = {"hippocampus": 3.0, "ventricle": 10.0, "temporal": 8.0}  # width of the tissue that gives or takes space
 STILL_MM = (10.0, 18.0)  # velocities fade to exactly 0 between these distances from the region
-TISSUE_YIELDS = 0.01  # how readily tissue fills the room of shrunken tissue, where fluid has 1
+TISSUE_YIELDS = 0.01  # how readily tissue fills the space of shrunken tissue, where fluid has 1
 TERRITORY_MM = 6.0  # changes of the image this near to a region are the region's
 PROBES = (-1.0, -0.6, -0.3, -0.1, 0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0)
 COURSE = {"hippocampus": -1.0, "ventricle": 1.0, "temporal": -0.2}
