@@ -185,6 +185,10 @@ def test_prepared_images_are_saved_by_name_and_volumes_too(tmp_path, rng):
     displacement = np.load(tmp_path / "out" / "sub-2_displacement.npy")
     assert np.array_equal(displacement, found.deformation.displacement[1].movedim(0, -1).numpy())
     assert len(found.plot().axes[0].images) == 3 * 2
+    saved = found.save(tmp_path / "same stem", ["ill/1.png", "ill/1.jpg"])
+    assert [one.path.name for one in saved] == ["ill_1-png_effect.npy", "ill_1-jpg_effect.npy"]
+    with pytest.raises(OutputError, match="ill_1"):
+        found.save(tmp_path / "same name", ["ill/1", "ill_1"])
 
 
 class TestFiles:

@@ -179,14 +179,15 @@ class Attribution:
         of intensity add ``_counterfactual``, in [-1, 1], and of pictures a PNG of it; deformations ``_displacement``
         and ``_log-jacobian``, ensembles ``_std`` and ``_sign-agreement``; a ``threshold`` a mask and a table of
         lesions, see `vagan.inference.lesions`. The ``folder`` is made if there is none; files of the same names are
-        replaced. ``names`` are by default those of the images.
+        replaced. ``names`` are by default those of the images; their suffixes are left out where the rest is unique.
         """
-        from vagan.inference.files import save_maps
+        from vagan.inference.files import map_names, save_maps
 
+        unique = map_names(names or self.names)
         with Overlays() as overlays:
             saved = [
                 save_maps(one, source, Path(folder), name, overlays=overlays, threshold=threshold)
-                for one, source, name in zip(self, self._files(), names or self.names, strict=True)
+                for one, source, name in zip(self, self._files(), unique, strict=True)
             ]
             overlays.write()
         return saved

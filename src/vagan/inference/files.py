@@ -157,7 +157,7 @@ def save_maps(
     one: Attribution, source: SourceImage, folder: Path, name: str, *, overlays: Overlays, threshold: float | None
 ) -> SavedMaps:
     """Write the maps of a single image, but for overlays, which are added to the others; see `Attribution.save`."""
-    stem = folder / name_of(Path(name.replace("/", "_")))
+    stem = folder / name
     effect = one.effect[0].numpy(force=True)
     counterfactual = None if one.counterfactual is None else one.counterfactual[0].numpy(force=True)
     path, own = source.write_effect(stem, effect, counterfactual, overlays, insert=one.sign == SIGN_INSERTION)
@@ -198,6 +198,20 @@ def require_output(out: Path, paths: Sequence[Path], names: Sequence[str]) -> No
     for path in paths:
         if name_of(path) in maps and path.resolve().parent == out.resolve():
             raise OutputError(f"{path} would be replaced by a map of another image; choose another output folder")
+
+
+def map_names(names: Sequence[str]) -> list[str]:
+    """File names for the maps of images: without the suffixes of ``names``, except where images differ in nothing else.
+
+    Raises `OutputError` if two images would have the same maps.
+    """
+    flat = [name.replace("/", "_") for name in names]
+    stems = [name_of(Path(name)) for name in flat]
+    counts = Counter(stems)
+    unique = [stem if counts[stem] == 1 else name.replace(".", "-") for stem, name in zip(stems, flat, strict=True)]
+    if repeated := next((name for name, count in Counter(unique).items() if count > 1), None):
+        raise OutputError(f"maps are named after images, but two of them would be called {repeated}; rename one")
+    return unique
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
