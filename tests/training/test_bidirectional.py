@@ -83,8 +83,7 @@ def test_a_bidirectional_generator_has_a_task_for_each_direction(small_cohort, t
     run = train(small_cohort, tmp_path / "run", tiny(generator__output=output, **BOTH))
     network, facts = load_model(run.path)
     assert (facts.tasks, facts.conditions, facts.bidirectional) == (2, 2, True)
-    rows = small_cohort.manifest.indices("test", 0)[:2]
-    images = small_cohort.images(rows)
+    images = small_cohort.images(small_cohort.manifest.indices("test", 0)[:2])
     taking, putting = (Attributor.load(run.path, insert=into) for into in (False, True))
     for method, condition, sign in ((taking, [1.0, 0.0], 1), (putting, [0.0, 1.0], -1)):
         assert torch.equal(method.methods[0].raw_map(images), network(images, torch.tensor([condition]).expand(2, 2)))

@@ -85,8 +85,7 @@ def test_each_class_gets_its_own_effect(tmp_path):
             effect[0][BLOCKS[row % 3]] = AMPLITUDE
         return CohortCase(image + effect, effect)
 
-    labels = np.arange(480) % 3
-    table = table_of(labels, ("none", "first", "second"), split=parts_of(480, groups=3))
+    table = table_of(np.arange(480) % 3, ("none", "first", "second"), split=parts_of(480, groups=3))
     cohort = write_made_up(tmp_path / "cohort", table, case)
     config = load_config(settings={"training.generator_updates": "60", "training.num_threads": "1"})
     run = train(cohort, tmp_path / "run", config)

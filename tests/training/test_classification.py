@@ -53,8 +53,7 @@ def calibration_error(probabilities, labels):
 
 def test_figures_and_calibration_of_hand_worked_cases():
     probabilities = np.array([0.9, 0.8, 0.4, 0.3, 0.6])
-    labels = np.array([1, 1, 1, 0, 0])
-    figures = binary_metrics(probabilities, labels)
+    figures = binary_metrics(probabilities, np.array([1, 1, 1, 0, 0]))
     assert figures["accuracy"] == pytest.approx(3 / 5)
     assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert figures["auc"] == pytest.approx(5 / 6)  # of six pairs only (0.4, 0.6) is in the wrong order

@@ -6,6 +6,7 @@ import yaml
 from vagan.cli.train import train
 from vagan.errors import ConfigError
 from vagan.training.config import PRESETS, Config, Loss, differences, known_keys, load_config, write_config
+from vagan.training.config import settings_without_effect as inert_settings
 
 
 def test_presets_are_the_models_defaults_and_the_papers():
@@ -28,11 +29,14 @@ def test_a_resolved_configuration_is_accepted_back(tmp_path):
 
 
 def test_settings_that_a_method_does_not_use_make_no_difference():
-    for key, value in (("generator.width", "3"), ("loss.map_weight", "3"), ("training.generator_updates", "9")):
-        for method in ("classifier", "cam-classifier"):
-            assert not differences(
-                load_config("fast", {"method": method}), load_config("fast", {"method": method, key: value})
-            )
+    inert = [("generator.width", "3"), ("loss.map_weight", "3"), ("training.generator_updates", "9")]
+    inert += [("optimizer.beta1", "0.1"), ("training.covariates", "age"), ("training.bidirectional", "true")]
+    for key, value in [*inert, ("optimizer.decay_from", "0.1")]:
+        for method in ("classifier", "cam-classifier", "label-classifier"):
+            changed = load_config("fast", {"method": method, key: value})
+            found = differences(load_config("fast", {"method": method}), changed)
+            assert bool(found) == (key == "optimizer.decay_from")
+            assert bool(found) != bool(inert_settings(method, [key]))
         assert len(differences(load_config(), load_config("fast", {key: value}))) == 1
     assert not differences(load_config(), load_config("fast", {"classifier.width": "3"}))
     assert differences(load_config(), load_config("fast", {"method": "classifier"})) == [

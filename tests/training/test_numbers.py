@@ -14,8 +14,8 @@ from vagan.errors import CohortError, DivergenceError, OutputError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
 from vagan.training.config import Generator, Loss
+from vagan.training.engine import record
 from vagan.training.engine.loop import train
-from vagan.training.engine.record import FLATTEST, LARGEST_MAP, SMALLEST_MAP, STEEPEST, collapsed_map, require_alive
 from vagan.training.engine.run_folder import RunFolder
 from vagan.training.sampling import Batch
 from vagan.training.steps import update_critic, update_generator
@@ -90,20 +90,20 @@ def test_a_dead_critic_has_no_slope_and_is_an_error(small_cohort, tmp_path, monk
 
 
 def test_the_limits_are_limits():
-    for slope in (FLATTEST, 1.0, STEEPEST):
-        require_alive({"critic/slope": slope})
-    for size in (0.0, LARGEST_MAP):
-        require_alive({"generator/map": size})
+    for slope in (record.MIN_CRITIC_GRADIENT_NORM, 1.0, record.MAX_CRITIC_GRADIENT_NORM):
+        record.require_alive({"critic/slope": slope})
+    for size in (0.0, record.MAX_MAP_SIZE):
+        record.require_alive({"generator/map": size})
     for name, value, message in (
-        ("critic/slope", 1.01 * STEEPEST, "diverged"),
+        ("critic/slope", 1.01 * record.MAX_CRITIC_GRADIENT_NORM, "diverged"),
         ("critic/slope", 0.0, "collapsed"),
-        ("generator/map", 1.01 * LARGEST_MAP, "map generator has diverged"),
+        ("generator/map", 1.01 * record.MAX_MAP_SIZE, "map generator has diverged"),
     ):
         with pytest.raises(DivergenceError, match=message):
-            require_alive({name: value})
-    assert collapsed_map({"validation/map": SMALLEST_MAP}) == ""
-    assert "collapsed to zero: mean |M| is 1e-06" in collapsed_map({"validation/map": 1e-6})
-    assert "partly empty: those of 21%" in collapsed_map({"validation/map": 1.0, "validation/empty_map": 0.21})
+            record.require_alive({name: value})
+    assert record.collapsed_map({"validation/map": record.MIN_MAP_SIZE}) == ""
+    assert "collapsed to zero: mean |M| is 1e-06" in record.collapsed_map({"validation/map": 1e-6})
+    assert "partly empty: those of 21%" in record.collapsed_map({"validation/map": 1.0, "validation/empty_map": 0.21})
 
 
 def test_zero_maps_are_a_warning_at_the_end_of_training(small_cohort, tmp_path, capsys):

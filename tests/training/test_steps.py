@@ -11,6 +11,7 @@ from vagan.effect import is_coarse, raw_channels, velocity_of
 from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
+from vagan.training import steps
 from vagan.training.config import Generator, Loss
 from vagan.training.objectives import gradient_penalty, interpolate, transfer_effect
 from vagan.training.sampling import Batch
@@ -147,6 +148,13 @@ def test_a_term_that_is_not_finite_is_named_before_any_weight_moves(players, upd
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
+def test_a_term_without_a_weight_is_an_error():
+    weight = torch.ones(1, requires_grad=True)
+    terms, optimizer = {"a": weight.sum(), "b": weight.sum()}, torch.optim.SGD([weight], lr=1.0)
+    with pytest.raises(KeyError, match="b"):
+        steps.step(optimizer, [(weight,)], lambda _: terms, {"a": 1.0}, torch.Tensor.backward)
+
+
 class TestJointBatchNorm:
     """Batch norm sees both classes together, in training as in use."""
 
@@ -219,8 +227,7 @@ class TestEffectTransfer:
         space, critic, _ = players
         images, effect = batch(space, 3, rng), 0.1 * torch.rand(1, 1, *space, generator=rng)
         images = images._replace(target=images.target * 0.5)  # nothing is clipped
-        terms = self.terms(critic, Removing(effect), Removing(effect), images)
-        assert terms["generator/effect_transfer"] < 1e-6
+        assert self.terms(critic, Removing(effect), Removing(effect), images)["generator/effect_transfer"] < 1e-6
         # a generator that finds half of it misses the other half
         half = self.terms(critic, Removing(effect / 2), Removing(effect), images)
         torch.testing.assert_close(half["generator/effect_transfer"], effect.mean() / 2)
@@ -251,8 +258,7 @@ class TestDeformingGenerator:
     def generator(self, space, output):
         torch.manual_seed(0)
         outputs = raw_channels(output, channels=1, num_spatial_dims=len(space))
-        coarse = is_coarse(output)
-        return MapGenerator(len(space), outputs=outputs, width=2, zero_init=False, coarse=coarse).eval()
+        return MapGenerator(len(space), outputs=outputs, width=2, zero_init=False, coarse=is_coarse(output)).eval()
 
     @pytest.mark.parametrize(
         ("name", "penalty"), [("smoothness", smoothness_penalty), ("displacement", displacement_penalty)]

@@ -17,6 +17,12 @@ from vagan.files import read_text, write_text
 PIXELS_OF_THE_PAPER = 112 * 112
 """Of the paper's 2-D images, for which the default weights were found."""
 
+SCALED_WEIGHTS = (
+    "map_weight", "identity_weight", "smoothness_weight", "displacement_weight", "effect_transfer_weight",
+    "cycle_weight",
+)  # fmt: skip
+"""Weights of terms that are means over pixels, which `Loss.at` adapts to the size of images."""
+
 Method = Literal["vagan", "classifier", "cam-classifier", "label-classifier"]
 """The last one predicts the class of images of unknown class; the other classifiers are to be explained."""
 Constraint = Literal["two-sided", "one-sided", "one-axis", "clip"]
@@ -113,7 +119,7 @@ class Loss(_Section):
     def at(self, shape: tuple[int, ...]) -> "Loss":
         """The same with the weights on maps that images of this spatial shape need."""
         factor = (math.prod(shape) / PIXELS_OF_THE_PAPER) ** 0.5 if self.scaled else 1.0
-        return self.model_copy(update={name: factor * value for name, value in self if name.endswith("_weight")})
+        return self.model_copy(update={name: factor * getattr(self, name) for name in SCALED_WEIGHTS})
 
 
 class Schedule(_Section):
@@ -152,7 +158,7 @@ class Optimizer(_Section):
 
 
 class Classifier(_Section):
-    """The classifiers that the compared methods explain; used where method is classifier or cam-classifier."""
+    """The classifiers; used where method is classifier, cam-classifier or label-classifier."""
 
     width: Width = 32
     """Feature maps of the first level."""
@@ -255,12 +261,10 @@ PRESETS = ("fast", "brain", "bidirectional", "paper")
 WITHOUT_EFFECT = {
     "vagan": ("training.checkpoint_seconds", "training.memory_mb", "training.gradient_checkpointing", "classifier."),
     "classifier": (
-        "training.checkpoint_seconds",
-        "training.memory_mb",
-        "training.gradient_checkpointing",
-        "training.generator_updates",
-        "training.validate_every",
-        *("generator.", "critic.", "loss.", "schedule.", "optimizer."),
+        *("training.checkpoint_seconds", "training.memory_mb", "training.gradient_checkpointing"),
+        *("training.generator_updates", "training.validate_every", "training.covariates", "training.bidirectional"),
+        *("generator.", "critic.", "loss.", "schedule."),
+        *("optimizer.generator_", "optimizer.critic_", "optimizer.beta"),  # all but decay_from
     ),
 }
 """Settings, or whole sections, that change no result of a run of the method."""
@@ -373,7 +377,7 @@ def _read_preset(preset: str) -> dict[str, Any]:
                 f"cannot read the preset {preset}: {error}; give a YAML file in UTF-8, such as a run's config.yaml"
             ) from error
     else:
-        raise ConfigError(f"no preset is called {preset!r}; {nearest(preset, PRESETS)} A YAML file is accepted too")
+        raise ConfigError(f"{preset!r} is neither a preset nor a .yaml file; {nearest(preset, PRESETS)}")
     values = parse_yaml(text, where=preset)
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{preset} must hold keys and values, found {type(values).__name__}")

@@ -1,7 +1,7 @@
 """What critic and map generator minimise (Eq. 2-4): weighted sums of named terms, pure functions of a batch.
 
 Each ``*_terms`` function gives the terms of one batch, by the names that they have in ``metrics.csv``; each
-``*_weights`` function says how much they count. A term without a weight is only recorded.
+``*_weights`` function says how much they count. A term of weight 0 is only recorded.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ def critic_terms(critic: nn.Module, generator: nn.Module, batch: Batch, loss: Lo
 
 def critic_weights(loss: Loss) -> Weights:
     """The critic maximises the distance of Eq. 2."""
-    return {"critic/wasserstein": -1.0, "critic/penalty": loss.gradient_penalty}
+    return {"critic/wasserstein": -1.0, "critic/penalty": loss.gradient_penalty, "critic/slope": 0.0}
 
 
 def generator_terms(

@@ -13,8 +13,8 @@ from vagan.nn.unet import MapGenerator
 from vagan.progress import track
 from vagan.seeding import numpy_generator
 
-MOST_PIXELS = 2**26
-FEWEST, MOST = 50, 1000
+MAX_PIXELS = 2**26
+MIN_IMAGES, MAX_IMAGES = 50, 1000
 PIXELS_AT_ONCE = 2**20
 
 
@@ -26,10 +26,10 @@ def fit_ood(model: Path, cohort: Cohort, device: torch.device | str) -> None:
     assert isinstance(network, MapGenerator)
     network.to(device)
     labels = [cohort.manifest.classes.index(name) for name in spec.classes]
-    most = min(max(MOST_PIXELS // math.prod(cohort.shape), FEWEST), MOST)
+    count = min(max(MAX_PIXELS // math.prod(cohort.shape), MIN_IMAGES), MAX_IMAGES)
     rows = {
         split: [
-            numpy_generator(0, f"likeness, {split}", label).permutation(cohort.manifest.indices(split, label))[:most]
+            numpy_generator(0, f"likeness, {split}", label).permutation(cohort.manifest.indices(split, label))[:count]
             for label in labels
         ]
         for split in ("train", "validation")

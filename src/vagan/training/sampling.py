@@ -19,7 +19,7 @@ from vagan.types import Images, Scores
 Rows = NDArray[np.int64]
 """Positions in a cohort."""
 
-SMALLEST_EXTENT = 16
+MIN_EXTENT = 16
 """Four poolings reduce fewer pixels to nothing."""
 VALIDATION_BATCH = 50
 NEIGHBOURS = 5
@@ -67,16 +67,14 @@ class TrainingImages:
         table = cohort.manifest.table
         self.covariates = fit_covariates(settings.covariates, table.iloc[np.concatenate(list(rows.values()))])
         self._tasks = len(self.interests) * (1 + settings.bidirectional)
-        width = sum(one.width for one in self.covariates)
-        self.critic_conditions = (self._tasks if self._tasks > 1 else 0) + width
+        self.critic_conditions = (self._tasks if self._tasks > 1 else 0) + sum(one.width for one in self.covariates)
         self.cache = ImageCache(cohort, np.concatenate(list(rows.values())), memory_bytes=settings.memory_mb * 2**20)
         shown = dict(rows)
         if self.covariates:
             alike = [self._like(self.validation, label, neighbours=1) for label in self.interests]
             self.validation[0] = interleaved(alike)
             shown[0] = np.concatenate([self._like(rows, label) for label in self.interests])
-        count = config.generator.bn_recalibration_images
-        self.recalibration = recalibration_rows(shown, count, seed=settings.seed)
+        self.recalibration = recalibration_rows(shown, config.generator.bn_recalibration_images, seed=settings.seed)
         self._sources, self._targets = (
             RoundRobin([ShuffledImages(self.cache, found, config, purpose=name) for name, found in streams.items()])
             for streams in self._streams(rows)
@@ -176,8 +174,8 @@ def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
 
 def training_rows(cohort: Cohort, interests: tuple[int, ...], settings: Training) -> dict[int, Rows]:
     """Training images of the baseline class and each class of interest, enough for a batch."""
-    if min(cohort.shape) < SMALLEST_EXTENT:
-        required = f"images must have at least {SMALLEST_EXTENT} pixels along each axis"
+    if min(cohort.shape) < MIN_EXTENT:
+        required = f"images must have at least {MIN_EXTENT} pixels along each axis"
         raise CohortError(f"{required}, found {cohort.shape}; import them again at a larger size")
     rows = {label: cohort.manifest.indices("train", label) for label in (0, *interests)}
     for label, found in rows.items():

@@ -29,15 +29,15 @@ def step(
 ) -> Terms:
     """Move an optimiser's weights one step down the weighted sum of the terms; returns their unweighted means.
 
-    The gradients of several batches add up to that of their union. Raises `DivergenceError` if a term is not finite;
-    nothing has moved then.
+    Each term has a weight. The gradients of several batches add up to that of their union. Raises `DivergenceError`
+    if a term is not finite; nothing has moved then.
     """
     optimizer.zero_grad(set_to_none=True)
     means: Terms = {}
     for batch in batches:
         terms = terms_of(batch)
         require_finite(terms, batch[:2])
-        total = sum((weights[name] * value for name, value in terms.items() if name in weights), torch.zeros(()))
+        total = sum((weights[name] * value for name, value in terms.items()), torch.zeros(()))
         backward(total / len(batches))
         for name, value in terms.items():
             means[name] = means.get(name, torch.zeros(())) + value.detach() / len(batches)

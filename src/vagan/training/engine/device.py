@@ -37,8 +37,7 @@ def open_fabric(settings: Training, shape: tuple[int, ...], *, devices: int | No
     precision = fast_precision(device) if settings.precision == "auto" else settings.precision
     if device.type == "cpu" and len(shape) == 3 and min(shape) < SAFE_EXTENT:
         precision = "32-true"
-    started = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return _fabric(what, device.type, precision, devices or started, hosts())
+    return _fabric(what, device.type, precision, devices or int(os.environ.get("LOCAL_WORLD_SIZE", "1")), hosts())
 
 
 def launch(fabric: Fabric) -> Processes:

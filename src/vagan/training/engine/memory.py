@@ -100,8 +100,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 def _table(path: Path) -> dict[str, int]:
     """Numbers of a file of the system, by the word before them."""
-    lines = map(str.split, path.read_text(encoding="utf-8").splitlines())
-    return {name: int(number) for name, number, *_ in lines}
+    return {name: int(number) for name, number, *_ in map(str.split, path.read_text(encoding="utf-8").splitlines())}
 
 
 @contextmanager

@@ -96,8 +96,7 @@ class ClassifierTask:
         for part in self._share:
             start = (update * self._config.training.accumulate_grad_batches + part) * count
             images = [stream.draw(start, count).images for stream in self._streams]
-            labels = torch.arange(len(images)).repeat_interleave(count)
-            batches.append((concatenate_batches(*images), labels))
+            batches.append((concatenate_batches(*images), torch.arange(len(images)).repeat_interleave(count)))
         return batches
 
     def update(self, state: TrainState, batches: list[LabelledBatch], backward: Backward) -> Terms:
