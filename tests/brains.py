@@ -21,8 +21,7 @@ GREY, FLUID = 100.0, 30.0
 def brain_at(points, seed=0, disease=0.0):
     """Intensities of a subject's brain at points in mm, and whether they lie in it; ventricles grow with disease."""
     rng = np.random.default_rng(seed)
-    axes = SEMI_AXES_MM * rng.normal(1, 0.02, 3)
-    inside = np.linalg.norm(points / axes, axis=-1) < 1
+    inside = np.linalg.norm(points / (SEMI_AXES_MM * rng.normal(1, 0.02, 3)), axis=-1) < 1
     folds = np.zeros(points.shape[:-1])
     for _ in range(24):
         wave = rng.normal(size=3)

@@ -45,5 +45,4 @@ def with_columns(cohort, folder, **columns):
 
 def rows_by_image(cohort):
     """The row of each image of the cohort, by the image's bytes."""
-    images = cohort.images(np.arange(len(cohort.manifest))).numpy()
-    return {image.tobytes(): row for row, image in enumerate(images)}
+    return {image.tobytes(): row for row, image in enumerate(cohort.images(np.arange(len(cohort.manifest))).numpy())}

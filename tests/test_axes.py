@@ -154,8 +154,7 @@ def test_linear_resizing_keeps_ramps_inside_and_covers_the_same_field_of_view(sp
     ramp = torch.arange(space[0]).float().reshape(1, 1, -1, *[1] * (len(space) - 1)).expand(1, 1, *space)
     doubled = axes.resize_linear(ramp, tuple(2 * extent for extent in space))
     line = doubled.flatten(3).mean(-1)[0, 0]
-    expected = ((torch.arange(2 * space[0]) + 0.5) / 2 - 0.5).clamp(0, space[0] - 1)
-    torch.testing.assert_close(line, expected)
+    torch.testing.assert_close(line, ((torch.arange(2 * space[0]) + 0.5) / 2 - 0.5).clamp(0, space[0] - 1))
 
 
 @pytest.mark.parametrize("dims", [2, 3])

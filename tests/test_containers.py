@@ -16,8 +16,7 @@ def copied_by_docker() -> list[str]:
 
 
 def copied_by_apptainer() -> list[str]:
-    section = re.findall(r"^%files\n(.*?)\n\n", APPTAINER, re.M | re.S)
-    return [line.split()[0] for line in section[0].splitlines()]
+    return [line.split()[0] for line in re.findall(r"^%files\n(.*?)\n\n", APPTAINER, re.M | re.S)[0].splitlines()]
 
 
 def test_both_copy_the_same_files_and_these_exist():

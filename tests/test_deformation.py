@@ -113,8 +113,7 @@ class TestFollow:
         raw = smooth_raw(space, rng, size=6.0)
         slopes = torch.stack([c.movedim(1, -1) for c in torch.gradient(raw, dim=list(range(2, raw.ndim)))], dim=-1)
         assert torch.linalg.det(slopes + torch.eye(len(space))).min() < 0
-        found = displacement_of(raw)
-        assert log_volume_ratio(found).min() > -6.9
+        assert log_volume_ratio(displacement_of(raw)).min() > -6.9
 
     @every_space
     def test_derivatives(self, space, rng):
@@ -145,8 +144,7 @@ class TestVolume:
     def test_following_a_linear_velocity_changes_it_by_the_trace(self, space):
         matrix = torch.diag(torch.tensor([0.1, -0.25, 0.05])[: len(space)]).double()
         found = log_volume_ratio(displacement_of(linear(matrix, space)))
-        expected = matrix.trace().expand_as(inside(found))
-        torch.testing.assert_close(inside(found), expected, rtol=0, atol=1e-2)
+        torch.testing.assert_close(inside(found), matrix.trace().expand_as(inside(found)), rtol=0, atol=1e-2)
 
 
 class TestRoughness:
@@ -159,8 +157,7 @@ class TestRoughness:
 
     def test_hand_worked(self):
         """A shear of 0.5 pixels a pixel: one of four slopes."""
-        space = (8, 6)
-        raw = linear(torch.tensor([[0.0, 0.5], [0.0, 0.0]]).double(), space)
+        raw = linear(torch.tensor([[0.0, 0.5], [0.0, 0.0]]).double(), (8, 6))
         torch.testing.assert_close(smoothness_penalty(velocity(raw)).item(), 0.5**2 / 4)
 
     @every_space

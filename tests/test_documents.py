@@ -83,8 +83,7 @@ def test_commands_of_all_pages_are_verbs_with_these_arguments(command):
 
     function, bound, *_ = app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
     if "set" in bound.arguments:
-        settings = dict(entry.split("=", 1) for entry in bound.arguments["set"] or ())
-        load_config("fast", settings)
+        load_config("fast", dict(entry.split("=", 1) for entry in bound.arguments["set"] or ()))
     assert callable(function)
 
 

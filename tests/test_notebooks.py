@@ -12,7 +12,7 @@ SCRIPTS = [
     path for path in sorted(EXAMPLES.glob("*.py")) if path.read_text(encoding="utf-8").startswith("# %% [markdown]")
 ]
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-MOST_BYTES = 300_000
+MAX_BYTES = 300_000
 OF_A_MACHINE = re.compile(
     r"(?<![\w.~<])/(?:home|mnt|opt|private|root|tmp|usr|Users|var|work)/|[A-Z]:\\\\|site-packages"
 )
@@ -58,7 +58,7 @@ def test_a_stored_notebook_was_executed_without_an_error_and_tells_nothing_of_a_
     assert {output["output_type"] for output in outputs(notebook)} <= {"stream", "display_data", "execute_result"}
     assert all(output.get("name", "stdout") == "stdout" for output in outputs(notebook))
     assert any("image/png" in output.get("data", {}) for output in outputs(notebook))
-    assert script.with_suffix(".ipynb").stat().st_size < MOST_BYTES
+    assert script.with_suffix(".ipynb").stat().st_size < MAX_BYTES
     for text in (json.dumps(notebook["metadata"]), *map(text_of, outputs(notebook))):
         assert not OF_A_MACHINE.search(text), text
 

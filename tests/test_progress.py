@@ -24,7 +24,7 @@ def test_what_was_done_before_does_not_count_for_the_time_left(monkeypatch, caps
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     with Bar(10, "preparing") as bar:
         for _ in range(5):
-            bar.advance(for_nothing=True)
+            bar.advance(skipped=True)
         clock[0] = 20.0
         bar.advance()  # one in 20 s; four are left
     assert capsys.readouterr().err == "preparing: 6/10, 1 min 20 s left\n"

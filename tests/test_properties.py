@@ -40,8 +40,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path_factory, rows):
     )[list(REQUIRED)]
     path = tmp_path_factory.mktemp("m") / "manifest.csv"
     Manifest(table).write(path)
-    again = Manifest.read(path).table
-    assert again.astype(str).equals(table.astype(str))
+    assert Manifest.read(path).table.astype(str).equals(table.astype(str))
 
 
 @quickly

@@ -2,7 +2,7 @@
 
 BACKGROUND = -1.0  # intensity of the background of prepared images
 RANGE = (-1.0, 1.0)  # of the intensities of prepared images
-LARGEST_VALUES = 2**27
+MAX_VALUES = 2**27
 """Most values of an image: 512 x 512 x 512, half a gigabyte in single precision. A header can claim anything, so that
 larger ones are refused before memory is allocated."""
 

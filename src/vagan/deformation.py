@@ -24,7 +24,7 @@ Vectors = TypeVar("Vectors", Tensor, NDArray[np.float32])
 
 BLOCK = 2  #: Pixels along each axis with one vector: fields are smooth, and this is an eighth of the work in 3-D.
 SQUARINGS = 6
-SMALLEST_RATIO = 1e-3
+MIN_RATIO = 1e-3
 """Volume ratios below are reported as this: on a grid, a very strong shrinkage can come out as none or less."""
 
 
@@ -66,7 +66,7 @@ def log_volume_ratio(displacement: Field) -> Float[Tensor, "batch 1 *space"]:
     """Log-Jacobian determinant of ``p -> p + u(p)``: local volume after over before, in pixels as in mm."""
     slopes = axes.matrices_of(axes.central_differences(displacement))
     ratios = torch.linalg.det(slopes + torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device))
-    return axes.as_channel(ratios.clamp(min=SMALLEST_RATIO).log())
+    return axes.as_channel(ratios.clamp(min=MIN_RATIO).log())
 
 
 def displacement_penalty(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:

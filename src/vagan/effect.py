@@ -34,7 +34,7 @@ SIGN = "effect = image - image as if of the baseline class; positive: the class 
 SIGN_INSERTION = "effect = image as if of the class of interest - image; positive: the class would make it brighter"
 """Sign convention of maps of an inserted class."""
 
-Values = TypeVar("Values", Tensor, NDArray[np.floating[Any]])
+ArrayT = TypeVar("ArrayT", Tensor, NDArray[np.floating[Any]])
 Output = Literal["add", "tanh", "warp", "warp+add"]
 RawMap = Float[Tensor, "batch raw *space"]
 
@@ -57,8 +57,8 @@ def raw_channels(output: Output, *, channels: int, num_spatial_dims: int) -> int
 def baseline_image(images: Images, raw_map: RawMap, output: Output = "add") -> Images:
     """Counterfactual image ``y``: the same image as if it belonged to the baseline class."""
     if deforms(output):
-        speed, added = _velocity_and_added(raw_map)
-        warped = warp(images, integrate_velocity(speed, spatial_shape(images)).to(images.dtype))
+        velocity_field, added = _velocity_and_added(raw_map)
+        warped = warp(images, integrate_velocity(velocity_field, spatial_shape(images)).to(images.dtype))
         return warped + added if num_channels(added) else warped
     total = images + raw_map
     return total.tanh() if output == "tanh" else total
@@ -91,7 +91,7 @@ def difference(later: NDArray[np.floating[Any]], earlier: NDArray[np.floating[An
     return later - earlier
 
 
-def without_effect(image: Values, effect: Values) -> Values:
+def without_effect(image: ArrayT, effect: ArrayT) -> ArrayT:
     """The image as it would look without an effect; undoes `difference`."""
     return image - effect
 
@@ -103,9 +103,9 @@ def with_effect(others: Images, images: Images, raw_map: RawMap, output: Output 
     it here, because the difference ``x - y`` at one image's edges means nothing at another's.
     """
     if deforms(output):
-        speed, added = _velocity_and_added(raw_map)
+        velocity_field, added = _velocity_and_added(raw_map)
         without = others - added if num_channels(added) else others
-        return warp(without, integrate_velocity(-speed, spatial_shape(others)).to(others.dtype))
+        return warp(without, integrate_velocity(-velocity_field, spatial_shape(others)).to(others.dtype))
     return others + effect_map(images, baseline_image(images, raw_map, output))
 
 
@@ -127,9 +127,9 @@ def deformation(raw_map: RawMap, *, insert: bool = False) -> Deformation:
 
     With ``insert`` the raw map inserts the class: it is what the class would do to what the image shows.
     """
-    speed, _ = _velocity_and_added(raw_map)
+    velocity_field, _ = _velocity_and_added(raw_map)
     # y shows at p what x has at p + u(p); the inverse takes places of x to where their tissue would be in y
-    back = integrate_velocity(-speed, spatial_shape(raw_map))
+    back = integrate_velocity(-velocity_field, spatial_shape(raw_map))
     inserted = Deformation(back, log_volume_ratio(back))
     return inserted if insert else Deformation(-inserted.displacement, -inserted.log_jacobian)
 

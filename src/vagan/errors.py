@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-MOST_NAMES = 40
+MAX_NAMES = 40
 
 
 class VaganError(Exception):
@@ -101,8 +101,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint naming the most similar of the known names, or the first of them."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known[:MOST_NAMES])}{more}"
+    more = f" and {len(known) - MAX_NAMES} more" if len(known) > MAX_NAMES else ""
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known[:MAX_NAMES])}{more}"
 
 
 def require_extra(extra: str, *modules: str, what: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from vagan.errors import OutputError, reason_of
 
 MARK = "vagan-tmp"  # in the names of temporary files and folders; nothing without it is ever cleaned up
-MOST_TEXT = 2**24  # bytes of the longest text that is read whole; records of ours are far shorter
+MAX_TEXT_BYTES = 2**24  # bytes of the longest text that is read whole; records of ours are far shorter
 
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
@@ -67,9 +67,9 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Text of a regular file in UTF-8 of at most `MOST_TEXT` bytes; else an OSError or a ValueError."""
-    if regular(path).stat().st_size > MOST_TEXT:
-        raise OSError(errno.EFBIG, f"it has more than {MOST_TEXT} bytes", str(path))
+    """Text of a regular file in UTF-8 of at most `MAX_TEXT_BYTES` bytes; else an OSError or a ValueError."""
+    if regular(path).stat().st_size > MAX_TEXT_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_TEXT_BYTES} bytes", str(path))
     return path.read_text(encoding="utf-8")
 
 
@@ -85,7 +85,7 @@ def _cannot_write(path: Path, error: OSError) -> OutputError:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove a folder's temporary files whose writers were killed; those of living writers are locked by them."""
+    """Remove a folder's temporary files whose writers were killed; running processes lock theirs."""
     for path in folder.glob(f".{MARK}-????????.*"):
         if path.is_file() and not path.is_symlink() and _is_left(path):
             path.unlink(missing_ok=True)

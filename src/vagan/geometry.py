@@ -47,15 +47,13 @@ class Grid:
     def box(self, low: Points, high: Points) -> "Grid":
         """The grid of voxels ``low`` to ``high`` (exclusive) of this one; both may lie outside it."""
         low, high = np.asarray(low, int), np.asarray(high, int)
-        affine = affine_of(self.affine[:3, :3], transform_points(self.affine, low))
-        return Grid(tuple((high - low).tolist()), affine)
+        return Grid(tuple((high - low).tolist()), affine_of(self.affine[:3, :3], transform_points(self.affine, low)))
 
     @classmethod
     def upright(cls, shape: tuple[int, int, int], spacing_mm: float | Points, center_mm: Points) -> "Grid":
         """Axes along right, front and top, around a point."""
         spacing = np.broadcast_to(np.asarray(spacing_mm, float), 3)
-        first = np.asarray(center_mm) - spacing * (np.array(shape) - 1) / 2
-        return cls(shape, affine_of(np.diag(spacing), first))
+        return cls(shape, affine_of(np.diag(spacing), np.asarray(center_mm) - spacing * (np.array(shape) - 1) / 2))
 
     @classmethod
     def spanning(cls, low_mm: Points, high_mm: Points, spacing_mm: float) -> "Grid":
@@ -104,8 +102,7 @@ def resample(
     keep their values exactly. Onto a much coarser grid the values are smoothed first, by a Gaussian whose width at
     half height makes up for the difference in resolution.
     """
-    world = np.eye(4) if grid_from_onto is None else grid_from_onto
-    voxels = np.linalg.inv(grid.affine) @ world @ onto.affine
+    voxels = np.linalg.inv(grid.affine) @ (np.eye(4) if grid_from_onto is None else grid_from_onto) @ onto.affine
     nearest = voxels.round()
     if np.abs(voxels - nearest).max() < 1e-6:  # crops, pads and flips stay exact
         voxels = nearest
@@ -127,8 +124,7 @@ def bounds_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.in
 def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The largest connected piece of a mask; of an empty one nothing."""
     pieces, _ = label(mask)
-    sizes = np.bincount(pieces[mask], minlength=1)
-    return mask & (pieces == sizes.argmax())
+    return mask & (pieces == np.bincount(pieces[mask], minlength=1).argmax())
 
 
 def nearest_rigid(matrix: Matrix, keeping: Points) -> Matrix:

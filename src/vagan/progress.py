@@ -20,13 +20,13 @@ class Bar:
     def __init__(self, total: int, description: str, *, done: int = 0) -> None:
         self.total, self.description, self.done = total, description, done
         self._begin, self._first, self._last_line = time.monotonic(), done, time.monotonic()
-        self._figures = ""
+        self._status = ""
         self._progress: progress.Progress | None = None
         self._task = progress.TaskID(0)
         console = Console(stderr=True)
         if console.is_terminal:
-            # widths that stay whole, so that on a narrow terminal only the figures are cut
-            figures = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            # widths that stay whole, so that on a narrow terminal only the status is cut
+            status = Column(no_wrap=True, overflow="ellipsis", ratio=1)
             columns = (
                 progress.TextColumn("{task.description}"),
                 progress.BarColumn(bar_width=20),
@@ -34,10 +34,10 @@ class Bar:
                 progress.TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
                 progress.TextColumn("left"),
                 progress.TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-                progress.TextColumn("{task.fields[figures]}", table_column=figures),
+                progress.TextColumn("{task.fields[status]}", table_column=status),
             )
             self._progress = progress.Progress(*columns, console=console, expand=True)
-            self._task = self._progress.add_task(description, total=total, completed=done, figures="")
+            self._task = self._progress.add_task(description, total=total, completed=done, status="")
 
     def __enter__(self) -> "Bar":
         if self._progress:
@@ -48,22 +48,22 @@ class Bar:
         if self._progress:
             self._progress.stop()
 
-    def advance(self, figures: str | None = None, *, by: int = 1, for_nothing: bool = False) -> None:
-        """Another unit, or ``by`` of them, is done; ``figures`` replaces the text shown beside the bar.
+    def advance(self, status: str | None = None, *, by: int = 1, skipped: bool = False) -> None:
+        """Another unit, or ``by`` of them, is done; ``status`` replaces the text shown beside the bar.
 
-        Units that cost nothing, because they were done before, do not count for the time left.
+        ``skipped`` units, which were done before, do not count for the time left.
         """
         self.done += by
-        if for_nothing:
+        if skipped:
             self._first += by
-        self._figures = figures or self._figures
+        self._status = status or self._status
         if self._progress:
-            self._progress.update(self._task, completed=self.done, figures=self._figures)
+            self._progress.update(self._task, completed=self.done, status=self._status)
         elif time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
             left_s = (self._last_line - self._begin) / max(self.done - self._first, 1) * (self.total - self.done)
             line = f"{self.description}: {self.done}/{self.total}, {duration(round(left_s))} left"
-            print(f"{line}, {self._figures}" if self._figures else line, file=sys.stderr, flush=True)
+            print(f"{line}, {self._status}" if self._status else line, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:

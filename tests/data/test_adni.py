@@ -65,8 +65,7 @@ def test_the_study(download, tmp_path):
     assert {"class", "label", "split", "age", "field_strength"} <= set(scans)
     Manifest.read(tmp_path / "study" / "manifest.csv")
     reasons = dropped.set_index("image_id")["reason"]
-    every = {str(shot.image) for shot in SHOTS}
-    assert set(table["image_id"]) | set(reasons.index) == every
+    assert set(table["image_id"]) | set(reasons.index) == {str(shot.image) for shot in SHOTS}
     assert not set(table["image_id"]) & set(reasons.index)
     for image, words in REASONS.items():
         assert words in reasons[image]

@@ -29,8 +29,7 @@ def test_both_have_the_critics_convolutions_with_twice_the_maps_and_batch_norm(d
         assert [layer.out_channels for layer in convolutions] == WIDTHS
         assert [layer.in_channels for layer in convolutions] == [1, *WIDTHS[:-1]]
         assert {layer.kernel_size for layer in convolutions} == {(3,) * dims}
-        norms = kinds(network.convolutions, "BatchNorm")
-        assert [norm.num_features for norm in norms] == WIDTHS
+        assert [norm.num_features for norm in kinds(network.convolutions, "BatchNorm")] == WIDTHS
         assert len(kinds(network.convolutions, "ReLU")) == len(WIDTHS)
     block, pool = "Sequential", f"MaxPool{dims}d"
     classifier, cam = ([type(module).__name__ for module in one.convolutions] for one in networks(dims))

@@ -95,8 +95,7 @@ class TestMany:
     def test_other_settings_make_all_of_them_stale(self, tmp_path):
         jobs = jobs_in(tmp_path, 2)
         list(prepare_all(jobs, QUICK, tmp_path / "out"))
-        rescale = QUICK.steps[-1].model_copy(update={"percentiles": (2, 98)})
-        other = Pipeline(steps=(*QUICK.steps[:-1], rescale))
+        other = Pipeline(steps=(*QUICK.steps[:-1], QUICK.steps[-1].model_copy(update={"percentiles": (2, 98)})))
         assert {outcome.status for outcome in prepare_all(jobs, other, tmp_path / "out")} == {"done"}
 
     def test_a_stop_in_the_middle_of_a_scan_leaves_it_unfinished(self, tmp_path, monkeypatch):
@@ -144,8 +143,7 @@ class TestMany:
         jobs = jobs_in(tmp_path, 3)
         pipeline = KillingAlways(steps=QUICK.steps, subject="s1.nii.gz")
         outcomes = list(prepare_all(jobs, pipeline, tmp_path / "out", processes=2))
-        found = dict(statuses(outcomes))
-        assert found["s1"] == "failed"
+        assert dict(statuses(outcomes))["s1"] == "failed"
         assert "died twice" in next(o.reason for o in outcomes if o.job.subject == "s1")
 
 

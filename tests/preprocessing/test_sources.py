@@ -33,8 +33,7 @@ def test_a_visit_that_comes_twice_is_found_whatever_its_spelling(tmp_path):
     (tmp_path / "t.csv").write_text(
         "image,subject,session\na.nii,sub-01,\nb.nii,0_1,\nc.nii,01,m06\n", encoding="utf-8"
     )
-    table = collect_scans(tmp_path / "t.csv")
-    assert list(repeated_rows(table)["subject"]) == ["0_1"]
+    assert list(repeated_rows(collect_scans(tmp_path / "t.csv"))["subject"]) == ["0_1"]
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,7 @@ class TestEveryStep:
 class TestCropField:
     def test_it_keeps_the_height_below_the_top_and_the_margin(self, scan):
         cropped, facts = CropField(height_mm=70, margin_mm=7).apply(scan)
-        top = scan.grid.affine[2, 3] + 7.0 * (facts["to_voxel"][2] - 1)
-        assert 55 <= top <= 55 + 3 * 7
+        assert 55 <= (scan.grid.affine[2, 3] + 7.0 * (facts["to_voxel"][2] - 1)) <= 55 + 3 * 7
         assert 70 <= cropped.image.shape[2] * 7.0 <= 70 + 4 * 7
 
     def test_needlessly_fine_voxels_become_larger_and_the_head_stays(self, brain):

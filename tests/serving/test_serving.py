@@ -303,7 +303,7 @@ def port(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("scratch")
     (scratch / "vagan-tmp-serve-killed01").mkdir()
     (scratch / "vagan-serve-of-the-user").mkdir()
-    short = "import vagan.serving.guard as g; g.HEADER_S, g.MOST_CONNECTIONS = 1, 3; from vagan.cli.app import main; "
+    short = "import vagan.serving.guard as g; g.HEADER_S, g.MAX_CONNECTIONS = 1, 3; from vagan.cli.app import main; "
     with _listening(0) as free:
         number = free.getsockname()[1]
     ports = f"'--port', '{number}', '--forwarded-port', '9000'"

@@ -42,7 +42,7 @@ Raw brain scans:
 
 VERBS = (demo, synth, atrophy, check, preprocess, train, attribute, evaluate, report, serve, export, settings)
 IMPORTS = (folder, csv, bids, adni)
-LONGEST_LINE = 800
+MAX_LINE_LENGTH = 800
 LIBRARY = {
     "intensity_range": "range",
     "participants": "participant_label",
@@ -68,7 +68,7 @@ def _description(verb: Callable[..., None]) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-imports = App(name="import", help="Make a cohort from your own images: folders, a table, a BIDS dataset or ADNI.")
+imports = App(name="import", help="Import folders, a table or a BIDS dataset as a cohort; ADNI as a table of scans.")
 for verb in VERBS:
     app.command(verb, help=_description(verb))
 for source in IMPORTS:
@@ -114,7 +114,7 @@ def _options(arguments: Sequence[str] | None) -> dict[str, str]:
 def _fail(message: str, code: int) -> None:
     """Exit with one line; of a very long one, such as one quoting a huge cell, only the two ends."""
     line = " ".join(message.split())
-    if len(line) > LONGEST_LINE:
-        line = f"{line[: LONGEST_LINE // 2]} [...] {line[-LONGEST_LINE // 2 :]}"
+    if len(line) > MAX_LINE_LENGTH:
+        line = f"{line[: MAX_LINE_LENGTH // 2]} [...] {line[-MAX_LINE_LENGTH // 2 :]}"
     print(f"vagan: {line}", file=sys.stderr)
     sys.exit(code)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from vagan.conventions import LARGEST_VALUES
+from vagan.conventions import MAX_VALUES
 from vagan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Splitting:
         return SubjectLists.read(self.test_subjects, self.validation_subjects)
 
 
-MOST_DIGITS = 9
-LONGEST = 2**16
+MAX_DIGITS = 9
+MAX_EXTENT = 2**16
 NEEDS = {
     "reject_interval": ("predict_class", "predicted_classes"),
     "intensities": ("longitudinal",),
@@ -60,9 +60,9 @@ def parse_size(text: str, *, axes: int | None = None) -> tuple[int, ...]:
     wanted = (axes,) if axes else (2, 3)
     if len(parts) not in wanted or not all((part.isascii() and part.isdecimal()) and int(part) > 0 for part in parts):
         raise ConfigError(f"a size must read like 112x112 or 64x80x56, found {text!r}")
-    size = tuple(int(part[:MOST_DIGITS]) for part in parts)
-    if max(size) > LONGEST or math.prod(size) > LARGEST_VALUES:
-        raise ConfigError(f"a size must have at most {LARGEST_VALUES} values, found {text!r}; choose a smaller one")
+    size = tuple(int(part[:MAX_DIGITS]) for part in parts)
+    if max(size) > MAX_EXTENT or math.prod(size) > MAX_VALUES:
+        raise ConfigError(f"a size must have at most {MAX_VALUES} values, found {text!r}; choose a smaller one")
     return size
 
 
@@ -75,9 +75,9 @@ def parse_interval(text: str) -> tuple[float, float]:
     try:
         low, high = map(float, text.split(":"))
     except ValueError as error:
-        raise ConfigError(f"--reject-interval must read like 0.35:0.65, found {text!r}") from error
+        raise ConfigError(f"`reject_interval` must read like 0.35:0.65, found {text!r}") from error
     if not 0 <= low <= high <= 1:
-        raise ConfigError(f"--reject-interval must be two probabilities, the lower one first, found {text!r}")
+        raise ConfigError(f"`reject_interval` must be two probabilities, the lower one first, found {text!r}")
     return low, high
 
 

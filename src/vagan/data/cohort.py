@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from zarr.codecs import BloscCodec
 
-from vagan.conventions import LARGEST_VALUES
+from vagan.conventions import MAX_VALUES
 from vagan.data.manifest import SPLITS, Manifest
 from vagan.data.schema import ARRAYS, COHORT, MANIFEST, STORE, CohortCase, CohortMetadata
 from vagan.errors import CohortError, first_line, nearest
@@ -332,8 +332,8 @@ def _open_store(path: Path) -> tuple[CohortMetadata, "dict[str, zarr.Array[Any]]
                 f"{name} must be floats (image, channel, *space) with a chunk for each image, found {array.dtype} "
                 f"{shape} in chunks of {array.chunks}"
             )
-        if not 0 < math.prod(stored_together) <= LARGEST_VALUES:
-            raise ValueError(f"{name} must have 1 to {LARGEST_VALUES} values in a file, found {stored_together}")
+        if not 0 < math.prod(stored_together) <= MAX_VALUES:
+            raise ValueError(f"{name} must have 1 to {MAX_VALUES} values in a file, found {stored_together}")
     size, space = metadata.preparation.size, arrays["images"].shape[2:]
     if size is not None and len(size) != len(space):
         raise ValueError(f"it was made with the size {size}, and its images have the shape {space}")

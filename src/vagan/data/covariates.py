@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vagan.data.table import is_missing
 from vagan.errors import CohortError, ConfigError, nearest
 
-MOST_CATEGORIES = 20
+MAX_CATEGORIES = 20
 DISTINCT = 0.9  #: Categories per image from which on a text is that of single images.
 CATEGORY_DISTANCE = 10.0
 """Distance of two categories, in standard deviations of numbers, where images are matched: categories weigh most."""
@@ -36,7 +36,7 @@ class Covariate(BaseModel):
     std: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     baseline_range: tuple[Finite, Finite] = (0.0, 0.0)
     """Of a number: least and largest value among baseline images. Maps of images beyond are extrapolations."""
-    categories: Annotated[tuple[str, ...], Field(max_length=MOST_CATEGORIES)] = ()  #: Empty for a number.
+    categories: Annotated[tuple[str, ...], Field(max_length=MAX_CATEGORIES)] = ()  #: Empty for a number.
 
     @property
     def width(self) -> int:
@@ -128,12 +128,12 @@ def _fit(name: str, table: pd.DataFrame) -> Covariate:
         return Covariate(name=name, mean=float(numbers.mean()), std=float(numbers.std()), baseline_range=extremes)
     categories = tuple(sorted(set(values)))
     odd, count = values[~np.isfinite(numbers)].iloc[0], int(np.isfinite(numbers).sum())
-    if len(categories) > MOST_CATEGORIES or len(categories) > max(2, DISTINCT * len(values)):
+    if len(categories) > MAX_CATEGORIES or len(categories) > max(2, DISTINCT * len(values)):
         cause = "is it an identifier or a date?"
         if count:
             cause = f"{odd!r} is no number, while {count} of {len(values)} values are; a unit or a comma in the cell?"
         raise ConfigError(
-            f"training.covariates: {name} must be numbers or at most {MOST_CATEGORIES} categories that images share, "
+            f"training.covariates: {name} must be numbers or at most {MAX_CATEGORIES} categories that images share, "
             f"found {len(categories)} different texts in {len(values)} training images, e.g. {odd!r}: {cause} "
             "correct it, join categories, or leave it out"
         )

@@ -34,8 +34,7 @@ def fingerprints(cohort: Cohort, rows: ArrayLike) -> Fingerprints:
         coarse = torch.nn.functional.interpolate(images, size=(side,) * dims, mode="area").flatten(1).double().numpy()
         with np.errstate(invalid="ignore"):
             coarse -= coarse.mean(axis=1, keepdims=True)
-            norm = np.linalg.norm(coarse, axis=1, keepdims=True)
-            found.append(coarse / np.maximum(norm, 1e-12) @ projection)
+            found.append(coarse / np.maximum(np.linalg.norm(coarse, axis=1, keepdims=True), 1e-12) @ projection)
     return np.concatenate(found).astype(np.float16)
 
 

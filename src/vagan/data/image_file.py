@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.conventions import LARGEST_VALUES
+from vagan.conventions import MAX_VALUES
 from vagan.data.picture import Pixels, decode_dicom_picture, decode_picture, is_dicom
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume, write_like
@@ -90,8 +90,8 @@ def _read_npy(path: Path) -> Pixels:
     try:
         # mapped, not read: a header that claims a terabyte must not get one
         array = np.load(path, allow_pickle=False, mmap_mode="r")
-        if not isinstance(array, np.ndarray) or not 0 < array.size <= LARGEST_VALUES:
-            raise ValueError(f"one array of 1 to {LARGEST_VALUES} values is needed")
+        if not isinstance(array, np.ndarray) or not 0 < array.size <= MAX_VALUES:
+            raise ValueError(f"one array of 1 to {MAX_VALUES} values is needed")
         return array
     except Exception as error:  # the header is parsed as Python, whose tokenizer has errors of its own
         raise ImageFileError(f"{path} cannot be read as a NumPy array: {error}; save it with numpy.save") from error

@@ -68,8 +68,7 @@ class Manifest:
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of their labels; the first is the baseline class."""
-        pairs = self.table[["label", "class"]].drop_duplicates().sort_values("label")
-        return tuple(pairs["class"])
+        return tuple(self.table[["label", "class"]].drop_duplicates().sort_values("label")["class"])
 
     def indices(self, split: str, label: int | None = None) -> NDArray[np.int64]:
         """Row numbers of a split, of one class if asked."""
@@ -92,8 +91,7 @@ def find_defects(table: pd.DataFrame) -> list[str]:
         for row, name in enumerate(table[column])
         if UNSAFE.match(str(name))
     ]
-    repeated = table["id"][table["id"].duplicated()].unique()
-    defects += [f"the id {name!r} occurs more than once" for name in repeated]
+    defects += [f"the id {name!r} occurs more than once" for name in table["id"][table["id"].duplicated()].unique()]
     defects += [
         f"row {row + 2}: the split {split!r} must be one of {', '.join(SPLITS)}"
         for row, split in enumerate(table["split"])

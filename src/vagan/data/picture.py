@@ -18,13 +18,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.conventions import LARGEST_VALUES
+from vagan.conventions import MAX_VALUES
 from vagan.errors import require_extra
 
-Format = Literal["PNG", "JPEG", "TIFF"]
+PictureFormat = Literal["PNG", "JPEG", "TIFF"]
 Pixels = NDArray[Any]  # ``(row, column)``, or ``(row, column, channel)``: grey and alpha, RGB, or RGB and alpha
 
-SIGNATURES: dict[Format, tuple[bytes, ...]] = {
+SIGNATURES: dict[PictureFormat, tuple[bytes, ...]] = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "JPEG": (b"\xff\xd8\xff",),
     "TIFF": (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),  # the last two: BigTIFF
@@ -36,7 +36,7 @@ BY_PILLOW = ("MINISWHITE", "PALETTE", "SEPARATED")
 REDUCED, MASK = 1, 4  # bits of TIFF's NewSubfileType: a thumbnail, and a transparency mask
 
 
-def picture_format(content: bytes) -> Format | None:
+def picture_format(content: bytes) -> PictureFormat | None:
     """Format of a picture by its first bytes; None for anything else."""
     return next((name for name, signatures in SIGNATURES.items() if content.startswith(signatures)), None)
 
@@ -44,7 +44,7 @@ def picture_format(content: bytes) -> Format | None:
 def decode_picture(content: bytes) -> Pixels:
     """Pixels of a PNG, JPEG or TIFF file in the file's own intensity: upright, black is low, colours are RGB.
 
-    Raises `ValueError` if the content is of another format, is damaged, declares more than `LARGEST_VALUES` values,
+    Raises `ValueError` if the content is of another format, is damaged, declares more than `MAX_VALUES` values,
     holds several images, or has pixels that cannot be interpreted; decoders raise others for some damaged files.
     """
     found = picture_format(content)
@@ -54,12 +54,12 @@ def decode_picture(content: bytes) -> Pixels:
         return _decode_tiff(content) if found == "TIFF" else _decode_with_pillow(content, found)
 
 
-def _decode_with_pillow(content: bytes, name: Format) -> Pixels:
+def _decode_with_pillow(content: bytes, name: PictureFormat) -> Pixels:
     from imagecodecs import png_decode
     from PIL import Image, ImageOps
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's limit; LARGEST_VALUES is ours
+        warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's limit; MAX_VALUES is ours
         with Image.open(io.BytesIO(content), formats=[name]) as image:
             require_size((*image.size, len(image.getbands())))
             frames = getattr(image, "n_frames", 1)
@@ -142,8 +142,8 @@ def _transposed(pixels: Pixels, orientation: int) -> Pixels:
 
 def require_size(declared: tuple[int, ...]) -> None:
     """Refuse a picture by what its header declares, before memory is allocated."""
-    if not 0 < math.prod(declared) <= LARGEST_VALUES:
-        raise ValueError(f"it declares {declared} values, and 1 to {LARGEST_VALUES} are read")
+    if not 0 < math.prod(declared) <= MAX_VALUES:
+        raise ValueError(f"it declares {declared} values, and 1 to {MAX_VALUES} are read")
 
 
 @contextmanager

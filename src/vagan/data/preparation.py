@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vagan.conventions import LARGEST_VALUES
+from vagan.conventions import MAX_VALUES
 from vagan.data.image_file import Colour
 from vagan.errors import ImageFileError
 
+Array = NDArray[np.float32]
 IntensityRule = Literal["per-image", "fixed"]
 
 
@@ -31,18 +32,17 @@ class Preparation(BaseModel):
     def _is_possible(self) -> "Preparation":
         if not self.low < self.high:
             raise ValueError(f"intensities must rise from low to high, found {self.low:g} to {self.high:g}")
-        if self.size is not None and math.prod(self.size) > LARGEST_VALUES:
-            raise ValueError(f"at most {LARGEST_VALUES} values make an image, found the size {self.size}")
+        if self.size is not None and math.prod(self.size) > MAX_VALUES:
+            raise ValueError(f"at most {MAX_VALUES} values make an image, found the size {self.size}")
         return self
 
-    def apply(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    def apply(self, array: Array) -> Array:
         """Prepare ``(channel, *space)`` in a file's own intensity; the result lies in [-1, 1]."""
         if self.size is not None:
             array = _resize(array, self.size)
-        low, high = self.range_of(array)
-        return ((array - low) * (2 / (high - low)) - 1).clip(-1, 1).astype(np.float32)
+        return rescale_intensity(array, *self.range_of(array))
 
-    def range_of(self, array: NDArray[np.float32]) -> tuple[float, float]:
+    def range_of(self, array: Array) -> tuple[float, float]:
         """Intensities of ``(channel, *space)`` as read from a file that become -1 and 1."""
         if self.intensity == "fixed":
             return self.low, self.high
@@ -53,12 +53,17 @@ class Preparation(BaseModel):
             raise ImageFileError(f"images must not be constant: every pixel is {low:g}")
         return low, high
 
-    def map_to_source(self, values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def map_to_source(self, values: Array, shape: tuple[int, ...]) -> Array:
         """Bring a map of a prepared image to the spatial shape of its file."""
         return values if values.shape[1:] == shape else _resize(values, shape)
 
 
-def _resize(array: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+def rescale_intensity(array: Array, low: float | np.float32, high: float | np.float32) -> Array:
+    """Scale intensities linearly so that ``low`` becomes -1 and ``high`` 1, and clip to this range."""
+    return ((array - low) * (2 / (high - low)) - 1).clip(-1, 1).astype(np.float32)
+
+
+def _resize(array: Array, size: tuple[int, ...]) -> Array:
     from skimage.transform import resize
 
     if len(size) != array.ndim - 1:

@@ -19,8 +19,8 @@ FORMULA = re.compile(r"[=@\t\r]|[+-](?!\d*\.?\d*(?:[eE][+-]?\d+)?$)")
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "<na>"})
 """Cells without a value, in lower case: those that BIDS, R, pandas and spreadsheets write."""
 
-MOST_BYTES = 2**30
-LONGEST_HEADER = 2**17  # bytes. A table of a million columns takes minutes to read, only to be refused
+MAX_BYTES = 2**30
+MAX_HEADER_BYTES = 2**17  # bytes. A table of a million columns takes minutes to read, only to be refused
 COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd")
 """First bytes of gzip, zip and Excel, xz, bzip2 and zstd."""
 
@@ -39,8 +39,8 @@ def read_table(path: Path) -> pd.DataFrame:
     commas might as well group thousands. `ManifestError` if there is no regular file, or no table with a header line.
     """
     try:
-        if regular(path).stat().st_size > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES} bytes")
+        if regular(path).stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES} bytes")
         with path.open(encoding=_encoding(path), newline="") as lines:
             names, delimiter = _header(lines.readline())
             lines.seek(0)
@@ -114,8 +114,8 @@ def _encoding(path: Path) -> str:
     content = path.read_bytes()
     if content.startswith(COMPRESSED):
         raise ValueError("it is compressed, or an Excel workbook; unpack it, or save it as CSV")
-    if len(content[: LONGEST_HEADER + 1].split(b"\n", 1)[0]) > LONGEST_HEADER:
-        raise ValueError(f"its first line has more than {LONGEST_HEADER} bytes")
+    if len(content[: MAX_HEADER_BYTES + 1].split(b"\n", 1)[0]) > MAX_HEADER_BYTES:
+        raise ValueError(f"its first line has more than {MAX_HEADER_BYTES} bytes")
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if content.startswith(mark):
             return encoding

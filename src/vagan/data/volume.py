@@ -15,7 +15,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from vagan.conventions import LARGEST_VALUES
+from vagan.conventions import MAX_VALUES
 from vagan.errors import ImageFileError
 from vagan.files import regular, replacing
 
@@ -23,7 +23,7 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # damaged header
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
 COMPRESSED = (".nii.gz", ".mgz")
-LONGEST_REST = 2**24  #: Bytes behind the voxels of a compressed file: footers are far shorter.
+MAX_TRAILING_BYTES = 2**24  #: Bytes behind the voxels of a compressed file: footers are far shorter.
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def _opened(path: Path) -> Iterator[SpatialImage]:
         return
     with gzip.open(path) as stream:
         yield type(file).from_stream(stream)  # nibabel's own stream would be closed before its end
-        if len(stream.read(LONGEST_REST + 1)) > LONGEST_REST:
-            raise ValueError(f"it has more than {LONGEST_REST} bytes after its voxels")
+        if len(stream.read(MAX_TRAILING_BYTES + 1)) > MAX_TRAILING_BYTES:
+            raise ValueError(f"it has more than {MAX_TRAILING_BYTES} bytes after its voxels")
 
 
 def _require_own_voxels(path: Path, file: SpatialImage) -> None:
@@ -134,8 +134,8 @@ def _voxels(path: Path, file: SpatialImage) -> NDArray[np.float32]:
         raise ImageFileError(f"{path} must hold one real number for each voxel, found {file.get_data_dtype()}")
     if 0 in file.shape:
         raise ImageFileError(f"{path} must hold voxels, but its shape is {file.shape}; check its header")
-    if int(np.prod(file.shape, dtype=np.int64)) > LARGEST_VALUES:
-        most = f"2^{LARGEST_VALUES.bit_length() - 1}"
+    if int(np.prod(file.shape, dtype=np.int64)) > MAX_VALUES:
+        most = f"2^{MAX_VALUES.bit_length() - 1}"
         raise ImageFileError(f"{path} claims {file.shape} voxels; at most {most} are read; check its header")
     shape = tuple(file.shape)
     while len(shape) > 3 and shape[-1] == 1:
@@ -184,8 +184,7 @@ def write_volume(
 
     ``space`` is what the header calls the space: MNI (code 4 in qform and sform), or aligned to another image.
     """
-    kind = np.uint8 if array.dtype.kind in "bu" else np.float32
-    image = nib.Nifti1Image(array.astype(kind), affine)
+    image = nib.Nifti1Image(array.astype(np.uint8 if array.dtype.kind in "bu" else np.float32), affine)
     if space == "mni":
         image.set_sform(affine, "mni")
         image.set_qform(affine, "mni")

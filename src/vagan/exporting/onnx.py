@@ -106,8 +106,7 @@ def _require_same(path: Path, network: CounterfactualNetwork, spec: ModelSpec) -
 
 
 def _example(spec: ModelSpec, *, batch: int, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
-    random = torch.Generator().manual_seed(0)
-    inputs = {"image": torch.rand(batch, spec.channels, *shape, generator=random) * 2 - 1}
+    inputs = {"image": torch.rand(batch, spec.channels, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1}
     if spec.tasks > 1:
         inputs["condition"] = torch.eye(spec.tasks)[torch.arange(batch) % spec.tasks]
     return inputs

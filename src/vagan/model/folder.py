@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from vagan.conventions import LARGEST_VALUES
+from vagan.conventions import MAX_VALUES
 from vagan.data.covariates import Covariate
 from vagan.data.preparation import Preparation
 from vagan.effect import Output, is_coarse, raw_channels
@@ -66,7 +66,7 @@ class ModelSpec(BaseModel):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "ModelSpec":
-        if len(self.shape) != self.num_spatial_dims or math.prod(self.shape) > LARGEST_VALUES:
+        if len(self.shape) != self.num_spatial_dims or math.prod(self.shape) > MAX_VALUES:
             raise ValueError(f"shape must have {self.num_spatial_dims} extents of a usual size, found {self.shape}")
         if self.preparation.size is not None and len(self.preparation.size) != self.num_spatial_dims:
             raise ValueError(f"size must have {self.num_spatial_dims} extents, found {self.preparation.size}")
@@ -82,8 +82,7 @@ class ModelSpec(BaseModel):
     @property
     def conditions(self) -> int:
         """Width of a map generator's condition."""
-        width = sum(covariate.width for covariate in self.covariates)
-        return (self.tasks if self.tasks > 1 else 0) + width
+        return (self.tasks if self.tasks > 1 else 0) + sum(covariate.width for covariate in self.covariates)
 
     def task_conditions(self, *, insert: bool = False) -> Condition | None:
         """Conditions that select each class of interest, ``(classes, tasks)``; None where there is a single task."""

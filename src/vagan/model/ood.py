@@ -20,7 +20,7 @@ from vagan.types import Images, Scores
 
 OOD_FILE = "ood.safetensors"
 QUANTILE = 0.99
-MOST_BYTES = 2**28
+MAX_BYTES = 2**28
 
 Features = Float[Tensor, "_ feature"]
 """A row for each image."""
@@ -60,8 +60,7 @@ class MahalanobisOOD:
         values = features.numpy().astype(np.float64)
         means = np.stack([values[labels == label].mean(axis=0) for label in np.unique(labels)])
         inside = values - means[np.searchsorted(np.unique(labels), labels)]
-        covariance = LedoitWolf(assume_centered=True).fit(inside).covariance_
-        sizes, directions = np.linalg.eigh(covariance)
+        sizes, directions = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(inside).covariance_)
         whitening = directions / np.sqrt(np.maximum(sizes, 1e-12 * sizes.max() + 1e-30))
         found = torch.from_numpy(means).float(), torch.from_numpy(whitening).float()
         distances = cls(*found, torch.empty(0)).scores(validation)
@@ -88,8 +87,8 @@ class MahalanobisOOD:
         if file is None:
             return None
         try:
-            if regular(file).stat().st_size > MOST_BYTES:
-                raise ValueError(f"it has more than {MOST_BYTES} bytes")
+            if regular(file).stat().st_size > MAX_BYTES:
+                raise ValueError(f"it has more than {MAX_BYTES} bytes")
             found = load_file(file)
             _require_sound(found)
             return cls(**found)

@@ -49,8 +49,7 @@ class MapGenerator(nn.Module):
         levels = 2 if coarse else 3
 
         def block(inputs: int, *outputs: int) -> nn.Sequential:
-            widths = (inputs, *outputs)
-            return nn.Sequential(*(conv_block(num_spatial_dims, a, b) for a, b in pairwise(widths)))
+            return nn.Sequential(*(conv_block(num_spatial_dims, a, b) for a, b in pairwise((inputs, *outputs))))
 
         downs = [(channels, width, width), (width, 2 * width, 2 * width), (2 * width, 4 * width, 4 * width)]
         self.encoders = nn.ModuleList(block(*widths) for widths in downs)
@@ -80,8 +79,7 @@ class MapGenerator(nn.Module):
             raise ModelError(f"this map generator {needed if condition is None else unknown}")
         *skips, bottom = encoded
         features = self._modulated(0, bottom, condition)
-        used = skips[-len(self.upsamplers) :]
-        levels = zip(self.upsamplers, self.decoders, reversed(used), strict=True)
+        levels = zip(self.upsamplers, self.decoders, reversed(skips[-len(self.upsamplers) :]), strict=True)
         for level, (upsampler, decoder, skip) in enumerate(levels, start=1):
             features = self._modulated(level, self._through(_Up(upsampler, decoder), features, skip), condition)
         maps = self.last(features)

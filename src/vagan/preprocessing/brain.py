@@ -38,7 +38,7 @@ class StripSkull(Step):
     second_opinion: bool = True
     """Whether the other built-in stripper is asked if the brain has an impossible volume."""
     brain_ml: tuple[Millilitres, Millilitres] = (800.0, 2000.0)
-    """Smallest and largest volume that is believed."""
+    """Smallest and largest plausible volume."""
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """The scan with its mask. A mask that came with the scan is kept."""
@@ -147,8 +147,7 @@ def _run(arguments: list[str], image: NDArray[np.float32], grid: Grid, cwd: Path
             mask = read_volume(mask_path)
         except ImageFileError as error:
             raise PreprocessingError(f"{program} wrote no readable mask: {error}") from error
-    found = Grid(mask.array.shape, mask.affine)
-    return resample((mask.array > 0).astype(np.float32), found, grid, order=0) > 0.5
+    return resample((mask.array > 0).astype(np.float32), Grid(mask.array.shape, mask.affine), grid, order=0) > 0.5
 
 
 def already_stripped(image: NDArray[np.float32]) -> NDArray[np.bool_]:

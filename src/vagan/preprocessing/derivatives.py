@@ -33,7 +33,7 @@ IGNORED = ("*.html", "failed.csv", "cohort", "*_slices.npz", "*_xfm.txt")
 """What BIDS has no names for (yet), by the rules of ``.bidsignore``."""
 
 
-class Record(BaseModel):
+class ScanRecord(BaseModel):
     """The JSON file of a prepared scan, written last. It also holds what BIDS asks of a sidecar."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -95,15 +95,15 @@ def label(prefix: str, name: str) -> str:
     return f"{prefix}-{bare}" if bare else ""
 
 
-def read_record(path: Path) -> Record | None:
+def read_record(path: Path) -> ScanRecord | None:
     """The record of a whole scan; None if there is none or it is damaged."""
     try:
-        return Record.model_validate_json(read_text(path))
+        return ScanRecord.model_validate_json(read_text(path))
     except (OSError, ValueError):
         return None
 
 
-def read_whole(paths: DerivativePaths, pipeline: Pipeline) -> Record | None:
+def read_whole(paths: DerivativePaths, pipeline: Pipeline) -> ScanRecord | None:
     """The record of a scan that was made with these settings and whose files are those that it lists.
 
     Runs with different settings may have met in one folder; then a record can lie beside another run's image.
@@ -142,7 +142,7 @@ def write_prepared(
     write_text(paths.transform, itk_text(np.linalg.inv(scan.template_from_scanner)))
     with replacing(paths.slices) as temporary:
         np.savez_compressed(temporary, **slices)  # type: ignore[arg-type]
-    record = Record(
+    record = ScanRecord(
         source=source.name,
         source_hash=source_hash,
         pipeline_hash=pipeline.key,

@@ -14,7 +14,7 @@ from vagan.data.picture import is_dicom_file, modality_values, name_encoding, re
 from vagan.errors import ImageFileError, first_line, require_extra
 from vagan.geometry import LPS_FROM_RAS, Matrix, affine_of
 
-FEWEST_SLICES = 16  # series of fewer are localizers or lone pictures
+MIN_SLICES = 16  # series of fewer are localizers or lone pictures
 ALIKE = 1e-3  # largest difference of direction cosines and pixel spacings (mm) within a volume
 UNEVEN = 0.05  # largest spread of the distances of neighbouring slices over their mean; positions are often rounded
 
@@ -47,8 +47,7 @@ def read_series(folder: Path) -> tuple[NDArray[np.float32], Matrix, tuple[str, .
         warnings.simplefilter("always")
         chosen, left_out = _choose(folder)
         array, affine, repeated = _assemble(folder, chosen)
-    remarks = dict.fromkeys(" ".join(str(one.message).split()) for one in said)
-    return array, affine, (*left_out, *repeated, *remarks)
+    return array, affine, (*left_out, *repeated, *dict.fromkeys(" ".join(str(one.message).split()) for one in said))
 
 
 def _choose(folder: Path) -> tuple[list[_Slice], list[str]]:
@@ -71,11 +70,11 @@ def _choose(folder: Path) -> tuple[list[_Slice], list[str]]:
                     break
             else:
                 groups.append([one])
-    volumes = [group for group in groups if group[0].plane.any() and len(group) >= FEWEST_SLICES]
+    volumes = [group for group in groups if group[0].plane.any() and len(group) >= MIN_SLICES]
     if len(volumes) != 1:
         described = ", ".join(f"{group[0].title} ({len(group)} slices)" for group in (volumes or groups)[:3])
         raise ImageFileError(
-            f"{folder} must hold one DICOM series of {FEWEST_SLICES} slices or more in parallel planes, found "
+            f"{folder} must hold one DICOM series of {MIN_SLICES} slices or more in parallel planes, found "
             f"{len(volumes) or 'none'}{f': {described}' if described else ''}; give each series a folder"
         )
     others = [f"{group[0].title} was left out: {len(group)} slices" for group in groups if group is not volumes[0]]
@@ -152,8 +151,8 @@ def _even_step(
     folder: Path, positions: NDArray[np.float64], normal: NDArray[np.float64], spacing: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """From a slice to the next, mm, perpendicular to the slices."""
-    if len(positions) < FEWEST_SLICES:
-        raise ImageFileError(f"{folder} must hold {FEWEST_SLICES} slices or more, found {len(positions)} places")
+    if len(positions) < MIN_SLICES:
+        raise ImageFileError(f"{folder} must hold {MIN_SLICES} slices or more, found {len(positions)} places")
     steps = np.diff(positions, axis=0)
     along = steps @ normal
     if along.max() - along.min() > UNEVEN * along.mean():

@@ -108,8 +108,7 @@ class Pipeline(BaseModel):
                 continue
             begin = time.perf_counter()
             scan, facts = step.apply(scan)
-            seconds = round(time.perf_counter() - begin, 3)
-            record.append(settings | {"found": facts, "seconds": seconds})
+            record.append(settings | {"found": facts, "seconds": round(time.perf_counter() - begin, 3)})
             if on_step:
                 on_step(settings["step"], scan)
         return Prepared(scan, raw.scan.grid, record)

@@ -46,8 +46,7 @@ class Brain:
     @property
     def center_mm(self) -> NDArray[np.float64]:
         """Centre of mass of the mask."""
-        places = np.argwhere(self.mask[::2, ::2, ::2]) * 2.0
-        return transform_points(self.grid.affine, places.mean(axis=0))
+        return transform_points(self.grid.affine, (np.argwhere(self.mask[::2, ::2, ::2]) * 2.0).mean(axis=0))
 
     def cropped(self) -> "Brain":
         """The brain alone, zero around it, in its bounding box with a small margin."""
@@ -63,8 +62,7 @@ class Brain:
         shape = np.ceil(self.grid.spacing_mm * self.grid.shape / COARSE_MM).astype(int)
         linear = self.grid.affine[:3, :3] * (COARSE_MM / self.grid.spacing_mm)
         onto = Grid(tuple(shape.tolist()), affine_of(linear, self.grid.origin_mm))
-        image = resample(self.image, self.grid, onto)
-        return Brain(image, resample(self.mask, self.grid, onto) > 0.5, onto)
+        return Brain(resample(self.image, self.grid, onto), resample(self.mask, self.grid, onto) > 0.5, onto)
 
 
 def register(moving: Brain, fixed: Brain, dof: Dof) -> tuple[Matrix, float]:
@@ -202,15 +200,14 @@ class Register(Step):
     template_hash: str = ""
     """Digest of the template's files, filled in when they are not packaged."""
     least_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.5
-    """Correlation with the template below which the result is not believed: another contrast, or laid wrongly."""
+    """Correlation with the template below which the result is rejected: another contrast, or laid wrongly."""
 
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """The same voxels, now in the template's mm."""
         if scan.mask is None:
             raise PreprocessingError("registration is from brain to brain: put a strip-skull step before it")
         template = load_template(self.template, self.template_mask, self.template_hash)
-        brain = Brain(scan.image, scan.mask, scan.grid)
-        scan_from_template, similarity = register(brain, template, self.dof)
+        scan_from_template, similarity = register(Brain(scan.image, scan.mask, scan.grid), template, self.dof)
         if similarity < self.least_similarity:
             raise PreprocessingError(
                 f"the registered brain must resemble the template (correlation {self.least_similarity:g} or more), "

@@ -76,7 +76,7 @@ def prepare_scan(job: Job, pipeline: Pipeline, out: Path) -> Outcome:
         reason = str(error)
     except MemoryError:
         reason = "too little memory for this scan; use fewer processes"
-    except Exception as error:  # the libraries' own errors: one scan's trouble must not end a night's work
+    except Exception as error:  # the libraries' own errors: that of one scan must not abort the run
         reason = f"{type(error).__name__}: {error}"
     return Outcome(job, "failed", " ".join(reason.split()))
 
@@ -103,8 +103,7 @@ def slices_of(name: str, scan: Scan) -> dict[str, NDArray[np.uint8]]:
     """The three middle slices of a scan side by side, 0 to 255, and the brain's outline in them."""
     every = tuple(slice(None, None, 1 + extent // 128) for extent in scan.image.shape)
     low, high = (float(value) for value in np.percentile(scan.image[every], (0.5, 99.5)))
-    picture = _triptych(scan.image)
-    grey = ((picture - low) / max(high - low, 1e-6)).clip(0, 1) * 255
+    grey = ((_triptych(scan.image) - low) / max(high - low, 1e-6)).clip(0, 1) * 255
     mask = np.zeros_like(grey) if scan.mask is None else _triptych(scan.mask) * 255
     return {f"{name}_image": grey.astype(np.uint8), f"{name}_mask": mask.astype(np.uint8)}
 
@@ -192,8 +191,7 @@ class Failures:
         if outcome.status != "failed":
             path.unlink(missing_ok=True)
             return
-        row = (str(job.image), job.subject, job.session, outcome.reason)
-        write_json(path, dict(zip(COLUMNS, row, strict=True)))
+        write_json(path, dict(zip(COLUMNS, (str(job.image), job.subject, job.session, outcome.reason), strict=True)))
 
     def rows(self) -> list[dict[str, str]]:
         """All failures, sorted by subject."""

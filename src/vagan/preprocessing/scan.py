@@ -14,7 +14,7 @@ from vagan.geometry import Grid, Matrix, resample
 
 Facts = dict[str, Any]  #: What a step found out; numbers, words and lists, written to the record as they are.
 
-LEAST_VOXELS = 16
+MIN_VOXELS = 16
 FIELD_MM = (80.0, 600.0)
 SPACING_MM = (0.2, 10.0)
 
@@ -82,8 +82,8 @@ def read_scan(path: Path, mask: Path | None = None) -> RawScan:
 
 
 def _require_head(path: Path, image: NDArray[np.float32], grid: Grid) -> None:
-    if image.ndim != 3 or min(image.shape) < LEAST_VOXELS:
-        raise ImageFileError(f"{path} must be a 3-D head, at least {LEAST_VOXELS} voxels each way, not {image.shape}")
+    if image.ndim != 3 or min(image.shape) < MIN_VOXELS:
+        raise ImageFileError(f"{path} must be a 3-D head, at least {MIN_VOXELS} voxels each way, not {image.shape}")
     spacing, extent = grid.spacing_mm, grid.spacing_mm * image.shape
     for what, found, (low, high) in (("have voxels of", spacing, SPACING_MM), ("cover a head:", extent, FIELD_MM)):
         if found.min() < low or found.max() > high:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vagan.conventions import BACKGROUND
+from vagan.data.preparation import rescale_intensity
 from vagan.errors import ImageFileError, PreprocessingError
 from vagan.geometry import Grid, bounds_of, largest_piece
 from vagan.preprocessing.registration import to_itk
@@ -67,10 +68,10 @@ class Rescale(Step):
         low, high = (float(value) for value in np.percentile(ranked, self.percentiles))
         if not low < high:
             raise ImageFileError(f"the brain must have contrast, but its percentiles are {low:g} and {high:g}")
-        scaled = ((brain - low) * (2 / (high - low)) - 1).clip(-1, 1)
+        scaled = rescale_intensity(brain, low, high)
         if scan.mask is not None:
             scaled[~scan.mask] = BACKGROUND
-        return scan.with_image(scaled.astype(np.float32)), {"low": low, "high": high}
+        return scan.with_image(scaled), {"low": low, "high": high}
 
 
 def head_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -136,5 +137,4 @@ class Conform(Step):
     def apply(self, scan: Scan) -> tuple[Scan, Facts]:
         """The scan on the common grid."""
         conformed = scan.onto(self.grid, order=1 if self.interpolation == "linear" else 3)
-        kept = conformed.brain_ml / max(scan.brain_ml, 1e-6)
-        return conformed, {} if scan.mask is None else {"brain_kept": kept}
+        return conformed, {} if scan.mask is None else {"brain_kept": conformed.brain_ml / max(scan.brain_ml, 1e-6)}

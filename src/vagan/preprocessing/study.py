@@ -22,7 +22,7 @@ from vagan.data.volume import read_volume
 from vagan.errors import CohortError, ManifestError, OutputError, PreprocessingError
 from vagan.geometry import Grid
 from vagan.preprocessing.brain import already_stripped
-from vagan.preprocessing.derivatives import DerivativePaths, Record, read_record, read_whole, write_description
+from vagan.preprocessing.derivatives import DerivativePaths, ScanRecord, read_record, read_whole, write_description
 from vagan.preprocessing.pipeline import Pipeline
 from vagan.preprocessing.runner import FAILED, Failures, Outcome, prepare_all
 from vagan.preprocessing.scan import Scan
@@ -125,7 +125,7 @@ def _source_of(cohort: Cohort, row: int) -> str:
     return str(cohort.manifest.table["image"][row]) if "image" in cohort.manifest.table else "none"
 
 
-def _derivative(cohort: Path, source: str) -> tuple[Path, Record | None]:
+def _derivative(cohort: Path, source: str) -> tuple[Path, ScanRecord | None]:
     """File that a row was packed from, and its record if that is still there."""
     image = Path(os.path.normpath(cohort / source))  # the cohort's folder need not be there yet
     return image, read_record(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
@@ -211,8 +211,8 @@ def _follow(done: Iterable[Outcome], count: int, out: Path, pipeline: Pipeline, 
                     paths = DerivativePaths.of(out, pipeline, outcome.job.subject, outcome.job.session)
                     if outcome.status == "done" or not pages.page_of(paths).is_file():
                         pages.write_scan(paths)
-                figures = f"{sum(one.status == 'failed' for one in outcomes)} failed"
-                bar.advance(figures, for_nothing=outcome.status == "kept")
+                status = f"{sum(one.status == 'failed' for one in outcomes)} failed"
+                bar.advance(status, skipped=outcome.status == "kept")
     finally:
         failures.write_table()
     return outcomes

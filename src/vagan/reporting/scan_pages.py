@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from vagan.data.volume import read_volume
 from vagan.files import write_text
 from vagan.geometry import Grid, resample
-from vagan.preprocessing.derivatives import DerivativePaths, Record, read_record
+from vagan.preprocessing.derivatives import DerivativePaths, ScanRecord, read_record
 from vagan.preprocessing.registration import PACKAGED, load_template
 from vagan.preprocessing.runner import Failures, slices_of
 from vagan.preprocessing.scan import Scan
@@ -44,7 +44,7 @@ Suspect = Literal["both", "low", "never"]
 
 
 @dataclass(frozen=True)
-class Figure:
+class QualityMeasure:
     """A column of the group page."""
 
     words: str
@@ -55,12 +55,12 @@ class Figure:
 
 
 FIGURES = {
-    "brain_ml": Figure("volume of the brain mask, in ml", 0, 30.0),
-    "field_sd": Figure("standard deviation of the log bias field", 3, 0.02),
-    "similarity": Figure("correlation with the template after registration", 3, 0.02, "low"),
-    "scale": Figure("size of the template relative to the brain", 3, 0.01),
-    "brain_kept": Figure("fraction of the brain inside the common grid", 3, 0.005, "low"),
-    "seconds": Figure("processing time", 0, 0.0, "never"),
+    "brain_ml": QualityMeasure("volume of the brain mask, in ml", 0, 30.0),
+    "field_sd": QualityMeasure("standard deviation of the log bias field", 3, 0.02),
+    "similarity": QualityMeasure("correlation with the template after registration", 3, 0.02, "low"),
+    "scale": QualityMeasure("size of the template relative to the brain", 3, 0.01),
+    "brain_kept": QualityMeasure("fraction of the brain inside the common grid", 3, 0.005, "low"),
+    "seconds": QualityMeasure("processing time", 0, 0.0, "never"),
 }
 
 
@@ -122,13 +122,13 @@ def outliers(values: Sequence[float], least_spread: float = 0.0, suspect: Suspec
     return [int(row) for row in np.flatnonzero(far)]
 
 
-def _warnings(record: Record) -> list[str]:
+def _warnings(record: ScanRecord) -> list[str]:
     found = [step["found"] for step in record.steps if "refused" in step.get("found", {})]
     rejected = [f"{one['refused']} found {one['refused_ml']:.0f} ml and was rejected" for one in found]
     return [*record.steps[0].get("warnings", []), *rejected]
 
 
-def _pictures(place: DerivativePaths, record: Record) -> list[dict[str, Any]]:
+def _pictures(place: DerivativePaths, record: ScanRecord) -> list[dict[str, Any]]:
     """Each step of a scan, drawn; none where the slices were not kept, or are damaged."""
     try:
         with np.load(place.slices, allow_pickle=False) as file:
@@ -164,7 +164,7 @@ def _drawn(image: NDArray[np.uint8], mask: NDArray[np.uint8], edges: NDArray[np.
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _template_edges(place: DerivativePaths, record: Record) -> NDArray[np.bool_] | None:
+def _template_edges(place: DerivativePaths, record: ScanRecord) -> NDArray[np.bool_] | None:
     register = next((step for step in record.steps if step["step"] == "register"), {})
     image = read_volume(place.image)
     template, mask = register.get("template", PACKAGED), register.get("template_mask", "")
@@ -185,7 +185,7 @@ def _edges_on(template: str, mask: str, shape: tuple[int, int, int], affine: byt
 
 def _histogram(place: DerivativePaths) -> str:
     image, mask = read_volume(place.image).array, read_volume(place.mask).array > 0
-    figure = Drawing(figsize=(6, 2.2), layout="constrained")
+    figure = Figure(figsize=(6, 2.2), layout="constrained")
     axes = figure.subplots()
     axes.hist(image[mask], bins=80, range=(-1, 1), color="#1f5f99")
     axes.set(xlabel="intensity inside the brain", yticks=[], xlim=(-1, 1))

@@ -214,8 +214,7 @@ def _add_pages(app: FastAPI, model: Model, token: str) -> None:
             scripts=viewer_scripts(nonce=nonce),
             script=asset("serve.js"),
         )
-        scripts = f"script-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; form-action 'none'"
-        return _answer(text, scripts)
+        return _answer(text, f"script-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; form-action 'none'")
 
     @app.get("/api", include_in_schema=False)
     def reference() -> HTMLResponse:

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST_CONNECTIONS = 64
+MAX_CONNECTIONS = 64
 HEADER_S = 10.0  # time for the header of a request
 TOKEN_HEADER = "X-Vagan-Token"
 TOKEN_QUERY = "token"
@@ -33,7 +33,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Accept it, or close it at once."""
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS:
             transport.close()
         self.loop.call_later(HEADER_S, self._require_request)
 

@@ -75,8 +75,7 @@ def attribute(
     view = attribution.view()
     case = Case("", "", view.image, {attribution.method: view.effect}, {}, view.affine)
     data = viewer_data([case], units={attribution.method: attribution.unit}, baseline=attributor.spec.classes[0])
-    notes = [*saved.extrapolations, *([OUT_OF_DISTRIBUTION] if saved.is_ood else [])]
-    return data | {"note": " ".join(notes)}
+    return data | {"note": " ".join([*saved.extrapolations, *([OUT_OF_DISTRIBUTION] if saved.is_ood else [])])}
 
 
 def _listening(port: int) -> socket.socket:

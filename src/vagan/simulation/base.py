@@ -110,8 +110,7 @@ def find_regions(grid: Grid, tissue: Mapping[Tissue, NDArray[np.bool_]]) -> Mask
     for name in REGIONS:
         part, side = name.split("_")
         tubes, kind = PARTS[part]
-        mask = np.logical_or.reduce([tube.contains(grid, side) for tube in tubes]) & tissue[kind]
-        regions[name] = mask & ~taken
+        regions[name] = np.logical_or.reduce([tube.contains(grid, side) for tube in tubes]) & tissue[kind] & ~taken
         taken |= regions[name]
     return regions
 
@@ -131,8 +130,7 @@ def temporal_horns(grid: Grid, regions: Masks) -> NDArray[np.float32]:
     x, y, z = grid.coordinates()
     y = y[:1, :, :1]  # the grid is upright
     to_side = np.abs(x) - np.interp(y, line[:, 1], line[:, 0])
-    upwards = z - np.interp(y, line[:, 1], line[:, 2])
-    angle = np.arctan2(upwards, to_side)
+    angle = np.arctan2(z - np.interp(y, line[:, 1], line[:, 2]), to_side)
     hippocampi = regions["hippocampus_left"] | regions["hippocampus_right"]
     beside = ~hippocampi & (ndimage.distance_transform_edt(~hippocampi) * spacing_of(grid) < HORN_MM)
     cleft = beside & (angle > HORN_FROM) & (angle < HORN_TO)

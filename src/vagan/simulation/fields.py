@@ -28,8 +28,7 @@ def sample(
     values: Channels, grid: Grid, coordinates: Coordinates, *, outside: Outside = "border"
 ) -> Float32[np.ndarray, "channel x y z"]:
     """Values of an upright grid at any points, linear between voxels; beyond them zero, or the border's value."""
-    scale = 2 / (grid.spacing_mm * (np.array(grid.shape) - 1))
-    axes = zip(coordinates, grid.origin_mm, scale, strict=True)
+    axes = zip(coordinates, grid.origin_mm, 2 / (grid.spacing_mm * (np.array(grid.shape) - 1)), strict=True)
     relative = np.stack([(along - np.float32(origin)) * np.float32(step) - 1 for along, origin, step in axes])
     at = torch.from_numpy(np.ascontiguousarray(np.moveaxis(relative[::-1], 0, -1)))
     sampled = torch.nn.functional.grid_sample(
@@ -65,5 +64,4 @@ def smooth_noise(rng: np.random.Generator, shape: Sequence[int], sigma_vox: floa
     """Gaussian noise of standard deviation 1, correlated over ``sigma_vox``; opposite faces of the box join."""
     noise = gaussian_filter(rng.standard_normal(tuple(shape), dtype=np.float32), sigma_vox, mode="wrap")
     # of blurred white noise; as long as the kernel fits into the box
-    expected = (2 * np.sqrt(np.pi) * sigma_vox) ** (-len(shape) / 2)
-    return noise / np.float32(expected)
+    return noise / np.float32((2 * np.sqrt(np.pi) * sigma_vox) ** (-len(shape) / 2))

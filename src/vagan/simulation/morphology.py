@@ -101,8 +101,7 @@ class Morphology:
     def territories(self) -> UInt8[np.ndarray, "x y z"]:
         """Number of the nearest region, from 1, and 0 where none is near."""
         distances = np.stack([distance_transform_edt(mask < 0.5) for mask in self.masks]) * spacing_of(REGION_GRID)
-        nearest = distances.argmin(0) + 1
-        return np.where(distances.min(0) <= TERRITORY_MM, nearest, 0).astype(np.uint8)
+        return np.where(distances.min(0) <= TERRITORY_MM, distances.argmin(0) + 1, 0).astype(np.uint8)
 
 
 def _flow_out_of(source: NDArray[np.float32], sink: NDArray[np.float32]) -> Vectors:

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from vagan.conventions import BACKGROUND
+from vagan.data.preparation import rescale_intensity
 from vagan.data.schema import CohortCase
 from vagan.geometry import SIGMA_OF_FWHM, Coordinates, Grid, affine_of, move
 from vagan.seeding import numpy_generator
@@ -55,8 +56,7 @@ def shading(rng: np.random.Generator, coordinates: Coordinates, protocol: Protoc
 
 def noise_pair(rng: np.random.Generator, shape: tuple[int, ...], protocol: Protocol) -> NDArray[np.float32]:
     """Noise of the real and the imaginary part of a scan, for `magnitude`."""
-    level = np.float32(rng.uniform(*protocol.noise))
-    return level * rng.standard_normal((2, *shape), dtype=np.float32)
+    return np.float32(rng.uniform(*protocol.noise)) * rng.standard_normal((2, *shape), dtype=np.float32)
 
 
 def magnitude(image: Image, noise: NDArray[np.float32]) -> Image:
@@ -159,7 +159,7 @@ class Simulation:
         low, high = np.percentile(seen[clean.brain], PERCENTILES).astype(np.float32)
 
         def scaled(image: NDArray[np.float32]) -> NDArray[np.float32]:
-            return np.where(clean.brain, ((image - low) * (2 / (high - low)) - 1).clip(-1, 1), np.float32(BACKGROUND))
+            return np.where(clean.brain, rescale_intensity(image, low, high), np.float32(BACKGROUND))
 
         image = scaled(seen)
         regions = np.where(clean.brain, self.morphology.territory_at(clean.template), 0).astype(np.float32)

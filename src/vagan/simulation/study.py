@@ -25,9 +25,9 @@ from vagan.simulation.simulation import Simulation, prepared_grid
 from vagan.simulation.subject import Subject, Subtype, Visit, draw_subject
 
 GROUPS: tuple[Subtype, ...] = ("", "hippocampal", "", "ventricular")  #: Half of the subjects stay healthy.
-LEAST_SUBJECTS = 20
+MIN_SUBJECTS = 20
 SPACING_MM = (1.0, 8.0)
-MOST_STRENGTH = 2.0
+MAX_STRENGTH = 2.0
 
 
 def make_atrophy_cohort(
@@ -55,13 +55,13 @@ def make_atrophy_cohort(
     (years), ``sex``, ``brain_ml``, and for each region its volume and the part of it that is the disease's
     (``_change_ml``), in the subject's own size. ``regions`` has the region that a voxel is nearest to.
     """
-    if subjects < LEAST_SUBJECTS:
-        raise CohortError(f"at least {LEAST_SUBJECTS} subjects are needed, found {subjects}")
+    if subjects < MIN_SUBJECTS:
+        raise CohortError(f"at least {MIN_SUBJECTS} subjects are needed, found {subjects}")
     for spacing in (spacing_mm, raw_spacing_mm):
         if not SPACING_MM[0] <= spacing <= SPACING_MM[1]:
             raise CohortError(f"voxels must be of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, found {spacing:g}")
-    if not 0 < strength <= MOST_STRENGTH:
-        raise CohortError(f"the strength must be above 0 and at most {MOST_STRENGTH:g}, found {strength:g}")
+    if not 0 < strength <= MAX_STRENGTH:
+        raise CohortError(f"the strength must be above 0 and at most {MAX_STRENGTH:g}, found {strength:g}")
     if jobs < 0:
         raise CohortError(f"`jobs` must be 0 or more, found {jobs}")
     path = Path(path)

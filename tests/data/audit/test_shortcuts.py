@@ -91,7 +91,7 @@ def test_many_images_of_few_subjects_are_no_evidence(tmp_path):
     rng = np.random.default_rng(0)
     features = np.repeat(rng.uniform(60, 80, 10), 20)[:, None]
     labels, subjects = np.repeat([0, 1] * 5, 20), np.repeat(np.arange(10).astype(str).astype(object), 20)
-    auc, chance, p_value = module._tell_apart(features, labels, subjects, tests=1, seed=0)
+    auc, chance, p_value = module._separability(features, labels, subjects, tests=1, seed=0)
     assert p_value > module.CHANCE or auc <= module.LARGE
     assert chance > 0.7  # of two hundred independent images it would be 0.57
 

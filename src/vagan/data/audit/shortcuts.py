@@ -19,8 +19,8 @@ from vagan.seeding import numpy_generator
 ImageArrays = NDArray[np.float32]
 Features = NDArray[np.float64]
 
-MOST_IMAGES = 500  #: Of each class, drawn at random from the training images.
-LEAST_IMAGES = 20
+MAX_IMAGES = 500  #: Of each class, drawn at random from the training images.
+MIN_IMAGES = 20
 FOLDS = 5
 SHUFFLES = 499
 RIDGE = 0.05  #: Shrinkage of the linear classifier's weights, as a part of the number of images.
@@ -30,7 +30,7 @@ LARGE = 0.6  #: Area under the ROC curve from which on a difference matters.
 BLOCK = 100
 MASK_IMAGES = 100
 BACKGROUND_BELOW = -0.98  #: Darker pixels are background: intensities are in [-1, 1].
-LEAST_OUTSIDE = 0.01  #: Smallest part of an image that is looked at as its background.
+MIN_OUTSIDE = 0.01  #: Smallest part of an image that is looked at as its background.
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BANDS = 8
 COARSE = {2: 8, 3: 4}
@@ -67,7 +67,7 @@ def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
     """Screen the training images for confounders, by all probes.
 
     Returns one finding for each probe and class of interest. ``seed`` decides which images, folds and shuffles.
-    Raises `CohortError` if a class has fewer than `LEAST_IMAGES` training images.
+    Raises `CohortError` if a class has fewer than `MIN_IMAGES` training images.
     """
     findings: list[Finding] = []
     for label, interest in enumerate(cohort.manifest.classes[1:], start=1):
@@ -76,8 +76,8 @@ def find_confounders(cohort: Cohort, *, seed: int = 0) -> list[Finding]:
         labels, subjects = (table["label"] != 0).to_numpy().astype(np.int64), table["subject"].to_numpy()
         seen = _image_features(cohort, rows)
         for probe, features in seen:
-            figures = _tell_apart(features, labels, subjects, tests=len(seen), seed=seed)
-            findings.append(Finding(probe, interest, *figures))
+            scores = _separability(features, labels, subjects, tests=len(seen), seed=seed)
+            findings.append(Finding(probe, interest, *scores))
     return findings
 
 
@@ -166,19 +166,19 @@ PROBES = (
 
 def _drawn(cohort: Cohort, label: int, seed: int) -> NDArray[np.int64]:
     found = cohort.manifest.indices("train", label)
-    if len(found) < LEAST_IMAGES:
+    if len(found) < MIN_IMAGES:
         raise CohortError(
-            f"at least {LEAST_IMAGES} training images of each class are required to screen for confounders: "
+            f"at least {MIN_IMAGES} training images of each class are required to screen for confounders: "
             f"{cohort.manifest.classes[label]!r} has {len(found)} in {cohort.path}"
         )
-    return numpy_generator(seed, "images to audit", label).permutation(found)[:MOST_IMAGES]
+    return numpy_generator(seed, "images to audit", label).permutation(found)[:MAX_IMAGES]
 
 
 def _image_features(cohort: Cohort, rows: NDArray[np.int64]) -> list[tuple[Probe, Features]]:
     """What each probe sees of the images, which are read once."""
     probes = list(PROBES)
     mask = _outside_mask(cohort.images(rows[:: -(-len(rows) // MASK_IMAGES)]).numpy())
-    if mask.mean() > LEAST_OUTSIDE:
+    if mask.mean() > MIN_OUTSIDE:
         remedy = "look for noise, tags, shadows or remains of the skull in the background, and mask it in all images"
         probes.insert(2, Probe("outside", lambda images: _moments(images[:, :, mask]), f"{remedy}; {SHAPE}"))
     found: list[list[Features]] = [[] for _ in probes]
@@ -199,7 +199,7 @@ def _outside_mask(images: ImageArrays) -> NDArray[np.bool_]:
     return np.asarray(distance_transform_edt(~shown) > max(2, min(shown.shape) / 16))
 
 
-def _tell_apart(
+def _separability(
     features: Features, labels: NDArray[np.int64], subjects: NDArray[np.object_], *, tests: int, seed: int
 ) -> tuple[float, float, float]:
     """AUC, what chance reaches, and the corrected p-value; see `Finding`."""

@@ -68,8 +68,7 @@ def find_scans(
     table = with_known_columns(_with_covariates(table, folder), [class_column] if class_column else [])
     if not class_column:
         return table
-    classes = table.get(class_column, pd.Series("", index=table.index))
-    unmatched = _unmatched(table, classes.eq(""), folder)
+    unmatched = _unmatched(table, table.get(class_column, pd.Series("", index=table.index)).eq(""), folder)
     if class_column not in table:
         if len(unmatched) == len(table):
             raise ManifestError(f"{folder}: {unmatched[0].reason}")

@@ -114,8 +114,7 @@ def import_files(
 
 def make_manifest(table: pd.DataFrame, *, baseline: str | None, seed: int, lists: SubjectLists) -> Manifest:
     """Number the classes of a table with ``id``, ``subject`` and ``class``, and split it if it has no ``split``."""
-    labels = label_classes(list(table["class"]), baseline)
-    table = table.assign(label=table["class"].map(labels))
+    table = table.assign(label=table["class"].map(label_classes(list(table["class"]), baseline)))
     if "session" not in table:
         table = table.assign(session="")
     if "split" not in table:

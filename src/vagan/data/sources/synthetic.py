@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter, label
 
 from vagan.data.cohort import Cohort, write_cohort
 from vagan.data.manifest import Manifest
-from vagan.data.preparation import IntensityRule, Preparation
+from vagan.data.preparation import IntensityRule, Preparation, rescale_intensity
 from vagan.data.schema import CohortCase, CohortMetadata
 from vagan.data.splits import assign_splits
 from vagan.errors import CohortError
@@ -31,7 +31,7 @@ AMPLITUDE = 100.0
 MEAN_AGE, AGE_STD = 70.0, 8.0
 OLDER_BY = 8.0  #: Years that the class of interest is older on average than the baseline class, where there are ages.
 
-MOST_IMAGES = 10**7
+MAX_IMAGES = 10**7
 FIXED_RANGE = (-250.0, 350.0)
 """Five standard deviations of the noise below and above what an image can hold: nothing is clipped in practice."""
 
@@ -171,8 +171,7 @@ def square_regions(effects: NDArray[np.float32]) -> dict[str, NDArray[np.float32
 
 def _scale(raw: NDArray[np.float32], intensity: IntensityRule) -> NDArray[np.float32]:
     low, high = (raw.min(), raw.max()) if intensity == "per-image" else FIXED_RANGE
-    scaled = (raw - np.float32(low)) * np.float32(2 / (high - low)) - 1
-    return scaled.clip(-1, 1).astype(np.float32)
+    return rescale_intensity(raw, low, high)
 
 
 def make_synthetic_cohort(
@@ -192,8 +191,8 @@ def make_synthetic_cohort(
     paper has 10,000. For the others see `make_case`; the size has two or three numbers. With ``ageing`` there is a
     column ``age``: normally distributed, the class of interest older by `OLDER_BY` years, a standard deviation.
     """
-    if not 20 <= n <= MOST_IMAGES or min(size) < 16 or len(size) not in (2, 3):
-        needed = f"20 to {MOST_IMAGES} images of at least 16 pixels along 2 or 3 axes"
+    if not 20 <= n <= MAX_IMAGES or min(size) < 16 or len(size) not in (2, 3):
+        needed = f"20 to {MAX_IMAGES} images of at least 16 pixels along 2 or 3 axes"
         raise CohortError(f"{needed} are needed, found {n} of {size}")
     if not math.isfinite(amplitude) or amplitude == 0:
         raise CohortError(f"the amplitude must be a finite number other than 0, found {amplitude}")
