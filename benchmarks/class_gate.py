@@ -16,7 +16,7 @@ from uncertainty import CLEAR, FAINT, WORK, folder_of, run_of
 from vagan.data.cohort import Cohort
 from vagan.evaluation.metrics.agreement import ncc
 from vagan.inference.attributor import Attributor
-from vagan.inference.strategies import FOLDER, REJECT_INTERVAL, ClassGate, decide
+from vagan.inference.strategies import CLASS_GATE_FOLDER, REJECT_INTERVAL, ClassGate, decide
 from vagan.model.folder import load_model
 from vagan.nn.classification_metrics import binary_metrics
 from vagan.training.config import load_config
@@ -44,7 +44,7 @@ def main() -> None:
         for seed in options.seeds:
             run = run_of(folder, seed)
             config = load_config(settings={"method": "label-classifier", **SMALL} | settings_of(options, seed))
-            train(cohort, run / FOLDER, config)
+            train(cohort, run / CLASS_GATE_FOLDER, config)
             found[name].append({"seed": seed, **_figures(cohort, run)})
             print(name, {key: round(value, 3) for key, value in found[name][-1].items()}, flush=True)
     rows = [
@@ -60,7 +60,7 @@ def main() -> None:
 
 def _figures(cohort: Cohort, run: Path) -> dict[str, float]:
     known, predicted = Attributor.load(run), Attributor.load(run, predict_class=True)
-    uncalibrated = ClassGate(load_model(run / FOLDER)[0])
+    uncalibrated = ClassGate(load_model(run / CLASS_GATE_FOLDER)[0])
     rows = [cohort.manifest.indices("test", label) for label in (0, 1)]
     images = cohort.images(np.concatenate(rows))
     labels = np.repeat([0, 1], [len(part) for part in rows])

@@ -100,7 +100,7 @@ def _scored(folder: Path, cohort: Cohort, seed: int, options: argparse.Namespace
         methods=["vagan", *EXPLAINING, "group-mean-difference"], classifiers=[folder / name for name in CLASSIFIERS]
     )
     paths = [run.path for run in runs.values()]
-    loaded = load_methods(cohort, paths, selection, seed=0, device=torch.device("cpu"))
+    loaded = load_methods(cohort, paths, selection, interest="", seed=0, device=torch.device("cpu"))
     titles = {f"{VAGAN} ({runs[name].path.name})": name for name in GENERATORS}
     methods = {title: loaded.methods.pop(name) for name, title in titles.items()} | loaded.methods
     if options.diffusion_updates and seed == options.seeds[0]:

@@ -44,7 +44,7 @@ TOGETHER = "warp"
 MEMBERS_APART = 100
 """In seeds."""
 CONTROLS = ("gradient magnitude", "group mean difference", "random map")
-MOST_PASSES = 300
+MAX_PASSES = 300
 """For a map. The perturbation of 1500 steps is left out, its authors' version of 100 steps is in."""
 COLUMNS = {
     "share of ceiling": ("share_of_ceiling",),
@@ -120,7 +120,7 @@ def _scores_of_all(
     runs = [_train(cohort, name, seed, 0, options) for name in options.runs]
     for name, run in zip(options.runs, runs, strict=True):
         seconds.setdefault(name, []).append(run.seconds())
-    methods = [name for name, entry in METHODS.items() if entry.cost <= MOST_PASSES]
+    methods = [name for name, entry in METHODS.items() if entry.cost <= MAX_PASSES]
     scores = _score(cohort, runs, _results(seed, options), options, methods=methods)
     if "VA-GAN" in scores:  # the only one
         generator = next(name for name in options.runs if "generator.output" in RUNS[name])

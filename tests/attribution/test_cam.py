@@ -60,8 +60,7 @@ def test_equals_a_slow_sum_over_feature_maps(space, rng):
     with torch.no_grad():
         features = model.features(images)
         low = sum(weight * features[:, [k]] for k, weight in enumerate(model.dense.weight[1]))
-    mode = {2: "bilinear", 3: "trilinear"}[len(space)]
-    expected = F.interpolate(low, space, mode=mode, align_corners=False)
+    expected = F.interpolate(low, space, mode={2: "bilinear", 3: "trilinear"}[len(space)], align_corners=False)
     torch.testing.assert_close(CAM(model).attribute(images), expected, rtol=1e-4, atol=1e-6)
 
 

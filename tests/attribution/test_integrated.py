@@ -52,6 +52,7 @@ def test_maps_add_up_to_the_gain_in_score(space, rng):
     model(images)
     model.eval()
     method = IntegratedGradients(model, steps=100)
+    assert method.cost == 100
     with torch.no_grad():
         gains = model(images)[:, 1] - model(torch.full_like(images, -1.0))[:, 1]
     sums = torch.stack([one.sum() for one in method.attribute(images)])

@@ -52,8 +52,7 @@ def test_names_neither_escape_the_output_folder_nor_inject_html(vagan, tmp_path)
         subject = (NASTY if number < 12 else OUT_OF_HERE) + str(number)
         split = ("train", "train", "test", "validation")[number // 2 % 4]
         rows.append((f"{number}.npy", subject, subject, ("healthy", f"ill{NASTY}")[number % 2], split))
-    table = pd.DataFrame(rows, columns=["image", "id", "subject", "class", "split"])
-    table.to_csv(home / "table.csv", index=False)
+    pd.DataFrame(rows, columns=["image", "id", "subject", "class", "split"]).to_csv(home / "table.csv", index=False)
     for command in (
         ("import", "csv", home / "table.csv", home / "cohort"),
         ("check", home / "cohort"),

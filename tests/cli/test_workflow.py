@@ -92,8 +92,7 @@ def test_a_class_is_put_into_an_image(vagan, pictures, tmp_path):
     both = tmp_path / "both"
     assert vagan("train", tmp_path / "cohort", both, *TINY, "training.bidirectional=true")[0] == 0
     assert vagan("attribute", both, image, *out)[0] == 0
-    sign = about_of(tmp_path / "maps")["sign"]
-    assert sign.startswith("effect = image as if of the class of interest - image")
+    assert about_of(tmp_path / "maps")["sign"].startswith("effect = image as if of the class of interest - image")
     prepared = as_prepared(image)
     expected = Attributor.load(both, insert=True).attribute(prepared).counterfactual - prepared
     np.testing.assert_allclose(np.load(tmp_path / "maps" / "03_effect.npy"), expected[0, 0], atol=1e-5)

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from models import Known
 from trainings import TINY_SETTINGS
@@ -19,7 +20,7 @@ from vagan.errors import CohortError, ConfigError
 from vagan.evaluation.evaluate import EvaluationOptions, choose_examples, evaluate, evaluate_runs
 from vagan.evaluation.metrics.agreement import ncc
 from vagan.evaluation.metrics.detection import otsu_threshold
-from vagan.evaluation.runs import RunSelection
+from vagan.evaluation.runs import RunSelection, load_methods
 from vagan.inference.attributor import Attributor
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
@@ -31,8 +32,7 @@ def truth(small_cohort):
 
 
 def mean(evaluation, method, metric):
-    scores = evaluation.ceiling if method == "ceiling" else evaluation.summary[method]
-    return scores[metric]["mean"]
+    return (evaluation.ceiling if method == "ceiling" else evaluation.summary[method])[metric]["mean"]
 
 
 def test_the_true_effect_scores_one_its_negative_minus_one_and_nothing_zero(small_cohort, truth):
@@ -103,8 +103,7 @@ def test_thresholds_come_from_validation_images(small_cohort, truth):
         return (truth[row] + noise[row]) * (10 if split[row] == "test" else 1)
 
     evaluation = evaluate({"known": Known(small_cohort, map_of)}, small_cohort)
-    validation = small_cohort.manifest.indices("validation", 1)
-    expected = otsu_threshold(np.stack([map_of(row) for row in validation]))
+    expected = otsu_threshold(np.stack([map_of(row) for row in small_cohort.manifest.indices("validation", 1)]))
     assert evaluation.thresholds["known"] == pytest.approx(expected, abs=0.02)
 
 
@@ -178,8 +177,7 @@ def test_without_known_effects_the_largest_and_the_smallest_map_are_shown():
 def test_the_baseline_response_ratio_is_that_of_the_class_means(small_cohort, truth):
     labels = small_cohort.manifest.table["label"]
     method = Known(small_cohort, lambda row: np.full_like(truth[row], 0.4 if labels[row] else -0.1))
-    evaluation = evaluate({"flat": method}, small_cohort)
-    assert mean(evaluation, "flat", "baseline_response_ratio") == pytest.approx(0.25)
+    assert mean(evaluate({"flat": method}, small_cohort), "flat", "baseline_response_ratio") == pytest.approx(0.25)
 
 
 def test_runs_are_compared_and_what_is_written_agrees(small_cohort, tmp_path):
@@ -255,8 +253,9 @@ def test_a_run_with_several_classes_is_scored_on_the_one_that_is_named(three_cla
     with pytest.raises(CohortError, match="several classes of interest"):
         evaluate_runs(three, [], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    selection = RunSelection(methods=["vagan"], class_of_interest="type B")
-    evaluate_runs(three, [run], tmp_path / "out", selection=selection)
+    options, cpu = EvaluationOptions(class_of_interest="type B"), torch.device("cpu")
+    assert load_methods(three, [], RunSelection(), interest="type B", seed=0, device=cpu).label == 2
+    evaluate_runs(three, [run], tmp_path / "out", options, RunSelection(methods=["vagan"]))
     rows = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"case": str})
     assert set(rows["label"]) == {0, 2}
     method = Attributor.load(run, class_of_interest="type B")
@@ -264,9 +263,8 @@ def test_a_run_with_several_classes_is_scored_on_the_one_that_is_named(three_cla
     expected = np.abs(method.effect(three.images(cases)).numpy()).mean(axis=(1, 2, 3))
     found = rows.query("method == 'VA-GAN' and metric == 'mean_abs' and label == 2").set_index("case")["value"]
     np.testing.assert_allclose(found[three.manifest.table["id"].iloc[cases]], expected, rtol=1e-4)
-    evaluate_runs(
-        three, single[1:], tmp_path / "one", selection=RunSelection(methods=["vagan", "group-mean-difference"])
-    )
+    selection = RunSelection(methods=["vagan", "group-mean-difference"])
+    evaluate_runs(three, single[1:], tmp_path / "one", selection=selection)
     rows = pd.read_csv(tmp_path / "one" / "scores.csv", dtype={"case": str})
     assert set(rows["label"]) == {0, 2}  # of the class that the run is about
 
@@ -279,7 +277,7 @@ def test_python_users_get_a_table_and_unique_names(small_cohort, truth):
     low.name = "inverted"
     network = CAMClassifier(2, width=2).eval()
     methods = [low, Known(small_cohort, lambda row: truth[row]), IntegratedGradients(network, target=1)]
-    evaluation = evaluate(methods, small_cohort, EvaluationOptions(subset=2))
+    evaluation = evaluate(methods, small_cohort, EvaluationOptions(subset=2, device="auto"))
     table = evaluation.to_frame()
     assert list(table.index) == ["known", "integrated gradients", "inverted", "exact effect (ceiling)"]
     assert table.loc["inverted", "ncc"] == mean(evaluation, "inverted", "ncc")

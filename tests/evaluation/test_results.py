@@ -91,6 +91,6 @@ def test_a_users_file_of_the_same_name_is_not_replaced(evaluation, small_cohort,
 
 def test_examples_that_would_fill_the_memory_are_refused(evaluation, small_cohort, tmp_path, monkeypatch):
     ResultsFolder(tmp_path).write(evaluation, small_cohort)
-    monkeypatch.setattr("vagan.evaluation.results.MOST_EXAMPLE_BYTES", 1000)
+    monkeypatch.setattr("vagan.evaluation.results.MAX_EXAMPLE_BYTES", 1000)
     with pytest.raises(RunError, match="must not decompress to more"):
         ResultsFolder(tmp_path).read()

@@ -21,7 +21,7 @@ from vagan.errors import ConfigError, ImageFileError, ModelError, NotEnoughMemor
 from vagan.inference import files
 from vagan.inference.attributor import Attributor
 from vagan.inference.covariates import rows_of
-from vagan.inference.strategies import FOLDER
+from vagan.inference.strategies import CLASS_GATE_FOLDER
 from vagan.model.folder import load_model
 from vagan.model.ood import MahalanobisOOD, image_features
 from vagan.nn.classifier import CAMClassifier
@@ -33,7 +33,7 @@ CLASSES = ("healthy", "ill", "worse")
 def save_run(folder, *, seed=0, **spec):
     """A map generator with a classifier of all classes beside it, and statistics of its features."""
     save_random_generator(folder / "model", seed=seed, classes=CLASSES, **spec)
-    save_random_generator(folder / FOLDER / "model", kind="label-classifier", classes=CLASSES)
+    save_random_generator(folder / CLASS_GATE_FOLDER / "model", kind="label-classifier", classes=CLASSES)
     network, _ = load_model(folder)
     features = image_features(network, torch.rand(40, 1, 24, 20, generator=torch.Generator().manual_seed(1)))
     MahalanobisOOD.fit(features, np.arange(40) % 3, features).save(folder / "model")
@@ -197,8 +197,7 @@ class TestFiles:
         paths = [tmp_path / "in" / f"{name}.png" for name in "abc"]
         paths[0].parent.mkdir()
         for number, path in enumerate(paths):
-            values = np.random.default_rng(number).integers(0, 255, (24, 20), dtype=np.uint8)
-            imageio.imwrite(path, values)
+            imageio.imwrite(path, np.random.default_rng(number).integers(0, 255, (24, 20), dtype=np.uint8))
         return paths
 
     def test_each_file_is_read_once_each_network_passes_once_and_nothing_is_read_back(
@@ -285,8 +284,7 @@ def test_impossible_choices_are_refused(tmp_path, options, message):
 
 def test_maps_that_are_not_finite_are_an_error_and_a_score_that_is_nan_out_of_distribution(tmp_path, images):
     model = Attributor.load(save_run(tmp_path / "run"), class_of_interest="ill")
-    scores = torch.tensor([float("nan"), 0.0, 0.0])
-    found = replace(model.attribute(images), ood_score=scores, ood_threshold=1.0)
+    found = replace(model.attribute(images), ood_score=torch.tensor([float("nan"), 0.0, 0.0]), ood_threshold=1.0)
     assert found.is_ood.tolist() == [True, False, False]
     with torch.no_grad():
         list(model.methods[0].generator.parameters())[-1].fill_(float("inf"))

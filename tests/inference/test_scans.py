@@ -36,8 +36,7 @@ def study(tmp_path_factory):
     (root / "raw" / "s3.nii.gz").write_bytes(b"broken")
     rows.append("raw/s0.nii.gz,s0,CN")
     (root / "table.csv").write_text("image,subject,class\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    told = prepare_study(root / "table.csv", root / "out", QUICK, processes=1)
-    return root, told
+    return root, prepare_study(root / "table.csv", root / "out", QUICK, processes=1)
 
 
 class TestStudy:
@@ -92,8 +91,7 @@ def model(tmp_path_factory):
 
 def effect_of(network, image):
     """What the network takes from an image, within the range of images."""
-    raw_map = network(torch.from_numpy(image)[None, None])[0, 0].detach().numpy()
-    return image - (image + raw_map).clip(-1, 1)
+    return image - (image + network(torch.from_numpy(image)[None, None])[0, 0].detach().numpy()).clip(-1, 1)
 
 
 class TestMapsOfRawScans:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vagan.data.sources.synthetic import make_case
-from vagan.evaluation.results import Summary
+from vagan.evaluation.results import SummaryFile
 from vagan.inference.overlay import Overlays, contact_sheets, overlay, small_row, symmetric_range
 from vagan.reporting.figures import (
     DARK_INK,
@@ -186,7 +186,7 @@ def test_score_bars_are_ordered_and_hold_the_numbers():
     methods = {"low": {"ncc": score(0.2)}, "high": {"ncc": score(0.9)}}
     methods |= {"none": {"dice": score(1)}, "nan": {"ncc": score(None)}}
     summary = {"methods": methods, "ceiling": {"ncc": score(0.97)}}
-    (axes,) = score_bars(Summary.model_validate(summary)).axes
+    (axes,) = score_bars(SummaryFile.model_validate(summary)).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["low", "high"]
     deviation, interval, mean = axes.lines[3:6]
     np.testing.assert_allclose(deviation.get_xdata(), [0.8, 1.0])
@@ -195,7 +195,7 @@ def test_score_bars_are_ordered_and_hold_the_numbers():
     assert set(axes.lines[6].get_xdata()) == {0.97}
     summary["references"] = {"real": {"flip_rate": score(0.95)}}
     summary["methods"]["low"]["flip_rate"] = score(0.7)
-    first, second = score_bars(Summary.model_validate(summary), "ncc", "flip_rate").axes
+    first, second = score_bars(SummaryFile.model_validate(summary), "ncc", "flip_rate").axes
     assert [label.get_text() for label in first.get_yticklabels()] == ["low", "high"]
     assert [text.get_text() for text in second.get_legend().get_texts()] == ["real 0.950"]
 
@@ -203,8 +203,7 @@ def test_score_bars_are_ordered_and_hold_the_numbers():
 def test_data_uri_is_vectors_without_outside_references():
     from urllib.parse import unquote
 
-    address = as_data_uri(training_curves(metrics()), ink=DARK_INK)
-    kind, _, content = address.partition(",")
+    kind, _, content = as_data_uri(training_curves(metrics()), ink=DARK_INK).partition(",")
     assert kind == "data:image/svg+xml"
     assert not set(content) & set(" \"'<>,")
     assert not re.search(r"""(href|src)\s*=\s*["'](?!#|data:)""", unquote(content))

@@ -278,7 +278,6 @@ def test_classifiers_are_judged_on_the_page(folder):
 def test_maps_of_an_ensemble_can_be_subtracted_in_the_viewer(small_cohort, tmp_path):
     runs = [save_random_generator(tmp_path / name, shape=(24, 20)) for name in "ab"]
     ensemble = Attributor.load(runs)
-    evaluation = evaluate([ensemble], small_cohort)
-    ResultsFolder(tmp_path / "out").write(evaluation, small_cohort)
+    ResultsFolder(tmp_path / "out").write(evaluate([ensemble], small_cohort), small_cohort)
     (method,) = (one for one in viewer_of(tmp_path / "out")["methods"] if one["name"] == ensemble.name)
     assert (method["unit"], method["off"]) == ("intensity", True)

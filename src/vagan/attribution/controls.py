@@ -61,14 +61,12 @@ class RandomSmoothMap:
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Random map of each image."""
         require_images(images)
-        maps = [self._map(image) for image in images.detach().cpu().numpy()]
-        return torch.as_tensor(np.stack(maps)).to(images)
+        return torch.as_tensor(np.stack([self._map(image) for image in images.detach().cpu().numpy()])).to(images)
 
     def _map(self, image: NDArray[Any]) -> NDArray[Any]:
         content = hashlib.sha256(np.ascontiguousarray(image, dtype=np.float32).tobytes()).digest()
         generator = numpy_generator(self.seed, "random map", int.from_bytes(content[:8], "little"))
-        noise = generator.normal(size=image.shape)
-        channels = [ndimage.gaussian_filter(plane, SMOOTHNESS_VOX) for plane in noise]
+        channels = [ndimage.gaussian_filter(plane, SMOOTHNESS_VOX) for plane in generator.normal(size=image.shape)]
         return np.stack(channels) / np.std(channels)
 
 

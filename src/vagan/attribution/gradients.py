@@ -78,12 +78,16 @@ class IntegratedGradients:
 
     name = "integrated gradients"
     unit: ClassVar[Unit] = "class score"
-    cost = 50
     convention: ClassVar[Convention] = "absolute"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ConfigError(f"integrated gradients need at least 1 step: found {self.steps}")
+
+    @property
+    def cost(self) -> int:
+        """One forward pass for each step."""
+        return self.steps
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
         """Share of each pixel in the class score."""

@@ -54,7 +54,7 @@ class Occlusion:
 
     name = "occlusion"
     unit: ClassVar[Unit] = "class score"
-    cost = 250
+    cost = 250  # of the default window in two dimensions
     convention: ClassVar[Convention] = "signed"
 
     def attribute(self, images: Images, covariates: Covariates = None) -> Maps:
@@ -80,8 +80,7 @@ class Occlusion:
         smallest = min(axes.spatial_shape(images))
         dims = axes.num_spatial_dims(images)
         window = max(1, smallest // WINDOWS[dims]) if self.window is None else self.window
-        usual = window if dims == 3 else max(1, window // 2)
-        stride = usual if self.stride is None else self.stride
+        stride = (window if dims == 3 else max(1, window // 2)) if self.stride is None else self.stride
         if window > smallest:
             found = f"found window {window}, image {axes.spatial_shape(images)}"
             raise ConfigError(f"the window must fit into the image: {found}; choose a smaller window")

@@ -1,7 +1,9 @@
-"""Every attribution method by its slug, as options name it. A new method is one file and one line here."""
+"""Every attribution method by its slug, as options name it."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
+
+from torch import nn
 
 from vagan.attribution.cam import CAM, GradCAM
 from vagan.attribution.controls import GradientMagnitude, GroupMeanDifference, RandomSmoothMap
@@ -14,7 +16,7 @@ from vagan.errors import ConfigError, nearest
 Needs = Literal["map-generator", "classifier", "cam-classifier", "training images", "nothing"]
 
 
-class Entry(NamedTuple):
+class MethodEntry(NamedTuple):
     """A method's class, and what it is made of."""
 
     method: type[Any]
@@ -33,34 +35,34 @@ class Entry(NamedTuple):
     @property
     def cost(self) -> int:
         """Approximate number of forward passes per map."""
-        return int(self.options.get("updates") or self.method.cost)
+        cost = self.method.cost
+        return int(cost if isinstance(cost, int) else self.make(nn.Identity()).cost)
 
     def make(self, *needed: Any, **options: Any) -> AttributionMethod:
         """The method, from what it needs."""
-        made: AttributionMethod = self.method(*needed, **{**self.options, **options})
-        return made
+        return self.method(*needed, **{**self.options, **options})
 
     def explains(self, kind: str) -> bool:
         """Whether the method can explain a single model of this kind."""
         return self.needs in (kind, "nothing") or (self.needs == "classifier" and kind == "cam-classifier")
 
 
-METHODS: dict[str, Entry] = {
-    "vagan": Entry(VAGAN, "map-generator"),
-    "guided-backprop": Entry(GuidedBackpropagation, "classifier"),
-    "integrated-gradients": Entry(IntegratedGradients, "classifier"),
-    "grad-cam": Entry(GradCAM, "classifier", {"layer": "convolutions"}),
-    "occlusion": Entry(Occlusion, "classifier"),
-    "additive-perturbation": Entry(
+METHODS: dict[str, MethodEntry] = {
+    "vagan": MethodEntry(VAGAN, "map-generator"),
+    "guided-backprop": MethodEntry(GuidedBackpropagation, "classifier"),
+    "integrated-gradients": MethodEntry(IntegratedGradients, "classifier"),
+    "grad-cam": MethodEntry(GradCAM, "classifier", {"layer": "convolutions"}),
+    "occlusion": MethodEntry(Occlusion, "classifier"),
+    "additive-perturbation": MethodEntry(
         AdditivePerturbation, "classifier", {"variation_weight": 1e-1, "learning_rate": 1e-1, "updates": 100}
     ),
-    "additive-perturbation-1500-steps": Entry(
+    "additive-perturbation-1500-steps": MethodEntry(
         AdditivePerturbation, "classifier", {"updates": 1500, "name": "additive perturbation, 1500 steps"}
     ),
-    "cam": Entry(CAM, "cam-classifier"),
-    "group-mean-difference": Entry(GroupMeanDifference, "training images"),
-    "gradient-magnitude": Entry(GradientMagnitude, "nothing"),
-    "random-map": Entry(RandomSmoothMap, "nothing"),
+    "cam": MethodEntry(CAM, "cam-classifier"),
+    "group-mean-difference": MethodEntry(GroupMeanDifference, "training images"),
+    "gradient-magnitude": MethodEntry(GradientMagnitude, "nothing"),
+    "random-map": MethodEntry(RandomSmoothMap, "nothing"),
 }
 """All methods by slug."""
 

@@ -30,6 +30,7 @@ class Explanation(NamedTuple):
     counterfactual: Images | None = None
     deformation: Deformation | None = None
     ood_score: Scores | None = None
+    ood_threshold: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,7 @@ class VAGAN:
         if effect.deforms(self.output):
             with torch.no_grad():
                 moved = effect.deformation(raw_map, insert=self.insert)
-        return Explanation(found, counterfactual, moved, score)
+        return Explanation(found, counterfactual, moved, score, None if self.ood is None else self.ood.threshold)
 
     def raw_map(self, images: Images, covariates: Covariates = None) -> RawMap:
         """``M(x)``, the generator's output; `vagan.effect` says how it is applied."""
@@ -104,8 +105,7 @@ class VAGAN:
                 return conditioned(network, condition)(images), None
             levels = network.encoded(images)
             rows = None if condition is None else condition.expand(len(images), -1).to(images.device)
-            raw_map = network.decoded(levels, spatial_shape(images), rows)
-            return raw_map, self.ood.scores(level_means(levels))
+            return network.decoded(levels, spatial_shape(images), rows), self.ood.scores(level_means(levels))
 
     def _conditions(self, count: int, covariates: Covariates, condition: Condition | None) -> ConditionRows | None:
         numbers = None

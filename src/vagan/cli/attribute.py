@@ -38,7 +38,7 @@ def attribute(
         Folder for the maps.
     method
         For a classifier: guided-backprop, integrated-gradients, grad-cam, occlusion, additive-perturbation,
-        additive-perturbation-1500-steps; for a CAM classifier cam as well.
+        additive-perturbation-1500-steps, gradient-magnitude, random-map; for a CAM classifier cam as well.
     class_of_interest
         Name of the class of interest; needed where the run has several.
     predict_class

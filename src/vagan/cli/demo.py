@@ -12,7 +12,7 @@ TRAININGS = {
     # half as wide: with two poolings less, its convolutions see sixteen times as many pixels
     "cam-classifier": {"method": "cam-classifier", **NARROW, "classifier.width": "4"},
 }
-MOST_PASSES = 300
+MAX_PASSES = 300
 """For a map. Additive perturbation of 1,500 steps is left out, the version of 100 steps is in."""
 PAPER = ("vagan", "additive-perturbation", "cam", "guided-backprop", "integrated-gradients")
 """Methods of the paper's Table 1, which are shown before the others."""
@@ -48,8 +48,7 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
     from vagan.training.engine.loop import train
 
     folder = out / "cohort"
-    exists = (folder / MANIFEST).is_file()
-    cohort = Cohort(folder) if exists else make_synthetic_cohort(folder, n=images, seed=seed)
+    cohort = Cohort(folder) if (folder / MANIFEST).is_file() else make_synthetic_cohort(folder, n=images, seed=seed)
     if len(cohort.manifest) != images or f"seed {seed}," not in cohort.metadata.source:
         raise CohortError(f"{folder} holds {cohort.metadata.source}; resume with its options, or give another folder")
     runs = []
@@ -57,7 +56,7 @@ def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> No
         config = load_config("fast", {"training.seed": str(seed), **settings})
         runs.append(train(cohort, out / name, config, monitor=mean_ncc, after_validation=draw_progress).path)
     options = EvaluationOptions(method_seconds=METHOD_SECONDS, parts=square_regions, device="auto")
-    selection = RunSelection(methods=[slug for slug, entry in METHODS.items() if entry.cost <= MOST_PASSES])
+    selection = RunSelection(methods=[slug for slug, entry in METHODS.items() if entry.cost <= MAX_PASSES])
     evaluation = evaluate_runs(cohort, runs, out, options, selection)
     print(evaluation.to_text(first=[METHODS[slug].label for slug in PAPER]))
     print(f"report: {build_report(out).resolve()}")

@@ -97,6 +97,7 @@ def evaluate(
     from vagan.evaluation.runs import RunSelection
 
     options = EvaluationOptions(
+        class_of_interest=class_of_interest,
         limit=limit,
         subset=subset,
         method_seconds=method_seconds,
@@ -108,7 +109,6 @@ def evaluate(
     interval = parse_interval(reject_interval)
     selection = RunSelection(
         methods=methods,
-        class_of_interest=class_of_interest,
         ensemble=ensemble,
         reject_interval=interval if predicted_classes else None,
         classifiers=classifier or (),

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-Format = Literal["hub", "onnx", "monai"]
+ExportFormat = Literal["hub", "onnx", "monai"]
 
 
-def export(run: Path, out: Path, *, format: Format = "hub", results: Path | None = None) -> None:
+def export(run: Path, out: Path, *, format: ExportFormat = "hub", results: Path | None = None) -> None:
     """Export a model, with a model card: data, scores, limitations and licence.
 
     Parameters

@@ -45,7 +45,7 @@ def train(
     from vagan.data.cohort import Cohort
     from vagan.errors import ConfigError
     from vagan.evaluation.metrics.agreement import mean_ncc
-    from vagan.inference.strategies import FOLDER
+    from vagan.inference.strategies import CLASS_GATE_FOLDER
     from vagan.reporting.progress import draw_progress
     from vagan.training.config import load_config, settings_without_effect
     from vagan.training.engine.loop import train as fit
@@ -61,7 +61,7 @@ def train(
     if with_classifier and (config.method != "vagan" or (devices or 1) > 1):
         raise ConfigError(
             "`with_classifier` goes with a map generator on one device; otherwise train it by itself: "
-            f"vagan train {cohort} {run / FOLDER} --method label-classifier"
+            f"vagan train {cohort} {run / CLASS_GATE_FOLDER} --method label-classifier"
         )
     for key in settings_without_effect(config.method, chosen):
         if is_main_process() and not (with_classifier and key.startswith("classifier.")):
@@ -70,7 +70,7 @@ def train(
     fit(images, run, config, monitor=mean_ncc, after_validation=draw_progress, devices=devices)
     if with_classifier:
         labels = config.model_copy(update={"method": "label-classifier"})
-        fit(images, run / FOLDER, labels, after_validation=draw_progress)
+        fit(images, run / CLASS_GATE_FOLDER, labels, after_validation=draw_progress)
     if not is_main_process():
         return
     following = f"attribute {run} IMAGE..." if config.method == "vagan" else f"evaluate {cohort} {run}"

@@ -17,7 +17,7 @@ from vagan.errors import ConfigError, nearest
 from vagan.evaluation.evaluation import HEADLINE, RANDOM, RANDOM_RULE, Evaluation, Examples, verdict
 from vagan.evaluation.ground_truth import CEILING, ExactEffects, GroundTruth
 from vagan.evaluation.maps import EXPENSIVE, Cases, MethodMaps, Rows, attribute_rows, is_attributed_again, make_maps
-from vagan.evaluation.metrics.base import Array, Need, Scores, Values, score
+from vagan.evaluation.metrics.base import Array, MetricScores, Need, Values, score
 from vagan.evaluation.metrics.counterfactual import (
     BY_CLASSIFIER,
     IndependentClassifier,
@@ -31,7 +31,7 @@ from vagan.evaluation.results import ResultsFolder
 from vagan.evaluation.runs import (
     RunSelection,
     class_label,
-    classifier_figures,
+    classifier_metrics,
     load_methods,
     require_unseen,
     without_seen,
@@ -50,7 +50,7 @@ class EvaluationOptions:
     """What is scored, and on which images; `ConfigError` for a number of images below 1."""
 
     class_of_interest: str = ""
-    """Its name in the cohort; needed where the cohort has several."""
+    """Its name in the cohort; needed where the cohort, or a run that is scored, has several."""
     limit: int | None = None
     """Score a random subset of this many images of each class, the same for all methods."""
     subset: int = 20
@@ -72,7 +72,8 @@ class EvaluationOptions:
     seed: int = 0
     """Decides the subset, the validation images and the examples."""
     device: str = "cpu"
-    """Where the networks of attribution methods are; an `Attributor` knows where its own are."""
+    """Where the networks of attribution methods are: ``auto``, ``cpu``, ``cuda`` or ``mps``; an `Attributor` knows
+    where its own are."""
 
     def __post_init__(self) -> None:
         for name, most in (("limit", self.limit), ("subset", self.subset), ("examples", self.examples)):
@@ -109,8 +110,9 @@ def evaluate(
         Called with the maps of each method. Their arrays lie in files that are gone afterwards.
     """
     options = options or EvaluationOptions()
+    device = find_device(options.device)
     named = {
-        name: method if isinstance(method, Attributor) else Attributor([method], device=options.device)
+        name: method if isinstance(method, Attributor) else Attributor([method], device=device)
         for name, method in (methods if isinstance(methods, Mapping) else _by_name(methods)).items()
     }
     if truth is None:
@@ -120,9 +122,9 @@ def evaluate(
     runs = {run for method in named.values() for run in method.runs}
     shown = np.concatenate([cases.rows, cases.baseline, cases.validation])
     cohort = cohort.in_memory(shown, memory_bytes=MEMORY_BYTES)  # each method reads them
-    require_unseen(cohort, np.concatenate([cases.rows, cases.baseline]), runs, tell=False)
+    require_unseen(cohort, np.concatenate([cases.rows, cases.baseline]), runs, warn=False)
     scored = {name: _scored_by(method, cases, cohort, options) for name, method in named.items()}
-    known = _Known(cohort, cases, options)
+    context = _ScoringContext(cohort, cases, options)
     rows: list[pd.DataFrame] = []
     maps: dict[str, MethodMaps] = {}
     entries = {}
@@ -134,7 +136,7 @@ def evaluate(
                 made = make_maps(name, method, part, cohort, folder=folder, bar=bar)
                 if on_maps is not None:
                     on_maps(made)
-                found = known.score(made, part, truth)
+                found = context.score(made, part, truth)
                 rows += _rows(part.table, name, found.cases)
                 if made.baseline_mean_abs is not None:
                     baseline = cohort.manifest.table.iloc[part.baseline].rename(columns={"id": "case"})
@@ -154,9 +156,9 @@ def evaluate(
         f"methods that need many passes per map the first ones ({', '.join(fewer) or 'none here'})",
         "examples": examples.rule,
         **truth.rules,
-        **known.accuracies(),
+        **context.accuracies(),
     }
-    of_real_images = known.references()
+    of_real_images = context.references()
     if verdicts := verdict(summary, of_real_images, cohort.manifest.classes[0]):
         rules["verdict"] = " ".join(verdicts)
     return Evaluation(
@@ -183,19 +185,20 @@ def evaluate_runs(
 ) -> Evaluation:
     """Score the methods that the models of some runs allow, beside controls, and write a results folder.
 
-    The same method of several runs gets the run's name behind its own. The class of interest and the classifiers
-    are the selection's. Raises as `load_methods`, `evaluate` and `require_unseen` do.
+    The same method of several runs gets the run's name behind its own. The classifiers are the selection's, then
+    those of the options. Raises as `load_methods`, `evaluate` and `require_unseen` do.
     """
     options, selection = options or EvaluationOptions(device="auto"), selection or RunSelection()
-    results, device = ResultsFolder(out), find_device(options.device)
+    results = ResultsFolder(out)
     results.require_folder()
     cohort, excluded = without_seen(cohort, [*runs, *selection.classifiers], exclude=selection.exclude_seen)
-    loaded = load_methods(cohort, runs, selection, seed=options.seed, device=device)
+    device, interest = find_device(options.device), options.class_of_interest
+    loaded = load_methods(cohort, runs, selection, interest=interest, seed=options.seed, device=device)
     truth = ExactEffects(cohort, loaded.label, limit=options.limit, parts=options.parts, seed=options.seed)
-    options = replace(options, classifiers=loaded.classifiers, device=str(device))
+    options = replace(options, classifiers=[*loaded.classifiers, *options.classifiers])
     evaluation = evaluate(loaded.methods, cohort, options, truth=truth)
-    figures, rules = classifier_figures(loaded, cohort, truth.cases, evaluation.decisions)
-    results.write(evaluation, cohort, loaded.models, rules=rules | excluded, classifiers=figures)
+    metrics, rules = classifier_metrics(loaded, cohort, truth.cases, evaluation.decisions)
+    results.write(evaluation, cohort, loaded.models, rules=rules | excluded, classifiers=metrics)
     return evaluation
 
 
@@ -212,7 +215,7 @@ def _scored_by(method: Attributor, cases: Cases, cohort: Cohort, options: Evalua
     return part.first(max(1, int(min(1.0, options.method_seconds / seconds) * len(part.rows))))
 
 
-class _Known:
+class _ScoringContext:
     """What metrics can use of the cases whatever the method, and the scores that follow for a method's maps."""
 
     def __init__(self, cohort: Cohort, cases: Cases, options: EvaluationOptions) -> None:
@@ -231,7 +234,7 @@ class _Known:
             for number, one in enumerate(options.classifiers)
         ]
 
-    def score(self, maps: MethodMaps, cases: Cases, truth: GroundTruth) -> Scores:
+    def score(self, maps: MethodMaps, cases: Cases, truth: GroundTruth) -> MetricScores:
         """Every metric of a method's maps of these first cases."""
         count = len(cases.rows)
         available = {need: values[:count] for need, values in self._of_cases.items()}
@@ -240,8 +243,8 @@ class _Known:
         if maps.unit != "intensity":
             del available["image contrasts"]  # only effects in intensity have a size relative to an image
         found = score(METRICS.values(), available)
-        for suffix, classifier, diseased, _ in self._classifiers if maps.unit == "intensity" else ():
-            available["prediction"] = diseased[:count]
+        for suffix, classifier, interest, _ in self._classifiers if maps.unit == "intensity" else ():
+            available["prediction"] = interest[:count]
             available["prediction without effect"] = classifier.predict(cases.rows, maps.effect)
             available["reference features"] = classifier.reference
             more = score(BY_CLASSIFIER, available)
@@ -253,8 +256,8 @@ class _Known:
         """How well each classifier classifies the images as they are, as a rule."""
         about = [
             f"{classifier.name}, independent of all methods: accuracy "
-            f"{np.concatenate([healthy.probabilities <= 0.5, diseased.probabilities > 0.5]).mean():.1%}"
-            for _, classifier, diseased, healthy in self._classifiers
+            f"{np.concatenate([baseline.probabilities <= 0.5, interest.probabilities > 0.5]).mean():.1%}"
+            for _, classifier, interest, baseline in self._classifiers
         ]
         return {"classifiers": "; ".join(about)} if about else {}
 
@@ -262,8 +265,8 @@ class _Known:
         """Scores of real images, by all classifiers."""
         subjects = self._of_cases["subjects"], self._of_baseline["baseline subjects"]
         found: References = {}
-        for suffix, classifier, diseased, healthy in self._classifiers:
-            for name, scores in references(diseased, healthy, classifier.reference, subjects).items():
+        for suffix, classifier, interest, baseline in self._classifiers:
+            for name, scores in references(interest, baseline, classifier.reference, subjects).items():
                 found.setdefault(name, {}).update({f"{metric}{suffix}": entry for metric, entry in scores.items()})
         return found
 
@@ -286,9 +289,7 @@ def _by_name(methods: Sequence[Attributor | AttributionMethod]) -> dict[str, Att
     names = [method.name for method in methods]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ConfigError(
-            f"methods need different names: {twice!r} occurs twice; give a mapping from names to methods"
-        )
+        raise ConfigError(f"methods need different names: {twice!r} occurs twice; give a mapping of names to methods")
     return dict(zip(names, methods, strict=True))
 
 

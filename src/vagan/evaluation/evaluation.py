@@ -33,8 +33,9 @@ TEXT_WIDTH = 100
 CONTROL = GroupMeanDifference.name
 COMPARED = ("flip_rate", "kernel_distance")
 
-Scores = Mapping[str, Mapping[str, Any]]
+MethodSummary = Mapping[str, Mapping[str, Any]]
 """``{metric: {"mean", "std", "ci95": [low, high], "n"}}``."""
+ScoreTable = Mapping[str, MethodSummary]
 
 
 def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
@@ -45,7 +46,7 @@ def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(
-    summary: Mapping[str, Scores], *, ceiling: Scores | None = None, references: Mapping[str, Scores] | None = None
+    summary: ScoreTable, *, ceiling: MethodSummary | None = None, references: ScoreTable | None = None
 ) -> str:
     """A Markdown table with a row for each method, best first, of cells ``mean ± std [low, high]``.
 
@@ -54,7 +55,7 @@ def markdown_table(
     ``references``, scores of real images.
     """
 
-    def rank(scores: Scores) -> float:
+    def rank(scores: MethodSummary) -> float:
         mean = scores[HEADLINE]["mean"] if HEADLINE in scores else None
         return -mean if _known(mean) else math.inf
 
@@ -128,10 +129,10 @@ class Evaluation:
     """Columns case, subject, label, method, metric, value; the exact effect as the method ``ceiling``."""
     summary: Summary
     """By method and metric; see `vagan.evaluation.statistics.summarise`."""
-    ceiling: Scores
+    ceiling: MethodSummary
     """The same of the exact effect, by metric; empty where it is not known."""
     examples: Examples
-    references: Mapping[str, Scores] = field(default_factory=dict)
+    references: ScoreTable = field(default_factory=dict)
     """The same of real images, by what they are of; see `vagan.evaluation.metrics.counterfactual`."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """For each method the ``|map|`` above which a pixel counts as marked."""
@@ -163,7 +164,7 @@ class Evaluation:
         table = self.to_frame().rename_axis(None)
         table = table.loc[sorted(table.index, key=lambda name: name not in first)]  # stable
         shown = [name for name in SHOWN if name in table] if HEADLINE in table else list(map(str, table))
-        scores: Mapping[str, Scores] = {**self.summary, CEILING_LABEL: self.ceiling}
+        scores: ScoreTable = {**self.summary, CEILING_LABEL: self.ceiling}
         headline = [scores[name].get(shown[0]) for name in table.index]
         bounds = [score["ci95"] if score else (None, None) for score in headline]
         table = table[shown].rename(columns=SHOWN)
@@ -188,11 +189,11 @@ class Evaluation:
         return str(self.to_frame().to_html(float_format="{:.3f}".format))
 
 
-def _means(scores: Scores) -> dict[str, float]:
+def _means(scores: MethodSummary) -> dict[str, float]:
     return {metric: score["mean"] for metric, score in scores.items()}
 
 
-def verdict(summary: Mapping[str, Scores], references: Mapping[str, Scores], baseline: str) -> list[str]:
+def verdict(summary: ScoreTable, references: ScoreTable, baseline: str) -> list[str]:
     """A few sentences for each method that independent classifiers scored beside the group mean difference.
 
     A method is better by a score if the 95 % intervals of both do not overlap. ``summary`` and ``references`` are

@@ -76,12 +76,11 @@ class ExactEffects:
             exact = np.where(truth_mask(effects), compared_with(self._exact[:count], maps.convention), 0)
         found: dict[Need, Any] = {"effects": effects, "known effects": effects, "exact effects": exact}
         if maps.ensemble_std is not None:
-            known = self._effects if self._exact is None else self._exact
-            found["errors"] = np.abs(maps.effect - known[:count])
+            found["errors"] = np.abs(maps.effect - (self._effects if self._exact is None else self._exact)[:count])
         if self._parts is not None or self._cohort.has_regions:
             found["parts"] = self._parts_of
         if self._cohort.has_regions:
-            found["region masks"] = (self._cohort.regions([row]) for row in self.cases.rows[:count])
+            found["region masks"] = lambda case: self._cohort.regions([self.cases.rows[case]])
         return found
 
     def ceiling(self) -> dict[str, Values]:

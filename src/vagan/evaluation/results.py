@@ -29,7 +29,7 @@ from vagan.model.folder import TrainedModel
 from vagan.training.config import parse_yaml
 from vagan.training.engine.run_folder import RunFolder
 
-MOST_EXAMPLE_BYTES = 2**33
+MAX_EXAMPLE_BYTES = 2**33
 WITHOUT_TRUTH = tuple(metric.name for metric in counterfactual.METRICS)
 LIBRARIES = ("vagan", "torch", "numpy", "scipy", "scikit-learn", "lightning-fabric")
 
@@ -56,7 +56,7 @@ Word = Annotated[str, Field(max_length=10_000)] | bool | int | float | None
 Words = dict[str, Word | list[Word] | dict[str, Word]]
 
 
-class Summary(BaseModel):
+class SummaryFile(BaseModel):
     """Content of ``summary.json``."""
 
     methods: dict[str, dict[str, Score]]
@@ -77,7 +77,7 @@ class Summary(BaseModel):
     """Digests of the files beside it; empty in results of older versions."""
 
     @model_validator(mode="after")
-    def _is_whole(self) -> "Summary":
+    def _is_whole(self) -> "SummaryFile":
         for name, table in (("counts", self.cohort), ("conventions", self.rules)):
             if not isinstance(table.get(name, {}), dict):
                 raise ValueError(f"{name} must hold names and values")
@@ -123,7 +123,7 @@ class Results:
     """Content of a results folder. What is optional and missing is None or empty."""
 
     folder: Path
-    summary: Summary
+    summary: SummaryFile
     examples: Examples | None
     runs: tuple[Run, ...]
     values: Mapping[tuple[str, str], float]
@@ -180,7 +180,7 @@ class ResultsFolder:
             raise OutputError(f"the results folder must be a folder: {self.path} is a file; choose another name")
         ours = {self.pairs: "subject,case,kind,", self.table2: "Mean ± standard deviation over"}
         with suppress(OSError, ValueError):
-            Summary.model_validate_json(read_text(self.summary))
+            SummaryFile.model_validate_json(read_text(self.summary))
             ours |= dict.fromkeys((self.summary, *self._described), "")
         written = (self.summary, *self._described, self.pairs, self.table2)
         if foreign := next((path for path in written if path.exists() and not _holds(path, ours.get(path))), None):
@@ -263,7 +263,7 @@ class ResultsFolder:
         self._require_described(summary)  # an evaluation may have written meanwhile
         return found
 
-    def _require_described(self, summary: Summary) -> None:
+    def _require_described(self, summary: SummaryFile) -> None:
         """Refuse files that may be of another evaluation than the summary."""
         for path in self._described:
             if path.name in summary.files and summary.files[path.name] != digest_of(path):
@@ -286,12 +286,12 @@ class ResultsFolder:
             )
         return float(threshold)
 
-    def read_summary(self) -> Summary:
+    def read_summary(self) -> SummaryFile:
         """Content of ``summary.json``, checked; raises as `read` does."""
         if not self.summary.is_file():
             raise RunError(f"{self.path} must be a results folder, but holds no {self.summary.name}; {self._remedy}")
         with self._reading(self.summary):
-            return Summary.model_validate_json(read_text(self.summary))
+            return SummaryFile.model_validate_json(read_text(self.summary))
 
     def _read_table(self, path: Path, columns: list[str]) -> pd.DataFrame:
         """A table of text; empty where there is no such file."""
@@ -304,8 +304,8 @@ class ResultsFolder:
         if not self.examples.is_file():
             return None
         with self._reading(self.examples), np.load(self.examples, allow_pickle=False) as file:
-            if sum(member.file_size for member in file.zip.infolist()) > MOST_EXAMPLE_BYTES:
-                raise ValueError(f"it must not decompress to more than {MOST_EXAMPLE_BYTES} bytes")
+            if sum(member.file_size for member in file.zip.infolist()) > MAX_EXAMPLE_BYTES:
+                raise ValueError(f"it must not decompress to more than {MAX_EXAMPLE_BYTES} bytes")
             arrays = dict(file)
             ids, roles = (tuple(map(str, arrays.pop(name, ()))) for name in ("ids", "roles"))
             affine, named = arrays.pop("affine", None), str(arrays.pop("effects_name", KNOWN_EFFECT))

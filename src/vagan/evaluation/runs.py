@@ -18,7 +18,7 @@ from vagan.errors import CohortError, ConfigError, LeakageError, ModelError, nea
 from vagan.evaluation.maps import Cases, Rows
 from vagan.evaluation.metrics.counterfactual import IndependentClassifier
 from vagan.inference.attributor import Attributor
-from vagan.inference.strategies import ClassDecision, ClassGate, Interval
+from vagan.inference.strategies import ClassDecision, ClassGate, RejectInterval
 from vagan.model.folder import ModelSpec, TrainedModel, select_class
 from vagan.nn.classification_metrics import binary_metrics
 from vagan.nn.classifier import CAMClassifier, Classifier
@@ -29,7 +29,7 @@ MEAN_IMAGES = 1000
 WITHOUT_MODEL = {"nothing", "training images"}
 """What controls need."""
 BATCH = 50
-WHICH = "are among the training or validation images"
+SEEN = "are among the training or validation images"
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,9 @@ class RunSelection:
 
     methods: Sequence[str] | None = None
     """Names in `vagan.attribution.registry.METHODS`; default: all that have what they need."""
-    class_of_interest: str = ""
-    """Needed where a model has several."""
     ensemble: bool = False
     """Score the mean of the map generators of all runs too, and whether its uncertainty predicts its error."""
-    reject_interval: Interval | None = None
+    reject_interval: RejectInterval | None = None
     """Score map generators also with the class that a classifier predicts, which abstains between these
     probabilities; see `vagan.inference.strategies`."""
     classifiers: Sequence[Path] = ()
@@ -64,12 +62,13 @@ class LoadedMethods(NamedTuple):
 
 
 def load_methods(
-    cohort: Cohort, runs: Sequence[Path], selection: RunSelection, *, seed: int, device: torch.device
+    cohort: Cohort, runs: Sequence[Path], selection: RunSelection, *, interest: str, seed: int, device: torch.device
 ) -> LoadedMethods:
     """Read each run once and make the methods of its model, and the controls.
 
-    Raises `ConfigError` for an unknown method, one that no run's model allows, or runs about several classes;
-    `ModelError` if a run was trained on images of another kind than the cohort's.
+    ``interest`` names the class of interest; needed where a model has several. Raises `ConfigError` for an unknown
+    method, one that no run's model allows, or runs about several classes; `ModelError` if a run was trained on images
+    of another kind than the cohort's.
     """
     wanted = [find_slug(name) for name in selection.methods or METHODS]
     needs = {slug: METHODS[slug].needs for slug in wanted}
@@ -77,9 +76,8 @@ def load_methods(
     there = {model.spec.kind for model in models} | WITHOUT_MODEL
     if missing := next((slug for slug in wanted if selection.methods and needs[slug] not in there), None):
         raise ConfigError(f"{missing} needs the run of a {needs[missing]}, which is not among the runs")
-    interest = selection.class_of_interest
     specs = [select_class(model.spec, interest)[0] for model in models]
-    label = class_label(cohort, "", specs)
+    label = class_label(cohort, "" if specs else interest, specs)
     classifiers = [
         load_classifier(run, cohort, models, class_of_interest=interest, device=device)
         for run in selection.classifiers
@@ -185,7 +183,7 @@ def class_label(cohort: Cohort, class_of_interest: str, specs: Sequence[ModelSpe
     return classes.index(pairs[0][1])
 
 
-def classifier_figures(
+def classifier_metrics(
     loaded: LoadedMethods, cohort: Cohort, cases: Cases, decisions: Mapping[str, Sequence[ClassDecision]]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Accuracy and calibration of all classifiers on the test images, and what readers must know of class gates."""
@@ -193,26 +191,26 @@ def classifier_figures(
     labels = np.repeat(np.arange(2), [len(cases.baseline), len(cases.rows)])
     classifiers = [model for model in loaded.models if model.spec.kind != "map-generator"]
     images = cohort.images(rows if classifiers else [])
-    figures, rules = {}, {}
+    metrics, rules = {}, {}
     for model in classifiers:
         gate, device = ClassGate(model.network), next(model.network.parameters()).device
         parts = [gate.probabilities(part.to(device)) for part in images.split(BATCH)]
         probabilities = class_column(concatenate_batches(*parts), 1).numpy(force=True).astype(np.float64)
-        figures[model.path.name] = binary_metrics(probabilities, labels)
+        metrics[model.path.name] = binary_metrics(probabilities, labels)
     for name, run in loaded.gated.items():
         probabilities = np.array([1 - decision.probabilities[0] for decision in decisions[name]])
-        figures[f"{run}, class gate"] = found = binary_metrics(probabilities, labels)
+        metrics[f"{run}, class gate"] = found = binary_metrics(probabilities, labels)
         abstained = float(np.mean([decision.abstained for decision in decisions[name]]))
         rules[f"predicted classes of {run}"] = (
             f"accuracy {found['accuracy']:.1%} on test images, calibration error {found['calibration_error']:.3f}; "
             f"abstained on {abstained:.1%}, which are shown as of the class of interest; images of the baseline "
             "class have no map"
         )
-    return figures, rules
+    return metrics, rules
 
 
 def require_unseen(
-    cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude: bool = False, tell: bool = True
+    cohort: Cohort, rows: Rows, runs: Iterable[Path], *, exclude: bool = False, warn: bool = True
 ) -> Rows:
     """Rows of a cohort that none of the runs was trained or validated on; `LeakageError` if none remains.
 
@@ -248,15 +246,15 @@ def require_unseen(
             )
         if pixels.any() and not exclude:
             raise LeakageError(
-                f"{pixels.sum()} of {len(rows)} images to score {WHICH} of {run} (by their pixels or subjects), e.g. "
+                f"{pixels.sum()} of {len(rows)} images to score {SEEN} of {run} (by their pixels or subjects), e.g. "
                 f"{table['id'].to_numpy()[pixels][0]!r}; give a cohort with the split of its training, or leave them "
                 "out with `exclude_seen`"
             )
         seen |= pixels
-    for remark in remarks if tell else ():
+    for remark in remarks if warn else ():
         print(f"warning: {remark}", file=sys.stderr, flush=True)
     if seen.all() and len(seen):
-        raise LeakageError(f"all {len(rows)} images to score {WHICH} of the runs; give a cohort of other images")
+        raise LeakageError(f"all {len(rows)} images to score {SEEN} of the runs; give a cohort of other images")
     return rows[~seen]
 
 
@@ -268,4 +266,4 @@ def without_seen(cohort: Cohort, runs: Iterable[Path], *, exclude: bool) -> tupl
         return cohort, {}
     rest = copy.copy(cohort)
     rest.manifest = replace(cohort.manifest, excluded=frozenset(excluded.tolist()))
-    return rest, {"excluded": f"{len(excluded)} of {len(rows)} test images: they {WHICH} of a run"}
+    return rest, {"excluded": f"{len(excluded)} of {len(rows)} test images: they {SEEN} of a run"}

@@ -7,9 +7,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
+from vagan.evaluation.metrics.base import Values
 from vagan.seeding import numpy_generator
 
-Values = NDArray[np.float64]
 Summary = dict[str, dict[str, dict[str, Any]]]
 """By method and metric; see `summarise`."""
 

@@ -18,12 +18,12 @@ from vagan.data.volume import Volume
 from vagan.effect import Deformation
 from vagan.errors import ModelError
 from vagan.inference.overlay import COLUMNS, Overlays, Row, contact_sheet, plane, png_of, small_row
-from vagan.inference.strategies import ClassDecision, Interval, Uncertainty
+from vagan.inference.strategies import ClassDecision, RejectInterval, Uncertainty
 from vagan.model.folder import ModelSpec
 from vagan.types import Images, Maps, Scores
 
 Array = NDArray[np.float32]
-MOST_PLOTTED = 8
+MAX_PLOTTED = 8
 
 
 class View(NamedTuple):
@@ -101,10 +101,13 @@ class Attribution:
     effect: Maps
     """Of the same shape: positive where the class made the image brighter."""
     method: str
+    """Display name."""
     unit: Unit
+    """Of the effect."""
     convention: Convention
+    """How metrics read the effect."""
     sign: str
-    """Display name of the method; unit of the effect; how metrics read it; the sign convention in words."""
+    """The sign convention in words."""
     spec: ModelSpec | None = None
     """Of the model; its classes are the baseline class and the class of interest, of predicted classes all. None for
     methods of other networks."""
@@ -113,19 +116,23 @@ class Attribution:
     deformation: Deformation | None = None
     """Of models that deform images, the mean of an ensemble."""
     uncertainty: Uncertainty | None = None
+    """Of an ensemble."""
     members: int = 1
-    """Of an ensemble, and the number of models whose mean this is."""
+    """Number of models whose mean this is."""
     decisions: tuple[ClassDecision, ...] | None = None
-    reject_interval: Interval | None = None
-    """Of predicted classes: one decision per image, and the probabilities between which the classifier abstains."""
+    """One for each image where classes are predicted."""
+    reject_interval: RejectInterval | None = None
+    """Probabilities between which the classifier of predicted classes abstains."""
     ood_score: Scores | None = None
-    ood_threshold: float | None = None
     """See `vagan.model.ood.MahalanobisOOD`; None where the model has no statistics of its training images."""
+    ood_threshold: float | None = None
+    """Scores above it are out of distribution."""
     covariates: pd.DataFrame | None = None
     """That the model was conditioned on, one row per image."""
     names: tuple[str, ...] = ()
+    """File names of the images, identifiers of a cohort, or numbers."""
     sources: tuple[SourceImage, ...] = ()
-    """Of the images: file names, identifiers of a cohort, or numbers; and their files, if there are any."""
+    """Files that the images are from, if any."""
 
     def __post_init__(self) -> None:
         for name in ("effect", "counterfactual"):
@@ -162,8 +169,7 @@ class Attribution:
         parts: dict[str, Any] = {name: None if value is None else value[index] for name, value in values.items()}
         for name in ("deformation", "uncertainty"):
             parts[name] = tree_map_only(Tensor, lambda field: field[index], getattr(self, name))
-        covariates = None if self.covariates is None else self.covariates.iloc[index]
-        return replace(self, **parts, covariates=covariates)
+        return replace(self, **parts, covariates=None if self.covariates is None else self.covariates.iloc[index])
 
     def __repr__(self) -> str:
         optional = ("counterfactual", "deformation", "uncertainty", "decisions", "ood_score", "covariates")
@@ -203,7 +209,7 @@ class Attribution:
 
     def plot(self) -> Figure:
         """Up to eight images, counterfactuals and effects side by side; of volumes an axial slice."""
-        return contact_sheet([one.row() for one in self[:MOST_PLOTTED]])
+        return contact_sheet([one.row() for one in self[:MAX_PLOTTED]])
 
     def row(self) -> Row:
         """Of the first image, for a contact sheet: channels averaged, one slice of a volume."""

@@ -22,7 +22,7 @@ from vagan.inference import files, strategies
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
 from vagan.inference.covariates import GivenCovariates, covariate_table
 from vagan.inference.overlay import Overlays, contact_sheets
-from vagan.inference.strategies import REJECT_INTERVAL, ClassGate, Interval
+from vagan.inference.strategies import REJECT_INTERVAL, ClassGate, RejectInterval
 from vagan.model.folder import ModelSpec, TrainedModel, require_alike, select_class
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.conditioning import Condition
@@ -61,7 +61,7 @@ class Attributor:
         spec: ModelSpec | None = None,
         *,
         gate: ClassGate | None = None,
-        reject_interval: Interval = REJECT_INTERVAL,
+        reject_interval: RejectInterval = REJECT_INTERVAL,
         device: torch.device | str = "cpu",
         runs: Sequence[Path] = (),
     ) -> None:
@@ -91,7 +91,7 @@ class Attributor:
         class_of_interest: str = "",
         insert: bool = False,
         predict_class: bool = False,
-        reject_interval: Interval = REJECT_INTERVAL,
+        reject_interval: RejectInterval = REJECT_INTERVAL,
         device: torch.device | str = "cpu",
     ) -> "Attributor":
         """Read a run folder or model folder; of several, the mean of their maps is the effect.
@@ -230,8 +230,6 @@ class Attributor:
             found = strategies.without_effect_in_baseline(found, inputs, decisions)
         # back to where the images are
         found, spread = tree_map_only(Tensor, lambda values: values.to(images.device), (found, spread))
-        first = self.methods[0]
-        ood = first.ood if isinstance(first, VAGAN) else None
         return Attribution(
             images=images,
             effect=found.effect,
@@ -247,7 +245,7 @@ class Attributor:
             decisions=decisions,
             reject_interval=None if decisions is None else self.reject_interval,
             ood_score=found.ood_score,
-            ood_threshold=None if ood is None or found.ood_score is None else ood.threshold,
+            ood_threshold=found.ood_threshold,
             covariates=table,
             names=tuple(names),
             sources=tuple(sources),
@@ -276,8 +274,7 @@ def fit(
     from vagan.training.config import load_config
     from vagan.training.engine.loop import train
 
-    run = train(cohort, out, load_config(preset, {"training.seed": seed, **(settings or {})}))
-    return Attributor.load(run.path)
+    return Attributor.load(train(cohort, out, load_config(preset, {"training.seed": seed, **(settings or {})})).path)
 
 
 def _require_memory(method: AttributionMethod, shape: Sequence[int], device: torch.device) -> None:
@@ -287,7 +284,7 @@ def _require_memory(method: AttributionMethod, shape: Sequence[int], device: tor
     if free is None:
         return
     networks = [part for part in vars(method).values() if isinstance(part, MapGenerator | Classifier | CAMClassifier)]
-    kept = [peak_bytes(network, size, derivatives=not isinstance(method, VAGAN)) for network in networks]
+    kept = [peak_bytes(one, size, derivatives=not isinstance(one, MapGenerator)) for one in networks]
     needed = max(kept, default=0) + RESULT_BYTES * size.numel()
     if needed > free:
         extents = " x ".join(map(str, shape[2:]))

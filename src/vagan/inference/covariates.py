@@ -62,8 +62,7 @@ def rows_of(paths: Sequence[Path], table: pd.DataFrame) -> pd.DataFrame:
         here = (names == name_of(path)).any(axis=1)
         if here.sum() > 1 and "image" in table:  # the folders of the cells tell them apart
             cells = table["image"].map(lambda cell: Path(str(cell)).parts)
-            tails = [path.absolute().parts[-len(parts) :] == parts for parts in cells]
-            here &= pd.Series(tails, index=table.index)
+            here &= pd.Series([path.absolute().parts[-len(parts) :] == parts for parts in cells], index=table.index)
         if here.sum() != 1:
             raise ConfigError(f"covariates: the table needs one row for {path.name}, found {here.sum()}")
         rows.append(table[here])

@@ -13,7 +13,7 @@ from PIL import Image as Picture
 
 from vagan.conventions import RANGE
 from vagan.data.image_file import SUFFIXES, ImageFile, is_clutter, name_of, read_image
-from vagan.data.preparation import Preparation
+from vagan.data.preparation import Preparation, rescale_intensity
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, make_volume, write_vectors_like
 from vagan.effect import SIGN_INSERTION, difference
@@ -104,8 +104,7 @@ class FileImage:
         return {"preparation": self.preparation.model_dump(mode="json")}
 
     def _shown(self) -> Array:
-        low, high = self.preparation.range_of(self.file.array)
-        return ((self.file.array - low) * (2 / (high - low)) - 1).clip(-1, 1)
+        return rescale_intensity(self.file.array, *self.preparation.range_of(self.file.array))
 
     def _on_own_grid(self, values: Array) -> Array:
         return self.preparation.map_to_source(values, self.file.array.shape[1:])
@@ -201,16 +200,13 @@ def require_output(out: Path, paths: Sequence[Path], names: Sequence[str]) -> No
 
 
 def map_names(names: Sequence[str]) -> list[str]:
-    """File names for the maps of images: without the suffixes of ``names``, except where images differ in nothing else.
+    """Names of the maps of images: without suffixes where these are not needed to tell the images apart.
 
     Raises `OutputError` if two images would have the same maps.
     """
-    flat = [name.replace("/", "_") for name in names]
-    stems = [name_of(Path(name)) for name in flat]
-    counts = Counter(stems)
-    unique = [stem if counts[stem] == 1 else name.replace(".", "-") for stem, name in zip(stems, flat, strict=True)]
+    unique = _bare_names([Path(name.replace("/", "_")) for name in names])
     if repeated := next((name for name, count in Counter(unique).items() if count > 1), None):
-        raise OutputError(f"maps are named after images, but two of them would be called {repeated}; rename one")
+        raise OutputError(f"maps are named after images, but two would be called {repeated}; give other names")
     return unique
 
 
@@ -222,12 +218,7 @@ def output_names(paths: Sequence[Path]) -> list[str]:
     twice = next((place for place, count in Counter(places).items() if count > 1), None)
     if twice is not None:
         raise OutputError(f"maps are named after images, but {twice} was given twice; give it once")
-    stems = Counter((place.parent, name_of(place)) for place in places)
-    bare = [
-        name_of(place) if stems[place.parent, name_of(place)] == 1 else place.name.replace(".", "-")
-        for place in places
-    ]
-    names = list(bare)
+    names = bare = _bare_names(places)
     for depth in range(1, max(len(place.parts) for place in places)):
         counts = Counter(names)
         if max(counts.values()) == 1:
@@ -237,3 +228,11 @@ def output_names(paths: Sequence[Path]) -> list[str]:
             for name, place, own in zip(names, places, bare, strict=True)
         ]
     return names
+
+
+def _bare_names(paths: Sequence[Path]) -> list[str]:
+    """Names of files without suffix, but with it where files in one folder differ in nothing else."""
+    stems = Counter((path.parent, name_of(path)) for path in paths)
+    return [
+        name_of(path) if stems[path.parent, name_of(path)] == 1 else path.name.replace(".", "-") for path in paths
+    ]

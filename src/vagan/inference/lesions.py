@@ -16,7 +16,7 @@ from vagan.files import replacing
 Mask = Bool[np.ndarray, "*space"]
 Numbers = Integer[np.ndarray, "*space"]
 
-LEAST_PIXELS = 3
+MIN_PIXELS = 3
 """Smaller components are specks and count neither as lesions nor as false ones, unless there are no larger ones."""
 
 
@@ -24,7 +24,7 @@ def components(mask: Mask) -> Numbers:
     """Number of the connected component of each pixel, touching at corners too, from 1; 0 elsewhere and in specks."""
     numbers, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
     sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
-    kept = sizes >= min(LEAST_PIXELS, sizes.max(initial=1))
+    kept = sizes >= min(MIN_PIXELS, sizes.max(initial=1))
     return np.asarray(np.concatenate([[0], np.where(kept, kept.cumsum(), 0)])[numbers])
 
 
@@ -36,8 +36,7 @@ def write_mask(stem: Path, effect: NDArray[np.float32], threshold: float, volume
     map's mean and extreme value in it. Of several channels of the effect ``(channel, *space)`` the strongest counts.
     ``volume`` is the NIfTI file, if any, on the same grid: its mask is NIfTI, that of a picture PNG, others ``.npy``.
     """
-    strongest = np.abs(effect).argmax(axis=0)[None]
-    values = np.take_along_axis(effect, strongest, axis=0)[0]
+    values = np.take_along_axis(effect, np.abs(effect).argmax(axis=0)[None], axis=0)[0]
     numbers = components(np.abs(values) > threshold)
     mask = (numbers > 0).astype(np.uint8)
     if volume is not None:

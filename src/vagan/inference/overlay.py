@@ -30,7 +30,7 @@ are too dark to tell from a dark image."""
 
 COLUMNS = ("image", "counterfactual", "effect")
 CELL_INCHES = 1.1
-MOST_PIXELS = 256
+MAX_PIXELS = 256
 """Along an axis of a picture: larger ones are subsampled, so that sheets of many images fit into memory."""
 PER_SHEET = 120
 
@@ -145,7 +145,7 @@ class Row(NamedTuple):
 
 def small_row(name: str, pictures: Mapping[str, Array]) -> Row:
     """A row that does not keep larger pictures in memory."""
-    steps = {key: -(-max(picture.shape) // MOST_PIXELS) for key, picture in pictures.items()}
+    steps = {key: -(-max(picture.shape) // MAX_PIXELS) for key, picture in pictures.items()}
     return Row(name, {key: picture[:: steps[key], :: steps[key]].copy() for key, picture in pictures.items()})
 
 
@@ -172,8 +172,7 @@ def contact_sheets(rows: Sequence[Row]) -> Iterator[Figure]:
 
 def common_limit(effects: Iterator[Array]) -> float:
     """End of the colour range of all maps: that of the strongest one, beside which an empty map looks empty."""
-    limits = [symmetric_range(effect)[1] for effect in effects if effect.any()]
-    return max(limits, default=1.0)
+    return max((symmetric_range(effect)[1] for effect in effects if effect.any()), default=1.0)
 
 
 def contact_sheet(rows: Sequence[Row], limit: float | None = None) -> Figure:
@@ -187,8 +186,7 @@ def contact_sheet(rows: Sequence[Row], limit: float | None = None) -> Figure:
     across = 1 if len(rows) <= 4 else 2 if len(rows) <= 24 else 3
     down = max(-(-len(rows) // across), 1)
     shapes = [picture.shape for row in rows for picture in row.pictures.values()]
-    aspect = max((height / width for height, width in shapes), default=1)
-    cell, group = aspect + 0.22, len(columns) + 0.3
+    cell, group = max((height / width for height, width in shapes), default=1) + 0.22, len(columns) + 0.3
     size = (CELL_INCHES * (across * group + 0.9), CELL_INCHES * (down * cell + 0.5))
     figure = _ShownFigure(figsize=size, layout="constrained")
     axes = figure.add_subplot()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from vagan.data.preparation import rescale_intensity
 from vagan.data.sources.bids import mask_beside
 from vagan.data.volume import Volume, make_volume, write_like, write_vectors_like, write_volume
 from vagan.errors import ImageFileError, ModelError
@@ -145,4 +146,4 @@ def _grey(image: Array) -> Array:
     low, high = map(float, np.percentile(image, (0.5, 99.5)))
     if low == high:
         raise ImageFileError(f"the scan must have contrast: almost all of it is {low:g}")
-    return ((image - low) * (2 / (high - low)) - 1).clip(-1, 1).astype(np.float32)
+    return rescale_intensity(image, low, high)

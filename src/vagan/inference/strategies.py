@@ -19,10 +19,10 @@ from vagan.model.folder import CONFIG, ModelSpec, load_model
 from vagan.nn.conditioning import Condition
 from vagan.types import Images, Maps
 
-FOLDER = "classifier"
+CLASS_GATE_FOLDER = "classifier"
 """In the run folder of a map generator: the run folder of the classifier that decides."""
-Interval = tuple[float, float]
-REJECT_INTERVAL: Interval = (0.35, 0.65)
+RejectInterval = tuple[float, float]
+REJECT_INTERVAL: RejectInterval = (0.35, 0.65)
 
 
 class ClassDecision(NamedTuple):
@@ -35,7 +35,7 @@ class ClassDecision(NamedTuple):
     """Of each class, the baseline class first."""
 
 
-def decide(probabilities: Sequence[float], reject_interval: Interval = REJECT_INTERVAL) -> ClassDecision:
+def decide(probabilities: Sequence[float], reject_interval: RejectInterval = REJECT_INTERVAL) -> ClassDecision:
     """The baseline class if anything else is improbable, a class of interest if it is probable, else an abstention.
 
     The baseline class's probability comes first. It is decided for where the classes of interest together are at most
@@ -62,12 +62,12 @@ class ClassGate:
     @classmethod
     def load(cls, run: Path, classes: Sequence[str], device: torch.device | str = "cpu") -> "ClassGate":
         """The one in the run folder of a map generator, of these classes."""
-        if not (run / FOLDER / "model" / CONFIG).is_file():
+        if not (run / CLASS_GATE_FOLDER / "model" / CONFIG).is_file():
             raise ModelError(
                 f"`predict_class` needs a classifier in the run folder: {run} has none; repeat the training's "
                 "command as `vagan train --with-classifier`, or name the `class_of_interest`"
             )
-        network, spec = load_model(run / FOLDER)
+        network, spec = load_model(run / CLASS_GATE_FOLDER)
         if spec.kind != "label-classifier" or spec.classes != tuple(classes):
             raise ModelError(
                 f"the classifier in {run} must separate {', '.join(classes)}, found a {spec.kind} of "
@@ -80,7 +80,7 @@ class ClassGate:
         with preserving(self.network), torch.no_grad():
             return class_probabilities(self.network(images) / self.temperature)
 
-    def decide(self, images: Images, reject_interval: Interval = REJECT_INTERVAL) -> tuple[ClassDecision, ...]:
+    def decide(self, images: Images, reject_interval: RejectInterval = REJECT_INTERVAL) -> tuple[ClassDecision, ...]:
         """One decision per image; see `decide`."""
         return tuple(decide(row, reject_interval) for row in self.probabilities(images).tolist())
 
@@ -113,13 +113,14 @@ class Uncertainty(NamedTuple):
 
 
 def combined(members: Sequence[Explanation]) -> tuple[Explanation, Uncertainty | None]:
-    """Mean effect, counterfactual and deformation over members, and their agreement; the first one's OOD score."""
+    """Mean effect, counterfactual and deformation over members, and their agreement; all else from the first one."""
     if len(members) == 1:
         return members[0], None
     effects = stack_members(*(one.effect for one in members))
     counterfactuals = [one.counterfactual for one in members if one.counterfactual is not None]
     deformations = [one.deformation for one in members if one.deformation is not None]
-    found = Explanation(member_mean(effects), ood_score=members[0].ood_score)
+    first = members[0]
+    found = Explanation(member_mean(effects), ood_score=first.ood_score, ood_threshold=first.ood_threshold)
     if len(counterfactuals) == len(members):
         found = found._replace(counterfactual=member_mean(stack_members(*counterfactuals)))
     if len(deformations) == len(members):

@@ -20,7 +20,7 @@ from matplotlib.text import Text
 
 from vagan.evaluation.evaluation import Examples
 from vagan.evaluation.metrics.registry import find_metric
-from vagan.evaluation.results import Summary
+from vagan.evaluation.results import SummaryFile
 from vagan.inference.overlay import EFFECT_COLOURS, Array, plane, symmetric_range
 
 Format = Literal["png", "svg", "pdf"]
@@ -134,7 +134,7 @@ def _last_critic_update(metrics: pd.DataFrame) -> int | None:
     return int(last) if last < metrics["update"].iloc[-1] else None
 
 
-def score_bars(summary: Summary, *metrics: str) -> Figure:
+def score_bars(summary: SummaryFile, *metrics: str) -> Figure:
     """Draw the mean scores of a ``summary.json``, a panel for each metric, the best method by the first one on top.
 
     Dot: mean; bar: 95 % interval of the mean; line: one standard deviation between cases; dashed lines: the ceiling

@@ -87,8 +87,7 @@ def figure5(followed: Followed) -> Figure:
         for name, maps in {OBSERVED_EFFECT: dict(enumerate(followed.observed)), **followed.maps}.items()
         if all(row in maps for row in rows)
     ]
-    size = (1.55 * (len(columns) + 1) + 0.3, 3.0 * len(rows) + 0.4)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=(1.55 * (len(columns) + 1) + 0.3, 3.0 * len(rows) + 0.4), layout="constrained")
     axes = figure.subplots(2 * len(rows), len(columns) + 1, squeeze=False)
     for panel in axes.ravel():
         panel.set(xticks=[], yticks=[])

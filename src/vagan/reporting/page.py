@@ -121,8 +121,7 @@ def asset(name: str) -> str:
 
 def _encoded_map(effect: Array, limit: float) -> dict[str, Any]:
     values = effect.mean(axis=0)
-    largest = min(float(np.abs(values).max()), HEADROOM * limit)
-    scale = (largest or 1.0) / LEVELS
+    scale = (min(float(np.abs(values).max()), HEADROOM * limit) or 1.0) / LEVELS
     return {"scale": scale, "data": _encoded((values / scale).round().clip(-LEVELS, LEVELS).astype(np.int8))}
 
 

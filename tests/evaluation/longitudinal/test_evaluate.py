@@ -158,8 +158,7 @@ def test_observed_effects_are_kept_until_their_rule_changes(cohort, results, mon
     monkeypatch.setattr(ground_truth, "observe", lambda *args, **more: calls.append(args) or observe(*args, **more))
     evaluate_longitudinal(cohort, [], results, selection=RANDOM)
     assert calls == []
-    path = next((results / "observed").glob("*c1*_statmap.json"))
-    path.write_text("{damaged", encoding="utf-8")
+    next((results / "observed").glob("*c1*_statmap.json")).write_text("{damaged", encoding="utf-8")
     evaluate_longitudinal(cohort, [], results, selection=RANDOM)
     assert len(calls) == 1
     evaluate_longitudinal(cohort, [], results, intensity="linear", selection=RANDOM)

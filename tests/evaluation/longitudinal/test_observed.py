@@ -43,8 +43,7 @@ def test_the_same_scan_twice_has_no_effect_and_an_effect_is_what_the_later_scan_
 
 def test_the_pose_is_found(pose):
     after = prepared(disease=1.0, noise=0.02, draw=1)
-    before = prepared(pose=pose, noise=0.02, draw=2)
-    found = observe(before, after)
+    found = observe(prepared(pose=pose, noise=0.02, draw=2), after)
     brain = places(GRID)[after.mask]
     wrong = transform_points(np.array(found.facts["before_from_after"]), brain) - transform_points(
         np.linalg.inv(pose), brain
@@ -94,8 +93,7 @@ def test_registration_to_the_template_may_have_scaled_the_two_scans_differently(
     larger = np.diag([1.03, 1.03, 1.03, 1.0])
     after = prepared(disease=1.0)
     shrunk = prepared(pose=pose @ np.linalg.inv(larger))  # the template's mm are the head's times 1.03
-    before = Scan(shrunk.image, shrunk.grid, shrunk.mask, larger)
-    found = observe(before, after)
+    found = observe(Scan(shrunk.image, shrunk.grid, shrunk.mask, larger), after)
     assert agreement(found.effect, exact_effect(disease=1.0)) > 0.95
     brain = places(GRID)[after.mask]
     wrong = transform_points(np.array(found.facts["before_from_after"]), brain) - transform_points(

@@ -80,7 +80,7 @@ def test_means_over_regions_are_compared_by_rank():
     weights = np.arange(120, dtype=np.float32).reshape(1, 1, *SPACE)
     predicted, true = np.float32([1, 4, 2, 3]), np.float32([2, 5, 9, 7])
     maps, effects = (values.reshape(4, 1, 1, 1, 1) * weights for values in (predicted, true))
-    found = regional(maps, effects, [masks] * 4, np.array(list("abcd")))
+    found = regional(maps, effects, lambda case: masks, np.array(list("abcd")))
     assert list(found) == ["front", "back"]
     assert found["front"]["mean"] == pytest.approx(1 - 6 * (0 + 4 + 4 + 0) / (4 * 15))
 
@@ -109,6 +109,5 @@ def test_correlation_is_scipys_and_its_interval_draws_subjects():
     assert np.isnan(correlation_entry([1, 2], [3, 4], groups=[0, 1])["mean"])
     assert np.isnan(correlation_entry([1, 1, 1], [3, 4, 5], groups=[0, 1, 2])["mean"])
     assert np.isnan(correlation_entry([1, 2, 3], [3, 4, 5], groups=["a"] * 3)["ci95"][0])
-    entry = correlation_entry([1, np.nan, 2, 5], [4, 1, 5, np.nan], groups=list("abcd"))
-    assert entry["n"] == 2
+    assert correlation_entry([1, np.nan, 2, 5], [4, 1, 5, np.nan], groups=list("abcd"))["n"] == 2
     assert correlation_entry([np.nan], [1], groups=["a"])["n"] == 0

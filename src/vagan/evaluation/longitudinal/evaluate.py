@@ -200,12 +200,13 @@ def evaluate_longitudinal(
     ``table2.md``. Parameters: `evaluate_runs` and `ObservedEffects`; parts, severity and classifiers do not apply.
     """
     options, selection = options or EvaluationOptions(device="auto"), selection or RunSelection()
-    results, device = ResultsFolder(out), find_device(options.device)
+    results = ResultsFolder(out)
     results.require_folder()
     cohort, excluded = without_seen(cohort, runs, exclude=selection.exclude_seen)
-    loaded = load_methods(cohort, runs, selection, seed=options.seed, device=device)
+    device, interest = find_device(options.device), options.class_of_interest
+    loaded = load_methods(cohort, runs, selection, interest=interest, seed=options.seed, device=device)
     truth = ObservedEffects(cohort, loaded.label, results, options, intensity=intensity, min_months=min_months)
-    options = replace(options, severity=None, classifiers=(), device=str(device))
+    options = replace(options, severity=None, classifiers=())
     evaluation = evaluate(loaded.methods, cohort, options, truth=truth, on_maps=truth.write_maps)
     results.write(evaluation, cohort, loaded.models, rules=excluded)
     truth.write_pairs()

@@ -18,7 +18,7 @@ Intensity = Literal["none", "linear", "smooth"]
 """How the earlier scan's intensities are matched to the later one's. ``none``: not, as in the paper. ``linear``: one
 gain and offset. ``smooth``: then the slowly varying ratio of the two, the coils' residual shading, is divided out."""
 
-LEAST_VOXELS = 100
+MIN_VOXELS = 100
 INSIDE = 0.9
 """Share of a voxel of the earlier scan, once interpolated, that must be of its brain."""
 TRIM = 2.5
@@ -58,7 +58,7 @@ def observe(before: Scan, after: Scan, *, intensity: Intensity = "smooth", zero:
     """
     moved, inside, facts = _laid_onto(before, after)
     mask = inside & _mask(after)
-    if (common := int(mask.sum())) < LEAST_VOXELS:
+    if (common := int(mask.sum())) < MIN_VOXELS:
         raise CohortError(f"two scans of a subject must show the same brain; aligned, they share {common} voxels")
     matched, shading = moved, np.zeros(mask.shape, np.float32)
     if intensity != "none":

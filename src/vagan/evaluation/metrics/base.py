@@ -60,8 +60,6 @@ class Metric:
     """Which values are good."""
     best: float | None = None
     """Score of the exact effect, where it is known in advance."""
-    reference: str = "this package"
-    """Where it was published."""
     over: Literal["cases", "cohort"] = "cases"
     """What the function returns: a value for each of the ``cases`` (NaN where undefined), or one `Entry` for the
     whole ``cohort`` (None where undefined)."""
@@ -87,7 +85,7 @@ class Metric:
         return bool(TRUTH & set(self.needs))
 
 
-class Scores(NamedTuple):
+class MetricScores(NamedTuple):
     """What metrics made of the maps of one method."""
 
     cases: dict[str, Values]
@@ -96,9 +94,9 @@ class Scores(NamedTuple):
     """By metric, one entry for all cases together."""
 
 
-def score(metrics: Iterable[Metric], available: Mapping[Need, Any]) -> Scores:
+def score(metrics: Iterable[Metric], available: Mapping[Need, Any]) -> MetricScores:
     """Compute every metric whose needs are met."""
-    scores = Scores({}, {})
+    scores = MetricScores({}, {})
     for metric in metrics:
         if not available.keys() >= set(metric.needs):
             continue

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from vagan.attribution.method import preserving
 from vagan.axes import class_column, class_probabilities, spatial_mean
 from vagan.conventions import LARGEST_OF_BASELINE
 from vagan.data.cohort import Cohort
@@ -71,7 +72,7 @@ class IndependentClassifier:
             images = self._cohort.images(rows[start : start + BATCH])
             if maps is not None:
                 images = torch.from_numpy(without_effect(images.numpy(), maps[start : start + BATCH]))
-            with torch.no_grad():
+            with preserving(self._network), torch.no_grad():
                 images = images.to(self._device)
                 logits = self._network(images)
                 features.append(spatial_mean(self._network.features(images)).float().numpy(force=True))
@@ -80,16 +81,15 @@ class IndependentClassifier:
 
 
 def references(
-    diseased: ClassifierPrediction, healthy: ClassifierPrediction, reference: Features, subjects: Subjects
+    interest: ClassifierPrediction, baseline: ClassifierPrediction, reference: Features, subjects: Subjects
 ) -> References:
     """Scores of real test images, between which those of counterfactuals are to be read.
 
-    ``diseased`` are images of the class of interest as they are (`UNCHANGED`), ``healthy`` are images of the baseline
+    ``interest`` are images of the class of interest as they are (`UNCHANGED`), ``baseline`` those of the baseline
     class (`REAL_BASELINE`), which counterfactuals should look like; ``reference`` is that of `IndependentClassifier`.
     """
-    called = (healthy.probabilities <= 0.5).astype(np.float64)
-    share = mean_entry(called, groups=subjects[1])
-    far, near = map(kernel_distance, (diseased, healthy), (reference, reference), subjects)
+    share = mean_entry((baseline.probabilities <= 0.5).astype(np.float64), groups=subjects[1])
+    far, near = map(kernel_distance, (interest, baseline), (reference, reference), subjects)
     return {UNCHANGED: {"kernel_distance": far}, REAL_BASELINE: {"flip_rate": share, "kernel_distance": near}}
 
 
@@ -192,11 +192,10 @@ def _mean_of_pairs(kernel: Values) -> float:
 PREDICTIONS: tuple[Need, ...] = ("prediction", "prediction without effect")
 FEATURES: tuple[Need, ...] = ("prediction without effect", "reference features", "subjects")
 OF_BASELINE: tuple[Need, ...] = ("baseline sizes", "baseline contrasts", "baseline subjects")
-KID = "Bińkowski et al., ICLR 2018"
 
 BY_CLASSIFIER = (
     Metric(flip_rate, "Flip rate", PREDICTIONS),
-    Metric(kernel_distance, "Kernel distance", FEATURES, direction="lower", reference=KID, over="cohort"),
+    Metric(kernel_distance, "Kernel distance", FEATURES, direction="lower", over="cohort"),
     Metric(probability_drop, "Probability drop", PREDICTIONS),
 )
 """Computed for each independent classifier."""

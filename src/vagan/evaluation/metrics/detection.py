@@ -33,7 +33,7 @@ def dice(map_: Pixels, effect: Pixels, threshold: float) -> float:
     """Dice overlap of the thresholded map with the affected region.
 
     1 where both are empty. As for the metrics below, the threshold is in units of the maps, at least 0, and must not
-    come from the truth of these cases; see `otsu_threshold`.
+    come from the truth of these cases; see `otsu_threshold`. Reference: Dice, Ecology 26 (1945).
     """
     marked, truth = _marked(map_, threshold), truth_of(effect)
     total = marked.sum() + truth.sum()
@@ -68,15 +68,13 @@ def _shares(mask: Mask, other: Mask) -> np.ndarray[tuple[int], np.dtype[np.float
     numbers = components(mask)
     count = int(numbers.max(initial=0)) + 1
     sizes = np.bincount(numbers.ravel(), minlength=count)
-    common = np.bincount(numbers[other].ravel(), minlength=count)
-    return (common / np.maximum(sizes, 1))[1:]
+    return (np.bincount(numbers[other].ravel(), minlength=count) / np.maximum(sizes, 1))[1:]
 
 
 NEEDS: tuple[Need, ...] = (*WHERE, "threshold")
-COMMOWICK = "Commowick et al., Scientific Reports 2018"
 
 METRICS = (
-    Metric(dice, "Dice", NEEDS, best=1.0, reference="Dice, Ecology 1945"),
-    Metric(lesion_recall, "Lesions found", NEEDS, best=1.0, reference=COMMOWICK),
-    Metric(false_lesions, "False lesions", NEEDS, direction="lower", best=0.0, reference=COMMOWICK),
+    Metric(dice, "Dice", NEEDS, best=1.0),
+    Metric(lesion_recall, "Lesions found", NEEDS, best=1.0),
+    Metric(false_lesions, "False lesions", NEEDS, direction="lower", best=0.0),
 )

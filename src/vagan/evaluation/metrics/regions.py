@@ -1,6 +1,6 @@
 """Recall and correlation by region, and correlation with severity."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from vagan.evaluation.statistics import correlation_entry, ratio_entry
 
 Parts = Callable[[Array], Mapping[str, Array]]
 """Splits effects into named parts, arrays of the same shape."""
-Masks = Iterable[Mapping[str, NDArray[np.bool_]]]
+Masks = Callable[[int], Mapping[str, NDArray[np.bool_]]]
+"""Masks of the regions of a case, ``(1, channel, *space)``, by name."""
 
 
 @per_case(needs_effect=True)
@@ -47,18 +48,15 @@ def recall(maps: Array, effects: Array, parts: Callable[[int, Array], Mapping[st
 
 
 def regional(maps: Array, effects: Array, masks: Masks, subjects: NDArray[Any]) -> dict[str, Entry]:
-    """Rank correlation over images of the map's mean in the region with the effect's.
-
-    ``masks`` holds for each case those of the regions by name, ``(1, channel, *space)``.
-    """
-    means: tuple[dict[str, Values], dict[str, Values]] = {}, {}
-    for case, regions in enumerate(masks):
-        for found, arrays in zip(means, (maps, effects), strict=True):
-            for name, mask in regions.items():
-                values = found.setdefault(name, np.full(len(maps), np.nan))
+    """Rank correlation over images of the map's mean in the region with the effect's."""
+    predicted: dict[str, Values] = {}
+    true: dict[str, Values] = {}
+    for case, (map_, effect) in enumerate(zip(maps, effects, strict=True)):
+        for name, mask in masks(case).items():
+            for means, pixels in ((predicted, map_), (true, effect)):
+                values = means.setdefault(name, np.full(len(maps), np.nan))
                 if mask.any():
-                    values[case] = arrays[case][mask[0]].mean()
-    predicted, true = means
+                    values[case] = pixels[mask[0]].mean()
     return {name: correlation_entry(predicted[name], true[name], groups=subjects) for name in predicted}
 
 
