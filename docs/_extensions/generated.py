@@ -62,12 +62,13 @@ def settings() -> str:
 def methods() -> str:
     """A table of the attribution methods."""
     rows = [
-        f"| `{name}` | {entry.label} | {entry.needs} | {entry.method.unit} | {entry.cost} |"
+        f"| `{name}` | {entry.label} | {entry.needs} | {entry.method.unit} | {entry.cost} | "
+        f"{'' if entry.needs == 'training images' else '`attribute`, '}`evaluate` |"
         for name, entry in METHODS.items()
     ]
     return (
-        "| name | in tables | needs | unit of its maps | passes for a map |\n| --- | --- | --- | --- | --- |\n"
-        + "\n".join(rows)
+        "| name | in tables | needs | unit of its maps | passes for a map | commands |\n"
+        "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows)
     )
 
 
