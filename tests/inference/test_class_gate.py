@@ -85,5 +85,5 @@ def test_reject_intervals_are_read_and_checked():
     assert parse_interval("0.35:0.65") == (0.35, 0.65)
     assert parse_interval("0.5:0.5") == (0.5, 0.5)
     for text in ("0.4", "a:b", "0.6:0.4", "0:2", "nan:1"):
-        with pytest.raises(ConfigError, match="reject-interval"):
+        with pytest.raises(ConfigError, match="reject_interval"):
             parse_interval(text)
