@@ -43,6 +43,7 @@ TRANSLATION = {
     "training.bidirectional": "true",
     "training.generator_updates": "300",  # a half in each direction, as the preset bidirectional
     "schedule.distillation_updates": "0",
+    "schedule.early_stopping_from": "0",
     "loss.effect_transfer_weight": "0",
     "loss.map_weight": "0",
     "loss.cycle_weight": "10",

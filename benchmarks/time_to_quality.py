@@ -92,9 +92,9 @@ def _parse() -> argparse.Namespace:
 
 def _curve(run: Path, seconds: Seconds) -> pd.DataFrame:
     """NCC of the validation images against seconds that the updates until then take."""
-    config = load_config("fast")
-    order = UpdateOrder(config.training.generator_updates, config.schedule)
-    rows = pd.read_csv(run / "metrics.csv").dropna(subset=[NCC])
+    table = pd.read_csv(run / "metrics.csv")
+    length = int(table["generator/adversarial"].notna().sum())  # of a run that may have been extended
+    order, rows = UpdateOrder(length, load_config("fast").schedule), table.dropna(subset=[NCC])
     spent = [_spent(_counts(order, int(update)), seconds) for update in rows["update"]]
     return rows.assign(seconds=spent)[["update", "seconds", NCC]]
 

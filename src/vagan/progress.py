@@ -58,7 +58,7 @@ class Bar:
             self._first += by
         self._status = status or self._status
         if self._progress:
-            self._progress.update(self._task, completed=self.done, status=self._status)
+            self._progress.update(self._task, total=self.total, completed=self.done, status=self._status)
         elif time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
             left_s = (self._last_line - self._begin) / max(self.done - self._first, 1) * (self.total - self.done)

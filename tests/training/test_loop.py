@@ -11,6 +11,7 @@ from trainings import SETTINGS, assert_resumes, assert_same_result, before_updat
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.errors import CohortError, ConfigError, DivergenceError, Interrupted, RunError
 from vagan.model.folder import load_model
+from vagan.training import schedule
 from vagan.training.config import load_config
 from vagan.training.engine import record
 from vagan.training.engine.loop import train
@@ -194,6 +195,23 @@ def test_a_stopped_run_becomes_longer_or_shorter_until_it_is_distilled(stopped, 
     assert stopped.read_metrics()["update"].max() == updates_of(longer)[1] > done
     with pytest.raises(RunError, match="can no longer become this"):
         train(small_cohort, stopped.path, tiny())
+
+
+def test_a_run_that_ends_early_is_one_of_that_length_and_resumes_with_the_same_bits(
+    small_cohort, tmp_path, monkeypatch
+):
+    constant = {"optimizer__decay_from": 1}
+    early = constant | {"training__generator_updates": 8, "schedule__early_stopping_from": 4}
+    whole = train(small_cohort, tmp_path / "whole", tiny(**constant))
+    monkeypatch.setattr(schedule, "SMALL_RESPONSE", math.inf)
+    stopped = train(small_cohort, tmp_path / "early", tiny(**early))
+    assert_same_result(stopped, whole)
+    assert "ended early, after update 12 of 27" in stopped.log.read_text(encoding="utf-8")
+    for count in (9, 12, 13):  # before the decision, at it, and in distillation
+        assert_resumes(small_cohort, tmp_path / str(count), tiny(**early), whole, monkeypatch, count=count)
+    monkeypatch.setattr(schedule, "SMALL_RESPONSE", 0.0)
+    never = train(small_cohort, tmp_path / "never", tiny(**early))
+    assert never.read_metrics()["update"].max() == updates_of(tiny(**early))[1]
 
 
 def test_another_configuration_cohort_or_split_is_refused(small_cohort, finished, tmp_path):

@@ -1,4 +1,5 @@
 import gc
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -66,9 +67,9 @@ def test_reading_ahead_keeps_the_order_and_stops_when_the_reader_does():
         loaded.append(step)
         return step * 10
 
-    assert list(prefetch(load, 2, 6)) == [20, 30, 40, 50]
+    assert list(prefetch(load, range(2, 6))) == [20, 30, 40, 50]
     loaded.clear()
-    for value in prefetch(load, 0, 1000):
+    for value in prefetch(load, itertools.count()):
         if value == 30:
             break
     assert len(loaded) < 12
@@ -82,7 +83,7 @@ def test_an_error_while_reading_ahead_is_raised_where_its_batch_was_due():
 
     seen = []
     with pytest.raises(OSError, match="disk gone"):
-        for value in prefetch(load, 0, 5):
+        for value in prefetch(load, range(5)):
             seen.append(value)
     assert seen == [0, 1]
 

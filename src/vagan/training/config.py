@@ -134,6 +134,9 @@ class Schedule(_Section):
     direction, from which it recovers slowly."""
     boost_every: Annotated[int, Field(ge=0)] = 0
     """Boost the critic before every n-th generator update; 0 for never."""
+    early_stopping_from: Annotated[int, Field(ge=0)] = 225
+    """Generator updates after which training against the critic may end early: as soon as maps of baseline images are
+    small, in training images at most 0.12 of those of the class of interest. 0 for never."""
     distillation_updates: Annotated[int, Field(ge=0)] = 40
     """Generator updates at the end that learn to recover the averaged generator's effects from images of the baseline
     class, without the critic. This removes the texture of the image from its map. Rejected at the end where the
@@ -190,8 +193,8 @@ class Augmentation(_Section):
 class Training(_Section):
     """What is learned, and on what hardware."""
 
-    generator_updates: Count = 225
-    """Generator updates against the critic."""
+    generator_updates: Count = 450
+    """Generator updates against the critic at most; see ``schedule.early_stopping_from``."""
     batch_size: Count = 8
     """Images of each class in one gradient computation."""
     accumulate_grad_batches: Annotated[int, Field(ge=1, le=10**5)] = 1

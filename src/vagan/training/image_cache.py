@@ -1,7 +1,7 @@
 """A cohort's images during training: cached where they fit into memory, shuffled, augmented and prefetched."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -113,14 +113,14 @@ def shuffled(entries: int, start: int, count: int, *, seed: int, purpose: str) -
     return np.concatenate(stream)[offset : offset + count]
 
 
-def prefetch(load: Callable[[int], Item], start: int, stop: int, *, depth: int = 3) -> Iterator[Item]:
-    """Yield ``load(start)`` to ``load(stop - 1)``, up to ``depth`` of them computed ahead by a background thread.
+def prefetch(load: Callable[[int], Item], steps: Iterable[int], *, depth: int = 3) -> Iterator[Item]:
+    """Yield ``load(step)`` for each step, up to ``depth`` of them computed ahead by a background thread.
 
     An exception in ``load`` is raised where its result would have come. A thread, not the worker processes of a
     ``DataLoader``: in the same order, those took 3.7 times as long for small images (every batch is sent between
     processes), and each would hold the cache again.
     """
-    steps = iter(range(start, stop))
+    steps = iter(steps)
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         ahead = deque(thread.submit(load, step) for step in islice(steps, depth))
         try:

@@ -115,13 +115,12 @@ class TrainingImages:
             None if self._insertion_weight == 1 else torch.from_numpy(weight),
         )
 
-    def validation_images(self, label: int, rows: Rows | None = None) -> Iterator[tuple[Images, Condition | None]]:
-        """Validation images of a class, or others of it, with their condition, a few at a time."""
-        rows = self.validation[label] if rows is None else rows
-        images, condition = self._cohort.images(rows), self._examples(np.full(len(rows), label), rows)
+    def validation_images(self, label: int, rows: Rows) -> Iterator[tuple[Images, Condition | None]]:
+        """Images of a class, with their condition, a few at a time."""
+        condition = self._examples(np.full(len(rows), label), rows)
         for start in range(0, len(rows), VALIDATION_BATCH):
             part = slice(start, start + VALIDATION_BATCH)
-            yield images[part], None if condition is None else condition[part]
+            yield self._cohort.images(rows[part]), None if condition is None else condition[part]
 
     def recalibration_condition(self) -> Condition | None:
         """What the generator is conditioned on for the images of `recalibration`: all tasks in turn."""

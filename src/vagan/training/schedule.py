@@ -6,6 +6,9 @@ from math import cos, pi
 
 from vagan.training.config import Config, Schedule
 
+SMALL_RESPONSE = 0.12
+"""M(x0)/M(x1) in training images, at which training against the critic is complete."""
+
 
 def critic_updates_before(generator_update: int, schedule: Schedule) -> int:
     """Critic updates made right before the given generator update (counted from 0).
@@ -34,8 +37,18 @@ class UpdateOrder:
         return self.generator_updates_before(update + 1) > self.generator_updates_before(update)
 
 
+def is_complete(generator_updates: int, baseline_response_ratio: float, schedule: Schedule) -> bool:
+    """Whether training against the critic may end early.
+
+    Maps of images without the class show it: where the effect is faint or hardly differs from what all images show,
+    the generator finds it in baseline images as well at first.
+    """
+    is_long_enough = 0 < schedule.early_stopping_from <= generator_updates
+    return is_long_enough and baseline_response_ratio <= SMALL_RESPONSE
+
+
 def updates_of(config: Config) -> tuple[int, int]:
-    """Updates of a run before its distillation, and all; of a classifier the same."""
+    """Most updates of a run before its distillation, and in all; of a classifier the same."""
     if config.method != "vagan":
         return config.classifier.updates, config.classifier.updates
     adversarial = UpdateOrder(config.training.generator_updates, config.schedule).total

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def train(
                 state.load(run.checkpoint, total=max(updates_of(one)[1] for one in (before, config)))
                 if processes.is_first:
                     run.change_length(before, config, done=state.updates)
+            task.plan(state, {})
             record = None
             if processes.is_first:
                 record = Record(task, run, state, fabric.autocast, after_validation)
@@ -113,7 +115,7 @@ def _fit(
 ) -> None:
     begin = time.monotonic() - state.seconds
     next_save = time.monotonic() + config.training.checkpoint_seconds
-    for batch in prefetch(task.load, state.updates, task.total):
+    for batch in takewhile(lambda _: state.updates < task.total, prefetch(task.load, count(state.updates))):
         state.set_learning_rates(task.lr_factor)
         # autocast from outside: Fabric's own module wrapper forbids the penalty's torch.autograd.grad
         with fabric.autocast():
@@ -123,8 +125,12 @@ def _fit(
         require_alive(means)
         state.updates += 1
         state.seconds = time.monotonic() - begin
+        planned = task.total
+        task.plan(state, means)
         stops = stops and state.updates < task.total
         if record:
+            if task.total < planned:
+                run.note(f"training against the critic ended early, after update {state.updates} of {planned}")
             record.add(means)
             if stops or state.updates == task.total or time.monotonic() >= next_save:
                 record.save(in_a_hurry=stops)

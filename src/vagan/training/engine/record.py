@@ -147,6 +147,7 @@ class Record:
                 if time.monotonic() - self._shown > PAUSE * self._showing:
                     self._flush()
                     self._show()
+        self._bar.total = task.total
         self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self.figures.items()))
 
     def save(self, *, in_a_hurry: bool = False) -> None:

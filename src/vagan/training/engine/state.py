@@ -3,7 +3,7 @@
 import errno
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -36,6 +36,10 @@ class TrainState:
     """Updates done, of all networks together."""
     seconds: float = 0.0
     """Time spent, over all sessions of the run."""
+    baseline_response_ratio: float = 1.0
+    """Running mean of M(x0)/M(x1) in training images."""
+    stopped_early: int = 0
+    """Generator updates after which training against the critic ended early; 0: it did not."""
     terms: dict[str, list[float]] = field(default_factory=dict)
     """Values of each loss term since the last row of metrics.csv."""
 
@@ -55,6 +59,8 @@ class TrainState:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "updates": self.updates,
             "seconds": self.seconds,
+            "baseline_response_ratio": self.baseline_response_ratio,
+            "stopped_early": self.stopped_early,
             "terms": self.terms,
         }
         with replacing(path, in_new_folder=False) as temporary:
@@ -79,7 +85,8 @@ class TrainState:
             self.updates, self.seconds = checkpoint["updates"], checkpoint["seconds"]
             if not isinstance(self.updates, int) or not 0 <= self.updates <= total:
                 raise ValueError(f"its number of updates must be 0 to {total}, found {self.updates!r}")
-            self.terms = checkpoint["terms"]
+            self.baseline_response_ratio = float(checkpoint["baseline_response_ratio"])
+            self.stopped_early, self.terms = int(checkpoint["stopped_early"]), checkpoint["terms"]
         except Exception as error:  # a damaged archive raises whatever its first broken byte leads to
             reason = " ".join(str(error).split())[:200]
             if isinstance(error, pickle.UnpicklingError):  # torch's own remedy would be to run what is in the file
@@ -101,13 +108,16 @@ class Task(Protocol[Batch]):
     """Networks, optimisers, batches and updates, which are counted from 0. No files, no devices."""
 
     total: int
-    """Updates of the whole run."""
+    """Updates of the whole run, as planned."""
 
     examples: ValidationExamples | None
     """Of the last validation; None for what makes no maps."""
 
     def build(self) -> TrainState:
         """Fresh networks and optimisers, decided by the seed."""
+
+    def plan(self, state: TrainState, means: Mapping[str, float]) -> None:
+        """Decide on ``total`` from the means of the last update's terms; none where a session begins."""
 
     def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
         """Raise if an update surely needs more memory than the device has; ``half``: activations are bfloat16."""

@@ -1,6 +1,6 @@
 """Adversarial training of a map generator (VA-GAN)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from vagan.conventions import LARGEST_OF_BASELINE
 from vagan.data.cohort import Cohort
 from vagan.effect import counterfactual_image, effect_map, without_effect
 from vagan.model.folder import ModelSpec, build_network
-from vagan.nn.conditioning import conditioned
+from vagan.nn.conditioning import Condition, conditioned
 from vagan.nn.critic import Critic
 from vagan.seeding import seeded
 from vagan.training.bn_recalibration import recalibrated
@@ -25,9 +25,10 @@ from vagan.training.engine.processes import ALONE, Processes
 from vagan.training.engine.state import Monitor, TrainState, ValidationExamples
 from vagan.training.objectives import Terms
 from vagan.training.ood import fit_ood
-from vagan.training.sampling import Batch, TrainingImages, validation_rows
-from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay
+from vagan.training.sampling import Batch, Rows, TrainingImages, validation_rows
+from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay, is_complete
 from vagan.training.steps import Backward, distil_generator, update_critic, update_generator
+from vagan.types import Images
 
 RULE = "the generator at the end of the schedule, distilled from the running average; no checkpoint is chosen"
 RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
@@ -38,6 +39,9 @@ COMPARED_IMAGES = 256
 """Validation images of each class on which distilled maps are compared with those that they were distilled from."""
 SMALLEST_SHARE = 0.95
 """Of the size of the effect, at which distillation is kept."""
+AVERAGED_UPDATES = 20
+"""Of the generator, over which the sizes of maps are averaged."""
+MAP, BASELINE_MAP = "generator/map", "generator/baseline_map"
 
 
 class AdversarialTask:
@@ -62,8 +66,7 @@ class AdversarialTask:
         self._compared = validation_rows(cohort, self._images.interests, many)
         self._monitor = monitor if cohort.has_effects else None
         self._share = processes.share(config.training.accumulate_grad_batches)
-        self._order = UpdateOrder(config.training.generator_updates, config.schedule)
-        self.total = self._order.total + config.schedule.distillation_updates
+        self._set_length(config.training.generator_updates)
         self._spec = ModelSpec(
             kind="map-generator",
             num_spatial_dims=len(cohort.shape),
@@ -118,6 +121,16 @@ class AdversarialTask:
             optimizers["distillation"] = Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas)
         return TrainState(networks, optimizers)
 
+    def plan(self, state: TrainState, means: Mapping[str, float]) -> None:
+        """End training against the critic early where it is complete."""
+        if {MAP, BASELINE_MAP} <= means.keys():
+            ratio = means[BASELINE_MAP] / max(means[MAP], 1e-12)
+            state.baseline_response_ratio += (ratio - state.baseline_response_ratio) / AVERAGED_UPDATES
+            done = self._order.generator_updates_before(state.updates)
+            if is_complete(done, state.baseline_response_ratio, self._config.schedule):
+                state.stopped_early = done
+        self._set_length(state.stopped_early or self._config.training.generator_updates)
+
     def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
         """Refuse a training that surely does not fit into memory."""
         require_memory(state, self._config, (self._cohort.channels, *self._cohort.shape), device, half=half)
@@ -170,20 +183,16 @@ class AdversarialTask:
         scores: dict[int, float] = {}
         shown: list[tuple[Tensor, Tensor]] = []
         agreement: list[float] = []
-        device = next(generator.parameters()).device
         with torch.no_grad():
             for label, rows in self._images.validation.items():
                 maps, critic_scores = [], []
-                for part, condition in self._images.validation_images(label):
-                    images = part.to(device)
-                    raw_map = conditioned(generator, condition)(images)
-                    without = counterfactual_image(images, raw_map, self._config.generator.output)
+                for images, without, condition in self._counterfactuals(generator, label, rows):
                     maps.append(effect_map(images, without).cpu())
                     critic_scores.append(conditioned(critic, condition)(without if label else images))
+                    if len(maps) == 1:
+                        shown.append(largest_axial_slice(images[:EXAMPLES].cpu(), maps[0][:EXAMPLES]))
                 effects = torch.cat(maps)
                 sizes[label], scores[label] = per_sample_mean(effects.abs()), float(torch.cat(critic_scores).mean())
-                first, _ = next(iter(self._images.validation_images(label)))
-                shown.append(largest_axial_slice(first[:EXAMPLES], effects[: len(first[:EXAMPLES])]))
                 if label and self._monitor:
                     agreement.append(self._monitor(effects, self._cohort.effects(rows)))
         interest = torch.cat([sizes[label] for label in self._images.interests])
@@ -226,23 +235,32 @@ class AdversarialTask:
             return averaged, f"{RULE_OF_AVERAGE}; distillation is rejected, as it lost part of the effect{found}"
         return distilled, RULE + found
 
+    def _set_length(self, generator_updates: int) -> None:
+        self._order = UpdateOrder(generator_updates, self._config.schedule)
+        self.total = self._order.total + self._config.schedule.distillation_updates
+
     def _effect_size(self, generator: nn.Module) -> float:
         """Mean ``|effect|`` in validation images of the class of interest, minus that in those of the baseline class.
 
         The difference excludes the texture that maps of both classes show alike, and that distillation removes.
         """
-        device = next(generator.parameters()).device
         sizes = {}
-        with torch.no_grad():
-            for label, rows in self._compared.items():
-                found = []
-                for part, condition in self._images.validation_images(label, rows):
-                    images = part.to(device)
-                    raw_map = conditioned(generator, condition)(images)
-                    without = counterfactual_image(images, raw_map, self._config.generator.output)
-                    found.append(per_sample_mean(effect_map(images, without).abs()))
-                sizes[label] = float(torch.cat(found).mean())
+        for label, rows in self._compared.items():
+            parts = self._counterfactuals(generator, label, rows)
+            effects = [per_sample_mean(effect_map(images, without).abs()) for images, without, _ in parts]
+            sizes[label] = float(torch.cat(effects).mean())
         return float(np.mean([sizes[label] for label in self._images.interests])) - sizes[0]
+
+    def _counterfactuals(
+        self, generator: nn.Module, label: int, rows: Rows
+    ) -> Iterator[tuple[Images, Images, Condition | None]]:
+        """Validation images of a class, the same without the class of interest, and conditions, a few at a time."""
+        device = next(generator.parameters()).device
+        for part, condition in self._images.validation_images(label, rows):
+            images = part.to(device)
+            with torch.no_grad():
+                raw_map = conditioned(generator, condition)(images)
+            yield images, counterfactual_image(images, raw_map, self._config.generator.output), condition
 
     def finish(self, model: Path, device: torch.device) -> None:
         """Measure what training images look like to the saved generator, for its out-of-distribution scores."""

@@ -1,5 +1,6 @@
 """Training of classifiers, for compared methods and for the class gate."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,9 @@ class ClassifierTask:
         betas = (settings.beta1, settings.beta2)
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=betas)
         return TrainState({"classifier": network}, {"classifier": optimizer})
+
+    def plan(self, state: TrainState, means: Mapping[str, float]) -> None:
+        """Nothing: the length of the run is fixed."""
 
     def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
         """Classifiers are small."""
