@@ -18,7 +18,7 @@ from torch.nn.functional import mse_loss, pad
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vagan.attribution.method import Covariates
-from vagan.conventions import BACKGROUND, RANGE
+from vagan.constants import BACKGROUND, RANGE
 from vagan.data.cohort import Cohort
 from vagan.effect import effect_map
 from vagan.progress import Bar

@@ -29,7 +29,7 @@ import pandas as pd
 from scipy.ndimage import distance_transform_edt
 from study import keep
 
-from vagan.conventions import BACKGROUND
+from vagan.constants import BACKGROUND
 from vagan.data.volume import write_volume
 from vagan.effect import difference
 from vagan.evaluation.longitudinal.evaluate import noise_ceiling

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from vagan.axes import block_means, identity_grid, resize_linear, sample_linear, spatial_shape
-from vagan.conventions import BACKGROUND
+from vagan.constants import BACKGROUND
 from vagan.deformation import log_volume_ratio
 from vagan.evaluation.metrics.base import TRUTH_FRACTION
 from vagan.nn.layers import conv

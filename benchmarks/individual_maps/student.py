@@ -31,7 +31,7 @@ from scores import evaluated
 from supervised import recalibrated
 
 from vagan.axes import identity_grid, resize_linear
-from vagan.conventions import BACKGROUND
+from vagan.constants import BACKGROUND
 
 
 class Gains:

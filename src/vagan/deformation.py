@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan import axes
-from vagan.conventions import BACKGROUND
+from vagan.constants import BACKGROUND
 from vagan.types import Images, Scalar
 
 Field = Float[Tensor, "batch dims *space"]

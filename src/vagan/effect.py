@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vagan.axes import num_channels, num_spatial_dims, spatial_shape, split_channels
-from vagan.conventions import RANGE
+from vagan.constants import RANGE
 from vagan.deformation import Field, integrate_velocity, log_volume_ratio, velocity, warp
 from vagan.types import Images, Maps
 

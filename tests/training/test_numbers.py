@@ -91,16 +91,16 @@ def test_a_dead_critic_has_no_slope_and_is_an_error(small_cohort, tmp_path, monk
 
 def test_the_limits_are_limits():
     for slope in (record.MIN_CRITIC_GRADIENT_NORM, 1.0, record.MAX_CRITIC_GRADIENT_NORM):
-        record.require_alive({"critic/slope": slope})
+        record.check_divergence({"critic/slope": slope})
     for size in (0.0, record.MAX_MAP_SIZE):
-        record.require_alive({"generator/map": size})
+        record.check_divergence({"generator/map": size})
     for name, value, message in (
         ("critic/slope", 1.01 * record.MAX_CRITIC_GRADIENT_NORM, "diverged"),
         ("critic/slope", 0.0, "collapsed"),
         ("generator/map", 1.01 * record.MAX_MAP_SIZE, "map generator has diverged"),
     ):
         with pytest.raises(DivergenceError, match=message):
-            record.require_alive({name: value})
+            record.check_divergence({name: value})
     assert record.collapsed_map({"validation/map": record.MIN_MAP_SIZE}) == ""
     assert "collapsed to zero: mean |M| is 1e-06" in record.collapsed_map({"validation/map": 1e-6})
     assert "partly empty: those of 21%" in record.collapsed_map({"validation/map": 1.0, "validation/empty_map": 0.21})

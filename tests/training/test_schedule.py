@@ -38,16 +38,16 @@ def test_rates_and_averages_start_and_end_where_they_should():
     assert cosine_decay(0.75, decay_from=0.5) == pytest.approx(0.5)
     assert cosine_decay(1.0, decay_from=0.5) == pytest.approx(0)
     assert cosine_decay(1.0, decay_from=1.0) == 1
-    decays = [ema_decay(update, rampup=0.1, longest=0.9) for update in range(200)]
+    decays = [ema_decay(update, rampup=0.1, max_decay=0.9) for update in range(200)]
     assert decays[0] == pytest.approx(0.1)
     assert decays == sorted(decays)
     assert decays[-1] == 0.9
-    assert ema_decay(50, rampup=0.1, longest=0.0) == 0
+    assert ema_decay(50, rampup=0.1, max_decay=0.0) == 0
 
 
 @pytest.mark.parametrize("rampup", [0.1, 0.25, 0.4])
 def test_the_average_is_as_old_as_its_reach_says(rampup):
     updates, mean_age = 2000, 0.0
     for update in range(1, updates):  # one newer at each update, but for the share that the newest has
-        mean_age = ema_decay(update, rampup=rampup, longest=0.9999) * (mean_age + 1)
+        mean_age = ema_decay(update, rampup=rampup, max_decay=0.9999) * (mean_age + 1)
     assert mean_age / updates == pytest.approx(rampup, rel=0.02)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from vagan.conventions import MAX_VALUES
+from vagan.constants import MAX_VALUES
 from vagan.errors import ConfigError
 
 if TYPE_CHECKING:

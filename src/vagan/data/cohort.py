@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from zarr.codecs import BloscCodec
 
-from vagan.conventions import MAX_VALUES
+from vagan.constants import MAX_VALUES
 from vagan.data.manifest import SPLITS, Manifest
 from vagan.data.schema import ARRAYS, COHORT, MANIFEST, STORE, CohortCase, CohortMetadata
 from vagan.errors import CohortError, first_line, nearest

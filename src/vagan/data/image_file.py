@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vagan.conventions import MAX_VALUES
+from vagan.constants import MAX_VALUES
 from vagan.data.picture import Pixels, decode_dicom_picture, decode_picture, is_dicom
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, read_volume, write_like

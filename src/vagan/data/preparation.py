@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vagan.conventions import MAX_VALUES
+from vagan.constants import MAX_VALUES
 from vagan.data.image_file import Colour
 from vagan.errors import ImageFileError
 

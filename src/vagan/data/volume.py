@@ -15,7 +15,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from vagan.conventions import MAX_VALUES
+from vagan.constants import MAX_VALUES
 from vagan.errors import ImageFileError
 from vagan.files import regular, replacing
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vagan.attribution.controls import GroupMeanDifference
-from vagan.conventions import MANY_EMPTY
+from vagan.constants import MANY_EMPTY
 from vagan.evaluation.metrics.base import Array
 from vagan.evaluation.metrics.counterfactual import REAL_BASELINE
 from vagan.evaluation.metrics.registry import find_metric

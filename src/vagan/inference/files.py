@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image as Picture
 
-from vagan.conventions import RANGE
+from vagan.constants import RANGE
 from vagan.data.image_file import SUFFIXES, ImageFile, is_clutter, name_of, read_image
 from vagan.data.preparation import Preparation, rescale_intensity
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from vagan.conventions import MAX_VALUES
+from vagan.constants import MAX_VALUES
 from vagan.data.covariates import Covariate
 from vagan.data.preparation import Preparation
 from vagan.effect import Output, is_coarse, raw_channels

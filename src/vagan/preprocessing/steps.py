@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vagan.conventions import BACKGROUND
+from vagan.constants import BACKGROUND
 from vagan.data.preparation import rescale_intensity
 from vagan.errors import ImageFileError, PreprocessingError
 from vagan.geometry import Grid, bounds_of, largest_piece

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vagan.conventions import BACKGROUND
+from vagan.constants import BACKGROUND
 from vagan.data.cohort import Cohort, write_cohort
 from vagan.data.manifest import Manifest
 from vagan.data.preparation import Preparation

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from vagan.conventions import BACKGROUND
+from vagan.constants import BACKGROUND
 from vagan.data.preparation import rescale_intensity
 from vagan.data.schema import CohortCase
 from vagan.geometry import SIGMA_OF_FWHM, Coordinates, Grid, affine_of, move

@@ -20,7 +20,7 @@ from vagan.types import Images
 
 Item = TypeVar("Item")
 
-LARGEST_INTENSITY = 1 + 1e-3
+MAX_INTENSITY = 1 + 1e-3
 
 
 class ImageCache:
@@ -32,7 +32,7 @@ class ImageCache:
     def images(self, rows: NDArray[np.int64]) -> Images:
         """Images of these rows, in this order."""
         images = self._cohort.images(rows)
-        if images.abs().max() > LARGEST_INTENSITY:
+        if images.abs().max() > MAX_INTENSITY:
             row = rows[int(images.abs().flatten(1).amax(dim=1).argmax())]
             raise CohortError(
                 f"images must lie in [-1, 1], but {self._cohort.manifest.table['id'][int(row)]} does not; "

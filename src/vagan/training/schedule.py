@@ -65,10 +65,10 @@ def cosine_decay(progress: float, *, decay_from: float) -> float:
     return 0.5 * (1 + cos(pi * (progress - decay_from) / (1 - decay_from)))
 
 
-def ema_decay(updates: int, *, rampup: float, longest: float) -> float:
+def ema_decay(updates: int, *, rampup: float, max_decay: float) -> float:
     """Decay of the running average of weights after n ``updates``: short at first, so that it is never stale.
 
     ``rampup`` is the mean age of what is averaged, as a fraction r of the updates so far: the decay
-    (1 + n) / (1/r + n) weighs update k by about k^(1/r - 2). ``longest`` bounds the decay; 0 for no average.
+    (1 + n) / (1/r + n) weighs update k by about k^(1/r - 2). ``max_decay`` bounds the decay; 0 for no average.
     """
-    return min(longest, (1 + updates) / (1 / rampup + updates))
+    return min(max_decay, (1 + updates) / (1 / rampup + updates))

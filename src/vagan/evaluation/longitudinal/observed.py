@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from vagan.conventions import BACKGROUND
+from vagan.constants import BACKGROUND
 from vagan.effect import difference
 from vagan.errors import CohortError
 from vagan.geometry import Grid, Matrix, nearest_rigid, resample, transform_points

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vagan.attribution.method import preserving
 from vagan.axes import class_column, class_probabilities, spatial_mean
-from vagan.conventions import LARGEST_OF_BASELINE
+from vagan.constants import EMPTY_MAP_QUANTILE
 from vagan.data.cohort import Cohort
 from vagan.effect import without_effect
 from vagan.errors import CohortError
@@ -133,7 +133,7 @@ def empty_map(maps: Array, baseline: Values) -> Values:
     """
     if not len(baseline):
         return np.full(len(maps), np.nan)
-    return (mean_abs(maps) <= np.quantile(baseline, LARGEST_OF_BASELINE)).astype(np.float64)
+    return (mean_abs(maps) <= np.quantile(baseline, EMPTY_MAP_QUANTILE)).astype(np.float64)
 
 
 def residual_effect(maps: Array, residual: Values) -> Values:

@@ -18,7 +18,7 @@ from vagan.training.config import Config, load_config
 from vagan.training.engine.device import hosts, launch, open_fabric, place, using_threads
 from vagan.training.engine.memory import reraise_out_of_memory
 from vagan.training.engine.processes import LostProcessError, Processes, require_shares, reraise_lost_process
-from vagan.training.engine.record import Record, collapsed_map, require_alive
+from vagan.training.engine.record import Record, check_divergence, collapsed_map
 from vagan.training.engine.run_folder import RunFolder
 from vagan.training.engine.state import Monitor, Task, TrainState
 from vagan.training.image_cache import prefetch
@@ -122,7 +122,7 @@ def _fit(
             terms = task.update(state, fabric.to_device(batch), fabric.backward)
         processes.average_statistics_of(state.networks.values())
         means, stops = processes.agree(terms, stopped.is_set())
-        require_alive(means)
+        check_divergence(means)
         state.updates += 1
         state.seconds = time.monotonic() - begin
         planned = task.total
@@ -142,7 +142,7 @@ def _fit(
             raise Interrupted(f"{stop}; everything is saved in {run.path}: repeat the command to resume")
     if record:
         run.note(f"finished after {state.seconds:.0f} s")
-        if warning := collapsed_map(record.figures):
+        if warning := collapsed_map(record.metrics):
             run.note(f"warning: {warning}")
             print(f"warning: {warning}", file=sys.stderr, flush=True)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from vagan.conventions import MANY_EMPTY
+from vagan.constants import MANY_EMPTY
 from vagan.data.table import write_table
 from vagan.errors import DivergenceError, OutputError, RunError
 from vagan.model.folder import save_model
@@ -29,7 +29,7 @@ MIN_MAP_SIZE = 1e-5
 """Mean of |M| where intensities range from -1 to 1: no display and no score would show it."""
 
 
-def require_alive(terms: Mapping[str, float]) -> None:
+def check_divergence(terms: Mapping[str, float]) -> None:
     """Raise `DivergenceError` if an update's terms show that a network has diverged or its output is constant."""
     size = terms.get("generator/map", 0.0)
     if size > MAX_MAP_SIZE:
@@ -83,7 +83,7 @@ class Record:
     ) -> None:
         self._task, self._run, self._state = task, run, state
         self._autocast, self._after_validation = autocast, after_validation
-        self.figures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         """Of the last validation."""
         self._shown = self._showing = 0.0
         self._rows: list[dict[str, Any]] = []
@@ -134,8 +134,8 @@ class Record:
             state.terms.clear()
             if task.should_validate(state.updates):
                 with self._autocast():
-                    self.figures = task.validate(state)
-                row |= self.figures
+                    self.metrics = task.validate(state)
+                row |= self.metrics
             self._run.require_there()
             self._rows.append(row)
             for name, value in row.items():
@@ -148,7 +148,7 @@ class Record:
                     self._flush()
                     self._show()
         self._bar.total = task.total
-        self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self.figures.items()))
+        self._bar.advance("  ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in self.metrics.items()))
 
     def save(self, *, in_a_hurry: bool = False) -> None:
         """Write model, metrics and checkpoint; in a hurry the model last, since it is measured on images first."""
@@ -171,7 +171,7 @@ class Record:
         if not in_a_hurry:
             self._flush()
             state.save(run.checkpoint)
-        if self.figures:
+        if self.metrics:
             self._show()
 
     def _flush(self) -> None:

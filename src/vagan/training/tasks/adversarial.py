@@ -11,7 +11,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vagan.axes import largest_axial_slice, per_sample_mean
-from vagan.conventions import LARGEST_OF_BASELINE
+from vagan.constants import EMPTY_MAP_QUANTILE
 from vagan.data.cohort import Cohort
 from vagan.effect import counterfactual_image, effect_map, without_effect
 from vagan.model.folder import ModelSpec, build_network
@@ -37,7 +37,7 @@ EXAMPLES = 4
 """Validation images of each class that are shown."""
 COMPARED_IMAGES = 256
 """Validation images of each class on which distilled maps are compared with those that they were distilled from."""
-SMALLEST_SHARE = 0.95
+MIN_EFFECT_SHARE = 0.95
 """Of the size of the effect, at which distillation is kept."""
 AVERAGED_UPDATES = 20
 """Of the generator, over which the sizes of maps are averaged."""
@@ -107,7 +107,7 @@ class AdversarialTask:
         def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
             if not old.is_floating_point():
                 return new  # batch norm's counter of batches
-            decay = ema_decay(int(count), rampup=config.generator.ema_rampup, longest=config.generator.ema_decay)
+            decay = ema_decay(int(count), rampup=config.generator.ema_rampup, max_decay=config.generator.ema_decay)
             return torch.lerp(old, new, 1 - decay)
 
         critic_betas, betas = (adam.beta1, adam.beta2), (adam.generator_beta1, adam.generator_beta2)
@@ -205,7 +205,7 @@ class AdversarialTask:
             "validation/map": size,
             "validation/baseline_map": baseline_size,
             "validation/baseline_response_ratio": baseline_size / max(size, 1e-12),
-            "validation/empty_map": float((interest <= sizes[0].quantile(LARGEST_OF_BASELINE)).double().mean()),
+            "validation/empty_map": float((interest <= sizes[0].quantile(EMPTY_MAP_QUANTILE)).double().mean()),
             "validation/wasserstein": scores[0] - score,
             **({"monitor/ncc": float(np.mean(agreement))} if agreement else {}),
         }
@@ -231,7 +231,7 @@ class AdversarialTask:
         averaged = self._recalibrated(_ema(state).module)
         before, after = self._effect_size(averaged), self._effect_size(distilled)
         found = f"; size of the effect {before:.4f} before and {after:.4f} after distillation"
-        if after < SMALLEST_SHARE * before:
+        if after < MIN_EFFECT_SHARE * before:
             return averaged, f"{RULE_OF_AVERAGE}; distillation is rejected, as it lost part of the effect{found}"
         return distilled, RULE + found
 

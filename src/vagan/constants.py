@@ -6,5 +6,5 @@ MAX_VALUES = 2**27
 """Most values of an image: 512 x 512 x 512, half a gigabyte in single precision. A header can claim anything, so that
 larger ones are refused before memory is allocated."""
 
-LARGEST_OF_BASELINE = 0.95  # quantile of the sizes of baseline images' maps up to which another map counts as empty
+EMPTY_MAP_QUANTILE = 0.95  # quantile of the sizes of baseline images' maps up to which another map counts as empty
 MANY_EMPTY = 0.1  # share of empty maps that is worth a warning
