@@ -178,3 +178,13 @@ def test_space_to_depth_takes_each_block_as_channels(space):
         every_other = (slice(None), channel, *(slice(start, None, 2) for start in offsets[index]))
         assert torch.equal(blocks[:, channel * len(offsets) + index], images[every_other])
     assert axes.space_to_depth(images, 1).equal(images)
+
+
+def test_of_a_volume_the_slice_with_most_evidence_is_shown_and_images_are_shown_whole(rng):
+    images, evidence = torch.rand(2, 1, 2, 3, 4, generator=rng), torch.zeros(2, 1, 2, 3, 4)
+    evidence[0, 0, 0, 0, 0], evidence[0, 0, 1, 2, 3], evidence[1, 0, :, 0, 1] = 3, -5, 2
+    shown = axes.largest_axial_slice(images, evidence)
+    for found, volumes in zip(shown, (images, evidence), strict=True):
+        assert torch.equal(found, torch.stack([volumes[0, ..., 3:], volumes[1, ..., 1:2]]))
+    flat = images[..., 0], evidence[..., 0]
+    assert all(found is given for found, given in zip(axes.largest_axial_slice(*flat), flat, strict=True))

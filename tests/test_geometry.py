@@ -4,7 +4,7 @@ from scipy.linalg import polar
 from scipy.ndimage import map_coordinates
 
 from heads import rotation
-from vagan.geometry import Grid, bounds_of, nearest_rigid, resample, transform_points
+from vagan.geometry import Grid, bounds_of, largest_piece, nearest_rigid, resample, transform_points
 
 GRID = Grid((7, 8, 9), np.array([[2.0, 0, 0, -5], [0, 1.5, 0, 3], [0, 0, 3, 7], [0, 0, 0, 1]]))
 
@@ -127,3 +127,8 @@ def test_the_nearest_rigid_map():
     rigid = nearest_rigid(similarity, (1, 2, 3))
     assert rigid[:3, :3] == pytest.approx(similarity[:3, :3] / 1.3)
     assert transform_points(rigid, (1, 2, 3)) == pytest.approx(transform_points(similarity, (1, 2, 3)))
+
+
+def test_the_largest_piece_of_a_mask():
+    mask = np.array([[1, 1, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1]], bool)
+    assert np.array_equal(largest_piece(mask), mask & (np.arange(3)[:, None] > 0))

@@ -203,15 +203,14 @@ def test_a_run_that_ends_early_is_one_of_that_length_and_resumes_with_the_same_b
     constant = {"optimizer__decay_from": 1}
     early = constant | {"training__generator_updates": 8, "schedule__early_stopping_from": 4}
     whole = train(small_cohort, tmp_path / "whole", tiny(**constant))
-    monkeypatch.setattr(schedule, "SMALL_RESPONSE", math.inf)
+    monkeypatch.setattr(schedule, "MAX_BASELINE_RESPONSE_RATIO", math.inf)
     stopped = train(small_cohort, tmp_path / "early", tiny(**early))
     assert_same_result(stopped, whole)
-    assert "ended early, after update 12 of 27" in stopped.log.read_text(encoding="utf-8")
+    assert "ended early, after 4 generator updates" in stopped.log.read_text(encoding="utf-8")
+    with pytest.raises(RunError, match="can no longer become this: training against the critic ended early, after 4"):
+        train(small_cohort, stopped.path, tiny(**early | {"schedule__distillation_updates": 9}))
     for count in (9, 12, 13):  # before the decision, at it, and in distillation
         assert_resumes(small_cohort, tmp_path / str(count), tiny(**early), whole, monkeypatch, count=count)
-    monkeypatch.setattr(schedule, "SMALL_RESPONSE", 0.0)
-    never = train(small_cohort, tmp_path / "never", tiny(**early))
-    assert never.read_metrics()["update"].max() == updates_of(tiny(**early))[1]
 
 
 def test_another_configuration_cohort_or_split_is_refused(small_cohort, finished, tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
 from vagan.training.config import Schedule, load_config
-from vagan.training.schedule import UpdateOrder, cosine_decay, critic_updates_before, ema_decay, is_complete
+from vagan.training.schedule import UpdateOrder, cosine_decay, critic_updates_before, ema_decay, may_stop_early
 
 
 def test_the_papers_schedule_makes_8230_critic_updates_in_1000_generator_updates():
@@ -27,10 +27,10 @@ def test_the_order_of_updates_is_that_of_a_plain_loop():
 
 def test_training_may_end_early_once_it_is_long_enough_and_baseline_images_have_small_maps():
     schedule = Schedule(early_stopping_from=100)
-    assert is_complete(100, 0.1, schedule)
-    assert not is_complete(99, 0.1, schedule)
-    assert not is_complete(500, 0.2, schedule)
-    assert not is_complete(500, 0.0, Schedule(early_stopping_from=0))
+    assert may_stop_early(100, 0.1, schedule)
+    assert not may_stop_early(99, 0.1, schedule)
+    assert not may_stop_early(500, 0.2, schedule)
+    assert not may_stop_early(500, 0.0, Schedule(early_stopping_from=0))
 
 
 def test_rates_and_averages_start_and_end_where_they_should():

@@ -7,11 +7,11 @@ from torch.optim.swa_utils import update_bn
 
 from shapes import NETWORK_SPACES
 from vagan.deformation import displacement_penalty, smoothness_penalty
-from vagan.effect import is_coarse, raw_channels, velocity_of
+from vagan.effect import is_coarse, raw_channels, velocity_of, with_effect
 from vagan.errors import DivergenceError
 from vagan.nn.critic import Critic
 from vagan.nn.unet import MapGenerator
-from vagan.training import steps
+from vagan.training import objectives, steps
 from vagan.training.config import Generator, Loss
 from vagan.training.objectives import gradient_penalty, interpolate, transfer_effect
 from vagan.training.sampling import Batch
@@ -118,6 +118,49 @@ def test_the_critics_terms_are_those_of_the_paper_with_slopes_at_a_share_of_the_
     terms = step(update_critic, critic, generator, images, loss=Loss(penalty_share=share))
     torch.testing.assert_close(terms["critic/wasserstein"], wasserstein, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(terms["critic/penalty"], torch.stack(expected).mean(), rtol=1e-4, atol=1e-6)
+
+
+class Scaling(torch.nn.Module):
+    """``M(x) = c x``, or with a direction ``w`` the critic ``D(x) = c <w, x>``, where ``c`` is the condition."""
+
+    def __init__(self, direction=None):
+        super().__init__()
+        self.direction = direction
+
+    def forward(self, images, condition):
+        scaled = condition[:, :, None, None] * images
+        return scaled if self.direction is None else (scaled * self.direction).flatten(1).sum(dim=1)
+
+
+@pytest.mark.parametrize("output", ["add", "tanh"])
+def test_terms_of_conditioned_networks_are_those_computed_by_hand(output, rng):
+    source, target = torch.rand(2, 2, 1, 5, 4, generator=rng)
+    direction, fractions = torch.rand(5, 4, generator=rng), torch.tensor([0.25, 0.75])
+    own, others, reverse = (torch.tensor(rows)[:, None] for rows in ([0.1, 0.2], [0.3, 0.5], [-0.5, 0.6]))
+    images, settings = Batch(source, target, fractions, own, others, reverse), Generator(output=output)
+    critic, generator = Scaling(direction), Scaling()
+    apply = torch.add if output == "add" else lambda x, m: torch.tanh(x + m)
+    generated = apply(source, generator(source, own))
+    slopes = (fractions * others[:, 0] + (1 - fractions) * own[:, 0]) * direction.norm()
+    transferred = with_effect(target, source, generator(source, own), output).clamp(-1, 1)
+    shared = {
+        "generator/effect_transfer": (apply(transferred, generator(transferred, others)) - target).abs().mean(),
+        "generator/baseline_map": (apply(target, generator(target, others)) - target).abs().mean(),
+    }
+    expected = {
+        "critic/wasserstein": critic(target, others).mean() - critic(generated, own).mean(),
+        "critic/penalty": (slopes - 1).square().mean(),
+        "critic/slope": slopes.mean(),
+        "generator/adversarial": -critic(generated, own).mean(),
+        "generator/map": (generated - source).abs().mean(),
+        "generator/cycle": (apply(generated, generator(generated, reverse)) - source).abs().mean(),
+    } | shared
+    loss = Loss(cycle_weight=3.0, penalty_share=1.0, gradient_penalty=7.0)
+    found = objectives.critic_terms(critic, generator, images, loss, settings)
+    found |= objectives.generator_terms(critic, generator, images, loss, settings, teacher=generator)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(objectives.distillation_terms(generator, generator, images, loss, settings), shared)
+    assert objectives.critic_weights(loss) == {"critic/wasserstein": -1, "critic/penalty": 7, "critic/slope": 0}
 
 
 def test_each_update_moves_its_own_network_alone_and_clipping_bounds_every_weight(players, rng):
@@ -294,27 +337,18 @@ class TestDeformingGenerator:
         assert terms["generator/smoothness"] > 0
 
 
-class TestDistillation:
-    def test_terms_hand_worked(self, players, rng):
-        space, _, _ = players
-        images, effect = batch(space, 3, rng), 0.1 * torch.rand(1, 1, *space, generator=rng)
-        images = images._replace(target=images.target * 0.5)  # nothing is clipped
-        terms = step(distil_generator, Removing(0.75 * effect), Removing(effect), images)
-        torch.testing.assert_close(terms["generator/effect_transfer"], 0.25 * effect.mean())
-        torch.testing.assert_close(terms["generator/baseline_map"], 0.75 * effect.mean())  # nothing to remove there
-
-    def test_a_generator_learns_a_teachers_effect_and_to_leave_the_rest_alone(self, rng):
-        """An effect that only a look at the image tells: a bright bar, in half of the images."""
-        torch.manual_seed(0)
-        generator = MapGenerator(2, width=4)
-        effect = torch.zeros(1, 1, 12, 14)
-        effect[..., 4:8, 5:11] = 0.8
-        optimizer = torch.optim.Adam(generator.parameters(), lr=5e-3)
-        options = {"loss": Loss(), "settings": SETTINGS, "backward": torch.Tensor.backward}
-        losses = []
-        for _ in range(60):
-            texture = (torch.rand(2, 8, 1, 12, 14, generator=rng) - 0.5) * 0.4
-            images = Batch(texture[1], texture[0], torch.zeros(8))
-            terms = distil_generator(generator, Removing(effect), optimizer, [images], **options)
-            losses.append(sum(float(value) for value in terms.values()))
-        assert losses[-1] < 0.3 * losses[0]
+def test_a_generator_learns_a_teachers_effect_and_to_leave_the_rest_alone(rng):
+    """An effect that only a look at the image tells: a bright bar, in half of the images."""
+    torch.manual_seed(0)
+    generator = MapGenerator(2, width=4)
+    effect = torch.zeros(1, 1, 12, 14)
+    effect[..., 4:8, 5:11] = 0.8
+    optimizer = torch.optim.Adam(generator.parameters(), lr=5e-3)
+    options = {"loss": Loss(), "settings": SETTINGS, "backward": torch.Tensor.backward}
+    losses = []
+    for _ in range(60):
+        texture = (torch.rand(2, 8, 1, 12, 14, generator=rng) - 0.5) * 0.4
+        images = Batch(texture[1], texture[0], torch.zeros(8))
+        terms = distil_generator(generator, Removing(effect), optimizer, [images], **options)
+        losses.append(sum(float(value) for value in terms.values()))
+    assert losses[-1] < 0.3 * losses[0]

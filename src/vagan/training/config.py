@@ -123,7 +123,7 @@ class Loss(_Section):
 
 
 class Schedule(_Section):
-    """Critic updates per generator update."""
+    """Order and number of updates."""
 
     critic_updates: Count = 5
     """Critic updates before a generator update."""
@@ -135,8 +135,8 @@ class Schedule(_Section):
     boost_every: Annotated[int, Field(ge=0)] = 0
     """Boost the critic before every n-th generator update; 0 for never."""
     early_stopping_from: Annotated[int, Field(ge=0)] = 225
-    """Generator updates after which training against the critic may end early: as soon as maps of baseline images are
-    small, in training images at most 0.12 of those of the class of interest. 0 for never."""
+    """Earliest generator update at which training against the critic may end. It ends once the running mean of
+    M(x0)/M(x1) in training images is at most 0.12, before any distillation; 0 for never."""
     distillation_updates: Annotated[int, Field(ge=0)] = 40
     """Generator updates at the end that learn to recover the averaged generator's effects from images of the baseline
     class, without the critic. This removes the texture of the image from its map. Rejected at the end where the
@@ -155,7 +155,7 @@ class Optimizer(_Section):
     generator_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
     generator_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     decay_from: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Fraction of the run after which the learning rates fall to zero along half a cosine; 1 for constant."""
+    """Fraction of the longest run after which the learning rates fall to zero along half a cosine; 1 for constant."""
     critic_decays: bool = True
     """Whether the critic's learning rate falls as well; not where the critic follows the generator too slowly."""
 

@@ -6,8 +6,8 @@ from math import cos, pi
 
 from vagan.training.config import Config, Schedule
 
-SMALL_RESPONSE = 0.12
-"""M(x0)/M(x1) in training images, at which training against the critic is complete."""
+MAX_BASELINE_RESPONSE_RATIO = 0.12
+"""M(x0)/M(x1) in training images, at which training against the critic may end early."""
 
 
 def critic_updates_before(generator_update: int, schedule: Schedule) -> int:
@@ -24,6 +24,7 @@ class UpdateOrder:
     """Which of the two networks each update of a run (counted from 0) is for, and how many there are in ``total``."""
 
     def __init__(self, generator_updates: int, schedule: Schedule) -> None:
+        self.generator_updates = generator_updates
         lengths = [critic_updates_before(update, schedule) + 1 for update in range(generator_updates)]
         self._generator_at = [after - 1 for after in accumulate(lengths)]
         self.total = sum(lengths)
@@ -37,18 +38,18 @@ class UpdateOrder:
         return self.generator_updates_before(update + 1) > self.generator_updates_before(update)
 
 
-def is_complete(generator_updates: int, baseline_response_ratio: float, schedule: Schedule) -> bool:
-    """Whether training against the critic may end early.
+def may_stop_early(generator_updates: int, baseline_response_ratio: float, schedule: Schedule) -> bool:
+    """Whether training against the critic is complete after so many updates of the generator.
 
     Maps of images without the class show it: where the effect is faint or hardly differs from what all images show,
     the generator finds it in baseline images as well at first.
     """
     is_long_enough = 0 < schedule.early_stopping_from <= generator_updates
-    return is_long_enough and baseline_response_ratio <= SMALL_RESPONSE
+    return is_long_enough and baseline_response_ratio <= MAX_BASELINE_RESPONSE_RATIO
 
 
 def updates_of(config: Config) -> tuple[int, int]:
-    """Most updates of a run before its distillation, and in all; of a classifier the same."""
+    """Maximum number of updates of a run before distillation, and in total; of a classifier the same."""
     if config.method != "vagan":
         return config.classifier.updates, config.classifier.updates
     adversarial = UpdateOrder(config.training.generator_updates, config.schedule).total

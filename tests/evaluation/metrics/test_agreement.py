@@ -18,6 +18,7 @@ from vagan.evaluation.metrics.agreement import (
     mean_abs,
     mean_ncc,
     ncc,
+    ncc_brain,
     pointing_game,
     relevance_mass,
     relevance_rank,
@@ -58,6 +59,9 @@ class TestNCC:
         np.testing.assert_allclose(ncc(far, effects), exact, rtol=1e-6)
         mean = mean_ncc(*(torch.tensor(values, requires_grad=True) for values in (maps, effects)))
         assert mean == pytest.approx(sum(ncc(maps, effects)) / 3)
+        inside = np.arange(8) < np.array([3, 5, 8]).reshape(3, 1, 1, 1)
+        cropped = [ncc(maps[[k], ..., :n], effects[[k], ..., :n])[0] for k, n in enumerate((3, 5, 8))]
+        np.testing.assert_allclose(ncc_brain(maps, effects, inside & np.ones_like(maps, bool)), cropped, rtol=1e-6)
 
     @pytest.mark.parametrize("value", [0.0, 0.1, -1e6])
     def test_zero_for_constants_even_where_their_mean_is_rounded(self, value):

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from itertools import count, takewhile
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def train(
             if resumes:
                 state.load(run.checkpoint, total=max(updates_of(one)[1] for one in (before, config)))
                 if processes.is_first:
-                    run.change_length(before, config, done=state.updates)
+                    run.change_length(before, config, done=state.updates, stopped_early=state.stopped_early)
             task.plan(state, {})
             record = None
             if processes.is_first:
@@ -115,7 +115,7 @@ def _fit(
 ) -> None:
     begin = time.monotonic() - state.seconds
     next_save = time.monotonic() + config.training.checkpoint_seconds
-    for batch in takewhile(lambda _: state.updates < task.total, prefetch(task.load, count(state.updates))):
+    for batch in prefetch(task.load, count(state.updates)):
         state.set_learning_rates(task.lr_factor)
         # autocast from outside: Fabric's own module wrapper forbids the penalty's torch.autograd.grad
         with fabric.autocast():
@@ -130,7 +130,7 @@ def _fit(
         stops = stops and state.updates < task.total
         if record:
             if task.total < planned:
-                run.note(f"training against the critic ended early, after update {state.updates} of {planned}")
+                run.note(f"training against the critic ended early, after {state.stopped_early} generator updates")
             record.add(means)
             if stops or state.updates == task.total or time.monotonic() >= next_save:
                 record.save(in_a_hurry=stops)
@@ -140,6 +140,8 @@ def _fit(
                 run.note(f"interrupted at update {state.updates}")
             stop = f"stopped at update {state.updates} of {task.total}"
             raise Interrupted(f"{stop}; everything is saved in {run.path}: repeat the command to resume")
+        if state.updates >= task.total:
+            break
     if record:
         run.note(f"finished after {state.seconds:.0f} s")
         if warning := collapsed_map(record.metrics):

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from vagan.constants import MANY_EMPTY
+from vagan.constants import MANY_EMPTY, MIN_MAP_SIZE
 from vagan.data.table import write_table
 from vagan.errors import DivergenceError, OutputError, RunError
 from vagan.model.folder import save_model
@@ -25,8 +25,6 @@ MAX_CRITIC_GRADIENT_NORM = 1000.0
 image, which the constraint ``one-axis`` allows, stays far below."""
 MIN_CRITIC_GRADIENT_NORM = 1e-7
 MAX_MAP_SIZE = 100.0
-MIN_MAP_SIZE = 1e-5
-"""Mean of |M| where intensities range from -1 to 1: no display and no score would show it."""
 
 
 def check_divergence(terms: Mapping[str, float]) -> None:

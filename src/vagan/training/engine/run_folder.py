@@ -104,15 +104,18 @@ class RunFolder:
         write_config(config, self.config)  # last: its presence makes this a run folder
         return False
 
-    def change_length(self, before: Config, config: Config, *, done: int) -> None:
+    def change_length(self, before: Config, config: Config, *, done: int, stopped_early: int) -> None:
         """Keep the settings of a run that resumes after so many updates, and may be longer or shorter than before."""
         if not differences(before, config):
             return
         latest = min(updates_of(one)[0] for one in (before, config))
-        if done > latest:
+        if done > latest or stopped_early:
+            reason = f"training against the critic ended early, after {stopped_early} generator updates"
+            if not stopped_early:
+                reason = f"{done} updates are done, and distillation began or would begin after {latest}"
             raise RunError(
-                f"the length of {self.path} can no longer become this: {done} updates are done, and distillation "
-                f"began or would begin after {latest}; give its own settings, or another run folder"
+                f"the length of {self.path} can no longer become this: {reason}; give its own settings, or another "
+                "run folder"
             )
         write_config(config, self.config)
 

@@ -87,6 +87,8 @@ class TrainState:
                 raise ValueError(f"its number of updates must be 0 to {total}, found {self.updates!r}")
             self.baseline_response_ratio = float(checkpoint["baseline_response_ratio"])
             self.stopped_early, self.terms = int(checkpoint["stopped_early"]), checkpoint["terms"]
+            if not (0 <= self.baseline_response_ratio <= 1 and 0 <= self.stopped_early <= self.updates):
+                raise ValueError("its record of early stopping must be numbers in their range")
         except Exception as error:  # a damaged archive raises whatever its first broken byte leads to
             reason = " ".join(str(error).split())[:200]
             if isinstance(error, pickle.UnpicklingError):  # torch's own remedy would be to run what is in the file

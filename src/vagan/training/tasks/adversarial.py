@@ -11,7 +11,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vagan.axes import largest_axial_slice, per_sample_mean
-from vagan.constants import EMPTY_MAP_QUANTILE
+from vagan.constants import EMPTY_MAP_QUANTILE, MIN_MAP_SIZE
 from vagan.data.cohort import Cohort
 from vagan.effect import counterfactual_image, effect_map, without_effect
 from vagan.model.folder import ModelSpec, build_network
@@ -26,12 +26,12 @@ from vagan.training.engine.state import Monitor, TrainState, ValidationExamples
 from vagan.training.objectives import Terms
 from vagan.training.ood import fit_ood
 from vagan.training.sampling import Batch, Rows, TrainingImages, validation_rows
-from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay, is_complete
+from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay, may_stop_early
 from vagan.training.steps import Backward, distil_generator, update_critic, update_generator
 from vagan.types import Images
 
-RULE = "the generator at the end of the schedule, distilled from the running average; no checkpoint is chosen"
-RULE_OF_AVERAGE = "running average of the weights at the end of the schedule; no checkpoint is chosen"
+RULE = "the generator distilled from its running average after {} generator updates; no checkpoint is chosen"
+RULE_OF_AVERAGE = "running average of the weights after {} generator updates; no checkpoint is chosen"
 
 EXAMPLES = 4
 """Validation images of each class that are shown."""
@@ -40,7 +40,7 @@ COMPARED_IMAGES = 256
 MIN_EFFECT_SHARE = 0.95
 """Of the size of the effect, at which distillation is kept."""
 AVERAGED_UPDATES = 20
-"""Of the generator, over which the sizes of maps are averaged."""
+"""Time constant of the running mean of M(x0)/M(x1), in updates of the generator."""
 MAP, BASELINE_MAP = "generator/map", "generator/baseline_map"
 
 
@@ -81,7 +81,7 @@ class AdversarialTask:
             bidirectional=config.training.bidirectional,
             preparation=cohort.metadata.preparation,
             pipeline=cohort.metadata.pipeline,
-            rule=RULE_OF_AVERAGE,
+            rule=RULE_OF_AVERAGE.format(config.training.generator_updates),
             cohort_hash=cohort.metadata.content_hash,
         )
 
@@ -124,12 +124,15 @@ class AdversarialTask:
     def plan(self, state: TrainState, means: Mapping[str, float]) -> None:
         """End training against the critic early where it is complete."""
         if {MAP, BASELINE_MAP} <= means.keys():
-            ratio = means[BASELINE_MAP] / max(means[MAP], 1e-12)
+            is_empty = means[MAP] < MIN_MAP_SIZE
+            ratio = 1.0 if is_empty else min(means[BASELINE_MAP] / means[MAP], 1.0)
             state.baseline_response_ratio += (ratio - state.baseline_response_ratio) / AVERAGED_UPDATES
             done = self._order.generator_updates_before(state.updates)
-            if is_complete(done, state.baseline_response_ratio, self._config.schedule):
+            if may_stop_early(done, state.baseline_response_ratio, self._config.schedule):
                 state.stopped_early = done
-        self._set_length(state.stopped_early or self._config.training.generator_updates)
+        length = state.stopped_early or self._config.training.generator_updates
+        if length != self._order.generator_updates:
+            self._set_length(length)
 
     def check(self, state: TrainState, device: torch.device, *, half: bool) -> None:
         """Refuse a training that surely does not fit into memory."""
@@ -224,16 +227,19 @@ class AdversarialTask:
         finds less of it in others.
         """
         if state.updates <= self._order.total:
-            return self._recalibrated(_ema(state).module), RULE_OF_AVERAGE
+            done = self._order.generator_updates_before(state.updates)
+            return self._recalibrated(_ema(state).module), RULE_OF_AVERAGE.format(done)
         distilled = self._recalibrated(state.networks["generator"])
         if state.updates < self.total:
-            return distilled, RULE
+            return distilled, RULE.format(self._order.generator_updates)
         averaged = self._recalibrated(_ema(state).module)
         before, after = self._effect_size(averaged), self._effect_size(distilled)
         found = f"; size of the effect {before:.4f} before and {after:.4f} after distillation"
+        done = self._order.generator_updates
         if after < MIN_EFFECT_SHARE * before:
-            return averaged, f"{RULE_OF_AVERAGE}; distillation is rejected, as it lost part of the effect{found}"
-        return distilled, RULE + found
+            rejected = "; distillation is rejected, as it lost part of the effect"
+            return averaged, RULE_OF_AVERAGE.format(done) + rejected + found
+        return distilled, RULE.format(done) + found
 
     def _set_length(self, generator_updates: int) -> None:
         self._order = UpdateOrder(generator_updates, self._config.schedule)
