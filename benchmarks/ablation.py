@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "optimizer.generator_beta2": "0.9",
     },
     "no identity loss": {"loss.identity_weight": "0"},
-    "half the length": {"training.generator_updates": "110"},
+    "half the length": {"training.generator_updates": "112"},
 }
 
 

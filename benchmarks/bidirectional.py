@@ -32,7 +32,7 @@ from vagan.training.engine.loop import train
 EQUAL_WEIGHTS = {"loss.insertion_weight_scale": "1"}
 WEAK = {"loss.map_weight": "1", "loss.identity_weight": "2", **EQUAL_WEIGHTS}
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
-    "removal only": ("fast", {}),
+    "removal only": ("fast", {"schedule.early_stopping_from": "0"}),
     "removal only, weak weights": ("bidirectional", WEAK | {"training.bidirectional": "false"}),
     "bidirectional, full weights": ("bidirectional", EQUAL_WEIGHTS),
     "bidirectional, weak weights": ("bidirectional", WEAK),
