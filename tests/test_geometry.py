@@ -20,7 +20,7 @@ def test_a_grid_knows_its_spacing_center_and_voxel():
     assert GRID.voxel_ml == pytest.approx(0.009)
     assert Grid.upright(GRID.shape, GRID.spacing_mm, GRID.center_mm).affine == pytest.approx(GRID.affine)
     spanned = Grid.spanning((-4, 0, 1), (4, 5, 7), 2.0)
-    assert spanned.shape == (5, 4, 4)
+    assert repr(spanned.shape) == "(5, 4, 4)"
     assert spanned.affine == pytest.approx(np.array([[2, 0, 0, -4], [0, 2, 0, 0], [0, 0, 2, 1], [0, 0, 0, 1]]))
     oblique = np.array([[0, 2.0, 0, 5], [-1, 0, 0.5, 6], [0, 0, 3, 7], [0, 0, 0, 1]])
     assert Grid((4, 5, 6), oblique).coordinates()[:, 3, 1, 5] == pytest.approx((oblique @ [3, 1, 5, 1])[:3])
@@ -131,4 +131,5 @@ def test_the_nearest_rigid_map():
 
 def test_the_largest_piece_of_a_mask():
     mask = np.array([[1, 1, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1]], bool)
-    assert np.array_equal(largest_piece(mask), mask & (np.arange(3)[:, None] > 0))
+    for given, piece in ((mask, mask & (np.arange(3)[:, None] > 0)), (mask & ~mask, mask & ~mask)):
+        assert np.array_equal(largest_piece(given), piece)

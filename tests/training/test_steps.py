@@ -132,12 +132,15 @@ class Scaling(torch.nn.Module):
         return scaled if self.direction is None else (scaled * self.direction).flatten(1).sum(dim=1)
 
 
-@pytest.mark.parametrize("output", ["add", "tanh"])
-def test_terms_of_conditioned_networks_are_those_computed_by_hand(output, rng):
+@pytest.mark.parametrize(("output", "joint"), [("add", True), ("tanh", False)])
+def test_terms_of_conditioned_networks_are_those_computed_by_hand(output, joint, rng):
     source, target = torch.rand(2, 2, 1, 5, 4, generator=rng)
     direction, fractions = torch.rand(5, 4, generator=rng), torch.tensor([0.25, 0.75])
     own, others, reverse = (torch.tensor(rows)[:, None] for rows in ([0.1, 0.2], [0.3, 0.5], [-0.5, 0.6]))
-    images, settings = Batch(source, target, fractions, own, others, reverse), Generator(output=output)
+    images, settings = (
+        Batch(source, target, fractions, own, others, reverse),
+        Generator(output=output, joint_batch_norm=joint),
+    )
     critic, generator = Scaling(direction), Scaling()
     apply = torch.add if output == "add" else lambda x, m: torch.tanh(x + m)
     generated = apply(source, generator(source, own))
@@ -160,6 +163,8 @@ def test_terms_of_conditioned_networks_are_those_computed_by_hand(output, rng):
     found |= objectives.generator_terms(critic, generator, images, loss, settings, teacher=generator)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(objectives.distillation_terms(generator, generator, images, loss, settings), shared)
+    unweighted = objectives.generator_terms(critic, generator, images, Loss(identity_weight=0), settings)
+    assert ("generator/baseline_map" in unweighted) == joint
     assert objectives.critic_weights(loss) == {"critic/wasserstein": -1, "critic/penalty": 7, "critic/slope": 0}
 
 
@@ -259,12 +264,6 @@ class Removing(torch.nn.Module):
 
 class TestEffectTransfer:
     """The effect found in one image is put into another, where it must be found again."""
-
-    def test_images_are_baseline_images_plus_the_teachers_effect(self, players, rng):
-        space, _, _ = players
-        images, effect = batch(space, 3, rng), torch.rand(1, 1, *space, generator=rng) - 0.5
-        found = transfer_effect(Removing(effect), images, SETTINGS)
-        torch.testing.assert_close(found, (images.target + effect).clamp(-1, 1))
 
     def test_it_costs_nothing_to_find_just_that_effect(self, players, rng):
         space, critic, _ = players
