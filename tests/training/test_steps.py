@@ -158,13 +158,14 @@ def test_terms_of_conditioned_networks_are_those_computed_by_hand(output, joint,
         "generator/map": (generated - source).abs().mean(),
         "generator/cycle": (apply(generated, generator(generated, reverse)) - source).abs().mean(),
     } | shared
-    loss = Loss(cycle_weight=3.0, penalty_share=1.0, gradient_penalty=7.0)
+    loss = Loss(cycle_weight=0.5, identity_weight=0.5, penalty_share=1.0, gradient_penalty=7.0)
     found = objectives.critic_terms(critic, generator, images, loss, settings)
     found |= objectives.generator_terms(critic, generator, images, loss, settings, teacher=generator)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(objectives.distillation_terms(generator, generator, images, loss, settings), shared)
     unweighted = objectives.generator_terms(critic, generator, images, Loss(identity_weight=0), settings)
     assert ("generator/baseline_map" in unweighted) == joint
+    torch.testing.assert_close(objectives.map_size(source, fractions), (fractions * source.mean((1, 2, 3))).mean())
     assert objectives.critic_weights(loss) == {"critic/wasserstein": -1, "critic/penalty": 7, "critic/slope": 0}
 
 
