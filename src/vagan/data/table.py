@@ -66,7 +66,7 @@ def write_table(
 ) -> None:
     """Write a table in UTF-8, whole or not at all; numbers with so many significant digits, or exactly.
 
-    Text that begins as a `FORMULA` gets an apostrophe in front, which `read_table` removes.
+    Text that begins as a `FORMULA`, after apostrophes if any, gets one more in front, which `read_table` removes.
     """
     escaped = table.apply(lambda column: column if is_numeric_dtype(column) else column.map(_escaped))
     escaped.columns = pd.Index([_escaped(str(name)) for name in table.columns])
@@ -76,11 +76,11 @@ def write_table(
 
 
 def _escaped(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell.lstrip("'")) else cell
 
 
 def _unescaped(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell.lstrip("'")) else cell
 
 
 def is_missing(cell: str) -> bool:
