@@ -28,7 +28,7 @@ from vagan.files import new_folder, regular
 from vagan.progress import track
 from vagan.types import Images
 
-READ_BLOCK = 256
+READ_BLOCK = 128
 LARGE_BYTES = 2**18
 """Images of at least this size are read one by one in several threads; indexing every voxel is slower."""
 READERS = 8
@@ -216,7 +216,13 @@ class Cohort(Dataset[CohortItem]):
                     list(readers.map(read_one, range(len(wanted))))  # all of them, and the first error
             else:
                 for start in range(0, len(wanted), READ_BLOCK):
-                    read[start : start + READ_BLOCK] = array.oindex[wanted[start : start + READ_BLOCK]]
+                    rows = wanted[start : start + READ_BLOCK]
+                    first, end = rows[0], rows[-1] + 1
+                    # row by row, Zarr needs longer than for eight times as many rows at once
+                    close = end - first <= 8 * len(rows)
+                    read[start : start + len(rows)] = (
+                        np.asarray(array[first:end])[rows - first] if close else array.oindex[rows]
+                    )
         except Exception as error:  # damaged data raise whatever they lead to
             self._require_unchanged()
             raise CohortError(f"{name} of {self.path} are damaged ({error}); make the cohort again") from error
@@ -327,9 +333,9 @@ def _open_store(path: Path) -> tuple[CohortMetadata, "dict[str, zarr.Array[Any]]
     metadata = CohortMetadata.model_validate(dict(store.attrs))
     for name, array in arrays.items():  # before a request for one image is one for a terabyte
         shape, stored_together = array.shape, array.shards or array.chunks
-        if len(shape) not in (4, 5) or array.dtype.kind != "f" or array.chunks != (1, *shape[1:]):
+        if len(shape) not in (4, 5) or array.dtype.kind != "f" or array.chunks[1:] != shape[1:]:
             raise ValueError(
-                f"{name} must be floats (image, channel, *space) with a chunk for each image, found {array.dtype} "
+                f"{name} must be floats (image, channel, *space) in chunks of whole images, found {array.dtype} "
                 f"{shape} in chunks of {array.chunks}"
             )
         if not 0 < math.prod(stored_together) <= MAX_VALUES:
@@ -340,8 +346,8 @@ def _open_store(path: Path) -> tuple[CohortMetadata, "dict[str, zarr.Array[Any]]
     return metadata, arrays
 
 
-SHARD_BYTES = 2**24
-"""Of a file of the store, at least one image."""
+CHUNK_BYTES, SHARD_BYTES = 2**18, 2**24
+"""Of what is compressed together, and of a file of the store; at least one image."""
 
 
 def write_cohort(
@@ -362,12 +368,13 @@ def write_cohort(
     """
     count = len(manifest) if isinstance(manifest, Manifest) else num_images or 0
     first = case_at(0)
-    shard = max(1, SHARD_BYTES // first.image.nbytes)
+    chunk = max(1, CHUNK_BYTES // first.image.nbytes)
+    shard = chunk * max(1, SHARD_BYTES // (chunk * first.image.nbytes))
     blocks = [range(start, min(start + shard, count)) for start in range(0, count, shard)]
     with new_folder(path, COHORT) as folder:
         store = zarr.open_group(folder / STORE, mode="w")
         arrays = {
-            name: _create_array(store, name, count, getattr(first, field).shape, shard)
+            name: _create_array(store, name, (count, *getattr(first, field).shape), chunk, shard)
             for name, field in ARRAYS.items()
             if getattr(first, field) is not None
         }
@@ -394,14 +401,14 @@ def write_cohort(
     return Cohort(path)
 
 
-def _create_array(store: zarr.Group, name: str, count: int, shape: tuple[int, ...], shard: int) -> "zarr.Array[Any]":
-    """One chunk for each image; small images share a file, so that a cohort is not ten thousand of them."""
+def _create_array(store: zarr.Group, name: str, shape: tuple[int, ...], chunk: int, shard: int) -> "zarr.Array[Any]":
+    """Few chunks and files of small images: each costs a millisecond to read; one chunk for each large image."""
     return store.create_array(
         name,
-        shape=(count, *shape),
+        shape=shape,
         dtype="float32",
         fill_value=float("nan"),  # a chunk that is lost must not look like an image
-        chunks=(1, *shape),
-        shards=(shard, *shape) if shard > 1 else None,
+        chunks=(chunk, *shape[1:]),
+        shards=(shard, *shape[1:]) if shard > 1 else None,
         compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
     )
