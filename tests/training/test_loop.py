@@ -11,7 +11,7 @@ from trainings import SETTINGS, assert_resumes, assert_same_result, before_updat
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.errors import CohortError, ConfigError, DivergenceError, Interrupted, RunError
 from vagan.model.folder import load_model
-from vagan.training import schedule
+from vagan.training import early_stopping
 from vagan.training.config import load_config
 from vagan.training.engine import record
 from vagan.training.engine.loop import train
@@ -202,8 +202,9 @@ def test_a_run_that_ends_early_is_one_of_that_length_and_resumes_with_the_same_b
 ):
     early = {"optimizer__decay_from": 1, "training__generator_updates": 8, "schedule__early_stopping_from": 4}
     whole = train(small_cohort, tmp_path / "whole", tiny(optimizer__decay_from=1))
-    reached = torch.load(whole.checkpoint, weights_only=True)["baseline_response_ratio"]
-    monkeypatch.setattr(schedule, "MAX_BASELINE_RESPONSE_RATIO", reached)  # only a mean that is resumed reaches it
+    reached = torch.load(whole.checkpoint, weights_only=True)["early_stopping"]["ratio"]
+    monkeypatch.setattr(early_stopping, "MAX_RATIO", reached)  # only a mean that is resumed reaches it
+    monkeypatch.setattr(early_stopping, "PATIENCE", 0)
     stopped = train(small_cohort, tmp_path / "early", tiny(**early))
     assert_same_result(stopped, whole)
     assert "ended early, after 4 generator updates" in stopped.log.read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 import pytest
 
 from vagan.training.config import Schedule, load_config
-from vagan.training.schedule import UpdateOrder, cosine_decay, critic_updates_before, ema_decay, may_stop_early
+from vagan.training.schedule import UpdateOrder, cosine_decay, critic_updates_before, ema_decay
 
 
 def test_the_papers_schedule_makes_8230_critic_updates_in_1000_generator_updates():
@@ -23,14 +23,6 @@ def test_the_order_of_updates_is_that_of_a_plain_loop():
     assert ["generator" if order.is_generator_update(i) else "critic" for i in range(order.total)] == expected
     for position in range(order.total + 1):
         assert order.generator_updates_before(position) == expected[:position].count("generator")
-
-
-def test_training_may_end_early_once_it_is_long_enough_and_baseline_images_have_small_maps():
-    schedule = Schedule(early_stopping_from=100)
-    assert may_stop_early(100, 0.1, schedule)
-    assert not may_stop_early(99, 0.1, schedule)
-    assert not may_stop_early(500, 0.2, schedule)
-    assert not may_stop_early(500, 0.0, Schedule(early_stopping_from=0))
 
 
 def test_rates_and_averages_start_and_end_where_they_should():

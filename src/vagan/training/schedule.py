@@ -6,9 +6,6 @@ from math import cos, pi
 
 from vagan.training.config import Config, Schedule
 
-MAX_BASELINE_RESPONSE_RATIO = 0.12
-"""M(x0)/M(x1) in training images, at which training against the critic may end early."""
-
 
 def critic_updates_before(generator_update: int, schedule: Schedule) -> int:
     """Critic updates made right before the given generator update (counted from 0).
@@ -36,16 +33,6 @@ class UpdateOrder:
     def is_generator_update(self, update: int) -> bool:
         """Whether this update is the generator's."""
         return self.generator_updates_before(update + 1) > self.generator_updates_before(update)
-
-
-def may_stop_early(generator_updates: int, baseline_response_ratio: float, schedule: Schedule) -> bool:
-    """Whether training against the critic is complete after so many updates of the generator.
-
-    Maps of images without the class show it: where the effect is faint or hardly differs from what all images show,
-    the generator finds it in baseline images as well at first.
-    """
-    is_long_enough = 0 < schedule.early_stopping_from <= generator_updates
-    return is_long_enough and baseline_response_ratio <= MAX_BASELINE_RESPONSE_RATIO
 
 
 def updates_of(config: Config) -> tuple[int, int]:

@@ -86,7 +86,9 @@ def train(
             if resumes:
                 state.load(run.checkpoint, total=max(updates_of(one)[1] for one in (before, config)))
                 if processes.is_first:
-                    run.change_length(before, config, done=state.updates, stopped_early=state.stopped_early)
+                    run.change_length(
+                        before, config, done=state.updates, stopped_early=state.early_stopping.stopped_at
+                    )
             task.plan(state, {})
             record = None
             if processes.is_first:
@@ -130,7 +132,8 @@ def _fit(
         stops = stops and state.updates < task.total
         if record:
             if task.total < planned:
-                run.note(f"training against the critic ended early, after {state.stopped_early} generator updates")
+                done = state.early_stopping.stopped_at
+                run.note(f"training against the critic ended early, after {done} generator updates")
             record.add(means)
             if stops or state.updates == task.total or time.monotonic() >= next_save:
                 record.save(in_a_hurry=stops)

@@ -1,10 +1,11 @@
 """The state of a training, as stored in checkpoints, and the interface between the loop and what it trains."""
 
 import errno
+import math
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 from vagan.errors import RunError
 from vagan.files import replacing
 from vagan.model.folder import ModelSpec
+from vagan.training.early_stopping import EarlyStopping
 from vagan.training.objectives import Terms
 from vagan.training.steps import Backward
 from vagan.types import Images, Maps
@@ -36,10 +38,7 @@ class TrainState:
     """Updates done, of all networks together."""
     seconds: float = 0.0
     """Time spent, over all sessions of the run."""
-    baseline_response_ratio: float = 1.0
-    """Running mean of M(x0)/M(x1) in training images."""
-    stopped_early: int = 0
-    """Generator updates after which training against the critic ended early; 0: it did not."""
+    early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     terms: dict[str, list[float]] = field(default_factory=dict)
     """Values of each loss term since the last row of metrics.csv."""
 
@@ -59,8 +58,7 @@ class TrainState:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "updates": self.updates,
             "seconds": self.seconds,
-            "baseline_response_ratio": self.baseline_response_ratio,
-            "stopped_early": self.stopped_early,
+            "early_stopping": asdict(self.early_stopping),
             "terms": self.terms,
         }
         with replacing(path, in_new_folder=False) as temporary:
@@ -85,9 +83,9 @@ class TrainState:
             self.updates, self.seconds = checkpoint["updates"], checkpoint["seconds"]
             if not isinstance(self.updates, int) or not 0 <= self.updates <= total:
                 raise ValueError(f"its number of updates must be 0 to {total}, found {self.updates!r}")
-            self.baseline_response_ratio = float(checkpoint["baseline_response_ratio"])
-            self.stopped_early, self.terms = int(checkpoint["stopped_early"]), checkpoint["terms"]
-            if not (0 <= self.baseline_response_ratio <= 1 and 0 <= self.stopped_early <= self.updates):
+            self.early_stopping, self.terms = EarlyStopping(**checkpoint["early_stopping"]), checkpoint["terms"]
+            numbers = [float(value) for value in asdict(self.early_stopping).values()]
+            if not (all(map(math.isfinite, numbers)) and 0 <= self.early_stopping.stopped_at <= self.updates):
                 raise ValueError("its record of early stopping must be numbers in their range")
         except Exception as error:  # a damaged archive raises whatever its first broken byte leads to
             reason = " ".join(str(error).split())[:200]

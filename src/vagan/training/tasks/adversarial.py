@@ -11,7 +11,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from vagan.axes import largest_axial_slice, per_sample_mean
-from vagan.constants import EMPTY_MAP_QUANTILE, MIN_MAP_SIZE
+from vagan.constants import EMPTY_MAP_QUANTILE
 from vagan.data.cohort import Cohort
 from vagan.effect import counterfactual_image, effect_map, without_effect
 from vagan.model.folder import ModelSpec, build_network
@@ -26,7 +26,7 @@ from vagan.training.engine.state import Monitor, TrainState, ValidationExamples
 from vagan.training.objectives import Terms
 from vagan.training.ood import fit_ood
 from vagan.training.sampling import Batch, Rows, TrainingImages, validation_rows
-from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay, may_stop_early
+from vagan.training.schedule import UpdateOrder, cosine_decay, ema_decay
 from vagan.training.steps import Backward, distil_generator, update_critic, update_generator
 from vagan.types import Images
 
@@ -39,9 +39,7 @@ COMPARED_IMAGES = 256
 """Validation images of each class on which distilled maps are compared with those that they were distilled from."""
 MIN_EFFECT_SHARE = 0.95
 """Of the size of the effect, at which distillation is kept."""
-AVERAGED_UPDATES = 20
-"""Time constant of the running mean of M(x0)/M(x1), in updates of the generator."""
-MAP, BASELINE_MAP = "generator/map", "generator/baseline_map"
+WASSERSTEIN, MAP, BASELINE_MAP = "critic/wasserstein", "generator/map", "generator/baseline_map"
 
 
 class AdversarialTask:
@@ -123,14 +121,14 @@ class AdversarialTask:
 
     def plan(self, state: TrainState, means: Mapping[str, float]) -> None:
         """End training against the critic early where it is complete."""
-        if {MAP, BASELINE_MAP} <= means.keys():
-            is_empty = means[MAP] < MIN_MAP_SIZE
-            ratio = 1.0 if is_empty else min(means[BASELINE_MAP] / means[MAP], 1.0)
-            state.baseline_response_ratio += (ratio - state.baseline_response_ratio) / AVERAGED_UPDATES
-            done = self._order.generator_updates_before(state.updates)
-            if may_stop_early(done, state.baseline_response_ratio, self._config.schedule):
-                state.stopped_early = done
-        length = state.stopped_early or self._config.training.generator_updates
+        stopping, earliest = state.early_stopping, self._config.schedule.early_stopping_from
+        if WASSERSTEIN in means:
+            stopping.add_critic_update(means[WASSERSTEIN])
+        elif {MAP, BASELINE_MAP} <= means.keys() and not stopping.stopped_at:
+            stopping.add_generator_update(means[MAP], means[BASELINE_MAP])
+            if 0 < earliest <= stopping.updates and stopping.is_complete():
+                stopping.stopped_at = stopping.updates
+        length = stopping.stopped_at or self._config.training.generator_updates
         if length != self._order.generator_updates:
             self._set_length(length)
 
