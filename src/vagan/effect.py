@@ -96,6 +96,11 @@ def without_effect(image: ArrayT, effect: ArrayT) -> ArrayT:
     return image - effect
 
 
+def with_added_effect(image: ArrayT, effect: ArrayT) -> ArrayT:
+    """The image as it would look with an effect of an inserted class; undoes `added_effect`."""
+    return image + effect
+
+
 def with_effect(others: Images, images: Images, raw_map: RawMap, output: Output = "add") -> Images:
     """Transfer the effect of the class in these images to other images, of the baseline class.
 
@@ -120,6 +125,7 @@ class Deformation(NamedTuple):
     displacement: Field  #: How far the class moved what is here now, in pixels; component i along spatial axis i.
     log_jacobian: Float[Tensor, "batch 1 *space"]
     """Logarithm of its volume now over the volume that it had: negative where the class shrank it."""
+    to_counterfactual: Field  #: The counterfactual shows at ``p`` what the image shows at ``p + u(p)``, in pixels.
 
 
 def deformation(raw_map: RawMap, *, insert: bool = False) -> Deformation:
@@ -129,9 +135,15 @@ def deformation(raw_map: RawMap, *, insert: bool = False) -> Deformation:
     """
     velocity_field, _ = _velocity_and_added(raw_map)
     # y shows at p what x has at p + u(p); the inverse takes places of x to where their tissue would be in y
-    back = integrate_velocity(-velocity_field, spatial_shape(raw_map))
-    inserted = Deformation(back, log_volume_ratio(back))
-    return inserted if insert else Deformation(-inserted.displacement, -inserted.log_jacobian)
+    back, forth = (integrate_velocity(field, spatial_shape(raw_map)) for field in (-velocity_field, velocity_field))
+    log_jacobian = log_volume_ratio(back)
+    return Deformation(back, log_jacobian, forth) if insert else Deformation(-back, -log_jacobian, forth)
+
+
+def effect_of_displacement(images: Images, displacement: Field, *, insert: bool = False) -> Maps:
+    """Effect where a deformation is all of it; ``displacement`` as `Deformation.to_counterfactual`."""
+    counterfactual = warp(images, displacement)
+    return added_effect(images, counterfactual) if insert else effect_map(images, counterfactual)
 
 
 def _velocity_and_added(raw_map: RawMap) -> tuple[Tensor, Tensor]:

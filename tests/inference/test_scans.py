@@ -13,6 +13,7 @@ import torch
 
 from heads import QUICK, save_head
 from models import save_random_generator
+from vagan.data.preparation import rescale_intensity
 from vagan.inference.attributor import Attributor
 from vagan.inference.scans import ScanImage
 from vagan.model.folder import build_network, load_model, save_model
@@ -94,6 +95,15 @@ def effect_of(network, image):
     return image - (image + network(torch.from_numpy(image)[None, None])[0, 0].detach().numpy()).clip(-1, 1)
 
 
+def save_shift(like, folder):
+    """Save a deforming generator that shows what is two voxels farther to the front."""
+    facts = load_model(like)[1].model_copy(update={"output": "warp"})
+    network = build_network(facts)
+    torch.nn.init.zeros_(network.last.weight)
+    network.last.bias.data = torch.tensor([0.0, 2.0, 0.0])
+    save_model(folder, network, facts)
+
+
 class TestMapsOfRawScans:
     @pytest.mark.parametrize("codes", ["RAS", "PIL"])
     def test_a_map_lies_on_the_scans_own_grid_and_in_the_templates_space(self, codes, model, tmp_path):
@@ -116,11 +126,7 @@ class TestMapsOfRawScans:
 
     def test_a_deforming_generator_says_in_mm_what_moved_and_how_much_it_shrank(self, model, study, tmp_path):
         """The network shifts everything by two voxels, in a scan that lies on the template's grid already."""
-        facts = load_model(model[0])[1].model_copy(update={"output": "warp"})
-        network = build_network(facts)
-        torch.nn.init.zeros_(network.last.weight)
-        network.last.bias.data = torch.tensor([0.0, 2.0, 0.0])
-        save_model(tmp_path / "model", network, facts)
+        save_shift(model[0], tmp_path / "model")
         scan = DerivativePaths.of(study[0] / "out", QUICK, "s1", "").image
         path = Attributor.load(tmp_path / "model").attribute_files([scan], tmp_path / "out")[0].path
         stem = path.name.removesuffix("_effect.nii.gz")
@@ -137,6 +143,20 @@ class TestMapsOfRawScans:
         image, effect = nib.load(scan).get_fdata(), nib.load(path).get_fdata()
         shown = image - effect  # y shows what is two voxels farther to the front
         np.testing.assert_allclose(shown[:, :-2], image[:, 2:], atol=1e-4)
+
+    def test_a_deformation_is_applied_at_the_scans_own_resolution(self, model, tmp_path):
+        """Two voxels of 8 mm are four of 4 mm; an interpolated map would lack the texture of single voxels."""
+        save_shift(model[0], tmp_path / "model")
+        scan = save_head(tmp_path / "a.nii.gz", codes="PIL", shape=(40, 40, 40), spacing=(4.0, 4.0, 4.0))
+        path = Attributor.load(tmp_path / "model").attribute_files([scan], tmp_path / "out")[0].path
+        about = json.loads((tmp_path / "out" / "a_effect.json").read_text(encoding="utf-8"))
+        found = next(step["found"] for step in about["preprocessing"] if step["step"] == "rescale")
+        raw, effect, changed = (read_scan(tmp_path / name).scan.image for name in
+                                ("a.nii.gz", f"out/{path.name}", "out/a_counterfactual.nii.gz"))  # fmt: skip
+        image = rescale_intensity(raw, found["low"], found["high"])
+        inside = (slice(6, -6), slice(6, 30), slice(6, -6))
+        np.testing.assert_allclose(changed[inside], image[6:-6, 10:34, 6:-6], atol=1e-3)
+        np.testing.assert_allclose((image - effect)[inside], changed[inside], atol=1e-3)
 
     @pytest.mark.parametrize("turn", [0, 90])
     def test_on_the_raw_grid_displacements_point_as_the_head_lies_there(self, turn, tmp_path):

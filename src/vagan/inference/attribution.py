@@ -63,9 +63,19 @@ class SourceImage(Protocol):
         """Write a map of the prepared image as ``STEM_KIND`` on the file's own grid; returns what was written."""
 
     def write_effect(
-        self, stem: Path, effect: Array, counterfactual: Array | None, overlays: Overlays, *, insert: bool
+        self,
+        stem: Path,
+        effect: Array,
+        counterfactual: Array | None,
+        overlays: Overlays,
+        *,
+        displacement: Array | None,
+        insert: bool,
     ) -> tuple[Path, Array]:
-        """Write ``STEM_effect`` and ``STEM_counterfactual``; adds the overlay; returns as `write`."""
+        """Write ``STEM_effect`` and ``STEM_counterfactual``; adds the overlay; returns as `write`.
+
+        A ``displacement`` as `Deformation.to_counterfactual` can tell the effect at a higher resolution.
+        """
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
         """Write a displacement in pixels as ``STEM_displacement``; returns the vectors as written, and their unit."""

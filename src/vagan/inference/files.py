@@ -61,7 +61,14 @@ class FileImage:
         return self.file.write_map(stem.parent, f"{stem.name}_{kind}", own), own
 
     def write_effect(
-        self, stem: Path, effect: Array, counterfactual: Array | None, overlays: Overlays, *, insert: bool
+        self,
+        stem: Path,
+        effect: Array,
+        counterfactual: Array | None,
+        overlays: Overlays,
+        *,
+        displacement: Array | None,
+        insert: bool,
     ) -> tuple[Path, Array]:
         """Write both on the file's own grid, where interpolation must not lead out of [-1, 1]."""
         own = self._on_own_grid(effect)
@@ -159,7 +166,9 @@ def save_maps(
     stem = folder / name
     effect = one.effect[0].numpy(force=True)
     counterfactual = None if one.counterfactual is None else one.counterfactual[0].numpy(force=True)
-    path, own = source.write_effect(stem, effect, counterfactual, overlays, insert=one.sign == SIGN_INSERTION)
+    moved = None if one.deformation is None else one.deformation.to_counterfactual[0].numpy(force=True)
+    insert = one.sign == SIGN_INSERTION
+    path, own = source.write_effect(stem, effect, counterfactual, overlays, displacement=moved, insert=insert)
     about = describe(one, source, source.view(effect).effect)
     if one.deformation is not None:
         _, log_jacobian = source.write(stem, "log-jacobian", one.deformation.log_jacobian[0].numpy(force=True))

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 
+from vagan.constants import RANGE
 from vagan.data.preparation import rescale_intensity
 from vagan.data.sources.bids import mask_beside
 from vagan.data.volume import Volume, make_volume, write_like, write_vectors_like, write_volume
+from vagan.effect import difference, effect_of_displacement, with_added_effect, without_effect
 from vagan.errors import ImageFileError, ModelError
-from vagan.geometry import Grid
+from vagan.geometry import Grid, resample
 from vagan.inference.attribution import Array, View
 from vagan.inference.files import IN_MM
 from vagan.inference.overlay import Overlays
@@ -58,21 +61,43 @@ class ScanImage:
 
     def write(self, stem: Path, kind: str, values: Array) -> tuple[Path, Array]:
         """Write in the template's space and on the scan's own grid: its shape, affine, units and codes."""
-        own, affine = self._prepared.to_raw(values[0]), self._prepared.scan.grid.affine
-        path = _beside(stem, f"{kind}.nii.gz")
-        write_volume(_beside(stem, f"{TEMPLATE}{kind}.nii.gz"), values[0], affine, space=self.pipeline.space)
-        write_like(path, own, self.raw.volume)
-        return path, own[None]
+        return self._write(stem, kind, values, self._prepared.to_raw(values[0])[None])
 
     def write_effect(
-        self, stem: Path, effect: Array, counterfactual: Array | None, overlays: Overlays, *, insert: bool
+        self,
+        stem: Path,
+        effect: Array,
+        counterfactual: Array | None,
+        overlays: Overlays,
+        *,
+        displacement: Array | None,
+        insert: bool,
     ) -> tuple[Path, Array]:
-        """Write the effect, and the prepared scan without it, in the template's space and on the scan's own grid."""
-        if counterfactual is not None:
-            self.write(stem, "counterfactual", counterfactual)
-        path, own = self.write(stem, "effect", effect)
+        """Write the effect, and the prepared scan without it, in the template's space and on the scan's own grid.
+
+        There, a deformation is applied to the scan at its own resolution: it is smooth, and its effect is not.
+        """
+        prepared, fine = self._prepared, self._prepared.fine
+        own = prepared.to_raw(effect[0])[None]
+        without = None if counterfactual is None else prepared.to_raw(counterfactual[0])[None]
+        if displacement is not None and fine is not None:
+            at_own_resolution = displacement_between(displacement, prepared.scan.grid, fine.grid)
+            sharp = _effect_in(fine.image, at_own_resolution, insert=insert)
+            coarse = _effect_in(prepared.scan.image, displacement, insert=insert)
+            own = own + difference(prepared.to_raw(sharp, fine.grid), prepared.to_raw(coarse))
+            image = prepared.to_raw(fine.image, fine.grid)[None]
+            without = with_added_effect(image, own) if insert else without_effect(image, own)
+        if counterfactual is not None and without is not None:
+            self._write(stem, "counterfactual", counterfactual, without.clip(*RANGE))
+        path, own = self._write(stem, "effect", effect, own)
         overlays.add(_beside(stem, "overlay.png"), _grey(self.raw.scan.image)[None], own)
         overlays.add(_beside(stem, f"{TEMPLATE}overlay.png"), self.prepared(), effect)
+        return path, own
+
+    def _write(self, stem: Path, kind: str, values: Array, own: Array) -> tuple[Path, Array]:
+        path, affine = _beside(stem, f"{kind}.nii.gz"), self._prepared.scan.grid.affine
+        write_volume(_beside(stem, f"{TEMPLATE}{kind}.nii.gz"), values[0], affine, space=self.pipeline.space)
+        write_like(path, own[0], self.raw.volume)
         return path, own
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
@@ -108,6 +133,17 @@ def read_scan_image(path: Path, spec: ModelSpec) -> ScanImage:
     """Read a scan and, if a mask lies beside it, its brain: as `vagan preprocess` does."""
     pipeline, mask = pipeline_of(spec), mask_beside(path)
     return ScanImage(read_scan(path, Path(mask) if mask else None), pipeline)
+
+
+def displacement_between(field: Array, grid: Grid, onto: Grid) -> Array:
+    """A displacement in voxels of one grid, in voxels of another one in the same space; 0 where it does not reach."""
+    turned = np.tensordot(np.linalg.inv(onto.affine[:3, :3]) @ grid.affine[:3, :3], field, axes=1)
+    return np.stack([resample(component.astype(np.float32), grid, onto) for component in turned])
+
+
+def _effect_in(image: Array, displacement: Array, *, insert: bool) -> Array:
+    images, fields = (torch.from_numpy(np.ascontiguousarray(array))[None] for array in (image[None], displacement))
+    return effect_of_displacement(images, fields, insert=insert)[0, 0].numpy()
 
 
 def _beside(stem: Path, ending: str) -> Path:

@@ -101,17 +101,20 @@ class Pipeline(BaseModel):
         record: list[dict[str, Any]] = [read | {"spacing_mm": spacing_mm, "warnings": list(raw.warnings)}]
         if on_step:
             on_step("read", scan)
+        fine = scan
         for step in self.steps:
             settings = without_folders(step.model_dump(mode="json"))
             if step.step in DONE_UPSTREAM[upstream]:
                 record.append(settings | {"skipped": f"done by {upstream}"})
                 continue
             begin = time.perf_counter()
+            fine = scan if step.step == "conform" else fine
             scan, facts = step.apply(scan)
+            fine = fine.with_intensities(**facts) if step.step == "rescale" else fine
             record.append(settings | {"found": facts, "seconds": round(time.perf_counter() - begin, 3)})
             if on_step:
                 on_step(settings["step"], scan)
-        return Prepared(scan, raw.scan.grid, record)
+        return Prepared(scan, raw.scan.grid, record, fine)
 
 
 @dataclass(frozen=True)
@@ -121,10 +124,14 @@ class Prepared:
     scan: Scan  #: On the common grid, in [-1, 1].
     raw_grid: Grid  #: Where the raw scan's voxels lie, in RAS+ order.
     record: list[dict[str, Any]]  #: One entry for each step: its settings, what it found, its seconds.
+    fine: Scan | None = None
+    """The same on the raw scan's own voxels, but for empty air and the neck; None if it was prepared before."""
 
-    def to_raw(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A map of the prepared scan on the raw scan's grid, 0 where it does not reach; one interpolation."""
-        return resample(values, self.scan.grid, self.raw_grid, self.scan.template_from_scanner)
+    def to_raw(self, values: NDArray[np.float32], grid: Grid | None = None) -> NDArray[np.float32]:
+        """A map on the raw scan's grid, 0 where it does not reach; one interpolation. It is on the common grid, or
+        on another one in the template's space.
+        """
+        return resample(values, grid or self.scan.grid, self.raw_grid, self.scan.template_from_scanner)
 
 
 Preset = Literal["default", "paper"]

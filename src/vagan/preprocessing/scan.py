@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from vagan.constants import BACKGROUND
+from vagan.data.preparation import rescale_intensity
 from vagan.data.volume import SUFFIXES, Volume, header_warnings, make_volume, read_volume
 from vagan.errors import ImageFileError
 from vagan.geometry import Grid, Matrix, resample
@@ -39,6 +41,13 @@ class Scan:
     def with_image(self, image: NDArray[np.float32]) -> "Scan":
         """The same head with other intensities."""
         return replace(self, image=image)
+
+    def with_intensities(self, low: float, high: float) -> "Scan":
+        """The brain, with these intensities as -1 and 1; -1 outside."""
+        scaled = rescale_intensity(self.brain, low, high)
+        if self.mask is not None:
+            scaled[~self.mask] = BACKGROUND
+        return self.with_image(scaled)
 
     def onto(self, grid: Grid, order: Literal[1, 3] = 1) -> "Scan":
         """The same head on other voxels, by one interpolation."""

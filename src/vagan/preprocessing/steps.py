@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vagan.constants import BACKGROUND
-from vagan.data.preparation import rescale_intensity
 from vagan.errors import ImageFileError, PreprocessingError
 from vagan.geometry import Grid, bounds_of, largest_piece
 from vagan.preprocessing.registration import to_itk
@@ -68,10 +66,7 @@ class Rescale(Step):
         low, high = (float(value) for value in np.percentile(ranked, self.percentiles))
         if not low < high:
             raise ImageFileError(f"the brain must have contrast, but its percentiles are {low:g} and {high:g}")
-        scaled = rescale_intensity(brain, low, high)
-        if scan.mask is not None:
-            scaled[~scan.mask] = BACKGROUND
-        return scan.with_image(scaled), {"low": low, "high": high}
+        return scan.with_intensities(low, high), {"low": low, "high": high}
 
 
 def head_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -1,0 +1,102 @@
+"""Maps at 1.3 mm of a generator that was trained at 2.6 mm, on scans whose exact effect is known at both.
+
+Simulates a cohort at 2.6 mm (`vagan atrophy`), trains preset ``brain`` for each seed, and simulates the same scans of
+test patients at 1.3 mm. The displacement that the generator finds at 2.6 mm is applied to the scan of 1.3 mm, as
+`vagan attribute` does with raw scans, and compared with the effect interpolated from 2.6 mm. Writes ``finer.json``,
+``finer.md`` and, of the first patient, ``finer.png`` to ``benchmarks/results``.
+
+    python benchmarks/finer.py --set training.num_threads=1
+"""
+
+import numpy as np
+from cohorts import kept
+from matplotlib.figure import Figure
+from study import as_table, keep, options_of, settings_of
+
+from vagan.data.cohort import Cohort
+from vagan.effect import effect_of_displacement
+from vagan.geometry import resample
+from vagan.inference.attributor import Attributor
+from vagan.inference.scans import displacement_between
+from vagan.progress import track
+from vagan.simulation.simulation import Simulation, prepared_grid
+from vagan.simulation.study import GROUPS, make_atrophy_cohort
+from vagan.simulation.subject import draw_subject
+from vagan.training.config import load_config
+from vagan.training.engine.loop import train
+
+COARSE_MM, FINE_MM = 2.6, 1.3
+SEED = 0
+"""Of the simulated cohort."""
+WAYS = {"trained": "2.6 mm, as trained", "interpolated": "1.3 mm, interpolated", "finer": "1.3 mm, deformed there"}
+
+
+def main() -> None:
+    parser = options_of(__doc__, "runs/finer")
+    parser.add_argument("--subjects", type=int, default=1200)
+    parser.add_argument("--patients", type=int, default=24, help="random test patients")
+    options = parser.parse_args()
+    coarse_mm = {"subjects": options.subjects, "spacing_mm": COARSE_MM, "seed": SEED}
+    cohort = kept(options.work / "cohort", make_atrophy_cohort, **coarse_mm)
+    found = []
+    for seed in options.seeds:
+        run = train(cohort, options.work / f"run-{seed}", load_config("brain", settings_of(options, seed)))
+        found.append(_agreement(cohort, Attributor.load(run.path), options))
+        print(f"seed {seed}: {found[-1]}", flush=True)
+    rows = [[str(seed), *(f"{one[way]:.3f}" for way in WAYS)] for seed, one in zip(options.seeds, found, strict=True)]
+    table = as_table(["seed", *(f"NCC at {label}" for label in WAYS.values())], rows)
+    result = {"subjects": options.subjects, "patients": options.patients, "settings": options.set}
+    keep("finer", result | {"seeds": options.seeds, "ncc": found}, table, out=options.out)
+
+
+def _agreement(cohort: Cohort, attributor: Attributor, options) -> dict[str, float]:
+    """Mean NCC with the exact effect over test patients, in each way."""
+    simulation, coarse, fine = Simulation.on("mni152", seed=SEED), prepared_grid(COARSE_MM), prepared_grid(FINE_MM)
+    rows = np.random.default_rng(SEED).permutation(cohort.manifest.indices("test", 1))[: options.patients]
+    scores: dict[str, list[float]] = {way: [] for way in WAYS}
+    for row in track(rows, len(rows), "comparing"):
+        about = cohort.manifest.table.iloc[row]
+        number = int("".join(filter(str.isdigit, about["subject"])))
+        subject = draw_subject(number, GROUPS[(number - 1) % len(GROUPS)], seed=SEED)
+        visit = next(one for one in subject.visits if one.session == about["session"])
+        case = simulation.prepared(subject, visit, fine)
+        found = attributor.attribute(cohort.images([row]))
+        assert found.deformation is not None
+        moved = found.deformation.to_counterfactual
+        own = displacement_between(moved[0].numpy(), coarse, fine)
+        image, field = (moved.new_tensor(array)[None] for array in (case.image, own))
+        finer = effect_of_displacement(image, field)[0, 0].numpy()
+        effect = found.effect[0, 0].numpy()
+        interpolated = resample(effect, coarse, fine)
+        scores["trained"].append(_ncc(effect, cohort.effects([row])[0, 0].numpy()))
+        scores["interpolated"].append(_ncc(interpolated, case.effect[0]))
+        scores["finer"].append(_ncc(finer, case.effect[0]))
+        if row == rows[0]:
+            _figure(
+                case.image[0], {"exact": case.effect[0], "interpolated": interpolated, "deformed": finer}, options
+            )
+    return {way: float(np.mean(values)) for way, values in scores.items()}
+
+
+def _ncc(map_: np.ndarray, effect: np.ndarray) -> float:
+    return float(np.corrcoef(map_.ravel(), effect.ravel())[0, 1])
+
+
+def _figure(image, effects, options) -> None:
+    """Image and effects in the axial slice with most effect, on one colour scale."""
+    height = int(np.abs(effects["exact"]).sum(axis=(0, 1)).argmax())
+    limit = float(np.quantile(np.abs(effects["exact"][:, :, height]), 0.995))
+    figure = Figure((3.2 * (1 + len(effects)), 4), layout="constrained")
+    axes = figure.subplots(1, 1 + len(effects))
+    axes[0].imshow(image[:, :, height].T, cmap="gray", origin="lower")
+    for axis, (name, effect) in zip(axes[1:], effects.items(), strict=True):
+        axis.imshow(effect[:, :, height].T, cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower")
+        axis.set_title(name)
+    for axis in axes:
+        axis.set_axis_off()
+    options.out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.out / "finer.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()
