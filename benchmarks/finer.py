@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from study import as_table, keep, options_of, settings_of
 
 from vagan.data.cohort import Cohort
-from vagan.effect import effect_of_displacement
+from vagan.deformation import warp
+from vagan.effect import effect_map
 from vagan.geometry import resample
 from vagan.inference.attributor import Attributor
 from vagan.inference.scans import displacement_between
@@ -65,7 +66,7 @@ def _agreement(cohort: Cohort, attributor: Attributor, options) -> dict[str, flo
         moved = found.deformation.to_counterfactual
         own = displacement_between(moved[0].numpy(), coarse, fine)
         image, field = (moved.new_tensor(array)[None] for array in (case.image, own))
-        finer = effect_of_displacement(image, field)[0, 0].numpy()
+        finer = effect_map(image, warp(image, field))[0, 0].numpy()
         effect = found.effect[0, 0].numpy()
         interpolated = resample(effect, coarse, fine)
         scores["trained"].append(_ncc(effect, cohort.effects([row])[0, 0].numpy()))

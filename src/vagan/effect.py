@@ -96,11 +96,6 @@ def without_effect(image: ArrayT, effect: ArrayT) -> ArrayT:
     return image - effect
 
 
-def with_added_effect(image: ArrayT, effect: ArrayT) -> ArrayT:
-    """The image as it would look with an effect of an inserted class; undoes `added_effect`."""
-    return image + effect
-
-
 def with_effect(others: Images, images: Images, raw_map: RawMap, output: Output = "add") -> Images:
     """Transfer the effect of the class in these images to other images, of the baseline class.
 
@@ -138,12 +133,6 @@ def deformation(raw_map: RawMap, *, insert: bool = False) -> Deformation:
     back, forth = (integrate_velocity(field, spatial_shape(raw_map)) for field in (-velocity_field, velocity_field))
     log_jacobian = log_volume_ratio(back)
     return Deformation(back, log_jacobian, forth) if insert else Deformation(-back, -log_jacobian, forth)
-
-
-def effect_of_displacement(images: Images, displacement: Field, *, insert: bool = False) -> Maps:
-    """Effect where a deformation is all of it; ``displacement`` as `Deformation.to_counterfactual`."""
-    counterfactual = warp(images, displacement)
-    return added_effect(images, counterfactual) if insert else effect_map(images, counterfactual)
 
 
 def _velocity_and_added(raw_map: RawMap) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 
 from vagan.attribution.method import Convention, Unit
 from vagan.data.volume import Volume
-from vagan.effect import Deformation
+from vagan.effect import SIGN_INSERTION, Deformation
 from vagan.errors import ModelError
 from vagan.inference.overlay import COLUMNS, Overlays, Row, contact_sheet, plane, png_of, small_row
 from vagan.inference.strategies import ClassDecision, RejectInterval, Uncertainty
@@ -24,6 +24,11 @@ from vagan.types import Images, Maps, Scores
 
 Array = NDArray[np.float32]
 MAX_PLOTTED = 8
+
+
+def first(values: Tensor) -> Array:
+    """The first image of a batch, or what else is known of it."""
+    return values[0].numpy(force=True)
 
 
 class View(NamedTuple):
@@ -62,20 +67,8 @@ class SourceImage(Protocol):
     def write(self, stem: Path, kind: str, values: Array) -> tuple[Path, Array]:
         """Write a map of the prepared image as ``STEM_KIND`` on the file's own grid; returns what was written."""
 
-    def write_effect(
-        self,
-        stem: Path,
-        effect: Array,
-        counterfactual: Array | None,
-        overlays: Overlays,
-        *,
-        displacement: Array | None,
-        insert: bool,
-    ) -> tuple[Path, Array]:
-        """Write ``STEM_effect`` and ``STEM_counterfactual``; adds the overlay; returns as `write`.
-
-        A ``displacement`` as `Deformation.to_counterfactual` can tell the effect at a higher resolution.
-        """
+    def write_effect(self, stem: Path, one: "Attribution", overlays: Overlays) -> tuple[Path, Array]:
+        """Write ``STEM_effect`` and ``STEM_counterfactual``; adds the overlay; returns as `write`."""
 
     def write_displacement(self, stem: Path, field: Array) -> tuple[Array, str]:
         """Write a displacement in pixels as ``STEM_displacement``; returns the vectors as written, and their unit."""
@@ -161,6 +154,11 @@ class Attribution:
         if self.ood_score is None or self.ood_threshold is None:
             return None
         return ~(self.ood_score <= self.ood_threshold)  # NaN is out of distribution
+
+    @property
+    def inserts(self) -> bool:
+        """Whether the effect is that of a class that is inserted."""
+        return self.sign == SIGN_INSERTION
 
     def __len__(self) -> int:
         return len(self.images)

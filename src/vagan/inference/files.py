@@ -16,10 +16,10 @@ from vagan.data.image_file import SUFFIXES, ImageFile, is_clutter, name_of, read
 from vagan.data.preparation import Preparation, rescale_intensity
 from vagan.data.volume import SUFFIXES as VOLUME_SUFFIXES
 from vagan.data.volume import Volume, make_volume, write_vectors_like
-from vagan.effect import SIGN_INSERTION, difference
+from vagan.effect import difference
 from vagan.errors import ImageFileError, ModelError, OutputError
 from vagan.files import replacing, write_json
-from vagan.inference.attribution import Array, Attribution, SavedMaps, SourceImage, View
+from vagan.inference.attribution import Array, Attribution, SavedMaps, SourceImage, View, first
 from vagan.inference.lesions import write_mask
 from vagan.inference.overlay import Overlays
 from vagan.inference.sidecar import decision_of, describe, describe_deformation, extrapolations
@@ -60,24 +60,16 @@ class FileImage:
         own = self._on_own_grid(values)
         return self.file.write_map(stem.parent, f"{stem.name}_{kind}", own), own
 
-    def write_effect(
-        self,
-        stem: Path,
-        effect: Array,
-        counterfactual: Array | None,
-        overlays: Overlays,
-        *,
-        displacement: Array | None,
-        insert: bool,
-    ) -> tuple[Path, Array]:
+    def write_effect(self, stem: Path, one: Attribution, overlays: Overlays) -> tuple[Path, Array]:
         """Write both on the file's own grid, where interpolation must not lead out of [-1, 1]."""
+        effect = first(one.effect)
         own = self._on_own_grid(effect)
-        if counterfactual is not None:
+        if one.counterfactual is not None:
             shown = self._shown()
-            changed = shown + self._on_own_grid(counterfactual - self.prepared())
+            changed = shown + self._on_own_grid(first(one.counterfactual) - self.prepared())
             if own.shape != effect.shape:
                 changed = changed.clip(*RANGE)
-                own = difference(changed, shown) if insert else difference(shown, changed)
+                own = difference(changed, shown) if one.inserts else difference(shown, changed)
             self.file.write_map(stem.parent, f"{stem.name}_counterfactual", changed)
             if changed.ndim == 3 and len(changed) in (1, 3):
                 grey = ((changed.clip(*RANGE) + 1) * 127.5).round().astype(np.uint8)
@@ -164,19 +156,15 @@ def save_maps(
 ) -> SavedMaps:
     """Write the maps of a single image, but for overlays, which are added to the others; see `Attribution.save`."""
     stem = folder / name
-    effect = one.effect[0].numpy(force=True)
-    counterfactual = None if one.counterfactual is None else one.counterfactual[0].numpy(force=True)
-    moved = None if one.deformation is None else one.deformation.to_counterfactual[0].numpy(force=True)
-    insert = one.sign == SIGN_INSERTION
-    path, own = source.write_effect(stem, effect, counterfactual, overlays, displacement=moved, insert=insert)
-    about = describe(one, source, source.view(effect).effect)
+    path, own = source.write_effect(stem, one, overlays)
+    about = describe(one, source, source.view(first(one.effect)).effect)
     if one.deformation is not None:
-        _, log_jacobian = source.write(stem, "log-jacobian", one.deformation.log_jacobian[0].numpy(force=True))
-        vectors, unit = source.write_displacement(stem, one.deformation.displacement[0].numpy(force=True))
+        _, log_jacobian = source.write(stem, "log-jacobian", first(one.deformation.log_jacobian))
+        vectors, unit = source.write_displacement(stem, first(one.deformation.displacement))
         about |= describe_deformation(vectors, log_jacobian, unit)
     if one.uncertainty is not None:
-        source.write(stem, "std", one.uncertainty.std[0].numpy(force=True))
-        source.write(stem, "sign-agreement", one.uncertainty.sign_agreement[0].numpy(force=True))
+        source.write(stem, "std", first(one.uncertainty.std))
+        source.write(stem, "sign-agreement", first(one.uncertainty.sign_agreement))
     if threshold is not None:
         write_mask(stem, own, threshold, source.volume)
     about |= source.describe()

@@ -15,10 +15,11 @@ from vagan.constants import RANGE
 from vagan.data.preparation import rescale_intensity
 from vagan.data.sources.bids import mask_beside
 from vagan.data.volume import Volume, make_volume, write_like, write_vectors_like, write_volume
-from vagan.effect import difference, effect_of_displacement, with_added_effect, without_effect
+from vagan.deformation import warp
+from vagan.effect import difference
 from vagan.errors import ImageFileError, ModelError
 from vagan.geometry import Grid, resample
-from vagan.inference.attribution import Array, View
+from vagan.inference.attribution import Array, Attribution, View, first
 from vagan.inference.files import IN_MM
 from vagan.inference.overlay import Overlays
 from vagan.model.folder import ModelSpec
@@ -63,32 +64,24 @@ class ScanImage:
         """Write in the template's space and on the scan's own grid: its shape, affine, units and codes."""
         return self._write(stem, kind, values, self._prepared.to_raw(values[0])[None])
 
-    def write_effect(
-        self,
-        stem: Path,
-        effect: Array,
-        counterfactual: Array | None,
-        overlays: Overlays,
-        *,
-        displacement: Array | None,
-        insert: bool,
-    ) -> tuple[Path, Array]:
+    def write_effect(self, stem: Path, one: Attribution, overlays: Overlays) -> tuple[Path, Array]:
         """Write the effect, and the prepared scan without it, in the template's space and on the scan's own grid.
 
         There, a deformation is applied to the scan at its own resolution: it is smooth, and its effect is not.
         """
-        prepared, fine = self._prepared, self._prepared.fine
+        prepared, fine, effect = self._prepared, self._prepared.fine, first(one.effect)
         own = prepared.to_raw(effect[0])[None]
-        without = None if counterfactual is None else prepared.to_raw(counterfactual[0])[None]
-        if displacement is not None and fine is not None:
-            at_own_resolution = displacement_between(displacement, prepared.scan.grid, fine.grid)
-            sharp = _effect_in(fine.image, at_own_resolution, insert=insert)
-            coarse = _effect_in(prepared.scan.image, displacement, insert=insert)
-            own = own + difference(prepared.to_raw(sharp, fine.grid), prepared.to_raw(coarse))
-            image = prepared.to_raw(fine.image, fine.grid)[None]
-            without = with_added_effect(image, own) if insert else without_effect(image, own)
-        if counterfactual is not None and without is not None:
-            self._write(stem, "counterfactual", counterfactual, without.clip(*RANGE))
+        if one.counterfactual is not None:
+            counterfactual = first(one.counterfactual)
+            changed = prepared.to_raw(counterfactual[0])[None]
+            if one.deformation is not None and fine is not None:
+                moved = first(one.deformation.to_counterfactual)
+                coarse = _warped(prepared.scan.image, moved)
+                sharp = _warped(fine.image, displacement_between(moved, prepared.scan.grid, fine.grid))
+                changed = changed + difference(prepared.to_raw(sharp, fine.grid), prepared.to_raw(coarse))
+                shown = prepared.to_raw(fine.image, fine.grid)[None]
+                own = difference(changed, shown) if one.inserts else difference(shown, changed)
+            self._write(stem, "counterfactual", counterfactual, changed.clip(*RANGE))
         path, own = self._write(stem, "effect", effect, own)
         overlays.add(_beside(stem, "overlay.png"), _grey(self.raw.scan.image)[None], own)
         overlays.add(_beside(stem, f"{TEMPLATE}overlay.png"), self.prepared(), effect)
@@ -141,9 +134,8 @@ def displacement_between(field: Array, grid: Grid, onto: Grid) -> Array:
     return np.stack([resample(component.astype(np.float32), grid, onto) for component in turned])
 
 
-def _effect_in(image: Array, displacement: Array, *, insert: bool) -> Array:
-    images, fields = (torch.from_numpy(np.ascontiguousarray(array))[None] for array in (image[None], displacement))
-    return effect_of_displacement(images, fields, insert=insert)[0, 0].numpy()
+def _warped(image: Array, displacement: Array) -> Array:
+    return warp(torch.from_numpy(image)[None, None], torch.from_numpy(displacement)[None])[0, 0].numpy()
 
 
 def _beside(stem: Path, ending: str) -> Path:
