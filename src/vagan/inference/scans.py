@@ -3,7 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from vagan.constants import RANGE
+from vagan.constants import BACKGROUND, RANGE
 from vagan.data.preparation import rescale_intensity
 from vagan.data.sources.bids import mask_beside
 from vagan.data.volume import Volume, make_volume, write_like, write_vectors_like, write_volume
@@ -72,14 +72,14 @@ class ScanImage:
         prepared, fine, effect = self._prepared, self._prepared.fine, first(one.effect)
         own = prepared.to_raw(effect[0])[None]
         if one.counterfactual is not None:
-            counterfactual = first(one.counterfactual)
-            changed = prepared.to_raw(counterfactual[0])[None]
+            counterfactual, to_raw = first(one.counterfactual), partial(prepared.to_raw, outside=BACKGROUND)
+            changed = to_raw(counterfactual[0])[None]
             if one.deformation is not None and fine is not None:
                 moved = first(one.deformation.to_counterfactual)
                 coarse = _warped(prepared.scan.image, moved)
                 sharp = _warped(fine.image, displacement_between(moved, prepared.scan.grid, fine.grid))
-                changed = changed + difference(prepared.to_raw(sharp, fine.grid), prepared.to_raw(coarse))
-                shown = prepared.to_raw(fine.image, fine.grid)[None]
+                changed = changed + difference(to_raw(sharp, fine.grid), to_raw(coarse))
+                shown = to_raw(fine.image, fine.grid)[None]
                 own = difference(changed, shown) if one.inserts else difference(shown, changed)
             self._write(stem, "counterfactual", counterfactual, changed.clip(*RANGE))
         path, own = self._write(stem, "effect", effect, own)

@@ -127,11 +127,14 @@ class Prepared:
     fine: Scan | None = None
     """The same on the raw scan's own voxels, but for empty air and the neck; None if it was prepared before."""
 
-    def to_raw(self, values: NDArray[np.float32], grid: Grid | None = None) -> NDArray[np.float32]:
-        """A map on the raw scan's grid, 0 where it does not reach; one interpolation. It is on the common grid, or
-        on another one in the template's space.
+    def to_raw(
+        self, values: NDArray[np.float32], grid: Grid | None = None, *, outside: float = 0.0
+    ) -> NDArray[np.float32]:
+        """A map on the common grid, or on another ``grid`` in the template's space, on the raw scan's: interpolated
+        once, ``outside`` where it does not reach.
         """
-        return resample(values, grid or self.scan.grid, self.raw_grid, self.scan.template_from_scanner)
+        own, moved = grid or self.scan.grid, self.scan.template_from_scanner
+        return resample(values, own, self.raw_grid, moved, outside=outside)
 
 
 Preset = Literal["default", "paper"]
