@@ -63,6 +63,8 @@ def _agreement(cohort: Cohort, attributor: Attributor, options) -> dict[str, flo
         number = int("".join(filter(str.isdigit, about["subject"])))
         subject = draw_subject(number, GROUPS[(number - 1) % len(GROUPS)], seed=SEED)
         visit = next(one for one in subject.visits if one.session == about["session"])
+        same = np.allclose(simulation.prepared(subject, visit, coarse).image, cohort.images([row])[0], atol=1e-4)
+        assert same, f"{cohort.path} is of other options; give another --work"
         case = simulation.prepared(subject, visit, fine)
         found = attributor.attribute(cohort.images([row]))
         assert found.deformation is not None

@@ -14,13 +14,18 @@ import torch
 from heads import QUICK, save_head
 from models import save_random_generator
 from vagan.data.preparation import rescale_intensity
+from vagan.deformation import warp
+from vagan.effect import SIGN, SIGN_INSERTION, Deformation
+from vagan.inference.attribution import Attribution
 from vagan.inference.attributor import Attributor
+from vagan.inference.overlay import Overlays
 from vagan.inference.scans import ScanImage
 from vagan.model.folder import build_network, load_model, save_model
 from vagan.preprocessing import study as preprocessing
 from vagan.preprocessing.derivatives import DerivativePaths
-from vagan.preprocessing.pipeline import Prepared
+from vagan.preprocessing.pipeline import Pipeline, Prepared
 from vagan.preprocessing.scan import read_scan
+from vagan.preprocessing.steps import CropField
 from vagan.reporting.scan_pages import GROUP_PAGE, PAGES, outliers
 
 prepare_study = partial(preprocessing.prepare_study, pages=PAGES)
@@ -157,6 +162,35 @@ class TestMapsOfRawScans:
         inside = (slice(6, -6), slice(6, 30), slice(6, -6))
         np.testing.assert_allclose(changed[inside], image[6:-6, 10:34, 6:-6], atol=1e-3)
         np.testing.assert_allclose((image - effect)[inside], changed[inside], atol=1e-3)
+
+    @pytest.mark.parametrize("sign", [SIGN, SIGN_INSERTION])
+    @pytest.mark.parametrize(("moved", "added"), [(0.0, 0.0), (0.0, 0.5), (1.0, 0.5)])
+    def test_image_and_effect_on_the_raw_grid_give_the_counterfactual(self, moved, added, sign, tmp_path):
+        """Of a scan that is larger than the common grid, beyond which nothing has an effect."""
+        raw = read_scan(save_head(tmp_path / "a.nii.gz", shape=(40, 30, 30)))
+        source = ScanImage(raw, QUICK)
+        images = torch.from_numpy(source.prepared())[None]
+        displacement = torch.full((1, 3, *images.shape[2:]), moved)
+        changed = (warp(images, displacement) + added).clip(-1, 1)
+        inserts = sign == SIGN_INSERTION
+        one = Attribution(
+            images, changed - images if inserts else images - changed, "", "intensity", "signed", sign,
+            counterfactual=changed, deformation=Deformation(displacement, images, displacement),
+        )  # fmt: skip
+        with Overlays() as overlays:
+            _, effect = source.write_effect(tmp_path / "a", one, overlays)
+        prepared = QUICK.run(raw)
+        shown = prepared.to_raw(prepared.fine.image, prepared.fine.grid, outside=-1.0)
+        counterfactual = nib.load(tmp_path / "a_counterfactual.nii.gz").get_fdata()
+        np.testing.assert_allclose(shown + effect[0] if inserts else shown - effect[0], counterfactual, atol=1e-6)
+        assert counterfactual[0, 0, 0] == -1
+        assert np.abs(effect).max() == 0 if moved == added == 0 else np.abs(effect).max() > 0.1
+
+    def test_steps_after_the_common_grid_leave_no_scan_at_its_own_resolution(self, tmp_path):
+        raw = read_scan(save_head(tmp_path / "a.nii.gz"))
+        assert QUICK.run(raw).fine.image.shape == raw.scan.image.shape
+        later = Pipeline(steps=(*QUICK.steps, CropField(height_mm=1000, margin_mm=1000)))
+        assert later.run(raw).fine is None
 
     @pytest.mark.parametrize("turn", [0, 90])
     def test_on_the_raw_grid_displacements_point_as_the_head_lies_there(self, turn, tmp_path):

@@ -212,6 +212,10 @@ def test_a_run_that_ends_early_is_one_of_that_length_and_resumes_with_the_same_b
         train(small_cohort, stopped.path, tiny(**early | {"schedule__distillation_updates": 9}))
     for count in (9, 12, 13):  # before the decision, at it, and in distillation
         assert_resumes(small_cohort, tmp_path / str(count), tiny(**early), whole, monkeypatch, count=count)
+        records = [
+            torch.load(run.checkpoint)["early_stopping"] for run in (RunFolder(tmp_path / str(count)), stopped)
+        ]
+        assert records[0] == records[1]
 
 
 def test_another_configuration_cohort_or_split_is_refused(small_cohort, finished, tmp_path):

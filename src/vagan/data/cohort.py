@@ -28,7 +28,7 @@ from vagan.files import new_folder, regular
 from vagan.progress import track
 from vagan.types import Images
 
-READ_BLOCK = 128
+READ_BLOCK = 64
 LARGE_BYTES = 2**18
 """Images of at least this size are read one by one in several threads; indexing every voxel is slower."""
 READERS = 8
@@ -204,7 +204,8 @@ class Cohort(Dataset[CohortItem]):
             raise CohortError(f"{self.path} holds no {name}; this needs a cohort with known truth")
         array = self._arrays[name]
         # storage order, each image once: neighbours share a shard, which is then opened once
-        wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        rows = np.asarray(indices, dtype=np.int64)
+        wanted, places = np.unique(np.where(rows < 0, rows + array.shape[0], rows), return_inverse=True)
         read = np.empty((len(wanted), *array.shape[1:]), np.float32)
 
         def read_one(place: int) -> None:
@@ -381,12 +382,13 @@ def write_cohort(
 
         def write_block(rows: range) -> bytes:
             cases = [case_at(row) if row else first for row in rows]
-            digest = hashlib.blake2b()
+            digests = [hashlib.blake2b() for _ in rows]
             for name, array in arrays.items():
                 values = np.stack([getattr(case, ARRAYS[name]) for case in cases])
                 array[rows.start : rows.stop] = values
-                digest.update(values.tobytes())
-            return digest.digest()
+                for digest, value in zip(digests, values, strict=True):
+                    digest.update(value.tobytes())
+            return b"".join(digest.digest() for digest in digests)
 
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             try:

@@ -27,7 +27,7 @@ MAX_PLOTTED = 8
 
 
 def first(values: Tensor) -> Array:
-    """The first image of a batch, or what else is known of it."""
+    """Values of the first image of a batch."""
     return values[0].numpy(force=True)
 
 

@@ -75,13 +75,15 @@ class ScanImage:
             counterfactual, to_raw = first(one.counterfactual), partial(prepared.to_raw, outside=BACKGROUND)
             changed = to_raw(counterfactual[0])[None]
             if one.deformation is not None and fine is not None:
-                moved = first(one.deformation.to_counterfactual)
-                coarse = _warped(prepared.scan.image, moved)
-                sharp = _warped(fine.image, displacement_between(moved, prepared.scan.grid, fine.grid))
-                changed = changed + difference(to_raw(sharp, fine.grid), to_raw(coarse))
+                moved, grid = first(one.deformation.to_counterfactual), prepared.scan.grid
+                sharp = _warped(fine.image, displacement_between(moved, grid, fine.grid))
+                rest = difference(
+                    counterfactual[0], _warped(prepared.scan.image, moved)
+                )  # what is added, if anything
                 shown = to_raw(fine.image, fine.grid)[None]
+                changed = (to_raw(sharp, fine.grid) + prepared.to_raw(rest))[None].clip(*RANGE)
                 own = difference(changed, shown) if one.inserts else difference(shown, changed)
-            self._write(stem, "counterfactual", counterfactual, changed.clip(*RANGE))
+            self._write(stem, "counterfactual", counterfactual, changed)
         path, own = self._write(stem, "effect", effect, own)
         overlays.add(_beside(stem, "overlay.png"), _grey(self.raw.scan.image)[None], own)
         overlays.add(_beside(stem, f"{TEMPLATE}overlay.png"), self.prepared(), effect)

@@ -101,16 +101,19 @@ class Pipeline(BaseModel):
         record: list[dict[str, Any]] = [read | {"spacing_mm": spacing_mm, "warnings": list(raw.warnings)}]
         if on_step:
             on_step("read", scan)
-        fine = scan
+        fine: Scan | None = None
         for step in self.steps:
             settings = without_folders(step.model_dump(mode="json"))
             if step.step in DONE_UPSTREAM[upstream]:
                 record.append(settings | {"skipped": f"done by {upstream}"})
                 continue
             begin = time.perf_counter()
-            fine = scan if step.step == "conform" else fine
+            before = scan
             scan, facts = step.apply(scan)
-            fine = fine.with_intensities(**facts) if step.step == "rescale" else fine
+            if step.step == "conform":
+                fine = before
+            elif fine is not None:
+                fine = fine.with_intensities(**facts) if step.step == "rescale" else None
             record.append(settings | {"found": facts, "seconds": round(time.perf_counter() - begin, 3)})
             if on_step:
                 on_step(settings["step"], scan)
@@ -125,7 +128,9 @@ class Prepared:
     raw_grid: Grid  #: Where the raw scan's voxels lie, in RAS+ order.
     record: list[dict[str, Any]]  #: One entry for each step: its settings, what it found, its seconds.
     fine: Scan | None = None
-    """The same on the raw scan's own voxels, but for empty air and the neck; None if it was prepared before."""
+    """The same at the raw scan's resolution, without empty air and the neck; None if it was prepared before, or if
+    other steps than the rescaling follow the common grid.
+    """
 
     def to_raw(
         self, values: NDArray[np.float32], grid: Grid | None = None, *, outside: float = 0.0

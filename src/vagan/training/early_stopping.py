@@ -1,5 +1,6 @@
-"""When training against the critic is complete, as loss terms on training images tell it."""
+"""When training against the critic is complete, judged by loss terms on training images."""
 
+import math
 from dataclasses import dataclass
 
 from vagan.constants import MIN_MAP_SIZE
@@ -10,6 +11,8 @@ MAX_RATIO = 0.12
 """M(x0)/M(x1), the size of maps of baseline images relative to the others', at which training may end."""
 PATIENCE, MIN_IMPROVEMENT = 40, 0.1
 """Training ends if the ratio has not fallen by this share of its lowest value in so many generator updates."""
+MIN_RATIO = 0.01
+"""Smaller ratios count as this one: maps of baseline images are empty."""
 MIN_FALL, MAX_RISE = 0.5, 0.5
 """Training also ends if the critic's estimate of the Wasserstein distance, after it had fallen by this share of its
 highest value, rises again by this share of its fall."""
@@ -20,8 +23,8 @@ class EarlyStopping:
     """What the decision rests on; stored in checkpoints.
 
     Maps show that an effect is found: one that is faint, or hardly differs from what all images show, is found in
-    baseline images as well at first. The critic shows when it overfits: it tells training images apart better again,
-    by features that other images do not have, and maps that remove them are wrong.
+    baseline images as well at first. The critic shows when it overfits: it separates the training images better
+    again, by features that other images do not have, and maps that remove them are wrong.
     """
 
     updates: int = 0  #: Of the generator.
@@ -30,8 +33,8 @@ class EarlyStopping:
     lowest_at: int = 0  #: Generator updates at which the ratio last fell by `MIN_IMPROVEMENT`.
     critic_updates: int = 0
     wasserstein: float = 0.0  #: Running mean of the critic's estimate.
-    highest: float = 0.0  #: Of the estimate until it has fallen, and its lowest since then.
-    lowest: float = 0.0
+    highest: float = 0.0  #: Highest value of ``wasserstein`` before its fall.
+    lowest: float = 0.0  #: Lowest value after ``highest``.
     stopped_at: int = 0  #: Generator updates after which training ended early; 0: it did not.
 
     def add_critic_update(self, wasserstein: float) -> None:
@@ -48,7 +51,7 @@ class EarlyStopping:
         self.updates += 1
         ratio = 1.0 if size < MIN_MAP_SIZE else min(baseline_size / size, 1.0)
         self.ratio += (ratio - self.ratio) / AVERAGED_UPDATES
-        if self.ratio <= (1 - MIN_IMPROVEMENT) * self.lowest_ratio:
+        if max(self.ratio, MIN_RATIO) <= (1 - MIN_IMPROVEMENT) * self.lowest_ratio:
             self.lowest_ratio, self.lowest_at = self.ratio, self.updates
 
     def is_complete(self) -> bool:
@@ -56,6 +59,12 @@ class EarlyStopping:
         rise, fall = self.wasserstein - self.lowest, self.highest - self.lowest
         overfits = self._has_fallen() and rise > MAX_RISE * fall
         return overfits or (self.ratio <= MAX_RATIO and self.updates - self.lowest_at >= PATIENCE)
+
+    def is_valid(self, updates: int) -> bool:
+        """Whether the values can be those of a run of so many updates of both networks."""
+        counters = (self.updates, self.critic_updates, self.lowest_at, self.stopped_at)
+        counted = all(isinstance(count, int) and 0 <= count <= updates for count in counters)
+        return counted and 0 <= self.ratio <= 1 and math.isfinite(self.wasserstein + self.highest + self.lowest)
 
     def _has_fallen(self) -> bool:
         return self.lowest < (1 - MIN_FALL) * self.highest

@@ -1,7 +1,6 @@
 """The state of a training, as stored in checkpoints, and the interface between the loop and what it trains."""
 
 import errno
-import math
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
@@ -84,8 +83,7 @@ class TrainState:
             if not isinstance(self.updates, int) or not 0 <= self.updates <= total:
                 raise ValueError(f"its number of updates must be 0 to {total}, found {self.updates!r}")
             self.early_stopping, self.terms = EarlyStopping(**checkpoint["early_stopping"]), checkpoint["terms"]
-            numbers = [float(value) for value in asdict(self.early_stopping).values()]
-            if not (all(map(math.isfinite, numbers)) and 0 <= self.early_stopping.stopped_at <= self.updates):
+            if not self.early_stopping.is_valid(self.updates):
                 raise ValueError("its record of early stopping must be numbers in their range")
         except Exception as error:  # a damaged archive raises whatever its first broken byte leads to
             reason = " ".join(str(error).split())[:200]

@@ -124,8 +124,8 @@ class AdversarialTask:
         stopping, earliest = state.early_stopping, self._config.schedule.early_stopping_from
         if WASSERSTEIN in means:
             stopping.add_critic_update(means[WASSERSTEIN])
-        elif {MAP, BASELINE_MAP} <= means.keys() and not stopping.stopped_at:
-            stopping.add_generator_update(means[MAP], means[BASELINE_MAP])
+        elif MAP in means and not stopping.stopped_at:
+            stopping.add_generator_update(means[MAP], means.get(BASELINE_MAP, means[MAP]))
             if 0 < earliest <= stopping.updates and stopping.is_complete():
                 stopping.stopped_at = stopping.updates
         length = stopping.stopped_at or self._config.training.generator_updates

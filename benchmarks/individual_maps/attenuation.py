@@ -1,11 +1,11 @@
-"""Whether the generator learns more if large components of usual variation are attenuated in what the critic sees.
+"""Whether the generator learns more if the critic sees images with large components of normal variation attenuated.
 
 Principal components of both classes' training images, each about its class's mean and in random poses, are
 attenuated to the variance ``rho``, the sum over all voxels; components of less variance stay as they are. The critic
 sees, and its gradient penalty is measured on, images after this. 0 leaves all as they are. Training at 5.2 mm with
 small networks, by preset ``brain`` otherwise; NCC on validation scans.
 
-    python benchmarks/individual_maps/whitening.py PREFIX [rho=5 updates=90 seed=0]
+    python benchmarks/individual_maps/attenuation.py PREFIX [rho=5 updates=90 seed=0]
 """
 
 import sys
@@ -38,7 +38,7 @@ NETWORKS = {"critic.patch_size": 2, "critic.width": 32, "critic.max_width": 128,
 AT_5_MM = {"augmentation.translation": 0.5, "augmentation.elastic": 0.4, "training.batch_size": 8}
 
 
-class Whitened(nn.Module):
+class Attenuated(nn.Module):
     """A critic of images whose largest components are attenuated."""
 
     def __init__(self, critic: nn.Module, components: Tensor, share: Tensor) -> None:
@@ -68,7 +68,7 @@ def components_of(task: AdversarialTask, rho: float) -> tuple[Tensor, Tensor]:
     return about_mean.T @ directions[:, chosen] / (variances * len(about_mean)).sqrt(), 1 - (rho / variances).sqrt()
 
 
-def critic_terms(critic: Whitened, generator: nn.Module, batch, loss, output) -> objectives.Terms:
+def critic_terms(critic: Attenuated, generator: nn.Module, batch, loss, output) -> objectives.Terms:
     """`objectives.critic_terms` of what the critic sees."""
     with torch.no_grad():
         target = critic.seen(batch.target)
@@ -112,7 +112,7 @@ def main() -> None:
         state = task.build()
         generator, average = state.networks["generator"], state.networks["average"]
         empty = torch.zeros(int(np.prod(cohort.shape)), 0), torch.zeros(0)
-        critic = Whitened(state.networks["critic"], *(components_of(task, rho) if rho else empty))
+        critic = Attenuated(state.networks["critic"], *(components_of(task, rho) if rho else empty))
         print(f"{len(critic.share)} components are attenuated", flush=True)
         while state.updates < task.total:
             batches = task.load(state.updates)
