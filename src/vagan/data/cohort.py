@@ -217,12 +217,12 @@ class Cohort(Dataset[CohortItem]):
                     list(readers.map(read_one, range(len(wanted))))  # all of them, and the first error
             else:
                 for start in range(0, len(wanted), READ_BLOCK):
-                    rows = wanted[start : start + READ_BLOCK]
-                    first, end = rows[0], rows[-1] + 1
+                    block = wanted[start : start + READ_BLOCK]
+                    first, end = block[0], block[-1] + 1
                     # row by row, Zarr needs longer than for eight times as many rows at once
-                    close = end - first <= 8 * len(rows)
-                    read[start : start + len(rows)] = (
-                        np.asarray(array[first:end])[rows - first] if close else array.oindex[rows]
+                    close = end - first <= 8 * len(block)
+                    read[start : start + len(block)] = (
+                        np.asarray(array[first:end])[block - first] if close else array.oindex[block]
                     )
         except Exception as error:  # damaged data raise whatever they lead to
             self._require_unchanged()
