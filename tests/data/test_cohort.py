@@ -86,6 +86,7 @@ def test_images_held_in_memory_are_the_same_and_are_not_read_again(cohort):
     assert all(np.array_equal(one.images([2, 3]), expected[1]) for one in (held, too_small))
     shutil.rmtree(cohort / "cohort.zarr" / "images")
     assert np.array_equal(held.images([5, 2, 2]), expected[0])
+    assert np.array_equal(held.in_memory([5, 2], memory_bytes=0).images([5, 2, 2]), expected[0])
     for one, rows in ((held, [2, 3]), (too_small, [5, 2]), (opened, [5, 2])):
         assert not one.images(rows).isfinite().all()  # what is lost is no image
 

@@ -1,6 +1,7 @@
 """Colours, ranges and pixel sizes of what readers look at."""
 
 import re
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,11 @@ from vagan.evaluation.results import SummaryFile
 from vagan.inference.overlay import Overlays, contact_sheets, overlay, small_row, symmetric_range
 from vagan.reporting.figures import (
     DARK_INK,
+    INK,
     Examples,
     as_data_uri,
     example_grid,
+    on_dark,
     rendered,
     score_bars,
     training_curves,
@@ -201,9 +204,15 @@ def test_score_bars_are_ordered_and_hold_the_numbers():
 
 
 def test_data_uri_is_vectors_without_outside_references():
-    from urllib.parse import unquote
-
-    kind, _, content = as_data_uri(training_curves(metrics()), ink=DARK_INK).partition(",")
+    kind, _, content = as_data_uri(training_curves(metrics())).partition(",")
     assert kind == "data:image/svg+xml"
     assert not set(content) & set(" \"'<>,")
     assert not re.search(r"""(href|src)\s*=\s*["'](?!#|data:)""", unquote(content))
+
+
+def test_only_text_and_ticks_differ_on_a_dark_page():
+    light = as_data_uri(training_curves(metrics()))
+    dark = unquote(on_dark(light))
+    assert INK in unquote(light)
+    assert INK not in dark
+    assert dark.replace(DARK_INK, INK) == unquote(light)

@@ -172,6 +172,8 @@ class Cohort(Dataset[CohortItem]):
 
     def in_memory(self, rows: ArrayLike, *, memory_bytes: int) -> "Cohort":
         """The same cohort with the images of these rows held in memory, if all fit into ``memory_bytes``."""
+        if self._held is not None and np.isin(rows, self._held[0]).all():
+            return self
         rows, cohort = np.unique(np.asarray(rows, dtype=np.int64)), Cohort.__new__(Cohort)
         cohort.__dict__.update(self.__dict__)  # copy.copy would open the folder again
         if 4 * self.channels * math.prod(self.shape) * len(rows) <= memory_bytes:

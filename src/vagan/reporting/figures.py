@@ -180,25 +180,23 @@ def score_bars(summary: SummaryFile, *metrics: str) -> Figure:
     return _laid_out(figure)
 
 
-def rendered(figure: Figure, kind: Format, *, ink: str = INK, transparent: bool = False) -> bytes:
-    """Draw a figure as the content of a file; the same figure gives the same bytes.
-
-    ``ink`` is the colour of text and ticks. Pictures have 200 dots per inch.
-    """
+def rendered(figure: Figure, kind: Format, *, transparent: bool = False) -> bytes:
+    """Draw a figure as the content of a file, pictures at 200 dots per inch; the same figure gives the same bytes."""
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     drawn = io.BytesIO()
-    _in_ink(figure, ink)
-    try:
-        with _steady():
-            figure.savefig(drawn, format=kind, dpi=200, metadata=undated, transparent=transparent)
-    finally:
-        _in_ink(figure, INK)
+    with _steady():
+        figure.savefig(drawn, format=kind, dpi=200, metadata=undated, transparent=transparent)
     return drawn.getvalue()
 
 
-def as_data_uri(figure: Figure, *, ink: str = INK) -> str:
+def as_data_uri(figure: Figure) -> str:
     """Draw a figure as vectors in a ``data:`` address, so that a page can hold it in itself."""
-    return "data:image/svg+xml," + quote(rendered(figure, "svg", ink=ink, transparent=True))
+    return "data:image/svg+xml," + quote(rendered(figure, "svg", transparent=True))
+
+
+def on_dark(data_uri: str) -> str:
+    """The same figure for a dark page: text and ticks are light."""
+    return data_uri.replace(quote(INK), quote(DARK_INK))
 
 
 def in_lines(title: str) -> str:
@@ -215,18 +213,14 @@ def _steady() -> Iterator[None]:
 
 
 def _laid_out(figure: Figure) -> Figure:
-    """Settle the places of all parts, once for all formats in which the figure will be drawn."""
+    """Settle the places of all parts, once for all formats in which the figure will be drawn, and their colour."""
     with _steady():
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    return _in_ink(figure, INK)
-
-
-def _in_ink(figure: Figure, ink: str) -> Figure:
     for text in figure.findobj(Text):
-        text.set_color(ink)
+        text.set_color(INK)
     for axes in figure.axes:
-        axes.tick_params(colors=ink)
+        axes.tick_params(colors=INK)
     return figure
 
 

@@ -16,7 +16,7 @@ from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import WITHOUT_TRUTH, Results, ResultsFolder
 from vagan.files import regular, replacing, write_text
 from vagan.progress import duration
-from vagan.reporting.figures import DARK_INK, Format, as_data_uri, example_grid, rendered, score_bars, training_curves
+from vagan.reporting.figures import Format, as_data_uri, example_grid, on_dark, rendered, score_bars, training_curves
 from vagan.reporting.longitudinal import Followed, figure5, read_followed
 from vagan.reporting.page import Case, asset, hue_bytes, page_template, viewer_data, viewer_scripts
 
@@ -115,7 +115,8 @@ def _plotted(results: Results) -> list[str]:
 
 def _drawn(figure: Figure) -> Drawn:
     files = {kind: rendered(figure, kind) for kind in FORMATS}
-    return Drawn(figure.get_figwidth(), as_data_uri(figure), as_data_uri(figure, ink=DARK_INK), files)
+    light = as_data_uri(figure)
+    return Drawn(figure.get_figwidth(), light, on_dark(light), files)
 
 
 def _page(results: Results, figures: Mapping[str, Drawn]) -> str:

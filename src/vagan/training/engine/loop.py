@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning_fabric import Fabric
 
 from vagan.data.cohort import Cohort
@@ -68,6 +69,7 @@ def train(
     processes = launch(fabric)
     precision = fabric.strategy.precision.precision
     half = "bf16" in str(precision)
+    cohort = _in_memory(cohort, config)
     with reraise_out_of_memory(config, half=half):
         task = TASKS[config.method](config, cohort, monitor=monitor, processes=processes)
         state = task.build()
@@ -102,6 +104,12 @@ def train(
             if processes.is_first:
                 task.finish(run.model, fabric.device)
     return run
+
+
+def _in_memory(cohort: Cohort, config: Config) -> Cohort:
+    """All images that the training and the record of what it has seen need, read once, if they fit."""
+    rows = np.concatenate([cohort.manifest.indices(split) for split in ("train", "validation")])
+    return cohort.in_memory(rows, memory_bytes=config.training.memory_mb * 2**20)
 
 
 def _fit(
