@@ -1,7 +1,8 @@
 """How do all methods score on simulated atrophy: a Table 2 on volumes whose effects are known in each voxel.
 
-Makes the cohort (`vagan atrophy`), trains for each seed VA-GAN with every way of applying its map, the classifier and
-its CAM variant; scores every method on the same test images; writes ``table3d.md``, ``table3d.json``, ``table3d.pdf``
+Makes the cohort (`vagan atrophy`), trains for each seed VA-GAN with every way of applying its map, beside it the
+classifier that predicts classes, the classifier to be explained and its CAM variant; scores every method on the same
+test images, VA-GAN with known and with predicted classes; writes ``table3d.md``, ``table3d.json``, ``table3d.pdf``
 and ``table3d.png`` to ``benchmarks/results``. Hours on two cores. The same command again goes on where it stopped.
 
     python benchmarks/table3d.py --work runs/table3d
@@ -24,6 +25,7 @@ from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
 from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.evaluation.runs import RunSelection
+from vagan.inference.strategies import CLASS_GATE_FOLDER, REJECT_INTERVAL
 from vagan.reporting.report import build_report
 from vagan.simulation.study import make_atrophy_cohort
 from vagan.training.config import load_config
@@ -39,6 +41,7 @@ RUNS: dict[str, dict[str, str]] = {
     # its maps stay large to the end: an update takes five times as long as the other classifier's of this width
     "cam-classifier": {"method": "cam-classifier", "classifier.width": "8", "classifier.updates": "200"},
 }
+CLASS_GATE = {"method": "label-classifier"}
 TOGETHER = "warp"
 """Of what several generators, trained with other seeds, are also scored together."""
 MEMBERS_APART = 100
@@ -118,13 +121,16 @@ def _scores_of_all(
 ) -> dict[str, dict[str, float]]:
     """Of every method, and of several generators together; adds how long each training took."""
     runs = [_train(cohort, name, seed, 0, options) for name in options.runs]
+    gates = [_train_gate(cohort, name, seed, options) for name in options.runs if "generator.output" in RUNS[name]]
+    seconds.setdefault("class gate", []).append(sum(gate.seconds() for gate in gates))
     for name, run in zip(options.runs, runs, strict=True):
         seconds.setdefault(name, []).append(run.seconds())
     methods = [name for name, entry in METHODS.items() if entry.cost <= MAX_PASSES]
-    scores = _score(cohort, runs, _results(seed, options), options, methods=methods)
+    decides = REJECT_INTERVAL if gates else None
+    scores = _score(cohort, runs, _results(seed, options), options, methods=methods, reject_interval=decides)
     if "VA-GAN" in scores:  # the only one
         generator = next(name for name in options.runs if "generator.output" in RUNS[name])
-        scores[f"VA-GAN ({generator})"] = scores.pop("VA-GAN")
+        scores = {name.replace("VA-GAN", f"VA-GAN ({generator})", 1): values for name, values in scores.items()}
     if options.members > 1:
         members = [_train(cohort, TOGETHER, seed, member, options) for member in range(options.members)]
         seconds.setdefault(f"{options.members} of {TOGETHER}", []).append(sum(run.seconds() for run in members))
@@ -140,6 +146,12 @@ def _train(cohort: Cohort, name: str, seed: int, member: int, options: argparse.
     config = load_config(PRESET, RUNS[name] | settings_of(options, seed + MEMBERS_APART * member))
     folder = options.work / f"seed-{seed}" / (f"{name}-{member}" if member else name)
     return train(cohort, folder, config, monitor=mean_ncc)
+
+
+def _train_gate(cohort: Cohort, name: str, seed: int, options: argparse.Namespace) -> RunFolder:
+    """The classifier that predicts classes, in the run folder of a map generator."""
+    config = load_config(PRESET, settings_of(options, seed) | CLASS_GATE)
+    return train(cohort, options.work / f"seed-{seed}" / name / CLASS_GATE_FOLDER, config)
 
 
 def _results(seed: int, options: argparse.Namespace) -> Path:

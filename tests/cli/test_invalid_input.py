@@ -217,6 +217,7 @@ OPTIONS = {
     "attribute model picture.png --out new --insert": "bidirectional",
     "attribute model picture.png --out new --insert --masks thesis": "--masks excludes --insert",
     "attribute model picture.png --out new --predict-class --insert": "--predict-class excludes --insert",
+    "attribute model picture.png --out new --predict-class --expected": "--expected excludes --predict-class",
     "attribute model picture.png --out new --reject-interval 0.1:0.2": "--reject-interval needs --predict-class",
     "attribute model picture.png --out new --masks model": "must be a results folder",
     "evaluate cohort run --out new --reject-interval 0.1:0.2": "--reject-interval needs --predicted-classes",

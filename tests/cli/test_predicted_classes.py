@@ -57,6 +57,13 @@ def test_a_classifier_decides_and_the_map_follows(vagan, refused, trained, pictu
     told = json.loads((tmp_path / "wide" / "ill_effect.json").read_text(encoding="utf-8"))["predicted_class"]
     assert told["decision"] == "abstained"
 
+    code, printed, _ = vagan("attribute", trained, *renamed, "--out", tmp_path / "expected", "--expected")
+    assert (code, printed.strip()) == (0, f"2 maps in {tmp_path / 'expected'}")
+    told = json.loads((tmp_path / "expected" / "ill_effect.json").read_text(encoding="utf-8"))["predicted_class"]
+    assert told["most_probable"] == "ill"
+    expected = np.load(tmp_path / "expected" / "ill_effect.npy")
+    assert np.abs(expected).mean() == pytest.approx(np.abs(said).mean() * told["probabilities"]["ill"], rel=0.02)
+
     line = refused("attribute", trained / "model", renamed[0], "--out", tmp_path / "no", "--predict-class")
     assert "--with-classifier" in line
 
@@ -76,13 +83,14 @@ def test_scores_stand_side_by_side_and_each_network_is_loaded_once(vagan, traine
     scores = pd.read_csv(tmp_path / "results" / "scores.csv").query("metric == 'mean_abs'")
     energies = {
         name: scores[scores["method"] == name].set_index("case")["value"]
-        for name in ("VA-GAN", "VA-GAN, predicted classes")
+        for name in ("VA-GAN", "VA-GAN, predicted classes", "VA-GAN, expected effect")
     }
     cohort = Cohort(tmp_path / "cohort")
     rows = cohort.manifest.indices("test")
     maps = Attributor.load(trained).effect(cohort.images(rows)).abs().mean(dim=(1, 2, 3)).numpy()
     known = pd.Series(maps, index=cohort.manifest.table["id"].iloc[rows])
     np.testing.assert_allclose(energies["VA-GAN"], known[energies["VA-GAN"].index], rtol=1e-4)
+    assert all(0 < value <= known[case] * 1.01 for case, value in energies["VA-GAN, expected effect"].items())
     predicted = energies["VA-GAN, predicted classes"]
     assert all(value == 0 or value == pytest.approx(known[case], rel=1e-4) for case, value in predicted.items())
     healthy = cohort.manifest.table["class"].iloc[rows].to_numpy() == "healthy"

@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from models import save_random_generator
 from vagan.cli.attribute import attribute
 from vagan.data.covariates import Covariate
 from vagan.data.preparation import Preparation
-from vagan.effect import deformation
+from vagan.effect import counterfactual_image, deformation
 from vagan.errors import ConfigError, ImageFileError, ModelError, NotEnoughMemoryError, OutputError
 from vagan.inference import files
 from vagan.inference.attributor import Attributor
 from vagan.inference.covariates import rows_of
-from vagan.inference.strategies import CLASS_GATE_FOLDER
+from vagan.inference.strategies import CLASS_GATE_FOLDER, ClassGate
 from vagan.model.folder import load_model
 from vagan.model.ood import MahalanobisOOD, image_features
 from vagan.nn.classifier import CAMClassifier
@@ -108,6 +109,43 @@ def test_predicted_classes_take_one_pass_of_the_classifier(tmp_path, passes, ima
     assert not nothing.effect.any()
     assert not nothing.deformation.displacement.any()
     assert torch.equal(nothing.counterfactual, images)
+
+
+@pytest.mark.parametrize("output", ["add", "warp", "warp+add"])
+def test_expected_effects_are_of_the_raw_map_times_the_probability(tmp_path, passes, images, output):
+    run = save_run(tmp_path, output=output)
+    attributor = Attributor.load(run, expected=True)
+    passes.clear()
+    found = attributor.attribute(images)
+    assert passes == {"MapGenerator.decoded": 1, "MapGenerator.encoded": 1, "CAMClassifier.forward": 1}
+    network, _ = load_model(run)
+    probabilities = attributor.gate.probabilities(images)
+    for one, of_classes in zip(found, probabilities, strict=True):
+        label = 1 + int(of_classes[1:].argmax())
+        condition = nn.functional.one_hot(torch.tensor([label - 1]), len(CLASSES) - 1).float()
+        raw = network(one.images, condition).detach() * of_classes[label]
+        torch.testing.assert_close(one.counterfactual, counterfactual_image(one.images, raw, output))
+        torch.testing.assert_close(one.effect, one.images - one.counterfactual)
+        if output != "add":
+            torch.testing.assert_close(one.deformation.log_jacobian, deformation(raw).log_jacobian)
+    certain, never = (
+        Attributor(attributor.methods, attributor.spec, gate=ClassGate(Fixed(logits))).expected()
+        for logits in ((-100.0, 100.0, 0.0), (200.0, 0.0, 0.0))
+    )
+    alone = Attributor.load(run, class_of_interest=CLASSES[1]).attribute(images)
+    torch.testing.assert_close(certain.attribute(images).effect, alone.effect)
+    assert not never.attribute(images).effect.any()
+
+
+class Fixed(nn.Module):
+    """The same logits for every image."""
+
+    def __init__(self, logits: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("logits", torch.tensor(logits))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(len(images), -1)
 
 
 def test_everything_comes_from_the_same_raw_map(tmp_path, images):
@@ -270,6 +308,8 @@ class TestFiles:
     [
         ({"predict_class": True, "class_of_interest": "ill"}, "excludes"),
         ({"predict_class": True, "insert": True}, "excludes"),
+        ({"predict_class": True, "expected": True}, "excludes"),
+        ({"expected": True, "class_of_interest": "ill"}, "excludes"),
         ({"insert": True, "class_of_interest": "ill"}, "bidirectional"),
         ({}, "`class_of_interest` is needed"),
         ({"class_of_interest": "il"}, "did you mean 'ill'"),

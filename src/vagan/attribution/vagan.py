@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vagan import effect
 from vagan.attribution.method import Convention, Covariates, Unit, preserving, require_images
-from vagan.axes import spatial_shape
+from vagan.axes import expand_like, spatial_shape
 from vagan.data.covariates import Covariate, encode_covariates
 from vagan.effect import Deformation, Output, RawMap
 from vagan.errors import ModelError
@@ -78,13 +78,21 @@ class VAGAN:
         return self.explain(images, covariates).effect
 
     def explain(
-        self, images: Images, covariates: Covariates = None, *, condition: Condition | None = None
+        self,
+        images: Images,
+        covariates: Covariates = None,
+        *,
+        condition: Condition | None = None,
+        weights: Scores | None = None,
     ) -> Explanation:
         """Effect, counterfactual, deformation and out-of-distribution score, all from the same forward pass.
 
-        A condition, ``(batch, tasks)``, selects the task of each image, in place of the method's own.
+        A condition, ``(batch, tasks)``, selects the task of each image, in place of the method's own. The raw map of
+        each image is multiplied by its weight: of a deformation, that is its velocity.
         """
         raw_map, score = self._forward(images, self._conditions(len(images), covariates, condition))
+        if weights is not None:
+            raw_map = raw_map * expand_like(weights, raw_map)
         counterfactual = effect.counterfactual_image(images, raw_map, self.output)
         found = (effect.added_effect if self.insert else effect.effect_map)(images, counterfactual)
         moved = None

@@ -16,6 +16,7 @@ def attribute(
     method: str = "",
     class_of_interest: Annotated[str, Parameter(name="--class")] = "",
     predict_class: Annotated[bool, Parameter(negative=())] = False,
+    expected: Annotated[bool, Parameter(negative=())] = False,
     reject_interval: str = "",
     insert: Annotated[bool, Parameter(negative=())] = False,
     ensemble: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
@@ -44,6 +45,9 @@ def attribute(
     predict_class
         A classifier in the run folder (see `vagan train --with-classifier`) predicts the class of each image. The map
         of an image of the baseline class is then zero; the description holds the prediction and its probabilities.
+    expected
+        The expected effect where the class is uncertain: the same classifier decides nothing, but each map is
+        multiplied by the probability of its class.
     reject_interval
         With --predict-class: abstain between these probabilities of a class of interest [default: 0.35:0.65]. The map
         is then that of the most probable one.
@@ -76,6 +80,7 @@ def attribute(
         class_of_interest=class_of_interest,
         insert=insert,
         predict_class=predict_class,
+        expected=expected,
         reject_interval=parse_interval(reject_interval),
         device=device,
     )

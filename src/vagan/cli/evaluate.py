@@ -64,8 +64,9 @@ def evaluate(
         Runs of independent classifiers, best two of different architectures (--method classifier and
         cam-classifier), which score the counterfactuals: flip rate and kernel distance. Needs no known effects.
     predicted_classes
-        Score map generators also with the class that the classifier in the run folder predicts for each image (see
-        `vagan attribute --predict-class`), and this classifier.
+        Score map generators also with the class that the classifier in the run folder predicts for each image, and
+        with maps weighted by its probabilities (see `vagan attribute --predict-class` and --expected), and this
+        classifier.
     reject_interval
         With --predicted-classes: abstain between these probabilities of a class of interest [default: 0.35:0.65].
     ensemble

@@ -42,7 +42,7 @@ class RunSelection:
     """Score the mean of the map generators of all runs too, and whether its uncertainty predicts its error."""
     reject_interval: RejectInterval | None = None
     """Score map generators also with the class that a classifier predicts, which abstains between these
-    probabilities; see `vagan.inference.strategies`."""
+    probabilities (see `vagan.inference.strategies`), and with maps weighted by its probabilities."""
     classifiers: Sequence[Path] = ()
     """Runs of independent classifiers, which are none of the runs; see `vagan.evaluation.metrics.counterfactual`."""
     exclude_seen: bool = False
@@ -100,6 +100,8 @@ def load_methods(
             made = Attributor.load(model, predict_class=True, reject_interval=selection.reject_interval)
             name = _named(made, model, models)
             methods[name], gated[name] = made, model.path.name
+            expected = made.expected()
+            methods[_named(expected, model, models)] = expected
     controls = [_control(slug, cohort, label, seed) for slug in wanted if needs[slug] in WITHOUT_MODEL]
     methods |= {control.name: control for control in controls}
     return LoadedMethods(methods, models, gated, label, classifiers)

@@ -88,7 +88,7 @@ class SavedMaps(NamedTuple):
     source: Path
     """Of the image."""
     decision: str
-    """Name of the predicted class, or ``abstained``; empty where the class was given."""
+    """Name of the predicted class, or ``abstained``; empty where nothing was decided."""
     is_ood: bool
     """Whether the image is out of distribution; False where that was not measured."""
     extrapolations: tuple[str, ...] = ()
@@ -125,7 +125,8 @@ class Attribution:
     decisions: tuple[ClassDecision, ...] | None = None
     """One for each image where classes are predicted."""
     reject_interval: RejectInterval | None = None
-    """Probabilities between which the classifier of predicted classes abstains."""
+    """Probabilities between which the classifier of predicted classes abstains; None where it does not decide: maps
+    are multiplied by the probability of the class."""
     ood_score: Scores | None = None
     """See `vagan.model.ood.MahalanobisOOD`; None where the model has no statistics of its training images."""
     ood_threshold: float | None = None

@@ -22,14 +22,14 @@ from vagan.inference import files, strategies
 from vagan.inference.attribution import Attribution, SavedMaps, SourceImage
 from vagan.inference.covariates import GivenCovariates, covariate_table
 from vagan.inference.overlay import Overlays, contact_sheets
-from vagan.inference.strategies import REJECT_INTERVAL, ClassGate, RejectInterval
+from vagan.inference.strategies import ALWAYS_OF_INTEREST, REJECT_INTERVAL, ClassGate, RejectInterval
 from vagan.model.folder import ModelSpec, TrainedModel, require_alike, select_class
 from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.conditioning import Condition
 from vagan.nn.unet import MapGenerator
 from vagan.progress import track
 from vagan.training.engine.memory import free_bytes, peak_bytes
-from vagan.types import Images, Maps
+from vagan.types import Images, Maps, Scores
 
 Run = Path | str
 Files = Run | Sequence[Run]
@@ -52,7 +52,7 @@ class Attributor:
     Attributes: ``name`` for tables, ``unit`` and ``convention`` of the maps, ``cost`` (approximate number of forward
     passes per map); one of the ``methods`` for each model, the ``covariates`` they are conditioned on, and the
     ``runs`` they are from; the ``gate``, classifier of predicted classes, with the ``reject_interval`` in which it
-    abstains; the ``device`` of the networks.
+    abstains, None where maps are weighted by its probabilities; the ``device`` of the networks.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Attributor:
         spec: ModelSpec | None = None,
         *,
         gate: ClassGate | None = None,
-        reject_interval: RejectInterval = REJECT_INTERVAL,
+        reject_interval: RejectInterval | None = REJECT_INTERVAL,
         device: torch.device | str = "cpu",
         runs: Sequence[Path] = (),
     ) -> None:
@@ -80,7 +80,8 @@ class Attributor:
         if isinstance(first, VAGAN) and first.insert:
             self._sign = SIGN_INSERTION
         several = "" if len(methods) == 1 else f", mean of {len(methods)}"
-        self.name = f"{first.name}{several}{', predicted classes' if gate else ''}"
+        predicted = ", expected effect" if reject_interval is None else ", predicted classes"
+        self.name = f"{first.name}{several}{predicted if gate else ''}"
 
     @classmethod
     def load(
@@ -91,6 +92,7 @@ class Attributor:
         class_of_interest: str = "",
         insert: bool = False,
         predict_class: bool = False,
+        expected: bool = False,
         reject_interval: RejectInterval = REJECT_INTERVAL,
         device: torch.device | str = "cpu",
     ) -> "Attributor":
@@ -111,6 +113,9 @@ class Attributor:
             What the class would do to images of the baseline class, by a bidirectional model.
         predict_class
             A classifier in the run folder predicts the class of each image; images of the baseline class get zero.
+        expected
+            The expected effect where the class is uncertain: maps of the most probable class of interest, multiplied
+            by its probability as this classifier gives it.
         reject_interval
             Where it abstains; see `vagan.inference.strategies.decide`.
         device
@@ -122,20 +127,23 @@ class Attributor:
         where = device if isinstance(device, torch.device) else find_device(device)
         models = [one if isinstance(one, TrainedModel) else TrainedModel.load(one, where) for one in given]
         require_alike(models)
-        if predict_class and (insert or class_of_interest or len(models) > 1):
-            raise ConfigError("`predict_class` excludes `insert`, `class_of_interest` and ensembles; leave them out")
+        name = "expected" if expected else "predict_class"
+        if predict_class and expected:
+            raise ConfigError("`expected` excludes `predict_class`: maps are weighted, or a class is decided for")
+        if (predict_class or expected) and (insert or class_of_interest or len(models) > 1):
+            raise ConfigError(f"`{name}` excludes `insert`, `class_of_interest` and ensembles; leave them out")
         first, runs = models[0], [model.path for model in models]
         where = next(first.network.parameters()).device
         entry = METHODS[_chosen(first, method)]
         if entry.needs != "map-generator":
-            if insert or predict_class:
+            if insert or predict_class or expected:
                 found = f"{first.path} holds a {first.spec.kind}"
-                raise ConfigError(f"`insert` and `predict_class` need a map generator: {found}")
+                raise ConfigError(f"`insert`, `predict_class` and `expected` need a map generator: {found}")
             narrowed, _ = select_class(first.spec, class_of_interest)
-            made = [entry.make() if entry.needs == "nothing" else entry.make(one.network) for one in models]
-            return cls(made, narrowed, device=where, runs=runs)
+            methods = [entry.make() if entry.needs == "nothing" else entry.make(one.network) for one in models]
+            return cls(methods, narrowed, device=where, runs=runs)
         gate, specs, conditions = None, [first.spec], [None]
-        if predict_class:
+        if predict_class or expected:
             gate = ClassGate.load(first.path, first.spec.classes, where)
         else:
             chosen = [select_class(one.spec, class_of_interest, insert=insert) for one in models]
@@ -144,7 +152,14 @@ class Attributor:
             VAGAN(network, output=spec.output, condition=one, covariates=spec.covariates, insert=insert, ood=ood)
             for (_, network, spec, ood), one in zip(models, conditions, strict=True)
         ]
-        return cls(generators, specs[0], gate=gate, reject_interval=reject_interval, device=where, runs=runs)
+        made = cls(generators, specs[0], gate=gate, reject_interval=reject_interval, device=where, runs=runs)
+        return made.expected() if expected else made
+
+    def expected(self) -> "Attributor":
+        """The same, but maps are multiplied by the probabilities of the classifier, which decides nothing."""
+        return Attributor(
+            self.methods, self._spec, gate=self.gate, reject_interval=None, device=self.device, runs=self.runs
+        )
 
     def __repr__(self) -> str:
         spec = self._spec
@@ -222,9 +237,13 @@ class Attributor:
         for method in self.methods:
             _require_memory(method, images.shape, self.device)
         inputs = images.to(self.device)
-        decisions = None if self.gate is None else self.gate.decide(inputs, self.reject_interval)
-        condition = None if decisions is None else strategies.task_conditions(self.spec, decisions)
-        members = [self._explain(method, inputs, table, condition) for method in self.methods]
+        decisions = condition = weights = None
+        if self.gate is not None:
+            decisions = self.gate.decide(inputs, self.reject_interval or ALWAYS_OF_INTEREST)
+            condition = strategies.task_conditions(self.spec, decisions)
+            if self.reject_interval is None:
+                weights = strategies.probabilities_of(decisions, self.device)
+        members = [self._explain(method, inputs, table, condition, weights) for method in self.methods]
         found, spread = strategies.combined(members)
         if decisions is not None:
             found = strategies.without_effect_in_baseline(found, inputs, decisions)
@@ -252,12 +271,17 @@ class Attributor:
         )
 
     def _explain(
-        self, method: AttributionMethod, images: Images, covariates: pd.DataFrame | None, condition: Condition | None
+        self,
+        method: AttributionMethod,
+        images: Images,
+        covariates: pd.DataFrame | None,
+        condition: Condition | None,
+        weights: Scores | None,
     ) -> Explanation:
         if not isinstance(method, VAGAN):
             effect = method.attribute(images, covariates)
             return Explanation(effect, without_effect(images, effect) if method.unit == "intensity" else None)
-        return method.explain(images, covariates, condition=condition)
+        return method.explain(images, covariates, condition=condition, weights=weights)
 
 
 load = Attributor.load

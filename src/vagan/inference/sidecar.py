@@ -13,6 +13,7 @@ _MEANING = {
     "interest": "predicted to be of this class: its map",
     ABSTAINED: "no class is probable enough: the map is that of the most probable class of interest",
 }
+_EXPECTED = "the expected effect: the map of this class, multiplied by its probability before it was applied"
 
 
 def describe(one: Attribution, source: SourceImage, effect: Array) -> dict[str, Any]:
@@ -55,8 +56,8 @@ def describe_deformation(vectors: Array, log_jacobian: Array, unit: str) -> dict
 
 
 def decision_of(one: Attribution) -> str:
-    """Name of the predicted class of a single image, or ``abstained``; empty where the class was given."""
-    if one.decisions is None or one.spec is None:
+    """Name of the predicted class of a single image, or ``abstained``; empty where nothing was decided."""
+    if one.decisions is None or one.spec is None or one.reject_interval is None:
         return ""
     (decision,) = one.decisions
     return ABSTAINED if decision.abstained else one.spec.classes[decision.label]
@@ -75,17 +76,18 @@ def extrapolations(one: Attribution) -> tuple[str, ...]:
 
 
 def _decision(one: Attribution) -> dict[str, Any] | None:
-    if one.decisions is None or one.reject_interval is None or one.spec is None:
+    if one.decisions is None or one.spec is None:
         return None
     (decision,) = one.decisions
-    meaning = ABSTAINED if decision.abstained else "interest" if decision.label else "baseline"
-    return {
-        "decision": decision_of(one),
-        "meaning": _MEANING[meaning],
+    common = {
         "probabilities": dict(zip(one.spec.classes, decision.probabilities, strict=True)),
-        "reject_interval": list(one.reject_interval),
         "by": "a classifier in the run folder, its probabilities calibrated on validation images",
     }
+    if one.reject_interval is None:
+        return {"most_probable": one.spec.classes[decision.label], "meaning": _EXPECTED, **common}
+    meaning = ABSTAINED if decision.abstained else "interest" if decision.label else "baseline"
+    decided = {"decision": decision_of(one), "meaning": _MEANING[meaning]}
+    return {**decided, **common, "reject_interval": list(one.reject_interval)}
 
 
 def _uncertainty(one: Attribution) -> dict[str, Any] | None:

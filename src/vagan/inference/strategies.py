@@ -17,12 +17,14 @@ from vagan.effect import Deformation
 from vagan.errors import ModelError
 from vagan.model.folder import CONFIG, ModelSpec, load_model
 from vagan.nn.conditioning import Condition
-from vagan.types import Images, Maps
+from vagan.types import Images, Maps, Scores
 
 CLASS_GATE_FOLDER = "classifier"
 """In the run folder of a map generator: the run folder of the classifier that decides."""
 RejectInterval = tuple[float, float]
 REJECT_INTERVAL: RejectInterval = (0.35, 0.65)
+ALWAYS_OF_INTEREST: RejectInterval = (0.0, 0.0)
+"""With which `decide` returns the most probable class of interest, however improbable."""
 
 
 class ClassDecision(NamedTuple):
@@ -89,6 +91,11 @@ def task_conditions(spec: ModelSpec, decisions: Sequence[ClassDecision]) -> Cond
     """Of each image the task that removes its class; of the baseline class any, for its map is not shown."""
     conditions = spec.task_conditions()
     return None if conditions is None else conditions[[max(decision.label - 1, 0) for decision in decisions]]
+
+
+def probabilities_of(decisions: Sequence[ClassDecision], device: torch.device) -> Scores:
+    """Of the class of interest that is shown for each image."""
+    return torch.tensor([one.probabilities[one.label] if one.label else 0.0 for one in decisions], device=device)
 
 
 def without_effect_in_baseline(found: Explanation, images: Images, decisions: Sequence[ClassDecision]) -> Explanation:
