@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from cohorts import kept
+from individuality import CONSTANT, HypotheticalEffects
 from study import as_table, column, keep, options_of, settings_of, with_seeds
 
 from vagan.attribution.registry import METHODS
@@ -25,6 +26,7 @@ from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
 from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.evaluation.runs import RunSelection
+from vagan.inference.attributor import Attributor
 from vagan.inference.strategies import CLASS_GATE_FOLDER, REJECT_INTERVAL
 from vagan.reporting.report import build_report
 from vagan.simulation.study import make_atrophy_cohort
@@ -46,7 +48,7 @@ TOGETHER = "warp"
 """Of what several generators, trained with other seeds, are also scored together."""
 MEMBERS_APART = 100
 """In seeds."""
-CONTROLS = ("gradient magnitude", "group mean difference", "random map")
+CONTROLS = ("gradient magnitude", "group mean difference", "random map", CONSTANT)
 MAX_PASSES = 300
 """For a map. The perturbation of 1500 steps is left out, its authors' version of 100 steps is in."""
 COLUMNS = {
@@ -61,13 +63,18 @@ COLUMNS = {
     "hippocampi grow": ("regional/hippocampus_left", "regional/hippocampus_right"),
     "ventricles grow": ("regional/ventricle_left", "regional/ventricle_right"),
     "M(x0)/M(x1)": ("baseline_response_ratio",),
+    "swap gain": ("swap_gain",),
+    "volumes: hippocampi": ("volume/hippocampus",),
+    "ventricles": ("volume/ventricle",),
+    "temporal": ("volume/temporal",),
     "amplitude": ("amplitude_slope",),
     "Dice": ("dice",),
     "lesions found": ("lesion_recall",),
     "false ones": ("false_lesions",),
 }
 """Means of these scores. Recalls at equal map area; rank correlations of the map's size with the severity, and of its
-mean in a region with the effect's; lesions by thresholds that need no truth, false ones of each image."""
+mean in a region with the effect's; swap gain and volumes see `individuality`; lesions by thresholds that need no
+truth, false ones of each image."""
 
 
 def main() -> None:
@@ -79,10 +86,11 @@ def main() -> None:
         spacing_mm=options.spacing_mm,
         jobs=options.jobs,
     )
-    found: dict[str, list[dict[str, float]]] = {}
+    hypothetical = HypotheticalEffects(cohort, options.work, limit=options.limit)
+    found: dict[str, list[dict[str, float]]] = {CONSTANT: [hypothetical.of_constant_map()]}
     seconds: dict[str, list[float]] = {}
     for seed in options.seeds:
-        for method, scores in _scores_of_all(cohort, seed, seconds, options).items():
+        for method, scores in _scores_of_all(cohort, seed, hypothetical, seconds, options).items():
             found.setdefault(method, []).append(scores)
     result = {
         "options": {name: value for name, value in vars(options).items() if name not in ("work", "out", "name")},
@@ -117,7 +125,11 @@ def _parse() -> argparse.Namespace:
 
 
 def _scores_of_all(
-    cohort: Cohort, seed: int, seconds: dict[str, list[float]], options: argparse.Namespace
+    cohort: Cohort,
+    seed: int,
+    hypothetical: HypotheticalEffects,
+    seconds: dict[str, list[float]],
+    options: argparse.Namespace,
 ) -> dict[str, dict[str, float]]:
     """Of every method, and of several generators together; adds how long each training took."""
     runs = [_train(cohort, name, seed, 0, options) for name in options.runs]
@@ -131,6 +143,12 @@ def _scores_of_all(
     if "VA-GAN" in scores:  # the only one
         generator = next(name for name in options.runs if "generator.output" in RUNS[name])
         scores = {name.replace("VA-GAN", f"VA-GAN ({generator})", 1): values for name, values in scores.items()}
+    for run in runs:
+        if run.read_config().method == "vagan":
+            known = Attributor.load(run.path)
+            for method in (known, Attributor.load(run.path, expected=True)):
+                names = method.name.replace("VA-GAN", f"VA-GAN ({run.path.name})"), f"{method.name} ({run.path.name})"
+                scores[names[0] if names[0] in scores else names[1]] |= hypothetical.of_method(method)
     if options.members > 1:
         members = [_train(cohort, TOGETHER, seed, member, options) for member in range(options.members)]
         seconds.setdefault(f"{options.members} of {TOGETHER}", []).append(sum(run.seconds() for run in members))
