@@ -2,7 +2,8 @@
 
 Makes the cohort (`vagan atrophy`), trains for each seed VA-GAN with every way of applying its map, beside it the
 classifier that predicts classes, the classifier to be explained and its CAM variant; scores every method on the same
-test images, VA-GAN with known and with predicted classes; writes ``table3d.md``, ``table3d.json``, ``table3d.pdf``
+test images, VA-GAN with known and with predicted classes, and beside them the constant map and the supervised twin
+(see `individuality` and `supervised_twin`); writes ``table3d.md``, ``table3d.json``, ``table3d.pdf``
 and ``table3d.png`` to ``benchmarks/results``. Hours on two cores. The same command again goes on where it stopped.
 
     python benchmarks/table3d.py --work runs/table3d
@@ -19,6 +20,7 @@ import numpy as np
 from cohorts import kept
 from individuality import CONSTANT, HypotheticalEffects
 from study import as_table, column, keep, options_of, settings_of, with_seeds
+from supervised_twin import train_twin
 
 from vagan.attribution.registry import METHODS
 from vagan.data.cohort import Cohort
@@ -28,6 +30,7 @@ from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.evaluation.runs import RunSelection
 from vagan.inference.attributor import Attributor
 from vagan.inference.strategies import CLASS_GATE_FOLDER, REJECT_INTERVAL
+from vagan.model.folder import TrainedModel
 from vagan.reporting.report import build_report
 from vagan.simulation.study import make_atrophy_cohort
 from vagan.training.config import load_config
@@ -119,6 +122,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=0, help="processes that simulate; 0 for one on each core")
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--members", type=int, default=2, help="generators whose mean map is scored too; 1 for none")
+    parser.add_argument(
+        "--twins", nargs="*", default=["squared"], choices=["squared", "absolute"], help="errors of supervised twins"
+    )
+    parser.add_argument("--twin-updates", type=int, default=600, help="of a supervised twin")
     parser.add_argument("--limit", type=int, default=24, help="random test images of each class, the same for all")
     parser.add_argument("--subset", type=int, default=4, help="images for methods with many passes for a map")
     return parser.parse_args()
@@ -133,27 +140,35 @@ def _scores_of_all(
 ) -> dict[str, dict[str, float]]:
     """Of every method, and of several generators together; adds how long each training took."""
     runs = [_train(cohort, name, seed, 0, options) for name in options.runs]
-    gates = [_train_gate(cohort, name, seed, options) for name in options.runs if "generator.output" in RUNS[name]]
+    generators = [run.path for name, run in zip(options.runs, runs, strict=True) if "generator.output" in RUNS[name]]
+    gates = [_train_gate(cohort, path, seed, options) for path in generators]
     seconds.setdefault("class gate", []).append(sum(gate.seconds() for gate in gates))
     for name, run in zip(options.runs, runs, strict=True):
         seconds.setdefault(name, []).append(run.seconds())
     methods = [name for name, entry in METHODS.items() if entry.cost <= MAX_PASSES]
     decides = REJECT_INTERVAL if gates else None
-    scores = _score(cohort, runs, _results(seed, options), options, methods=methods, reject_interval=decides)
-    if "VA-GAN" in scores:  # the only one
-        generator = next(name for name in options.runs if "generator.output" in RUNS[name])
-        scores = {name.replace("VA-GAN", f"VA-GAN ({generator})", 1): values for name, values in scores.items()}
-    for run in runs:
-        if run.read_config().method == "vagan":
-            known = Attributor.load(run.path)
-            for method in (known, Attributor.load(run.path, expected=True)):
-                names = method.name.replace("VA-GAN", f"VA-GAN ({run.path.name})"), f"{method.name} ({run.path.name})"
-                scores[names[0] if names[0] in scores else names[1]] |= hypothetical.of_method(method)
+    paths = [run.path for run in runs]
+    scores = _score(cohort, paths, _results(seed, options), options, methods=methods, reject_interval=decides)
+    if len(generators) == 1:
+        named = f"VA-GAN ({generators[0].name})"
+        scores = {name.replace("VA-GAN", named, 1): values for name, values in scores.items()}
+    for path in generators:
+        for method in (Attributor.load(path), Attributor.load(path, expected=True)):
+            names = method.name.replace("VA-GAN", f"VA-GAN ({path.name})"), f"{method.name} ({path.name})"
+            scores[names[0] if names[0] in scores else names[1]] |= hypothetical.of_method(method)
+    for error in options.twins if generators else ():
+        model = TrainedModel.load(generators[0])
+        config, folder = load_config(PRESET, settings_of(options, seed)), options.work / f"seed-{seed}-twin-{error}"
+        twin = train_twin(cohort, folder, config, model.spec, updates=options.twin_updates, error=error)
+        only = {"methods": ["vagan"]}
+        found = _score(cohort, [twin], options.work / f"results-{seed}-of-twin-{error}", options, **only)["VA-GAN"]
+        scores[f"supervised twin, {error} error"] = found | hypothetical.of_method(Attributor.load(twin))
     if options.members > 1:
         members = [_train(cohort, TOGETHER, seed, member, options) for member in range(options.members)]
         seconds.setdefault(f"{options.members} of {TOGETHER}", []).append(sum(run.seconds() for run in members))
         folder = options.work / f"results-{seed}-of-{options.members}"
-        found = _score(cohort, members, folder, options, methods=["vagan"], ensemble=True)
+        paths = [run.path for run in members]
+        found = _score(cohort, paths, folder, options, methods=["vagan"], ensemble=True)
         for name in found.keys() - scores.keys():  # the other members, and the mean of all
             scores[name.replace("VA-GAN,", f"VA-GAN ({TOGETHER}),")] = found[name]
     return scores
@@ -166,10 +181,9 @@ def _train(cohort: Cohort, name: str, seed: int, member: int, options: argparse.
     return train(cohort, folder, config, monitor=mean_ncc)
 
 
-def _train_gate(cohort: Cohort, name: str, seed: int, options: argparse.Namespace) -> RunFolder:
+def _train_gate(cohort: Cohort, path: Path, seed: int, options: argparse.Namespace) -> RunFolder:
     """The classifier that predicts classes, in the run folder of a map generator."""
-    config = load_config(PRESET, settings_of(options, seed) | CLASS_GATE)
-    return train(cohort, options.work / f"seed-{seed}" / name / CLASS_GATE_FOLDER, config)
+    return train(cohort, path / CLASS_GATE_FOLDER, load_config(PRESET, settings_of(options, seed) | CLASS_GATE))
 
 
 def _results(seed: int, options: argparse.Namespace) -> Path:
@@ -178,12 +192,12 @@ def _results(seed: int, options: argparse.Namespace) -> Path:
 
 
 def _score(
-    cohort: Cohort, runs: list[RunFolder], out: Path, options: argparse.Namespace, **more: Any
+    cohort: Cohort, paths: list[Path], out: Path, options: argparse.Namespace, **more: Any
 ) -> dict[str, dict[str, float]]:
     """Mean of each score over test images, by method."""
     if not (out / "summary.json").is_file():
         what = EvaluationOptions(limit=options.limit, subset=options.subset, severity="severity", device="auto")
-        evaluate_runs(cohort, [run.path for run in runs], out, what, RunSelection(**more))
+        evaluate_runs(cohort, paths, out, what, RunSelection(**more))
         build_report(out)
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     ceiling = summary["ceiling"]["ncc"]["mean"]
@@ -197,7 +211,8 @@ def _score(
 def _ratios(found: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     """NCC of each VA-GAN over that of the best method that explains a classifier, means of the seeds."""
     means = {method: float(np.mean([scores["ncc"] for scores in seeds])) for method, seeds in found.items()}
-    theirs = [value for name, value in means.items() if not name.startswith(("VA-GAN", CEILING, *CONTROLS))]
+    ours = ("VA-GAN", "supervised", CEILING, *CONTROLS)
+    theirs = [value for name, value in means.items() if not name.startswith(ours)]
     return {name: value / max(theirs) for name, value in means.items() if theirs and name.startswith("VA-GAN")}
 
 
