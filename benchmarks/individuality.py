@@ -6,11 +6,13 @@ with that of another patient's disease on the same scan, *volumes* whether its d
 volume as the disease of that patient did.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from individual_maps.measures import partners, swap_test, volume_changes, volume_correlations
 from individual_maps.swapped_disease import effect_if, mean_disease, region_shares
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
@@ -41,6 +43,7 @@ class HypotheticalEffects:
         self.truth = ExactEffects(cohort, 1, limit=limit, parts=None, seed=0)
         self.rows, self.baseline = self.truth.cases.rows, self.truth.cases.baseline
         self.diseases = [self._whose(row)[1].disease for row in self.rows]
+        self.volumes = np.array([[disease.get(name, 0.0) for name in REGIONS] for disease in self.diseases])
         file = folder / f"hypothetical-{limit}.npz"
         if not file.is_file():
             np.savez(file, **self._made())
@@ -93,19 +96,77 @@ class HypotheticalEffects:
 
     def of_method(self, method: Attributor) -> dict[str, float]:
         """Swap test of a method's maps and, if it deforms, rank correlation of predicted and true volume changes."""
+        maps, predicted = self._maps_and_volumes(method)
+        found = {"swap_gain": self._swap_gain(maps)}
+        if predicted is None:
+            return found
+        subjects = self._cohort.manifest.table["subject"].to_numpy()[self.rows]
+        volumes = volume_correlations(predicted, self.volumes, REGIONS, subjects)
+        return found | {name: entry["mean"] for name, entry in volumes.items()}
+
+    def figure(self, method: Attributor, file: Path) -> None:
+        """Draw maps of patients of both subtypes, mild and severe, and of a healthy subject, on one colour scale.
+
+        Beside them, for each region and side, the predicted change of volume against the true one in all patients.
+        """
+        table = self._cohort.manifest.table.iloc[self.rows].reset_index(drop=True).astype({"severity": float})
+        order = table.sort_values("severity").groupby("subtype").groups
+        cases = [rows[place] for place in (len(next(iter(order.values()))) // 4, -1) for rows in order.values()]
+        images = np.concatenate([self._cohort.images(rows).numpy() for rows in (self.rows[cases], self.baseline[:1])])
+        true = np.concatenate([self._cohort.effects(self.rows[cases]).numpy(), np.zeros_like(images[:1])])
+        maps, predicted = self._maps_and_volumes(method)
+        baseline = self._cohort.manifest.table.iloc[self.baseline[:1]]
+        in_baseline = method.attribute(self._cohort.images(self.baseline[:1]), baseline).effect.numpy()
+        shown = {"image": images, "true effect": true, "map": np.concatenate([maps[cases], in_baseline])}
+        names = [f"{table['subtype'][case]}, severity {table['severity'][case]:.2f}" for case in cases]
+        _draw(shown, [*names, "healthy"], predicted, self.volumes, file)
+
+    def _maps_and_volumes(self, method: Attributor) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+        """Maps of the patients; of methods that deform, the predicted log volume change of each of `REGIONS`."""
         parts = [
             method.attribute(self._cohort.images(part), self._cohort.manifest.table.iloc[part])
             for part in np.array_split(self.rows, -(-len(self.rows) // BATCH))
         ]
-        found = {"swap_gain": self._swap_gain(np.concatenate([part.effect.numpy() for part in parts]))}
         jacobians = [part.deformation.log_jacobian.numpy() for part in parts if part.deformation is not None]
-        if not jacobians:
-            return found
-        true = np.array([[disease.get(name, 0.0) for name in REGIONS] for disease in self.diseases])
-        predicted = volume_changes(np.concatenate(jacobians), self.shares)
-        subjects = self._cohort.manifest.table["subject"].to_numpy()[self.rows]
-        volumes = volume_correlations(predicted, true, REGIONS, subjects)
-        return found | {name: entry["mean"] for name, entry in volumes.items()}
+        predicted = volume_changes(np.concatenate(jacobians), self.shares) if jacobians else None
+        return np.concatenate([part.effect.numpy() for part in parts]), predicted
 
     def _swap_gain(self, maps: NDArray[np.float32]) -> float:
         return swap_test(maps, self._cohort.effects(self.rows).numpy(), self.swapped).gain
+
+
+def _draw(
+    shown: Mapping[str, NDArray[np.float32]],
+    names: Sequence[str],
+    predicted: NDArray[np.float64] | None,
+    true: NDArray[np.float64],
+    file: Path,
+) -> None:
+    """Axial slices with most effect, a row for each kind of picture, and a scatter plot for each kind of region."""
+    regions = list(dict.fromkeys(name.rpartition("_")[0] for name in REGIONS))
+    effects = shown["true effect"]
+    limit = float(np.quantile(np.abs(effects[effects != 0]), 0.995))
+    heights = np.abs(effects).sum(axis=(1, 2, 3)).argmax(axis=-1)
+    heights[-1] = heights[0]  # the healthy subject has no effect
+    figure = Figure((2.0 * len(names), 2.4 * len(shown) + 3.2), layout="constrained")
+    pictures, scatter = figure.subfigures(2, 1, height_ratios=(2.4 * len(shown), 3.2))
+    grid = pictures.subplots(len(shown), len(names))
+    for row, (title, arrays) in zip(grid, shown.items(), strict=True):
+        for axes, array, height in zip(row, arrays, heights, strict=True):
+            style = {"cmap": "gray"} if title == "image" else {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+            drawn = axes.imshow(array[0, :, :, height].T, origin="lower", **style)
+            axes.set(xticks=[], yticks=[])
+        row[0].set_ylabel(title)
+    for axes, name in zip(grid[0], names, strict=True):
+        axes.set_title(name, fontsize=8)
+    pictures.colorbar(drawn, ax=grid[1:], shrink=0.6, label="effect")
+    for axes, region in zip(scatter.subplots(1, len(regions)), regions, strict=True):
+        for side, marker in (("left", "o"), ("right", "^")):
+            column = REGIONS.index(f"{region}_{side}")
+            if predicted is not None:
+                axes.plot(true[:, column], predicted[:, column], marker, markersize=3, label=side)
+        ends = [true[:, column].min(), true[:, column].max()]
+        axes.plot(ends, ends, color="grey", linewidth=0.8)
+        axes.set(title=region, xlabel="true log volume change", ylabel="predicted")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(file, dpi=120)

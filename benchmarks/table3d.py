@@ -3,8 +3,8 @@
 Makes the cohort (`vagan atrophy`), trains for each seed VA-GAN with every way of applying its map, beside it the
 classifier that predicts classes, the classifier to be explained and its CAM variant; scores every method on the same
 test images, VA-GAN with known and with predicted classes, and beside them the constant map and the supervised twin
-(see `individuality` and `supervised_twin`); writes ``table3d.md``, ``table3d.json``, ``table3d.pdf``
-and ``table3d.png`` to ``benchmarks/results``. Hours on two cores. The same command again goes on where it stopped.
+(see `individuality` and `supervised_twin`); writes ``table3d.md``, ``table3d.json`` and figures to
+``benchmarks/results``. Hours on two cores. The same command again goes on where it stopped.
 
     python benchmarks/table3d.py --work runs/table3d
     python benchmarks/table3d.py --name table3d-short --work runs/table3d-short \
@@ -110,6 +110,9 @@ def main() -> None:
     for kind in ("pdf", "png"):
         figure = _results(options.seeds[0], options) / "figures" / f"examples.{kind}"
         (options.out / f"{options.name}.{kind}").write_bytes(figure.read_bytes())
+    if TOGETHER in options.runs:
+        expected = Attributor.load(options.work / f"seed-{options.seeds[0]}" / TOGETHER, expected=True)
+        hypothetical.figure(expected, options.out / f"{options.name}-individual.png")
     print(_markdown(found))
 
 
