@@ -60,6 +60,7 @@ class AdversarialTask:
         self._images = TrainingImages(config, cohort)
         self._loss = config.loss.at(cohort.shape)
         self.examples: ValidationExamples | None = None
+        self._final: tuple[nn.Module, str] | None = None
         many = config.training.model_copy(update={"validation_images": COMPARED_IMAGES})
         self._compared = validation_rows(cohort, self._images.interests, many)
         self._monitor = monitor if cohort.has_effects else None
@@ -217,19 +218,24 @@ class AdversarialTask:
         return network, self._spec.model_copy(update={"rule": rule})
 
     def _chosen(self, state: TrainState) -> tuple[nn.Module, str]:
-        """The averaged generator, or at the end of a distillation the distilled one, and why.
-
-        Distillation is kept if it leaves the effect its size, which is by how much the maps of validation images of
-        the class of interest are larger than those of baseline images. Where the effect depends on the image that
-        shows it, such as its shape, the generator learns to find it in the images to which it was transferred, but
-        finds less of it in others.
-        """
+        """The averaged generator, during distillation the distilled one, at its end the better of both; and why."""
         if state.updates <= self._order.total:
             done = self._order.generator_updates_before(state.updates)
             return self._recalibrated(_ema(state).module), RULE_OF_AVERAGE.format(done)
-        distilled = self._recalibrated(state.networks["generator"])
         if state.updates < self.total:
-            return distilled, RULE.format(self._order.generator_updates)
+            return self._recalibrated(state.networks["generator"]), RULE.format(self._order.generator_updates)
+        if self._final is None:  # the last validation asks as well as what is saved after it
+            self._final = self._better(state)
+        return self._final
+
+    def _better(self, state: TrainState) -> tuple[nn.Module, str]:
+        """The distilled generator, if distillation left the effect its size; otherwise the averaged one.
+
+        The size is by how much the maps of validation images of the class of interest are larger than those of
+        baseline images. Where the effect depends on the image that shows it, such as its shape, the generator learns
+        to find it in the images to which it was transferred, but finds less of it in others.
+        """
+        distilled = self._recalibrated(state.networks["generator"])
         averaged = self._recalibrated(_ema(state).module)
         before, after = self._effect_size(averaged), self._effect_size(distilled)
         found = f"; size of the effect {before:.4f} before and {after:.4f} after distillation"
