@@ -27,7 +27,7 @@ from vagan.data.cohort import Cohort
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
 from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.metrics.agreement import mean_ncc
-from vagan.evaluation.runs import RunSelection
+from vagan.evaluation.runs import WITHOUT_MODEL, RunSelection
 from vagan.inference.attributor import Attributor
 from vagan.inference.strategies import CLASS_GATE_FOLDER, REJECT_INTERVAL
 from vagan.model.folder import TrainedModel
@@ -148,7 +148,8 @@ def _scores_of_all(
     seconds.setdefault("class gate", []).append(sum(gate.seconds() for gate in gates))
     for name, run in zip(options.runs, runs, strict=True):
         seconds.setdefault(name, []).append(run.seconds())
-    methods = [name for name, entry in METHODS.items() if entry.cost <= MAX_PASSES]
+    needed = WITHOUT_MODEL | {RUNS[name].get("method", "map-generator") for name in options.runs}
+    methods = [name for name, entry in METHODS.items() if entry.cost <= MAX_PASSES and entry.needs in needed]
     decides = REJECT_INTERVAL if gates else None
     paths = [run.path for run in runs]
     scores = _score(cohort, paths, _results(seed, options), options, methods=methods, reject_interval=decides)
