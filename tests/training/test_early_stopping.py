@@ -15,10 +15,12 @@ def completed_at(ratios, distances):
 
 def test_training_is_complete_when_maps_of_baseline_images_are_small_and_shrink_no_more():
     fallen, falling = [0.1] * 300, [0.99**update for update in range(300)]
-    assert 100 <= completed_at(fallen, [1.0] * 300) <= 130
+    assert 175 < completed_at(fallen, [1.0] * 300) < 205
     assert completed_at(falling, [1.0] * 300) == 0
     assert completed_at([0.2] * 300, [1.0] * 300) == 0
     assert 200 < completed_at([0.2] * 150 + [0.1] * 150, [1.0] * 300) < 240
+    late = [1.0] * 120 + [0.1] * 280
+    assert 120 + 175 < completed_at(late, [1.0] * 400) < 120 + 205
 
 
 def test_training_is_complete_when_the_critic_overfits():

@@ -136,8 +136,8 @@ class Schedule(_Section):
     """Boost the critic before every n-th generator update; 0 for never."""
     early_stopping_from: Annotated[int, Field(ge=0)] = 225
     """Earliest generator update at which training against the critic may end, before any distillation; 0 for never.
-    It ends once the running mean of M(x0)/M(x1) in training images is at most 0.12 and falls no further, or the
-    critic overfits."""
+    It ends once the running mean of M(x0)/M(x1) in training images is at most 0.12 and falls no further, at least 175
+    updates after it was 0.5; or the critic overfits."""
     distillation_updates: Annotated[int, Field(ge=0)] = 40
     """Generator updates at the end that learn to recover the averaged generator's effects from images of the baseline
     class, without the critic. This removes the texture of the image from its map. Rejected at the end where the

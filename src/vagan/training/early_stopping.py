@@ -11,6 +11,9 @@ MAX_RATIO = 0.12
 """M(x0)/M(x1), the size of maps of baseline images relative to the others', at which training may end."""
 PATIENCE, MIN_IMPROVEMENT = 40, 0.1
 """Training ends if the ratio has not fallen by this share of its lowest value in so many generator updates."""
+FOUND_RATIO, UPDATES_AFTER_FOUND = 0.5, 175
+"""An effect counts as found where the ratio first was this low. Training goes on for so many generator updates more:
+where an effect is faint, maps may stay empty for a hundred updates."""
 MIN_RATIO = 0.01
 """Smaller ratios count as this one: maps of baseline images are empty."""
 MIN_FALL, MAX_RISE = 0.5, 0.5
@@ -29,6 +32,7 @@ class EarlyStopping:
 
     updates: int = 0  #: Of the generator.
     ratio: float = 1.0  #: Running mean of M(x0)/M(x1).
+    found_at: int = 0  #: Generator updates at which the ratio first was at most `FOUND_RATIO`; 0: not yet.
     lowest_ratio: float = 1.0
     lowest_at: int = 0  #: Generator updates at which the ratio last fell by `MIN_IMPROVEMENT`.
     critic_updates: int = 0
@@ -51,6 +55,8 @@ class EarlyStopping:
         self.updates += 1
         ratio = 1.0 if size < MIN_MAP_SIZE else min(baseline_size / size, 1.0)
         self.ratio += (ratio - self.ratio) / AVERAGED_UPDATES
+        if not self.found_at and self.ratio <= FOUND_RATIO:
+            self.found_at = self.updates
         if max(self.ratio, MIN_RATIO) <= (1 - MIN_IMPROVEMENT) * self.lowest_ratio:
             self.lowest_ratio, self.lowest_at = self.ratio, self.updates
 
@@ -58,11 +64,12 @@ class EarlyStopping:
         """Whether more updates would not help."""
         rise, fall = self.wasserstein - self.lowest, self.highest - self.lowest
         overfits = self._has_fallen() and rise > MAX_RISE * fall
-        return overfits or (self.ratio <= MAX_RATIO and self.updates - self.lowest_at >= PATIENCE)
+        settled = self.ratio <= MAX_RATIO and self.updates - self.lowest_at >= PATIENCE
+        return overfits or (settled and self.updates - self.found_at >= UPDATES_AFTER_FOUND)
 
     def is_valid(self, updates: int) -> bool:
         """Whether the values can be those of a run of so many updates of both networks."""
-        counters = (self.updates, self.critic_updates, self.lowest_at, self.stopped_at)
+        counters = (self.updates, self.critic_updates, self.found_at, self.lowest_at, self.stopped_at)
         counted = all(isinstance(count, int) and 0 <= count <= updates for count in counters)
         return counted and 0 <= self.ratio <= 1 and math.isfinite(self.wasserstein + self.highest + self.lowest)
 
