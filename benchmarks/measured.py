@@ -126,6 +126,28 @@ def _table3d_short(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def _expected_effects(result: dict[str, Any]) -> list[Row]:
+    """The same maps with known classes, and weighted by the probability of the class."""
+    given = result["options"]
+    command = (
+        f"python benchmarks/table3d.py --name expected-effects --subjects {given['subjects']} --spacing-mm "
+        f"{given['spacing_mm']:g} --runs warp --members 1 --twins --seeds 0 1 2 --limit {given['limit']} --set "
+        f"{' '.join(result['settings'])}"
+    )
+    scores = {"M(x0)/M(x1)": "baseline_response_ratio", "rank correlation with severity": "severity_correlation"}
+    known, expected = (result["methods"][name] for name in ("VA-GAN (warp)", "VA-GAN (warp), expected effect"))
+    on = f"simulated atrophy, {given['spacing_mm']:g} mm, {_seeds(known)}"
+    return [
+        Row(
+            f"{label} on volumes, expected effects",
+            f"{_mean(column(expected, name)):.2f} ({_mean(column(known, name)):.2f} with known classes)",
+            on,
+            command,
+        )
+        for label, name in scores.items()
+    ]
+
+
 def _preprocessing(result: dict[str, Any]) -> list[Row]:
     command = "python benchmarks/preprocessing.py"
     rows = [
@@ -314,6 +336,7 @@ SOURCES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "robustness": _quality,
     "table3d": _table3d,
     "table3d-short": _table3d_short,
+    "expected-effects": _expected_effects,
     "observed_effects": _observed_effects,
     "classes": _classes,
     "classes-3d": _classes,

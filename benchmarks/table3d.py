@@ -232,12 +232,13 @@ def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
 
 def _notes(result: dict, options: argparse.Namespace) -> str:
     ratios = ", ".join(f"{name} {ratio:.3f}" for name, ratio in result["over_best_classifier"].items())
+    over = f" NCC over that of the best method that explains a classifier: {ratios}." if ratios else ""
     return (
-        f"\n{len(result['seeds'])} seeds, {options.limit} test images of each class, {options.subset} for methods "
-        "with many passes. Recalls at equal map area; severity: rank correlation with the map's size; grow: of its "
-        "mean in a region with the effect's; lesions by thresholds that need no truth. Maps that know no direction "
-        "are compared with the effect's size. NCC over that of the best method that explains a "
-        f"classifier: {ratios}. A number behind VA-GAN's output: the same training, seeds {MEMBERS_APART} higher.\n"
+        f"\n{len(result['seeds'])} seeds, up to {options.limit} test images of each class, {options.subset} for "
+        "methods with many passes. Recalls at equal map area; severity: rank correlation with the map's size; grow: "
+        "of its mean in a region with the effect's; swap gain and volumes: see the documentation of metrics; lesions "
+        "by thresholds that need no truth. Maps that know no direction are compared with the effect's size."
+        f"{over} A number behind VA-GAN's output: the same training, seeds {MEMBERS_APART} higher.\n"
     )
 
 
