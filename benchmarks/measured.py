@@ -134,7 +134,11 @@ def _expected_effects(result: dict[str, Any]) -> list[Row]:
         f"{given['spacing_mm']:g} --runs warp --members 1 --twins --seeds 0 1 2 --limit {given['limit']} --set "
         f"{' '.join(result['settings'])}"
     )
-    scores = {"M(x0)/M(x1)": "baseline_response_ratio", "rank correlation with severity": "severity_correlation"}
+    scores = {
+        "M(x0)/M(x1)": "baseline_response_ratio",
+        "rank correlation of predicted and true ventricle volume": "volume/ventricle",
+        "rank correlation with severity": "severity_correlation",
+    }
     known, expected = (result["methods"][name] for name in ("VA-GAN (warp)", "VA-GAN (warp), expected effect"))
     on = f"simulated atrophy, {given['spacing_mm']:g} mm, {_seeds(known)}"
     return [
