@@ -205,6 +205,7 @@ def test_a_run_that_ends_early_is_one_of_that_length_and_resumes_with_the_same_b
     reached = torch.load(whole.checkpoint, weights_only=True)["early_stopping"]["ratio"]
     monkeypatch.setattr(early_stopping, "MAX_RATIO", reached)  # only a mean that is resumed reaches it
     monkeypatch.setattr(early_stopping, "PATIENCE", 0)
+    monkeypatch.setattr(early_stopping, "UPDATES_AFTER_FOUND", 0)
     stopped = train(small_cohort, tmp_path / "early", tiny(**early))
     assert_same_result(stopped, whole)
     assert "ended early, after 4 generator updates" in stopped.log.read_text(encoding="utf-8")
