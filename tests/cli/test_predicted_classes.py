@@ -60,7 +60,7 @@ def test_a_classifier_decides_and_the_map_follows(vagan, refused, trained, pictu
     code, printed, _ = vagan("attribute", trained, *renamed, "--out", tmp_path / "expected", "--expected")
     assert (code, printed.strip()) == (0, f"2 maps in {tmp_path / 'expected'}")
     told = json.loads((tmp_path / "expected" / "ill_effect.json").read_text(encoding="utf-8"))["predicted_class"]
-    assert told["most_probable"] == "ill"
+    assert told["map_of"] == "ill"
     expected = np.load(tmp_path / "expected" / "ill_effect.npy")
     assert np.abs(expected).mean() == pytest.approx(np.abs(said).mean() * told["probabilities"]["ill"], rel=0.02)
 

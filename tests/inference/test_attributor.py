@@ -137,6 +137,13 @@ def test_expected_effects_are_of_the_raw_map_times_the_probability(tmp_path, pas
     assert not never.attribute(images).effect.any()
 
 
+def test_expected_effects_need_a_classifier_and_a_map_of_zero_that_changes_nothing(tmp_path):
+    with pytest.raises(ConfigError, match="tanh"):
+        Attributor.load(save_run(tmp_path / "tanh", output="tanh"), expected=True)
+    with pytest.raises(ConfigError, match="classifier"):
+        Attributor.load(save_run(tmp_path / "add"), class_of_interest="ill").expected()
+
+
 class Fixed(nn.Module):
     """The same logits for every image."""
 

@@ -1,6 +1,7 @@
 """Figure 5 of follow-up scans."""
 
 import shutil
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from vagan.evaluation import runs
 from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.longitudinal.evaluate import evaluate_longitudinal
 from vagan.evaluation.runs import RunSelection
+from vagan.reporting.figures import DARK_INK, as_data_uri, on_dark
 from vagan.reporting.longitudinal import figure5, read_followed
 from vagan.reporting.report import build_report
 
@@ -42,6 +44,7 @@ def test_subjects_are_ordered_by_adas13(followed):
 def test_figure_5_has_two_views_of_each_subject_and_prints_score_and_id(followed):
     figure = figure5(followed)
     assert len(figure.axes) == 2 * 3 * 4  # views, subjects, columns
+    assert DARK_INK in unquote(on_dark(as_data_uri(figure)))
     titles = [axes.get_title() for axes in figure.axes[:4]]
     assert [title.split("\n")[0] for title in titles] == ["follow-up scan", "observed effect", "VA-GAN", "random map"]
     assert "ADAS13" in figure.axes[0].get_ylabel()

@@ -129,7 +129,7 @@ class Attributor:
         require_alike(models)
         name = "expected" if expected else "predict_class"
         if predict_class and expected:
-            raise ConfigError("`expected` excludes `predict_class`: maps are weighted, or a class is decided for")
+            raise ConfigError("`expected` excludes `predict_class`: either maps are weighted or a class is chosen")
         if (predict_class or expected) and (insert or class_of_interest or len(models) > 1):
             raise ConfigError(f"`{name}` excludes `insert`, `class_of_interest` and ensembles; leave them out")
         first, runs = models[0], [model.path for model in models]
@@ -157,6 +157,10 @@ class Attributor:
 
     def expected(self) -> "Attributor":
         """The same, but maps are multiplied by the probabilities of the classifier, which decides nothing."""
+        if self.gate is None:
+            raise ConfigError("expected effects need a classifier of the class; load the model with `expected`")
+        if self.spec.output == "tanh":
+            raise ConfigError("expected effects need a map of zero that changes nothing: not of the output tanh")
         return Attributor(
             self.methods, self._spec, gate=self.gate, reject_interval=None, device=self.device, runs=self.runs
         )

@@ -84,7 +84,7 @@ def _decision(one: Attribution) -> dict[str, Any] | None:
         "by": "a classifier in the run folder, its probabilities calibrated on validation images",
     }
     if one.reject_interval is None:
-        return {"most_probable": one.spec.classes[decision.label], "meaning": _EXPECTED, **common}
+        return {"map_of": one.spec.classes[decision.label], "meaning": _EXPECTED, **common}
     meaning = ABSTAINED if decision.abstained else "interest" if decision.label else "baseline"
     decided = {"decision": decision_of(one), "meaning": _MEANING[meaning]}
     return {**decided, **common, "reject_interval": list(one.reject_interval)}

@@ -23,7 +23,7 @@ CLASS_GATE_FOLDER = "classifier"
 """In the run folder of a map generator: the run folder of the classifier that decides."""
 RejectInterval = tuple[float, float]
 REJECT_INTERVAL: RejectInterval = (0.35, 0.65)
-ALWAYS_OF_INTEREST: RejectInterval = (0.0, 0.0)
+ALWAYS_OF_INTEREST: RejectInterval = (-1.0, 0.0)
 """With which `decide` returns the most probable class of interest, however improbable."""
 
 
@@ -66,8 +66,9 @@ class ClassGate:
         """The one in the run folder of a map generator, of these classes."""
         if not (run / CLASS_GATE_FOLDER / "model" / CONFIG).is_file():
             raise ModelError(
-                f"`predict_class` needs a classifier in the run folder: {run} has none; repeat the training's "
-                "command as `vagan train --with-classifier`, or name the `class_of_interest`"
+                "predicted classes and expected effects need a classifier in the run folder: "
+                f"{run} has none; repeat the training's command as `vagan train --with-classifier`, or name the "
+                "`class_of_interest`"
             )
         network, spec = load_model(run / CLASS_GATE_FOLDER)
         if spec.kind != "label-classifier" or spec.classes != tuple(classes):
@@ -95,7 +96,7 @@ def task_conditions(spec: ModelSpec, decisions: Sequence[ClassDecision]) -> Cond
 
 def probabilities_of(decisions: Sequence[ClassDecision], device: torch.device) -> Scores:
     """Of the class of interest that is shown for each image."""
-    return torch.tensor([one.probabilities[one.label] if one.label else 0.0 for one in decisions], device=device)
+    return torch.tensor([one.probabilities[one.label] for one in decisions], device=device)
 
 
 def without_effect_in_baseline(found: Explanation, images: Images, decisions: Sequence[ClassDecision]) -> Explanation:

@@ -89,7 +89,7 @@ def example_grid(examples: Examples, methods: Sequence[str]) -> Figure:
                 axes.set_ylabel(label, fontsize=8, parse_math=False)
         if is_map:
             _range_bar(figure.add_subplot(grid[count, column]), drawn, high)
-    return _laid_out(figure)
+    return laid_out(figure)
 
 
 def training_curves(metrics: pd.DataFrame) -> Figure:
@@ -123,7 +123,7 @@ def training_curves(metrics: pd.DataFrame) -> Figure:
             _curve(axes, metrics, column, label, lines[column][1])
         if any(shown.values()):
             axes.legend(fontsize=7, frameon=False, handlelength=1.4, borderpad=0)
-    return _laid_out(figure)
+    return laid_out(figure)
 
 
 def _last_critic_update(metrics: pd.DataFrame) -> int | None:
@@ -177,7 +177,7 @@ def score_bars(summary: SummaryFile, *metrics: str) -> Figure:
             axes.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), borderpad=0)
         if find_metric(metric).direction != "neither":
             axes.set_xlim(min(axes.get_xlim()[0], 0), None)
-    return _laid_out(figure)
+    return laid_out(figure)
 
 
 def rendered(figure: Figure, kind: Format, *, transparent: bool = False) -> bytes:
@@ -212,7 +212,7 @@ def _steady() -> Iterator[None]:
         yield
 
 
-def _laid_out(figure: Figure) -> Figure:
+def laid_out(figure: Figure) -> Figure:
     """Settle the places of all parts, once for all formats in which the figure will be drawn, and their colour."""
     with _steady():
         figure.draw_without_rendering()

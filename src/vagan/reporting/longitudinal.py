@@ -16,7 +16,7 @@ from vagan.evaluation.ground_truth import CEILING
 from vagan.evaluation.metrics.base import Array
 from vagan.evaluation.results import ResultsFolder
 from vagan.inference.overlay import overlay, plane, symmetric_range
-from vagan.reporting.figures import in_lines
+from vagan.reporting.figures import in_lines, laid_out
 
 ROWS = 4
 CORONAL, SAGITTAL = 1, 0
@@ -110,4 +110,4 @@ def figure5(followed: Followed) -> Figure:
     titles = ["follow-up scan", *(f"{in_lines(method)}\n±{limit:.2g}" for method, _, limit in columns)]
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize=8, parse_math=False)
-    return figure
+    return laid_out(figure)
