@@ -9,7 +9,7 @@ and, of the first patient, ``finer.png`` to ``benchmarks/results``.
 """
 
 import numpy as np
-from cohorts import kept
+from cohorts import kept, whose
 from matplotlib.figure import Figure
 from study import as_table, keep, options_of, settings_of
 
@@ -21,8 +21,7 @@ from vagan.inference.attributor import Attributor
 from vagan.inference.scans import displacement_between
 from vagan.progress import track
 from vagan.simulation.simulation import Simulation, prepared_grid
-from vagan.simulation.study import GROUPS, make_atrophy_cohort
-from vagan.simulation.subject import draw_subject
+from vagan.simulation.study import make_atrophy_cohort
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
@@ -59,10 +58,7 @@ def _agreement(cohort: Cohort, attributor: Attributor, options) -> dict[str, flo
     rows = np.random.default_rng(SEED).permutation(cohort.manifest.indices("test", 1))[: options.patients]
     scores: dict[str, list[float]] = {way: [] for way in WAYS}
     for row in track(rows, len(rows), "comparing"):
-        about = cohort.manifest.table.iloc[row]
-        number = int("".join(filter(str.isdigit, about["subject"])))
-        subject = draw_subject(number, GROUPS[(number - 1) % len(GROUPS)], seed=SEED)
-        visit = next(one for one in subject.visits if one.session == about["session"])
+        subject, visit = whose(cohort, row, seed=SEED)
         same = np.allclose(simulation.prepared(subject, visit, coarse).image, cohort.images([row])[0], atol=1e-4)
         assert same, f"{cohort.path} is of other options; give another --work"
         case = simulation.prepared(subject, visit, fine)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from cohorts import whose
 from individual_maps.measures import partners, swap_test, volume_changes, volume_correlations
 from individual_maps.swapped_disease import effect_if, mean_disease, region_shares
 from matplotlib.figure import Figure
@@ -21,15 +22,17 @@ from vagan.evaluation.maps import MethodMaps
 from vagan.evaluation.metrics.agreement import mean_abs
 from vagan.evaluation.metrics.base import score
 from vagan.evaluation.metrics.registry import METRICS
+from vagan.files import replacing
 from vagan.inference.attributor import Attributor
 from vagan.progress import track
 from vagan.simulation.base import REGIONS
 from vagan.simulation.simulation import Simulation, prepared_grid
-from vagan.simulation.study import GROUPS
-from vagan.simulation.subject import Subject, Visit, draw_subject
+from vagan.simulation.subject import Subject, Visit
 
 CONSTANT = "constant map (control)"
 BATCH = 8
+SIDES = {"left": "o", "right": "^"}
+"""With their markers."""
 
 
 class HypotheticalEffects:
@@ -44,18 +47,16 @@ class HypotheticalEffects:
         self.rows, self.baseline = self.truth.cases.rows, self.truth.cases.baseline
         self.diseases = [self._whose(row)[1].disease for row in self.rows]
         self.volumes = np.array([[disease.get(name, 0.0) for name in REGIONS] for disease in self.diseases])
-        file = folder / f"hypothetical-{limit}.npz"
+        file = folder / f"hypothetical-{cohort.metadata.content_hash[:8]}-{limit}.npz"
         if not file.is_file():
-            np.savez(file, **self._made())
+            with replacing(file) as temporary, temporary.open("wb") as written:
+                np.savez(written, **self._made())
         with np.load(file) as held:
             self.constant, self.swapped, self.shares = held["constant"], held["swapped"], held["shares"]
             self.constant_in_baseline = held["constant_in_baseline"]
 
     def _whose(self, row: int) -> tuple[Subject, Visit]:
-        about = self._cohort.manifest.table.iloc[row]
-        number = int("".join(filter(str.isdigit, about["subject"])))
-        subject = draw_subject(number, GROUPS[(number - 1) % len(GROUPS)], seed=self._seed)
-        return subject, next(visit for visit in subject.visits if visit.session == about["session"])
+        return whose(self._cohort, row, seed=self._seed)
 
     def _made(self) -> dict[str, NDArray[np.float32]]:
         cohort = self._cohort
@@ -94,6 +95,10 @@ class HypotheticalEffects:
         means |= {name: entry["mean"] for name, entry in found.cohort.items()}
         return means | {"swap_gain": self._swap_gain(self.constant)}
 
+    def of_exact_effects(self) -> dict[str, float]:
+        """The largest swap gain."""
+        return {"swap_gain": self._swap_gain(self._cohort.effects(self.rows).numpy())}
+
     def of_method(self, method: Attributor) -> dict[str, float]:
         """Swap test of a method's maps and, if it deforms, rank correlation of predicted and true volume changes."""
         maps, predicted = self._maps_and_volumes(method)
@@ -111,13 +116,14 @@ class HypotheticalEffects:
         """
         table = self._cohort.manifest.table.iloc[self.rows].reset_index(drop=True).astype({"severity": float})
         order = table.sort_values("severity").groupby("subtype").groups
-        cases = [rows[place] for place in (len(next(iter(order.values()))) // 4, -1) for rows in order.values()]
+        quarters = [[rows[len(rows) // 4] for rows in order.values()], [rows[-1] for rows in order.values()]]
+        cases = np.concatenate(quarters)
         images = np.concatenate([self._cohort.images(rows).numpy() for rows in (self.rows[cases], self.baseline[:1])])
         true = np.concatenate([self._cohort.effects(self.rows[cases]).numpy(), np.zeros_like(images[:1])])
         maps, predicted = self._maps_and_volumes(method)
         baseline = self._cohort.manifest.table.iloc[self.baseline[:1]]
         in_baseline = method.attribute(self._cohort.images(self.baseline[:1]), baseline).effect.numpy()
-        shown = {"image": images, "true effect": true, "map": np.concatenate([maps[cases], in_baseline])}
+        shown = {"image": images, "true effect": true, method.name: np.concatenate([maps[cases], in_baseline])}
         names = [f"{table['subtype'][case]}, severity {table['severity'][case]:.2f}" for case in cases]
         _draw(shown, [*names, "healthy"], predicted, self.volumes, file)
 
@@ -161,11 +167,11 @@ def _draw(
         axes.set_title(name, fontsize=8)
     pictures.colorbar(drawn, ax=grid[1:], shrink=0.6, label="effect")
     for axes, region in zip(scatter.subplots(1, len(regions)), regions, strict=True):
-        for side, marker in (("left", "o"), ("right", "^")):
-            column = REGIONS.index(f"{region}_{side}")
-            if predicted is not None:
+        columns = [REGIONS.index(f"{region}_{side}") for side in SIDES]
+        if predicted is not None:
+            for (side, marker), column in zip(SIDES.items(), columns, strict=True):
                 axes.plot(true[:, column], predicted[:, column], marker, markersize=3, label=side)
-        ends = [true[:, column].min(), true[:, column].max()]
+        ends = [true[:, columns].min(), true[:, columns].max()]
         axes.plot(ends, ends, color="grey", linewidth=0.8)
         axes.set(title=region, xlabel="true log volume change", ylabel="predicted")
     axes.legend(frameon=False, fontsize=8)

@@ -136,14 +136,14 @@ def _expected_effects(result: dict[str, Any]) -> list[Row]:
     )
     scores = {
         "M(x0)/M(x1)": "baseline_response_ratio",
-        "rank correlation of predicted and true ventricle volume": "volume/ventricle",
+        "rank correlation of predicted and true change of ventricle volume": "volume/ventricle",
         "rank correlation with severity": "severity_correlation",
     }
     known, expected = (result["methods"][name] for name in ("VA-GAN (warp)", "VA-GAN (warp), expected effect"))
     on = f"simulated atrophy, {given['spacing_mm']:g} mm, {_seeds(known)}"
     return [
         Row(
-            f"{label} on volumes, expected effects",
+            f"volumes, expected effects, {label}",
             f"{_mean(column(expected, name)):.2f} ({_mean(column(known, name)):.2f} with known classes)",
             on,
             command,

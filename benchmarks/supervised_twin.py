@@ -2,7 +2,7 @@
 
 It sees the same training images in the same order and augmentation as the map generator, half of them of the baseline
 class, and learns to leave the least error between its effects and the true ones. What it cannot tell from one image,
-no training without true effects can be expected to tell.
+a training without true effects can hardly be expected to tell.
 """
 
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from numpy.typing import NDArray
 
-from vagan.constants import BACKGROUND
 from vagan.data.cohort import Cohort
 from vagan.effect import baseline_image, effect_map
 from vagan.model.folder import CONFIG, ModelSpec, build_network, save_model
@@ -29,13 +28,13 @@ SCALE = 1000.0
 
 
 class _Effects:
-    """True effects in place of images: above the background, like these, which fills what augmentation moves in."""
+    """True effects in place of images, for the same order and augmentation."""
 
     def __init__(self, cohort: Cohort) -> None:
         self._cohort, self.shape = cohort, cohort.shape
 
     def images(self, rows: NDArray) -> torch.Tensor:
-        return BACKGROUND + self._cohort.effects(rows)
+        return self._cohort.effects(rows)
 
 
 def train_twin(cohort: Cohort, folder: Path, config: Config, spec: ModelSpec, *, updates: int, error: Error) -> Path:
@@ -61,7 +60,7 @@ def train_twin(cohort: Cohort, folder: Path, config: Config, spec: ModelSpec, *,
         drawn = [[stream.draw(update * count, count).images for stream in pair] for pair in streams]
         shown, true = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         found = effect_map(shown, baseline_image(shown, network(shown), spec.output))
-        difference = found - (true - BACKGROUND)
+        difference = found - true
         loss = difference.square().mean() if error == "squared" else difference.abs().mean()
         optimizer.param_groups[0]["lr"] = rate * cosine_decay(update / updates, decay_from=0.0)
         optimizer.zero_grad(set_to_none=True)

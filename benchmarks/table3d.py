@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from cohorts import kept
+from individual_maps.measures import individual_share
 from individuality import CONSTANT, HypotheticalEffects
 from study import as_table, column, keep, options_of, settings_of, with_seeds
 from supervised_twin import train_twin
@@ -47,6 +48,7 @@ RUNS: dict[str, dict[str, str]] = {
     "cam-classifier": {"method": "cam-classifier", "classifier.width": "8", "classifier.updates": "200"},
 }
 CLASS_GATE = {"method": "label-classifier"}
+TWIN = "supervised twin, {} error"
 TOGETHER = "warp"
 """Of what several generators, trained with other seeds, are also scored together."""
 MEMBERS_APART = 100
@@ -105,6 +107,7 @@ def main() -> None:
         "training_seconds": seconds,
         "methods": found,
         "over_best_classifier": _ratios(found),
+        "individual_share": _individual_shares(found),
     }
     keep(options.name, result, _markdown(found) + _notes(result, options), out=options.out)
     for kind in ("pdf", "png"):
@@ -153,6 +156,7 @@ def _scores_of_all(
     decides = REJECT_INTERVAL if gates else None
     paths = [run.path for run in runs]
     scores = _score(cohort, paths, _results(seed, options), options, methods=methods, reject_interval=decides)
+    scores[CEILING] |= hypothetical.of_exact_effects()
     if len(generators) == 1:
         named = f"VA-GAN ({generators[0].name})"
         scores = {name.replace("VA-GAN", named, 1): values for name, values in scores.items()}
@@ -162,11 +166,12 @@ def _scores_of_all(
             scores[names[0] if names[0] in scores else names[1]] |= hypothetical.of_method(method)
     for error in options.twins if generators else ():
         model = TrainedModel.load(generators[0])
-        config, folder = load_config(PRESET, settings_of(options, seed)), options.work / f"seed-{seed}-twin-{error}"
+        config = load_config(PRESET, settings_of(options, seed))
+        folder = options.work / f"seed-{seed}-twin-{error}-{options.twin_updates}"
         twin = train_twin(cohort, folder, config, model.spec, updates=options.twin_updates, error=error)
         only = {"methods": ["vagan"]}
-        found = _score(cohort, [twin], options.work / f"results-{seed}-of-twin-{error}", options, **only)["VA-GAN"]
-        scores[f"supervised twin, {error} error"] = found | hypothetical.of_method(Attributor.load(twin))
+        found = _score(cohort, [twin], options.work / f"results-{folder.name}", options, **only)["VA-GAN"]
+        scores[TWIN.format(error)] = found | hypothetical.of_method(Attributor.load(twin))
     if options.members > 1:
         members = [_train(cohort, TOGETHER, seed, member, options) for member in range(options.members)]
         seconds.setdefault(f"{options.members} of {TOGETHER}", []).append(sum(run.seconds() for run in members))
@@ -220,6 +225,18 @@ def _ratios(found: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     return {name: value / max(theirs) for name, value in means.items() if theirs and name.startswith("VA-GAN")}
 
 
+def _individual_shares(found: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+    """Of each VA-GAN, by means of the seeds; empty where the supervised twin is not above the constant map."""
+    means = {method: float(np.mean([scores["ncc"] for scores in seeds])) for method, seeds in found.items()}
+    supervised = means.get(TWIN.format("squared"), 0.0)
+    shares = {
+        name: individual_share(value, means[CONSTANT], supervised)
+        for name, value in means.items()
+        if name.startswith("VA-GAN")
+    }
+    return {name: share for name, share in shares.items() if np.isfinite(share)}
+
+
 def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
     rows = []
     for method, seeds in sorted(found.items(), key=lambda item: -np.mean(column(item[1], "ncc"))):
@@ -232,13 +249,15 @@ def _markdown(found: dict[str, list[dict[str, float]]]) -> str:
 
 def _notes(result: dict, options: argparse.Namespace) -> str:
     ratios = ", ".join(f"{name} {ratio:.3f}" for name, ratio in result["over_best_classifier"].items())
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in result["individual_share"].items())
+    shares = f" Individual share: {shares}." if shares else ""
     over = f" NCC over that of the best method that explains a classifier: {ratios}." if ratios else ""
     return (
         f"\n{len(result['seeds'])} seeds, up to {options.limit} test images of each class, {options.subset} for "
         "methods with many passes. Recalls at equal map area; severity: rank correlation with the map's size; grow: "
         "of its mean in a region with the effect's; swap gain and volumes: see the documentation of metrics; lesions "
         "by thresholds that need no truth. Maps that know no direction are compared with the effect's size."
-        f"{over} A number behind VA-GAN's output: the same training, seeds {MEMBERS_APART} higher.\n"
+        f"{over}{shares} A number behind VA-GAN's output: the same training, seeds {MEMBERS_APART} higher.\n"
     )
 
 

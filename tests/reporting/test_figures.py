@@ -210,9 +210,13 @@ def test_data_uri_is_vectors_without_outside_references():
     assert not re.search(r"""(href|src)\s*=\s*["'](?!#|data:)""", unquote(content))
 
 
-def test_only_text_and_ticks_differ_on_a_dark_page():
-    light = as_data_uri(training_curves(metrics()))
-    dark = unquote(on_dark(light))
-    assert INK in unquote(light)
-    assert INK not in dark
-    assert dark.replace(DARK_INK, INK) == unquote(light)
+@pytest.mark.parametrize(
+    "figure", [training_curves(metrics()), example_grid(examples((20, 16)), ["strong"])], ids=["curves", "examples"]
+)
+def test_all_text_and_nothing_else_is_light_on_a_dark_page(figure):
+    light = as_data_uri(figure)
+    for uri, ink in ((light, INK), (on_dark(light), DARK_INK)):
+        texts = re.findall(r'<g id="text_\d+">(.*?)(?=<g id=|\Z)', unquote(uri), flags=re.DOTALL)
+        assert len(texts) > 3
+        assert all(f"fill: {ink}" in text for text in texts)
+    assert unquote(on_dark(light)).replace(DARK_INK, INK) == unquote(light)

@@ -46,8 +46,8 @@ def attribute(
         A classifier in the run folder (see `vagan train --with-classifier`) predicts the class of each image. The map
         of an image of the baseline class is then zero; the description holds the prediction and its probabilities.
     expected
-        The expected effect where the class is uncertain: the same classifier decides nothing, but each map is
-        multiplied by the probability of its class.
+        The expected effect where the class is uncertain: the map is that of the most probable class of interest,
+        multiplied by its probability as the same classifier gives it. Nothing is decided.
     reject_interval
         With --predict-class: abstain between these probabilities of a class of interest [default: 0.35:0.65]. The map
         is then that of the most probable one.

@@ -31,7 +31,8 @@ def train(
         label-classifier tells all classes apart, and is what --with-classifier trains.
     with_classifier
         Train a classifier as well, in the run folder's folder `classifier`, that decides which class a new image is
-        of: `vagan attribute --predict-class`. Its probabilities are calibrated on validation images.
+        of (`vagan attribute --predict-class`), or weights maps (--expected). Its probabilities are calibrated on
+        validation images.
     preset
         fast, brain (registered brain scans), bidirectional (removes and inserts the class), paper, or a YAML file
         such as another run's config.yaml [default: fast; in an existing run folder, its own].

@@ -207,7 +207,7 @@ def classifier_metrics(
         rules[f"predicted classes of {run}"] = (
             f"accuracy {found['accuracy']:.1%} on test images, calibration error {found['calibration_error']:.3f}; "
             f"abstained on {abstained:.1%}, which are shown as of the class of interest; images of the baseline "
-            "class have no map"
+            "class have no map. Expected effects are maps multiplied by the probability of the class"
         )
     return metrics, rules
 

@@ -125,8 +125,8 @@ class Attribution:
     decisions: tuple[ClassDecision, ...] | None = None
     """One for each image where classes are predicted."""
     reject_interval: RejectInterval | None = None
-    """Probabilities between which the classifier of predicted classes abstains; None where it does not decide: maps
-    are multiplied by the probability of the class."""
+    """Probabilities between which the classifier of predicted classes abstains; None with ``decisions``: it does not
+    decide, but maps are multiplied by the probability of the class."""
     ood_score: Scores | None = None
     """See `vagan.model.ood.MahalanobisOOD`; None where the model has no statistics of its training images."""
     ood_threshold: float | None = None

@@ -223,7 +223,8 @@ class Training(_Section):
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``mps``."""
     memory_mb: Annotated[int, Field(ge=0)] = 4096
-    """Training images are cached in memory if they fit into this; otherwise they are prefetched from the store."""
+    """Training and validation images are held in memory if they fit into this, or else the training images alone;
+    otherwise they are prefetched from the store."""
     num_threads: Annotated[int, Field(ge=0, le=4096)] = 0
     """CPU threads; 0 for one on each core. Runs are bit-equal for the same number."""
     validate_every: Count = 20
