@@ -5,7 +5,7 @@ from pathlib import Path
 from vagan.errors import CohortError
 
 # narrow classifiers separate these classes as well as the paper's wide ones, in a tenth of the time
-NARROW = {"classifier.width": "8", "classifier.updates": "100", "training.batch_size": "16"}
+NARROW = {"classifier.width": "8", "classifier.updates": "60", "training.batch_size": "16"}
 TRAININGS = {
     "run": {},
     "classifier": {"method": "classifier", **NARROW},
@@ -16,7 +16,7 @@ MAX_PASSES = 300
 """For a map. Additive perturbation of 1,500 steps is left out, the version of 100 steps is in."""
 PAPER = ("vagan", "additive-perturbation", "cam", "guided-backprop", "integrated-gradients")
 """Methods of the paper's Table 1, which are shown before the others."""
-METHOD_SECONDS = 10
+METHOD_SECONDS = 5
 """Of methods that need many passes."""
 MEMORY_BYTES = 2**30
 SCORED_IMAGES = 400

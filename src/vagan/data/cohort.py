@@ -415,5 +415,5 @@ def _create_array(store: zarr.Group, name: str, shape: tuple[int, ...], chunk: i
         fill_value=float("nan"),  # a chunk that is lost must not look like an image
         chunks=(chunk, *shape[1:]),
         shards=(shard, *shape[1:]) if shard > 1 else None,
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+        compressors=BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"),
     )

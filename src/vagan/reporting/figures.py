@@ -191,7 +191,12 @@ def rendered(figure: Figure, kind: Format, *, transparent: bool = False) -> byte
 
 def as_data_uri(figure: Figure) -> str:
     """Draw a figure as vectors in a ``data:`` address, so that a page can hold it in itself."""
-    return "data:image/svg+xml," + quote(rendered(figure, "svg", transparent=True))
+    return data_uri(rendered(figure, "svg", transparent=True))
+
+
+def data_uri(svg: bytes) -> str:
+    """Content of an SVG file as such an address."""
+    return "data:image/svg+xml," + quote(svg)
 
 
 def on_dark(data_uri: str) -> str:

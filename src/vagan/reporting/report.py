@@ -16,7 +16,7 @@ from vagan.evaluation.metrics.registry import find_metric
 from vagan.evaluation.results import WITHOUT_TRUTH, Results, ResultsFolder
 from vagan.files import regular, replacing, write_text
 from vagan.progress import duration
-from vagan.reporting.figures import Format, as_data_uri, example_grid, on_dark, rendered, score_bars, training_curves
+from vagan.reporting.figures import Format, data_uri, example_grid, on_dark, rendered, score_bars, training_curves
 from vagan.reporting.longitudinal import Followed, figure5, read_followed
 from vagan.reporting.page import Case, asset, hue_bytes, page_template, viewer_data, viewer_scripts
 
@@ -114,8 +114,8 @@ def _plotted(results: Results) -> list[str]:
 
 
 def _drawn(figure: Figure) -> Drawn:
-    files = {kind: rendered(figure, kind) for kind in FORMATS}
-    light = as_data_uri(figure)
+    files = {kind: rendered(figure, kind, transparent=kind == "svg") for kind in FORMATS}
+    light = data_uri(files["svg"])
     return Drawn(figure.get_figwidth(), light, on_dark(light), files)
 
 

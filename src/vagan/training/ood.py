@@ -14,7 +14,7 @@ from vagan.progress import track
 from vagan.seeding import numpy_generator
 
 MAX_PIXELS = 2**26
-MIN_IMAGES, MAX_IMAGES = 50, 1000
+MIN_IMAGES, MAX_IMAGES = 50, 500
 PIXELS_AT_ONCE = 2**20
 
 

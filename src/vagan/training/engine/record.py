@@ -169,7 +169,7 @@ class Record:
         if not in_a_hurry:
             self._flush()
             state.save(run.checkpoint)
-        if self.metrics:
+        if self.metrics and (in_a_hurry or state.updates == task.total):
             self._show()
 
     def _flush(self) -> None:
