@@ -4,7 +4,14 @@ import torch
 from reference import one_axis_penalty_by_column, penalty_by_sample
 from shapes import SPACES
 from vagan.nn.critic import Critic
-from vagan.training.objectives import critic_loss, generator_loss, gradient_penalty, interpolate, map_size
+from vagan.training.objectives import (
+    critic_loss,
+    generator_loss,
+    gradient_penalty,
+    identity_loss,
+    interpolate,
+    map_size,
+)
 
 
 def linear_critic(weights):
@@ -31,6 +38,28 @@ def test_terms_hand_worked():
 @pytest.mark.parametrize("space", SPACES)
 def test_map_size_is_a_mean_so_it_does_not_grow_with_the_image(space):
     assert map_size(torch.full((2, 1, *space), -0.25)).item() == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_large_maps_of_baseline_images_count_in_proportion_to_their_size(space):
+    sizes = torch.tensor([0.1, -0.3])
+    maps = sizes.reshape(2, 1, *[1] * len(space)).expand(2, 1, *space).clone().requires_grad_()
+    loss = identity_loss(maps)
+    assert loss.item() == pytest.approx((0.01 + 0.09) / 0.4)
+    loss.backward()
+    assert maps.grad.flatten(1).sum(1).tolist() == pytest.approx([0.25, -0.75])
+    weighted = identity_loss(maps, torch.tensor([3.0, 1.0]))  # equal sizes, so their mean
+    assert weighted.item() == pytest.approx(0.3)
+
+
+def test_maps_of_zero_have_no_identity_loss_and_a_finite_gradient():
+    maps = torch.zeros(4, 1, 5, 6, requires_grad=True)
+    loss = identity_loss(maps + 0 * maps)
+    loss.backward()
+    assert loss.item() == 0
+    assert maps.grad.isfinite().all()
+    step = identity_loss(maps.detach() + 1e-12)
+    assert step.item() == pytest.approx(1e-12, rel=0.01)
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -91,7 +91,8 @@ class Loss(_Section):
     map_weight: NonNegative = 7.0
     """Weight of the mean |M(x)| on images of the class of interest (lambda of Eq. 4)."""
     identity_weight: NonNegative = 20.0
-    """Identity loss: weight of the mean |M(x0)| on images of the baseline class, which have no effect to remove."""
+    """Identity loss: weight of |M(x0)| on images of the baseline class, which have no effect to remove. Each image
+    counts in proportion to the size of its map, so that few large maps are not outweighed by many small ones."""
     smoothness_weight: NonNegative = 10.0
     """Weight of the mean squared spatial gradient of the velocity field, for generators that deform."""
     displacement_weight: NonNegative = 0.0

@@ -22,6 +22,9 @@ from vagan.types import Images, Scalar, Scores
 Terms = dict[str, Tensor]
 Weights = Mapping[str, float]
 
+TINY = 1e-9
+"""Size of a map below which all count alike: a generator begins with maps of zero."""
+
 
 def critic_terms(critic: nn.Module, generator: nn.Module, batch: Batch, loss: Loss, settings: Generator) -> Terms:
     """Eq. 2 and the penalty on the critic's gradient norm, for a fixed generator."""
@@ -71,7 +74,7 @@ def generator_terms(
     }
     if "target" in maps:
         unchanged = baseline_image(batch.target, maps["target"], settings.output)
-        terms["generator/baseline_map"] = map_size(unchanged - batch.target, batch.weight)
+        terms["generator/baseline_map"] = identity_loss(unchanged - batch.target, batch.weight)
     if transferred is not None:
         recovered = baseline_image(transferred, maps["transfer"], settings.output)
         terms["generator/effect_transfer"] = map_size(recovered - batch.target)
@@ -95,7 +98,7 @@ def distillation_terms(
     recovered, unchanged = baseline_image(both, maps, settings.output).split(len(batch.target))
     return {
         "generator/effect_transfer": map_size(recovered - batch.target),
-        "generator/baseline_map": map_size(unchanged - batch.target),
+        "generator/baseline_map": identity_loss(unchanged - batch.target),
     } | _deformation_terms(maps, loss, settings)
 
 
@@ -169,6 +172,20 @@ def map_size(maps: Images, weight: Scores | None = None) -> Scalar:
     """
     sizes = per_sample_mean(maps.abs())
     return (sizes if weight is None else sizes * weight).mean()
+
+
+def identity_loss(maps: Images, weight: Scores | None = None) -> Scalar:
+    """Size of maps of baseline images, where there should be none: ``sum(s^2) / sum(s)`` with ``s`` as in `map_size`.
+
+    The mean of ``s`` in which each image is weighted by the size of its map, and so is its gradient; the weights
+    themselves have none. A plain mean is kept small by many small maps, however large those of a few images are that
+    resemble the class of interest.
+    """
+    sizes = per_sample_mean(maps.abs())
+    if weight is not None:
+        sizes = sizes * weight
+    shares = sizes.detach() + TINY
+    return (sizes * shares).sum() / shares.sum()
 
 
 def interpolate(target: Images, generated: Images, fractions: Scores) -> Images:
