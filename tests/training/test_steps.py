@@ -58,7 +58,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(players, update, rng
     space, critic, generator = players
     whole = batch(space, 6, rng)
     parts = [Batch(*(tensor[start : start + 2] for tensor in whole[:3])) for start in (0, 2, 4)]
-    loss = Loss(penalty_share=0.5)
+    loss = Loss(penalty_share=0.5, identity_weight=0)  # its weights are relative to those of a batch
     # of each half of the parts the first one is penalised, and the whole's three are these
     mixed = Batch(*(tensor[[0, 2, 4, 1, 3, 5]] for tensor in whole[:3]))
     together = gradients_of(update, critic, generator, [mixed], loss)
