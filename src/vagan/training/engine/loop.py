@@ -56,7 +56,7 @@ def train(
         Compares validation maps with true effects, where the cohort knows them. Its value is only plotted.
     after_validation
         Called with the run folder after validations, the first one too, to draw curves or to feed an experiment
-        tracker; not after each if that takes more than a twentieth of the time.
+        tracker; not after each if that takes more than a fiftieth of the time.
     devices
         Devices of this host to train on; default: 1, or what torchrun started. Each takes its share of the batches
         that an update accumulates, so that their number changes nothing but rounding, and may change on resuming.

@@ -18,7 +18,7 @@ from vagan.progress import Bar
 from vagan.training.engine.run_folder import RunFolder
 from vagan.training.engine.state import Task, TrainState
 
-PAUSE = 20
+PAUSE = 50
 """Time between two drawings of the curves, as a multiple of the time that one takes."""
 MAX_CRITIC_GRADIENT_NORM = 1000.0
 """Slope of a critic that the penalty no longer holds near one. Where it holds, even the sum over the columns of an
