@@ -3,7 +3,7 @@ import torch
 
 from vagan.errors import ConfigError
 from vagan.training.config import load_config
-from vagan.training.engine.device import SAFE_EXTENT, fast_precision, open_fabric, place
+from vagan.training.engine.device import SAFE_EXTENT, fast_precision, loading_threads, open_fabric, place
 
 
 def settings(**values):
@@ -55,6 +55,12 @@ class TestPrecision:
 def test_a_device_that_is_not_there_is_an_error(device, devices, message):
     with pytest.raises(ConfigError, match=message):
         open_fabric(settings(device=device), (32, 30), devices=devices)
+
+
+def test_images_are_loaded_by_several_threads_where_an_accelerator_computes(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(12), raising=False)
+    assert loading_threads(torch.device("cpu")) == 1
+    assert [loading_threads(torch.device("cuda"), processes=count) for count in (1, 3, 100)] == [8, 4, 1]
 
 
 @pytest.mark.parametrize("is_last", [True, False])

@@ -1,9 +1,11 @@
 import gc
 import itertools
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 
 from vagan.data.sources.synthetic import make_synthetic_cohort
 from vagan.training.config import Augmentation, Config, Training
@@ -60,19 +62,23 @@ def test_streams_in_turn_can_be_entered_anywhere(small_cohort):
     assert not turns.any()
 
 
-def test_reading_ahead_keeps_the_order_and_stops_when_the_reader_does():
+@pytest.mark.parametrize("threads", [1, 4])
+def test_reading_ahead_keeps_the_order_and_stops_when_the_reader_does(threads):
     loaded = []
+    before = torch.get_num_threads()
 
     def load(step):
+        time.sleep(0.01 * (step % 3))  # some overtake others
         loaded.append(step)
         return step * 10
 
-    assert list(prefetch(load, range(2, 6))) == [20, 30, 40, 50]
+    assert list(prefetch(load, range(2, 12), threads=threads)) == list(range(20, 120, 10))
     loaded.clear()
-    for value in prefetch(load, itertools.count()):
+    for value in prefetch(load, itertools.count(), threads=threads):
         if value == 30:
             break
     assert len(loaded) < 12
+    assert torch.get_num_threads() == before
 
 
 def test_an_error_while_reading_ahead_is_raised_where_its_batch_was_due():

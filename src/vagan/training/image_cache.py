@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -113,16 +113,17 @@ def shuffled(entries: int, start: int, count: int, *, seed: int, purpose: str) -
     return np.concatenate(stream)[offset : offset + count]
 
 
-def prefetch(load: Callable[[int], Item], steps: Iterable[int], *, depth: int = 3) -> Iterator[Item]:
-    """Yield ``load(step)`` for each step, up to ``depth`` of them computed ahead by a background thread.
+def prefetch(load: Callable[[int], Item], steps: Iterable[int], *, threads: int = 1) -> Iterator[Item]:
+    """Yield ``load(step)`` for each step, in order, some of them computed ahead by background threads.
 
-    An exception in ``load`` is raised where its result would have come. A thread, not the worker processes of a
-    ``DataLoader``: in the same order, those took 3.7 times as long for small images (every batch is sent between
-    processes), and each would hold the cache again.
+    An exception in ``load`` is raised where its result would have come. Several threads use a core each. Threads, not
+    the worker processes of a ``DataLoader``: in the same order, those took 3.7 times as long for small images (every
+    batch is sent between processes), and each would hold the cache again.
     """
     steps = iter(steps)
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        ahead = deque(thread.submit(load, step) for step in islice(steps, depth))
+    one_core: dict[str, Any] = {"initializer": torch.set_num_threads, "initargs": (1,)} if threads > 1 else {}
+    with ThreadPoolExecutor(threads, thread_name_prefix="prefetch", **one_core) as thread:
+        ahead = deque(thread.submit(load, step) for step in islice(steps, threads + 2))
         try:
             while ahead:
                 item = ahead.popleft().result()

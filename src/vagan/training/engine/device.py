@@ -23,6 +23,8 @@ Pooling leaves two voxels of them, and the bfloat16 weight gradient of a 3-D con
 reads memory that was never written (oneDNN in PyTorch 2.13; NaN in one of a few calls).
 """
 
+MAX_LOADING_THREADS = 8
+
 
 def open_fabric(settings: Training, shape: tuple[int, ...], *, devices: int | None = None) -> Fabric:
     """Fabric on the device and with the precision that the settings name; ``auto`` is decided by `fast_precision`.
@@ -89,16 +91,25 @@ def place(networks: dict[str, nn.Module], fabric: Fabric, settings: Training) ->
 @contextmanager
 def using_threads(count: int, *, processes: int = 1) -> Iterator[None]:
     """Compute with this many CPU threads inside the block; 0 for a fair share of the cores that may be used."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # only on Linux
-        cores = os.cpu_count() or 1
     before = torch.get_num_threads()
-    torch.set_num_threads(count or max(1, cores // processes))
+    torch.set_num_threads(count or max(1, _cores() // processes))
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def loading_threads(device: torch.device, *, processes: int = 1) -> int:
+    """Threads that read and augment images ahead: a share of the cores where an accelerator computes, else one."""
+    return 1 if device.type == "cpu" else max(1, min(MAX_LOADING_THREADS, _cores() // processes))
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only on Linux
+        return os.cpu_count() or 1
 
 
 def _fabric(

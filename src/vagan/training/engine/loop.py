@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from vagan.data.cohort import Cohort
 from vagan.errors import Interrupted
 from vagan.training.config import Config, load_config
-from vagan.training.engine.device import hosts, launch, open_fabric, place, using_threads
+from vagan.training.engine.device import hosts, launch, loading_threads, open_fabric, place, using_threads
 from vagan.training.engine.memory import reraise_out_of_memory
 from vagan.training.engine.processes import LostProcessError, Processes, require_shares, reraise_lost_process
 from vagan.training.engine.record import Record, check_divergence, collapsed_map
@@ -125,7 +125,8 @@ def _fit(
 ) -> None:
     begin = time.monotonic() - state.seconds
     next_save = time.monotonic() + config.training.checkpoint_seconds
-    for batch in prefetch(task.load, count(state.updates)):
+    threads = loading_threads(fabric.device, processes=processes.count // hosts())
+    for batch in prefetch(task.load, count(state.updates), threads=threads):
         state.set_learning_rates(task.lr_factor)
         # autocast from outside: Fabric's own module wrapper forbids the penalty's torch.autograd.grad
         with fabric.autocast():
