@@ -48,8 +48,8 @@ def test_large_maps_of_baseline_images_count_in_proportion_to_their_size(space):
     assert loss.item() == pytest.approx((0.01 + 0.09) / 0.4)
     loss.backward()
     assert maps.grad.flatten(1).sum(1).tolist() == pytest.approx([0.25, -0.75])
-    weighted = identity_loss(maps, torch.tensor([3.0, 1.0]))  # equal sizes, so their mean
-    assert weighted.item() == pytest.approx(0.3)
+    weighted = identity_loss(maps, torch.tensor([2.0, 0.5]))
+    assert weighted.item() == pytest.approx((2 * 0.01 + 0.5 * 0.09) / 0.4)
 
 
 def test_maps_of_zero_have_no_identity_loss_and_a_finite_gradient():

@@ -31,7 +31,7 @@ class EarlyStopping:
     """
 
     updates: int = 0  #: Of the generator.
-    ratio: float = 1.0  #: Running mean of M(x0)/M(x1).
+    ratio: float = 1.0  #: Running mean of M(x0)/M(x1), the size of M(x0) as in the identity loss.
     found_at: int = 0  #: Generator updates at which the ratio first was at most `FOUND_RATIO`; 0: not yet.
     lowest_ratio: float = 1.0
     lowest_at: int = 0  #: Generator updates at which the ratio last fell by `MIN_IMPROVEMENT`.
@@ -51,7 +51,7 @@ class EarlyStopping:
             self.lowest = min(self.lowest, max(self.wasserstein, 0.0))
 
     def add_generator_update(self, size: float, baseline_size: float) -> None:
-        """Note the mean |M(x)| of both classes in the generator's last update."""
+        """Note the sizes of both classes' maps in the generator's last update."""
         self.updates += 1
         ratio = 1.0 if size < MIN_MAP_SIZE else min(baseline_size / size, 1.0)
         self.ratio += (ratio - self.ratio) / AVERAGED_UPDATES

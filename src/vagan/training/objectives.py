@@ -175,17 +175,15 @@ def map_size(maps: Images, weight: Scores | None = None) -> Scalar:
 
 
 def identity_loss(maps: Images, weight: Scores | None = None) -> Scalar:
-    """Size of maps of baseline images, where there should be none: ``sum(s^2) / sum(s)`` with ``s`` as in `map_size`.
+    """Size of maps of baseline images, where there should be none: ``sum(s^2) / sum(s)`` with ``s`` the mean ``|M|``.
 
-    The mean of ``s`` in which each image is weighted by the size of its map, and so is its gradient; the weights
-    themselves have none. A plain mean is kept small by many small maps, however large those of a few images are that
-    resemble the class of interest.
+    The mean of ``s`` in which each image counts in proportion to the size of its map, also in the gradient: the
+    proportions are constants. A plain mean is kept small by many small maps, however large those of a few images are
+    that resemble the class of interest. ``weight`` is another factor for each image; default: 1.
     """
     sizes = per_sample_mean(maps.abs())
-    if weight is not None:
-        sizes = sizes * weight
     shares = sizes.detach() + TINY
-    return (sizes * shares).sum() / shares.sum()
+    return ((sizes if weight is None else sizes * weight) * shares).sum() / shares.sum()
 
 
 def interpolate(target: Images, generated: Images, fractions: Scores) -> Images:

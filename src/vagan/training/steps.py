@@ -29,9 +29,9 @@ def step(
 ) -> Terms:
     """Move an optimiser's weights one step down the weighted sum of the terms; returns their unweighted means.
 
-    Each term has a weight. The gradients of several batches add up to that of their union, apart
-    from what is relative to a batch: batch norm, and the weights of the identity loss. Raises `DivergenceError`
-    if a term is not finite; nothing has moved then.
+    Each term has a weight. The gradients of several batches add up to that of their union, apart from what is
+    relative to a batch: batch norm, and the share of each image in the identity loss. Raises `DivergenceError` if a
+    term is not finite; nothing has moved then.
     """
     optimizer.zero_grad(set_to_none=True)
     means: Terms = {}
