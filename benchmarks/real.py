@@ -33,7 +33,7 @@ from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
 CLASSIFIERS = ("classifier", "cam-classifier")
-CLASSIFIER_SETTINGS = {"training.seed": "1000", "training.batch_size": "16", "classifier.width": "16"}
+CLASSIFIER_SETTINGS = {"training.seed": "1000", "training.batch_size": "16", "classifier.updates": "100"}
 SHOWN = 8
 MEASURED = 200
 """Images whose counterfactuals are compared with the range of images."""
