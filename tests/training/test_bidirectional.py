@@ -53,8 +53,11 @@ def test_coming_back_costs_what_is_not_undone_and_insertion_may_be_weighted_less
         assert "generator/cycle" not in terms_of(Adder(0.25, into), batch)
     batch = Batch(images, images, torch.rand(4), condition, condition, weight=torch.tensor([1.0, 0.5, 1.0, 0.5]))
     terms = terms_of(Adder(0.25, 0.75), batch)
-    for name in ("generator/map", "generator/baseline_map"):  # of images of the baseline class as well
-        assert float(terms[name]) == pytest.approx((0.25 + 0.5 * 0.75) / 2, abs=1e-6)
+    assert float(terms["generator/map"]) == pytest.approx((0.25 + 0.5 * 0.75) / 2, abs=1e-6)
+    # of images of the baseline class as well, where each map counts in proportion to its size
+    assert float(terms["generator/baseline_map"]) == pytest.approx(
+        (0.25**2 + 0.5 * 0.75**2) / (0.25 + 0.75), abs=1e-6
+    )
 
 
 def test_only_images_for_insertion_are_weighted_less(small_cohort):
