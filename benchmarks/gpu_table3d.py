@@ -2,8 +2,10 @@
 
 Runs other benchmarks one after the other, with a long schedule that only a GPU affords: `table3d.py` at 2.6 mm with
 three seeds, the same at 1.3 mm with one, the critic at full size of `accelerator.py`, and the tests that need a GPU.
-A step that outruns the rest of the time is stopped; trainings save where they are, and the same command resumes them.
-Small results, the figures and ``gpu_table3d.log`` go to ``--out``, cohorts and runs to ``--work``.
+A step that outruns the rest of the time is stopped; trainings save where they are, and the same command resumes them
+(supervised twins begin again). Small results, the figures and ``gpu_table3d.log`` go to ``--out``, which is not the
+folder of committed results, as a part of these would replace the whole; cohorts and runs go to ``--work``. The exit
+code is 1 if a step failed.
 
     python benchmarks/gpu_table3d.py --minutes 9
 """
@@ -15,8 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-from study import RESULTS
+from typing import TextIO
 
 HERE = Path(__file__).parent
 LONG = (
@@ -35,17 +36,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=9.0, help="for all steps together")
     parser.add_argument("--work", type=Path, default=Path("runs/gpu-table3d"))
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu-table3d/results"))
     parser.add_argument("--trial", action="store_true", help="tiny trainings at 5.2 mm alone, on any device")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + 60 * options.minutes
+    end, failed = time.monotonic() + 60 * options.minutes, False
     with (options.out / "gpu_table3d.log").open("a", encoding="utf-8") as log:
         for name, command in _steps(options).items():
             begin = time.monotonic()
-            outcome = _run(command, until=end, log=log) if end - begin > SECONDS_TO_SAVE else "left out"
-            print(f"{name}: {outcome}, {time.monotonic() - begin:.0f} s", file=log, flush=True)
-            print(f"{name}: {outcome}, {time.monotonic() - begin:.0f} s", flush=True)
+            code = _run(command, until=end, log=log) if end - begin > SECONDS_TO_SAVE else None
+            failed |= bool(code)
+            outcome = "out of time" if code is None else f"exit code {code}"
+            for where in (log, sys.stdout):
+                print(f"{name}: {outcome}, {time.monotonic() - begin:.0f} s", file=where, flush=True)
+    sys.exit(failed)
 
 
 def _steps(options: argparse.Namespace) -> dict[str, list[str]]:
@@ -78,11 +82,11 @@ def _table(
     return [sys.executable, str(HERE / "table3d.py"), *folders, *what, *more, *chosen]
 
 
-def _run(command: list[str], *, until: float, log) -> str:
-    """Run a step, stopped in time to save; what became of it."""
+def _run(command: list[str], *, until: float, log: TextIO) -> int | None:
+    """Exit code of a step; None if it had to be stopped, in time to save."""
     running = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        code = running.wait(timeout=max(1.0, until - time.monotonic() - SECONDS_TO_SAVE))
+        return running.wait(timeout=max(1.0, until - time.monotonic() - SECONDS_TO_SAVE))
     except subprocess.TimeoutExpired:
         running.send_signal(signal.SIGTERM)
         try:
@@ -90,8 +94,7 @@ def _run(command: list[str], *, until: float, log) -> str:
         except subprocess.TimeoutExpired:
             running.kill()
             running.wait()
-        return "stopped, unfinished"
-    return "done" if code == 0 else f"failed with exit code {code}"
+        return None
 
 
 if __name__ == "__main__":

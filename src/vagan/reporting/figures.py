@@ -195,13 +195,13 @@ def as_data_uri(figure: Figure) -> str:
 
 
 def data_uri(svg: bytes) -> str:
-    """Content of an SVG file as such an address."""
+    """The same address from the content of an SVG file."""
     return "data:image/svg+xml," + quote(svg)
 
 
-def on_dark(data_uri: str) -> str:
+def on_dark(uri: str) -> str:
     """The same figure for a dark page: text and ticks are light."""
-    return data_uri.replace(quote(INK), quote(DARK_INK))
+    return uri.replace(quote(INK), quote(DARK_INK))
 
 
 def in_lines(title: str) -> str:
