@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pictures import add_options, make_cohort
-from real import CLASSIFIER_SETTINGS, CLASSIFIERS, SCORES
+from real import CLASSIFIERS, SCORES
 from study import as_table, column, keep, options_of, settings_of, with_seeds
 
 from vagan.attribution.registry import METHODS
@@ -89,8 +89,8 @@ def _scored(folder: Path, cohort: Cohort, seed: int, options: argparse.Namespace
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8"))
     common = settings_of(options, seed)
-    for method in CLASSIFIERS:
-        train(cohort, folder / method, load_config("fast", common | CLASSIFIER_SETTINGS | {"method": method}))
+    for name, judging in CLASSIFIERS.items():
+        train(cohort, folder / name, load_config("fast", common | judging))
     runs: dict[str, RunFolder] = {}
     for method in CLASSIFIERS:
         runs[method] = train(cohort, folder / f"{method}-{seed}", load_config("fast", common | {"method": method}))
