@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="cohorts that are studied side by side")
     options = parser.parse_args()
     options.set.append("training.num_threads=1")
-    studies = list(product(options.pairs, sorted(options.sizes, reverse=True)))  # those that take long first
+    studies = sorted(product(options.pairs, options.sizes), key=lambda study: -study[1])  # those that take long first
     with ProcessPoolExecutor(options.processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         running = {f"{pair}-{size}": pool.submit(_study, pair, size, options) for pair, size in studies}
         found = {name: running[name].result() for name in sorted(running)}
