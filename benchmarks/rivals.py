@@ -68,7 +68,7 @@ def main() -> None:
     add_options(parser)
     parser.set_defaults(pairs=["boots", "pullovers"], sizes=[28])
     parser.add_argument("--limit", type=int, default=200, help="test images of each class, the same for all")
-    parser.add_argument("--diffusion-updates", type=int, default=3000, help="of batches of 64; 0: no diffusion")
+    parser.add_argument("--diffusion-updates", type=int, default=1500, help="of batches of 64; 0: no diffusion")
     options = parser.parse_args()
     found = {}
     for pair in options.pairs:
