@@ -11,6 +11,7 @@ stopped.
 
 import argparse
 import os
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
@@ -24,7 +25,7 @@ from study import as_table, column, keep, options_of, settings_of, with_seeds
 from vagan.attribution.controls import GroupMeanDifference
 from vagan.data.cohort import Cohort
 from vagan.evaluation.evaluate import EvaluationOptions, evaluate_runs
-from vagan.evaluation.evaluation import Evaluation
+from vagan.evaluation.metrics.base import Entry
 from vagan.evaluation.metrics.counterfactual import REAL_BASELINE
 from vagan.evaluation.runs import RunSelection
 from vagan.inference.attributor import Attributor
@@ -32,7 +33,8 @@ from vagan.reporting.report import build_report
 from vagan.training.config import load_config
 from vagan.training.engine.loop import train
 
-SETTINGS = {"training.seed": "1000", "training.batch_size": "16", "classifier.updates": "100"}
+FIRST_SEED = 1000
+SETTINGS = {"training.seed": str(FIRST_SEED), "training.batch_size": "16", "classifier.updates": "100"}
 CLASSIFIERS = {
     "classifier": SETTINGS | {"method": "classifier"},
     # with the other's width it would take four times as long
@@ -52,6 +54,7 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--name", default="real", help="of the result's files")
+    parser.add_argument("--judges", type=int, default=1, help="independent classifiers of each architecture")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="cohorts that are studied side by side")
     options = parser.parse_args()
     options.set.append("training.num_threads=1")
@@ -62,7 +65,8 @@ def main() -> None:
     print(_markdown(found))
     keep(
         options.name,
-        {"preset": options.preset, "settings": options.set, "images": options.images, "cohorts": found},
+        {"preset": options.preset, "settings": options.set, "images": options.images, "judges": options.judges}
+        | {"cohorts": found},
         _markdown(found),
         out=options.out,
     )
@@ -71,34 +75,46 @@ def main() -> None:
 def _study(pair: str, size: int, options: argparse.Namespace) -> dict:
     folder = options.work / f"{pair}-{size}"
     cohort = make_cohort(folder, pair, size=size, images=options.images, fashion=options.fashion_mnist)
-    for name, settings in CLASSIFIERS.items():
-        train(cohort, folder / name, load_config("fast", settings_of(options, 0) | settings))
+    judges = []
+    for number, (name, settings) in product(range(options.judges), CLASSIFIERS.items()):
+        own = settings_of(options, 0) | settings | {"training.seed": str(FIRST_SEED + number)}
+        judges.append(train(cohort, folder / _judge(name, number), load_config("fast", own)).path)
     runs = []
     for seed in options.seeds:
         config = load_config(options.preset, settings_of(options, seed))
         runs.append(train(cohort, folder / f"{Path(options.preset).stem}-{seed}", config))
-    selection = RunSelection(
-        methods=["vagan", "group-mean-difference"], classifiers=[folder / name for name in CLASSIFIERS]
-    )
+    selection = RunSelection(methods=["vagan", "group-mean-difference"], classifiers=judges)
     evaluation = evaluate_runs(cohort, [run.path for run in runs], folder / "results", EvaluationOptions(), selection)
     build_report(folder / "results")
     methods = [name for name in evaluation.summary if name != CONTROL]
     by_seed = [
-        _scores(evaluation, method) | _outside(cohort, run.path) | {"training_seconds": run.seconds()}
+        _scores(evaluation.summary[method], options.judges)
+        | _outside(cohort, run.path)
+        | {"training_seconds": run.seconds()}
         for method, run in zip(methods, runs, strict=True)
     ]
-    real = evaluation.references[REAL_BASELINE]
     return {
         "by_seed": by_seed,
-        CONTROL: _scores(evaluation, CONTROL),
-        REAL_BASELINE: {name: entry["mean"] for name, entry in real.items()},
+        CONTROL: _scores(evaluation.summary[CONTROL], options.judges),
+        REAL_BASELINE: _scores(evaluation.references[REAL_BASELINE], options.judges),
         "verdict": evaluation.rules["verdict"],
     }
 
 
-def _scores(evaluation: Evaluation, method: str) -> dict[str, float]:
-    of_method = evaluation.summary[method]
-    return {name: of_method[name]["mean"] for name in SCORES if name in of_method}
+def _judge(architecture: str, number: int) -> str:
+    return f"{architecture}-{number}" if number else architecture
+
+
+def _scores(entries: Mapping[str, Entry], judges: int) -> dict[str, float]:
+    """Means of a method; those of classifiers over all of one architecture."""
+    found = {}
+    for name in SCORES:
+        score, _, architecture = name.partition("/")
+        others = [f"{score}/{_judge(architecture or 'classifier', number)}" for number in range(1, judges)]
+        values = [entries[one]["mean"] for one in (name, *others) if one in entries]
+        if values:
+            found[name] = float(np.mean(values))
+    return found
 
 
 def _outside(cohort: Cohort, run: Path) -> dict[str, float]:
