@@ -26,7 +26,7 @@ SCORED_IMAGES = 400
 def demo(out: Path = Path("demo"), *, images: int = 10_000, seed: int = 0) -> None:
     """Run the paper's synthetic experiment: make the images, train, score all methods and write a report.
 
-    Seven minutes on two cores with bfloat16 instructions, 11 without. The same command again resumes.
+    Five minutes on two cores with bfloat16 instructions, 11 without. The same command again resumes.
 
     Parameters
     ----------
