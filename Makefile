@@ -112,7 +112,7 @@ real: .venv/installed  ## Evaluate maps of real pictures, three seeds; needs Deb
 	$(BIN)/python -m pip install --quiet --editable ".[benchmarks]"
 	$(BIN)/python benchmarks/real.py
 
-rivals: .venv/installed  ## Compare VA-GAN with image translation, classifiers and diffusion on real pictures, three seeds, an hour
+rivals: .venv/installed  ## Compare VA-GAN with image translation, classifiers and diffusion on real pictures, three seeds, two hours
 	$(BIN)/python -m pip install --quiet --editable ".[benchmarks]"
 	$(BIN)/python benchmarks/rivals.py
 
