@@ -54,7 +54,7 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--name", default="real", help="of the result's files")
-    parser.add_argument("--judges", type=int, default=1, help="independent classifiers of each architecture")
+    parser.add_argument("--classifiers", type=int, default=1, help="independent classifiers of each architecture")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="cohorts that are studied side by side")
     options = parser.parse_args()
     options.set.append("training.num_threads=1")
@@ -65,8 +65,8 @@ def main() -> None:
     print(_markdown(found))
     keep(
         options.name,
-        {"preset": options.preset, "settings": options.set, "images": options.images, "judges": options.judges}
-        | {"cohorts": found},
+        {"preset": options.preset, "settings": options.set, "images": options.images}
+        | {"classifiers": options.classifiers, "cohorts": found},
         _markdown(found),
         out=options.out,
     )
@@ -75,42 +75,42 @@ def main() -> None:
 def _study(pair: str, size: int, options: argparse.Namespace) -> dict:
     folder = options.work / f"{pair}-{size}"
     cohort = make_cohort(folder, pair, size=size, images=options.images, fashion=options.fashion_mnist)
-    judges = []
-    for number, (name, settings) in product(range(options.judges), CLASSIFIERS.items()):
+    classifiers = []
+    for number, (name, settings) in product(range(options.classifiers), CLASSIFIERS.items()):
         own = settings_of(options, 0) | settings | {"training.seed": str(FIRST_SEED + number)}
-        judges.append(train(cohort, folder / _judge(name, number), load_config("fast", own)).path)
+        classifiers.append(train(cohort, folder / _classifier(name, number), load_config("fast", own)).path)
     runs = []
     for seed in options.seeds:
         config = load_config(options.preset, settings_of(options, seed))
         runs.append(train(cohort, folder / f"{Path(options.preset).stem}-{seed}", config))
-    selection = RunSelection(methods=["vagan", "group-mean-difference"], classifiers=judges)
+    selection = RunSelection(methods=["vagan", "group-mean-difference"], classifiers=classifiers)
     evaluation = evaluate_runs(cohort, [run.path for run in runs], folder / "results", EvaluationOptions(), selection)
     build_report(folder / "results")
     methods = [name for name in evaluation.summary if name != CONTROL]
     by_seed = [
-        _scores(evaluation.summary[method], options.judges)
+        _scores(evaluation.summary[method], options.classifiers)
         | _outside(cohort, run.path)
         | {"training_seconds": run.seconds()}
         for method, run in zip(methods, runs, strict=True)
     ]
     return {
         "by_seed": by_seed,
-        CONTROL: _scores(evaluation.summary[CONTROL], options.judges),
-        REAL_BASELINE: _scores(evaluation.references[REAL_BASELINE], options.judges),
+        CONTROL: _scores(evaluation.summary[CONTROL], options.classifiers),
+        REAL_BASELINE: _scores(evaluation.references[REAL_BASELINE], options.classifiers),
         "verdict": evaluation.rules["verdict"],
     }
 
 
-def _judge(architecture: str, number: int) -> str:
+def _classifier(architecture: str, number: int) -> str:
     return f"{architecture}-{number}" if number else architecture
 
 
-def _scores(entries: Mapping[str, Entry], judges: int) -> dict[str, float]:
+def _scores(entries: Mapping[str, Entry], classifiers: int) -> dict[str, float]:
     """Means of a method; those of classifiers over all of one architecture."""
     found = {}
     for name in SCORES:
         score, _, architecture = name.partition("/")
-        others = [f"{score}/{_judge(architecture or 'classifier', number)}" for number in range(1, judges)]
+        others = [f"{score}/{_classifier(architecture or 'classifier', number)}" for number in range(1, classifiers)]
         values = [entries[one]["mean"] for one in (name, *others) if one in entries]
         if values:
             found[name] = float(np.mean(values))

@@ -15,12 +15,17 @@ def completed_at(ratios, distances):
 
 def test_training_is_complete_when_maps_of_baseline_images_are_small_and_shrink_no_more():
     fallen, falling = [0.1] * 300, [0.99**update for update in range(300)]
-    assert 175 < completed_at(fallen, [1.0] * 300) < 205
+    assert 175 < completed_at(fallen, [1.0] * 300) < 235
     assert completed_at(falling, [1.0] * 300) == 0
     assert completed_at([0.2] * 300, [1.0] * 300) == 0
-    assert 200 < completed_at([0.2] * 150 + [0.1] * 150, [1.0] * 300) < 240
+    assert 200 < completed_at([0.2] * 150 + [0.1] * 200, [1.0] * 350) < 295
     late = [1.0] * 120 + [0.1] * 280
-    assert 120 + 175 < completed_at(late, [1.0] * 400) < 120 + 205
+    assert 120 + 175 < completed_at(late, [1.0] * 400) < 120 + 235
+
+
+def test_training_is_not_complete_between_batches_with_large_maps():
+    ratios = ([0.5] * 3 + [0.112] * 45) * 8  # a mean of 0.136, above the limit
+    assert completed_at(ratios, [1.0] * len(ratios)) == 0
 
 
 def test_training_is_complete_when_the_critic_overfits():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vagan.constants import MIN_MAP_SIZE
 
-AVERAGED_UPDATES, AVERAGED_CRITIC_UPDATES = 20, 100
+AVERAGED_UPDATES, AVERAGED_CRITIC_UPDATES = 40, 100
 """Time constants of the running means, in updates of the generator and of the critic."""
 MAX_RATIO = 0.12
 """M(x0)/M(x1), the size of maps of baseline images relative to the others', at which training may end."""
