@@ -3,8 +3,7 @@
 Trains VA-GAN with default settings on the pairs of classes of ``pictures.py``, and two independent classifiers of
 different architecture on each cohort, and scores the test images beside the group mean difference. Writes
 ``real.json`` and ``real.md`` to ``benchmarks/results``, and for each cohort a report and a contact sheet of each seed
-to ``--work``. Cohorts are studied side by side, with one thread each. The same command again goes on where it
-stopped.
+to ``--work``. Trainings run side by side, with one thread each. The same command again goes on where it stopped.
 
     python benchmarks/real.py --pairs boots --sizes 28 --seeds 0 1 2
 """
@@ -13,6 +12,7 @@ import argparse
 import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,8 +30,9 @@ from vagan.evaluation.metrics.counterfactual import REAL_BASELINE
 from vagan.evaluation.runs import RunSelection
 from vagan.inference.attributor import Attributor
 from vagan.reporting.report import build_report
-from vagan.training.config import load_config
+from vagan.training.config import Config, load_config
 from vagan.training.engine.loop import train
+from vagan.training.engine.run_folder import RunFolder
 
 FIRST_SEED = 1000
 SETTINGS = {"training.seed": str(FIRST_SEED), "training.batch_size": "16", "classifier.updates": "100"}
@@ -55,13 +56,18 @@ def main() -> None:
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--name", default="real", help="of the result's files")
     parser.add_argument("--classifiers", type=int, default=1, help="independent classifiers of each architecture")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="cohorts that are studied side by side")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="trainings that run side by side")
     options = parser.parse_args()
     options.set.append("training.num_threads=1")
-    studies = sorted(product(options.pairs, options.sizes), key=lambda study: -study[1])  # those that take long first
+    studies = [Study(pair, size, options) for pair, size in product(options.pairs, options.sizes)]
     with ProcessPoolExecutor(options.processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        running = {f"{pair}-{size}": pool.submit(_study, pair, size, options) for pair, size in studies}
-        found = {name: running[name].result() for name in sorted(running)}
+        list(pool.map(Study.cohort, studies))
+        # the longest first, so that no process is idle for long at the end
+        trainings = [pool.submit(study.train, run) for study in sorted(studies, key=_size) for run in study.runs()]
+        for training in trainings:
+            training.result()
+        scored = {f"{study.pair}-{study.size}": pool.submit(_score, study) for study in studies}
+        found = {name: scored[name].result() for name in sorted(scored)}
     print(_markdown(found))
     keep(
         options.name,
@@ -72,31 +78,73 @@ def main() -> None:
     )
 
 
-def _study(pair: str, size: int, options: argparse.Namespace) -> dict:
-    folder = options.work / f"{pair}-{size}"
-    cohort = make_cohort(folder, pair, size=size, images=options.images, fashion=options.fashion_mnist)
-    classifiers = []
-    for number, (name, settings) in product(range(options.classifiers), CLASSIFIERS.items()):
-        own = settings_of(options, 0) | settings | {"training.seed": str(FIRST_SEED + number)}
-        classifiers.append(train(cohort, folder / _classifier(name, number), load_config("fast", own)).path)
-    runs = []
-    for seed in options.seeds:
-        config = load_config(options.preset, settings_of(options, seed))
-        runs.append(train(cohort, folder / f"{Path(options.preset).stem}-{seed}", config))
-    selection = RunSelection(methods=["vagan", "group-mean-difference"], classifiers=classifiers)
-    evaluation = evaluate_runs(cohort, [run.path for run in runs], folder / "results", EvaluationOptions(), selection)
-    build_report(folder / "results")
+@dataclass(frozen=True)
+class Study:
+    """One cohort, and what is trained on it."""
+
+    pair: str
+    size: int
+    options: argparse.Namespace
+
+    @property
+    def folder(self) -> Path:
+        """Of the cohort and the runs."""
+        return self.options.work / f"{self.pair}-{self.size}"
+
+    def cohort(self) -> Cohort:
+        """Read, or made first."""
+        options = self.options
+        return make_cohort(
+            self.folder, self.pair, size=self.size, images=options.images, fashion=options.fashion_mnist
+        )
+
+    def generators(self) -> dict[str, Config]:
+        """Names of the map generators' runs, and their settings."""
+        preset = self.options.preset
+        return {
+            f"{Path(preset).stem}-{seed}": load_config(preset, settings_of(self.options, seed))
+            for seed in self.options.seeds
+        }
+
+    def classifiers(self) -> dict[str, Config]:
+        """Names of the independent classifiers' runs, and their settings."""
+        common = settings_of(self.options, 0)
+        return {
+            _classifier(name, number): load_config("fast", common | own | {"training.seed": str(FIRST_SEED + number)})
+            for number, (name, own) in product(range(self.options.classifiers), CLASSIFIERS.items())
+        }
+
+    def runs(self) -> list[str]:
+        """Names of all runs, those that take long first."""
+        return [*self.generators(), *self.classifiers()]
+
+    def train(self, name: str) -> RunFolder:
+        """A run, trained unless it is complete."""
+        return train(self.cohort(), self.folder / name, (self.generators() | self.classifiers())[name])
+
+
+def _size(study: Study) -> int:
+    return -study.size
+
+
+def _score(study: Study) -> dict:
+    """Scores of the test images, once all runs are complete."""
+    cohort, results, count = study.cohort(), study.folder / "results", study.options.classifiers
+    classifiers, runs = ([study.train(name) for name in names] for names in (study.classifiers(), study.generators()))
+    selection = RunSelection(
+        methods=["vagan", "group-mean-difference"], classifiers=[classifier.path for classifier in classifiers]
+    )
+    evaluation = evaluate_runs(cohort, [run.path for run in runs], results, EvaluationOptions(), selection)
+    build_report(results)
     methods = [name for name in evaluation.summary if name != CONTROL]
     by_seed = [
-        _scores(evaluation.summary[method], options.classifiers)
-        | _outside(cohort, run.path)
-        | {"training_seconds": run.seconds()}
+        _means(evaluation.summary[method], count) | _outside(cohort, run.path) | {"training_seconds": run.seconds()}
         for method, run in zip(methods, runs, strict=True)
     ]
     return {
         "by_seed": by_seed,
-        CONTROL: _scores(evaluation.summary[CONTROL], options.classifiers),
-        REAL_BASELINE: _scores(evaluation.references[REAL_BASELINE], options.classifiers),
+        CONTROL: _means(evaluation.summary[CONTROL], count),
+        REAL_BASELINE: _means(evaluation.references[REAL_BASELINE], count),
         "verdict": evaluation.rules["verdict"],
     }
 
@@ -105,7 +153,7 @@ def _classifier(architecture: str, number: int) -> str:
     return f"{architecture}-{number}" if number else architecture
 
 
-def _scores(entries: Mapping[str, Entry], classifiers: int) -> dict[str, float]:
+def _means(entries: Mapping[str, Entry], classifiers: int) -> dict[str, float]:
     """Means of a method; those of classifiers over all of one architecture."""
     found = {}
     for name in SCORES:
