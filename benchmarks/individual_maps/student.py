@@ -141,7 +141,7 @@ def main() -> None:
         net.train()
         loss = (net(x) - v).square().mean() / scale
         adam.zero_grad(), loss.backward(), adam.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         if (update + 1) % get("every", 100) == 0 or update + 1 == updates:
             recalibrated(net, data, rng, 32)
             torch.save(net.state_dict(), out)

@@ -44,7 +44,7 @@ def main() -> None:
         error = x - without_class(x, net(x)) - e
         loss = error.square().mean() if get("loss", "l2") == "l2" else error.abs().mean()
         optimizer.zero_grad(), loss.backward(), optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         update += 1
         if gone > at:
             at = 2
