@@ -25,7 +25,7 @@ setup: .venv/installed  ## Create the environment in .venv
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
-demo: .venv/installed  ## Run the paper's synthetic experiment with a report: 5 minutes on two cores with bfloat16 instructions, 11 without
+demo: .venv/installed  ## Run the paper's synthetic experiment with a report: 5 to 6 minutes on two cores with bfloat16 instructions, 11 without
 	$(BIN)/vagan demo demo
 
 # Tests of one file run in one process and share fixtures; each process has one thread. More than eight need much memory.
