@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,8 @@ def main() -> None:
     with ProcessPoolExecutor(options.processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         list(pool.map(Study.cohort, studies))
         # the longest first, so that no process is idle for long at the end
-        trainings = [pool.submit(study.train, run) for study in sorted(studies, key=_size) for run in study.runs()]
+        ordered = sorted(studies, key=attrgetter("size"), reverse=True)
+        trainings = [pool.submit(study.train, run) for study in ordered for run in study.runs()]
         for training in trainings:
             training.result()
         scored = {f"{study.pair}-{study.size}": pool.submit(_score, study) for study in studies}
@@ -121,10 +123,6 @@ class Study:
     def train(self, name: str) -> RunFolder:
         """A run, trained unless it is complete."""
         return train(self.cohort(), self.folder / name, (self.generators() | self.classifiers())[name])
-
-
-def _size(study: Study) -> int:
-    return -study.size
 
 
 def _score(study: Study) -> dict:

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 from common import (
+    LAYOUT,
     BlockCritic,
     RandomPoses,
     VelocityNet,
@@ -35,6 +36,7 @@ from vagan.axes import identity_grid, sample_linear
 from vagan.constants import BACKGROUND
 
 KEPT = 96
+"""Generated scans that the critic learns from."""
 
 
 def sampled(scans, coordinates):
@@ -62,7 +64,7 @@ class Generated:
         self.parts, self.oldest = (scans, coordinates, torch.zeros_like(coordinates)), 0
 
     def drawn(self, count, rng):
-        """Random ones of them."""
+        """Random ones of these scans, changed."""
         chosen = torch.from_numpy(rng.choice(KEPT, count, replace=False))
         return deformed(*(part[chosen] for part in self.parts))
 
@@ -85,17 +87,15 @@ def update_critic(score, adam, scans, generated, *, augment, objective, count):
 
 def main() -> None:
     prefix, out = sys.argv[1:3]
-    given, get = settings(sys.argv[3:])
+    _, get = settings(sys.argv[3:])
     torch.set_num_threads(1), torch.manual_seed(get("seed", 0))
     rng = np.random.default_rng(get("seed", 0))
     data = load(prefix)
     ill, healthy = (data.images[data.rows("train", label)] for label in (1, 0))
     net, critic = (
-        VelocityNet(get("width", 16)).to(memory_format=torch.channels_last_3d),
+        VelocityNet(get("width", 16)).to(memory_format=LAYOUT),
         BlockCritic(get("critic_width", 16)),
     )
-    if "init" in given:
-        net.load_state_dict(torch.load(given["init"])["net"])
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(get("ema", 0.99)))
     rate, updates, batch = get("lr", 5e-4), get("updates", 800), get("batch", 8)
     critic_adam = torch.optim.Adam(critic.parameters(), lr=get("critic_lr", 1e-3), betas=(0.0, 0.99))
