@@ -180,6 +180,27 @@ def test_space_to_depth_takes_each_block_as_channels(space):
     assert axes.space_to_depth(images, 1).equal(images)
 
 
+@pytest.mark.parametrize("space", [(4, 6), (4, 6, 2)])
+def test_depth_to_space_undoes_space_to_depth(space, rng):
+    images = torch.rand(2, 3, *space, generator=rng)
+    assert torch.equal(axes.depth_to_space(axes.space_to_depth(images, 2), 2), images)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_binomial_filter_spreads_a_pixel_by_products_of_a_quarter_and_a_half_and_keeps_ramps(space):
+    image = torch.zeros(1, 2, *space)
+    image[(0, 0, *[3] * len(space))] = 1
+    found = axes.binomial_filter(image)
+    weights = torch.tensor([0.25, 0.5, 0.25])
+    expected = weights[:, None] * weights if len(space) == 2 else weights[:, None, None] * weights[:, None] * weights
+    torch.testing.assert_close(found[(0, 0, *[slice(2, 5)] * len(space))], expected)
+    assert found.sum().item() == pytest.approx(1)
+    ramp = axes.identity_grid(image)
+    inside = (..., *[slice(1, -1)] * len(space))
+    torch.testing.assert_close(axes.binomial_filter(ramp)[inside], ramp[inside])
+    assert axes.binomial_filter(ramp)[(0, 0, *[0] * len(space))].item() == pytest.approx(0.25)  # (0 + 0 + 0 + 1) / 4
+
+
 def test_of_a_volume_the_slice_with_most_evidence_is_shown_and_images_are_shown_whole(rng):
     images, evidence = torch.rand(2, 1, 2, 3, 4, generator=rng), torch.zeros(2, 1, 2, 3, 4)
     evidence[0, 0, 0, 0, 0], evidence[0, 0, 1, 2, 3], evidence[1, 0, :, 0, 1] = 3, -5, 2

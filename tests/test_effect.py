@@ -3,8 +3,10 @@ import pytest
 import torch
 
 from shapes import SPACES
+from vagan.axes import identity_grid
 from vagan.deformation import velocity
 from vagan.effect import (
+    Pose,
     added_effect,
     baseline_image,
     counterfactual_image,
@@ -13,6 +15,7 @@ from vagan.effect import (
     difference,
     effect_map,
     is_coarse,
+    posed,
     raw_channels,
     velocity_of,
     with_effect,
@@ -159,6 +162,28 @@ class TestDeformation:
         torch.testing.assert_close(with_effect(others, images, raw), others - raw)
         others, images, raw = (torch.full((1, 1, 2, 3), value) for value in (0.5, 0.0, 1.0))
         torch.testing.assert_close(with_effect(others, images, raw, "tanh"), others - torch.ones(1, 1, 2, 3).tanh())
+
+
+def test_images_at_half_the_resolution_of_the_map_move_by_half_the_pixels():
+    raw = torch.zeros(1, 2, 12, 80)
+    raw[:, 1] = 6.0
+    torch.testing.assert_close(baseline_image(bar(13, 20), raw, "warp"), bar(10, 17), rtol=0, atol=1e-5)
+    torch.testing.assert_close(with_effect(bar(20, 30), bar(13, 20), raw, "warp"), bar(23, 33), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("output", ["warp", "warp+add"])
+@pytest.mark.parametrize("space", SPACES)
+def test_images_in_a_pose_are_interpolated_once(output, space, rng):
+    """Half a pixel back and half a pixel on is no change; by two interpolations it would be a blur."""
+    images = torch.rand(2, 1, *space, generator=rng)
+    pose = Pose(images, identity_grid(images).repeat(2, *[1] * (len(space) + 1)) - 0.5)
+    raw = raw_of(images, output)
+    torch.testing.assert_close(baseline_image(posed(pose), raw, output, pose), posed(pose), rtol=0, atol=1e-5)
+    raw[:, : len(space)], raw[:, len(space) :] = 0.5, 0.25
+    inside = (..., *[slice(1, -1)] * len(space))
+    found = baseline_image(posed(pose), raw, output, pose)[inside]
+    torch.testing.assert_close(found, images[inside] + (0.25 if output == "warp+add" else 0), rtol=0, atol=1e-5)
+    assert (baseline_image(posed(pose), raw, "warp")[inside] - images[inside]).abs().max() > 0.05 or output != "warp"
 
 
 @pytest.mark.parametrize("output", ["warp", "warp+add"])

@@ -229,6 +229,27 @@ def space_to_depth(images: Images, edge: int) -> Float[Tensor, "batch _ *reduced
     return blocks.permute(BATCH, CHANNEL, *inner, *outer).flatten(CHANNEL, CHANNEL + dims)
 
 
+def depth_to_space(features: Images, edge: int) -> Float[Tensor, "batch _ *enlarged"]:
+    """Channels of one pixel as a block of ``edge`` pixels along each axis; undoes `space_to_depth`."""
+    dims, extents = num_spatial_dims(features), spatial_shape(features)
+    blocks = features.unflatten(CHANNEL, (-1, *[edge] * dims))
+    inner, outer = (range(FIRST_SPATIAL + first, FIRST_SPATIAL + first + dims) for first in (0, dims))
+    order = [axis for pair in zip(outer, inner, strict=True) for axis in pair]
+    return blocks.permute(BATCH, CHANNEL, *order).reshape(
+        features.shape[BATCH], -1, *(edge * extent for extent in extents)
+    )
+
+
+def binomial_filter(images: Images) -> Images:
+    """Weights 1/4, 1/2 and 1/4 of the neighbours along each axis; the border is repeated."""
+    for axis in range(FIRST_SPATIAL, images.ndim):
+        count = images.shape[axis]
+        first, last = images.narrow(axis, 0, 1), images.narrow(axis, count - 1, 1)
+        wide = torch.cat([first, images, last], dim=axis)
+        images = 0.5 * images + 0.25 * (wide.narrow(axis, 0, count) + wide.narrow(axis, 2, count))
+    return images
+
+
 def resize_linear(images: Images, shape: tuple[int, ...]) -> Float[Tensor, "batch channel *resized"]:
     """Interpolate linearly to another spatial shape; both cover the same field of view."""
     mode = {2: "bilinear", 3: "trilinear"}[num_spatial_dims(images)]

@@ -33,12 +33,16 @@ def velocity(raw: Field) -> Float[Tensor, "batch dims *reduced"]:
     return axes.block_means(raw, BLOCK)
 
 
-def integrate_velocity(coarse: Float[Tensor, "batch dims *reduced"], shape: tuple[int, ...]) -> Field:
-    """Displacement after a unit of time, on a grid of this shape."""
+def integrate_velocity(
+    coarse: Float[Tensor, "batch dims *reduced"], shape: tuple[int, ...], *, block: int = BLOCK
+) -> Field:
+    """Displacement after a unit of time, on a grid of this shape, which has ``block`` pixels for a vector."""
     grid = axes.identity_grid(coarse)
     moved = scaling_and_squaring(coarse / BLOCK, lambda u: axes.sample_linear(u, grid + u, outside="border"))
-    padded = tuple(BLOCK * extent for extent in axes.spatial_shape(coarse))
-    return axes.crop_to(axes.resize_linear(BLOCK * moved, padded), shape)
+    if block == 1:
+        return moved
+    padded = tuple(block * extent for extent in axes.spatial_shape(coarse))
+    return axes.crop_to(axes.resize_linear(block * moved, padded), shape)
 
 
 def scaling_and_squaring(velocity: Vectors, composed: Callable[[Vectors], Vectors]) -> Vectors:
@@ -62,6 +66,15 @@ def warp(images: Images, displacement: Field) -> Images:
     return images + (moved - axes.sample_linear(above, coordinates, outside="zeros"))
 
 
+def warp_posed(images: Images, coordinates: Field, displacement: Field) -> Images:
+    """`warp` of images that were sampled from these at ``coordinates``, by one interpolation instead of two.
+
+    A second one would blur what moves, by which a critic tells such images from others. The border is repeated.
+    """
+    moved = axes.sample_linear(coordinates, axes.identity_grid(displacement) + displacement, outside="border")
+    return axes.sample_linear(images, moved, outside="border")
+
+
 def log_volume_ratio(displacement: Field) -> Float[Tensor, "batch 1 *space"]:
     """Log-Jacobian determinant of ``p -> p + u(p)``: local volume after over before, in pixels as in mm."""
     slopes = axes.matrices_of(axes.central_differences(displacement))
@@ -72,6 +85,11 @@ def log_volume_ratio(displacement: Field) -> Float[Tensor, "batch 1 *space"]:
 def displacement_penalty(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:
     """Mean absolute component of the velocity, in pixels of the fine grid; highest for a shift of the whole image."""
     return coarse.abs().mean()
+
+
+def squared_velocity(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:
+    """Mean squared component of the velocity, in pixels of the fine grid."""
+    return coarse.square().mean()
 
 
 def smoothness_penalty(coarse: Float[Tensor, "batch dims *reduced"]) -> Scalar:

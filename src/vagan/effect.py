@@ -23,9 +23,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vagan.axes import num_channels, num_spatial_dims, spatial_shape, split_channels
+from vagan.axes import num_channels, num_spatial_dims, sample_linear, spatial_shape, split_channels
 from vagan.constants import RANGE
-from vagan.deformation import Field, integrate_velocity, log_volume_ratio, velocity, warp
+from vagan.deformation import BLOCK, Field, integrate_velocity, log_volume_ratio, velocity, warp, warp_posed
 from vagan.types import Images, Maps
 
 SIGN = "effect = image - image as if of the baseline class; positive: the class made it brighter"
@@ -36,7 +36,8 @@ SIGN_INSERTION = "effect = image as if of the class of interest - image; positiv
 
 ArrayT = TypeVar("ArrayT", Tensor, NDArray[np.floating[Any]])
 Output = Literal["add", "tanh", "warp", "warp+add"]
-RawMap = Float[Tensor, "batch raw *space"]
+RawMap = Float[Tensor, "batch raw *full"]
+"""At the resolution of images in use; those in training may have half of it."""
 
 
 def deforms(output: Output) -> bool:
@@ -54,11 +55,27 @@ def raw_channels(output: Output, *, channels: int, num_spatial_dims: int) -> int
     return (num_spatial_dims if deforms(output) else 0) + (channels if output != "warp" else 0)
 
 
-def baseline_image(images: Images, raw_map: RawMap, output: Output = "add") -> Images:
-    """Counterfactual image ``y``: the same image as if it belonged to the baseline class."""
+class Pose(NamedTuple):
+    """Of augmented images: they show at ``p`` what ``images`` show at ``coordinates[p]``."""
+
+    images: Images
+    coordinates: Field
+
+
+def posed(pose: Pose) -> Images:
+    """Images in their poses; the border is repeated outside."""
+    return sample_linear(pose.images, pose.coordinates, outside="border")
+
+
+def baseline_image(images: Images, raw_map: RawMap, output: Output = "add", pose: Pose | None = None) -> Images:
+    """Counterfactual image ``y``: the same image as if it belonged to the baseline class.
+
+    Images in a ``pose`` are deformed together with it, see `vagan.deformation.warp_posed`.
+    """
     if deforms(output):
         velocity_field, added = _velocity_and_added(raw_map)
-        warped = warp(images, integrate_velocity(velocity_field, spatial_shape(images)).to(images.dtype))
+        displacement = _displacement(velocity_field, raw_map, images)
+        warped = warp(images, displacement) if pose is None else warp_posed(*pose, displacement)
         return warped + added if num_channels(added) else warped
     total = images + raw_map
     return total.tanh() if output == "tanh" else total
@@ -105,7 +122,7 @@ def with_effect(others: Images, images: Images, raw_map: RawMap, output: Output 
     if deforms(output):
         velocity_field, added = _velocity_and_added(raw_map)
         without = others - added if num_channels(added) else others
-        return warp(without, integrate_velocity(-velocity_field, spatial_shape(others)).to(others.dtype))
+        return warp(without, _displacement(-velocity_field, raw_map, others))
     return others + effect_map(images, baseline_image(images, raw_map, output))
 
 
@@ -133,6 +150,12 @@ def deformation(raw_map: RawMap, *, insert: bool = False) -> Deformation:
     back, forth = (integrate_velocity(field, spatial_shape(raw_map)) for field in (-velocity_field, velocity_field))
     log_jacobian = log_volume_ratio(back)
     return Deformation(back, log_jacobian, forth) if insert else Deformation(-back, -log_jacobian, forth)
+
+
+def _displacement(velocity_field: Tensor, raw_map: RawMap, images: Images) -> Field:
+    """On the grid of the images, which may be that of the velocity: training images of a lower resolution."""
+    block = BLOCK if spatial_shape(raw_map) == spatial_shape(images) else 1
+    return integrate_velocity(velocity_field, spatial_shape(images), block=block).to(images.dtype)
 
 
 def _velocity_and_added(raw_map: RawMap) -> tuple[Tensor, Tensor]:

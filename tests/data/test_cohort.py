@@ -91,6 +91,20 @@ def test_images_held_in_memory_are_the_same_and_are_not_read_again(cohort):
         assert not one.images(rows).isfinite().all()  # what is lost is no image
 
 
+def test_a_cohort_at_half_the_resolution_has_means_of_blocks_also_in_memory(cohort):
+    opened = Cohort(cohort)
+    half = opened.downsampled(2)
+    assert (half.shape, opened.shape) == ((9, 9), (18, 17))
+    whole, rows = opened.images([3, 1]), [3, 1]
+    torch.testing.assert_close(half.images(rows)[:, :, 4, 5], whole[:, :, 8:10, 10:12].mean((2, 3)))
+    torch.testing.assert_close(half.images(rows)[:, :, 4, 8], whole[:, :, 8:10, 16].mean(2))  # its border is repeated
+    torch.testing.assert_close(half.effects(rows)[0, 0, 0, 0], opened.effects(rows)[0, 0, :2, :2].mean())
+    assert torch.equal(half.in_memory([1, 2, 3], memory_bytes=2**20).images(rows), half.images(rows))
+    held = opened.in_memory(rows, memory_bytes=2**20)
+    assert torch.equal(held.downsampled(2).images(rows), half.images(rows))
+    assert held.downsampled(1) is held
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_cohort_and_a_selection_go_through_a_data_loader(cohort, workers):
     opened = Cohort(cohort)

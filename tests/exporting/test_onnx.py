@@ -89,10 +89,11 @@ def test_a_classifier_is_refused(tmp_path):
     [
         ({"output": "tanh", "channels": 3}, 2),
         ({"output": "warp"}, 2),
+        ({"output": "warp", "downsampling": 2, "patch_size": 2}, 3),
         ({"output": "warp+add", "global_context": True}, 3),
         ({"classes": ("healthy", "ill", "worse"), "global_context": True, "spacing_mm": (2.0, 1.0, 1.5)}, 3),
     ],
-    ids=["tanh, colour", "warp", "warp+add, volumes", "classes, volumes"],
+    ids=["tanh, colour", "warp", "downsampled volumes", "warp+add, volumes", "classes, volumes"],
 )
 def test_every_output_in_images_and_volumes(tmp_path, monkeypatch, rng, facts, axes):
     per_image = Preparation(intensity="per-image")

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from shapes import NETWORK_SPACES
-from vagan.axes import block_means, crop_to, repeat_blocks
-from vagan.nn.classifier import Classifier
+from vagan.axes import binomial_filter, block_means, crop_to, repeat_blocks
+from vagan.nn.classifier import CAMClassifier, Classifier
 from vagan.nn.critic import Critic
 from vagan.nn.layers import GlobalContext
 from vagan.nn.unet import MapGenerator
@@ -56,6 +56,54 @@ def test_a_coarse_map_has_one_value_for_each_block_and_the_shape_of_the_images(s
         torch.testing.assert_close(crop_to(repeat_blocks(block_means(maps, 2), 2), space), maps)
         maps.square().sum().backward()
         assert all(weight.grad.any() for weight in generator.parameters() if weight.ndim > 1)
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_trained_on_blocks_it_maps_images_at_their_full_resolution(space, patch_size, rng):
+    """A velocity of one pixel in training is one of two pixels of the image."""
+    options = {"outputs": len(space), "width": 2, "zero_init": False, "coarse": True, "patch_size": patch_size}
+    in_training, in_use = (
+        MapGenerator(len(space), downsampling=2, downsampled=one, **options).eval() for one in (True, False)
+    )
+    plain = MapGenerator(len(space), **options | {"coarse": False}).eval()
+    for network in (in_use, plain):
+        network.load_state_dict(in_training.state_dict())
+    images = torch.randn(2, 1, *space, generator=rng)
+    blocks = block_means(images, 2)
+    maps = in_use(images)
+    assert maps.shape == (2, len(space), *space)
+    torch.testing.assert_close(maps, crop_to(in_training(blocks), space))
+    torch.testing.assert_close(in_training(blocks), 2 * repeat_blocks(plain(blocks), 2))
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+def test_a_network_of_patches_sees_each_pixel_and_gives_each_a_value_of_its_own(space, rng):
+    generator = MapGenerator(len(space), width=2, patch_size=2, zero_init=False).eval()
+    images = torch.randn(1, 1, *space, generator=rng).requires_grad_()
+    maps = generator(images)
+    assert maps.shape == images.shape
+    maps.square().sum().backward()
+    assert (images.grad != 0).double().mean() > 0.9
+    assert (maps.diff(dim=-1) != 0).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+def test_a_smoothing_critic_scores_filtered_images(space, rng):
+    critic, smoothing = Critic(len(space), width=2), Critic(len(space), width=2, smoothing=True)
+    smoothing.load_state_dict(critic.state_dict())
+    images = torch.randn(2, 1, *space, generator=rng)
+    torch.testing.assert_close(smoothing(images), critic(binomial_filter(images)))
+
+
+@pytest.mark.parametrize("space", NETWORK_SPACES)
+def test_a_classifier_of_blocks_classifies_images_at_their_full_resolution(space, rng):
+    in_training, in_use = (
+        CAMClassifier(len(space), width=2, downsampling=2, downsampled=one).eval() for one in (True, False)
+    )
+    in_use.load_state_dict(in_training.state_dict())
+    images = torch.randn(2, 1, *space, generator=rng)
+    torch.testing.assert_close(in_use(images), in_training(block_means(images, 2)))
 
 
 @pytest.mark.parametrize("space", NETWORK_SPACES)

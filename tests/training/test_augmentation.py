@@ -3,11 +3,16 @@ import pytest
 import torch
 
 from vagan.axes import identity_grid
-from vagan.training.augmentation import changes_images, deformed
+from vagan.effect import Pose, posed
+from vagan.training.augmentation import changes_images, random_pose
 from vagan.training.config import Augmentation, Config
 from vagan.training.image_cache import ImageCache, ShuffledImages
 
 SHAPES = [(40, 52), (20, 26, 23)]
+
+
+def deformed(image, variation, random):
+    return posed(Pose(image, random_pose(tuple(image.shape[2:]), variation, random)))
 
 
 def places_of(variation, shape, seed):

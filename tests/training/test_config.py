@@ -38,6 +38,8 @@ def test_settings_that_a_method_does_not_use_make_no_difference():
             assert bool(found) == (key == "optimizer.decay_from")
             assert bool(found) != bool(inert_settings(method, [key]))
         assert len(differences(load_config(), load_config("fast", {key: value}))) == 1
+    assert inert_settings("classifier", ["training.downsampling"])
+    assert not inert_settings("label-classifier", ["training.downsampling"])
     assert not differences(load_config(), load_config("fast", {"classifier.width": "3"}))
     assert differences(load_config(), load_config("fast", {"method": "classifier"})) == [
         "method ('vagan', 'classifier')"
@@ -55,6 +57,8 @@ def test_settings_that_a_method_does_not_use_make_no_difference():
         ({"loss.constraint": "both"}, "loss.constraint: .*'two-sided'"),
         ({"generator.ema_decay": "1.0"}, "generator.ema_decay"),
         ({"training": "3"}, "training"),
+        ({"loss.constraint": "two-sided"}, "relativistic needs loss.constraint=zero-centered"),
+        ({"generator.output": "add"}, "need generator.output=warp; set that, or both to 1"),
         # it would drop what the preset says in it
         ({"training": "{}"}, r"'training' is a section.*such as training\.generator_updates"),
     ],
@@ -98,3 +102,15 @@ def test_weights_are_taken_as_they_are_at_the_papers_size_or_on_request():
     assert Loss().at((112, 112)) == Loss()
     assert Loss(scaled=False).at((64, 80, 56)) == Loss(scaled=False)
     assert Loss().at((64, 80, 56)).gradient_penalty == Loss().gradient_penalty
+
+
+def test_the_weight_of_displacements_falls_by_the_same_factor_in_each_half_of_the_training():
+    loss = Loss(displacement_weight=4.0, displacement_decay=0.25)
+    assert [loss.after(progress).displacement_weight for progress in (0.0, 0.5, 1.0)] == [4.0, 2.0, 1.0]
+    assert Loss(displacement_weight=4.0).after(0.7) == Loss(displacement_weight=4.0)
+
+
+def test_distances_are_given_in_pixels_of_the_cohort():
+    half, whole = load_config("brain").downsampled(2).augmentation, load_config("brain").augmentation
+    assert (half.translation, half.elastic) == (whole.translation / 2, whole.elastic / 2)
+    assert (half.rotation_degrees, half.scale) == (whole.rotation_degrees, whole.scale)

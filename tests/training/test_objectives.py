@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -11,6 +13,8 @@ from vagan.training.objectives import (
     identity_loss,
     interpolate,
     map_size,
+    relativistic_loss,
+    zero_centered_penalty,
 )
 
 
@@ -33,6 +37,29 @@ def test_terms_hand_worked():
     assert penalty.item() == pytest.approx(0.25)
     penalty.backward()
     assert weights.grad[0, 0, 0, 0].item() == pytest.approx(2 * (0.5 - 1))
+
+
+def test_a_relativistic_loss_is_the_mean_log_likelihood_of_pairs():
+    higher, lower = torch.tensor([0.0, 3.0]), torch.tensor([0.0, 1.0])
+    expected = (math.log(2) + math.log(1 + math.exp(-2))) / 2
+    assert relativistic_loss(higher, lower).item() == pytest.approx(expected)
+    assert relativistic_loss(higher + 5, lower + 5).item() == pytest.approx(expected)  # differences alone count
+    assert relativistic_loss(lower, higher).item() > math.log(2)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_zero_centered_penalty_is_the_mean_squared_norm_at_the_images_themselves(space, rng):
+    """Of ``D(x) = sum(w x^2) / 2`` the gradient is ``w x``."""
+    weights = torch.rand(1, 1, *space, generator=rng).requires_grad_()
+    images = torch.randn(3, 1, *space, generator=rng).requires_grad_()
+    scores = (weights * images.square()).flatten(1).sum(1) / 2
+    penalty, slope = zero_centered_penalty(scores, images)
+    norms = (weights * images).flatten(1).norm(dim=1)
+    assert penalty.item() == pytest.approx(norms.square().mean().item(), rel=1e-5)
+    assert slope.item() == pytest.approx(norms.mean().item(), rel=1e-5)
+    penalty.backward()
+    expected = 2 * (weights * images.square()).mean(0, keepdim=True)
+    torch.testing.assert_close(weights.grad, expected.detach())
 
 
 @pytest.mark.parametrize("space", SPACES)

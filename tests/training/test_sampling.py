@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vagan.data.sources.synthetic import make_synthetic_cohort
+from vagan.effect import posed
 from vagan.training.config import Augmentation, Config, Training
 from vagan.training.image_cache import ImageCache, RoundRobin, ShuffledImages, prefetch, shuffled
 
@@ -50,16 +51,27 @@ def test_streams_in_turn_can_be_entered_anywhere(small_cohort):
     cache = ImageCache(small_cohort, rows, memory_bytes=2**30)
     streams = [ShuffledImages(cache, part, Config(), purpose=str(len(part))) for part in (rows[:3], rows[3:8])]
     in_turn = RoundRobin(streams)
-    whole, _, turns = in_turn.draw(0, 20)
+    whole, _, turns, _ = in_turn.draw(0, 20)
     assert turns.tolist() == [0, 1] * 10
     for number, stream in enumerate(streams):
         assert np.array_equal(whole[number::2], stream.draw(0, 10).images)
-    part, _, turns = in_turn.draw(7, 4)
+    part, _, turns, _ = in_turn.draw(7, 4)
     assert turns.tolist() == [1, 0, 1, 0]
     assert np.array_equal(part, whole[7:11])
-    alone, _, turns = RoundRobin(streams[1:]).draw(3, 6)
+    alone, _, turns, _ = RoundRobin(streams[1:]).draw(3, 6)
     assert np.array_equal(alone, streams[1].draw(3, 6).images)
     assert not turns.any()
+
+
+def test_images_of_several_streams_keep_their_poses(small_cohort):
+    rows = small_cohort.manifest.indices("train")
+    cache = ImageCache(small_cohort, rows, memory_bytes=2**30)
+    config = Config(augmentation=Augmentation(translation=1.0, elastic=0.5))
+    streams = [ShuffledImages(cache, part, config, purpose=str(len(part))) for part in (rows[:3], rows[3:8])]
+    drawn = RoundRobin(streams).draw(1, 5)
+    assert torch.equal(posed(drawn.pose), drawn.images)
+    assert torch.equal(drawn.pose.images, small_cohort.images(drawn.rows))
+    assert torch.equal(drawn.images[1::2], streams[0].draw(1, 2).images)
 
 
 @pytest.mark.parametrize("threads", [1, 4])

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from zarr.codecs import BloscCodec
 
+from vagan.axes import block_means
 from vagan.constants import MAX_VALUES
 from vagan.data.manifest import SPLITS, Manifest
 from vagan.data.schema import ARRAYS, COHORT, MANIFEST, STORE, CohortCase, CohortMetadata
@@ -76,6 +77,7 @@ class Cohort(Dataset[CohortItem]):
             )
         self.path = path
         self._held: tuple[NDArray[np.int64], Images] | None = None
+        self._block = 1
         self._opened = _states(path)
         self.manifest = Manifest.read(path / MANIFEST)
         try:
@@ -111,7 +113,7 @@ class Cohort(Dataset[CohortItem]):
     @property
     def shape(self) -> tuple[int, ...]:
         """Spatial shape of every image."""
-        return tuple(self._arrays["images"].shape[2:])
+        return tuple(-(-extent // self._block) for extent in self._arrays["images"].shape[2:])
 
     @property
     def has_effects(self) -> bool:
@@ -170,12 +172,19 @@ class Cohort(Dataset[CohortItem]):
             chosen &= table["label"] == label
         return Selection(self, np.flatnonzero(chosen))
 
+    def downsampled(self, factor: int) -> "Cohort":
+        """The same cohort at a lower resolution: means over blocks of ``factor`` pixels along each axis."""
+        if factor == 1:
+            return self
+        cohort = self._copy()
+        cohort._block, cohort._held = self._block * factor, None
+        return cohort
+
     def in_memory(self, rows: ArrayLike, *, memory_bytes: int) -> "Cohort":
         """The same cohort with these images in memory, if all fit into ``memory_bytes`` or are there already."""
         if self._held is not None and np.isin(rows, self._held[0]).all():
             return self
-        rows, cohort = np.unique(np.asarray(rows, dtype=np.int64)), Cohort.__new__(Cohort)
-        cohort.__dict__.update(self.__dict__)  # copy.copy would open the folder again
+        rows, cohort = np.unique(np.asarray(rows, dtype=np.int64)), self._copy()
         if 4 * self.channels * math.prod(self.shape) * len(rows) <= memory_bytes:
             cohort._held = rows, self._read("images", rows)
         return cohort
@@ -198,10 +207,25 @@ class Cohort(Dataset[CohortItem]):
 
     def regions(self, indices: ArrayLike) -> dict[str, NDArray[np.bool_]]:
         """Where each region is in these images, by name; ``(image, channel, *space)``."""
-        numbers = self._read("regions", indices).numpy()
+        numbers = self._read_whole("regions", indices).numpy()
+        if self._block > 1:
+            raise CohortError("regions are known at full resolution only")
         return {name: numbers == number for number, name in enumerate(self.metadata.regions, start=1)}
 
+    def _copy(self) -> "Cohort":
+        cohort = Cohort.__new__(Cohort)
+        cohort.__dict__.update(self.__dict__)  # copy.copy would open the folder again
+        return cohort
+
     def _read(self, name: str, indices: ArrayLike) -> Images:
+        """Arrays of these images; at a lower resolution a part at a time, as the whole may not fit into memory."""
+        if self._block == 1:
+            return self._read_whole(name, indices)
+        rows = np.asarray(indices, dtype=np.int64)
+        parts = np.array_split(rows, max(1, -(-len(rows) // READ_BLOCK)))
+        return torch.cat([block_means(self._read_whole(name, part), self._block) for part in parts])
+
+    def _read_whole(self, name: str, indices: ArrayLike) -> Images:
         if name not in self._arrays:
             raise CohortError(f"{self.path} holds no {name}; this needs a cohort with known truth")
         array = self._arrays[name]

@@ -67,8 +67,9 @@ def export_onnx(run: Path, out: Path, *, results: Path | None = None) -> Path:
 
 def _graph(network: CounterfactualNetwork, spec: ModelSpec) -> Any:
     """The network, with names for the extents that may change between calls."""
-    # all extents differ, and none is a multiple of 8: the tracer would take a coincidence for a rule
-    inputs = _example(spec, batch=2, shape=(18, 21, 19)[: spec.num_spatial_dims])
+    # all extents differ, none is a multiple of 8, and none is 1 at any level: the tracer would take that for a rule
+    shape = (74, 85, 79) if spec.downsampling * spec.patch_size > 1 else (18, 21, 19)
+    inputs = _example(spec, batch=2, shape=shape[: spec.num_spatial_dims])
     spatial = dict(enumerate(axis_names(spec), start=2))
     dynamic: dict[str, dict[int, str]] = {"image": {0: "batch", **spatial}, "condition": {0: "batch"}}
     logger = logging.getLogger("torch.onnx")
@@ -94,7 +95,7 @@ def _require_same(path: Path, network: CounterfactualNetwork, spec: ModelSpec) -
     """Run the graph on images of another number and size, and compare."""
     import onnxruntime
 
-    inputs = _example(spec, batch=3, shape=(25, 16, 23)[: spec.num_spatial_dims])
+    inputs = _example(spec, batch=3, shape=(37, 16, 23)[: spec.num_spatial_dims])
     with torch.no_grad():
         wanted = network(*inputs.values())
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -49,6 +49,9 @@ class ModelSpec(BaseModel):
     global_context: bool = False
     """Of a map generator, as is what follows."""
     output: Output = "add"
+    downsampling: Literal[1, 2] = 1
+    """Pixels of an image along each axis for one in training; also of a class gate."""
+    patch_size: Literal[1, 2] = 1
     classes: Annotated[tuple[Text, ...], Field(min_length=2, max_length=4096)]
     """The first is the baseline class. A map generator of several classes of interest is conditioned on the class."""
     covariates: Annotated[tuple[Covariate, ...], Field(max_length=256)] = ()
@@ -114,13 +117,25 @@ def select_class(
     return narrowed, conditions[[known.index(class_of_interest)]]
 
 
-def build_network(spec: ModelSpec, *, zero_init: bool = True, gradient_checkpointing: bool = False) -> nn.Module:
-    """Fresh network of the described architecture; the options are those of `MapGenerator` alone."""
+def build_network(
+    spec: ModelSpec, *, zero_init: bool = True, downsampled: bool = False, gradient_checkpointing: bool = False
+) -> nn.Module:
+    """Fresh network of the described architecture; the options are those of `MapGenerator`.
+
+    Without ``downsampled`` it is one for images at their full resolution, as in use.
+    """
     dims, channels, width = spec.num_spatial_dims, spec.channels, spec.width
     if spec.kind == "classifier":
         return Classifier(dims, shape=spec.shape, channels=channels, width=width)
     if spec.kind in ("cam-classifier", "label-classifier"):
-        return CAMClassifier(dims, channels=channels, num_classes=len(spec.classes), width=width)
+        return CAMClassifier(
+            dims,
+            channels=channels,
+            num_classes=len(spec.classes),
+            width=width,
+            downsampling=spec.downsampling,
+            downsampled=downsampled,
+        )
     return MapGenerator(
         dims,
         channels=channels,
@@ -130,6 +145,9 @@ def build_network(spec: ModelSpec, *, zero_init: bool = True, gradient_checkpoin
         zero_init=zero_init,
         conditions=spec.conditions,
         coarse=is_coarse(spec.output),
+        downsampling=spec.downsampling,
+        downsampled=downsampled,
+        patch_size=spec.patch_size,
         gradient_checkpointing=gradient_checkpointing,
     )
 

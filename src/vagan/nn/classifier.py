@@ -2,12 +2,13 @@
 
 import math
 from itertools import chain
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vagan.axes import block_means, spatial_mean, spatial_shape
 from vagan.axes import num_spatial_dims as dims_of
-from vagan.axes import spatial_mean, spatial_shape
 from vagan.errors import ModelError
 from vagan.nn.layers import BATCH_NORM_EPS, conv_levels, he_normal
 from vagan.types import Images
@@ -71,18 +72,29 @@ class CAMClassifier(nn.Module):
     """The classifier without its last two poolings, with global average pooling and one dense layer without bias.
 
     Its logits are means over space of weighted sums of feature maps, which is what class activation mapping needs
-    (Zhou et al. 2016). Works on images of any size from 4 pixels along each axis.
+    (Zhou et al. 2016). Works on images of any size from 4 pixels along each axis. With a ``downsampling`` of 2 it
+    works on means over blocks of two pixels along each axis, or on images that are ``downsampled`` already.
     """
 
-    def __init__(self, num_spatial_dims: int, *, channels: int = 1, num_classes: int = 2, width: int = 32) -> None:
+    def __init__(
+        self,
+        num_spatial_dims: int,
+        *,
+        channels: int = 1,
+        num_classes: int = 2,
+        width: int = 32,
+        downsampling: Literal[1, 2] = 1,
+        downsampled: bool = False,
+    ) -> None:
         super().__init__()
+        self._block = 1 if downsampled else downsampling
         levels = conv_levels(num_spatial_dims, channels, width, poolings=2, momentum=MOMENTUM)
         self.convolutions = nn.Sequential(*chain(*levels))
         self.dense = he_normal(nn.Linear(16 * width, num_classes, bias=False), 16 * width)
 
     def features(self, images: Images) -> Features:
         """Last feature maps, after their ReLU: ``16 * width`` maps, a quarter of each extent, rounded down."""
-        return self.convolutions(images)
+        return self.convolutions(images if self._block == 1 else block_means(images, self._block))
 
     def forward(self, images: Images) -> Logits:
         """Logits of each class; the softmax is part of the loss."""

@@ -5,7 +5,15 @@ from typing import Literal
 
 from torch import nn
 
-from vagan.axes import first_channels, pad_to_multiple, per_sample_mean, per_sample_sum, space_to_depth, spatial_mean
+from vagan.axes import (
+    binomial_filter,
+    first_channels,
+    pad_to_multiple,
+    per_sample_mean,
+    per_sample_sum,
+    space_to_depth,
+    spatial_mean,
+)
 from vagan.nn.conditioning import Condition
 from vagan.nn.layers import conv, conv_levels, recomputed
 from vagan.types import Images, Scores
@@ -18,7 +26,8 @@ class Critic(nn.Module):
     whose mean is the score. No batch norm: the gradient penalty concerns single images. ``width`` feature maps of the
     first block, 16 in the paper, are doubled at every pooling, up to ``max_width``, there 256. Blocks of pixels of
     edge ``patch_size``, 1 or 2, are the channels of the first block (space to depth). With 2, as a first convolution
-    of stride 2, the paper's first block is left out, for a fifth of the time.
+    of stride 2, the paper's first block is left out, for a fifth of the time. With ``smoothing`` it sees images
+    through a binomial filter, so that it cannot tell classes by how blurred an image is, or by its noise.
 
     ``conditions`` is the width of the condition, the first numbers of the generator's; 0 for none, as in the paper. A
     projection of the condition onto the means of the last feature maps adds to the score (Miyato and Koyama 2018).
@@ -33,12 +42,13 @@ class Critic(nn.Module):
         width: int = 16,
         max_width: int = 256,
         patch_size: Literal[1, 2] = 1,
+        smoothing: bool = False,
         conditions: int = 0,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.conditions, self._gradient_checkpointing = conditions, gradient_checkpointing
-        self._patch_size, poolings = patch_size, 5 - patch_size
+        self._patch_size, self._smoothing, poolings = patch_size, smoothing, 5 - patch_size
         levels = conv_levels(
             num_spatial_dims,
             channels * patch_size**num_spatial_dims,
@@ -55,6 +65,8 @@ class Critic(nn.Module):
 
     def forward(self, images: Images, condition: Condition | None = None) -> Scores:
         """Score of each image; higher means more like the baseline class, given the condition."""
+        if self._smoothing:
+            images = binomial_filter(images)
         features = space_to_depth(pad_to_multiple(images, self._patch_size), self._patch_size)
         for begin, end in pairwise(self._ends):
             block = self.layers[begin:end]

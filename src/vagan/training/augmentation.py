@@ -5,10 +5,9 @@ import torch
 from scipy.linalg import expm
 from scipy.ndimage import gaussian_filter
 
-from vagan.axes import identity_grid, resize_linear, sample_linear, spatial_shape, transform_coordinates
+from vagan.axes import identity_grid, resize_linear, transform_coordinates
 from vagan.deformation import Field
 from vagan.training.config import Augmentation
-from vagan.types import Images
 
 NODE = 8
 """Pixels between the nodes of elastic displacements, along each axis; interpolated between them."""
@@ -23,18 +22,18 @@ def changes_images(settings: Augmentation) -> bool:
     return any((settings.rotation_degrees, settings.translation, settings.scale, settings.elastic))
 
 
-def deformed(image: Images, settings: Augmentation, random: np.random.Generator) -> Images:
-    """Random pose and shape of a batch of one image, by one interpolation; its border is repeated outside."""
-    shape = spatial_shape(image)
+def random_pose(shape: tuple[int, ...], settings: Augmentation, random: np.random.Generator) -> Field:
+    """Coordinates at which an image of this spatial shape is sampled to show it in a random pose and shape."""
     dims = len(shape)
     turns = random.normal(0.0, np.deg2rad(settings.rotation_degrees), (dims, dims))
     matrix = expm(np.triu(turns, 1) - np.triu(turns, 1).T) @ np.diag(np.exp(random.normal(0, settings.scale, dims)))
     middle = (np.array(shape) - 1) / 2
     offset = middle - matrix @ middle + random.normal(0.0, settings.translation, dims)
-    sources = transform_coordinates(identity_grid(image), torch.from_numpy(matrix), torch.from_numpy(offset))
+    grid = identity_grid(torch.empty(1, 1, *shape))
+    coordinates = transform_coordinates(grid, torch.from_numpy(matrix), torch.from_numpy(offset))
     if settings.elastic:
-        sources = sources + _elastic_displacement(shape, settings.elastic, random)
-    return sample_linear(image, sources, outside="border")
+        coordinates = coordinates + _elastic_displacement(shape, settings.elastic, random)
+    return coordinates
 
 
 def _elastic_displacement(shape: tuple[int, ...], size: float, random: np.random.Generator) -> Field:

@@ -18,14 +18,15 @@ PIXELS_OF_THE_PAPER = 112 * 112
 """Of the paper's 2-D images, for which the default weights were found."""
 
 SCALED_WEIGHTS = (
-    "map_weight", "identity_weight", "smoothness_weight", "displacement_weight", "effect_transfer_weight",
-    "cycle_weight",
+    "map_weight", "identity_weight", "smoothness_weight", "displacement_weight", "baseline_velocity_weight",
+    "effect_transfer_weight", "cycle_weight",
 )  # fmt: skip
 """Weights of terms that are means over pixels, which `Loss.at` adapts to the size of images."""
 
 Method = Literal["vagan", "classifier", "cam-classifier", "label-classifier"]
 """The last one predicts the class of images of unknown class; the other classifiers are to be explained."""
-Constraint = Literal["two-sided", "one-sided", "one-axis", "clip"]
+Objective = Literal["wasserstein", "relativistic"]
+Constraint = Literal["two-sided", "one-sided", "one-axis", "clip", "zero-centered"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 
@@ -61,6 +62,9 @@ class Generator(_Section):
     output: Output = "add"
     """How the map is applied: ``add`` (y = x + M), ``tanh`` (y = tanh(x + M)), ``warp`` (the map deforms x) or
     ``warp+add`` (it deforms x, then adds to it)."""
+    patch_size: Literal[1, 2] = 1
+    """Edge of the blocks of pixels that are the channels of the first level, of a generator whose output is ``warp``:
+    a fraction of the time."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """Upper bound of the decay of the exponential moving average (EMA) of the weights, the model in use; 0: none."""
     ema_rampup: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -80,6 +84,8 @@ class Critic(_Section):
     """Feature maps of a level at most: they double from level to level. 256 in the paper."""
     patch_size: Literal[1, 2] = 2
     """Edge of the blocks of pixels that are the channels of the first level; 1 in the paper."""
+    smoothing: bool = False
+    """Images pass a binomial filter first: classes then do not differ by blur or noise."""
 
 
 class Loss(_Section):
@@ -97,6 +103,11 @@ class Loss(_Section):
     """Weight of the mean squared spatial gradient of the velocity field, for generators that deform."""
     displacement_weight: NonNegative = 0.0
     """Weight of the mean |velocity|, for generators that deform: the smoothness term does not penalise a shift."""
+    displacement_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on displacement_weight at the end of training, reached exponentially: strong effects are found first,
+    then faint ones."""
+    baseline_velocity_weight: NonNegative = 0.0
+    """Weight of the mean squared velocity on images of the baseline class, for generators that deform."""
     effect_transfer_weight: NonNegative = 40.0
     """Effect transfer: the averaged generator's effect of one image is added to an image of the baseline class, from
     which the generator must recover it. For effects that could occur anywhere."""
@@ -108,12 +119,18 @@ class Loss(_Section):
     insertion_weight_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Factor on map_weight and identity_weight for images into which the class is inserted; insertion starts late and
     weak, and full weights suppress it. Needs training.bidirectional."""
+    objective: Objective = "wasserstein"
+    """What the critic maximises: ``wasserstein``, the distance of Eq. 2, or ``relativistic``, the likelihood that a
+    target image scores higher than a generated one; the latter needs the constraint ``zero-centered``."""
     constraint: Constraint = "two-sided"
-    """How the critic is kept 1-Lipschitz."""
+    """How the critic's gradient is bounded: to a norm of one between target and generated images (``two-sided``,
+    ``one-sided``, ``one-axis``), towards zero at these images themselves (``zero-centered``: R1 and R2), or by the
+    size of its weights (``clip``)."""
     gradient_penalty: NonNegative = 10.0
     """Weight of the gradient penalty."""
     penalty_share: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of a batch on which the gradient penalty is evaluated: an unbiased estimate at a lower cost."""
+    """Share of a batch on which the gradient penalty is evaluated: an unbiased estimate at a lower cost. With the
+    constraint ``zero-centered`` it is always the whole batch, at no cost."""
     clip: Positive = 0.01
     """Bound of the critic's weights where constraint is clip."""
 
@@ -121,6 +138,11 @@ class Loss(_Section):
         """The same with the weights on maps that images of this spatial shape need."""
         factor = (math.prod(shape) / PIXELS_OF_THE_PAPER) ** 0.5 if self.scaled else 1.0
         return self.model_copy(update={name: factor * getattr(self, name) for name in SCALED_WEIGHTS})
+
+    def after(self, progress: float) -> "Loss":
+        """The same with the weight of the displacement after this fraction of the training."""
+        weight = self.displacement_weight * self.displacement_decay**progress
+        return self.model_copy(update={"displacement_weight": weight})
 
 
 class Schedule(_Section):
@@ -185,11 +207,11 @@ class Augmentation(_Section):
     rotation_degrees: NonNegative = 0.0
     """Standard deviation of random rotations in each plane, about the middle of the image."""
     translation: NonNegative = 0.0
-    """Standard deviation of random shifts along each axis, in pixels."""
+    """Standard deviation of random shifts along each axis, in pixels of the cohort's images."""
     scale: NonNegative = 0.0
     """Standard deviation of random changes of size along each axis, as a fraction."""
     elastic: NonNegative = 0.0
-    """Standard deviation of random smooth displacements, in pixels."""
+    """Standard deviation of random smooth displacements, in pixels of the cohort's images."""
 
 
 class Training(_Section):
@@ -201,6 +223,9 @@ class Training(_Section):
     """Images of each class in one gradient computation."""
     accumulate_grad_batches: Annotated[int, Field(ge=1, le=10**5)] = 1
     """Batches whose gradients are accumulated before an update."""
+    downsampling: Literal[1, 2] = 1
+    """2: train a map generator whose output is ``warp``, and the class gate, on images of half the resolution, an
+    eighth of the voxels. The model is for images of the full one, as a velocity is smooth."""
     seed: Annotated[int, Field(ge=0, le=2**63)] = 0
     class_of_interest: str = ""
     """Name of the class of interest. With several in the cohort and none named, one map generator, conditioned on
@@ -249,10 +274,24 @@ class Config(_Section):
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
 
+    def downsampled(self, factor: int) -> "Config":
+        """The same for images whose pixels are ``factor`` times as large: distances in pixels are smaller."""
+        distances = {name: getattr(self.augmentation, name) / factor for name in ("translation", "elastic")}
+        return self.model_copy(update={"augmentation": self.augmentation.model_copy(update=distances)})
+
     @model_validator(mode="after")
     def _settings_agree(self) -> "Config":
         """Rules that concern more than one section; a classifier uses none of these settings."""
-        if self.method != "vagan" or self.training.bidirectional:
+        if self.method != "vagan":
+            return self
+        if self.generator.output != "warp" and self.training.downsampling * self.generator.patch_size > 1:
+            raise ValueError(
+                "training.downsampling and generator.patch_size above 1 need generator.output=warp; "
+                "set that, or both to 1"
+            )
+        if self.loss.objective == "relativistic" and self.loss.constraint != "zero-centered":
+            raise ValueError("loss.objective=relativistic needs loss.constraint=zero-centered; set that too")
+        if self.training.bidirectional:
             return self
         if self.loss.cycle_weight > 0:
             raise ValueError("loss.cycle_weight needs training.bidirectional=true; set that, or the weight to 0")
@@ -274,7 +313,11 @@ WITHOUT_EFFECT = {
     ),
 }
 """Settings, or whole sections, that change no result of a run of the method."""
-WITHOUT_EFFECT["cam-classifier"] = WITHOUT_EFFECT["label-classifier"] = WITHOUT_EFFECT["classifier"]
+WITHOUT_EFFECT["label-classifier"] = WITHOUT_EFFECT["classifier"]
+WITHOUT_EFFECT["classifier"] = WITHOUT_EFFECT["cam-classifier"] = (
+    *WITHOUT_EFFECT["classifier"],
+    "training.downsampling",
+)
 
 
 def load_config(preset: str = "fast", settings: Mapping[str, Any] | None = None) -> Config:

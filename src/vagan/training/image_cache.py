@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from vagan.axes import concatenate_batches, mirrored
 from vagan.data.cohort import Cohort
+from vagan.effect import Pose, posed
 from vagan.errors import CohortError, ConfigError
 from vagan.seeding import numpy_generator
-from vagan.training.augmentation import changes_images, deformed
+from vagan.training.augmentation import changes_images, random_pose
 from vagan.training.config import Config
 from vagan.types import Images
 
@@ -42,11 +43,12 @@ class ImageCache:
 
 
 class Drawn(NamedTuple):
-    """Images of a stream, their rows in the cohort, and which of several streams each is of."""
+    """Images of a stream, their rows in the cohort, which of several streams each is of, and their random poses."""
 
     images: Images
     rows: NDArray[np.int64]
     streams: NDArray[np.int64]
+    pose: Pose | None = None
 
 
 class ShuffledImages:
@@ -76,8 +78,9 @@ class ShuffledImages:
         if changes_images(self._augmentation):
             purpose = f"variations of {self._purpose}"
             randoms = (numpy_generator(self._seed, purpose, position) for position in range(start, start + count))
-            parts = zip(images.split(1), randoms, strict=True)
-            images = concatenate_batches(*(deformed(image, self._augmentation, random) for image, random in parts))
+            poses = (random_pose(self._cache.shape, self._augmentation, random) for random in randoms)
+            pose = Pose(images, concatenate_batches(*poses))
+            return Drawn(posed(pose), rows, np.zeros(count, np.int64), pose)
         return Drawn(images, rows, np.zeros(count, np.int64))
 
 
@@ -90,16 +93,16 @@ class RoundRobin:
     def draw(self, start: int, count: int) -> Drawn:
         """Images ``start`` to ``start + count``."""
         numbers = np.arange(start, start + count) % len(self._streams)
-        images: list[Images] = [torch.empty(0)] * count
-        rows = np.empty(count, np.int64)
+        parts, places = [], []
         for number, stream in enumerate(self._streams):
             positions = np.flatnonzero(numbers == number)
             if len(positions):
-                found = stream.draw((start + int(positions[0])) // len(self._streams), len(positions))
-                rows[positions] = found.rows
-                for position, image in zip(positions, found.images.split(1), strict=True):
-                    images[position] = image
-        return Drawn(concatenate_batches(*images), rows, numbers)
+                parts.append(stream.draw((start + int(positions[0])) // len(self._streams), len(positions)))
+                places.append(positions)
+        order = np.argsort(np.concatenate(places))
+        images, poses = concatenate_batches(*(part.images for part in parts)), [part.pose for part in parts]
+        pose = Pose(*(concatenate_batches(*part)[order] for part in zip(*poses, strict=True))) if poses[0] else None
+        return Drawn(images[order], np.concatenate([part.rows for part in parts])[order], numbers, pose)
 
 
 def shuffled(entries: int, start: int, count: int, *, seed: int, purpose: str) -> NDArray[np.int64]:

@@ -10,9 +10,10 @@ from math import ceil
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from vagan.axes import concatenate_batches, expand_like, norm_along_one_axis, per_sample_mean, per_sample_norm
-from vagan.deformation import displacement_penalty, smoothness_penalty
+from vagan.deformation import displacement_penalty, smoothness_penalty, squared_velocity
 from vagan.effect import RawMap, baseline_image, deforms, velocity_of, with_effect
 from vagan.nn.conditioning import conditioned
 from vagan.training.config import Constraint, Generator, Loss
@@ -30,12 +31,18 @@ def critic_terms(critic: nn.Module, generator: nn.Module, batch: Batch, loss: Lo
     """Eq. 2 and the penalty on the critic's gradient norm, for a fixed generator."""
     with torch.no_grad():
         raw_map = conditioned(generator, batch.condition)(batch.source)
-        generated = baseline_image(batch.source, raw_map, settings.output)
+        generated = baseline_image(batch.source, raw_map, settings.output, batch.pose)
     # one pass for both kinds of image: the critic treats samples independently
     critic_fn = conditioned(critic, batch.target_condition, batch.condition)
-    scores = critic_fn(concatenate_batches(batch.target, generated))
-    terms = {"critic/wasserstein": -critic_loss(*scores.split([len(batch.target), len(generated)]))}
-    if loss.constraint != "clip":
+    images = concatenate_batches(batch.target, generated).requires_grad_(loss.constraint == "zero-centered")
+    scores = critic_fn(images)
+    target_scores, generated_scores = scores.split([len(batch.target), len(generated)])
+    terms = {"critic/wasserstein": -critic_loss(target_scores, generated_scores)}
+    if loss.objective == "relativistic":
+        terms["critic/relativistic"] = relativistic_loss(target_scores, generated_scores)
+    if loss.constraint == "zero-centered":
+        terms["critic/penalty"], terms["critic/slope"] = zero_centered_penalty(scores, images)
+    elif loss.constraint != "clip":
         count = ceil(loss.penalty_share * len(batch.fractions))
         points = interpolate(batch.target[:count], generated[:count], batch.fractions[:count])
         between = None
@@ -47,8 +54,13 @@ def critic_terms(critic: nn.Module, generator: nn.Module, batch: Batch, loss: Lo
 
 
 def critic_weights(loss: Loss) -> Weights:
-    """The critic maximises the distance of Eq. 2."""
-    return {"critic/wasserstein": -1.0, "critic/penalty": loss.gradient_penalty, "critic/slope": 0.0}
+    """The critic maximises the distance of Eq. 2, or minimises the relativistic loss."""
+    return {
+        "critic/wasserstein": -1.0 if loss.objective == "wasserstein" else 0.0,
+        "critic/relativistic": 1.0,
+        "critic/penalty": loss.gradient_penalty,
+        "critic/slope": 0.0,
+    }
 
 
 def generator_terms(
@@ -66,9 +78,16 @@ def generator_terms(
     """
     transferred = None if teacher is None else transfer_effect(teacher, batch, settings)
     maps = _maps(generator, batch, transferred, loss, settings)
-    generated = baseline_image(batch.source, maps["source"], settings.output)
+    generated = baseline_image(batch.source, maps["source"], settings.output, batch.pose)
+    scores = conditioned(critic, batch.condition)(generated)
+    if loss.objective == "relativistic":
+        with torch.no_grad():
+            target_scores = conditioned(critic, batch.target_condition)(batch.target)
+        adversarial = relativistic_loss(scores, target_scores)
+    else:
+        adversarial = generator_loss(scores)
     terms = {
-        "generator/adversarial": generator_loss(conditioned(critic, batch.condition)(generated)),
+        "generator/adversarial": adversarial,
         # without a bound this is |M(x)|; with tanh it is what the bound leaves of it, as in the authors' code
         "generator/map": map_size(generated - batch.source, batch.weight),
     }
@@ -79,6 +98,8 @@ def generator_terms(
         recovered = baseline_image(transferred, maps["transfer"], settings.output)
         terms["generator/effect_transfer"] = map_size(recovered - batch.target)
     terms |= _deformation_terms(concatenate_batches(*maps.values()), loss, settings)
+    if deforms(settings.output) and loss.baseline_velocity_weight > 0:
+        terms["generator/baseline_velocity"] = squared_velocity(velocity_of(maps["target"]))
     if loss.cycle_weight > 0:
         reverse = conditioned(generator, batch.reverse_condition)
         returned = baseline_image(generated, reverse(generated), settings.output)
@@ -111,6 +132,7 @@ def generator_weights(loss: Loss) -> Weights:
         "generator/effect_transfer": loss.effect_transfer_weight,
         "generator/smoothness": loss.smoothness_weight,
         "generator/displacement": loss.displacement_weight,
+        "generator/baseline_velocity": loss.baseline_velocity_weight,
         "generator/cycle": loss.cycle_weight,
     }
 
@@ -132,7 +154,7 @@ def _maps(
 ) -> dict[str, RawMap]:
     """Raw maps of ``source``, of ``target`` where they cost something, and of ``transfer`` where there is one."""
     parts = {"source": (batch.source, batch.condition)}
-    if settings.joint_batch_norm or loss.identity_weight > 0:
+    if settings.joint_batch_norm or loss.identity_weight > 0 or loss.baseline_velocity_weight > 0:
         parts["target"] = (batch.target, batch.target_condition)
     if transferred is not None:
         parts["transfer"] = (transferred, batch.target_condition)
@@ -164,6 +186,15 @@ def generator_loss(generated_scores: Scores) -> Scalar:
     return -generated_scores.mean()
 
 
+def relativistic_loss(higher: Scores, lower: Scores) -> Scalar:
+    """Negative log-likelihood that images score higher than those beside them (Jolicoeur-Martineau, ICLR 2019).
+
+    The critic's with target images as the ``higher``, the generator's with generated ones. Equal scores cost ``log
+    2``; unlike Eq. 2 it hardly rewards a larger distance between images that are told apart already.
+    """
+    return softplus(lower - higher).mean()
+
+
 def map_size(maps: Images, weight: Scores | None = None) -> Scalar:
     """Eq. 3, as the *mean* over pixels and images of ``|M(x)|``, in units of image intensity.
 
@@ -191,6 +222,15 @@ def interpolate(target: Images, generated: Images, fractions: Scores) -> Images:
     return torch.lerp(generated, target, expand_like(fractions, target))
 
 
+def zero_centered_penalty(scores: Scores, images: Images) -> tuple[Scalar, Scalar]:
+    """Mean squared gradient norm of the critic at target and generated images (R1 and R2), and the mean norm.
+
+    With it a relativistic critic converges (Huang et al., NeurIPS 2024; their gamma is the weight of this term).
+    """
+    slopes = per_sample_norm(_gradients(scores, images))
+    return slopes.square().mean(), slopes.mean().detach()
+
+
 def gradient_penalty(critic: Callable[[Images], Scores], at: Images, constraint: Constraint) -> tuple[Scalar, Scalar]:
     """Penalty that keeps the critic's gradient norm at one (Gulrajani et al. 2017, Eq. 3), and the mean norm.
 
@@ -201,9 +241,13 @@ def gradient_penalty(critic: Callable[[Images], Scores], at: Images, constraint:
     steeper by about the square root of the number of columns, to which the published weight of 100 for maps belongs.
     """
     points = at.detach().requires_grad_(True)
-    (gradients,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
-    gradients = gradients.float()  # squares and square roots lose too much in bfloat16
+    gradients = _gradients(critic(points), points)
     slopes = per_sample_norm(gradients)
     norms = norm_along_one_axis(gradients) if constraint == "one-axis" else slopes
     excess = (norms - 1).clamp(min=0) if constraint == "one-sided" else norms - 1
     return excess.square().mean(), slopes.mean().detach()
+
+
+def _gradients(scores: Scores, images: Images) -> Images:
+    (gradients,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return gradients.float()  # squares and square roots lose too much in bfloat16

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vagan.data.cohort import Cohort
 from vagan.data.covariates import CATEGORY_DISTANCE, encode_covariates, fit_covariates, match_covariates
+from vagan.effect import Pose, deforms
 from vagan.errors import CohortError, nearest
 from vagan.nn.conditioning import Condition, concat_conditions
 from vagan.seeding import numpy_generator
@@ -47,6 +48,8 @@ class Batch(NamedTuple):
     """What the generator is conditioned on to undo its change of each source."""
     weight: Scores | None = None
     """Of each pair in the terms on maps; 1 if None."""
+    pose: Pose | None = None
+    """Of each source that a generator deforms, where images are augmented."""
 
 
 class TrainingImages:
@@ -59,7 +62,7 @@ class TrainingImages:
     """
 
     def __init__(self, config: Config, cohort: Cohort) -> None:
-        settings = config.training
+        settings, self._deforms = config.training, deforms(config.generator.output)
         self._cohort, self._settings, self._insertion_weight = cohort, settings, config.loss.insertion_weight_scale
         self.interests = interest_labels(cohort, settings)
         rows = training_rows(cohort, self.interests, settings)
@@ -113,6 +116,7 @@ class TrainingImages:
             self._condition(tasks, target.rows),
             self._condition(reverse, source.rows) if self._settings.bidirectional else None,
             None if self._insertion_weight == 1 else torch.from_numpy(weight),
+            source.pose if self._deforms else None,
         )
 
     def validation_images(self, label: int, rows: Rows) -> Iterator[tuple[Images, Condition | None]]:

@@ -56,8 +56,10 @@ class AdversarialTask:
         monitor: Monitor | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        self._config, self._cohort = config, cohort
-        self._images = TrainingImages(config, cohort)
+        factor = config.training.downsampling
+        self._config, self._full_resolution = config, cohort
+        self._cohort = cohort = cohort.downsampled(factor)
+        self._images = TrainingImages(config.downsampled(factor), cohort)
         self._loss = config.loss.at(cohort.shape)
         self.examples: ValidationExamples | None = None
         self._final: tuple[nn.Module, str] | None = None
@@ -70,11 +72,13 @@ class AdversarialTask:
             kind="map-generator",
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
-            shape=cohort.shape,
+            shape=self._full_resolution.shape,
             spacing_mm=cohort.metadata.spacing_mm,
             width=config.generator.width,
             global_context=config.generator.global_context,
             output=config.generator.output,
+            downsampling=factor,
+            patch_size=config.generator.patch_size,
             classes=tuple(cohort.manifest.classes[label] for label in (0, *self._images.interests)),
             covariates=self._images.covariates,
             bidirectional=config.training.bidirectional,
@@ -91,7 +95,10 @@ class AdversarialTask:
 
         with seeded(config.training.seed, "weights"):
             generator = build_network(
-                self._spec, zero_init=config.generator.zero_init, gradient_checkpointing=checkpointing
+                self._spec,
+                zero_init=config.generator.zero_init,
+                downsampled=True,
+                gradient_checkpointing=checkpointing,
             )
             critic = Critic(
                 len(self._cohort.shape),
@@ -99,6 +106,7 @@ class AdversarialTask:
                 width=config.critic.width,
                 max_width=config.critic.max_width,
                 patch_size=config.critic.patch_size,
+                smoothing=config.critic.smoothing,
                 conditions=self._images.critic_conditions,
                 gradient_checkpointing=checkpointing,
             )
@@ -144,7 +152,12 @@ class AdversarialTask:
     def update(self, state: TrainState, batches: Sequence[Batch], backward: Backward) -> Terms:
         """Update the critic, or the map generator against it; at the end, distil the averaged generator."""
         critic, generator, ema = state.networks["critic"], state.networks["generator"], _ema(state)
-        common: dict[str, Any] = {"loss": self._loss, "settings": self._config.generator, "backward": backward}
+        progress = min(state.updates / self._order.total, 1.0)
+        common: dict[str, Any] = {
+            "loss": self._loss.after(progress),
+            "settings": self._config.generator,
+            "backward": backward,
+        }
         if state.updates == self._order.total:  # the average is the teacher, and where the student begins
             weights = self._recalibrated(ema.module).state_dict()
             ema.module.load_state_dict(weights)
@@ -274,7 +287,7 @@ class AdversarialTask:
 
     def finish(self, model: Path, device: torch.device) -> None:
         """Measure what training images look like to the saved generator, for its out-of-distribution scores."""
-        fit_ood(model, self._cohort, device)
+        fit_ood(model, self._full_resolution, device)
 
     def _recalibrated(self, generator: nn.Module) -> nn.Module:
         images = self._images

@@ -48,6 +48,8 @@ class ClassifierTask:
                 f"a {config.method} needs one class of interest beside {cohort.manifest.classes[0]}, found "
                 f"{', '.join(cohort.manifest.classes[1:])}; name one with training.class_of_interest"
             )
+        factor = config.training.downsampling if self._is_class_gate else 1
+        shape, cohort = cohort.shape, cohort.downsampled(factor)
         self._config, self._cohort = config, cohort
         self.total = config.classifier.updates
         self._share = processes.share(config.training.accumulate_grad_batches)
@@ -55,7 +57,7 @@ class ClassifierTask:
         everything = np.concatenate(list(rows.values()))
         self._cache = ImageCache(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
         self._streams = [
-            ShuffledImages(self._cache, found, config, purpose=f"images of class {label}")
+            ShuffledImages(self._cache, found, config.downsampled(factor), purpose=f"images of class {label}")
             for label, found in rows.items()
         ]
         self._validation = sampling.validation_rows(cohort, interests, config.training)
@@ -65,9 +67,10 @@ class ClassifierTask:
             kind=config.method,
             num_spatial_dims=len(cohort.shape),
             channels=cohort.channels,
-            shape=cohort.shape,
+            shape=shape,
             spacing_mm=cohort.metadata.spacing_mm,
             width=config.classifier.width,
+            downsampling=factor,
             classes=tuple(cohort.manifest.classes[label] for label in (0, *interests)),
             preparation=cohort.metadata.preparation,
             pipeline=cohort.metadata.pipeline,
@@ -79,7 +82,7 @@ class ClassifierTask:
         """Classifier and its Adam."""
         settings = self._config.classifier
         with seeded(self._config.training.seed, "classifier weights"):
-            network = build_network(self._spec)
+            network = build_network(self._spec, downsampled=True)
         betas = (settings.beta1, settings.beta2)
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=betas)
         return TrainState({"classifier": network}, {"classifier": optimizer})
