@@ -41,6 +41,7 @@ def train_twin(cohort: Cohort, folder: Path, config: Config, spec: ModelSpec, *,
     """Train one, unless it is there, and save it as a model folder."""
     if (folder / CONFIG).is_file():
         return folder
+    cohort, config = cohort.downsampled(spec.downsampling), config.downsampled(spec.downsampling)
     images, count = TrainingImages(config, cohort), config.training.batch_size
     streams = [
         [
@@ -51,7 +52,7 @@ def train_twin(cohort: Cohort, folder: Path, config: Config, spec: ModelSpec, *,
         for label, rows in training_rows(cohort, images.interests, config.training).items()
     ]
     with seeded(config.training.seed, "weights"):
-        network = build_network(spec, zero_init=config.generator.zero_init)
+        network = build_network(spec, zero_init=config.generator.zero_init, downsampled=True)
     rate = config.optimizer.generator_learning_rate
     optimizer = torch.optim.Adam(
         network.train().parameters(), lr=rate, betas=(config.optimizer.generator_beta1, 0.99)

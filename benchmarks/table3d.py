@@ -39,6 +39,7 @@ from vagan.training.engine.loop import train
 from vagan.training.engine.run_folder import RunFolder
 
 PRESET = "brain"
+WASSERSTEIN = str(Path(__file__).with_name("brain_wasserstein.yaml"))
 RUNS: dict[str, dict[str, str]] = {
     "warp": {"generator.output": "warp"},
     # an effect on intensity means nothing at another brain's edges, so effects are not transferred
@@ -185,7 +186,8 @@ def _scores_of_all(
 
 def _train(cohort: Cohort, name: str, seed: int, member: int, options: argparse.Namespace) -> RunFolder:
     """A run; member 0 of an ensemble is the run that stands alone as well."""
-    config = load_config(PRESET, RUNS[name] | settings_of(options, seed + MEMBERS_APART * member))
+    preset = PRESET if RUNS[name].get("generator.output") == "warp" else WASSERSTEIN
+    config = load_config(preset, RUNS[name] | settings_of(options, seed + MEMBERS_APART * member))
     folder = options.work / f"seed-{seed}" / (f"{name}-{member}" if member else name)
     return train(cohort, folder, config, monitor=mean_ncc)
 
