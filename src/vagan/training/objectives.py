@@ -92,8 +92,9 @@ def generator_terms(
         "generator/map": map_size(generated - batch.source, batch.weight),
     }
     if "target" in maps:
-        unchanged = baseline_image(batch.target, maps["target"], settings.output)
-        terms["generator/baseline_map"] = identity_loss(unchanged - batch.target, batch.weight)
+        with torch.set_grad_enabled(loss.identity_weight > 0):  # otherwise it is only recorded
+            unchanged = baseline_image(batch.target, maps["target"], settings.output)
+            terms["generator/baseline_map"] = identity_loss(unchanged - batch.target, batch.weight)
     if transferred is not None:
         recovered = baseline_image(transferred, maps["transfer"], settings.output)
         terms["generator/effect_transfer"] = map_size(recovered - batch.target)
