@@ -6,6 +6,7 @@ import torch
 from trainings import assert_resumes, tiny
 from vagan.axes import block_means
 from vagan.data.sources.synthetic import make_synthetic_cohort
+from vagan.errors import CohortError
 from vagan.evaluation.metrics.agreement import mean_ncc
 from vagan.inference.attributor import Attributor
 from vagan.model.folder import build_network, load_model
@@ -65,3 +66,10 @@ def test_a_class_gate_is_trained_at_the_same_resolution_and_explained_classifier
         network, spec = load_model(run.path)
         assert (spec.shape, spec.downsampling) == (cohort.shape, factor)
         assert network(cohort.images([0, 1])).shape == (2, 2)
+
+
+def test_images_that_are_too_small_for_it_are_refused_with_a_remedy(small_cohort):
+    with pytest.raises(
+        CohortError, match=r"at least 16 .* after downsampling, found \(12, 10\).*training.downsampling=1"
+    ):
+        adversarial.AdversarialTask(tiny(**HALF), small_cohort)

@@ -178,8 +178,10 @@ def interest_labels(cohort: Cohort, settings: Training) -> tuple[int, ...]:
 def training_rows(cohort: Cohort, interests: tuple[int, ...], settings: Training) -> dict[int, Rows]:
     """Training images of the baseline class and each class of interest, enough for a batch."""
     if min(cohort.shape) < MIN_EXTENT:
-        required = f"images must have at least {MIN_EXTENT} pixels along each axis"
-        raise CohortError(f"{required}, found {cohort.shape}; import them again at a larger size")
+        required, remedy = f"images must have at least {MIN_EXTENT} pixels along each axis", "at a larger size"
+        if settings.downsampling > 1:
+            required, remedy = f"{required} after downsampling", f"{remedy}, or set training.downsampling=1"
+        raise CohortError(f"{required}, found {cohort.shape}; import them again {remedy}")
     rows = {label: cohort.manifest.indices("train", label) for label in (0, *interests)}
     for label, found in rows.items():
         if len(found) < settings.batch_size:
