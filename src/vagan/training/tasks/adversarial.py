@@ -119,13 +119,15 @@ class AdversarialTask:
 
         critic_betas, betas = (adam.beta1, adam.beta2), (adam.generator_beta1, adam.generator_beta2)
         optimizers: dict[str, Optimizer] = {
-            "generator": Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas),
-            "critic": Adam(critic.parameters(), lr=adam.critic_learning_rate, betas=critic_betas),
+            "generator": Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas, fused=True),
+            "critic": Adam(critic.parameters(), lr=adam.critic_learning_rate, betas=critic_betas, fused=True),
         }
         ema = AveragedModel(generator, avg_fn=average, use_buffers=True).eval()
         networks: dict[str, nn.Module] = {"generator": generator, "critic": critic, "average": ema}
         if config.schedule.distillation_updates:
-            optimizers["distillation"] = Adam(generator.parameters(), lr=adam.generator_learning_rate, betas=betas)
+            optimizers["distillation"] = Adam(
+                generator.parameters(), lr=adam.generator_learning_rate, betas=betas, fused=True
+            )
         return TrainState(networks, optimizers)
 
     def plan(self, state: TrainState, means: Mapping[str, float]) -> None:

@@ -84,7 +84,7 @@ class ClassifierTask:
         with seeded(self._config.training.seed, "classifier weights"):
             network = build_network(self._spec, downsampled=True)
         betas = (settings.beta1, settings.beta2)
-        optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=betas)
+        optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=betas, fused=True)
         return TrainState({"classifier": network}, {"classifier": optimizer})
 
     def plan(self, state: TrainState, means: Mapping[str, float]) -> None:
