@@ -25,7 +25,8 @@ LONG = ("training.generator_updates=1000", "schedule.critic_updates=5", "trainin
 SMALL = ("--subjects", "40", "--limit", "4")
 """Options of a short trial on any machine."""
 SHORT = ("schedule.boosted_critic_updates=2", "schedule.critic_updates=1", "training.generator_updates=2",
-         "training.validation_images=2", "training.batch_size=2", "classifier.updates=2", "training.downsampling=1")  # fmt: skip
+         "training.validation_images=2", "training.batch_size=2", "training.downsampling=1", "classifier.updates=2",
+         )  # fmt: skip
 SECONDS_TO_SAVE = 20
 
 
