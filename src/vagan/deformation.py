@@ -69,7 +69,7 @@ def warp(images: Images, displacement: Field) -> Images:
 def warp_posed(images: Images, coordinates: Field, displacement: Field) -> Images:
     """`warp` of images that were sampled from these at ``coordinates``, by one interpolation instead of two.
 
-    A second one would blur what moves, by which a critic tells such images from others. The border is repeated.
+    A second one would blur what moves, and a critic would detect the blur. The border is repeated.
     """
     moved = axes.sample_linear(coordinates, axes.identity_grid(displacement) + displacement, outside="border")
     return axes.sample_linear(images, moved, outside="border")

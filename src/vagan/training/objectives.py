@@ -191,7 +191,7 @@ def relativistic_loss(higher: Scores, lower: Scores) -> Scalar:
     """Negative log-likelihood that images score higher than those beside them (Jolicoeur-Martineau, ICLR 2019).
 
     The critic's with target images as the ``higher``, the generator's with generated ones. Equal scores cost ``log
-    2``; unlike Eq. 2 it hardly rewards a larger distance between images that are told apart already.
+    2``; unlike Eq. 2 it hardly rewards a larger distance between images that are separated already.
     """
     return softplus(lower - higher).mean()
 

@@ -53,7 +53,8 @@ class ClassifierTask:
         self._config, self._cohort = config, cohort
         self.total = config.classifier.updates
         self._share = processes.share(config.training.accumulate_grad_batches)
-        rows = sampling.training_rows(cohort, interests, config.training)
+        settings = config.training.model_copy(update={"downsampling": factor})
+        rows = sampling.training_rows(cohort, interests, settings)
         everything = np.concatenate(list(rows.values()))
         self._cache = ImageCache(cohort, everything, memory_bytes=config.training.memory_mb * 2**20)
         self._streams = [
