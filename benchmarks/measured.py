@@ -136,9 +136,9 @@ def _individual_maps(result: dict[str, Any]) -> list[Row]:
         "NCC": ["ncc"],
         "M(x0)/M(x1)": ["baseline_response_ratio"],
         "rank correlation with severity": ["severity_correlation"],
-        "rank correlation of predicted and true changes of volume, hippocampi": ["volume/hippocampus"],
-        "the same, ventricles": ["volume/ventricle"],
-        "the same, temporal lobes": ["volume/temporal"],
+        "rank correlation of changes of volume, hippocampi (of the wrong sign, see Volumes)": ["volume/hippocampus"],
+        "rank correlation of changes of volume, ventricles": ["volume/ventricle"],
+        "rank correlation of changes of volume, temporal lobes": ["volume/temporal"],
         "recall, temporal lobes": ["recall/temporal_left", "recall/temporal_right"],
         "amplitude": ["amplitude_slope"],
     }
